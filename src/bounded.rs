@@ -1,0 +1,52 @@
+//! Reading foreign bytes into memory, up to a stated limit and no further.
+
+use crate::error::{Error, Result};
+use std::io::Read;
+
+/// Reads all of `source`, or fails as soon as it proves longer than `limit` bytes.
+///
+/// # Errors
+/// When `source` cannot be read, or holds more than `limit` bytes.
+pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io(object, "read", error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(object, format!("larger than {}", size(limit))));
+    }
+    Ok(bytes)
+}
+
+/// A size as people write it: exact below 1 KiB, else the largest unit that leaves a number of at least one.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if bytes.is_power_of_two() { format!("{value} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_one_more_is_not() {
+        assert_eq!(read(&[7_u8; 10][..], 10, "x").unwrap().len(), 10);
+        assert_eq!(read(&[7_u8; 11][..], 10, "x").unwrap_err().to_string(), "x: larger than 10 B");
+        assert_eq!(read(std::io::repeat(0), 8 << 20, "x").unwrap_err().to_string(), "x: larger than 8 MiB");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(1 << 20), "1 MiB");
+    }
+}

@@ -1,0 +1,216 @@
+//! The one error of the crate: what it is about, what is wrong with it, and what may help.
+//!
+//! Every message has the form `object: reason (hint)` and fits on one line, whatever the names in it contain.
+
+use std::fmt;
+use std::io;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the form that a person reads.
+///
+/// The type is opaque: callers that must branch ask [`Error::kind`], and everybody else prints it.
+///
+/// ```
+/// use ocibuild::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Invalid, "robot.yaml", "no tasks").hint("add a task");
+/// assert_eq!(error.to_string(), "robot.yaml: no tasks (add a task)");
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    kind: ErrorKind,
+    object: String,
+    reason: String,
+    hint: Option<String>,
+    source: Option<io::Error>,
+}
+
+/// The classes of failure that a caller may treat differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request itself cannot be meant: a malformed reference, two equal tags.
+    Usage,
+    /// Something that was named is not there.
+    NotFound,
+    /// Input that breaks its own format or a limit.
+    Invalid,
+    /// Bytes that are not what their digest, size or checksum says.
+    Corrupt,
+    /// A source that changed while it was being read.
+    Changed,
+    /// A layout that another process holds locked.
+    Locked,
+    /// A registry refused the credentials, or there were none.
+    Denied,
+    /// A registry or the way to it failed.
+    Network,
+    /// The operating system refused a file operation.
+    Io,
+    /// The person asked the program to stop.
+    Interrupted,
+}
+
+impl Error {
+    /// Makes an error about `object`.
+    pub fn new(kind: ErrorKind, object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error(Box::new(Parts { kind, object: object.into(), reason: reason.into(), hint: None, source: None }))
+    }
+
+    /// Makes an [`ErrorKind::Invalid`] error, the most common kind.
+    pub fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Invalid, object, reason)
+    }
+
+    /// Makes an [`ErrorKind::Corrupt`] error.
+    pub fn corrupt(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Corrupt, object, reason)
+    }
+
+    /// Makes an [`ErrorKind::Usage`] error.
+    pub fn usage(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Usage, object, reason)
+    }
+
+    /// Reports that `action` (an infinitive, "open", "write") failed on `object`.
+    ///
+    /// An `io::Error` that merely carries one of our own errors through a `Read` or `Write` gives that error back, so that
+    /// a damaged blob is reported as damaged and not as unreadable.
+    pub fn io(object: impl fmt::Display, action: &str, error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            if let Some(Ok(ours)) = error.into_inner().map(|inner| inner.downcast::<Error>()) {
+                return *ours;
+            }
+            return Error::new(ErrorKind::Io, object.to_string(), format!("cannot {action}"));
+        }
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Io,
+        };
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound if action == "open" => "not found".to_owned(),
+            _ => format!("cannot {action}: {}", plain_words(&error)),
+        };
+        let mut made = Error::new(kind, object.to_string(), reason);
+        made.0.source = Some(error);
+        made
+    }
+
+    /// Adds what the person may do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts `outer` in front of the object: `layer 3 of base: blob sha256:…: …`.
+    #[must_use]
+    pub fn within(mut self, outer: impl fmt::Display) -> Self {
+        self.0.object = format!("{outer}: {}", self.0.object);
+        self
+    }
+
+    /// The class of this failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the failure is about, without control characters.
+    pub fn object(&self) -> String {
+        one_line(&self.0.object)
+    }
+
+    /// What is wrong, without control characters.
+    pub fn reason(&self) -> String {
+        one_line(&self.0.reason)
+    }
+
+    /// What may help, if anything is known to.
+    pub fn advice(&self) -> Option<String> {
+        self.0.hint.as_deref().map(one_line)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object(), self.reason())?;
+        match self.advice() {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Lets our errors travel through `Read` and `Write`; [`Error::io`] takes them out again.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        io::Error::other(error)
+    }
+}
+
+/// Escapes what could break a message into two lines, move a terminal's cursor or reverse its text.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reverses_text = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || reverses_text || matches!(c, '\u{2028}' | '\u{2029}') {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// The system's words without its error number: "no space left on device".
+fn plain_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = words.chars();
+    let starts_as_a_word = words.chars().nth(1).is_some_and(char::is_lowercase);
+    match chars.next() {
+        Some(first) if starts_as_a_word => first.to_lowercase().chain(chars).collect(),
+        _ => words.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_whatever_the_name_contains() {
+        let error = Error::invalid("a\nb\u{1b}[31m\u{202e}c", "bad\0name");
+        assert_eq!(error.to_string(), "a\\nb\\u{1b}[31m\\u{202e}c: bad\\u{0}name");
+    }
+
+    #[test]
+    fn an_error_survives_the_way_through_a_reader() {
+        let through: io::Error = Error::corrupt("blob", "too short").into();
+        let back = Error::io("layer", "read", through);
+        assert_eq!(back.to_string(), "blob: too short");
+        assert_eq!(back.kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn the_systems_number_is_left_out() {
+        let full = Error::io("out/index.json", "write", io::Error::from_raw_os_error(28));
+        #[cfg(unix)]
+        assert_eq!(full.to_string(), "out/index.json: cannot write: no space left on device");
+        let missing = Error::io("x", "open", io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(missing.to_string(), "x: not found");
+    }
+}

@@ -1,0 +1,342 @@
+//! How people name images: references (`docker.io/library/debian:stable`) and locations (`oci:./out:v1`).
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The registry that a reference without a host means.
+pub const DEFAULT_REGISTRY: &str = "docker.io";
+
+/// A tag (distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(String);
+
+impl Tag {
+    /// The text of the tag.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `latest`, which a reference without a tag means.
+    pub fn latest() -> Self {
+        Tag("latest".to_owned())
+    }
+}
+
+impl FromStr for Tag {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let bytes = text.as_bytes();
+        let fits = matches!(bytes.len(), 1..=128)
+            && word(bytes[0])
+            && bytes.iter().all(|&b| word(b) || b == b'.' || b == b'-');
+        if fits {
+            return Ok(Tag(text.to_owned()));
+        }
+        Err(Error::usage(
+            format!("tag `{text}`"),
+            "a tag is 1 to 128 letters, digits, `_`, `.` or `-`, and begins with neither `.` nor `-`",
+        ))
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of an image in a registry: host, repository, and a tag or digest or both.
+///
+/// ```
+/// use ocibuild::Reference;
+///
+/// let short: Reference = "debian:stable-slim".parse()?;
+/// assert_eq!(short.to_string(), "docker.io/library/debian:stable-slim");
+/// let local: Reference = "localhost:5000/team/robot".parse()?;
+/// assert_eq!((local.registry(), local.repository()), ("localhost:5000", "team/robot"));
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// Host and, where given, port.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The path of the repository in its registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag that was written, if one was.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
+    /// The digest that pins the reference, if one does.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// The tag that the reference means: the one written, or `latest`.
+    pub fn tag_or_latest(&self) -> Tag {
+        self.tag.clone().unwrap_or_else(Tag::latest)
+    }
+
+    /// The same reference with `tag` written out.
+    #[must_use]
+    pub fn with_tag(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |reason: &str| Error::usage(format!("reference `{text}`"), reason);
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|error| wrong(&error.reason()))?)),
+            None => (text, None),
+        };
+        let (host, rest) = match name.split_once('/') {
+            Some((first, rest)) if names_a_host(first) => (Some(first), rest),
+            _ => (None, name),
+        };
+        let (path, tag) = match rest.rsplit_once(':') {
+            Some((path, tag)) => (path, Some(tag.parse::<Tag>().map_err(|error| wrong(&error.reason()))?)),
+            None => (rest, None),
+        };
+        if let Some(host) = host.filter(|host| !host_is_valid(host)) {
+            return Err(wrong(&format!("`{host}` is not a host name")));
+        }
+        if !path.split('/').all(component_is_valid) {
+            return Err(wrong("a repository is lower-case letters and digits, parted by `.`, `_`, `-` or `/`"));
+        }
+        let registry = match host {
+            None | Some("index.docker.io" | "registry-1.docker.io") => DEFAULT_REGISTRY.to_owned(),
+            Some(host) => host.to_ascii_lowercase(),
+        };
+        let official = registry == DEFAULT_REGISTRY && !path.contains('/');
+        let repository = if official { format!("library/{path}") } else { path.to_owned() };
+        if repository.len() > 255 {
+            return Err(wrong("a repository is at most 255 characters"));
+        }
+        Ok(Reference { registry, repository, tag, digest })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        match &self.digest {
+            Some(digest) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Docker's rule: the first component is a host when it could not be a repository on Docker Hub.
+fn names_a_host(component: &str) -> bool {
+    component == "localhost"
+        || component.contains(['.', ':', '['])
+        || component.contains(|c: char| c.is_ascii_uppercase())
+}
+
+fn host_is_valid(host: &str) -> bool {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+                ("v6", port.strip_prefix(':').or(Some(port)))
+            }
+            _ => return false,
+        },
+        None => match host.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (host, None),
+        },
+    };
+    let port_fits = match port {
+        None => true,
+        Some("") => name == "v6" && host.ends_with(']'),
+        Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+    };
+    let label_fits = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    port_fits && name.split('.').all(label_fits)
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec, "Pulling manifests").
+fn component_is_valid(component: &str) -> bool {
+    let bytes = component.as_bytes();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };
+    if !plain(first) || !plain(last) {
+        return false;
+    }
+    component
+        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        .all(|parting| matches!(parting, "" | "." | "_" | "__") || parting.bytes().all(|b| b == b'-'))
+}
+
+/// Where an image is, in skopeo's notation: a transport and an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `oci:DIR[:TAG]`, an image layout.
+    Layout {
+        /// The directory.
+        directory: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        tag: Option<String>,
+    },
+    /// `oci-archive:FILE[:TAG]`, a tar of an image layout.
+    OciArchive {
+        /// The tar.
+        file: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        tag: Option<String>,
+    },
+    /// `docker-archive:FILE[:REFERENCE]`, what `docker save` writes.
+    DockerArchive {
+        /// The tar.
+        file: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        reference: Option<String>,
+    },
+    /// `docker://REFERENCE`, an image in a registry.
+    Registry(Reference),
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some(rest) = text.strip_prefix("oci:") {
+            return named(text, rest).map(|(directory, tag)| Location::Layout { directory, tag });
+        }
+        if let Some(rest) = text.strip_prefix("oci-archive:") {
+            return named(text, rest).map(|(file, tag)| Location::OciArchive { file, tag });
+        }
+        if let Some(rest) = text.strip_prefix("docker-archive:") {
+            return named(text, rest).map(|(file, reference)| Location::DockerArchive { file, reference });
+        }
+        if let Some(rest) = text.strip_prefix("docker://") {
+            return rest.parse().map(Location::Registry);
+        }
+        Err(Error::usage(format!("`{text}`"), "names no transport")
+            .hint("one of oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE], docker://REFERENCE"))
+    }
+}
+
+/// Parts `PATH[:NAME]` at the first colon that is not the one behind a Windows drive letter.
+pub fn path_and_name(rest: &str) -> (&str, Option<&str>) {
+    let bytes = rest.as_bytes();
+    let has_drive =
+        bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
+    let start = if has_drive { 2 } else { 0 };
+    match rest[start..].split_once(':') {
+        Some((path, name)) => (&rest[..start + path.len()], Some(name)),
+        None => (rest, None),
+    }
+}
+
+fn named(whole: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
+    let (path, name) = path_and_name(rest);
+    if path.is_empty() || name == Some("") {
+        return Err(Error::usage(
+            format!("`{whole}`"),
+            if path.is_empty() { "names no path" } else { "names nothing behind the colon" },
+        ));
+    }
+    Ok((PathBuf::from(path), name.map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(text: &str) -> String {
+        text.parse::<Reference>().map(|reference| reference.to_string()).unwrap_or_else(|error| error.reason())
+    }
+
+    #[test]
+    fn references_mean_what_docker_means() {
+        assert_eq!(normal("debian"), "docker.io/library/debian");
+        assert_eq!(normal("team/robot:v1"), "docker.io/team/robot:v1");
+        assert_eq!(normal("index.docker.io/debian"), "docker.io/library/debian");
+        assert_eq!(normal("localhost/x"), "localhost/x");
+        assert_eq!(normal("REG.io:5000/x:1"), "reg.io:5000/x:1");
+        assert_eq!(normal("[::1]:5000/x"), "[::1]:5000/x");
+        assert_eq!(normal("[::1]/x"), "[::1]/x");
+        let pinned = format!("h.io/x:1@sha256:{}", "0".repeat(64));
+        assert_eq!(normal(&pinned), pinned);
+    }
+
+    #[test]
+    fn malformed_references_are_refused() {
+        for bad in [
+            "",
+            "Debian",
+            "a//b",
+            "a/",
+            "/a",
+            "x:",
+            "x:.bad",
+            "x@sha256:1",
+            "reg.io./x",
+            "reg.io:99999/x",
+            "reg.io:/x",
+            "bücher.example/x",
+            "a b",
+            "a__-b",
+            "[::1/x",
+        ] {
+            assert!(bad.parse::<Reference>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_follow_the_rule() {
+        assert!("a".repeat(128).parse::<Tag>().is_ok());
+        for bad in ["", ".bad", "-bad", "a b", "a:b", "ü", "@"] {
+            assert!(bad.parse::<Tag>().is_err(), "{bad}");
+        }
+        assert!("a".repeat(129).parse::<Tag>().is_err());
+    }
+
+    #[test]
+    fn a_drive_letter_is_not_a_tag() {
+        let layout = |directory: &str, tag: Option<&str>| Location::Layout {
+            directory: directory.into(),
+            tag: tag.map(str::to_owned),
+        };
+        assert_eq!("oci:C:\\out:v1".parse::<Location>().unwrap(), layout("C:\\out", Some("v1")));
+        assert_eq!("oci:./out".parse::<Location>().unwrap(), layout("./out", None));
+        assert_eq!("oci:out:v1".parse::<Location>().unwrap(), layout("out", Some("v1")));
+        let archive = Location::DockerArchive { file: "f.tar".into(), reference: Some("a/b:c".to_owned()) };
+        assert_eq!("docker-archive:f.tar:a/b:c".parse::<Location>().unwrap(), archive);
+        assert!("oci:".parse::<Location>().is_err());
+        assert!("oci:x:".parse::<Location>().is_err());
+        assert!("f.tar".parse::<Location>().is_err());
+    }
+}

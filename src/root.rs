@@ -1,0 +1,446 @@
+//! The one place where a path becomes a handle.
+//!
+//! A [`Root`] is a directory that the user named. Everything below it is opened through its handle, never by an absolute
+//! path, so neither a symbolic link that appears half-way nor a `..` in somebody's archive can lead out of it.
+
+use crate::error::{Error, ErrorKind, Result};
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_std::fs::{Dir, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How the name of every file in the making begins.
+pub const TEMPORARY_PREFIX: &str = ".ocibuild-";
+
+/// A directory named by the user, held open.
+#[derive(Debug, Clone)]
+pub struct Root {
+    dir: Arc<Dir>,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens an existing directory.
+    ///
+    /// # Errors
+    /// When there is none at `path`, or it may not be read.
+    pub fn open(path: &Path) -> Result<Root> {
+        #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
+        let authority = cap_std::ambient_authority();
+        let dir = Dir::open_ambient_dir(path, authority).map_err(|error| Error::io(path.display(), "open", error))?;
+        Ok(Root { dir: Arc::new(dir), path: path.to_owned() })
+    }
+
+    /// Opens a directory, after making it and its missing parents, durably.
+    ///
+    /// # Errors
+    /// When something other than a directory is in the way, or one cannot be made.
+    pub fn create(path: &Path) -> Result<Root> {
+        match Root::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        let (parent, name) = Root::of_file(path, Root::create)?;
+        match parent.dir.create_dir(&name) {
+            Ok(()) => parent.sync()?,
+            // Another process was faster. (A dangling link ends here too, and opening it says so.)
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(path.display(), "create directory", error)),
+        }
+        Root::open(path)
+    }
+
+    /// Parts the path of a file into its directory, opened by `open`, and its name.
+    ///
+    /// # Errors
+    /// When `path` does not end in a name, or its directory cannot be opened.
+    pub fn of_file(path: &Path, open: impl Fn(&Path) -> Result<Root>) -> Result<(Root, OsString)> {
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return Err(Error::invalid(path.display().to_string(), "does not end in a file name"));
+        };
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        Ok((open(parent)?, name.to_owned()))
+    }
+
+    /// The path as the user wrote it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The handle.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// `name` below this root, for messages.
+    pub fn display(&self, name: impl AsRef<Path>) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    /// Opens the directory `name` below this one, itself and not what a link there points to.
+    ///
+    /// # Errors
+    /// When it is missing, a link, or no directory.
+    pub fn directory(&self, name: impl AsRef<Path>) -> Result<Root> {
+        let path = self.path.join(name.as_ref());
+        let dir = self.dir.open_dir_nofollow(name).map_err(|error| Error::io(path.display(), "open", error))?;
+        Ok(Root { dir: Arc::new(dir), path })
+    }
+
+    /// Opens the directory `name` below this one, after making it where it is missing.
+    ///
+    /// # Errors
+    /// As [`Root::directory`], and when it cannot be made.
+    pub fn create_directory(&self, name: impl AsRef<Path>) -> Result<Root> {
+        match self.dir.create_dir(name.as_ref()) {
+            Ok(()) => self.sync()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(self.display(name), "create directory", error)),
+        }
+        self.directory(name)
+    }
+
+    /// Opens the regular file `name` for reading: never a link, and never blocking on a pipe.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, or is anything but a regular file.
+    pub fn open_file(&self, name: impl AsRef<Path>) -> Result<File> {
+        self.open_regular(name.as_ref(), FollowSymlinks::No)
+    }
+
+    /// Opens a file that the user named by `path`, through links.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, or is anything but a regular file.
+    pub fn open_named_file(path: &Path) -> Result<File> {
+        // A link may lead anywhere: the user chose it. Resolving it first keeps the open itself below one directory.
+        #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
+        let authority = cap_std::ambient_authority();
+        let mut options = OpenOptions::new();
+        options.read(true).nonblock(true);
+        let opened = cap_std::fs::File::open_ambient_with(path, &options, authority);
+        regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string())
+    }
+
+    fn open_regular(&self, name: &Path, follow: FollowSymlinks) -> Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).nonblock(true).follow(follow);
+        let opened = self.dir.open_with(name, &options).map(cap_std::fs::File::into_std);
+        regular(opened, || self.display(name))
+    }
+
+    /// Opens or makes the lock file `name` for writing, itself and not what a link there points to.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is anything but a regular file.
+    pub fn open_lock(&self, name: &str) -> Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).nonblock(true).follow(FollowSymlinks::No);
+        let opened = self.dir.open_with(name, &options).map(cap_std::fs::File::into_std);
+        regular(opened, || self.display(name))
+    }
+
+    /// Starts a new file in this directory that gets its name when it is complete.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn temporary(&self) -> Result<Temporary> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let started =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        for _ in 0..100 {
+            let name = format!(
+                "{TEMPORARY_PREFIX}{}-{started:x}-{}",
+                std::process::id(),
+                COUNTER.fetch_add(1, Ordering::Relaxed)
+            );
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true);
+            match self.dir.open_with(&name, &options) {
+                Ok(file) => {
+                    let file = file.into_std();
+                    // The lock tells a living writer from a dead one; where locks do not work, nothing is ever swept.
+                    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+                        continue;
+                    }
+                    live_temporaries().push((self.dir.clone(), name.clone()));
+                    return Ok(Temporary { root: self.clone(), name, file: Some(file) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(self.path.display(), "create a file", error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Io, self.path.display().to_string(), "cannot find a free temporary name"))
+    }
+
+    /// Removes what killed processes left in this directory: temporaries that nobody holds locked.
+    pub fn sweep_temporaries(&self) {
+        let Ok(entries) = self.dir.entries() else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let is_temporary = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX));
+            if !is_temporary {
+                continue;
+            }
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).nonblock(true).follow(FollowSymlinks::No);
+            if let Ok(file) = self.dir.open_with(&name, &options)
+                && file.into_std().try_lock().is_ok()
+            {
+                // Losing this race, or the right to delete, costs only disk space.
+                self.dir.remove_file(&name).ok();
+            }
+        }
+    }
+
+    /// Writes `bytes` to `name` so that a reader sees the old file or the new one, durably.
+    ///
+    /// # Errors
+    /// When the system refuses any step; `name` is then as it was.
+    pub fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut temporary = self.temporary()?;
+        temporary.write_all(bytes).map_err(|error| Error::io(self.display(name), "write", error))?;
+        temporary.persist(name)?;
+        self.sync()
+    }
+
+    /// Makes the entries of this directory durable.
+    ///
+    /// # Errors
+    /// When the system reports that it could not.
+    pub fn sync(&self) -> Result<()> {
+        // The handle is O_PATH on Linux, which fsync refuses; "." opened for reading is the same directory. Windows has no
+        // such operation.
+        if cfg!(unix) {
+            let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
+            tolerate_no_sync(here.into_std().sync_all())
+                .map_err(|error| Error::io(self.path.display(), "sync", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file in the making. Dropped before [`Temporary::persist`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Temporary {
+    root: Root,
+    name: String,
+    /// Present until the file is persisted or dropped.
+    file: Option<File>,
+}
+
+impl Temporary {
+    /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
+    ///
+    /// # Errors
+    /// When the system refuses either; nothing is left behind then.
+    pub fn persist(mut self, name: impl AsRef<Path>) -> Result<()> {
+        let name = name.as_ref();
+        if let Some(file) = self.file.take() {
+            tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+            self.rename_to(name).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+            // Closed, and so unlocked, only under its final name: a sweeper never meets it unlocked.
+            drop(file);
+        }
+        Ok(())
+    }
+
+    /// Gives up the name and keeps the content, readable through the handle until it is closed.
+    ///
+    /// # Errors
+    /// When the name cannot be removed.
+    pub fn into_unnamed(mut self) -> Result<File> {
+        let file = self.file.take();
+        drop(self);
+        file.ok_or_else(|| Error::new(ErrorKind::Io, "temporary file", "already closed"))
+    }
+
+    fn rename_to(&self, name: &Path) -> io::Result<()> {
+        let rename = || self.root.dir.rename(&self.name, &self.root.dir, name);
+        let mut result = rename();
+        if cfg!(windows) {
+            // A virus scanner or an indexer may hold the target open for a moment.
+            let mut pause = std::time::Duration::from_millis(5);
+            while result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+                && pause.as_secs() < 1
+            {
+                std::thread::sleep(pause);
+                pause *= 2;
+                result = rename();
+            }
+        }
+        result
+    }
+}
+
+impl Write for Temporary {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(io::Error::other("already closed")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl io::Seek for Temporary {
+    fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
+        match &mut self.file {
+            Some(file) => file.seek(position),
+            None => Err(io::Error::other("already closed")),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename the name is gone, and removing it again does nothing.
+        self.root.dir.remove_file(&self.name).ok();
+        live_temporaries().retain(|(dir, name)| !(Arc::ptr_eq(dir, &self.root.dir) && *name == self.name));
+    }
+}
+
+/// Removes every file in the making of this process. For a signal handler's thread, right before the process ends.
+pub fn remove_live_temporaries() {
+    for (dir, name) in live_temporaries().iter() {
+        dir.remove_file(name).ok();
+    }
+}
+
+/// Whether a file system refused to make something durable since the process began (some network file systems do).
+pub fn sync_was_refused() -> bool {
+    SYNC_REFUSED.load(Ordering::Relaxed)
+}
+
+static SYNC_REFUSED: AtomicBool = AtomicBool::new(false);
+
+type LiveTemporaries = Vec<(Arc<Dir>, String)>;
+
+fn live_temporaries() -> std::sync::MutexGuard<'static, LiveTemporaries> {
+    static LIVE: Mutex<LiveTemporaries> = Mutex::new(Vec::new());
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Some file systems (FUSE, SMB, exFAT) cannot sync and say so; the work goes on and the user is warned once.
+fn tolerate_no_sync(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+                || is_enotty(&error) =>
+        {
+            SYNC_REFUSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn is_enotty(error: &io::Error) -> bool {
+    const ENOTTY: i32 = 25;
+    cfg!(unix) && error.raw_os_error() == Some(ENOTTY)
+}
+
+fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File> {
+    let not_regular = || Error::invalid(object(), "not a regular file");
+    // What the systems answer for a link that may not be followed, and for a device or socket without a reader.
+    const ELOOP: [i32; 2] = [40, 62];
+    const ENXIO: i32 = 6;
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if cfg!(unix) && error.raw_os_error().is_some_and(|code| ELOOP.contains(&code) || code == ENXIO) => {
+            return Err(not_regular());
+        }
+        Err(error) => return Err(Error::io(object(), "open", error)),
+    };
+    let metadata = file.metadata().map_err(|error| Error::io(object(), "read", error))?;
+    if metadata.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// The bytes of a file name, as an image stores them.
+///
+/// # Errors
+/// On Windows, when the name is not Unicode.
+pub fn name_bytes(name: &OsStr) -> Result<Vec<u8>> {
+    #[cfg(unix)]
+    {
+        Ok(std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec())
+    }
+    #[cfg(not(unix))]
+    match name.to_str() {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => Err(Error::invalid(name.to_string_lossy(), "the name is not Unicode")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    fn names(root: &Root) -> Vec<OsString> {
+        root.dir().entries().unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn a_dropped_temporary_leaves_nothing() {
+        let (_keep, root) = scratch();
+        let mut temporary = root.temporary().unwrap();
+        temporary.write_all(b"half").unwrap();
+        assert_eq!(names(&root).len(), 1);
+        drop(temporary);
+        assert!(names(&root).is_empty());
+    }
+
+    #[test]
+    fn sweeping_spares_the_living_and_strangers() {
+        let (_keep, root) = scratch();
+        let living = root.temporary().unwrap();
+        root.dir().write(".ocibuild-1-dead-0", b"x").unwrap();
+        root.dir().write("stranger", b"x").unwrap();
+        root.sweep_temporaries();
+        let mut left = names(&root);
+        left.sort();
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[1], "stranger");
+        drop(living);
+    }
+
+    #[test]
+    fn replacing_is_complete() {
+        let (_keep, root) = scratch();
+        root.replace_file("index.json", b"one").unwrap();
+        root.replace_file("index.json", b"two").unwrap();
+        assert_eq!(root.dir().read("index.json").unwrap(), b"two");
+        assert_eq!(names(&root), ["index.json"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_regular_files_are_opened_and_no_link_is_followed() {
+        let (keep, root) = scratch();
+        root.dir().create_dir("directory").unwrap();
+        root.dir().symlink("nowhere", "link").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, keep.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        for name in ["directory", "link", "pipe"] {
+            let error = root.open_file(name).unwrap_err().to_string();
+            assert!(error.ends_with("not a regular file"), "{error}");
+        }
+        assert!(root.open_file("missing").unwrap_err().to_string().ends_with("missing: not found"));
+    }
+}
