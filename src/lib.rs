@@ -1,9 +1,12 @@
 #![doc = "Draft."]
 pub mod bounded;
+pub mod build;
 pub mod compression;
 pub mod digest;
 pub mod error;
+pub mod image;
 pub mod json;
+pub mod layer;
 pub mod progress;
 pub mod reference;
 pub mod root;
