@@ -63,7 +63,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
             };
             to_file(&opened, &file, ArchiveForm::Docker, &names, &watch)?
         }
-        Location::Registry(reference) => return Err(Error::usage(reference.to_string(), "registries cannot be written yet")),
+        Location::Registry(reference) => {
+            return Err(Error::usage(reference.to_string(), "registries cannot be written yet"));
+        }
     };
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
@@ -106,7 +108,8 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
     root.sweep_temporaries();
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form);
     let moved = copy(&opened.image, &writer, names, watch)?;
-    let temporary = writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
+    let temporary =
+        writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
     temporary.persist(name)?;
     root.sync()?;
     Ok(moved)

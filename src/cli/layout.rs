@@ -10,9 +10,9 @@ use ocibuild::compression::{Compression, Encoding};
 use ocibuild::image::ConfigEdit;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
+use ocibuild::store::Layout;
 use ocibuild::tree::{ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Rules, SpecialFiles};
 use ocibuild::{Error, ErrorKind, ImageName, Location, Platform, Result, Timestamp, bounded};
-use ocibuild::store::Layout;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -164,7 +164,11 @@ pub(super) enum LayerFlag {
 /// The order in which `--copy`, `--remove` and `--layer` were given, which clap's lists of values do not tell.
 pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
     let mut order: Vec<(usize, LayerFlag)> = Vec::new();
-    for (id, flag) in [("copies", LayerFlag::Copy as fn(usize) -> LayerFlag), ("removals", LayerFlag::Remove), ("layers", LayerFlag::Group)] {
+    for (id, flag) in [
+        ("copies", LayerFlag::Copy as fn(usize) -> LayerFlag),
+        ("removals", LayerFlag::Remove),
+        ("layers", LayerFlag::Group),
+    ] {
         let places = matches.indices_of(id).into_iter().flatten();
         order.extend(places.enumerate().map(|(number, place)| (place, flag(number))));
     }
@@ -275,7 +279,10 @@ impl LayoutArguments {
                     let path = &self.removals[number];
                     let name = format!("--remove {path}");
                     let content = SourceContent::Removal;
-                    (Source { name, content, destination: path.clone(), rules: rules.clone() }, format!("ocibuild: remove {path}"))
+                    (
+                        Source { name, content, destination: path.clone(), rules: rules.clone() },
+                        format!("ocibuild: remove {path}"),
+                    )
                 }
             };
             match layers.last_mut().filter(|_| in_group) {
@@ -311,12 +318,18 @@ impl LayoutArguments {
         for (file, text) in [(&self.iidfile, &config), (&self.digest_file, &digest)] {
             if let Some(file) = file {
                 let (root, name) = Root::of_file(file, Root::open)?;
-                let name = name.to_str().ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
+                let name = name
+                    .to_str()
+                    .ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
                 root.replace_file(name, text.as_bytes())?;
             }
         }
         if ocibuild::root::sync_was_refused() {
-            warn(watch, &self.output.display().to_string(), "this file system cannot make files durable; a crash may lose the image");
+            warn(
+                watch,
+                &self.output.display().to_string(),
+                "this file system cannot make files durable; a crash may lose the image",
+            );
         }
         match self.common.format {
             Format::Text => {
@@ -368,7 +381,9 @@ fn has_transport(text: &str) -> bool {
 /// Names of variables that usually hold what nobody else should know.
 fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_uppercase();
-    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"].iter().any(|word| key.contains(word))
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"]
+        .iter()
+        .any(|word| key.contains(word))
 }
 
 /// A map of pairs; the same key twice can only be a mistake.
@@ -384,7 +399,12 @@ fn unique(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<String, Str
 
 fn copy_source(copy: &Copy, rules: &Rules) -> Result<Source> {
     let shown = copy.source.display();
-    let source = |content, destination| Source { name: format!("{shown} to {destination}"), content, destination, rules: rules.clone() };
+    let source = |content, destination| Source {
+        name: format!("{shown} to {destination}"),
+        content,
+        destination,
+        rules: rules.clone(),
+    };
     if copy.source == Path::new("-") {
         let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
         return Ok(source(content, copy.destination.clone()));

@@ -103,7 +103,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| set_threads(cli.command.common()).and_then(|()| work())));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        set_threads(cli.command.common()).and_then(|()| work())
+    }));
     match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error, format),

@@ -40,7 +40,9 @@ pub(super) fn arguments(error: &clap::Error) -> ExitCode {
     let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let what = what.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: ")).map(|tip| tip.lines().next().unwrap_or(tip));
+    let tip = paragraphs
+        .find_map(|paragraph| paragraph.trim().strip_prefix("tip: "))
+        .map(|tip| tip.lines().next().unwrap_or(tip));
     let hint = tip.map_or_else(|| "see --help".to_owned(), |tip| format!("{tip}; see --help"));
     complain(&format!("ocibuild: error: {} ({})", ocibuild::error::one_line(what), ocibuild::error::one_line(&hint)));
     ExitCode::from(USAGE)

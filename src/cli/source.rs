@@ -3,7 +3,7 @@
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{ImageName, Layout, StoredImage};
 use ocibuild::{Error, Location, Platform, Result};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// An image and the names that it has where it lies.
@@ -17,7 +17,8 @@ pub(super) struct Opened {
 /// # Errors
 /// When the transport is not known, or the path is empty.
 pub(super) fn location(text: &str) -> Result<Location> {
-    let has_transport = ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport));
+    let has_transport =
+        ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport));
     if has_transport { text.parse() } else { format!("oci:{text}").parse() }
 }
 
@@ -32,7 +33,8 @@ pub(super) fn open(location: &Location, platform: Option<&Platform>) -> Result<O
             let image = layout.image(tag.as_deref(), platform)?;
             let names = layout.names_of(&image.descriptor.digest)?;
             // With a tag given, that one comes first and the others are not asked for.
-            let named: Vec<ImageName> = names.iter().filter(|name| Some(name.tag()) == tag.as_deref()).cloned().collect();
+            let named: Vec<ImageName> =
+                names.iter().filter(|name| Some(name.tag()) == tag.as_deref()).cloned().collect();
             Ok(Opened { image, names: if named.is_empty() { names } else { named } })
         }
         Location::OciArchive { file, tag } => {
@@ -41,7 +43,9 @@ pub(super) fn open(location: &Location, platform: Option<&Platform>) -> Result<O
         Location::DockerArchive { file, reference } => {
             Ok(Opened { image: DockerArchive::open(file)?.image(reference.as_deref(), platform)?, names: Vec::new() })
         }
-        Location::Registry(reference) => Err(Error::usage(reference.to_string(), "is in a registry; only layouts and archives can be read here")),
+        Location::Registry(reference) => {
+            Err(Error::usage(reference.to_string(), "is in a registry; only layouts and archives can be read here"))
+        }
     }
 }
 
@@ -49,6 +53,6 @@ pub(super) fn open(location: &Location, platform: Option<&Platform>) -> Result<O
 ///
 /// # Errors
 /// When there is none.
-pub(super) fn layout(directory: &PathBuf) -> Result<Arc<Layout>> {
+pub(super) fn layout(directory: &Path) -> Result<Arc<Layout>> {
     Layout::open(directory).map(Arc::new)
 }

@@ -128,7 +128,11 @@ pub(super) fn port(text: &str) -> Result<String> {
     let fits = numbers.split('-').count() <= 2
         && numbers.split('-').all(|number| number.parse::<u16>().is_ok_and(|number| number > 0))
         && matches!(protocol.as_str(), "tcp" | "udp" | "sctp");
-    if fits { Ok(format!("{numbers}/{protocol}")) } else { Err(Error::usage(format!("port `{text}`"), "not of the form PORT[/tcp|udp|sctp]")) }
+    if fits {
+        Ok(format!("{numbers}/{protocol}"))
+    } else {
+        Err(Error::usage(format!("port `{text}`"), "not of the form PORT[/tcp|udp|sctp]"))
+    }
 }
 
 /// `SIGTERM` or a number.
@@ -137,10 +141,17 @@ pub(super) fn port(text: &str) -> Result<String> {
 /// When it is anything else.
 pub(super) fn signal(text: &str) -> Result<String> {
     let is_name = text.strip_prefix("SIG").is_some_and(|name| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-'))
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-'))
     });
     let is_number = text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
-    if is_name || is_number { Ok(text.to_owned()) } else { Err(Error::usage(format!("signal `{text}`"), "neither SIG… nor a number from 1 to 64")) }
+    if is_name || is_number {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::usage(format!("signal `{text}`"), "neither SIG… nor a number from 1 to 64"))
+    }
 }
 
 /// The moment of the image: what the flag says, else what `SOURCE_DATE_EPOCH` says, else the epoch.
@@ -151,7 +162,9 @@ pub(super) fn created(flag: Option<Timestamp>) -> Result<Timestamp> {
     if let Some(created) = flag {
         return Ok(created);
     }
-    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else { return Ok(Timestamp::EPOCH) };
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+        return Ok(Timestamp::EPOCH);
+    };
     let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
     let object = format!("SOURCE_DATE_EPOCH `{}`", text.to_string_lossy());
     let seconds = seconds.ok_or_else(|| Error::usage(&object, "not a number of seconds"))?;
@@ -164,7 +177,9 @@ mod tests {
 
     #[test]
     fn a_copy_is_parted_where_its_destination_begins() {
-        let parted = |text: &str| copy(text).map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target)).ok();
+        let parted = |text: &str| {
+            copy(text).map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target)).ok()
+        };
         assert_eq!(parted("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
         assert_eq!(parted("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));
         assert_eq!(parted("-:/"), Some(("-".to_owned(), "/".to_owned(), CopyTarget::Directory)));

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any.")]
+#[command(
+    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any."
+)]
 pub(super) struct VerifyArguments {
     /// The layout
     layout: PathBuf,
@@ -24,8 +26,12 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     let report = verify(&arguments.layout, &watch)?;
     match arguments.common.format {
         Format::Json => {
-            let faults: Vec<_> = report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
-            print(&json!({"images": report.images, "blobs": report.blobs, "bytes": report.bytes, "faults": faults}).to_string())?;
+            let faults: Vec<_> =
+                report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
+            print(
+                &json!({"images": report.images, "blobs": report.blobs, "bytes": report.bytes, "faults": faults})
+                    .to_string(),
+            )?;
         }
         Format::Text => {
             for fault in &report.faults {

@@ -24,7 +24,8 @@ const RATE: u8 = 12;
 impl Watch {
     /// Chooses the view that was asked for, or that fits where standard error leads.
     pub(super) fn new(common: &Common) -> Self {
-        let is_plain_terminal = std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("NO_COLOR") || set("CI");
+        let is_plain_terminal =
+            std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("NO_COLOR") || set("CI");
         let style = match common.progress {
             _ if common.quiet => ProgressStyle::None,
             ProgressStyle::Auto if is_plain_terminal || !std::io::stderr().is_terminal() => ProgressStyle::Plain,
@@ -110,7 +111,9 @@ impl Progress for Watch {
 
 fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{msg:40!} [{bar:24}] {bytes:>10} {binary_bytes_per_sec:>12} {eta:>4}"),
+        Some(bytes) => {
+            (ProgressBar::new(bytes), "{msg:40!} [{bar:24}] {bytes:>10} {binary_bytes_per_sec:>12} {eta:>4}")
+        }
         None => (ProgressBar::new_spinner(), "{msg:40!} {bytes:>10} {binary_bytes_per_sec:>12}"),
     };
     let look = Look::with_template(template).unwrap_or_else(|_| Look::default_bar());
