@@ -111,17 +111,19 @@ impl Drop for Scratch {
     }
 }
 
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+    use crate::support::{consumer_as_root, run};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_scratch_directory_goes_with_its_mounts_even_when_a_test_panics() {
         let escaped = std::panic::catch_unwind(|| {
             let scratch = Scratch::new();
             let inner = scratch.write("deep/file", "x");
-            if super::super::consumer_as_root("mount").is_some() {
-                let target = scratch.join("deep");
-                super::super::run(command("mount").args(["-t", "tmpfs", "none"]).arg(&target)).success();
+            if consumer_as_root("mount").is_some() {
+                run(command("mount").args(["-t", "tmpfs", "none"]).arg(scratch.join("deep"))).success();
                 assert!(!inner.exists());
             }
             std::panic::panic_any(scratch.path().to_owned());
@@ -129,5 +131,49 @@ mod tests {
         let path = *escaped.unwrap_err().downcast::<PathBuf>().unwrap();
         assert!(path.starts_with(session().directory()));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_test_run_that_is_killed_leaves_nothing_behind() {
+        // This test binary again, with one test that starts every daemon.
+        let mut tests = command(std::env::current_exe().unwrap());
+        tests.args(["--exact", "acceptance::harness::an_image_made_by_umoci_runs_everywhere"]);
+        let mut tests = tests.stdout(Stdio::null()).spawn().unwrap();
+        let beginning = format!("/var/tmp/ocibuild-{}-", tests.id());
+        wait(|| {
+            let has_docker = named(&beginning).iter().any(|session| session.join("docker/socket").exists());
+            has_docker || tests.try_wait().unwrap().is_some()
+        });
+        tests.kill().unwrap();
+        tests.wait().unwrap();
+        let mark = format!("{MARK}={beginning}");
+        wait(|| named(&beginning).is_empty() && marked_processes(&mark).is_empty());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&beginning), "{mounts}");
+    }
+
+    #[track_caller]
+    fn wait(mut until: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !until() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What is in the directory of sessions, and begins like that.
+    fn named(beginning: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir("/var/tmp").unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_str().is_some_and(|path| path.starts_with(beginning))).collect()
+    }
+
+    /// The processes that have a variable that begins like that.
+    fn marked_processes(variable: &str) -> Vec<PathBuf> {
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let is_marked = |process: &PathBuf| {
+            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|one| one.starts_with(variable.as_bytes()))
+        };
+        processes.filter(is_marked).collect()
     }
 }
