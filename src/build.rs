@@ -131,7 +131,7 @@ impl BuildSpec {
             Some(location) => Base::open(location, self.platform.as_ref())?,
             None => Base::Scratch(self.platform.clone().unwrap_or_else(Platform::linux_amd64)),
         };
-        for oddity in base.config().oddities() {
+        for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
@@ -170,7 +170,7 @@ impl Source {
             SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules),
             SourceContent::Archive(reader) => {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
-                builder.add_archive(reader, &name, spool, &destination, &rules)
+                builder.add_archive(reader, &name, spool, &destination, &rules, progress)
             }
             SourceContent::Removal => builder.remove(&destination),
         }

@@ -47,7 +47,7 @@ pub(super) struct LayoutArguments {
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -81,7 +81,7 @@ pub(super) struct LayoutArguments {
     #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
     entrypoint: Option<std::vec::Vec<String>>,
     /// The command, or the entrypoint's arguments: a JSON array, or words
-    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
     cmd: Option<std::vec::Vec<String>>,
     /// Set a variable. Repeatable
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
@@ -261,6 +261,9 @@ impl LayoutArguments {
     }
 
     fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
+        if self.copies.iter().filter(|copy| copy.source == Path::new("-")).count() > 1 {
+            return Err(Error::usage("standard input", "cannot be copied twice"));
+        }
         let mut layers: Vec<LayerSpec> = Vec::new();
         let mut in_group = false;
         for flag in order {
