@@ -4,4 +4,5 @@
 mod contract;
 mod forge;
 
+mod archives;
 mod foreign_bases;
