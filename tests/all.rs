@@ -1,10 +1,22 @@
 //! Every test of the whole program, in one binary.
 //!
 //! * `house`: the plan of the house, held against the sources.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and prepares files as a stranger would"
-)]
+//! * `support`: scratch directories, running programs, and a loud word where one is missing.
+//! * `consumers`: the programs that read images in real life, each behind a few plain functions.
+//! * `bases`: base images, made by other tools than ours.
+//! * `acceptance`: one image through every consumer.
+//! * `listers`: one tar, listed by four readers.
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
 mod house;
+mod support;
+
+#[cfg(target_os = "linux")]
+mod acceptance;
+#[cfg(target_os = "linux")]
+mod bases;
+#[cfg(target_os = "linux")]
+mod consumers;
+#[cfg(target_os = "linux")]
+mod listers;
