@@ -4,6 +4,7 @@ pub mod digest;
 pub mod error;
 pub mod json;
 pub mod progress;
+pub mod rcc;
 pub mod reference;
 pub mod root;
 pub mod tar;
