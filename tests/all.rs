@@ -1,1 +1,4 @@
+//! The tests of the whole tool, one binary.
 
+mod rcc;
+mod support;

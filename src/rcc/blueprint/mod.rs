@@ -156,7 +156,11 @@ fn conda_environment(document: &Document, options: &BlueprintOptions, notes: &No
 }
 
 /// The conda requirements of a `dependencies` list, and the pip requirements in its `pip` maps.
-fn conda_dependencies(document: &Document, node: &Node, notes: &Notes<'_>) -> Result<(Vec<Dependency>, Vec<Dependency>)> {
+fn conda_dependencies(
+    document: &Document,
+    node: &Node,
+    notes: &Notes<'_>,
+) -> Result<(Vec<Dependency>, Vec<Dependency>)> {
     let (mut conda, mut pip) = (Vec::new(), Vec::new());
     for (index, item) in document.sequence(node, "dependencies")?.iter().enumerate() {
         let what = format!("dependencies[{index}]");
@@ -364,7 +368,8 @@ mod tests {
 
     #[test]
     fn a_package_file_has_one_channel_and_pips_spelling() {
-        let text = "dependencies:\n  conda-forge: [python=3.10, 3.5]\n  pypi: [robocorp=1.6.2, x>=1]\npost-install: [a]\n";
+        let text =
+            "dependencies:\n  conda-forge: [python=3.10, 3.5]\n  pypi: [robocorp=1.6.2, x>=1]\npost-install: [a]\n";
         let expected = "channels:\n- conda-forge\ndependencies:\n- python=3.10\n- \"3.5\"\n- pip:\n  - robocorp==1.6.2\n  - x>=1\n\
                         rccPostInstall:\n- a";
         assert_eq!(read(text, "some/Package.yaml").unwrap().text(), expected);

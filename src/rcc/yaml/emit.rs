@@ -1,6 +1,7 @@
 //! Writing strings as go-yaml 2 writes them: its choice of quotes, and its folding of long lines.
 //!
 //! The text that comes out is hashed, so it must equal that library's byte by byte; a test compares with the real rcc.
+//! The reader lets no line separators of Unicode through, so the only line break is `\n`.
 
 use super::plain;
 
@@ -75,7 +76,6 @@ impl Writer {
             let next = characters.peek().map(|(_, next)| *next);
             if c != ' ' {
                 match style {
-                    Style::Single if is_break(c) => {}
                     Style::Single if c == '\'' => self.raw("''"),
                     Style::Double if needs_escape(c) => self.escape(c),
                     _ => self.put(c),
@@ -118,8 +118,6 @@ impl Writer {
             '\u{1b}' => self.put('e'),
             '"' | '\\' => self.put(c),
             '\u{85}' => self.put('N'),
-            '\u{2028}' => self.put('L'),
-            '\u{2029}' => self.put('P'),
             _ if code <= 0xff => self.raw(&format!("x{code:02X}")),
             _ if code <= 0xffff => self.raw(&format!("u{code:04X}")),
             _ => self.raw(&format!("U{code:08X}")),
@@ -161,58 +159,28 @@ impl Writer {
 
 /// The style of `value` outside flow collections and keys.
 fn style(value: &str) -> Style {
-    let facts = Facts::of(value);
+    let is_printable = value.chars().all(is_printable);
     if value.contains('\n') {
-        return if facts.allows_block { Style::Literal } else { Style::Double };
+        let loses_blanks = value.contains(" \n") || value.ends_with(' ');
+        return if is_printable && !loses_blanks { Style::Literal } else { Style::Double };
     }
-    if plain::reads_as_something_else(value) {
+    if !is_printable || plain::reads_as_something_else(value) {
         return Style::Double;
     }
-    match (facts.allows_plain, facts.allows_single) {
-        (true, _) => Style::Plain,
-        (false, true) => Style::Single,
-        (false, false) => Style::Double,
-    }
-}
-
-/// Which styles can hold a string without changing it.
-struct Facts {
-    allows_plain: bool,
-    allows_single: bool,
-    allows_block: bool,
-}
-
-impl Facts {
-    fn of(value: &str) -> Facts {
-        let has_indicator = begins_like_a_marker(value) || has_indicator(value);
-        let has_special = value.chars().any(|c| !is_printable(c));
-        let has_break = value.contains(is_break);
-        let is_blank_or_break = |c: char| c == ' ' || is_break(c);
-        let touches_an_end = value.starts_with(is_blank_or_break) || value.ends_with(is_blank_or_break);
-        let follows = |first: fn(char) -> bool, second: fn(char) -> bool| {
-            value.chars().zip(value.chars().skip(1)).any(|(one, other)| first(one) && second(other))
-        };
-        let blank_then_break = follows(|c| c == ' ', is_break);
-        let break_then_blank = follows(is_break, |c| c == ' ');
-        let unsafe_anyhow = has_special || blank_then_break;
-        Facts {
-            allows_plain: !(has_indicator || has_break || touches_an_end || break_then_blank || unsafe_anyhow),
-            allows_single: !(break_then_blank || unsafe_anyhow),
-            allows_block: !value.is_empty() && !value.ends_with(' ') && !unsafe_anyhow,
-        }
-    }
+    let touches_an_end = value.starts_with(' ') || value.ends_with(' ');
+    if touches_an_end || begins_like_a_marker(value) || has_indicator(value) { Style::Single } else { Style::Plain }
 }
 
 fn begins_like_a_marker(value: &str) -> bool {
     value.starts_with("---") || value.starts_with("...")
 }
 
-/// Characters that mean something in block context.
+/// Whether a printable string without line breaks holds characters that mean something in block context.
 fn has_indicator(value: &str) -> bool {
     let mut previous_is_white = true;
     let mut characters = value.chars().enumerate().peekable();
     while let Some((at, c)) = characters.next() {
-        let next_is_white = characters.peek().is_none_or(|(_, next)| matches!(next, ' ' | '\t') || is_break(*next));
+        let next_is_white = characters.peek().is_none_or(|(_, next)| *next == ' ');
         let means_something = match c {
             '#' => previous_is_white,
             ':' => next_is_white,
@@ -223,13 +191,9 @@ fn has_indicator(value: &str) -> bool {
         if means_something {
             return true;
         }
-        previous_is_white = matches!(c, ' ' | '\t') || is_break(c);
+        previous_is_white = c == ' ';
     }
     false
-}
-
-fn is_break(c: char) -> bool {
-    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 /// go-yaml 2 prints nothing beyond the basic plane, and no tab.
@@ -238,7 +202,7 @@ fn is_printable(c: char) -> bool {
 }
 
 fn needs_escape(c: char) -> bool {
-    !is_printable(c) || is_break(c) || matches!(c, '"' | '\\')
+    !is_printable(c) || matches!(c, '\n' | '"' | '\\')
 }
 
 #[cfg(test)]

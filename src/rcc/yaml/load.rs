@@ -1,8 +1,6 @@
 //! From bytes to the tree of a document.
 
-use super::{
-    ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain,
-};
+use super::{ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain};
 use crate::bounded;
 use crate::error::{Error, Result};
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -53,7 +51,7 @@ fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
         .map_err(|error| Error::invalid(name, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     // YAML 1.1 breaks lines at these, YAML 1.2 does not: two readers would see two documents.
     if let Some(at) = text.find(['\u{85}', '\u{2028}', '\u{2029}']) {
-        return Err(Error::invalid(name, format!("a Unicode line separator at byte {at}")).hint("write it as an escape"));
+        return Err(Error::invalid(name, format!("a line separator of Unicode at byte {at}")));
     }
     Ok(text)
 }
@@ -123,6 +121,9 @@ impl Loader<'_> {
         let at = start(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                if text.contains(['\u{2028}', '\u{2029}']) {
+                    return Err(self.error(at, "a line separator of Unicode"));
+                }
                 let tagged = self.check_tag(tag, span, "str")?;
                 let quoting = match style {
                     ScalarStyle::Plain if !tagged => Quoting::Plain,
@@ -146,7 +147,9 @@ impl Loader<'_> {
                 };
                 self.aliased = self.aliased.saturating_add(node.weight);
                 if self.aliased > ALIAS_LIMIT {
-                    return Err(self.error(at, format!("too many aliases: they stand for more than {ALIAS_LIMIT} nodes")));
+                    return Err(
+                        self.error(at, format!("too many aliases: they stand for more than {ALIAS_LIMIT} nodes"))
+                    );
                 }
                 self.complete(node, 0)
             }
@@ -281,7 +284,8 @@ mod tests {
 
     #[test]
     fn scalars_are_kept_as_they_were_written() {
-        let document = loaded("version: 3.10\nmode: 0777\nswitch: yes\nquoted: 'yes'\nnothing: ~\nblock: |\n  a\n  b\n");
+        let document =
+            loaded("version: 3.10\nmode: 0777\nswitch: yes\nquoted: 'yes'\nnothing: ~\nblock: |\n  a\n  b\n");
         let root = document.root();
         for (key, text, kind) in [
             ("version", "3.10", Kind::Number),
@@ -301,7 +305,10 @@ mod tests {
         let document = loaded("a: 1\nb:\n  - x\n");
         let item = &document.sequence(document.root().get("b").unwrap(), "b").unwrap()[0];
         assert_eq!(item.at, Position { line: 3, column: 5 });
-        assert_eq!(document.unexpected(item, "b[0]", "a map").to_string(), "x.yaml:3:5: `b[0]`: expected a map, found text");
+        assert_eq!(
+            document.unexpected(item, "b[0]", "a map").to_string(),
+            "x.yaml:3:5: `b[0]`: expected a map, found text"
+        );
     }
 
     #[test]
@@ -317,7 +324,8 @@ mod tests {
         assert_eq!(refusal("a: 1\n---\nb: 2\n"), "x.yaml:2:1: more than one document");
         assert_eq!(refusal("a: !!python/object x\n"), "x.yaml:1:4: unsupported tag `!!python/object`");
         assert_eq!(refusal("? [a]\n: b\n"), "x.yaml:1:3: a key that is a list or a map");
-        assert!(refusal("a: \"x\u{2028}y\"").contains("line separator"));
+        assert_eq!(refusal("a: \"x\u{2028}y\""), "x.yaml: a line separator of Unicode at byte 5");
+        assert_eq!(refusal("a: \"x\\Ly\""), "x.yaml:1:4: a line separator of Unicode");
         assert!(refusal("a:\n\t- b\n").starts_with("x.yaml:2:"));
         assert!(refusal("a: 'never closed\n").starts_with("x.yaml:"));
         assert!(refusal("a: *nobody").contains("x.yaml:1:4: not YAML"));
@@ -367,7 +375,8 @@ mod tests {
     fn a_merge_key_brings_in_what_is_not_overridden() {
         let document = loaded("base: &base {a: 1, b: 2}\nmore:\n  <<: *base\n  b: 3\n");
         let more = document.root().get("more").unwrap();
-        let entries: Vec<_> = document.mapping(more, "more").unwrap().iter().map(|(key, _)| key.text.as_str()).collect();
+        let entries: Vec<_> =
+            document.mapping(more, "more").unwrap().iter().map(|(key, _)| key.text.as_str()).collect();
         assert_eq!(entries, ["a", "b"]);
         assert_eq!(document.text(more.get("b").unwrap(), "b").unwrap(), "3");
         assert!(refusal("base: &base {a: 1}\nmore:\n  b: 3\n  <<: *base\n").contains("must come first"));

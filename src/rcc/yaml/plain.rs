@@ -129,8 +129,8 @@ fn is_sexagesimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = unsigned.split(':');
     let first = parts.next().unwrap_or_default();
-    let first_is_valid =
-        first.starts_with(|c: char| c.is_ascii_digit()) && first.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let first_is_valid = first.starts_with(|c: char| c.is_ascii_digit())
+        && first.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     let mut rest: Vec<&str> = parts.collect();
     let Some(last) = rest.pop() else { return false };
     let (last, fraction) = last.split_once('.').unwrap_or((last, ""));
@@ -218,12 +218,35 @@ mod tests {
     #[test]
     fn numbers_are_recognised_in_every_notation() {
         for text in [
-            "0", "3", "3.10", "1_000", "0x1F", "0o17", "017", "08", "0b101", "-0b1", "+5", "-12", "1e3", "1.", ".5", ".5e-3",
-            ".1_0", "-.5", ".inf", "-.INF", ".NaN", "18446744073709551615", "99999999999999999999",
+            "0",
+            "3",
+            "3.10",
+            "1_000",
+            "0x1F",
+            "0o17",
+            "017",
+            "08",
+            "0b101",
+            "-0b1",
+            "+5",
+            "-12",
+            "1e3",
+            "1.",
+            ".5",
+            ".5e-3",
+            ".1_0",
+            "-.5",
+            ".inf",
+            "-.INF",
+            ".NaN",
+            "18446744073709551615",
+            "99999999999999999999",
         ] {
             assert_eq!(kind(text), Kind::Number, "{text}");
         }
-        for text in ["1.2.3", "0x", "0xg", "1e", "1e999", "._1", "_1", "python", "3.10.12", "v1", "+", "-", ".", "+.nan"] {
+        for text in
+            ["1.2.3", "0x", "0xg", "1e", "1e999", "._1", "_1", "python", "3.10.12", "v1", "+", "-", ".", "+.nan"]
+        {
             assert_eq!(kind(text), Kind::Text, "{text}");
         }
     }
@@ -243,7 +266,9 @@ mod tests {
             assert_eq!(kind(text), Kind::Text, "{text}");
             assert!(reads_as_something_else(text), "{text}");
         }
-        for text in ["2024-02-30", "2024-13-01", "24-01-02", "1:60", "1:2:", "a:30", "2024-01-02 25:00:00", "2024-01-02x"] {
+        for text in
+            ["2024-02-30", "2024-13-01", "24-01-02", "1:60", "1:2:", "a:30", "2024-01-02 25:00:00", "2024-01-02x"]
+        {
             assert!(!reads_as_something_else(text), "{text}");
         }
     }
