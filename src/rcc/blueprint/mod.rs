@@ -299,8 +299,8 @@ fn write_items<'a>(writer: &mut Writer, indent: usize, items: impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Event, Silent};
-    use std::sync::Mutex;
+    use crate::progress::Silent;
+    use crate::rcc::test_support::Recorder;
 
     fn read(text: &str, name: &str) -> Result<Blueprint> {
         Blueprint::read(text.as_bytes(), name, &BlueprintOptions::default(), &Silent)
@@ -310,21 +310,10 @@ mod tests {
         read(text, "conda.yaml").unwrap()
     }
 
-    #[derive(Default)]
-    struct Recorder(Mutex<Vec<String>>);
-
-    impl Progress for Recorder {
-        fn event(&self, event: Event<'_>) {
-            if let Event::Warning { object, reason } = event {
-                self.0.lock().unwrap().push(format!("{object}: {reason}"));
-            }
-        }
-    }
-
     fn warnings(text: &str) -> Vec<String> {
         let recorder = Recorder::default();
         Blueprint::read(text.as_bytes(), "conda.yaml", &BlueprintOptions::default(), &recorder).unwrap();
-        recorder.0.into_inner().unwrap()
+        recorder.warnings()
     }
 
     #[test]

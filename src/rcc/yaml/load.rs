@@ -124,6 +124,9 @@ impl Loader<'_> {
                 if text.contains(['\u{2028}', '\u{2029}']) {
                     return Err(self.error(at, "a line separator of Unicode"));
                 }
+                if text.contains('\0') {
+                    return Err(self.error(at, "a NUL character"));
+                }
                 let tagged = self.check_tag(tag, span, "str")?;
                 let quoting = match style {
                     ScalarStyle::Plain if !tagged => Quoting::Plain,
@@ -326,6 +329,7 @@ mod tests {
         assert_eq!(refusal("? [a]\n: b\n"), "x.yaml:1:3: a key that is a list or a map");
         assert_eq!(refusal("a: \"x\u{2028}y\""), "x.yaml: a line separator of Unicode at byte 5");
         assert_eq!(refusal("a: \"x\\Ly\""), "x.yaml:1:4: a line separator of Unicode");
+        assert_eq!(refusal("a: \"x\\0y\""), "x.yaml:1:4: a NUL character");
         assert!(refusal("a:\n\t- b\n").starts_with("x.yaml:2:"));
         assert!(refusal("a: 'never closed\n").starts_with("x.yaml:"));
         assert!(refusal("a: *nobody").contains("x.yaml:1:4: not YAML"));
