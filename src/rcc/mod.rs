@@ -1,7 +1,9 @@
 //! RCC's formats: robots, blueprints, Holotree catalogs and libraries. (Draft)
 
 mod blueprint;
+mod catalog;
 mod names;
+mod object;
 mod robot;
 mod siphash;
 #[cfg(test)]
@@ -9,5 +11,7 @@ mod test_support;
 mod yaml;
 
 pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
+pub use catalog::{Catalog, CatalogLimits, CatalogName, Entry, EntryKind, FileEntry, NamedObject};
 pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
+pub use object::ObjectDigest;
 pub use robot::{IgnoreRules, Robot, Task, is_for_platform};
