@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod catalog;
+mod hololib;
 mod names;
 mod object;
 mod robot;
@@ -12,6 +13,7 @@ mod yaml;
 
 pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
 pub use catalog::{Catalog, CatalogLimits, CatalogName, Entry, EntryKind, FileEntry, NamedObject};
+pub use hololib::{Hololib, Holotree, Product, Restorer, Sharing, StoredObject, local_channel};
 pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
 pub use object::ObjectDigest;
 pub use robot::{IgnoreRules, Robot, Task, is_for_platform};
