@@ -3,6 +3,8 @@
 mod blueprint;
 mod catalog;
 mod hololib;
+mod leaks;
+mod matching;
 mod names;
 mod object;
 mod robot;
@@ -14,6 +16,8 @@ mod yaml;
 pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
 pub use catalog::{Catalog, CatalogLimits, CatalogName, Entry, EntryKind, FileEntry, NamedObject};
 pub use hololib::{Hololib, Holotree, Product, Restorer, Sharing, StoredObject, local_channel};
+pub use leaks::{Leak, LeakKind, find_leaks, may_leak, scrub};
+pub use matching::NearCatalog;
 pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
 pub use object::ObjectDigest;
 pub use robot::{IgnoreRules, Robot, Task, is_for_platform};
