@@ -1,2 +1,7 @@
-//! The program.
-fn main() {}
+//! The `ocibuild` program: flags and glue. What it does is in the library.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,4 +1,25 @@
-//! The tests of the whole tool, one binary.
+//! Every test of the whole program, in one binary.
+//!
+//! * `house`: the plan of the house, held against the sources.
+//! * `support`: scratch directories, running programs, and a loud word where one is missing.
+//! * `consumers`: the programs that read images in real life, each behind a few plain functions.
+//! * `bases`: base images, made by other tools than ours.
+//! * `acceptance`: one image through every consumer.
+//! * `listers`: one tar, listed by four readers.
+//! * `rcc`: robots and their environments, with the real rcc as the judge.
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
-mod rcc;
+mod house;
 mod support;
+
+#[cfg(target_os = "linux")]
+mod acceptance;
+#[cfg(target_os = "linux")]
+mod bases;
+#[cfg(target_os = "linux")]
+mod consumers;
+#[cfg(target_os = "linux")]
+mod listers;
+#[cfg(target_os = "linux")]
+mod rcc;

@@ -14,7 +14,7 @@ const OTHER_FILES: [&str; 4] = ["pip.conf", ".condarc", "condarc", "conda-meta/h
 
 /// How the words end that name a secret, `_` left out: `DB_PASSWORD`, `accessToken`, `api-key`.
 const SECRET_NAMES: [&str; 9] =
-    ["token", "password", "passwd", "secret", "apikey", "accesskey", "privatekey", "credential", "credentials"];
+    ["token", "password", "passwd", "secret", "apikey", "accesskey", "secretkey", "privatekey", "credentials"];
 
 /// How tokens of well-known services begin.
 const TOKEN_PREFIXES: [&str; 9] =

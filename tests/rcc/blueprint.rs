@@ -1,5 +1,4 @@
 //! Our blueprint hash against that of the real rcc.
-#![expect(clippy::disallowed_methods, reason = "tests make and look at files by path")]
 
 use crate::support::random::Random;
 use crate::support::real_rcc::RealRcc;

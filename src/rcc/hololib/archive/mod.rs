@@ -470,5 +470,4 @@ impl<R: Read> Read for Checked<R> {
 }
 
 #[cfg(test)]
-#[path = "archive_tests.rs"]
 mod tests;
