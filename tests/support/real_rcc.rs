@@ -31,7 +31,8 @@ pub(crate) fn executable() -> Option<&'static Path> {
             Err(reason) => {
                 assert!(env::var_os("CI").is_none_or(|value| value != "true"), "no real rcc in CI: {reason}");
                 // Not by eprintln, which the test runner keeps to itself when a test passes.
-                writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc").ok();
+                writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc")
+                    .ok();
                 None
             }
         })
