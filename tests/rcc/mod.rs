@@ -1,4 +1,5 @@
 //! RCC's formats, with the real rcc as the judge where it can be had.
 
 mod blueprint;
+mod recorded;
 mod restored;
