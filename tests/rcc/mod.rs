@@ -3,3 +3,4 @@
 mod blueprint;
 mod recorded;
 mod restored;
+mod robots;
