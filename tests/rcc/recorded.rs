@@ -12,6 +12,7 @@ use ocibuild::{ErrorKind, Platform};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const IDENTITY: &str = "hdc4d952_493f813dad24d3t";
 const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
@@ -80,8 +81,8 @@ fn replaced(content: &[u8], offsets: &[u64]) -> Vec<u8> {
 }
 
 fn check_files(hololib: &Hololib, tree: &Path) {
-    let catalog = find(hololib, &blueprint("3.11.7")).unwrap();
-    let restorer = Restorer::new(hololib, &catalog, SPACE, &Silent).unwrap();
+    let catalog = Arc::new(find(hololib, &blueprint("3.11.7")).unwrap());
+    let restorer = Restorer::new(hololib, &catalog, SPACE).unwrap();
     let mut files = 0;
     for entry in catalog.entries() {
         let EntryKind::File(file) = &entry.kind else { continue };

@@ -17,6 +17,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CONDA: &str = "channels: [conda-forge]\ndependencies: [python=3.11.7]\n";
 const ROBOT: &str = "tasks: {hello: {shell: bin/python}}\nartifactsDir: output\ncondaConfigFile: conda.yaml\n";
@@ -61,8 +62,8 @@ fn observed(directory: &Path) -> Tree {
 }
 
 /// What our reader says.
-fn predicted(hololib: &Hololib, catalog: &Catalog, space: &str) -> Tree {
-    let restorer = Restorer::new(hololib, catalog, space, &Silent).unwrap();
+fn predicted(hololib: &Hololib, catalog: &Arc<Catalog>, space: &str) -> Tree {
+    let restorer = Restorer::new(hololib, catalog, space).unwrap();
     let things = catalog.entries().iter().map(|entry| {
         let thing = match &entry.kind {
             EntryKind::Directory { .. } => Thing::Directory,
@@ -146,9 +147,9 @@ impl Scene {
         Hololib::in_directory(Root::open(&self.holotree().library).unwrap(), &Silent).unwrap()
     }
 
-    fn find(&self, hololib: &Hololib) -> Catalog {
+    fn find(&self, hololib: &Hololib) -> Arc<Catalog> {
         let limits = CatalogLimits::default();
-        hololib.find(&self.blueprint(), &Platform::linux_amd64(), "rcc", &limits, &Silent).unwrap()
+        Arc::new(hololib.find(&self.blueprint(), &Platform::linux_amd64(), "rcc", &limits, &Silent).unwrap())
     }
 
     fn space(&self, name: &str) -> String {
