@@ -7,6 +7,7 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
@@ -23,3 +24,5 @@ mod catalogue;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod listers;
+#[cfg(target_os = "linux")]
+mod rcc;
