@@ -180,6 +180,7 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     build::check_names(&arguments.tags)?;
+    arguments.check_result_files()?;
     let spec = arguments.spec(order, &watch)?;
     build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
@@ -325,16 +326,32 @@ impl LayoutArguments {
         })
     }
 
+    fn iid_file(&self) -> Result<Option<(Root, String)>> {
+        self.iidfile.as_deref().map(result_file).transpose()
+    }
+
+    fn digest_file(&self) -> Result<Option<(Root, String)>> {
+        self.digest_file.as_deref().map(result_file).transpose()
+    }
+
+    /// Requires that the files for digests can be made, before the work is done that they tell of.
+    fn check_result_files(&self) -> Result<()> {
+        let (iid, digest) = (self.iid_file()?, self.digest_file()?);
+        if let (Some((iid_root, iid)), Some((digest_root, digest))) = (iid, digest)
+            && iid == digest
+            && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
+        {
+            return Err(Error::usage("--digest-file", "names the same file as --iidfile"));
+        }
+        Ok(())
+    }
+
     fn report(&self, plan: &Plan, built: &Built, watch: &Watch) -> Result<()> {
         let image = &built.image;
         let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        for (file, text) in [(&self.iidfile, &config), (&self.digest_file, &digest)] {
-            if let Some(file) = file {
-                let (root, name) = Root::of_file(file, Root::open)?;
-                let name = name
-                    .to_str()
-                    .ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
-                root.replace_file(name, text.as_bytes())?;
+        for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
+            if let Some((root, name)) = file {
+                root.replace_file(&name, text.as_bytes())?;
             }
         }
         if ocibuild::root::sync_was_refused() {
@@ -385,6 +402,17 @@ impl LayoutArguments {
             }
         }
     }
+}
+
+/// The directory, opened, and the name of a file for a digest.
+fn result_file(file: &Path) -> Result<(Root, String)> {
+    let object = || file.display().to_string();
+    if file.is_dir() {
+        return Err(Error::invalid(object(), "is a directory"));
+    }
+    let (root, name) = Root::of_file(file, Root::open)?;
+    let name = name.to_str().ok_or_else(|| Error::invalid(object(), "the name is not Unicode"))?;
+    Ok((root, name.to_owned()))
 }
 
 fn has_transport(text: &str) -> bool {
