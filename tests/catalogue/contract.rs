@@ -181,7 +181,7 @@ fn keep() -> &'static Path {
 }
 
 /// A request to copy the directory `source` to `/srv` of an image on scratch.
-pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec {
+pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
     let source = source.to_owned();
     move || BuildSpec {
         base: None,
@@ -189,6 +189,7 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec {
         layers: vec![LayerSpec {
             name: "the source".to_owned(),
             created_by: "the source".to_owned(),
+            known_directories: Default::default(),
             sources: vec![Source {
                 name: "source".to_owned(),
                 content: SourceContent::Directory(Root::open(&source).unwrap()),

@@ -5,4 +5,5 @@ mod contract;
 mod forge;
 
 mod archives;
+mod file_system;
 mod foreign_bases;
