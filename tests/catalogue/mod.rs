@@ -5,5 +5,7 @@ mod contract;
 mod forge;
 
 mod archives;
+mod changing_sources;
 mod file_system;
 mod foreign_bases;
+mod injected_faults;
