@@ -170,27 +170,29 @@ impl Bench {
     }
 }
 
+type Spoil = fn(&Path);
+
 #[test]
 fn f10_an_index_that_cannot_be_read_is_never_replaced() {
-    let spoil: [(&str, &dyn Fn(&Path), &str); 10] = [
-        ("empty", &|index| fs::write(index, b"").unwrap(), "not JSON"),
-        ("truncated", &|index| fs::write(index, &fs::read(index).unwrap()[..50]).unwrap(), "not JSON"),
-        ("garbage", &|index| fs::write(index, [0xff; 100]).unwrap(), "not JSON"),
-        ("an array", &|index| fs::write(index, b"[]").unwrap(), "`schemaVersion` is not 2"),
-        ("9 MiB", &|index| fs::write(index, vec![b' '; 9 << 20]).unwrap(), "larger than 8 MiB"),
+    let spoil: [(&str, Spoil, &str); 10] = [
+        ("empty", |index| fs::write(index, b"").unwrap(), "not JSON"),
+        ("truncated", |index| fs::write(index, &fs::read(index).unwrap()[..50]).unwrap(), "not JSON"),
+        ("garbage", |index| fs::write(index, [0xff; 100]).unwrap(), "not JSON"),
+        ("an array", |index| fs::write(index, b"[]").unwrap(), "`schemaVersion` is not 2"),
+        ("9 MiB", |index| fs::write(index, vec![b' '; 9 << 20]).unwrap(), "larger than 8 MiB"),
         (
             "another version",
-            &|index| fs::write(index, br#"{"schemaVersion":3,"manifests":[]}"#).unwrap(),
+            |index| fs::write(index, br#"{"schemaVersion":3,"manifests":[]}"#).unwrap(),
             "`schemaVersion` is not 2",
         ),
         (
             "without manifests",
-            &|index| fs::write(index, br#"{"schemaVersion":2}"#).unwrap(),
+            |index| fs::write(index, br#"{"schemaVersion":2}"#).unwrap(),
             "an index without `manifests`",
         ),
         (
             "a link",
-            &|index| {
+            |index| {
                 fs::rename(index, index.with_file_name("moved")).unwrap();
                 symlink("moved", index).unwrap();
             },
@@ -198,13 +200,13 @@ fn f10_an_index_that_cannot_be_read_is_never_replaced() {
         ),
         (
             "a directory",
-            &|index| {
+            |index| {
                 fs::remove_file(index).unwrap();
                 fs::create_dir(index).unwrap();
             },
             "not a regular file",
         ),
-        ("missing", &|index| fs::remove_file(index).unwrap(), "not found"),
+        ("missing", |index| fs::remove_file(index).unwrap(), "not found"),
     ];
     for (name, spoil, reason) in spoil {
         let bench = Bench::keeping();

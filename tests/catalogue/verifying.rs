@@ -29,9 +29,12 @@ fn faults(row: &str, layout: &Path) -> Vec<String> {
     told
 }
 
+/// A fault, how to seed it, and the words that name it.
+type Seed<'a> = (&'a str, &'a dyn Fn(&Forged), &'a str);
+
 /// Each layout has exactly one fault, and these are its words.
 #[track_caller]
-fn each_is_named(seeds: &[(&str, &dyn Fn(&Forged), &str)]) {
+fn each_is_named(seeds: &[Seed<'_>]) {
     for (name, seed, words) in seeds {
         let scratch = Scratch::new();
         let layout = Forged::new(scratch.join("layout"));
@@ -276,7 +279,11 @@ fn l17_layers_whose_tars_are_malformed() {
             "bad header checksum",
         ),
         plain("swallowed entry", forge::tar(&[lying.clone(), Member::file("next", b"no header")]), "malformed tar"),
-        plain("swallowed end", forge::tar(&[lying.clone()]), "the two zero blocks that end a tar are missing"),
+        plain(
+            "swallowed end",
+            forge::tar(std::slice::from_ref(&lying)),
+            "the two zero blocks that end a tar are missing",
+        ),
         plain("cut in a file", forge::unended(&[lying]), "unexpected end inside a file"),
         plain(
             "smuggled bytes",
@@ -303,7 +310,7 @@ fn l17_layers_whose_tars_are_malformed() {
         ),
         ("checksum of the gzip", flipped, GZIP, whole.clone(), "checksum mismatch"),
         ("half a gzip", forge::gzip(&whole)[..40].to_vec(), GZIP, whole.clone(), "truncated"),
-        ("half a zstd", zstd[..zstd.len() - 3].to_vec(), ZSTD, whole.clone(), "zstd"),
+        ("half a zstd", zstd[..zstd.len() - 3].to_vec(), ZSTD, whole.clone(), "truncated"),
         (
             "a second member that is none of the image",
             [forge::gzip(&whole), forge::gzip(&forge::tar(&[Member::file("b", b"")]))].concat(),
@@ -327,7 +334,7 @@ fn l17_layers_whose_tars_are_malformed() {
 
 #[test]
 fn l17_what_is_odd_and_no_fault() {
-    let harmless: [(&str, &dyn Fn(&Forged), &str); 6] = [
+    let harmless: [Seed<'_>; 6] = [
         ("an unreferenced blob", &|it| drop(it.descriptor("x", b"nobody needs it")), "1 blobs that no image needs"),
         (
             "a stranger's file",
