@@ -8,7 +8,7 @@ use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
-use ocibuild::store::{ImageName, Layout, Moved, copy};
+use ocibuild::store::{ImageName, Layout, Moved, StoredImage, copy};
 use ocibuild::{Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -87,6 +87,12 @@ fn full_name(text: &str) -> Result<ImageName> {
     }
     let tag = reference.tag_or_latest();
     reference.with_tag(tag).to_string().parse()
+}
+
+/// Writes a docker-archive of an image that was just built.
+pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch: &Watch) -> Result<()> {
+    let opened = Opened { image: image.clone(), names: names.to_vec() };
+    to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
 }
 
 fn to_layout(opened: &Opened, directory: &Path, tag: Option<&str>, watch: &Watch) -> Result<Moved> {

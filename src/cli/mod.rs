@@ -7,6 +7,7 @@ mod layout;
 mod man;
 mod output;
 mod report;
+mod robot;
 mod signals;
 mod source;
 mod values;

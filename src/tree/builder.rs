@@ -23,6 +23,11 @@ impl Tree {
         &self.entries
     }
 
+    /// The entries, in order, to be changed and added to another tree.
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     /// The bytes of all files together.
     pub fn content_size(&self) -> u64 {
         self.entries.iter().map(Entry::size).sum()
