@@ -6,6 +6,7 @@ pub mod json;
 pub mod progress;
 pub mod reference;
 pub mod root;
+pub mod store;
 pub mod tar;
 pub mod time;
 pub use digest::{DiffId, Digest};

@@ -1,0 +1,3 @@
+//! Where blobs live.
+
+pub mod registry;

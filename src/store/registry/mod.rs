@@ -1,0 +1,6 @@
+//! The distribution client.
+
+pub mod credentials;
+pub mod helper;
+pub mod origin;
+pub mod secret;
