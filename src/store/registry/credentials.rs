@@ -24,7 +24,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const LARGEST_FILE: u64 = 4 << 20;
 
 /// Base64 that tolerates missing padding, as some tools write it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

@@ -54,6 +54,11 @@ impl Origin {
         &self.host
     }
 
+    /// The port, whether it was written or not.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || address(&self.host).is_some_and(|address| address.is_loopback())

@@ -1,0 +1,244 @@
+//! Which `Authorization` a request to the registry carries.
+//!
+//! The first request goes without. What the registry then asks for is remembered, so that later requests bring their
+//! token along and a large upload is not turned away after it was sent.
+
+use super::challenge::{self, Challenge};
+use super::credentials::{Credentials, Found, Keychain};
+use super::origin::Origin;
+use super::refusal::Refusal;
+use super::retry::Persistence;
+use super::secret::Secret;
+use super::token::{self, Realm};
+use super::transport::Transport;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Progress};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use ureq::http::HeaderMap;
+use ureq::http::header::WWW_AUTHENTICATE;
+
+/// What a request is allowed to do, in the words of token servers; the repository that it is about comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Scopes {
+    pub(super) repository: String,
+    list: Vec<String>,
+}
+
+impl Scopes {
+    /// Reading from `repository`.
+    pub(super) fn pull(repository: &str) -> Self {
+        Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull")] }
+    }
+
+    /// Writing to `repository`.
+    pub(super) fn push(repository: &str) -> Self {
+        Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull,push")] }
+    }
+
+    /// Writing to `repository` what is mounted from another: the token must allow both.
+    pub(super) fn mount(repository: &str, from: &str) -> Self {
+        let mut scopes = Scopes::push(repository);
+        scopes.list.push(format!("repository:{from}:pull"));
+        scopes
+    }
+}
+
+/// The answers to one registry's challenges.
+#[derive(Debug)]
+pub(super) struct Authentication<'a> {
+    pub(super) registry: String,
+    pub(super) transport: &'a Transport,
+    pub(super) keychain: &'a Keychain,
+    pub(super) persistence: Persistence,
+    /// Hosts of token servers that may be given credentials, besides the registry's own.
+    pub(super) realms: Vec<String>,
+    pub(super) state: Mutex<State>,
+}
+
+/// What has been learned so far. Held locked while a token is fetched, so that many threads fetch it once.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    asks: Option<Asks>,
+    /// By repository, since credentials may be bound to a path.
+    found: BTreeMap<String, Found>,
+    held: BTreeMap<Scopes, Held>,
+}
+
+#[derive(Debug, Clone)]
+enum Asks {
+    Basic,
+    Token(Realm),
+}
+
+#[derive(Debug)]
+struct Held {
+    header: Secret,
+    fresh_until: Option<Instant>,
+}
+
+impl Authentication<'_> {
+    /// The header for a request of `scopes`; none as long as the registry has not asked for any.
+    ///
+    /// # Errors
+    /// When credentials cannot be read, or the token server refuses.
+    pub(super) fn header(&self, scopes: &Scopes, progress: &dyn Progress) -> Result<Option<Secret>> {
+        let mut state = self.lock();
+        if let Some(held) = state.held.get(scopes) {
+            if held.fresh_until.is_none_or(|end| Instant::now() < end) {
+                return Ok(Some(held.header.clone()));
+            }
+        }
+        match state.asks.clone() {
+            None => Ok(None),
+            Some(asks) => self.obtain(&mut state, &asks, scopes, &[], progress).map(Some),
+        }
+    }
+
+    /// Answers a 401 that came although `used` was sent.
+    ///
+    /// # Errors
+    /// When the challenge cannot be answered, or the answer would be the same again.
+    pub(super) fn answer(
+        &self,
+        origin: &Origin,
+        headers: &HeaderMap,
+        scopes: &Scopes,
+        used: Option<&Secret>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        if state.held.get(scopes).is_some_and(|held| Some(&held.header) != used) {
+            // Another thread has renewed it in the meantime.
+            return Ok(());
+        }
+        state.held.remove(scopes);
+        let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+        // A field that is not ASCII is malformed, which the empty scheme says as well.
+        let (asks, more) = match challenge::choose(fields.map(|field| field.to_str().unwrap_or("=")), &self.registry)? {
+            Challenge::Basic => (Asks::Basic, String::new()),
+            Challenge::Bearer { realm, service, scope } => {
+                (Asks::Token(Realm::new(&realm, service, origin, &self.realms)?), scope.unwrap_or_default())
+            }
+        };
+        state.asks = Some(asks.clone());
+        let more: Vec<&str> = more.split_ascii_whitespace().filter(|scope| !is_covered(scope, &scopes.list)).collect();
+        let header = self.obtain(&mut state, &asks, scopes, &more, progress)?;
+        if Some(&header) == used {
+            let error = Error::new(ErrorKind::Denied, &self.registry, "answered 401");
+            return Err(self.advise(&state, scopes, error));
+        }
+        Ok(())
+    }
+
+    /// Makes the error of a refusal, with what is known about credentials where it is about them.
+    pub(super) fn refused(&self, scopes: &Scopes, refusal: &Refusal, object: &str) -> Error {
+        let error = refusal.error(object);
+        if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), scopes, error) } else { error }
+    }
+
+    fn obtain(
+        &self,
+        state: &mut State,
+        asks: &Asks,
+        scopes: &Scopes,
+        more: &[&str],
+        progress: &dyn Progress,
+    ) -> Result<Secret> {
+        if !state.found.contains_key(&scopes.repository) {
+            let found = self.keychain.find(&self.registry, &scopes.repository)?;
+            for warning in &found.warnings {
+                progress::warn(progress, &self.registry, warning);
+            }
+            state.found.insert(scopes.repository.clone(), found);
+        }
+        let credentials = state.found.get(&scopes.repository).and_then(|found| found.credentials.clone());
+        let held = match asks {
+            Asks::Basic => match &credentials {
+                Some(Credentials::Password { user, password }) => {
+                    Held { header: token::basic(user, password), fresh_until: None }
+                }
+                Some(Credentials::Identity(_)) => {
+                    let reason = "asks for a password, but there is only an identity token";
+                    return Err(Error::new(ErrorKind::Denied, &self.registry, reason));
+                }
+                None => {
+                    let error = Error::new(ErrorKind::Denied, &self.registry, "asks for a name and a password");
+                    return Err(self.advise(state, scopes, error));
+                }
+            },
+            Asks::Token(realm) => {
+                let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
+                let token = realm
+                    .token(self.transport, self.persistence, &all, credentials.as_ref())
+                    .map_err(|error| self.advise(state, scopes, error.within(&self.registry)))?;
+                // Only a server that was given an identity may replace it.
+                if let (Some(identity), Some(Credentials::Identity(_)), None) =
+                    (token.identity, &credentials, realm.distrusted())
+                {
+                    if let Some(found) = state.found.get_mut(&scopes.repository) {
+                        found.credentials = Some(Credentials::Identity(identity));
+                    }
+                }
+                Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
+            }
+        };
+        let header = held.header.clone();
+        state.held.insert(scopes.clone(), held);
+        Ok(header)
+    }
+
+    /// Says beside a refusal which credentials were used, or why none were.
+    fn advise(&self, state: &State, scopes: &Scopes, error: Error) -> Error {
+        let Some(found) = state.found.get(&scopes.repository) else { return error };
+        let distrusted = match &state.asks {
+            Some(Asks::Token(realm)) => realm.distrusted(),
+            _ => None,
+        };
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let tried = found.tried.join(", ");
+        error.hint(match (&found.credentials, distrusted) {
+            (Some(_), Some(host)) => {
+                format!("credentials were not sent to the token server {host}; --auth-realm {host} allows it")
+            }
+            (Some(_), None) => format!("credentials of {} were refused", found.tried.last().map_or("", |last| last)),
+            (None, _) if tried.is_empty() => "there are no credentials".to_owned(),
+            (None, _) => format!("no credentials: tried {tried}, found nothing for {}", self.registry),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a panicking thread leaves behind is a cache of answers, whole or absent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `list` already asks for all that `scope` (`repository:name:actions`) does.
+fn is_covered(scope: &str, list: &[String]) -> bool {
+    let Some((name, actions)) = scope.rsplit_once(':') else { return true };
+    list.iter().any(|known| match known.rsplit_once(':') {
+        Some((known, allowed)) => {
+            known == name && actions.split(',').all(|action| allowed.split(',').any(|allowed| allowed == action))
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_asked_for_once() {
+        let list = Scopes::mount("a/c", "a/b").list;
+        assert_eq!(list, ["repository:a/c:pull,push", "repository:a/b:pull"]);
+        assert!(is_covered("repository:a/c:pull", &list));
+        assert!(is_covered("repository:a/c:push,pull", &list));
+        assert!(!is_covered("repository:a/c:delete", &list));
+        assert!(!is_covered("repository:a/b:push", &list));
+        assert!(!is_covered("registry:catalog:*", &list));
+    }
+}
