@@ -1,15 +1,20 @@
 #![doc = "Draft."]
 pub mod bounded;
+pub mod compression;
 pub mod digest;
 pub mod error;
 pub mod json;
 pub mod progress;
 pub mod reference;
 pub mod root;
+pub mod section;
+pub mod spec;
 pub mod store;
 pub mod tar;
 pub mod time;
 pub use digest::{DiffId, Digest};
 pub use error::{Error, ErrorKind, Result};
 pub use reference::{Location, Reference, Tag};
+pub use spec::Platform;
+pub use store::ImageName;
 pub use time::Timestamp;

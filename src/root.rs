@@ -237,6 +237,15 @@ pub struct Temporary {
 }
 
 impl Temporary {
+    /// Makes the content durable, still without its name.
+    ///
+    /// # Errors
+    /// When the system reports that it could not.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
+        tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
+    }
+
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
     ///
     /// # Errors

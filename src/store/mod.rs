@@ -1,3 +1,74 @@
-//! Where blobs live.
+//! Where blobs live, and the one loop that moves them.
+//!
+//! An image can be read from an image layout, an archive or a registry, and written to each of them. Whoever stores bytes
+//! verifies them: a source hands out what it has, and a sink refuses what does not fit its descriptor.
 
+pub mod archive;
+mod copy;
+mod image;
+pub mod layout;
+mod name;
 pub mod registry;
+mod verified;
+
+pub use copy::{Moved, copy, copy_blobs};
+pub use image::StoredImage;
+pub use layout::Layout;
+pub use name::ImageName;
+pub use verified::{Verified, read_document};
+
+use crate::error::Result;
+use crate::reference::Reference;
+use crate::spec::Descriptor;
+use std::io::Read;
+
+/// A place that blobs can be read from.
+pub trait BlobSource: Send + Sync {
+    /// Opens a blob. The bytes are what the place holds; [`Verified`] proves that they are what the descriptor says.
+    ///
+    /// # Errors
+    /// When the blob is not there or cannot be read.
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// The repository that holds these blobs, where the place is a registry: another repository there can mount them.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
+}
+
+/// A place that blobs can be written to.
+///
+/// A put blob is stored under its digest, not necessarily because of this call: putting is idempotent. Nothing refers to
+/// it until [`BlobSink::commit`].
+pub trait BlobSink: Sync {
+    /// How many blobs the place takes at once. One that answers 1 gets them sorted by digest.
+    fn transfers(&self) -> usize;
+
+    /// Whether the blob is here, whole and verified.
+    ///
+    /// # Errors
+    /// When the place cannot tell.
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool>;
+
+    /// Stores the blob that `content` holds.
+    ///
+    /// # Errors
+    /// When the content is not what the descriptor says, or cannot be read or stored. Nothing is stored then.
+    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()>;
+
+    /// Takes the blob over from `repository` without its bytes passing here. Answers whether that worked; it is only ever
+    /// an attempt.
+    ///
+    /// # Errors
+    /// When the attempt fails in a way that would also make [`BlobSink::put`] fail.
+    fn try_mount(&self, descriptor: &Descriptor, repository: &Reference) -> Result<bool> {
+        let _ = (descriptor, repository);
+        Ok(false)
+    }
+
+    /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step.
+    ///
+    /// # Errors
+    /// When that is refused; what was there before is then as it was.
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()>;
+}

@@ -1,0 +1,157 @@
+//! Unwrapping a stream to its very end.
+//!
+//! Decoders of many libraries stop after the first gzip member and ignore what follows; a layer read so looks whole and is
+//! not. Here every member is read, and anything but zero padding behind the last one is an error.
+
+use super::Encoding;
+use crate::error::Error;
+use flate2::bufread::GzDecoder;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// Large enough that reading costs few system calls, small enough to have many of them open.
+const BUFFER: usize = 128 << 10;
+
+/// A reader of what `source` holds without its `encoding`.
+///
+/// # Errors
+/// When the decoder cannot be set up. Malformed or cut-off input is an error of the reader.
+pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + Send + 'a>> {
+    match encoding {
+        Encoding::Plain => Ok(Box::new(source)),
+        Encoding::Gzip => Ok(Box::new(Members::Before(BufReader::with_capacity(BUFFER, source)))),
+        Encoding::Zstd => {
+            zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, source)).map(|decoder| Box::new(decoder) as _)
+        }
+    }
+}
+
+/// gzip members, one after another.
+enum Members<R> {
+    /// Between two members.
+    Before(R),
+    /// Within one.
+    Within(Box<GzDecoder<R>>),
+    /// Behind the last, or while one state becomes another.
+    Done,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let mut is_first = matches!(self, Members::Before(_));
+        loop {
+            match std::mem::replace(self, Members::Done) {
+                Members::Done => return Ok(0),
+                Members::Before(mut source) => {
+                    let start = source.fill_buf()?;
+                    if start.is_empty() && !is_first {
+                        return Ok(0);
+                    }
+                    if start.is_empty() {
+                        return Err(Error::corrupt("gzip", "truncated").into());
+                    }
+                    if start[0] == 0 && !is_first {
+                        return only_zeros(source).map(|()| 0);
+                    }
+                    if start[0] != 0x1f {
+                        let reason = if is_first { "is not gzip" } else { "trailing data behind the gzip" };
+                        return Err(Error::corrupt("gzip", reason).into());
+                    }
+                    *self = Members::Within(Box::new(GzDecoder::new(source)));
+                    is_first = false;
+                }
+                Members::Within(mut member) => match member.read(buffer) {
+                    Ok(0) => {
+                        *self = Members::Before(member.into_inner());
+                        is_first = false;
+                    }
+                    Ok(read) => {
+                        *self = Members::Within(member);
+                        return Ok(read);
+                    }
+                    Err(error) => return Err(in_our_words(error)),
+                },
+            }
+        }
+    }
+}
+
+fn only_zeros(mut source: impl BufRead) -> io::Result<()> {
+    loop {
+        let rest = source.fill_buf()?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(Error::corrupt("gzip", "trailing data behind the gzip").into());
+        }
+        let length = rest.len();
+        source.consume(length);
+    }
+}
+
+fn in_our_words(error: io::Error) -> io::Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        return error;
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::corrupt("gzip", "truncated").into(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if error.to_string().contains("checksum") => {
+            Error::corrupt("gzip", "checksum mismatch").into()
+        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Error::corrupt("gzip", "malformed").into(),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn unzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let mut reader = decode(bytes, Encoding::Gzip).unwrap();
+        let mut out = Vec::new();
+        io::copy(&mut reader, &mut out).map(|_| out).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_member_is_read() {
+        let two = [gzip(b"one,"), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(unzip(&two).unwrap(), b"one,two");
+        assert_eq!(unzip(&[&two[..], &[0; 700]].concat()).unwrap(), b"one,two");
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused() {
+        let whole = gzip(b"content");
+        assert_eq!(unzip(&[&whole[..], b"x"].concat()).unwrap_err(), "gzip: trailing data behind the gzip");
+        assert_eq!(unzip(&[&whole[..], b"\0x"].concat()).unwrap_err(), "gzip: trailing data behind the gzip");
+        assert_eq!(unzip(b"plain").unwrap_err(), "gzip: is not gzip");
+        for cut in 0..whole.len() {
+            assert_eq!(unzip(&whole[..cut]).unwrap_err(), "gzip: truncated", "cut at {cut}");
+        }
+        let mut bad_sum = whole.clone();
+        let sum_at = whole.len() - 8;
+        bad_sum[sum_at] ^= 1;
+        assert!(unzip(&bad_sum).unwrap_err().contains("gzip: "));
+    }
+
+    #[test]
+    fn zstd_frames_are_all_read() {
+        let frames = [zstd::bulk::compress(b"one,", 1).unwrap(), zstd::bulk::compress(b"two", 1).unwrap()].concat();
+        let mut out = Vec::new();
+        io::copy(&mut decode(&frames[..], Encoding::Zstd).unwrap(), &mut out).unwrap();
+        assert_eq!(out, b"one,two");
+        assert!(io::copy(&mut decode(&frames[..frames.len() - 1], Encoding::Zstd).unwrap(), &mut io::sink()).is_err());
+        assert_eq!(Encoding::of_bytes(&frames), Encoding::Zstd);
+    }
+}

@@ -1,0 +1,163 @@
+//! Wrapping one block: an independent gzip member or zstd frame.
+
+use super::Encoding;
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// How layers are compressed. Every value is part of a layer's bytes, and so of every cache key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, level 1 to 12.
+    Gzip(u8),
+    /// zstd, level 1 to 19.
+    Zstd(u8),
+}
+
+impl Compression {
+    /// gzip at the level that gives most of the size for little of the time: measured on a Python environment, level 5 is
+    /// within one per cent of level 6 and a sixth faster.
+    pub const DEFAULT_GZIP: Compression = Compression::Gzip(5);
+
+    /// zstd at its own default level.
+    pub const DEFAULT_ZSTD: Compression = Compression::Zstd(3);
+
+    /// Checks a level that a person chose.
+    ///
+    /// # Errors
+    /// When the encoding has no such level.
+    pub fn new(encoding: Encoding, level: Option<u8>) -> Result<Self> {
+        let out_of_range = |level: u8, name: &str, range: &str| {
+            Error::usage(format!("compression level {level}"), format!("{name} has levels {range}"))
+        };
+        match (encoding, level) {
+            (Encoding::Plain, None) => Ok(Compression::None),
+            (Encoding::Plain, Some(level)) => Err(out_of_range(level, "no compression", "0 to 0")),
+            (Encoding::Gzip, None) => Ok(Compression::DEFAULT_GZIP),
+            (Encoding::Gzip, Some(level @ 1..=12)) => Ok(Compression::Gzip(level)),
+            (Encoding::Gzip, Some(level)) => Err(out_of_range(level, "gzip", "1 to 12")),
+            (Encoding::Zstd, None) => Ok(Compression::DEFAULT_ZSTD),
+            (Encoding::Zstd, Some(level @ 1..=19)) => Ok(Compression::Zstd(level)),
+            (Encoding::Zstd, Some(level)) => Err(out_of_range(level, "zstd", "1 to 19")),
+        }
+    }
+
+    /// What wraps the bytes afterwards.
+    pub fn encoding(self) -> Encoding {
+        match self {
+            Compression::None => Encoding::Plain,
+            Compression::Gzip(_) => Encoding::Gzip,
+            Compression::Zstd(_) => Encoding::Zstd,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compression::None => f.write_str("none"),
+            Compression::Gzip(level) => write!(f, "gzip {level}"),
+            Compression::Zstd(level) => write!(f, "zstd {level}"),
+        }
+    }
+}
+
+/// Compresses block after block; one per thread, since each holds tables.
+pub struct Compressor(Engine);
+
+enum Engine {
+    None,
+    Gzip(libdeflater::Compressor),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Engine::None => "Compressor(none)",
+            Engine::Gzip(_) => "Compressor(gzip)",
+            Engine::Zstd(_) => "Compressor(zstd)",
+        })
+    }
+}
+
+impl Compressor {
+    /// Sets up the tables for `compression`.
+    ///
+    /// # Errors
+    /// When its level does not exist.
+    pub fn new(compression: Compression) -> Result<Self> {
+        let no_level = || Error::usage(compression.to_string(), "no such level");
+        Ok(Compressor(match compression {
+            Compression::None => Engine::None,
+            Compression::Gzip(level) => {
+                let level = libdeflater::CompressionLvl::new(i32::from(level)).map_err(|_| no_level())?;
+                Engine::Gzip(libdeflater::Compressor::new(level))
+            }
+            Compression::Zstd(level) => {
+                Engine::Zstd(zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| no_level())?)
+            }
+        }))
+    }
+
+    /// Replaces the content of `out` by a whole member or frame that holds `block`.
+    ///
+    /// # Errors
+    /// When the library refuses, which for a large enough buffer it does not.
+    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let failed = || Error::invalid("compression", "the compressor failed");
+        out.clear();
+        match &mut self.0 {
+            Engine::None => out.extend_from_slice(block),
+            Engine::Gzip(compressor) => {
+                out.resize(compressor.gzip_compress_bound(block.len()), 0);
+                let length = compressor.gzip_compress(block, out).map_err(|_| failed())?;
+                out.truncate(length);
+            }
+            Engine::Zstd(compressor) => {
+                out.resize(zstd::zstd_safe::compress_bound(block.len()), 0);
+                let length = compressor.compress_to_buffer(block, &mut out[..]).map_err(|_| failed())?;
+                out.truncate(length);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode;
+    use super::*;
+
+    #[test]
+    fn blocks_side_by_side_read_as_one_stream() {
+        let blocks = [&b"first "[..], b"", b"last"];
+        for compression in [Compression::None, Compression::Gzip(1), Compression::Gzip(12), Compression::Zstd(3)] {
+            let mut compressor = Compressor::new(compression).unwrap();
+            let (mut stream, mut member) = (Vec::new(), Vec::new());
+            for block in blocks {
+                compressor.compress(block, &mut member).unwrap();
+                stream.extend_from_slice(&member);
+            }
+            let mut back = Vec::new();
+            std::io::copy(&mut decode(&stream[..], compression.encoding()).unwrap(), &mut back).unwrap();
+            assert_eq!(back, b"first last", "{compression}");
+        }
+    }
+
+    #[test]
+    fn a_gzip_header_holds_nothing_of_this_machine() {
+        let mut member = Vec::new();
+        Compressor::new(Compression::Gzip(5)).unwrap().compress(b"x", &mut member).unwrap();
+        assert_eq!(member[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+    }
+
+    #[test]
+    fn levels_outside_the_range_are_refused() {
+        assert!(Compression::new(Encoding::Gzip, Some(13)).is_err());
+        assert!(Compression::new(Encoding::Zstd, Some(0)).is_err());
+        assert!(Compression::new(Encoding::Plain, Some(1)).is_err());
+        assert_eq!(Compression::new(Encoding::Gzip, None).unwrap(), Compression::Gzip(5));
+    }
+}

@@ -1,0 +1,31 @@
+//! Wrapping and unwrapping: gzip and zstd.
+
+mod decode;
+mod encode;
+
+pub use decode::decode;
+pub use encode::{Compression, Compressor};
+
+/// What wraps a tar or a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Nothing.
+    Plain,
+    /// gzip, of one or more members (RFC 1952).
+    Gzip,
+    /// zstd, of one or more frames (RFC 8878).
+    Zstd,
+}
+
+impl Encoding {
+    /// Tells the encoding from the first bytes of a blob.
+    pub fn of_bytes(start: &[u8]) -> Self {
+        if start.starts_with(&[0x1f, 0x8b]) {
+            Encoding::Gzip
+        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            Encoding::Zstd
+        } else {
+            Encoding::Plain
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Descriptors: media type, digest and size of a blob.
+
+use super::Platform;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::json;
+use base64::Engine as _;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What a document says about a blob that it refers to (descriptor.md).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// What the blob is.
+    pub media_type: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// For a manifest in an index: where it runs.
+    pub platform: Option<Platform>,
+    /// Notes on the blob.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Embedded content larger than this is not looked at; the blob itself is.
+const LARGEST_DATA: usize = 64 << 10;
+
+impl Descriptor {
+    /// Describes bytes that are at hand.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// Describes a blob by its digest and size.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+    }
+
+    /// Reads a descriptor out of the document that messages call `object`.
+    ///
+    /// # Errors
+    /// When a required member is missing or malformed, or embedded `data` contradicts digest or size.
+    pub fn read(value: &Value, object: &str) -> Result<Self> {
+        let missing = |key: &str| Error::invalid(object, format!("a descriptor without `{key}`"));
+        let media_type = json::string_at(value, "mediaType", object)?.ok_or_else(|| missing("mediaType"))?;
+        let digest = json::string_at(value, "digest", object)?.ok_or_else(|| missing("digest"))?;
+        let digest: Digest = digest.parse().map_err(|error: Error| error.within(object))?;
+        let size = json::integer_at(value, "size", object)?.ok_or_else(|| missing("size"))?;
+        check_data(value, &digest, size, object)?;
+        let platform = match value.get("platform") {
+            None | Some(Value::Null) => None,
+            // skopeo and others write an empty platform for "not known".
+            Some(platform) => Platform::read(platform, object).ok(),
+        };
+        Ok(Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform,
+            annotations: annotations(value, object)?,
+        })
+    }
+
+    /// The descriptor as a member of a document.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("mediaType".to_owned(), self.media_type.as_str().into());
+        object.insert("digest".to_owned(), self.digest.to_string().into());
+        object.insert("size".to_owned(), self.size.into());
+        if let Some(platform) = &self.platform {
+            let mut members = Map::new();
+            platform.write(&mut members);
+            object.insert("platform".to_owned(), members.into());
+        }
+        if !self.annotations.is_empty() {
+            let annotations: Map<_, _> =
+                self.annotations.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+            object.insert("annotations".to_owned(), annotations.into());
+        }
+        object.into()
+    }
+
+    /// The descriptor with one more annotation.
+    #[must_use]
+    pub fn annotated(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+/// The annotations of a descriptor, manifest or index.
+pub(super) fn annotations(value: &Value, object: &str) -> Result<BTreeMap<String, String>> {
+    let Some(members) = json::object_at(value, "annotations", object)? else { return Ok(BTreeMap::new()) };
+    let mut annotations = BTreeMap::new();
+    for (key, value) in members {
+        let Some(text) = value.as_str() else {
+            return Err(Error::invalid(object, format!("annotation `{key}` is not a string")));
+        };
+        annotations.insert(key.clone(), text.to_owned());
+    }
+    Ok(annotations)
+}
+
+fn check_data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result<()> {
+    let Some(data) = json::string_at(value, "data", object)?.filter(|data| data.len() <= LARGEST_DATA) else {
+        return Ok(());
+    };
+    let wrong = |reason: &str| Error::invalid(object, format!("the embedded data of {digest} {reason}"));
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|_| wrong("is not base64"))?;
+    let mut hasher = crate::digest::Hasher::new(digest.algorithm());
+    hasher.update(&bytes);
+    if bytes.len() as u64 != size || hasher.finish() != *digest {
+        return Err(wrong("does not have its digest and size"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn valid() -> Value {
+        json!({"mediaType": "m", "digest": Digest::of(b"hi").to_string(), "size": 2})
+    }
+
+    fn with(key: &str, value: Value) -> Result<Descriptor> {
+        let mut changed = valid();
+        changed[key] = value;
+        Descriptor::read(&changed, "manifest")
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let descriptor =
+            Descriptor { platform: Some(Platform::linux_amd64()), ..Descriptor::of("m", b"hi") }.annotated("k", "v");
+        assert_eq!(Descriptor::read(&descriptor.to_json(), "x").unwrap(), descriptor);
+    }
+
+    #[test]
+    fn sizes_are_whole_interoperable_numbers() {
+        for bad in [json!(-1), json!(2.0), json!("2"), json!(1_u64 << 53), json!(null)] {
+            assert!(with("size", bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn embedded_data_must_be_the_blob() {
+        assert!(with("data", json!("aGk=")).is_ok());
+        assert!(with("data", json!("aG8=")).unwrap_err().to_string().contains("embedded data"));
+        assert!(with("data", json!("?")).is_err());
+        assert!(with("data", json!("A".repeat(70_000))).is_ok());
+    }
+
+    #[test]
+    fn malformed_members_are_named() {
+        assert!(with("digest", json!("sha256:x")).unwrap_err().to_string().contains("invalid digest"));
+        assert!(with("annotations", json!({"a": 1})).unwrap_err().to_string().contains("annotation `a`"));
+        assert!(with("mediaType", json!(null)).unwrap_err().to_string().contains("without `mediaType`"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Media types, OCI's and Docker's, and what they say about the bytes.
+
+use crate::compression::Encoding;
+
+/// An image index.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An image manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An image config.
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer, uncompressed.
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer, compressed with gzip.
+pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A layer, compressed with zstd.
+pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+/// Docker's name for an index.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's name for a manifest.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's name for a config.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+const NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+
+/// The OCI media type of a layer that is wrapped so.
+pub fn of_layer(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Plain => LAYER,
+        Encoding::Gzip => LAYER_GZIP,
+        Encoding::Zstd => LAYER_ZSTD,
+    }
+}
+
+/// Whether `media_type` names an index.
+pub fn is_index(media_type: &str) -> bool {
+    matches!(media_type, INDEX | DOCKER_INDEX)
+}
+
+/// Whether `media_type` names a manifest.
+pub fn is_manifest(media_type: &str) -> bool {
+    matches!(media_type, MANIFEST | DOCKER_MANIFEST)
+}
+
+/// Whether `media_type` names an image config.
+pub fn is_config(media_type: &str) -> bool {
+    matches!(media_type, CONFIG | DOCKER_CONFIG)
+}
+
+/// How a layer of this type is wrapped, or nothing when the type is not one that we can read.
+pub fn layer_encoding(media_type: &str) -> Option<Encoding> {
+    match media_type {
+        LAYER | DOCKER_LAYER => Some(Encoding::Plain),
+        LAYER_GZIP | DOCKER_LAYER_GZIP => Some(Encoding::Gzip),
+        LAYER_ZSTD | DOCKER_LAYER_ZSTD => Some(Encoding::Zstd),
+        _ => None,
+    }
+}
+
+/// Whether the type says that the blob lies elsewhere and may not be distributed.
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    media_type.starts_with(NONDISTRIBUTABLE) || media_type == DOCKER_FOREIGN_LAYER
+}
+
+/// The OCI name of a layer type; a type without one stays as it is.
+pub fn to_oci_layer(media_type: &str) -> &str {
+    match layer_encoding(media_type) {
+        Some(encoding) => of_layer(encoding),
+        None => media_type,
+    }
+}

@@ -1,0 +1,161 @@
+//! Which machines an image runs on.
+
+use crate::error::{Error, Result};
+use crate::json;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::str::FromStr;
+
+/// Operating system, architecture and variant, in Go's words (image-index.md, `platform`).
+///
+/// ```
+/// use ocibuild::Platform;
+///
+/// let platform: Platform = "Linux/x86_64".parse()?;
+/// assert_eq!(platform.to_string(), "linux/amd64");
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// linux/amd64.
+    pub fn linux_amd64() -> Self {
+        Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None }
+    }
+
+    /// The operating system.
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// The architecture.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// The variant of the architecture, such as `v7`.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
+    /// Reads the three members from a platform object or an image config, which share them.
+    ///
+    /// # Errors
+    /// When `os` or `architecture` is missing, or one of the three is no string.
+    pub(crate) fn read(value: &Value, object: &str) -> Result<Self> {
+        let required = |key| match json::string_at(value, key, object)? {
+            Some(text) if !text.is_empty() => Ok(text.to_owned()),
+            _ => Err(Error::invalid(object, format!("has no `{key}`"))),
+        };
+        let variant = json::string_at(value, "variant", object)?.filter(|variant| !variant.is_empty());
+        Ok(Platform {
+            os: required("os")?,
+            architecture: required("architecture")?,
+            variant: variant.map(str::to_owned),
+        })
+    }
+
+    /// The members, for an index or a config.
+    pub(crate) fn write(&self, object: &mut Map<String, Value>) {
+        object.insert("os".to_owned(), self.os.as_str().into());
+        object.insert("architecture".to_owned(), self.architecture.as_str().into());
+        match &self.variant {
+            Some(variant) => object.insert("variant".to_owned(), variant.as_str().into()),
+            None => object.remove("variant"),
+        };
+    }
+
+    /// Whether an image for `self` is what somebody who asked for `wanted` means: a wanted variant must be there, except that
+    /// `arm64` is `arm64/v8`.
+    pub fn satisfies(&self, wanted: &Platform) -> bool {
+        let variant = |platform: &Platform| match (platform.architecture.as_str(), platform.variant.as_deref()) {
+            ("arm64", Some("v8")) => None,
+            (_, variant) => variant.map(str::to_owned),
+        };
+        self.os == wanted.os
+            && self.architecture == wanted.architecture
+            && (variant(wanted).is_none() || variant(self) == variant(wanted))
+    }
+
+    /// Whether this is the mark of an attestation, which BuildKit stores beside the images of an index.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown"
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |reason: &str| {
+            Error::usage(format!("platform `{text}`"), reason).hint("for example linux/amd64 or linux/arm/v7")
+        };
+        let lower = text.to_ascii_lowercase();
+        let mut parts = lower.split('/');
+        let (Some(os), Some(architecture), variant, None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong("not of the form OS/ARCHITECTURE[/VARIANT]"));
+        };
+        if !matches!(os, "linux" | "windows" | "darwin" | "freebsd") {
+            return Err(wrong("unknown operating system"));
+        }
+        let architecture = match architecture {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            "i386" | "i686" => "386",
+            known @ ("amd64" | "arm64" | "arm" | "386" | "ppc64le" | "s390x" | "riscv64" | "loong64" | "mips64le") => {
+                known
+            }
+            _ => return Err(wrong("unknown architecture")),
+        };
+        let variant_fits = match (architecture, variant) {
+            (_, None) | ("arm", Some("v5" | "v6" | "v7" | "v8")) | ("arm64", Some("v8" | "v9")) => true,
+            ("amd64", Some("v1" | "v2" | "v3" | "v4")) => true,
+            _ => false,
+        };
+        if !variant_fits {
+            return Err(wrong("unknown variant"));
+        }
+        Ok(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_normalised_or_refused() {
+        let normal = |text: &str| text.parse::<Platform>().map(|platform| platform.to_string()).ok();
+        assert_eq!(normal("Linux/AMD64").as_deref(), Some("linux/amd64"));
+        assert_eq!(normal("linux/arm/v7").as_deref(), Some("linux/arm/v7"));
+        for bad in ["linux", "linux/foo", "linux/arm/v9", "all", "", "linux/amd64/v1/x", "beos/amd64"] {
+            assert_eq!(normal(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wanted_variant_must_be_there() {
+        let satisfies = |have: &str, want: &str| have.parse::<Platform>().unwrap().satisfies(&want.parse().unwrap());
+        assert!(satisfies("linux/arm/v7", "linux/arm"));
+        assert!(!satisfies("linux/arm/v6", "linux/arm/v7"));
+        assert!(satisfies("linux/arm64", "linux/arm64/v8"));
+        assert!(satisfies("linux/arm64/v8", "linux/arm64"));
+        assert!(!satisfies("linux/amd64", "linux/arm64"));
+    }
+}

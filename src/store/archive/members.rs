@@ -1,0 +1,160 @@
+//! The members of an archive, found by one pass over its headers and read in place.
+
+use crate::bounded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::root::Root;
+use crate::section::Section;
+use crate::tar::{Ending, Headers, Kind};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+/// More members no image has: two for each layer and a handful of documents, for every image of the archive.
+const MOST_MEMBERS: usize = 1_000_000;
+
+/// An open archive and where each of its files lies.
+#[derive(Debug)]
+pub(super) struct Members {
+    object: String,
+    file: Arc<File>,
+    members: BTreeMap<String, Member>,
+}
+
+#[derive(Debug, Clone)]
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// `docker save` once stored equal layers as links to each other.
+    Link {
+        target: String,
+    },
+}
+
+impl Members {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let object = path.display().to_string();
+        let file = Arc::new(Root::open_named_file(path)?);
+        let length = file.metadata().map_err(|error| Error::io(&object, "read", error))?.len();
+        let mut source = BufReader::new(&*file);
+        let mut start = [0; 4];
+        let read = source.read(&mut start).map_err(|error| Error::io(&object, "read", error))?;
+        if crate::compression::Encoding::of_bytes(&start[..read]) != crate::compression::Encoding::Plain {
+            return Err(Error::invalid(object, "the archive as a whole is compressed").hint("decompress it first"));
+        }
+        let mut headers = Headers::new(&object);
+        let mut members = BTreeMap::new();
+        loop {
+            seek(&mut source, headers.position(), &object)?;
+            let Some(entry) = headers.next(&mut source)? else { break };
+            let name = member_name(&entry.path, &object)?;
+            let member = match entry.kind {
+                Kind::Directory => continue,
+                Kind::File if entry.offset + entry.size > length => {
+                    return Err(Error::invalid(object, format!("truncated in the middle of `{name}`")));
+                }
+                Kind::File => Member::File { offset: entry.offset, size: entry.size },
+                Kind::Symlink => Member::Link { target: link_target(&name, &entry.link, &object)? },
+                _ => return Err(Error::invalid(object, format!("`{name}` is neither a file nor a directory"))),
+            };
+            if members.insert(name.clone(), member).is_some() {
+                return Err(Error::invalid(object, format!("`{name}` is there twice")));
+            }
+            if members.len() > MOST_MEMBERS {
+                return Err(Error::invalid(object, format!("more than {MOST_MEMBERS} members")));
+            }
+        }
+        if headers.ending() == Some(Ending::Absent) && members.is_empty() {
+            return Err(Error::invalid(object, "an empty file, not an archive"));
+        }
+        Ok(Members { object, file, members })
+    }
+
+    /// What messages call the archive.
+    pub(super) fn object(&self) -> &str {
+        &self.object
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Opens a member for reading in place; a link is followed once.
+    pub(super) fn member(&self, name: &str) -> Result<(Section, u64)> {
+        let missing = || Error::new(ErrorKind::NotFound, &self.object, format!("no `{name}` in the archive"));
+        let found = match self.members.get(name).ok_or_else(missing)? {
+            Member::Link { target } => self.members.get(target).ok_or_else(missing)?,
+            file => file,
+        };
+        match found {
+            Member::File { offset, size } => Ok((Section::new(self.file.clone(), *offset, *size), *size)),
+            Member::Link { .. } => Err(Error::invalid(&self.object, format!("`{name}` is a link to a link"))),
+        }
+    }
+
+    /// Reads a small member whole.
+    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let (section, _) = self.member(name)?;
+        bounded::read(section, limit, &format!("{}: {name}", self.object))
+    }
+}
+
+/// Moves to `position`, within the buffer where that is possible.
+fn seek(source: &mut BufReader<&File>, position: u64, object: &str) -> Result<()> {
+    let failed = |error| Error::io(object, "read", error);
+    let here = source.stream_position().map_err(failed)?;
+    match i64::try_from(i128::from(position) - i128::from(here)) {
+        Ok(distance) => source.seek_relative(distance).map_err(failed),
+        Err(_) => source.seek(SeekFrom::Start(position)).map(|_| ()).map_err(failed),
+    }
+}
+
+/// A member's name without `./`; one that leads out of the archive is refused although nothing is ever unpacked.
+fn member_name(path: &[u8], object: &str) -> Result<String> {
+    let unsafe_name =
+        || Error::invalid(object, format!("unsafe name `{}` in the archive", String::from_utf8_lossy(path)));
+    let text = std::str::from_utf8(path).map_err(|_| unsafe_name())?;
+    if text.starts_with('/') {
+        return Err(unsafe_name());
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") { Err(unsafe_name()) } else { Ok(parts.join("/")) }
+}
+
+/// Where a link leads, from the archive's root.
+fn link_target(name: &str, link: &[u8], object: &str) -> Result<String> {
+    let leads_out = || Error::invalid(object, format!("the link `{name}` leads out of the archive"));
+    let link = std::str::from_utf8(link).map_err(|_| leads_out())?;
+    if link.starts_with('/') {
+        return Err(leads_out());
+    }
+    let mut parts: Vec<&str> = name.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop().ok_or_else(leads_out)?),
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside() {
+        assert_eq!(member_name(b"./a//b/.", "x").unwrap(), "a/b");
+        for bad in [&b"/a"[..], b"../a", b"a/../../b", b"\xff"] {
+            assert!(member_name(bad, "x").is_err());
+        }
+        assert_eq!(link_target("abc/layer.tar", b"../def/layer.tar", "x").unwrap(), "def/layer.tar");
+        assert!(link_target("layer.tar", b"../../etc/passwd", "x").is_err());
+        assert!(link_target("layer.tar", b"/etc/passwd", "x").is_err());
+    }
+}

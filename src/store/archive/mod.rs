@@ -1,0 +1,10 @@
+//! Images in tar files: `oci-archive`, an image layout in a tar, and `docker-archive`, what `docker save` writes.
+
+mod docker;
+mod members;
+mod oci;
+mod writer;
+
+pub use docker::DockerArchive;
+pub use oci::OciArchive;
+pub use writer::{ArchiveForm, ArchiveWriter};

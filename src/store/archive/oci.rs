@@ -1,0 +1,57 @@
+//! An image layout in a tar.
+
+use super::members::Members;
+use crate::error::{Error, Result};
+use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use crate::store::layout::check_version_document;
+use crate::store::{BlobSource, StoredImage};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An `oci-archive`, read in place.
+#[derive(Debug)]
+pub struct OciArchive {
+    members: Members,
+    index: Index,
+}
+
+impl OciArchive {
+    /// Opens the archive and reads its index.
+    ///
+    /// # Errors
+    /// When it is no tar, or holds no image layout.
+    pub fn open(path: &Path) -> Result<Self> {
+        let members = Members::open(path)?;
+        let object = members.object().to_owned();
+        for name in ["oci-layout", "index.json"] {
+            if !members.contains(name) {
+                let hint =
+                    if members.contains("manifest.json") { "it may be a docker-archive" } else { "see `tar -tf`" };
+                return Err(Error::invalid(object, format!("not an oci-archive: `{name}` is missing")).hint(hint));
+            }
+        }
+        check_version_document(&members.read("oci-layout", 64 << 10)?, &object)?;
+        let index = members.read("index.json", LARGEST_MANIFEST)?;
+        let index = Index::read(&index, media_type::INDEX, &format!("{object}: index.json"))?;
+        Ok(OciArchive { members, index })
+    }
+
+    /// The image that `tag` means; without one, the only image.
+    ///
+    /// # Errors
+    /// When there is no such image, or a document of it is missing or damaged.
+    pub fn image(self, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
+        let object = self.members.object().to_owned();
+        let start = self.index.find(tag, &object)?.clone();
+        StoredImage::open(Arc::new(self), &start, platform, &object)
+    }
+}
+
+impl BlobSource for OciArchive {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let name = format!("blobs/{}/{}", descriptor.digest.algorithm().name(), descriptor.digest.hex());
+        let (section, _) = self.members.member(&name)?;
+        Ok(Box::new(section))
+    }
+}

@@ -1,0 +1,159 @@
+//! One image into one tar, byte for byte the same every time.
+//!
+//! The Docker form is a dual one: an image layout and, beside it, the `manifest.json` that names the same blobs. It is the
+//! one file that podman, Docker old and new, containerd and skopeo all read.
+
+use crate::error::{Error, Result};
+use crate::json;
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, media_type};
+use crate::store::{BlobSink, ImageName, StoredImage, Verified};
+use crate::tar;
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Which readers the archive is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveForm {
+    /// `oci-archive`: an image layout.
+    Oci,
+    /// `docker-archive`: an image layout that Docker's own format names, too.
+    Docker,
+}
+
+/// Writes an archive, blob after blob.
+#[derive(Debug)]
+pub struct ArchiveWriter<W> {
+    form: ArchiveForm,
+    state: Mutex<State<W>>,
+}
+
+#[derive(Debug)]
+struct State<W> {
+    output: W,
+    written: BTreeSet<String>,
+}
+
+impl<W: Write + Send> ArchiveWriter<W> {
+    /// Starts an archive in `output`.
+    pub fn new(output: W, form: ArchiveForm) -> Self {
+        ArchiveWriter { form, state: Mutex::new(State { output, written: BTreeSet::new() }) }
+    }
+
+    /// Gives the output back. The archive is whole if the image was committed before.
+    pub fn finish(self) -> W {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).output
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write> State<W> {
+    fn file(&mut self, path: &str, size: u64, content: &mut dyn Read) -> Result<()> {
+        for (slash, _) in path.match_indices('/') {
+            self.directory(&path[..slash])?;
+        }
+        self.header(path, tar::Kind::File, 0o644, size)?;
+        let copied = io::copy(&mut content.take(size), &mut self.output)
+            .map_err(|error| Error::io("archive", "write", error))?;
+        if copied != size {
+            return Err(Error::corrupt(path, format!("expected {size} bytes, found {copied}")));
+        }
+        let padding = [0; tar::BLOCK as usize];
+        self.write(&padding[..tar::padding(size) as usize])?;
+        self.written.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &str) -> Result<()> {
+        if !self.written.insert(path.to_owned()) {
+            return Ok(());
+        }
+        self.header(path, tar::Kind::Directory, 0o755, 0)
+    }
+
+    fn header(&mut self, path: &str, kind: tar::Kind, mode: u32, size: u64) -> Result<()> {
+        let mut bytes = Vec::new();
+        let path = path.as_bytes();
+        tar::append(
+            &tar::Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[] },
+            &mut bytes,
+        );
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output.write_all(bytes).map_err(|error| Error::io("archive", "write", error))
+    }
+}
+
+fn blob_path(descriptor: &Descriptor) -> String {
+    format!("blobs/{}/{}", descriptor.digest.algorithm().name(), descriptor.digest.hex())
+}
+
+impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
+    fn transfers(&self) -> usize {
+        1
+    }
+
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.state().written.contains(&blob_path(descriptor)))
+    }
+
+    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
+        let mut verified = Verified::new(content, descriptor);
+        self.state().file(&blob_path(descriptor), descriptor.size, &mut verified)?;
+        // The digest is compared when the end is read, and not before.
+        io::copy(&mut verified, &mut io::sink()).map(|_| ()).map_err(|error| Error::io("archive", "read", error))
+    }
+
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+        let mut state = self.state();
+        let manifest = &image.manifest_bytes;
+        state.file(&blob_path(&image.descriptor), manifest.len() as u64, &mut &manifest[..])?;
+        let index = index_of(image, names).to_bytes();
+        state.file("index.json", index.len() as u64, &mut &index[..])?;
+        if self.form == ArchiveForm::Docker {
+            let list = docker_list(image, names);
+            state.file("manifest.json", list.len() as u64, &mut &list[..])?;
+        }
+        let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
+        state.file("oci-layout", version.len() as u64, &mut &version[..])?;
+        state.write(&tar::END)?;
+        state.output.flush().map_err(|error| Error::io("archive", "write", error))
+    }
+}
+
+fn index_of(image: &StoredImage, names: &[ImageName]) -> Index {
+    let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
+    descriptor.platform = Some(image.config.platform().clone());
+    let mut index = Index::empty();
+    if names.is_empty() {
+        index.put(&descriptor);
+    }
+    for name in names {
+        let tagged = descriptor.clone().annotated(REF_NAME, name.tag());
+        index.put(&match name.reference() {
+            Some(reference) => tagged.annotated(CONTAINERD_NAME, reference.to_string()),
+            None => tagged,
+        });
+    }
+    index
+}
+
+/// Docker's `manifest.json`. A bare tag is no name there: Docker wants a repository.
+fn docker_list(image: &StoredImage, names: &[ImageName]) -> Vec<u8> {
+    let references: Vec<String> = names.iter().filter_map(|name| name.reference().map(ToString::to_string)).collect();
+    let layers: Vec<String> = image.manifest.layers.iter().map(blob_path).collect();
+    let mut listed = serde_json::json!({"Config": blob_path(&image.manifest.config), "Layers": layers});
+    listed["RepoTags"] = if references.is_empty() { serde_json::Value::Null } else { references.into() };
+    json::canonical(&serde_json::json!([listed]))
+}
+
+/// Whether every engine that reads a docker-archive can unpack the layers: Docker learned zstd with version 23.
+pub(crate) fn has_zstd_layers(image: &StoredImage) -> bool {
+    let is_zstd = |media_type: &str| media_type::layer_encoding(media_type) == Some(crate::compression::Encoding::Zstd);
+    image.manifest.layers.iter().any(|layer| is_zstd(&layer.media_type))
+}

@@ -1,0 +1,132 @@
+//! The one loop that moves blobs, whatever the places.
+
+use super::{BlobSink, BlobSource, ImageName, StoredImage};
+use crate::bounded;
+use crate::error::{Error, Result};
+use crate::progress::{Activity, Progress};
+use crate::spec::{Descriptor, media_type};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// How each blob came to be in the sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Blobs whose bytes were copied.
+    pub copied: usize,
+    /// How many bytes those were.
+    pub copied_bytes: u64,
+    /// Blobs that were already there.
+    pub present: usize,
+    /// Blobs that the sink took over by itself.
+    pub mounted: usize,
+}
+
+/// Copies `image` into `sink` and commits it there under `names`.
+///
+/// # Errors
+/// When a blob cannot be read, is not what its descriptor says, or is refused; `sink` then does not know the image.
+pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progress: &dyn Progress) -> Result<Moved> {
+    let blobs: Vec<Descriptor> = image.manifest.blobs().cloned().collect();
+    let moved = copy_blobs(&*image.source, &blobs, sink, progress)?;
+    sink.commit(image, names)?;
+    Ok(moved)
+}
+
+/// Copies blobs that `sink` lacks, several at once where it takes them so.
+///
+/// # Errors
+/// When a blob cannot be read, is not what its descriptor says, or is refused.
+pub fn copy_blobs(
+    source: &dyn BlobSource,
+    blobs: &[Descriptor],
+    sink: &dyn BlobSink,
+    progress: &dyn Progress,
+) -> Result<Moved> {
+    // Sorted and unique: the order in an archive must not depend on the order in a manifest.
+    let unique: BTreeMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
+    let queue: Vec<&Descriptor> = unique.into_values().collect();
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let total = Mutex::new(Ok(Moved::default()));
+    let work = || {
+        while let Some(blob) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let result = copy_blob(source, blob, sink, progress);
+            stop.fetch_or(result.is_err(), Ordering::Relaxed);
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *total, result) {
+                (Ok(moved), Ok(step)) => moved.add(step),
+                (Ok(_), Err(error)) => *total = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..sink.transfers().min(queue.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Moved {
+    fn add(&mut self, other: Moved) {
+        let Moved { copied, copied_bytes, present, mounted } = other;
+        self.copied += copied;
+        self.copied_bytes += copied_bytes;
+        self.present += present;
+        self.mounted += mounted;
+    }
+}
+
+fn copy_blob(
+    source: &dyn BlobSource,
+    blob: &Descriptor,
+    sink: &dyn BlobSink,
+    progress: &dyn Progress,
+) -> Result<Moved> {
+    if media_type::is_foreign_layer(&blob.media_type) {
+        return Err(Error::invalid(
+            format!("blob {}", blob.digest),
+            "a foreign layer: its licence forbids that it is copied",
+        ));
+    }
+    if sink.contains(blob)? {
+        return Ok(Moved { present: 1, ..Moved::default() });
+    }
+    if let Some(repository) = source.repository()
+        && sink.try_mount(blob, repository)?
+    {
+        return Ok(Moved { mounted: 1, ..Moved::default() });
+    }
+    let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
+    let mut content = Watched { source: source.open(blob)?, activity };
+    sink.put(blob, &mut content)?;
+    activity.finish(&bounded::size(blob.size));
+    Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
+}
+
+/// Enough of a digest to recognise it by.
+fn short(blob: &Descriptor) -> String {
+    let text = blob.digest.to_string();
+    text.chars().take(19).collect()
+}
+
+struct Watched<'a> {
+    source: Box<dyn Read + Send + 'a>,
+    activity: Activity<'a>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.activity.advance(read as u64);
+        Ok(read)
+    }
+}

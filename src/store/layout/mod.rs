@@ -1,0 +1,329 @@
+//! The image layout, a directory (image-layout.md):
+//!
+//! ```text
+//! out/
+//!   oci-layout                {"imageLayoutVersion":"1.0.0"}, written last: without it this is no layout
+//!   index.json                the tags, each with the descriptor of a manifest; replaced in one step
+//!   blobs/sha256/<hex>        manifests, configs and layers, each under its digest, each complete
+//!   blobs/sha256/.ocibuild-*  blobs in the making, locked by their writer
+//!   .ocibuild.lock            held for the moment in which index.json is read, merged and replaced
+//! ```
+//!
+//! A blob is written under a temporary name, synced and renamed; then the directory is synced; only then does the index
+//! name it. So whatever moment a crash picks, every image of the index is whole.
+
+mod blob;
+mod commit;
+mod lock;
+
+pub use blob::BlobWriter;
+
+use super::{BlobSink, BlobSource, ImageName, StoredImage, Verified};
+use crate::bounded;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::json;
+use crate::reference::Tag;
+use crate::root::{Root, TEMPORARY_PREFIX};
+use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const VERSION_FILE: &str = "oci-layout";
+const INDEX_FILE: &str = "index.json";
+const LOCK_FILE: &str = ".ocibuild.lock";
+const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// How long a commit waits for the lock of another process.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An image layout.
+#[derive(Debug)]
+pub struct Layout {
+    root: Root,
+    lock_timeout: Duration,
+    /// Blobs that this process has written or hashed itself.
+    known: Mutex<BTreeSet<Digest>>,
+}
+
+impl Layout {
+    /// Opens an existing layout. Needs no right to write.
+    ///
+    /// # Errors
+    /// When the directory is not an image layout of version 1.0.0.
+    pub fn open(path: &Path) -> Result<Layout> {
+        let layout = Layout::at(Root::open(path)?);
+        layout.check_version()?;
+        Ok(layout)
+    }
+
+    /// Opens a layout, after making it where there is nothing yet.
+    ///
+    /// # Errors
+    /// When the directory holds something that is not an image layout, its index cannot be read, or it cannot be written.
+    pub fn create(path: &Path) -> Result<Layout> {
+        let layout = Layout::at(Root::create(path)?);
+        if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+            // Looked at before the lock file is made, so that a stranger's directory stays as it is.
+            layout.check_empty()?;
+            let _guard = layout.lock()?;
+            if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+                layout.check_empty()?;
+                layout.initialise()?;
+            }
+        }
+        layout.check_version()?;
+        layout.index()?;
+        layout.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
+        Ok(layout)
+    }
+
+    /// The same layout, with another patience for locks.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    fn at(root: Root) -> Layout {
+        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default() }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The name of the directory, for messages.
+    pub fn display(&self) -> String {
+        self.root.path().display().to_string()
+    }
+
+    /// What the layout holds.
+    ///
+    /// # Errors
+    /// When `index.json` is missing, larger than 8 MiB, or not an index.
+    pub fn index(&self) -> Result<Index> {
+        self.parse_index(&self.index_bytes()?)
+    }
+
+    /// The image that `name` means: a tag or a digest, or without a name the only image.
+    ///
+    /// # Errors
+    /// When there is no such image, the name is ambiguous, or a document of the image is missing or damaged.
+    pub fn image(self: &Arc<Self>, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
+        let object = match name {
+            Some(name) => format!("{}:{name}", self.display()),
+            None => self.display(),
+        };
+        let index = self.index()?;
+        let start = index.find(name, &self.display())?;
+        StoredImage::open(self.clone(), start, platform, &object)
+    }
+
+    /// Every name under which `digest` is listed.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn names_of(&self, digest: &Digest) -> Result<Vec<ImageName>> {
+        let index = self.index()?;
+        let names = index.manifests().iter().filter(|listed| listed.digest == *digest).filter_map(|listed| {
+            let tag = listed.annotations.get(crate::spec::REF_NAME)?;
+            Some(ImageName::of_layout(tag, listed.annotations.get(crate::spec::CONTAINERD_NAME).map(String::as_str)))
+        });
+        Ok(names.collect())
+    }
+
+    /// Starts a blob whose digest is not known yet.
+    ///
+    /// # Errors
+    /// When no file can be made in the layout.
+    pub fn blob_writer(&self) -> Result<BlobWriter> {
+        BlobWriter::start(self.blob_directory(Algorithm::Sha256)?, Algorithm::Sha256)
+    }
+
+    /// Stores a document and describes it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_document(&self, bytes: &[u8], media_type: &str) -> Result<Descriptor> {
+        let descriptor = Descriptor::of(media_type, bytes);
+        if !self.contains(&descriptor)? {
+            self.put(&descriptor, &mut &*bytes)?;
+        }
+        Ok(descriptor)
+    }
+
+    /// Declares that this process has just written or verified the blob.
+    pub fn mark_known(&self, digest: Digest) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    /// Makes every blob durable that was written so far. The index may name them only afterwards.
+    ///
+    /// # Errors
+    /// When the system reports that it could not.
+    fn sync_blobs(&self) -> Result<()> {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if let Ok(directory) = self.existing_blob_directory(algorithm) {
+                directory.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
+        self.root.create_directory("blobs")?.create_directory(algorithm.name())
+    }
+
+    fn existing_blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
+        self.root.directory("blobs")?.directory(algorithm.name())
+    }
+
+    /// A directory counts as empty when it holds nothing, or only what a killed `create` of ours left.
+    fn check_empty(&self) -> Result<()> {
+        let not_a_layout =
+            || Error::invalid(self.display(), "not an OCI layout, and not empty").hint("choose another directory");
+        let entries = self.root.dir().entries().map_err(|error| Error::io(self.display(), "read", error))?;
+        for entry in entries {
+            let name = entry.map_err(|error| Error::io(self.display(), "read", error))?.file_name();
+            let is_ours = match name.to_str() {
+                Some(LOCK_FILE) => true,
+                Some(INDEX_FILE) => self.index_bytes()? == Index::empty().to_bytes(),
+                Some("blobs") => self.holds_no_blob()?,
+                Some(name) => name.starts_with(TEMPORARY_PREFIX),
+                None => false,
+            };
+            if !is_ours {
+                let lost_its_mark = matches!(name.to_str(), Some(INDEX_FILE | "blobs"));
+                return Err(if lost_its_mark {
+                    Error::invalid(self.display(), format!("not an OCI layout: `{VERSION_FILE}` is missing"))
+                } else {
+                    not_a_layout()
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_no_blob(&self) -> Result<bool> {
+        let blobs = self.root.directory("blobs")?;
+        let only = |root: &Root, allowed: &dyn Fn(&str) -> bool| -> Result<bool> {
+            let entries = root.dir().entries().map_err(|error| Error::io(root.path().display(), "read", error))?;
+            for entry in entries {
+                let name = entry.map_err(|error| Error::io(root.path().display(), "read", error))?.file_name();
+                if !name.to_str().is_some_and(allowed) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        if !only(&blobs, &|name| name == "sha256")? {
+            return Ok(false);
+        }
+        match blobs.directory("sha256") {
+            Ok(directory) => only(&directory, &|name| name.starts_with(TEMPORARY_PREFIX)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn initialise(&self) -> Result<()> {
+        self.blob_directory(Algorithm::Sha256)?.sync()?;
+        self.root.replace_file(INDEX_FILE, &Index::empty().to_bytes())?;
+        self.root.replace_file(VERSION_FILE, VERSION_DOCUMENT)
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let object = self.root.display(VERSION_FILE);
+        let not_a_layout = |reason: &str| Error::invalid(self.display(), format!("not an OCI layout: {reason}"));
+        let file = match self.root.open_file(VERSION_FILE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_a_layout("`oci-layout` is missing")),
+            opened => opened?,
+        };
+        check_version_document(&bounded::read(file, 64 << 10, &object)?, &object)
+            .map_err(|error| not_a_layout(&error.to_string()))
+    }
+
+    fn index_bytes(&self) -> Result<Vec<u8>> {
+        bounded::read(self.root.open_file(INDEX_FILE)?, LARGEST_MANIFEST, &self.root.display(INDEX_FILE))
+    }
+
+    fn parse_index(&self, bytes: &[u8]) -> Result<Index> {
+        Index::read(bytes, media_type::INDEX, &self.root.display(INDEX_FILE))
+    }
+}
+
+/// Requires version 1.0.0 of the layout.
+pub(super) fn check_version_document(bytes: &[u8], object: &str) -> Result<()> {
+    let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
+    match json::string_at(&document, "imageLayoutVersion", object)? {
+        Some("1.0.0") => Ok(()),
+        Some(other) => Err(Error::invalid(object, format!("layout version {other}, only 1.0.0 is known"))),
+        None => Err(Error::invalid(object, "names no layout version")),
+    }
+}
+
+impl BlobSource for Layout {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let object = || format!("{}: blob {}", self.display(), descriptor.digest);
+        let missing = |error: Error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, object(), "missing"),
+            _ => error,
+        };
+        let directory = self.existing_blob_directory(descriptor.digest.algorithm()).map_err(missing)?;
+        Ok(Box::new(directory.open_file(descriptor.digest.hex()).map_err(missing)?))
+    }
+}
+
+impl BlobSink for Layout {
+    fn transfers(&self) -> usize {
+        // More at once only makes one disk seek more.
+        4
+    }
+
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
+        let Ok(directory) = self.existing_blob_directory(descriptor.digest.algorithm()) else { return Ok(false) };
+        let Ok(file) = directory.open_file(descriptor.digest.hex()) else { return Ok(false) };
+        let size = file.metadata().map_err(|error| Error::io(directory.path().display(), "read", error))?.len();
+        if size != descriptor.size {
+            return Ok(false);
+        }
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
+            return Ok(true);
+        }
+        // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
+        let is_whole = io::copy(&mut Verified::new(file, descriptor), &mut io::sink()).is_ok();
+        if is_whole {
+            self.mark_known(descriptor.digest);
+        }
+        Ok(is_whole)
+    }
+
+    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
+        writer.write_all_of(content, descriptor.size)?;
+        writer.finish_as(descriptor)?;
+        self.mark_known(descriptor.digest);
+        Ok(())
+    }
+
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+        if !self.contains(&image.descriptor)? {
+            self.put(&image.descriptor, &mut &*image.manifest_bytes)?;
+        }
+        let listed: Vec<Descriptor> = match names {
+            [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()))],
+            names => names.iter().map(|name| commit::listed(image, name)).collect(),
+        };
+        self.sync_blobs()?;
+        self.publish(&listed)
+    }
+}
+
+#[cfg(test)]
+mod tests;
