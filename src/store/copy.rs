@@ -106,8 +106,7 @@ fn copy_blob(
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
     let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
-    let mut content = Watched { source: source.open(blob)?, activity };
-    sink.put(blob, &mut content)?;
+    sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity })))?;
     activity.finish(&bounded::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }

@@ -14,7 +14,7 @@ use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use ureq::http::HeaderMap;
 use ureq::http::header::WWW_AUTHENTICATE;
@@ -47,19 +47,17 @@ impl Scopes {
 
 /// The answers to one registry's challenges.
 #[derive(Debug)]
-pub(super) struct Authentication<'a> {
-    pub(super) registry: String,
-    pub(super) transport: &'a Transport,
-    pub(super) keychain: &'a Keychain,
-    pub(super) persistence: Persistence,
+pub(super) struct Authentication {
+    registry: String,
+    keychain: Arc<Keychain>,
     /// Hosts of token servers that may be given credentials, besides the registry's own.
-    pub(super) realms: Vec<String>,
-    pub(super) state: Mutex<State>,
+    realms: Vec<String>,
+    state: Mutex<State>,
 }
 
 /// What has been learned so far. Held locked while a token is fetched, so that many threads fetch it once.
 #[derive(Debug, Default)]
-pub(super) struct State {
+struct State {
     asks: Option<Asks>,
     /// By repository, since credentials may be bound to a path.
     found: BTreeMap<String, Found>,
@@ -78,21 +76,32 @@ struct Held {
     fresh_until: Option<Instant>,
 }
 
-impl Authentication<'_> {
+/// What fetching a token needs beyond what is remembered.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'m> {
+    pub(super) transport: &'m Transport,
+    pub(super) persistence: Persistence,
+    pub(super) progress: &'m dyn Progress,
+}
+
+impl Authentication {
+    pub(super) fn new(registry: &str, keychain: Arc<Keychain>, realms: Vec<String>) -> Self {
+        Authentication { registry: registry.to_owned(), keychain, realms, state: Mutex::default() }
+    }
+
     /// The header for a request of `scopes`; none as long as the registry has not asked for any.
     ///
     /// # Errors
     /// When credentials cannot be read, or the token server refuses.
-    pub(super) fn header(&self, scopes: &Scopes, progress: &dyn Progress) -> Result<Option<Secret>> {
+    pub(super) fn header(&self, scopes: &Scopes, means: Means<'_>) -> Result<Option<Secret>> {
         let mut state = self.lock();
-        if let Some(held) = state.held.get(scopes) {
-            if held.fresh_until.is_none_or(|end| Instant::now() < end) {
-                return Ok(Some(held.header.clone()));
-            }
+        let is_fresh = |held: &&Held| held.fresh_until.is_none_or(|end| Instant::now() < end);
+        if let Some(held) = state.held.get(scopes).filter(is_fresh) {
+            return Ok(Some(held.header.clone()));
         }
         match state.asks.clone() {
             None => Ok(None),
-            Some(asks) => self.obtain(&mut state, &asks, scopes, &[], progress).map(Some),
+            Some(asks) => self.obtain(&mut state, &asks, scopes, &[], means).map(Some),
         }
     }
 
@@ -106,7 +115,7 @@ impl Authentication<'_> {
         headers: &HeaderMap,
         scopes: &Scopes,
         used: Option<&Secret>,
-        progress: &dyn Progress,
+        means: Means<'_>,
     ) -> Result<()> {
         let mut state = self.lock();
         if state.held.get(scopes).is_some_and(|held| Some(&held.header) != used) {
@@ -124,7 +133,7 @@ impl Authentication<'_> {
         };
         state.asks = Some(asks.clone());
         let more: Vec<&str> = more.split_ascii_whitespace().filter(|scope| !is_covered(scope, &scopes.list)).collect();
-        let header = self.obtain(&mut state, &asks, scopes, &more, progress)?;
+        let header = self.obtain(&mut state, &asks, scopes, &more, means)?;
         if Some(&header) == used {
             let error = Error::new(ErrorKind::Denied, &self.registry, "answered 401");
             return Err(self.advise(&state, scopes, error));
@@ -144,12 +153,12 @@ impl Authentication<'_> {
         asks: &Asks,
         scopes: &Scopes,
         more: &[&str],
-        progress: &dyn Progress,
+        means: Means<'_>,
     ) -> Result<Secret> {
         if !state.found.contains_key(&scopes.repository) {
             let found = self.keychain.find(&self.registry, &scopes.repository)?;
             for warning in &found.warnings {
-                progress::warn(progress, &self.registry, warning);
+                progress::warn(means.progress, &self.registry, warning);
             }
             state.found.insert(scopes.repository.clone(), found);
         }
@@ -171,15 +180,14 @@ impl Authentication<'_> {
             Asks::Token(realm) => {
                 let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
                 let token = realm
-                    .token(self.transport, self.persistence, &all, credentials.as_ref())
+                    .token(means.transport, means.persistence, &all, credentials.as_ref())
                     .map_err(|error| self.advise(state, scopes, error.within(&self.registry)))?;
                 // Only a server that was given an identity may replace it.
                 if let (Some(identity), Some(Credentials::Identity(_)), None) =
                     (token.identity, &credentials, realm.distrusted())
+                    && let Some(found) = state.found.get_mut(&scopes.repository)
                 {
-                    if let Some(found) = state.found.get_mut(&scopes.repository) {
-                        found.credentials = Some(Credentials::Identity(identity));
-                    }
+                    found.credentials = Some(Credentials::Identity(identity));
                 }
                 Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
             }

@@ -11,6 +11,9 @@ pub(super) enum Challenge {
     Basic,
 }
 
+/// Names and values, in order.
+type Parameters = Vec<(String, String)>;
+
 /// Chooses the best challenge of all that the header fields hold: a token before a password.
 ///
 /// # Errors
@@ -43,8 +46,8 @@ pub(super) fn choose<'a>(fields: impl Iterator<Item = &'a str>, object: &str) ->
 }
 
 /// The schemes of one header field with their parameters, or nothing where it is malformed.
-fn parse(field: &str) -> Option<Vec<(String, Vec<(String, String)>)>> {
-    let mut challenges: Vec<(String, Vec<(String, String)>)> = Vec::new();
+fn parse(field: &str) -> Option<Vec<(String, Parameters)>> {
+    let mut challenges: Vec<(String, Parameters)> = Vec::new();
     let mut rest = field.trim();
     while !rest.is_empty() {
         let (word, behind) = token(rest)?;

@@ -1,28 +1,28 @@
 //! A blob on its way to a registry: read as a stream, in parts, and again where a part was lost.
 
 use crate::error::{Error, Result};
+use crate::spec::Descriptor;
+use crate::store::{Opener, Verified};
 use std::fmt;
 use std::io::{self, Read};
 
-/// Opens the blob at its beginning. Called again whenever bytes that were already read must be sent once more.
-pub type Open<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + 'a;
-
 /// The bytes of one blob, of a size that is known beforehand.
 pub(super) struct Content<'a> {
-    object: String,
-    size: u64,
-    open: &'a Open<'a>,
+    descriptor: &'a Descriptor,
+    open: Box<Opener<'a>>,
     /// The open reader and how many bytes it has given.
-    reader: Option<(Box<dyn Read + Send + 'a>, u64)>,
+    reader: Option<(Verified<Box<dyn Read + Send + 'a>>, u64)>,
 }
 
 impl<'a> Content<'a> {
-    pub(super) fn new(object: &str, size: u64, open: &'a Open<'a>) -> Self {
-        Content { object: object.to_owned(), size, open, reader: None }
+    pub(super) fn new<'o: 'a>(descriptor: &'a Descriptor, open: &'a Opener<'o>) -> Self {
+        // A box of our own, so that nobody else needs to know how long the blob lives beyond this upload.
+        let open = Box::new(|| open().map(|reader| reader as Box<dyn Read + Send + 'a>));
+        Content { descriptor, open, reader: None }
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.size
+        self.descriptor.size
     }
 
     /// The `length` bytes from `offset` on. Going on where the last part ended costs nothing; going back reads the blob
@@ -34,26 +34,22 @@ impl<'a> Content<'a> {
         };
         let (mut reader, position) = match opened {
             Some(opened) => opened,
-            None => ((self.open)()?, 0),
+            None => (Verified::new((self.open)()?, self.descriptor), 0),
         };
         let gap = offset - position;
-        let skipped = io::copy(&mut (&mut reader).take(gap), &mut io::sink())
-            .map_err(|error| Error::io(&self.object, "read", error))?;
-        if skipped < gap {
-            return Err(self.changed("shorter"));
-        }
+        io::copy(&mut (&mut reader).take(gap), &mut io::sink()).map_err(|error| unreadable(self.descriptor, error))?;
         self.reader = Some((reader, offset));
         Ok(Part { content: self, left: length })
     }
+}
 
-    fn changed(&self, how: &str) -> Error {
-        Error::corrupt(&self.object, format!("{how} than its descriptor says ({} bytes)", self.size))
-    }
+fn unreadable(descriptor: &Descriptor, error: io::Error) -> Error {
+    Error::io(format!("blob {}", descriptor.digest), "read", error)
 }
 
 impl fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("object", &self.object).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Content").field("descriptor", &self.descriptor).finish_non_exhaustive()
     }
 }
 
@@ -65,25 +61,23 @@ pub(super) struct Part<'p, 'a> {
 }
 
 impl Read for Part<'_, '_> {
-    /// Reads on, and gives the blob's last bytes away only after its source has ended well. A source that finds at its
-    /// end that the digest is wrong thus stops the upload before the registry has the whole.
+    /// Reads on, and gives the blob's last bytes away only after its end was seen and its digest proved. A blob that was
+    /// damaged thus never reaches the registry whole.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }
+        let descriptor = self.content.descriptor;
+        let failed = |error| io::Error::from(unreadable(descriptor, error));
         // Taken out, so that a reader that failed is never read on.
         let Some((mut reader, position)) = self.content.reader.take() else {
-            return Err(self.content.changed("shorter").into());
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         };
-        let failed = |error| io::Error::from(Error::io(&self.content.object, "read", error));
         let read = reader.read(&mut buffer[..wanted]).map_err(failed)?;
-        if read == 0 {
-            return Err(self.content.changed("shorter").into());
-        }
         let position = position + read as u64;
-        if position == self.content.size && reader.read(&mut [0]).map_err(failed)? != 0 {
-            return Err(self.content.changed("longer").into());
+        if position == self.content.size() {
+            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
         }
         self.left -= read as u64;
         self.content.reader = Some((reader, position));
@@ -96,10 +90,12 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    fn all(mut part: Part<'_, '_>) -> Result<String, String> {
+    fn all(mut part: Part<'_, '_>) -> String {
         let mut text = Vec::new();
-        io::copy(&mut part, &mut text).map_err(|error| Error::io("part", "read", error).to_string())?;
-        Ok(String::from_utf8(text).unwrap())
+        match io::copy(&mut part, &mut text) {
+            Ok(_) => String::from_utf8(text).unwrap(),
+            Err(error) => Error::io("part", "read", error).reason(),
+        }
     }
 
     #[test]
@@ -109,42 +105,31 @@ mod tests {
             opened.set(opened.get() + 1);
             Ok(Box::new(&b"abcdefgh"[..]))
         };
-        let mut content = Content::new("blob", 8, &open);
-        assert_eq!(all(content.part(0, 3).unwrap()), Ok("abc".to_owned()));
-        assert_eq!(all(content.part(3, 2).unwrap()), Ok("de".to_owned()));
-        assert_eq!(all(content.part(6, 2).unwrap()), Ok("gh".to_owned()));
+        let descriptor = Descriptor::of("m", b"abcdefgh");
+        let mut content = Content::new(&descriptor, &open);
+        assert_eq!(all(content.part(0, 3).unwrap()), "abc");
+        assert_eq!(all(content.part(3, 2).unwrap()), "de");
+        assert_eq!(all(content.part(6, 2).unwrap()), "gh");
         assert_eq!(opened.get(), 1);
-        assert_eq!(all(content.part(2, 6).unwrap()), Ok("cdefgh".to_owned()));
+        assert_eq!(all(content.part(2, 6).unwrap()), "cdefgh");
         assert_eq!(opened.get(), 2);
     }
 
     #[test]
-    fn a_blob_of_another_size_is_an_error() {
-        let open = || -> Result<Box<dyn Read + Send>> { Ok(Box::new(&b"abc"[..])) };
-        let shorter = all(Content::new("blob", 4, &open).part(0, 4).unwrap());
-        assert_eq!(shorter, Err("blob: shorter than its descriptor says (4 bytes)".to_owned()));
-        let longer = all(Content::new("blob", 2, &open).part(0, 2).unwrap());
-        assert_eq!(longer, Err("blob: longer than its descriptor says (2 bytes)".to_owned()));
-        assert!(Content::new("blob", 9, &open).part(5, 1).is_err());
-    }
-
-    #[test]
-    fn the_last_bytes_are_held_back_until_the_source_ends_well() {
-        struct Damaged(bool);
-        impl Read for Damaged {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                if std::mem::replace(&mut self.0, true) {
-                    return Err(Error::corrupt("blob", "wrong digest").into());
-                }
-                buffer[..3].copy_from_slice(b"abc");
-                Ok(3)
-            }
+    fn the_last_bytes_are_held_back_from_a_damaged_blob() {
+        let descriptor = Descriptor::of("m", b"abcdefgh");
+        for (damaged, reason) in [
+            (&b"abcdefgH"[..], "its content has the digest"),
+            (b"abcdefg", "expected 8 bytes, found 7"),
+            (b"abcdefghi", "longer than its 8 bytes"),
+        ] {
+            let open = || -> Result<Box<dyn Read + Send>> { Ok(Box::new(damaged)) };
+            let mut content = Content::new(&descriptor, &open);
+            assert_eq!(all(content.part(0, 6).unwrap()), "abcdef");
+            let mut sent = Vec::new();
+            let error = io::copy(&mut content.part(6, 2).unwrap(), &mut sent).unwrap_err();
+            let error = Error::io("part", "read", error).to_string();
+            assert!(error.contains(reason) && sent.len() < 2, "{error}");
         }
-        let open = || -> Result<Box<dyn Read + Send>> { Ok(Box::new(Damaged(false))) };
-        let mut content = Content::new("blob", 3, &open);
-        let mut sent = Vec::new();
-        let error = io::copy(&mut content.part(0, 3).unwrap(), &mut sent).unwrap_err();
-        assert_eq!(Error::io("upload", "read", error).to_string(), "blob: wrong digest");
-        assert!(sent.is_empty());
     }
 }

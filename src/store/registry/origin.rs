@@ -10,7 +10,7 @@ const LONGEST_URL: usize = 8 << 10;
 
 /// The transport below HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
+pub(super) enum Scheme {
     /// HTTP in clear text.
     Http,
     /// HTTP over TLS.
@@ -19,7 +19,7 @@ pub enum Scheme {
 
 /// Scheme, host and port of a URL (RFC 6454, section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub(super) struct Origin {
     scheme: Scheme,
     /// Lower case; an IPv6 address in brackets.
     host: String,
@@ -31,7 +31,7 @@ impl Origin {
     ///
     /// # Errors
     /// When `authority` is not a host with an optional port.
-    pub fn new(scheme: Scheme, authority: &str) -> Result<Origin> {
+    pub(super) fn new(scheme: Scheme, authority: &str) -> Result<Origin> {
         let prefix = if scheme == Scheme::Https { "https" } else { "http" };
         parse(&format!("{prefix}://{authority}/"), "registry").map(|url| Origin::of(&url))
     }
@@ -45,22 +45,22 @@ impl Origin {
     }
 
     /// The transport below HTTP.
-    pub fn scheme(&self) -> Scheme {
+    pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// The host name or address, in lower case.
-    pub fn host(&self) -> &str {
+    pub(super) fn host(&self) -> &str {
         &self.host
     }
 
     /// The port, whether it was written or not.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether the host is this machine.
-    pub fn is_loopback(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || address(&self.host).is_some_and(|address| address.is_loopback())
     }
 

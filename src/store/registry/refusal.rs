@@ -48,10 +48,6 @@ impl Refusal {
         refusal
     }
 
-    pub(super) fn status(&self) -> u16 {
-        self.status
-    }
-
     /// Whether one of the errors has this code.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.codes.iter().any(|said| said == code)

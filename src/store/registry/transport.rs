@@ -3,7 +3,7 @@
 //! Times are bounded where nothing happens, not in total: a large blob may take as long as it takes.
 
 use super::content::Content;
-use super::origin::{self, Origin, Scheme};
+use super::origin::{Origin, Scheme};
 use super::proxy::{Proxies, Proxy};
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
@@ -213,7 +213,9 @@ impl Transport {
             Payload::None => self.run(head.body(SendBody::none())?, origin, proxy, self.limits.idle),
             Payload::Bytes(bytes) => {
                 let head = head.header(header::CONTENT_LENGTH, bytes.len());
-                self.run(head.body(SendBody::from_reader(bytes))?, origin, proxy, self.limits.answer)
+                // A copy of the slice, since sending moves its beginning and the request may be sent again.
+                let mut unsent = *bytes;
+                self.run(head.body(SendBody::from_reader(&mut unsent))?, origin, proxy, self.limits.answer)
             }
             Payload::Part { content, offset, length } => {
                 let head = head.header(header::CONTENT_LENGTH, *length);
