@@ -1,0 +1,142 @@
+//! Base images as users have them: made by umoci, buildah, skopeo, podman, docker and debootstrap, none of them by us.
+
+use crate::consumers::{Buildah, Docker, Layout, Podman, Settings, Skopeo, Umoci};
+use crate::support::{Scratch, command, consumer, consumer_as_root, run, run_within};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where bases that take long to make are kept between runs.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-cache")
+}
+
+/// Makes a root directory of busybox and links to it: 2 MB.
+fn busybox_root(directory: &Path) -> Option<()> {
+    let busybox = consumer("busybox")?;
+    let bin = directory.join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::create_dir_all(directory.join("tmp")).unwrap();
+    std::fs::copy(busybox, bin.join("busybox")).unwrap();
+    for applet in ["cat", "echo", "env", "id", "ls", "sh", "sha256sum", "sleep", "stat", "touch"] {
+        std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
+    }
+    Some(())
+}
+
+/// A busybox image made by umoci: one gzip layer, and a manifest without a media type.
+pub(crate) fn busybox_by_umoci(scratch: &Scratch, settings: &Settings<'_>) -> Option<Layout> {
+    let umoci = Umoci::find()?;
+    let (root, tar) = (scratch.join("busybox-root"), scratch.join("busybox.tar"));
+    busybox_root(&root)?;
+    pack(&root, &tar, &[]);
+    let layout = Layout::new(scratch.join("busybox-by-umoci"), "busybox");
+    umoci.create(&layout);
+    umoci.add_layer(&layout, &tar);
+    umoci.configure(&layout, settings);
+    Some(layout)
+}
+
+/// A busybox image made by buildah: one uncompressed layer, and annotations without a value.
+pub(crate) fn busybox_by_buildah(scratch: &Scratch) -> Option<Layout> {
+    let buildah = Buildah::find()?;
+    let root = scratch.join("buildah-root");
+    busybox_root(&root)?;
+    let layout = Layout::new(scratch.join("busybox-by-buildah"), "busybox");
+    buildah.image_of(&root, "sh", &layout);
+    Some(layout)
+}
+
+/// `image` with its layers compressed by zstd, by skopeo.
+pub(crate) fn with_zstd(scratch: &Scratch, image: &Layout) -> Option<Layout> {
+    let layout = Layout::new(scratch.join("zstd"), &image.tag);
+    Skopeo::find()?.to_zstd(image, &layout);
+    Some(layout)
+}
+
+/// `image` as an oci-archive, by skopeo.
+pub(crate) fn oci_archive(scratch: &Scratch, image: &Layout) -> Option<PathBuf> {
+    let archive = scratch.join("oci-archive.tar");
+    let destination = format!("oci-archive:{}:{}", archive.display(), image.tag);
+    Skopeo::find()?.copy(&[], &image.location(), &destination).success();
+    Some(archive)
+}
+
+/// `image` as a docker-archive that names it `name`, by skopeo.
+pub(crate) fn docker_archive(scratch: &Scratch, image: &Layout, name: &str) -> Option<PathBuf> {
+    let archive = scratch.join("docker-archive.tar");
+    let destination = format!("docker-archive:{}:{name}", archive.display());
+    Skopeo::find()?.copy(&[], &image.location(), &destination).success();
+    Some(archive)
+}
+
+/// What `docker save` makes of an archive.
+pub(crate) fn saved_by_docker(scratch: &Scratch, archive: &Path, name: &str) -> Option<PathBuf> {
+    let docker = Docker::find()?;
+    let saved = scratch.join("saved-by-docker.tar");
+    docker.tag(&docker.load(archive), name);
+    docker.save(name, &saved);
+    Some(saved)
+}
+
+/// What `podman save` makes of an archive.
+pub(crate) fn saved_by_podman(scratch: &Scratch, archive: &Path) -> Option<PathBuf> {
+    let podman = Podman::find()?;
+    let saved = scratch.join("saved-by-podman.tar");
+    podman.save(&podman.load(archive), &saved);
+    Some(saved)
+}
+
+/// A Debian with Python, by debootstrap and umoci: 6,700 files, 50 MB compressed. It is made once and then kept in the
+/// cache, so nobody may write to it.
+pub(crate) fn debian() -> Option<Layout> {
+    // The number goes up when the recipe below changes.
+    let kept = Layout::new(cache().join("debian-bookworm-1"), "debian");
+    std::fs::create_dir_all(cache()).unwrap();
+    let lock = std::fs::File::create(cache().join("lock")).unwrap();
+    lock.lock().unwrap();
+    if !kept.path.exists() {
+        let scratch = Scratch::new();
+        let made = make_debian(&scratch)?;
+        // In two steps, since a scratch directory may lie on another file system.
+        let nearly = cache().join("unfinished");
+        std::fs::remove_dir_all(&nearly).ok();
+        run(command("cp").arg("-r").args([&made.path, &nearly])).success();
+        std::fs::rename(nearly, &kept.path).unwrap();
+    }
+    Some(kept)
+}
+
+fn make_debian(scratch: &Scratch) -> Option<Layout> {
+    let (debootstrap, umoci) = (consumer_as_root("debootstrap")?, Umoci::find()?);
+    let root = scratch.join("root");
+    let mut bootstrap = command(debootstrap);
+    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
+        bootstrap.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
+    }
+    bootstrap.args(["--variant=minbase", "--include=python3-minimal", "bookworm"]).arg(&root);
+    // The mirror of this machine, where it is a Debian; else debootstrap's own.
+    bootstrap.args(debian_mirror());
+    run_within(Duration::from_secs(600), &mut bootstrap).success();
+    let (tar, layout) = (scratch.join("debian.tar"), Layout::new(scratch.join("debian"), "debian"));
+    pack(&root, &tar, &["./dev/*", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/log/*"]);
+    umoci.create(&layout);
+    umoci.add_layer(&layout, &tar);
+    umoci.configure(&layout, &Settings { entrypoint: &[], cmd: &["/bin/sh"] });
+    Some(layout)
+}
+
+fn debian_mirror() -> Option<String> {
+    let apt =
+        ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Codename: bookworm"];
+    let listed = command("apt-get").args(apt).output().ok()?;
+    let first = String::from_utf8(listed.stdout).ok()?.lines().next()?.to_owned();
+    Some(first)
+}
+
+/// Packs `directory` with GNU tar.
+pub(crate) fn pack(directory: &Path, tar: &Path, without: &[&str]) {
+    let mut pack = command("tar");
+    pack.args(["--create", "--sort=name", "--numeric-owner", "--owner=0", "--group=0", "--mtime=@0"]);
+    pack.args(without.iter().map(|pattern| format!("--exclude={pattern}")));
+    run(pack.arg("--file").arg(tar).arg("--directory").arg(directory).arg(".")).success();
+}

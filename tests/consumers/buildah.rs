@@ -1,0 +1,51 @@
+//! buildah, with storage of its own in a scratch directory. It writes uncompressed layers and empty annotations.
+
+use super::Layout;
+use crate::support::{Finished, Scratch, command, consumer_as_root, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The program `buildah`.
+pub(crate) struct Buildah {
+    program: PathBuf,
+    scratch: Scratch,
+}
+
+impl Buildah {
+    /// Finds the program.
+    pub(crate) fn find() -> Option<Buildah> {
+        let buildah = Buildah { program: consumer_as_root("buildah")?, scratch: Scratch::new() };
+        buildah.scratch.write("registries.conf", "");
+        Some(buildah)
+    }
+
+    /// Makes `layout` a layout with one image: the files of `directory`, and the command `cmd`.
+    #[track_caller]
+    pub(crate) fn image_of(&self, directory: &Path, cmd: &str, layout: &Layout) {
+        let container = run(self.command().args(["from", "scratch"])).success().text().to_owned();
+        run(self.command().args(["add", "--quiet", &container]).arg(directory).arg("/")).success();
+        run(self.command().args(["config", "--env", "PATH=/bin:/usr/bin", "--cmd", cmd, &container])).success();
+        let commit = ["commit", "--quiet", "--timestamp", "0", &container, &layout.location()];
+        run(self.command().args(commit)).success();
+        run(self.command().args(["rm", &container])).success();
+    }
+
+    /// Builds on the image: runs `script` in it, and commits what became of it to `result`.
+    #[track_caller]
+    pub(crate) fn build_on(&self, base: &Layout, script: &str, result: &Layout) -> Finished {
+        let from = run(self.command().args(["from", "--quiet", &base.location()])).success();
+        let container = from.text();
+        let ran = run(self.command().args(["run", "--isolation", "chroot", container, "sh", "-c", script]));
+        run(self.command().args(["commit", "--quiet", container, &result.location()])).success();
+        ran
+    }
+
+    fn command(&self) -> Command {
+        let mut command = command(&self.program);
+        command.arg("--root").arg(self.scratch.join("storage")).arg("--runroot").arg(self.scratch.join("run"));
+        // Copies of directories: slower than overlay, and without its mounts.
+        command.args(["--storage-driver", "vfs"]);
+        command.arg("--registries-conf").arg(self.scratch.join("registries.conf"));
+        command
+    }
+}

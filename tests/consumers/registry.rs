@@ -1,0 +1,89 @@
+//! The reference registry (distribution), on a free port of the loopback.
+
+use super::daemon::Daemon;
+use crate::support::{Scratch, command, consumer, run};
+use std::path::PathBuf;
+
+/// Who may use a registry with a password.
+pub(crate) const USER: &str = "alice";
+/// Her password.
+pub(crate) const PASSWORD: &str = "s3cret";
+
+/// A running registry. Its content goes with it.
+pub(crate) struct Registry {
+    /// Dropped, and so ended, before its directory.
+    _daemon: Daemon,
+    scratch: Scratch,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts a registry that speaks HTTP and lets everyone in.
+    pub(crate) fn plain() -> Option<Registry> {
+        let program = consumer("docker-registry")?;
+        Some(Registry::start(program, Scratch::new(), "", ""))
+    }
+
+    /// Starts a registry that speaks HTTP and asks for [`USER`] and [`PASSWORD`].
+    pub(crate) fn with_password() -> Option<Registry> {
+        let (program, htpasswd) = (consumer("docker-registry")?, consumer("htpasswd")?);
+        let scratch = Scratch::new();
+        // bcrypt (-B) is the only kind that the registry takes.
+        let line = run(command(htpasswd).args(["-B", "-b", "-n", USER, PASSWORD])).success();
+        let passwords = scratch.write("passwords", line.stdout);
+        let auth = format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", passwords.display());
+        Some(Registry::start(program, scratch, "", &auth))
+    }
+
+    /// Starts a registry that speaks HTTPS, with a certificate that only [`Registry::certificates`] vouches for.
+    pub(crate) fn with_tls() -> Option<Registry> {
+        let (program, openssl) = (consumer("docker-registry")?, consumer("openssl")?);
+        let scratch = Scratch::new();
+        let in_scratch = |arguments: &str| {
+            run(command(&openssl).current_dir(scratch.path()).args(arguments.split(' '))).success();
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout";
+        in_scratch(&format!("req -x509 {key} ca.key -out ca.crt -days 2 -subj /CN=test-authority"));
+        in_scratch(&format!("req {key} own.key -out own.csr -subj /CN=localhost"));
+        scratch.write("names", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+        in_scratch(
+            "x509 -req -in own.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out own.crt",
+        );
+        std::fs::create_dir(scratch.join("certificates")).unwrap();
+        std::fs::copy(scratch.join("ca.crt"), scratch.join("certificates/ca.crt")).unwrap();
+        let directory = scratch.path().display();
+        let tls = format!("  tls: {{certificate: {directory}/own.crt, key: {directory}/own.key}}\n");
+        Some(Registry::start(program, scratch, &tls, ""))
+    }
+
+    fn start(program: PathBuf, scratch: Scratch, tls: &str, auth: &str) -> Registry {
+        let storage = scratch.join("storage");
+        let config = scratch.write(
+            "config.yml",
+            format!(
+                "version: 0.1\n\
+                 log: {{level: info}}\n\
+                 storage: {{filesystem: {{rootdirectory: {}}}}}\n\
+                 http:\n  addr: 127.0.0.1:0\n{tls}{auth}",
+                storage.display()
+            ),
+        );
+        let mut daemon = Daemon::start(command(program).arg("serve").arg(config), scratch.join("log"));
+        let port = daemon.wait_for(|log| {
+            let (_, rest) = log.split_once("listening on 127.0.0.1:")?;
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+            rest[..digits].parse().ok()
+        });
+        Registry { _daemon: daemon, scratch, port }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The directory with the certificate of the authority, as `--cert-dir` options take it.
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.scratch.join("certificates")
+    }
+}

@@ -1,0 +1,276 @@
+//! One tar, listed by GNU tar, by libarchive (which is bsdtar's), by Python's tarfile and by our own reader. They must
+//! agree: what one program checks, another must not unpack as something else.
+
+use crate::bases;
+use crate::support::{Scratch, command, consumer, python_with, run};
+use ocibuild::tar::{Headers, Kind};
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+/// An entry, as far as all readers tell it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    kind: Kind,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    /// In bytes; zero for everything but a file.
+    size: u64,
+    /// In seconds since the epoch.
+    mtime: i64,
+    /// Without `./` at the beginning and `/` at the end.
+    path: Vec<u8>,
+    link: Vec<u8>,
+}
+
+impl Entry {
+    /// Takes out what readers may say differently without meaning something else.
+    fn normal(mut self) -> Entry {
+        while self.path.len() > 1 && self.path.ends_with(b"/") {
+            self.path.pop();
+        }
+        self.path = self.path.strip_prefix(b"./").map_or(self.path.clone(), <[u8]>::to_vec);
+        self.size = if self.kind == Kind::File { self.size } else { 0 };
+        self
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { kind, mode, uid, gid, size, mtime, path, link } = self;
+        write!(out, "{kind:?} mode {mode:o} owner {uid}:{gid} size {size} mtime {mtime} ")?;
+        write!(out, "{:?} -> {:?}", path.escape_ascii().to_string(), link.escape_ascii().to_string())
+    }
+}
+
+/// Asserts that every reader on this machine lists the uncompressed tar alike, and answers that list.
+#[track_caller]
+pub(crate) fn listed_alike(tar: &Path) -> Vec<Entry> {
+    let ours = listed_by_us(tar);
+    let others = [
+        ("GNU tar", listed_by_gnu_tar(tar)),
+        ("libarchive", listed_by_python("libarchive", tar)),
+        ("tarfile", listed_by_python("tarfile", tar)),
+    ];
+    for (reader, theirs) in others {
+        let Some(theirs) = theirs else { continue };
+        for (own, their) in ours.iter().zip(&theirs) {
+            assert_eq!(own, their, "left: our reader; right: {reader}");
+        }
+        assert_eq!(ours.len(), theirs.len(), "left: our reader's entries; right: those of {reader}");
+    }
+    ours
+}
+
+fn listed_by_us(tar: &Path) -> Vec<Entry> {
+    let mut source = BufReader::new(File::open(tar).unwrap());
+    let mut headers = Headers::new("tar");
+    let mut entries = Vec::new();
+    while let Some(entry) = headers.next(&mut source).unwrap() {
+        source.seek(SeekFrom::Start(headers.position())).unwrap();
+        let ocibuild::tar::Entry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
+        entries.push(Entry { kind, mode, uid, gid, size, mtime, path, link }.normal());
+    }
+    entries
+}
+
+fn listed_by_python(reader: &str, tar: &Path) -> Option<Vec<Entry>> {
+    let python = python_with("ctypes")?;
+    let script = include_str!("listers.py");
+    let listed = run(command(python).args(["-c", script, reader]).arg(tar)).success();
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [kind, mode, uid, gid, size, mtime, path, link] = words[..] else { panic!("not an entry: {line}") };
+        let kind = match kind {
+            "file" => Kind::File,
+            "hardlink" => Kind::HardLink,
+            "symlink" => Kind::Symlink,
+            "character" => Kind::CharacterDevice,
+            "block" => Kind::BlockDevice,
+            "directory" => Kind::Directory,
+            "fifo" => Kind::Fifo,
+            _ => panic!("not a kind: {line}"),
+        };
+        Entry {
+            kind,
+            mode: u32::from_str_radix(mode, 8).unwrap(),
+            uid: uid.parse().unwrap(),
+            gid: gid.parse().unwrap(),
+            size: size.parse().unwrap(),
+            mtime: mtime.parse().unwrap(),
+            path: from_hex(path),
+            link: from_hex(link),
+        }
+    };
+    Some(listed.text().lines().map(|line| entry(line).normal()).collect())
+}
+
+fn from_hex(name: &str) -> Vec<u8> {
+    let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+    if name == "-" { Vec::new() } else { name.as_bytes().chunks(2).map(byte).collect() }
+}
+
+fn listed_by_gnu_tar(tar: &Path) -> Option<Vec<Entry>> {
+    let mut list = command(consumer("tar")?);
+    list.args(["--list", "--verbose", "--numeric-owner", "--full-time", "--utc", "--quoting-style=c", "--file"])
+        .arg(tar);
+    let listed = run(&mut list).success();
+    Some(listed.text().lines().map(|line| gnu_entry(line).unwrap_or_else(|| panic!("not an entry: {line}"))).collect())
+}
+
+/// `-rw-r--r-- 0/0    12 1970-01-01 00:00:00 "a name" link to "another"`
+fn gnu_entry(line: &str) -> Option<Entry> {
+    let mut rest = line;
+    let mut word = || {
+        let (word, more) = rest.trim_start().split_once(' ')?;
+        rest = more;
+        Some(word)
+    };
+    let (kind_and_mode, owners, size, date, time) = (word()?, word()?, word()?, word()?, word()?);
+    let kind = match kind_and_mode.as_bytes()[0] {
+        b'-' => Kind::File,
+        b'h' => Kind::HardLink,
+        b'l' => Kind::Symlink,
+        b'c' => Kind::CharacterDevice,
+        b'b' => Kind::BlockDevice,
+        b'd' => Kind::Directory,
+        b'p' => Kind::Fifo,
+        _ => return None,
+    };
+    let (uid, gid) = owners.split_once('/')?;
+    let (path, rest) = unquoted(rest.trim_start())?;
+    let link = match rest.strip_prefix(" -> ").or_else(|| rest.strip_prefix(" link to ")) {
+        Some(link) => unquoted(link)?.0,
+        None => Vec::new(),
+    };
+    let moment: jiff::civil::DateTime = format!("{date}T{time}").parse().ok()?;
+    let entry = Entry {
+        kind,
+        mode: permission_bits(&kind_and_mode[1..10]),
+        uid: uid.parse().ok()?,
+        gid: gid.parse().ok()?,
+        // A device has its numbers there.
+        size: size.parse().unwrap_or(0),
+        mtime: moment.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second(),
+        path,
+        link,
+    };
+    Some(entry.normal())
+}
+
+/// `rwsr-xr-t` and the like.
+fn permission_bits(letters: &str) -> u32 {
+    let mut bits = 0;
+    for (place, letter) in letters.bytes().enumerate() {
+        let here = 0o400 >> place;
+        let special = 0o4000 >> (place / 3);
+        bits |= match letter {
+            b'-' => 0,
+            b's' | b't' => here | special,
+            b'S' | b'T' => special,
+            _ => here,
+        };
+    }
+    bits
+}
+
+/// Reads a string of C, in quotes, and answers what follows it.
+fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
+    let mut bytes = Vec::new();
+    let mut at = 1;
+    let source = text.strip_prefix('"').map(|_| text.as_bytes())?;
+    loop {
+        match source.get(at)? {
+            b'"' => return Some((bytes, &text[at + 1..])),
+            b'\\' => {
+                at += 1;
+                let byte = match source.get(at)? {
+                    b'a' => 7,
+                    b'b' => 8,
+                    b't' => b'\t',
+                    b'n' => b'\n',
+                    b'v' => 11,
+                    b'f' => 12,
+                    b'r' => b'\r',
+                    b'0'..=b'7' => {
+                        at += 2;
+                        u8::from_str_radix(text.get(at - 2..=at)?, 8).ok()?
+                    }
+                    other => *other,
+                };
+                bytes.push(byte);
+            }
+            other => bytes.push(*other),
+        }
+        at += 1;
+    }
+}
+
+#[test]
+fn four_readers_agree_on_everything_that_a_file_system_can_hold() {
+    let scratch = Scratch::new();
+    let make = "
+        set -e
+        mkdir -p 'tree/sticky' \"tree/$(printf 'n%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 200))\"
+        cd tree
+        printf 'hello' > plain
+        ln plain 'z another name of it'
+        ln -s 'x -> y' 'link -> with arrow'
+        ln -s \"$(printf 'l%.0s' $(seq 150))\" long-link
+        printf x > \"$(printf 'quote\" newline\\n tab\\t back\\\\slash bell\\a')\"
+        printf x > \"$(printf 'not UTF-8: \\377\\200')\"
+        printf x > grüße
+        mkfifo pipe
+        printf x > suid; chmod 4711 suid
+        printf x > mode-zero; chmod 0000 mode-zero
+        printf x > strange; chmod 7644 strange
+        chmod 1777 sticky
+        touch -d '2242-03-16 12:56:32 UTC' future
+        truncate -s 3M large
+    ";
+    run(command("bash").args(["-c", make]).current_dir(scratch.path())).success();
+    let tree = scratch.join("tree");
+    for format in ["gnu", "pax", "ustar"] {
+        let tar = scratch.join(format);
+        let mut pack = command("tar");
+        pack.args(["--create", "--sort=name", "--numeric-owner", "--owner=65534", "--group=1000", "--format", format]);
+        if format == "ustar" {
+            // Names that ustar cannot hold.
+            pack.args(["--exclude=long-link", "--exclude=nnn*", "--exclude=future"]);
+        }
+        run(pack.arg("--file").arg(&tar).arg("--directory").arg(&tree).arg(".")).success();
+        let entries = listed_alike(&tar);
+        assert!(entries.len() >= 13, "{entries:#?}");
+        let named = |name: &[u8]| entries.iter().find(|entry| entry.path == name).unwrap();
+        assert_eq!(named(b"strange").mode, 0o7644);
+        assert_eq!(named(b"z another name of it").kind, Kind::HardLink);
+        assert_eq!(named(b"link -> with arrow").link, b"x -> y");
+        assert_eq!((named(b"large").size, named(b"large").uid), (3 << 20, 65534));
+    }
+}
+
+#[test]
+fn four_readers_agree_on_a_whole_debian() {
+    let Some(debian) = bases::debian() else { return };
+    let scratch = Scratch::new();
+    let layer = debian.blob(debian.layers()[0]["digest"].as_str().unwrap());
+    let tar = scratch.join("layer.tar");
+    run(command("sh").args(["-c", "gzip --decompress <\"$1\" >\"$2\"", "sh"]).args([&layer, &tar])).success();
+    assert!(listed_alike(&tar).len() > 5000);
+}
+
+#[test]
+fn a_disagreement_is_noticed() {
+    if python_with("ctypes").is_none() {
+        return;
+    }
+    let scratch = Scratch::new();
+    // Half a second before a whole one, before the epoch: we round down, libarchive rounds up, and GNU tar is wrong.
+    run(command("touch").args(["--date", "@-9.5"]).arg(scratch.join("old"))).success();
+    run(command("tar").args(["--create", "--format=pax", "--file=tar", "old"]).current_dir(scratch.path())).success();
+    let escaped = std::panic::catch_unwind(|| listed_alike(&scratch.join("tar")));
+    let message = escaped.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("mtime -10 ") && message.contains("right: "), "{message}");
+}

@@ -1,0 +1,179 @@
+//! Running a program and saying what must come of it.
+
+use super::scratch::{MARK, session};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing that a test runs takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A command whose surroundings are the same on every machine: no variables of the caller's but the search path, a home
+/// and a temporary directory of the session, UTC, and bytes for letters.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    for inherited in ["SYSTEMROOT", "PATHEXT", "COMSPEC"] {
+        command.envs(std::env::var_os(inherited).map(|value| (inherited, value)));
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    // Where daemons lie; an ordinary user's search path lacks it.
+    let path = if cfg!(unix) { format!("{path}:/usr/sbin:/sbin") } else { path };
+    command.env("PATH", path);
+    command.env(MARK, session().directory());
+    command.env("HOME", session().directory().join("home"));
+    command.env("TMPDIR", session().directory().join("tmp"));
+    command.envs([("LC_ALL", "C"), ("TZ", "UTC0")]);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A program that ended: what was asked, what it said, and its status.
+pub(crate) struct Finished {
+    /// The command line.
+    pub(crate) command: String,
+    /// Everything it wrote to standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Everything it wrote to standard error, as text.
+    pub(crate) stderr: String,
+    /// Its exit status; 128 and the signal's number when a signal ended it.
+    pub(crate) status: i32,
+}
+
+impl Finished {
+    /// Asserts that it succeeded.
+    #[track_caller]
+    pub(crate) fn success(self) -> Finished {
+        self.ended_with(0)
+    }
+
+    /// Asserts its exit status.
+    #[track_caller]
+    pub(crate) fn ended_with(self, status: i32) -> Finished {
+        assert!(self.status == status, "expected status {status} of {self}");
+        self
+    }
+
+    /// Asserts that it failed, and said `part` on standard error.
+    #[track_caller]
+    pub(crate) fn failed_saying(self, part: &str) -> Finished {
+        assert!(self.status != 0 && self.stderr.contains(part), "expected a failure saying {part:?} of {self}");
+        self
+    }
+
+    /// Asserts all of its standard output.
+    #[track_caller]
+    pub(crate) fn printed(self, stdout: &str) -> Finished {
+        assert!(self.stdout == stdout.as_bytes(), "expected {stdout:?} on the standard output of {self}");
+        self
+    }
+
+    /// Its standard output as text, without the newline at the end.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("text on standard output").trim_end()
+    }
+}
+
+impl fmt::Display for Finished {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        writeln!(out, "\n    {}\nwhich ended with status {}", self.command, self.status)?;
+        write!(out, "--- standard output\n{stdout}\n--- standard error\n{}\n---", self.stderr)
+    }
+}
+
+/// Runs `command` to its end.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Finished {
+    run_within(PATIENCE, command)
+}
+
+/// Runs `command` to its end, which must come before `patience` does.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
+    let line = command_line(command);
+    // Files, not pipes: a grandchild that keeps a pipe open would keep us reading.
+    let mut stdout = tempfile::tempfile().unwrap();
+    let mut stderr = tempfile::tempfile().unwrap();
+    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let started = Instant::now();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > patience {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("still running after {patience:?}:\n    {line}\n{}", String::from_utf8_lossy(&content(&mut stderr)));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    Finished {
+        command: line,
+        stdout: content(&mut stdout),
+        stderr: String::from_utf8_lossy(&content(&mut stderr)).into_owned(),
+        status: number(status),
+    }
+}
+
+fn content(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn number(status: ExitStatus) -> i32 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128 + signal;
+    }
+    status.code().unwrap()
+}
+
+fn command_line(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        let argument = argument.to_string_lossy();
+        let is_plain = !argument.is_empty() && !argument.contains([' ', '\n', '\'', '"', '$', ';', '&', '|']);
+        line += &if is_plain { format!(" {argument}") } else { format!(" '{}'", argument.replace('\'', r"'\''")) };
+    }
+    line
+}
+
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Finished {
+        run(command("sh").args(["-c", script]))
+    }
+
+    #[test]
+    fn a_finished_program_tells_everything_about_itself() {
+        shell("echo out; echo err >&2; exit 7").ended_with(7).printed("out\n").failed_saying("err");
+        shell("kill -9 $$").ended_with(137);
+        let message = shell("echo out; echo err >&2; exit 7").to_string();
+        assert_eq!(
+            message,
+            "\n    sh -c 'echo out; echo err >&2; exit 7'\nwhich ended with status 7\n--- standard output\nout\n\n\
+             --- standard error\nerr\n\n---"
+        );
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended() {
+        let escaped = std::panic::catch_unwind(|| {
+            run_within(Duration::from_millis(50), command("sh").args(["-c", "echo waiting >&2; exec sleep 60"]));
+        });
+        let message = escaped.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.starts_with("still running after 50ms") && message.ends_with("waiting\n"), "{message}");
+    }
+}

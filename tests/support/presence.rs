@@ -1,0 +1,85 @@
+//! Which of the programs that we test against are on this machine.
+
+use super::{command, run};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Finds a consumer, or says once and aloud what is not proven without it. Where `CI` or `OCIBUILD_REQUIRE_CONSUMERS` is
+/// set, a consumer that is missing fails the test.
+pub(crate) fn consumer(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    let found = directories.map(|directory| directory.join(program)).find(|path| path.is_file());
+    if found.is_none() {
+        miss(&format!("{program} is not installed"), program);
+    }
+    found
+}
+
+/// Finds a consumer as [`consumer`] does, when the tests run as root, without which it cannot run.
+pub(crate) fn consumer_as_root(program: &str) -> Option<PathBuf> {
+    let found = consumer(program)?;
+    if !is_root() {
+        miss(&format!("{program} has to be run by root"), program);
+        return None;
+    }
+    Some(found)
+}
+
+/// Finds a Python that has `module`. The machine's own is asked first: only that one has Debian's packages.
+pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
+    let own = PathBuf::from("/usr/bin/python3");
+    let python = if own.is_file() { own } else { consumer("python3")? };
+    let imported = run(command(&python).args(["-c", &format!("import {module}")]));
+    if imported.status != 0 {
+        miss(&format!("{} has no module {module}", python.display()), "python3");
+        return None;
+    }
+    Some(python)
+}
+
+fn miss(reason: &str, program: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let message = format!("{reason}, so not proven here: {}", proves(program));
+    let is_required = ["CI", "OCIBUILD_REQUIRE_CONSUMERS"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|value| value == "true" || value == "1"));
+    assert!(!is_required, "{message}");
+    let is_first = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(program.to_owned());
+    if is_first {
+        // Not by eprintln, which the test runner keeps to itself when a test passes.
+        writeln!(std::io::stderr(), "\nNOT PROVEN: {message}").ok();
+    }
+}
+
+/// What a consumer is here to prove.
+fn proves(program: &str) -> &'static str {
+    match program {
+        "skopeo" => "that skopeo copies our layouts and archives and keeps the digest, and all that it carries further",
+        "umoci" => "that umoci unpacks our layouts, and bases made by umoci",
+        "runc" => "that runc runs what umoci unpacked",
+        "podman" => "that podman loads, pulls and runs our images",
+        "dockerd" | "docker" => "that docker loads, pulls and runs our images",
+        "containerd" | "ctr" => "that containerd imports and runs our images",
+        "buildah" => "that buildah builds on our layouts, and bases made by buildah",
+        "docker-registry" => "that a registry takes our images and gives them back unchanged",
+        "htpasswd" => "that a registry with a password takes our images",
+        "openssl" => "that a registry with its own certificate authority takes our images",
+        "oci-image-tool" => "that oci-image-tool finds our layouts valid",
+        "python3" => "that our documents satisfy the official schemas, and that tarfile and libarchive read our layers",
+        "tar" => "that GNU tar reads our layers",
+        "busybox" => "everything that needs a small base image",
+        "debootstrap" => "everything that needs a real Debian base image",
+        "mount" => "that mounts below a scratch directory are undone",
+        _ => "what this program reads",
+    }
+}
+
+fn is_root() -> bool {
+    #[cfg(target_os = "linux")]
+    return std::os::linux::fs::MetadataExt::st_uid(&Path::new("/proc/self").metadata().unwrap()) == 0;
+    #[cfg(not(target_os = "linux"))]
+    return Path::new("/").metadata().is_err();
+}

@@ -1,0 +1,179 @@
+//! Directories for one test, below one directory for the session: a run of the test binary.
+//!
+//! ```text
+//! /var/tmp/ocibuild-<pid>-<nanoseconds>/     the session
+//!     home/  tmp/                            HOME and TMPDIR of every program that a test runs
+//!     1/  2/  3/  ...                        scratch directories
+//! ```
+//!
+//! A scratch directory goes when its test ends. The session directory goes when the process does, however that happens:
+//! a small shell script (`sweep.sh`) waits for the end of a pipe that only this process holds open, then ends every
+//! process that carries the session's mark in its environment, and unmounts and removes what is left.
+
+use super::command;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The environment variable that marks every process of a session.
+pub(crate) const MARK: &str = "OCIBUILD_TEST_SESSION";
+
+/// One run of the test binary.
+pub(crate) struct Session {
+    directory: PathBuf,
+    /// Closed by the system when this process ends; the sweeper waits for that.
+    _open_until_the_end: Option<ChildStdin>,
+}
+
+impl Session {
+    /// The directory that holds all that the session makes.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn start() -> Session {
+        // The path is short, since it must leave room in a socket's 107 bytes; real, since daemons resolve links; and in lower
+        // case, since podman makes image names of paths. /tmp is memory on many machines, and images are large.
+        let parent = if cfg!(windows) { std::env::temp_dir() } else { PathBuf::from("/var/tmp") };
+        let parent = parent.canonicalize().unwrap();
+        let started = std::time::UNIX_EPOCH.elapsed().unwrap();
+        let directory = parent.join(format!("ocibuild-{}-{:x}", std::process::id(), started.subsec_nanos()));
+        for name in ["home", "tmp"] {
+            std::fs::create_dir_all(directory.join(name)).unwrap();
+        }
+        let sweeper = cfg!(unix).then(|| sweep_later(&directory));
+        Session { directory, _open_until_the_end: sweeper }
+    }
+}
+
+/// The session of this process.
+pub(crate) fn session() -> &'static Session {
+    static SESSION: OnceLock<Session> = OnceLock::new();
+    SESSION.get_or_init(Session::start)
+}
+
+fn sweep_later(directory: &Path) -> ChildStdin {
+    let mut sweeper = std::process::Command::new("/bin/sh");
+    sweeper.arg("-c").arg(include_str!("sweep.sh")).arg("sweep.sh").arg(directory).arg(MARK);
+    sweeper.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C goes to the whole process group, and the sweeper has work to do then.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);
+    sweeper.spawn().unwrap().stdin.take().unwrap()
+}
+
+/// A directory that is unmounted and removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes an empty directory.
+    pub(crate) fn new() -> Scratch {
+        static COUNTER: AtomicU32 = AtomicU32::new(1);
+        let path = session().directory.join(COUNTER.fetch_add(1, Ordering::Relaxed).to_string());
+        std::fs::create_dir(&path).unwrap();
+        Scratch { path }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of `name` in it.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file, and the directories above it.
+    pub(crate) fn write(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Container storage leaves mounts behind: podman on its overlay directory, docker on a network namespace.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(target).starts_with(&self.path) {
+                command("umount").arg("--lazy").arg(target).status().ok();
+            }
+        }
+        // What resists now is removed by the sweeper, when its owner is gone.
+        std::fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use crate::support::{consumer_as_root, run};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_scratch_directory_goes_with_its_mounts_even_when_a_test_panics() {
+        let escaped = std::panic::catch_unwind(|| {
+            let scratch = Scratch::new();
+            let inner = scratch.write("deep/file", "x");
+            if consumer_as_root("mount").is_some() {
+                run(command("mount").args(["-t", "tmpfs", "none"]).arg(scratch.join("deep"))).success();
+                assert!(!inner.exists());
+            }
+            std::panic::panic_any(scratch.path().to_owned());
+        });
+        let path = *escaped.unwrap_err().downcast::<PathBuf>().unwrap();
+        assert!(path.starts_with(session().directory()));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_test_run_that_is_killed_leaves_nothing_behind() {
+        // This test binary again, with one test that starts every daemon.
+        let mut tests = command(std::env::current_exe().unwrap());
+        tests.args(["--exact", "acceptance::harness::an_image_made_by_umoci_runs_everywhere"]);
+        let mut tests = tests.stdout(Stdio::null()).spawn().unwrap();
+        let beginning = format!("/var/tmp/ocibuild-{}-", tests.id());
+        wait(|| {
+            let has_docker = named(&beginning).iter().any(|session| session.join("docker/socket").exists());
+            has_docker || tests.try_wait().unwrap().is_some()
+        });
+        tests.kill().unwrap();
+        tests.wait().unwrap();
+        let mark = format!("{MARK}={beginning}");
+        wait(|| named(&beginning).is_empty() && marked_processes(&mark).is_empty());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&beginning), "{mounts}");
+    }
+
+    #[track_caller]
+    fn wait(mut until: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !until() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What is in the directory of sessions, and begins like that.
+    fn named(beginning: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir("/var/tmp").unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_str().is_some_and(|path| path.starts_with(beginning))).collect()
+    }
+
+    /// The processes that have a variable that begins like that.
+    fn marked_processes(variable: &str) -> Vec<PathBuf> {
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let is_marked = |process: &PathBuf| {
+            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|one| one.starts_with(variable.as_bytes()))
+        };
+        processes.filter(is_marked).collect()
+    }
+}
