@@ -12,6 +12,7 @@ pub mod spec;
 pub mod store;
 pub mod tar;
 pub mod time;
+pub mod tree;
 pub use digest::{DiffId, Digest};
 pub use error::{Error, ErrorKind, Result};
 pub use reference::{Location, Reference, Tag};

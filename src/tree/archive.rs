@@ -1,0 +1,256 @@
+//! Trees from tar archives.
+//!
+//! A tar is a stream, and a layer needs its entries sorted and its sizes known, so the archive is first written to a file
+//! that has no name any more, and then read in place. Nothing of it is ever unpacked.
+
+use super::rules::{ExtendedAttributes, SpecialFiles};
+use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+use crate::compression::{Encoding, decode};
+use crate::error::{Error, Result};
+use crate::root::Root;
+use crate::tar::{self, Headers};
+use std::collections::BTreeMap;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+impl TreeBuilder {
+    /// Adds the entries of the tar that `source` gives, plain, gzip or zstd, under `destination`. Messages call it `object`.
+    ///
+    /// Owners, modes and times follow `rules` like those of a directory. `spool` is where the unpacked archive lies until
+    /// the process ends; it has no name there.
+    ///
+    /// # Errors
+    /// When the archive is malformed, holds a path that leads out of it, or holds a device or pipe that `rules` do not skip.
+    pub fn add_archive(
+        &mut self,
+        source: impl Read + Send,
+        object: &str,
+        spool: &Root,
+        destination: &ImagePath,
+        rules: &Rules,
+    ) -> Result<()> {
+        let file = Arc::new(spooled(source, object, spool)?);
+        let length = file.metadata().map_err(|error| Error::io(object, "read", error))?.len();
+        let mut reader = BufReader::new(&*file);
+        let mut headers = Headers::new(object);
+        // An archive may hold a path twice, and then the later entry counts (POSIX, pax).
+        let mut latest: BTreeMap<ImagePath, Entry> = BTreeMap::new();
+        loop {
+            reader.seek(SeekFrom::Start(headers.position())).map_err(|error| Error::io(object, "read", error))?;
+            let Some(entry) = headers.next(&mut reader)? else { break };
+            if entry.offset + entry.size > length {
+                return Err(Error::invalid(object, "truncated"));
+            }
+            let within = |error: Error| error.within(object);
+            let inner = ImagePath::new(&entry.path).map_err(within)?;
+            if rules.ignore.leaves_out(&as_path(&inner)) {
+                continue;
+            }
+            let path = destination.join(&inner).map_err(within)?;
+            if let Some(entry) = convert(entry, path, &file, object, destination, rules)? {
+                latest.insert(entry.path.clone(), entry);
+            }
+        }
+        headers.check_rest(&mut reader)?;
+        for entry in in_link_order(latest, object)? {
+            self.add(entry)?;
+        }
+        Ok(())
+    }
+}
+
+fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<std::fs::File> {
+    let failed = |error| Error::io(object, "read", error);
+    let mut start = Vec::with_capacity(4);
+    std::io::copy(&mut (&mut source).take(4), &mut start).map_err(failed)?;
+    let encoding = Encoding::of_bytes(&start);
+    let mut content = decode(Cursor::new(start).chain(source), encoding).map_err(failed)?;
+    let mut temporary = spool.temporary()?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match content.read(&mut buffer).map_err(failed)? {
+            0 => return temporary.into_unnamed(),
+            read => temporary
+                .write_all(&buffer[..read])
+                .map_err(|error| Error::io(spool.path().display(), "write", error))?,
+        }
+    }
+}
+
+fn as_path(path: &ImagePath) -> std::borrow::Cow<'_, Path> {
+    #[cfg(unix)]
+    {
+        Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path.as_bytes())).into()
+    }
+    #[cfg(not(unix))]
+    {
+        std::path::PathBuf::from(String::from_utf8_lossy(path.as_bytes()).into_owned()).into()
+    }
+}
+
+fn convert(
+    entry: tar::Entry,
+    path: ImagePath,
+    file: &Arc<std::fs::File>,
+    object: &str,
+    destination: &ImagePath,
+    rules: &Rules,
+) -> Result<Option<Entry>> {
+    let (kind, attributes) = match entry.kind {
+        tar::Kind::File => {
+            let content = Content::Spooled { file: file.clone(), offset: entry.offset };
+            (Kind::File { size: entry.size, content }, rules.file(entry.mode))
+        }
+        tar::Kind::Directory => (Kind::Directory, rules.directory(entry.mode)),
+        tar::Kind::Symlink => (Kind::Symlink { target: entry.link.into() }, rules.symlink()),
+        tar::Kind::HardLink => {
+            let target = ImagePath::new(&entry.link).and_then(|link| destination.join(&link));
+            let target = target.map_err(|error| error.within(object))?;
+            (Kind::HardLink { target }, rules.file(entry.mode))
+        }
+        tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo
+            if rules.special_files == SpecialFiles::Skip =>
+        {
+            return Ok(None);
+        }
+        tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo => {
+            let reason = format!("`{path}` is a device or pipe");
+            return Err(Error::invalid(object, reason).hint("--skip-special leaves such files out"));
+        }
+    };
+    let keeps_xattrs = rules.xattrs == ExtendedAttributes::Keep && !entry.xattrs.is_empty();
+    let xattrs = keeps_xattrs.then(|| entry.xattrs.into_boxed_slice());
+    Ok(Some(Entry { path, kind, attributes: Attributes { xattrs, ..attributes } }))
+}
+
+/// Sorted by path, a link may come before the file that it names in the archive. The first name of each file gets its
+/// content, and the others link to that one, with its attributes.
+fn in_link_order(mut entries: BTreeMap<ImagePath, Entry>, object: &str) -> Result<Vec<Entry>> {
+    let mut names: BTreeMap<ImagePath, Vec<ImagePath>> = BTreeMap::new();
+    for entry in entries.values() {
+        if let Kind::HardLink { target } = &entry.kind {
+            let owner = resolve(target, &entries).ok_or_else(|| {
+                Error::invalid(
+                    object,
+                    format!("the hard link `{}` names `{target}`, which is no file of the archive", entry.path),
+                )
+            })?;
+            names.entry(owner).or_default().push(entry.path.clone());
+        }
+    }
+    for (owner, links) in names {
+        let Some(Entry { kind, attributes, .. }) = entries.get(&owner).cloned() else { continue };
+        // `links` is sorted, because the entries were.
+        let first = links.iter().chain([&owner]).min().cloned().unwrap_or_else(|| owner.clone());
+        for path in links.into_iter().chain([owner]) {
+            let kind = if path == first { kind.clone() } else { Kind::HardLink { target: first.clone() } };
+            entries.insert(path.clone(), Entry { path, kind, attributes: attributes.clone() });
+        }
+    }
+    Ok(entries.into_values().collect())
+}
+
+/// The file at the end of a chain of hard links, if it is not a circle.
+fn resolve(target: &ImagePath, entries: &BTreeMap<ImagePath, Entry>) -> Option<ImagePath> {
+    let mut target = target;
+    for _ in 0..64 {
+        let entry = entries.get(target)?;
+        match &entry.kind {
+            Kind::File { .. } => return Some(entry.path.clone()),
+            Kind::HardLink { target: next } => target = next,
+            Kind::Directory | Kind::Symlink { .. } => return None,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: tar::Header<'_> = tar::Header {
+        path: b"f",
+        kind: tar::Kind::File,
+        mode: 0o600,
+        uid: 7,
+        gid: 7,
+        size: 0,
+        mtime: 9,
+        link: b"",
+        xattrs: &[],
+    };
+
+    fn archive(headers: &[tar::Header<'_>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for header in headers {
+            tar::append(header, &mut bytes);
+            bytes.resize(bytes.len() + (header.size + tar::padding(header.size)) as usize, b'c');
+        }
+        bytes.extend(tar::END);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
+        let keep = tempfile::tempdir().unwrap();
+        let spool = Root::open(keep.path()).unwrap();
+        let mut builder = TreeBuilder::new(&Rules::default());
+        builder.add_archive(bytes, "x.tar", &spool, &ImagePath::new(b"d").unwrap(), &Rules::default())?;
+        assert_eq!(spool.dir().entries().unwrap().count(), 0, "the spooled file has no name");
+        Ok(builder.finish()?.entries().to_vec())
+    }
+
+    #[test]
+    fn entries_are_normalised_and_moved() {
+        let entries = read(&archive(&[tar::Header { path: b"./a//b", size: 3, ..FILE }])).unwrap();
+        let last = entries.last().unwrap();
+        assert_eq!(last.path.to_string(), "/d/a/b");
+        assert_eq!((last.attributes.uid, last.attributes.mode, last.attributes.mtime), (0, 0o644, 0));
+        let Kind::File { size, content } = &last.kind else { panic!("{last:?}") };
+        let mut bytes = [0; 3];
+        content.read(0, *size, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"ccc");
+    }
+
+    #[test]
+    fn a_compressed_archive_is_the_same() {
+        let plain = archive(&[FILE]);
+        let zstd = zstd::bulk::compress(&plain, 1).unwrap();
+        assert_eq!(read(&zstd).unwrap().len(), read(&plain).unwrap().len());
+    }
+
+    #[test]
+    fn links_find_their_file_whatever_the_order() {
+        let link = tar::Header { path: b"a", kind: tar::Kind::HardLink, link: b"./z", ..FILE };
+        let chained = tar::Header { path: b"m", kind: tar::Kind::HardLink, link: b"a", ..FILE };
+        let file = tar::Header { path: b"z", size: 5, ..FILE };
+        let entries = read(&archive(&[file, link, chained])).unwrap();
+        assert!(matches!(entries[1].kind, Kind::File { size: 5, .. }));
+        for entry in &entries[2..] {
+            assert!(matches!(&entry.kind, Kind::HardLink { target } if target.to_string() == "/d/a"), "{entry:?}");
+        }
+        assert!(read(&archive(&[link])).unwrap_err().to_string().contains("no file of the archive"));
+        let circle = tar::Header { link: b"a", ..link };
+        assert!(read(&archive(&[circle])).is_err());
+    }
+
+    #[test]
+    fn the_later_of_two_entries_counts() {
+        let entries = read(&archive(&[tar::Header { size: 1, ..FILE }, tar::Header { size: 2, ..FILE }])).unwrap();
+        assert_eq!(entries.last().unwrap().size(), 2);
+    }
+
+    #[test]
+    fn unsafe_and_unusable_entries_are_refused() {
+        for path in [&b"../x"[..], b"a/../../b"] {
+            assert!(read(&archive(&[tar::Header { path, ..FILE }])).unwrap_err().to_string().starts_with("x.tar: "));
+        }
+        let fifo = tar::Header { kind: tar::Kind::Fifo, ..FILE };
+        assert!(read(&archive(&[fifo])).unwrap_err().to_string().contains("device or pipe"));
+        let whole = archive(&[tar::Header { size: 2000, ..FILE }]);
+        assert!(read(&whole[..1200]).unwrap_err().to_string().contains("truncated"));
+        assert!(
+            read(&archive(&[tar::Header { path: b".wh.x", ..FILE }])).unwrap_err().to_string().contains("whiteout")
+        );
+    }
+}

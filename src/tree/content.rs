@@ -1,0 +1,182 @@
+//! Where the bytes of a file come from, and how exactly its size is kept.
+//!
+//! A tar header says how long a file is before its first byte is written. If the file then turns out longer, the rest
+//! would be read as further entries, and whoever can append to a source file could put a setuid program into the image.
+//! So a content gives exactly the bytes that were announced, or fails.
+
+use super::Stamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::root::Root;
+use crate::section::{read_at, read_full_at};
+use cap_std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// The source of a file's bytes.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Bytes at hand.
+    Bytes(Arc<[u8]>),
+    /// A file in a source directory, which may change at any moment.
+    File(Box<FileContent>),
+    /// A part of a file that nobody else can reach.
+    Spooled {
+        /// The open file.
+        file: Arc<std::fs::File>,
+        /// Where the content begins in it.
+        offset: u64,
+    },
+}
+
+/// A file as the walk found it.
+#[derive(Debug, Clone)]
+pub struct FileContent {
+    /// The directory that the user named.
+    pub root: Root,
+    /// The file below it.
+    pub path: Box<std::path::Path>,
+    /// What the file system said about it then.
+    pub stamp: Stamp,
+}
+
+impl Content {
+    /// Fills `buffer` with the bytes from `offset` of a content that is `size` bytes long.
+    ///
+    /// # Errors
+    /// When the content cannot be read, is shorter or longer than `size`, or has changed since it was found.
+    pub fn read(&self, offset: u64, size: u64, buffer: &mut [u8]) -> Result<()> {
+        match self {
+            Content::Bytes(bytes) => {
+                let range = offset as usize..offset as usize + buffer.len();
+                match bytes.get(range) {
+                    Some(part) if bytes.len() as u64 == size => buffer.copy_from_slice(part),
+                    _ => {
+                        return Err(Error::invalid("content", format!("expected {size} bytes, found {}", bytes.len())));
+                    }
+                }
+                Ok(())
+            }
+            Content::File(file) => file.read(offset, size, buffer),
+            Content::Spooled { file, offset: start } => {
+                let read = read_full_at(file, buffer, start + offset)
+                    .map_err(|error| Error::io("spooled archive", "read", error))?;
+                if read < buffer.len() {
+                    return Err(Error::corrupt("spooled archive", "truncated"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FileContent {
+    /// The file's name, for messages.
+    pub fn display(&self) -> String {
+        self.root.display(&self.path)
+    }
+
+    fn read(&self, offset: u64, size: u64, buffer: &mut [u8]) -> Result<()> {
+        let failed = |error: io::Error| Error::io(self.display(), "read", error);
+        let file = self.root.open_file(&self.path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Invalid => self.changed("it is gone"),
+            _ => error,
+        })?;
+        let file = File::from_std(file);
+        self.compare(&file)?;
+        let file = file.into_std();
+        let read = read_full_at(&file, buffer, offset).map_err(failed)?;
+        if read < buffer.len() {
+            return Err(self.changed(&format!("expected {size} bytes, found {}", offset + read as u64)));
+        }
+        let is_last_part = offset + buffer.len() as u64 == size;
+        if is_last_part && read_at(&file, &mut [0], size).map_err(failed)? > 0 {
+            return Err(self.changed(&format!("expected {size} bytes, found more")));
+        }
+        self.compare(&File::from_std(file))
+    }
+
+    /// Requires that the open file is the one that the walk saw, untouched.
+    fn compare(&self, file: &File) -> Result<()> {
+        let now = file
+            .metadata()
+            .and_then(|metadata| Stamp::of(&metadata))
+            .map_err(|error| Error::io(self.display(), "read", error))?;
+        if now == self.stamp {
+            return Ok(());
+        }
+        let what = match (now.inode == self.stamp.inode, now.size == self.stamp.size) {
+            (false, _) => "it was replaced".to_owned(),
+            (true, false) => format!("expected {} bytes, found {}", self.stamp.size, now.size),
+            (true, true) => "it was written to".to_owned(),
+        };
+        Err(self.changed(&what))
+    }
+
+    fn changed(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Changed, self.display(), format!("changed while reading: {what}"))
+            .hint("build again when it is at rest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    fn found(content: &[u8]) -> (tempfile::TempDir, Content, u64) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("f"), content).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
+        let file = FileContent { root, path: PathBuf::from("f").into(), stamp };
+        (directory, Content::File(Box::new(file)), content.len() as u64)
+    }
+
+    fn read(content: &Content, size: u64) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; size as usize];
+        content.read(0, size, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    #[test]
+    fn a_file_at_rest_is_read_whole_and_in_parts() {
+        let (_keep, content, size) = found(b"0123456789");
+        assert_eq!(read(&content, size).unwrap(), b"0123456789");
+        let mut part = [0; 4];
+        content.read(3, size, &mut part).unwrap();
+        assert_eq!(&part, b"3456");
+    }
+
+    #[test]
+    fn every_change_is_noticed() {
+        type Change = fn(&std::path::Path);
+        let changes: [(Change, &str); 5] = [
+            (|file| fs::write(file, b"0123456789 and a forged header").unwrap(), "found 30"),
+            (|file| fs::write(file, b"01234").unwrap(), "found 5"),
+            (|file| fs::remove_file(file).unwrap(), "gone"),
+            (
+                |file| {
+                    fs::write(file.with_extension("new"), b"9876543210").unwrap();
+                    fs::rename(file.with_extension("new"), file).unwrap();
+                },
+                "replaced",
+            ),
+            (
+                |file| {
+                    let file = fs::File::options().write(true).open(file).unwrap();
+                    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+                },
+                "written to",
+            ),
+        ];
+        for (change, reason) in changes {
+            let (keep, content, size) = found(b"0123456789");
+            change(&keep.path().join("f"));
+            let error = read(&content, size).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Changed);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What a layer will hold: entries with validated paths, sorted and unique.
+//!
+//! A tree is made from directories, files and archives, and from what other rooms add; it names its content without
+//! having read it. Everything that could differ between two machines (owners, modes, times, the order in which a
+//! directory lists its files) is decided here, by [`Rules`].
+
+mod archive;
+mod builder;
+mod content;
+mod directory;
+mod entry;
+mod ignore;
+mod path;
+mod rules;
+mod stamp;
+
+pub use builder::{Tree, TreeBuilder};
+pub use content::{Content, FileContent};
+pub use entry::{Attributes, Entry, Kind};
+pub use ignore::IgnoreRules;
+pub use path::ImagePath;
+pub use rules::{ExtendedAttributes, Modes, Owner, Rules, SpecialFiles};
+pub use stamp::Stamp;
