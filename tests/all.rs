@@ -20,3 +20,6 @@ mod acceptance;
 /// One tar, listed by four readers.
 #[cfg(target_os = "linux")]
 mod listers;
+
+/// The distribution client.
+mod registry;

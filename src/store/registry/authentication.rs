@@ -45,6 +45,13 @@ impl Scopes {
     }
 }
 
+/// What a request is for: what it must be allowed to do, and what messages call it.
+#[derive(Debug)]
+pub(super) struct Purpose {
+    pub(super) scopes: Scopes,
+    pub(super) object: String,
+}
+
 /// The answers to one registry's challenges.
 #[derive(Debug)]
 pub(super) struct Authentication {
@@ -142,9 +149,9 @@ impl Authentication {
     }
 
     /// Makes the error of a refusal, with what is known about credentials where it is about them.
-    pub(super) fn refused(&self, scopes: &Scopes, refusal: &Refusal, object: &str) -> Error {
-        let error = refusal.error(object);
-        if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), scopes, error) } else { error }
+    pub(super) fn refused(&self, purpose: &Purpose, refusal: &Refusal) -> Error {
+        let error = refusal.error(&purpose.object);
+        if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
     }
 
     fn obtain(

@@ -36,7 +36,7 @@ pub use transport::{Identity, Limits, Network, Transport, certificates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::reference::DEFAULT_REGISTRY;
-use authentication::{Authentication, Means, Scopes};
+use authentication::{Authentication, Means, Purpose};
 use credentials::Keychain;
 use origin::{Origin, Scheme};
 use refusal::Refusal;
@@ -162,7 +162,7 @@ impl Registry {
     }
 
     /// Sends a request, answers challenges and follows redirects. The answer may be any other status.
-    fn once(&self, request: &mut Request<'_, '_>, scopes: &Scopes) -> Result<Answer, Fault> {
+    fn once(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
         let registry = self.origin().map_err(Fault::Lasting)?;
         let means =
             Means { transport: &self.transport, persistence: self.options.persistence, progress: &*self.progress };
@@ -170,7 +170,7 @@ impl Registry {
         loop {
             let is_ours = Origin::of(&request.url) == *registry;
             let authorization = match is_ours {
-                true => self.authentication.header(scopes, means).map_err(Fault::Lasting)?,
+                true => self.authentication.header(&purpose.scopes, means).map_err(Fault::Lasting)?,
                 false => None,
             };
             let answer = self.transport.send(request, authorization.as_ref())?;
@@ -179,12 +179,11 @@ impl Registry {
                 401 if is_ours => {
                     let refusal = Refusal::read(401, answer.body);
                     if challenges == MOST_CHALLENGES {
-                        let object = self.object(&scopes.repository);
-                        return Err(Fault::Lasting(self.authentication.refused(scopes, &refusal, &object)));
+                        return Err(Fault::Lasting(self.authentication.refused(purpose, &refusal)));
                     }
                     challenges += 1;
                     self.authentication
-                        .answer(registry, &answer.headers, scopes, authorization.as_ref(), means)
+                        .answer(registry, &answer.headers, &purpose.scopes, authorization.as_ref(), means)
                         .map_err(Fault::Lasting)?;
                 }
                 301 | 302 | 303 | 307 | 308 => {
@@ -197,14 +196,14 @@ impl Registry {
     }
 
     /// As [`Registry::once`], and again as long as what went wrong may pass. Only for requests that may arrive twice.
-    fn persistently(&self, request: &mut Request<'_, '_>, scopes: &Scopes) -> Result<Answer> {
+    fn persistently(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer> {
         let mut attempts = Attempts::new(self.options.persistence);
         let start = request.url.clone();
         loop {
             request.url = start.clone();
-            match self.once(request, scopes) {
+            match self.once(request, purpose) {
                 Ok(answer) if passes(answer.status) => {
-                    let error = Refusal::read(answer.status, answer.body).error(&self.object(&scopes.repository));
+                    let error = Refusal::read(answer.status, answer.body).error(&purpose.object);
                     self.tell(&error);
                     attempts.wait_as_told(&answer.headers, error)?;
                 }
@@ -219,18 +218,18 @@ impl Registry {
     }
 
     /// Reads the whole body that `request` is answered with, again from its beginning where it was cut.
-    fn document(&self, request: &mut Request<'_, '_>, scopes: &Scopes, limit: u64) -> Result<(Answer, Vec<u8>)> {
+    fn document(&self, request: &mut Request<'_, '_>, purpose: &Purpose, limit: u64) -> Result<(Answer, Vec<u8>)> {
         let mut attempts = Attempts::new(self.options.persistence);
         loop {
-            let mut answer = self.persistently(request, scopes)?;
+            let mut answer = self.persistently(request, purpose)?;
             if answer.status != 200 {
-                return Err(self.refused(answer, scopes));
+                return Err(self.refused(answer, purpose));
             }
             let mut bytes = Vec::new();
             match io::copy(&mut (&mut answer.body).take(limit + 1), &mut bytes) {
                 Ok(read) if read > limit => {
                     let reason = format!("the document is larger than {}", crate::bounded::size(limit));
-                    return Err(Error::invalid(self.object(&scopes.repository), reason));
+                    return Err(Error::invalid(&purpose.object, reason));
                 }
                 Ok(_) => return Ok((answer, bytes)),
                 Err(error) => match self.transport.body_fault(&answer.url, error) {
@@ -242,9 +241,9 @@ impl Registry {
     }
 
     /// The error that an answer is.
-    fn refused(&self, answer: Answer, scopes: &Scopes) -> Error {
+    fn refused(&self, answer: Answer, purpose: &Purpose) -> Error {
         let refusal = Refusal::read(answer.status, answer.body);
-        self.authentication.refused(scopes, &refusal, &self.object(&scopes.repository))
+        self.authentication.refused(purpose, &refusal)
     }
 
     /// Tells the watcher of what goes wrong and will be tried again.

@@ -1,6 +1,6 @@
 //! Reading from a registry: manifests, verified whole, and blobs, resumed where they were cut.
 
-use super::authentication::Scopes;
+use super::authentication::{Purpose, Scopes};
 use super::retry::Attempts;
 use super::transport::{Answer, Fault, Payload, Request};
 use super::{Registry, origin};
@@ -62,9 +62,8 @@ impl Registry {
             headers: vec![(header::ACCEPT, accepted)],
             payload: Payload::None,
         };
-        let (answer, bytes) = self
-            .document(&mut request, &Scopes::pull(repository), LARGEST_MANIFEST)
-            .map_err(|error| named(error, &object))?;
+        let purpose = Purpose { scopes: Scopes::pull(repository), object: object.clone() };
+        let (answer, bytes) = self.document(&mut request, &purpose, LARGEST_MANIFEST)?;
         let media_type = type_of(&answer, &bytes, &object)?;
         let claimed = match answer.header(CONTENT_DIGEST) {
             Some(text) => Some(text.parse::<Digest>().map_err(|error| error.within(&object))?),
@@ -85,22 +84,16 @@ impl Registry {
     pub(super) fn blob(&self, repository: &str, descriptor: &Descriptor) -> Download<'_> {
         Download {
             registry: self,
-            repository: repository.to_owned(),
+            purpose: Purpose {
+                scopes: Scopes::pull(repository),
+                object: format!("{}: blob {}", self.object(repository), descriptor.digest),
+            },
             descriptor: descriptor.clone(),
             position: 0,
             attempts: Attempts::new(self.options.persistence),
             counted_at: 0,
             answer: None,
         }
-    }
-}
-
-/// Puts the exact name of a manifest in the place of its repository's.
-fn named(error: Error, object: &str) -> Error {
-    let made = Error::new(error.kind(), object, error.reason());
-    match error.advice() {
-        Some(hint) => made.hint(hint),
-        None => made,
     }
 }
 
@@ -142,7 +135,7 @@ fn recompressed(error: Error, answer: &Answer) -> Error {
 /// A blob on its way from a registry.
 pub(super) struct Download<'r> {
     registry: &'r Registry,
-    repository: String,
+    purpose: Purpose,
     descriptor: Descriptor,
     /// How many bytes have been given to the reader.
     position: u64,
@@ -153,10 +146,6 @@ pub(super) struct Download<'r> {
 }
 
 impl Download<'_> {
-    fn object(&self) -> String {
-        format!("{}: blob {}", self.registry.object(&self.repository), self.descriptor.digest)
-    }
-
     /// Asks for everything from the current position on.
     fn request(&self) -> Result<Answer, Fault> {
         let mut asked = self.ask(self.position).map_err(Fault::Lasting)?;
@@ -164,7 +153,7 @@ impl Download<'_> {
             asked = self.ask(0).map_err(Fault::Lasting)?;
         }
         let size = self.descriptor.size;
-        let wrong = |reason: String| Error::corrupt(self.object(), reason);
+        let wrong = |reason: String| Error::corrupt(&self.purpose.object, reason);
         match asked.status {
             206 if self.position > 0 => {
                 let said = asked.header(header::CONTENT_RANGE).unwrap_or_default();
@@ -184,10 +173,7 @@ impl Download<'_> {
                 let again = io::copy(&mut (&mut asked.body).take(self.position), &mut io::sink());
                 again.map_err(|error| self.registry.transport.body_fault(&asked.url, error))?;
             }
-            _ => {
-                let error = self.registry.refused(asked, &Scopes::pull(&self.repository));
-                return Err(Fault::Lasting(named(error, &self.object())));
-            }
+            _ => return Err(Fault::Lasting(self.registry.refused(asked, &self.purpose))),
         }
         Ok(asked)
     }
@@ -195,12 +181,11 @@ impl Download<'_> {
     fn ask(&self, from: u64) -> Result<Answer> {
         let mut request = Request {
             method: Method::GET,
-            url: self.registry.url(&self.repository, &format!("blobs/{}", self.descriptor.digest))?,
+            url: self.registry.url(&self.purpose.scopes.repository, &format!("blobs/{}", self.descriptor.digest))?,
             headers: if from > 0 { vec![(header::RANGE, format!("bytes={from}-"))] } else { Vec::new() },
             payload: Payload::None,
         };
-        let answer = self.registry.persistently(&mut request, &Scopes::pull(&self.repository));
-        answer.map_err(|error| named(error, &self.object()))
+        self.registry.persistently(&mut request, &self.purpose)
     }
 
     /// Waits after a cut; fails when there were too many.

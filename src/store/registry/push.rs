@@ -4,7 +4,7 @@
 //! and the rest is sent in parts, each to the newest `Location`. A registry that cannot tell gets the blob again from its
 //! beginning. Whatever was unclear, a `HEAD` decides whether the blob is there.
 
-use super::authentication::Scopes;
+use super::authentication::{Purpose, Scopes};
 use super::content::Content;
 use super::pull::CONTENT_DIGEST;
 use super::refusal::Refusal;
@@ -54,7 +54,7 @@ struct Upload<'u> {
     repository: &'u str,
     descriptor: &'u Descriptor,
     content: Content<'u>,
-    scopes: Scopes,
+    purpose: Purpose,
     attempts: Attempts,
     /// The most that any session has received.
     furthest: u64,
@@ -75,14 +75,14 @@ impl Registry {
             headers: Vec::new(),
             payload: Payload::None,
         };
-        let scopes = Scopes::push(repository);
-        let answer = self.persistently(&mut request, &scopes)?;
+        let purpose = self.pushing(repository, descriptor);
+        let answer = self.persistently(&mut request, &purpose)?;
         match answer.status {
             200 => {
                 let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
                 Ok(length.is_none_or(|length| length == descriptor.size))
             }
-            401 | 403 => Err(self.refused(answer, &scopes)),
+            401 | 403 => Err(self.refused(answer, &purpose)),
             _ => Ok(false),
         }
     }
@@ -94,7 +94,8 @@ impl Registry {
             format!("mount={}&from={}", origin::encoded(&descriptor.digest.to_string()), origin::encoded(from));
         let Ok(url) = self.url(repository, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
         let mut request = Request { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
-        match self.once(&mut request, &Scopes::mount(repository, from)) {
+        let purpose = Purpose { scopes: Scopes::mount(repository, from), object: self.object(repository) };
+        match self.once(&mut request, &purpose) {
             Ok(answer) if answer.status == 201 => Mount::Done,
             Ok(answer) if answer.status == 202 => session(&answer).map_or(Mount::Failed, Mount::Session),
             _ => Mount::Failed,
@@ -118,16 +119,18 @@ impl Registry {
             repository,
             descriptor,
             content: Content::new(descriptor, open),
-            scopes: Scopes::push(repository),
+            purpose: self.pushing(repository, descriptor),
             attempts: Attempts::new(self.options.persistence),
             furthest: 0,
             in_parts: false,
             resumed: false,
         };
-        upload.run(session).map_err(|error| match error.kind() {
-            ErrorKind::Corrupt | ErrorKind::Interrupted => error,
-            _ => error.within(format!("upload of {}", descriptor.digest)),
-        })
+        upload.run(session)
+    }
+
+    fn pushing(&self, repository: &str, descriptor: &Descriptor) -> Purpose {
+        let object = format!("{}: upload of {}", self.object(repository), descriptor.digest);
+        Purpose { scopes: Scopes::push(repository), object }
     }
 
     /// Stores a manifest whose blobs are all there, under `name`, a tag or its digest.
@@ -151,7 +154,7 @@ impl Registry {
                 None => made,
             }
         };
-        let scopes = Scopes::push(repository);
+        let purpose = Purpose { scopes: Scopes::push(repository), object: object.clone() };
         let mut attempts = Attempts::new(self.options.persistence);
         for blindness in 0.. {
             let mut request = Request {
@@ -160,12 +163,12 @@ impl Registry {
                 headers: vec![(header::CONTENT_TYPE, descriptor.media_type.clone())],
                 payload: Payload::Bytes(bytes),
             };
-            let answer = self.persistently(&mut request, &scopes).map_err(refused)?;
+            let answer = self.persistently(&mut request, &purpose).map_err(refused)?;
             if matches!(answer.status, 200..=202) {
                 return check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object));
             }
             let refusal = Refusal::read(answer.status, answer.body);
-            let error = refused(self.authentication.refused(&scopes, &refusal, &object));
+            let error = refused(self.authentication.refused(&purpose, &refusal));
             // A registry of many machines may need a moment to see the blobs that it has just accepted.
             let sees_no_blob = refusal.has_code("MANIFEST_BLOB_UNKNOWN") || refusal.has_code("BLOB_UNKNOWN");
             if !sees_no_blob || blindness == MOST_BLINDNESS {
@@ -277,8 +280,8 @@ impl Upload<'_> {
             headers: Vec::new(),
             payload: Payload::Bytes(b""),
         };
-        let answer = self.registry.persistently(&mut request, &self.scopes)?;
-        if answer.status == 202 { session(&answer) } else { Err(self.registry.refused(answer, &self.scopes)) }
+        let answer = self.registry.persistently(&mut request, &self.purpose)?;
+        if answer.status == 202 { session(&answer) } else { Err(self.registry.refused(answer, &self.purpose)) }
     }
 
     /// The whole blob in the request that also ends the upload.
@@ -290,7 +293,7 @@ impl Upload<'_> {
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
             payload: Payload::Part { content: &mut self.content, offset: 0, length },
         };
-        let sent = self.registry.once(&mut request, &self.scopes);
+        let sent = self.registry.once(&mut request, &self.purpose);
         self.judge(sent)
     }
 
@@ -308,7 +311,7 @@ impl Upload<'_> {
                 ],
                 payload: Payload::Part { content: &mut self.content, offset, length },
             };
-            let sent = self.registry.once(&mut request, &self.scopes);
+            let sent = self.registry.once(&mut request, &self.purpose);
             let answer = match sent {
                 Ok(answer) if matches!(answer.status, 200..=204) => answer,
                 other => return self.judge(other),
@@ -326,7 +329,7 @@ impl Upload<'_> {
                 _ => {
                     let said = answer.header(header::RANGE).unwrap_or_default();
                     let reason = format!("sent the bytes {offset}-{}, the registry has `{said}`", offset + length - 1);
-                    return Ok(Step::Lost(Error::new(ErrorKind::Network, origin::shown(&answer.url), reason)));
+                    return Ok(Step::Lost(Error::new(ErrorKind::Network, &self.purpose.object, reason)));
                 }
             };
             if session.offset > self.furthest {
@@ -340,7 +343,7 @@ impl Upload<'_> {
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
             payload: Payload::Bytes(b""),
         };
-        let sent = self.registry.once(&mut request, &self.scopes);
+        let sent = self.registry.once(&mut request, &self.purpose);
         self.judge(sent)
     }
 
@@ -355,8 +358,7 @@ impl Upload<'_> {
             return check_digest(&answer, self.descriptor.digest).map(|()| Step::Stored);
         }
         let refusal = Refusal::read(answer.status, answer.body);
-        let object = self.registry.object(self.repository);
-        let error = self.registry.authentication.refused(&self.scopes, &refusal, &object);
+        let error = self.registry.authentication.refused(&self.purpose, &refusal);
         Ok(match answer.status {
             status if passes(status) => Step::Unclear(error, Box::new(answer.headers)),
             404 | 416 => Step::Lost(error),
@@ -371,7 +373,7 @@ impl Upload<'_> {
     fn resume(&mut self, session: Session) -> Option<Session> {
         let mut request =
             Request { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
-        let answer = self.registry.once(&mut request, &self.scopes).ok();
+        let answer = self.registry.once(&mut request, &self.purpose).ok();
         let resumed = answer.filter(|answer| matches!(answer.status, 200 | 202 | 204)).and_then(|answer| {
             let offset = received(&answer).filter(|offset| *offset <= self.content.size())?;
             let url = match answer.header(header::LOCATION) {
@@ -396,7 +398,7 @@ impl Upload<'_> {
     fn abandon(&self, session: &Session) {
         let mut request =
             Request { method: Method::DELETE, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
-        let _ = self.registry.once(&mut request, &self.scopes);
+        let _ = self.registry.once(&mut request, &self.purpose);
     }
 
     fn closing_url(&self, session: &Session) -> Result<Uri> {

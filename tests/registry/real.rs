@@ -1,0 +1,1 @@
+//! The reference registry, and skopeo on the other side of it.
