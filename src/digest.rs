@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use sha2::Digest as _;
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 /// A hash function that the image specification registers (descriptor.md, "Registered algorithms").
@@ -202,6 +203,39 @@ impl Hasher {
             State::Sha256(hash) => Digest::from_hash(Algorithm::Sha256, &hash.finalize()),
             State::Sha512(hash) => Digest::from_hash(Algorithm::Sha512, &hash.finalize()),
         }
+    }
+}
+
+/// A reader that hashes what passes through it.
+#[derive(Debug)]
+pub struct Hashing<R> {
+    source: R,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Watches over `source`.
+    pub fn new(source: R, algorithm: Algorithm) -> Self {
+        Hashing { source, hasher: Hasher::new(algorithm), size: 0 }
+    }
+
+    /// Reads what is left of the source, and tells the digest and the length of everything that passed.
+    ///
+    /// # Errors
+    /// When the source cannot be read to its end.
+    pub fn finish(mut self) -> io::Result<(Digest, u64)> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok((self.hasher.finish(), self.size))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.size += read as u64;
+        Ok(read)
     }
 }
 

@@ -1,9 +1,55 @@
-#![doc = "Draft."]
+//! Builds OCI images without a daemon, root, or a network, into an image layout, and copies them from there.
+//!
+//! Values flow through a pipeline, and each arrow is one function:
+//!
+//! ```text
+//! BuildSpec ──plan──▶ Plan ──build──▶ Built ──copy──▶ layout, archive or registry
+//! (request)           (every path     (layers, config
+//!                      known, nothing  and manifest in
+//!                      hashed)         a Layout)
+//! ```
+//!
+//! The library never prints, and never reads the clock, the environment or the home directory: whatever decides the bytes of
+//! an image is part of its [`build::BuildSpec`], and whoever watches implements [`progress::Progress`].
+//!
+//! ```
+//! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
+//! use ocibuild::{Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
+//! use std::sync::Arc;
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # std::fs::create_dir(scratch.path().join("site"))?;
+//! # let (site, out) = (scratch.path().join("site"), scratch.path().join("out"));
+//! let source = Source {
+//!     name: "site".to_owned(),
+//!     content: SourceContent::Directory(Root::open(&site)?),
+//!     destination: tree::ImagePath::new(b"/srv")?,
+//!     rules: tree::Rules::default(),
+//! };
+//! let spec = BuildSpec {
+//!     base: None,
+//!     platform: None,
+//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source] }],
+//!     config: Default::default(),
+//!     annotations: Default::default(),
+//!     created: Timestamp::EPOCH,
+//!     compression: Compression::DEFAULT_GZIP,
+//! };
+//! let layout = Arc::new(Layout::create(&out)?);
+//! let built = spec.plan(layout.root(), &Silent)?.build(&layout, &["v1".parse()?], &Silent)?;
+//! assert_eq!(layout.image(Some("v1"), None)?.descriptor.digest, built.image.descriptor.digest);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would"))]
+
 pub mod bounded;
+pub mod build;
 pub mod compression;
 pub mod digest;
 pub mod error;
+pub mod image;
 pub mod json;
+pub mod layer;
 pub mod progress;
 pub mod reference;
 pub mod root;
@@ -13,6 +59,8 @@ pub mod store;
 pub mod tar;
 pub mod time;
 pub mod tree;
+pub mod verify;
+
 pub use digest::{DiffId, Digest};
 pub use error::{Error, ErrorKind, Result};
 pub use reference::{Location, Reference, Tag};

@@ -69,6 +69,31 @@ impl Root {
         Ok((open(parent)?, name.to_owned()))
     }
 
+    /// The real path of a file that the user named, links followed.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn resolve(path: &Path) -> Result<PathBuf> {
+        std::fs::canonicalize(path).map_err(|error| Error::io(path.display(), "open", error))
+    }
+
+    /// Where `inner` lies below `outer`: the rest of its path, which is empty when both are one. `inner` need not exist.
+    pub fn path_inside(outer: &Path, inner: &Path) -> Option<PathBuf> {
+        let outer = std::fs::canonicalize(outer).ok()?;
+        let mut missing = PathBuf::new();
+        // What does not exist yet will be made below the nearest directory that does.
+        let existing = inner.ancestors().find_map(|path| {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            let found = std::fs::canonicalize(path).ok();
+            if found.is_none() {
+                missing = Path::new(path.file_name()?).join(&missing);
+            }
+            found
+        })?;
+        let whole: PathBuf = existing.join(missing).components().collect();
+        whole.strip_prefix(&outer).ok().map(Path::to_owned)
+    }
+
     /// The path as the user wrote it.
     pub fn path(&self) -> &Path {
         &self.path

@@ -135,6 +135,19 @@ mod harness {
     }
 
     #[test]
+    fn an_archive_of_both_kinds_runs_everywhere() {
+        let scratch = Scratch::new();
+        let Some(layout) = talkative(&scratch) else { return };
+        let archive = bases::dual_archive(&scratch, &layout, "localhost/of-both-kinds:1");
+        runs_everywhere(&layout, &archive, &Expected { stdout: "to stdout\n".to_owned(), status: 7 });
+        if let Some(containerd) = Containerd::find() {
+            let images = containerd.import(&archive);
+            assert_eq!(images[0].name, "localhost/of-both-kinds:1");
+            assert_eq!(images[0].digest, layout.manifest_digest(), "in containerd");
+        }
+    }
+
+    #[test]
     fn a_python_program_on_debian_runs_everywhere() {
         let scratch = Scratch::new();
         let (Some(debian), Some(umoci)) = (bases::debian(), Umoci::find()) else { return };

@@ -1,23 +1,23 @@
-//! The tests of the whole tool, as modules of one binary: it links once, and its modules share `support`.
+//! Every test of the whole program, in one binary.
+//!
+//! * `house`: the plan of the house, held against the sources.
+//! * `support`: scratch directories, running programs, and a loud word where one is missing.
+//! * `consumers`: the programs that read images in real life, each behind a few plain functions.
+//! * `bases`: base images, made by other tools than ours.
+//! * `acceptance`: one image through every consumer.
+//! * `listers`: one tar, listed by four readers.
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests lay out and damage files by path, as users do")]
+#![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
-/// Scratch directories, and running programs.
+mod house;
 mod support;
 
-/// The programs that read images in real life, each behind a few plain functions.
-#[cfg(target_os = "linux")]
-mod consumers;
-
-/// Base images, made by other tools than ours.
-#[cfg(target_os = "linux")]
-mod bases;
-
-/// One image through every consumer.
 #[cfg(target_os = "linux")]
 mod acceptance;
-
-/// One tar, listed by four readers.
+#[cfg(target_os = "linux")]
+mod bases;
+#[cfg(target_os = "linux")]
+mod consumers;
 #[cfg(target_os = "linux")]
 mod listers;
 

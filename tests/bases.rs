@@ -69,6 +69,23 @@ pub(crate) fn docker_archive(scratch: &Scratch, image: &Layout, name: &str) -> O
     Some(archive)
 }
 
+/// `image` as Docker saves since version 25: one tar that is an OCI layout and a docker-archive, and names the image `name`
+/// to readers of either.
+pub(crate) fn dual_archive(scratch: &Scratch, image: &Layout, name: &str) -> PathBuf {
+    let (directory, archive) = (scratch.join("dual"), scratch.join("dual.tar"));
+    run(command("cp").arg("-r").args([&image.path, &directory])).success();
+    let mut index = image.index();
+    index["manifests"][0]["annotations"]["io.containerd.image.name"] = name.into();
+    std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    let path = |digest: &serde_json::Value| format!("blobs/{}", digest.as_str().unwrap().replacen(':', "/", 1));
+    let layers: Vec<String> = image.layers().iter().map(|layer| path(&layer["digest"])).collect();
+    let config = path(&image.manifest()["config"]["digest"]);
+    let manifest = serde_json::json!([{ "Config": config, "RepoTags": [name], "Layers": layers }]);
+    std::fs::write(directory.join("manifest.json"), manifest.to_string()).unwrap();
+    pack(&directory, &archive, &[]);
+    archive
+}
+
 /// What `docker save` makes of an archive.
 pub(crate) fn saved_by_docker(scratch: &Scratch, archive: &Path, name: &str) -> Option<PathBuf> {
     let docker = Docker::find()?;

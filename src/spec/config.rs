@@ -59,16 +59,19 @@ impl Config {
         &self.diff_ids
     }
 
+    /// How many layers the history tells of, where there is a history.
+    pub fn layers_in_history(&self) -> Option<usize> {
+        let history = self.document.get("history").and_then(Value::as_array).filter(|history| !history.is_empty())?;
+        Some(history.iter().filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true)).count())
+    }
+
     /// What is odd about the history; it is for people, so nothing of it is an error.
     pub fn history_oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
-        let Some(history) = self.document.get("history").and_then(Value::as_array) else { return odd };
-        let made_layers =
-            history.iter().filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true)).count();
-        if made_layers != self.diff_ids.len() {
-            odd.push(format!("its history tells of {made_layers} layers, it has {}", self.diff_ids.len()));
+        if let Some(told) = self.layers_in_history().filter(|told| *told != self.diff_ids.len()) {
+            odd.push(format!("its history tells of {told} layers, it has {}", self.diff_ids.len()));
         }
-        for entry in history {
+        for entry in self.document.get("history").and_then(Value::as_array).into_iter().flatten() {
             let Some(created) = entry.get("created") else { continue };
             let is_valid = created.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
             if !is_valid {

@@ -113,11 +113,13 @@ impl FromStr for Platform {
             }
             _ => return Err(wrong("unknown architecture")),
         };
-        let variant_fits = match (architecture, variant) {
-            (_, None) | ("arm", Some("v5" | "v6" | "v7" | "v8")) | ("arm64", Some("v8" | "v9")) => true,
-            ("amd64", Some("v1" | "v2" | "v3" | "v4")) => true,
-            _ => false,
-        };
+        let variant_fits = matches!(
+            (architecture, variant),
+            (_, None)
+                | ("arm", Some("v5" | "v6" | "v7" | "v8"))
+                | ("arm64", Some("v8" | "v9"))
+                | ("amd64", Some("v1" | "v2" | "v3" | "v4"))
+        );
         if !variant_fits {
             return Err(wrong("unknown variant"));
         }

@@ -1,6 +1,7 @@
 //! One image in some place: its documents read, its layers still there.
 
 use super::{BlobSource, read_document};
+use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
 use std::sync::Arc;
@@ -99,5 +100,10 @@ impl StoredImage {
             config,
             source,
         })
+    }
+
+    /// Whether a layer is wrapped in zstd, which older engines cannot read.
+    pub fn has_zstd_layers(&self) -> bool {
+        self.manifest.layers.iter().any(|layer| media_type::layer_encoding(&layer.media_type) == Some(Encoding::Zstd))
     }
 }

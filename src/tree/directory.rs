@@ -2,7 +2,7 @@
 
 use super::content::FileContent;
 use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Content, Entry, ImagePath, Kind, Rules, Stamp, TreeBuilder};
+use super::{Content, Entry, ImagePath, Kind, Rules, Stamp, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
 use crate::root::{Root, name_bytes};
@@ -236,9 +236,7 @@ fn links(metadata: &Metadata) -> u64 {
     if cfg!(unix) { metadata.nlink() } else { 1 }
 }
 
-type Xattrs = Option<Box<[(Vec<u8>, Vec<u8>)]>>;
-
-fn xattrs_at(dir: &Dir, entry: &DirEntry, is_directory: bool, object: &str) -> Result<Xattrs> {
+fn xattrs_at(dir: &Dir, entry: &DirEntry, is_directory: bool, object: &str) -> Result<Option<Box<Xattrs>>> {
     let failed = |error| Error::io(object, "open", error);
     let file = if is_directory {
         dir.open_dir_nofollow(entry.file_name()).and_then(|below| below.open(".")).map_err(failed)?
@@ -249,7 +247,7 @@ fn xattrs_at(dir: &Dir, entry: &DirEntry, is_directory: bool, object: &str) -> R
 }
 
 #[cfg(unix)]
-fn xattrs(file: &std::fs::File, object: &str) -> Result<Xattrs> {
+fn xattrs(file: &std::fs::File, object: &str) -> Result<Option<Box<Xattrs>>> {
     use rustix::fs::{fgetxattr, flistxattr};
     let failed = |error: rustix::io::Errno| Error::io(object, "read extended attributes", error.into());
     let mut names = vec![0; LARGEST_XATTR];
@@ -274,7 +272,7 @@ fn xattrs(file: &std::fs::File, object: &str) -> Result<Xattrs> {
 }
 
 #[cfg(not(unix))]
-fn xattrs(_: &std::fs::File, _: &str) -> Result<Xattrs> {
+fn xattrs(_: &std::fs::File, _: &str) -> Result<Option<Box<Xattrs>>> {
     Ok(None)
 }
 

@@ -38,6 +38,9 @@ pub enum Kind {
     },
 }
 
+/// Names and values of extended attributes.
+pub type Xattrs = [(Vec<u8>, Vec<u8>)];
+
 /// Owner, mode, time and extended attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
@@ -50,7 +53,7 @@ pub struct Attributes {
     /// Modification time, in seconds since the epoch.
     pub mtime: i64,
     /// Extended attributes, sorted by name. Nearly always empty, so it costs one word.
-    pub xattrs: Option<Box<[(Vec<u8>, Vec<u8>)]>>,
+    pub xattrs: Option<Box<Xattrs>>,
 }
 
 impl Entry {

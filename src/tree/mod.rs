@@ -16,7 +16,7 @@ mod stamp;
 
 pub use builder::{Tree, TreeBuilder};
 pub use content::{Content, FileContent};
-pub use entry::{Attributes, Entry, Kind};
+pub use entry::{Attributes, Entry, Kind, Xattrs};
 pub use ignore::IgnoreRules;
 pub use path::ImagePath;
 pub use rules::{ExtendedAttributes, Modes, Owner, Rules, SpecialFiles};

@@ -27,7 +27,7 @@ impl Docker {
 
     fn start(daemon: &Path, program: PathBuf) -> Docker {
         let directory = session().directory().join("docker");
-        std::fs::create_dir(&directory).unwrap();
+        std::fs::create_dir_all(&directory).unwrap();
         let socket = directory.join("socket");
         std::fs::write(directory.join("daemon.json"), "{}").unwrap();
         let mut start = command(daemon);

@@ -1,7 +1,7 @@
 //! An image in an OCI image layout, read the plain way: whole files, parsed as JSON.
 
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One image of a layout directory.
 #[derive(Debug, Clone)]
@@ -28,10 +28,16 @@ impl Layout {
         format!("oci:{}", self.image())
     }
 
+    /// The layout's index.json.
+    #[track_caller]
+    pub(crate) fn index(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path.join("index.json")).unwrap()).unwrap()
+    }
+
     /// The digest of the image's manifest, as index.json has it.
     #[track_caller]
     pub(crate) fn manifest_digest(&self) -> String {
-        let index: Value = serde_json::from_slice(&std::fs::read(self.path.join("index.json")).unwrap()).unwrap();
+        let index = self.index();
         let manifests = index["manifests"].as_array().unwrap();
         let is_ours = |manifest: &&Value| manifest["annotations"]["org.opencontainers.image.ref.name"] == self.tag;
         let ours = manifests.iter().find(is_ours).unwrap_or_else(|| panic!("no tag {} in {index:#}", self.tag));
@@ -64,6 +70,6 @@ impl Layout {
 
     /// Where the blob `digest` lies.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
-        self.path.join("blobs").join(Path::new(&digest.replacen(':', "/", 1)))
+        self.path.join("blobs").join(digest.replacen(':', "/", 1))
     }
 }

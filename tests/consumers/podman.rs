@@ -81,7 +81,7 @@ impl Podman {
     #[track_caller]
     pub(crate) fn run(&self, image: &str, arguments: &[&str]) -> Finished {
         // A wrong name must fail now, not after a search of the network.
-        let options = ["run", "--rm", "--pull=never", "--network=none", "--read-only-tmpfs=false"];
+        let options = ["run", "--rm", "--pull=never", "--network=none"];
         run(self.command().args(options).arg(image).args(arguments))
     }
 

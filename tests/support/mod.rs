@@ -1,9 +1,11 @@
 //! What every test needs: a place to work, a program to run, and a consumer or a loud word that it is missing.
 
 mod command;
+#[cfg(target_os = "linux")]
 mod presence;
 mod scratch;
 
 pub(crate) use command::{Finished, command, run, run_within};
+#[cfg(target_os = "linux")]
 pub(crate) use presence::{consumer, consumer_as_root, python_with};
 pub(crate) use scratch::{Scratch, session};

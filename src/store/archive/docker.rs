@@ -2,7 +2,7 @@
 
 use super::members::Members;
 use crate::compression::{Encoding, decode};
-use crate::digest::{DiffId, Digest, Hasher};
+use crate::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::reference::Reference;
@@ -118,7 +118,7 @@ impl DockerArchive {
         let encoding = Encoding::of_bytes(&start[..read]);
         let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(start[..read].to_vec()).chain(section);
 
-        let mut stored = Hashing { source: whole, hasher: Hasher::sha256() };
+        let mut stored = Hashing::new(whole, Algorithm::Sha256);
         let mut tar = Hasher::new(diff_id.as_digest().algorithm());
         {
             let mut content = decode(&mut stored, encoding).map_err(|error| Error::io(&object, "read", error))?;
@@ -131,11 +131,11 @@ impl DockerArchive {
             }
         }
         // What a decoder leaves unread is still part of the blob.
-        std::io::copy(&mut stored, &mut std::io::sink()).map_err(|error| Error::io(&object, "read", error))?;
+        let (digest, _) = stored.finish().map_err(|error| Error::io(&object, "read", error))?;
         if tar.finish() != diff_id.as_digest() {
             return Err(Error::corrupt(object, format!("is not the layer {diff_id} of the config")));
         }
-        Ok(Descriptor::new(media_type::of_layer(encoding), stored.hasher.finish(), size))
+        Ok(Descriptor::new(media_type::of_layer(encoding), digest, size))
     }
 }
 
@@ -176,17 +176,4 @@ fn same_name(listed: &str, wanted: &str) -> bool {
             .map(|name| (name.registry().to_owned(), name.repository().to_owned(), name.tag_or_latest()))
     };
     listed == wanted || normal(listed).is_some_and(|listed| Some(listed) == normal(wanted))
-}
-
-struct Hashing<R> {
-    source: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
 }

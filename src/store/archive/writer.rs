@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::json;
-use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, media_type};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified};
 use crate::tar;
 use std::collections::BTreeSet;
@@ -150,10 +150,4 @@ fn docker_list(image: &StoredImage, names: &[ImageName]) -> Vec<u8> {
     let mut listed = serde_json::json!({"Config": blob_path(&image.manifest.config), "Layers": layers});
     listed["RepoTags"] = if references.is_empty() { serde_json::Value::Null } else { references.into() };
     json::canonical(&serde_json::json!([listed]))
-}
-
-/// Whether every engine that reads a docker-archive can unpack the layers: Docker learned zstd with version 23.
-pub(crate) fn has_zstd_layers(image: &StoredImage) -> bool {
-    let is_zstd = |media_type: &str| media_type::layer_encoding(media_type) == Some(crate::compression::Encoding::Zstd);
-    image.manifest.layers.iter().any(|layer| is_zstd(&layer.media_type))
 }

@@ -137,6 +137,31 @@ impl Layout {
         Ok(names.collect())
     }
 
+    /// Every blob, by its name; and every other name below `blobs`, which no specification gives a meaning.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn blobs(&self) -> Result<(Vec<Digest>, Vec<String>)> {
+        let (mut blobs, mut strangers) = (Vec::new(), Vec::new());
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let Ok(directory) = self.existing_blob_directory(algorithm) else { continue };
+            for entry in
+                directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?
+            {
+                let name = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?.file_name();
+                let name = name.to_string_lossy();
+                match format!("{}:{name}", algorithm.name()).parse() {
+                    Ok(digest) => blobs.push(digest),
+                    Err(_) if name.starts_with(TEMPORARY_PREFIX) => {}
+                    Err(_) => strangers.push(format!("blobs/{}/{name}", algorithm.name())),
+                }
+            }
+        }
+        blobs.sort();
+        strangers.sort();
+        Ok((blobs, strangers))
+    }
+
     /// Starts a blob whose digest is not known yet.
     ///
     /// # Errors

@@ -1,0 +1,96 @@
+//! `ocibuild inspect`.
+
+use super::output::print;
+use super::source::{self, Opened};
+use super::{Common, Format};
+use clap::Args;
+use ocibuild::bounded::size;
+use ocibuild::error::one_line;
+use ocibuild::{Location, Platform, Result};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ocibuild inspect ./out:v1 --format json | jq .config.config.Entrypoint")]
+pub(super) struct InspectArguments {
+    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]
+    #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
+    source: Location,
+    /// Which platform of a multi-platform image to show
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Prints what the image's documents say.
+pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
+    let opened = source::open(&arguments.source, arguments.platform.as_ref())?;
+    match arguments.common.format {
+        Format::Json => print(&to_json(&opened).to_string())?,
+        Format::Text => print(&to_text(&opened))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(opened: &Opened) -> Value {
+    let image = &opened.image;
+    let layers: Vec<Value> = image
+        .manifest
+        .layers
+        .iter()
+        .zip(image.config.diff_ids())
+        .map(|(layer, diff_id)| {
+            let mut described = layer.to_json();
+            described["diffId"] = diff_id.to_string().into();
+            described
+        })
+        .collect();
+    json!({
+        "names": opened.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "manifest": image.descriptor.to_json(),
+        "annotations": image.manifest.annotations,
+        "platform": image.config.platform().to_string(),
+        "configDigest": image.manifest.config.digest.to_string(),
+        "config": image.config.document(),
+        "layers": layers,
+    })
+}
+
+fn to_text(opened: &Opened) -> String {
+    let image = &opened.image;
+    let config = &image.config.document()["config"];
+    let mut lines = Vec::new();
+    let mut line = |key: &str, value: String| lines.push(format!("{key:<12}{}", one_line(&value)));
+    for name in &opened.names {
+        line("name", name.to_string());
+    }
+    line("manifest", image.descriptor.digest.to_string());
+    line("config", image.manifest.config.digest.to_string());
+    line("platform", image.config.platform().to_string());
+    if let Some(created) = image.config.document()["created"].as_str() {
+        line("created", created.to_owned());
+    }
+    for (name, key) in [("entrypoint", "Entrypoint"), ("cmd", "Cmd"), ("workdir", "WorkingDir"), ("user", "User")] {
+        match &config[key] {
+            Value::Null => {}
+            Value::String(text) => line(name, text.clone()),
+            other => line(name, other.to_string()),
+        }
+    }
+    for variable in config["Env"].as_array().into_iter().flatten() {
+        line("env", variable.as_str().unwrap_or_default().to_owned());
+    }
+    for (key, value) in config["Labels"].as_object().into_iter().flatten() {
+        line("label", format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    for (key, value) in &image.manifest.annotations {
+        line("annotation", format!("{key}={value}"));
+    }
+    let total = image.manifest.layers.iter().map(|layer| layer.size).sum();
+    line("size", format!("{} in {} layers", size(total), image.manifest.layers.len()));
+    for layer in &image.manifest.layers {
+        line("layer", format!("{}  {}", layer.digest, size(layer.size)));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,461 @@
+//! `ocibuild layout`, the main command.
+
+use super::output::print;
+use super::values::{self, Copy, CopyTarget};
+use super::watch::Watch;
+use super::{Common, Format};
+use clap::{ArgMatches, Args, ValueEnum};
+use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Plan, Source, SourceContent};
+use ocibuild::compression::{Compression, Encoding};
+use ocibuild::image::ConfigEdit;
+use ocibuild::progress::warn;
+use ocibuild::root::Root;
+use ocibuild::store::Layout;
+use ocibuild::tree::{ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Rules, SpecialFiles};
+use ocibuild::{Error, ErrorKind, ImageName, Location, Platform, Result, Timestamp, bounded};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Sources of --copy:
+  a directory      its content goes to DST
+  a file           becomes DST, or DST/NAME where DST ends with a slash
+  *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
+  -                a tar on standard input, unpacked into DST
+
+Each --copy becomes a layer; --layer puts those that follow it into one.
+
+Examples:
+  ocibuild layout ./out --base oci:./debian --copy ./app:/app --entrypoint 'python3 /app/main.py'
+  ocibuild layout ./out -t team/app:v1 --copy ./site:/srv --user 1000 --expose 8080")]
+pub(super) struct LayoutArguments {
+    /// The image layout to build into; made where there is none
+    output: PathBuf,
+    /// Name the image: a tag (v1), or a full name (team/app:v1). Repeatable [default: latest]
+    #[arg(short, long = "tag", value_name = "NAME")]
+    tags: Vec<ImageName>,
+    /// Image to build on: scratch, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE]
+    #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
+    base: Option<String>,
+    /// Platform to take of the base, or to claim on scratch, such as linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+
+    /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, help_heading = "Content")]
+    copies: Vec<Copy>,
+    /// Remove PATH, which a layer below brought. Repeatable
+    #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
+    removals: Vec<ImagePath>,
+    /// Put the --copy and --remove that follow, up to the next --layer, into one layer described as TEXT
+    #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]
+    layers: Vec<String>,
+    /// Leave out what matches, in .dockerignore syntax. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Content")]
+    exclude: Vec<String>,
+    /// Read such patterns from a file
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    ignore_file: Option<PathBuf>,
+    /// Owner of everything copied [default: 0:0]
+    #[arg(long, value_name = "UID[:GID]", value_parser = values::owner, help_heading = "Content")]
+    chown: Option<Owner>,
+    /// Mode of every file copied, octal; directories can be entered wherever they can be read
+    #[arg(long, value_name = "MODE", value_parser = values::mode, conflicts_with = "preserve_modes", help_heading = "Content")]
+    chmod: Option<u16>,
+    /// Keep every mode as it is, instead of 0755 for directories and programs and 0644 for other files
+    #[arg(long, help_heading = "Content")]
+    preserve_modes: bool,
+    /// Keep extended attributes, file capabilities among them
+    #[arg(long, help_heading = "Content")]
+    xattrs: bool,
+    /// Leave out devices, sockets and pipes instead of refusing them
+    #[arg(long, help_heading = "Content")]
+    skip_special: bool,
+
+    /// The program that always runs: a JSON array, or words. Clears an inherited cmd
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    entrypoint: Option<std::vec::Vec<String>>,
+    /// The command, or the entrypoint's arguments: a JSON array, or words
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    cmd: Option<std::vec::Vec<String>>,
+    /// Set a variable. Repeatable
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    env: Vec<(String, String)>,
+    /// Remove an inherited variable. Repeatable
+    #[arg(long, value_name = "KEY", help_heading = "Config")]
+    unset_env: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
+    workdir: Option<String>,
+    /// User, and group if need be: numbers, or names that the image knows
+    #[arg(short, long, value_name = "USER[:GROUP]", value_parser = values::user, help_heading = "Config")]
+    user: Option<String>,
+    /// Set a label. Repeatable
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    labels: Vec<(String, String)>,
+    /// Set an annotation of the manifest. Repeatable
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    annotations: Vec<(String, String)>,
+    /// Say that the image listens on a port. Repeatable
+    #[arg(long, value_name = "PORT[/tcp|udp]", value_parser = values::port, help_heading = "Config")]
+    expose: Vec<String>,
+    /// Say that a path wants a volume. Repeatable
+    #[arg(long = "volume", value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
+    volumes: Vec<String>,
+    /// Signal that stops the container
+    #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Config")]
+    stop_signal: Option<String>,
+    /// Who made the image
+    #[arg(long, value_name = "TEXT", help_heading = "Config")]
+    author: Option<String>,
+    /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
+    #[arg(long, value_name = "TIME", help_heading = "Config")]
+    created: Option<Timestamp>,
+
+    /// How new layers are compressed
+    #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
+    compression: CompressionKind,
+    /// How hard: gzip 1 to 12 [default: 5], zstd 1 to 19 [default: 3]
+    #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
+    compression_level: Option<u8>,
+
+    /// Write the digest of the config, which engines call the image ID, to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    iidfile: Option<PathBuf>,
+    /// Write the digest of the manifest to a file
+    #[arg(long, value_name = "FILE", visible_alias = "digestfile", help_heading = "Output")]
+    digest_file: Option<PathBuf>,
+    /// Show what would be built, and write nothing
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
+    /// How many seconds to wait for another process that holds the layout locked
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Output")]
+    lock_timeout: u64,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CompressionKind {
+    /// Read everywhere
+    Gzip,
+    /// Smaller and faster; Docker before version 23 cannot read it
+    Zstd,
+    /// Tars as they are
+    None,
+}
+
+/// One flag that adds to a layer, in the order of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LayerFlag {
+    /// The n-th `--copy`.
+    Copy(usize),
+    /// The n-th `--remove`.
+    Remove(usize),
+    /// The n-th `--layer`.
+    Group(usize),
+}
+
+/// The order in which `--copy`, `--remove` and `--layer` were given, which clap's lists of values do not tell.
+pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
+    let mut order: Vec<(usize, LayerFlag)> = Vec::new();
+    for (id, flag) in [
+        ("copies", LayerFlag::Copy as fn(usize) -> LayerFlag),
+        ("removals", LayerFlag::Remove),
+        ("layers", LayerFlag::Group),
+    ] {
+        let places = matches.indices_of(id).into_iter().flatten();
+        order.extend(places.enumerate().map(|(number, place)| (place, flag(number))));
+    }
+    order.sort_by_key(|(place, _)| *place);
+    order.into_iter().map(|(_, flag)| flag).collect()
+}
+
+/// Builds the image and prints the digest of its manifest.
+pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
+    let watch = Watch::new(&arguments.common);
+    build::check_names(&arguments.tags)?;
+    let spec = arguments.spec(order, &watch)?;
+    build::check_output(&spec.layers, &arguments.output)?;
+    if arguments.dry_run {
+        let plan = spec.plan(&nearest_directory(&arguments.output)?, &watch)?;
+        show(&plan, arguments.common.format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let timeout = Duration::from_secs(arguments.lock_timeout);
+    let layout = Arc::new(Layout::create(&arguments.output)?.with_lock_timeout(timeout));
+    let plan = spec.plan(layout.root(), &watch)?;
+    let built = plan.build(&layout, &arguments.tags, &watch)?;
+    arguments.report(&plan, &built, &watch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl LayoutArguments {
+    fn spec(&self, order: &[LayerFlag], watch: &Watch) -> Result<BuildSpec> {
+        let created = values::created(self.created)?;
+        let rules = self.rules(created)?;
+        let encoding = match self.compression {
+            CompressionKind::Gzip => Encoding::Gzip,
+            CompressionKind::Zstd => Encoding::Zstd,
+            CompressionKind::None => Encoding::Plain,
+        };
+        for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
+            warn(watch, &format!("--env {key}"), "sounds like a secret, and everybody who has the image can read it");
+        }
+        Ok(BuildSpec {
+            base: self.base_location()?,
+            platform: self.platform.clone(),
+            layers: self.layer_specs(order, &rules)?,
+            config: self.config_edit()?,
+            annotations: unique(&self.annotations, "--annotation")?,
+            created,
+            compression: Compression::new(encoding, self.compression_level)?,
+        })
+    }
+
+    fn base_location(&self) -> Result<Option<Location>> {
+        match self.base.as_deref() {
+            None | Some("scratch") => Ok(None),
+            Some(text) if text.starts_with("scratch:") || text.starts_with("scratch@") => {
+                Err(Error::usage(format!("base `{text}`"), "scratch is nothing, and has no tags"))
+            }
+            Some("docker.io/library/scratch" | "docker.io/scratch" | "library/scratch") => {
+                Err(Error::invalid("base image", "no registry holds scratch").hint("--base scratch"))
+            }
+            Some(text) if has_transport(text) => text.parse().map(Some),
+            Some(text) if Path::new(text).join("oci-layout").is_file() => format!("oci:{text}").parse().map(Some),
+            Some(text) => text.parse().map(|reference| Some(Location::Registry(reference))),
+        }
+    }
+
+    fn rules(&self, created: Timestamp) -> Result<Rules> {
+        let mut ignore = IgnoreRules::default();
+        if let Some(file) = &self.ignore_file {
+            const LARGEST: u64 = 1 << 20;
+            let object = file.display().to_string();
+            let text = bounded::read(Root::open_named_file(file)?, LARGEST, &object)?;
+            let text = String::from_utf8(text).map_err(|_| Error::invalid(&object, "not UTF-8"))?;
+            ignore.add_file(&text).map_err(|error| error.within(object))?;
+        }
+        for pattern in &self.exclude {
+            ignore.add(pattern)?;
+        }
+        let modes = match (self.chmod, self.preserve_modes) {
+            (Some(bits), _) => Modes::Set(bits),
+            (None, true) => Modes::Preserve,
+            (None, false) => Modes::Normal,
+        };
+        Ok(Rules {
+            owner: self.chown.unwrap_or_default(),
+            modes,
+            mtime: created,
+            ignore,
+            xattrs: if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop },
+            special_files: if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse },
+        })
+    }
+
+    fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
+        let mut layers: Vec<LayerSpec> = Vec::new();
+        let mut in_group = false;
+        for flag in order {
+            let (source, created_by) = match *flag {
+                LayerFlag::Group(number) => {
+                    let text = self.layers[number].clone();
+                    layers.push(LayerSpec { name: text.clone(), created_by: text, sources: Vec::new() });
+                    in_group = true;
+                    continue;
+                }
+                LayerFlag::Copy(number) => {
+                    let copy = &self.copies[number];
+                    (copy_source(copy, rules)?, format!("ocibuild: copy to {}", copy.destination))
+                }
+                LayerFlag::Remove(number) => {
+                    let path = &self.removals[number];
+                    let name = format!("--remove {path}");
+                    let content = SourceContent::Removal;
+                    (
+                        Source { name, content, destination: path.clone(), rules: rules.clone() },
+                        format!("ocibuild: remove {path}"),
+                    )
+                }
+            };
+            match layers.last_mut().filter(|_| in_group) {
+                Some(group) => group.sources.push(source),
+                None => layers.push(LayerSpec { name: source.name.clone(), created_by, sources: vec![source] }),
+            }
+        }
+        Ok(layers)
+    }
+
+    fn config_edit(&self) -> Result<ConfigEdit> {
+        if let Some(key) = self.unset_env.iter().find(|key| self.env.iter().any(|(set, _)| set == *key)) {
+            return Err(Error::usage(format!("--unset-env {key}"), "the variable is also set"));
+        }
+        Ok(ConfigEdit {
+            entrypoint: self.entrypoint.clone(),
+            cmd: self.cmd.clone(),
+            env: unique(&self.env, "--env")?,
+            unset_env: self.unset_env.iter().cloned().collect(),
+            working_dir: self.workdir.clone(),
+            user: self.user.clone(),
+            labels: unique(&self.labels, "--label")?,
+            exposed_ports: self.expose.iter().cloned().collect::<BTreeSet<_>>(),
+            volumes: self.volumes.iter().cloned().collect(),
+            stop_signal: self.stop_signal.clone(),
+            author: self.author.clone(),
+        })
+    }
+
+    fn report(&self, plan: &Plan, built: &Built, watch: &Watch) -> Result<()> {
+        let image = &built.image;
+        let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
+        for (file, text) in [(&self.iidfile, &config), (&self.digest_file, &digest)] {
+            if let Some(file) = file {
+                let (root, name) = Root::of_file(file, Root::open)?;
+                let name = name
+                    .to_str()
+                    .ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
+                root.replace_file(name, text.as_bytes())?;
+            }
+        }
+        if ocibuild::root::sync_was_refused() {
+            warn(
+                watch,
+                &self.output.display().to_string(),
+                "this file system cannot make files durable; a crash may lose the image",
+            );
+        }
+        match self.common.format {
+            Format::Text => {
+                let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
+                for (layer, planned) in built.layers.iter().zip(&plan.layers) {
+                    let (size, tar) = (bounded::size(layer.descriptor.size), bounded::size(layer.tar_size));
+                    let (digest, entries) = (layer.descriptor.digest, planned.tree.entries().len());
+                    watch.say(&format!("layer {digest}  {size} of {tar}, {entries} entries  {}", planned.name));
+                }
+                let layers = image.manifest.layers.len();
+                watch.say(&format!("image of {layers} layers, {}, in {}", bounded::size(total), self.output.display()));
+                print(&digest)
+            }
+            Format::Json => {
+                let layers: Vec<_> = built
+                    .layers
+                    .iter()
+                    .zip(&plan.layers)
+                    .map(|(layer, planned)| {
+                        let mut described = layer.descriptor.to_json();
+                        described["diffId"] = layer.diff_id.to_string().into();
+                        described["tarSize"] = layer.tar_size.into();
+                        described["entries"] = planned.tree.entries().len().into();
+                        described["createdBy"] = planned.created_by.as_str().into();
+                        described
+                    })
+                    .collect();
+                let names: Vec<String> = self.tags.iter().map(ToString::to_string).collect();
+                let result = json!({
+                    "digest": digest,
+                    "configDigest": config,
+                    "mediaType": image.descriptor.media_type,
+                    "size": image.descriptor.size,
+                    "layout": self.output.display().to_string(),
+                    "names": if names.is_empty() { vec!["latest".to_owned()] } else { names },
+                    "baseLayers": plan.base.layers().len(),
+                    "layers": layers,
+                });
+                print(&result.to_string())
+            }
+        }
+    }
+}
+
+fn has_transport(text: &str) -> bool {
+    ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport))
+}
+
+/// Names of variables that usually hold what nobody else should know.
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_uppercase();
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"]
+        .iter()
+        .any(|word| key.contains(word))
+}
+
+/// A map of pairs; the same key twice can only be a mistake.
+fn unique(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<String, String>> {
+    let mut map = BTreeMap::new();
+    for (key, value) in pairs {
+        if map.insert(key.clone(), value.clone()).is_some() {
+            return Err(Error::usage(format!("{flag} {key}"), "given twice"));
+        }
+    }
+    Ok(map)
+}
+
+fn copy_source(copy: &Copy, rules: &Rules) -> Result<Source> {
+    let shown = copy.source.display();
+    let source = |content, destination| Source {
+        name: format!("{shown} to {destination}"),
+        content,
+        destination,
+        rules: rules.clone(),
+    };
+    if copy.source == Path::new("-") {
+        let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
+        return Ok(source(content, copy.destination.clone()));
+    }
+    match Root::open(&copy.source) {
+        Ok(root) => return Ok(source(SourceContent::Directory(root), copy.destination.clone())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+        // Not a directory, or not to be read: opening it as a file tells.
+        Err(_) => {}
+    }
+    let file = Root::open_named_file(&copy.source)?;
+    let is_unpacked = is_archive(copy.source.as_os_str().as_encoded_bytes()) && !is_archive(copy.destination.name());
+    if is_unpacked {
+        return Ok(source(SourceContent::Archive(Mutex::new(Box::new(file))), copy.destination.clone()));
+    }
+    let real = Root::resolve(&copy.source)?;
+    let (root, name) = Root::of_file(&real, Root::open)?;
+    let destination = match copy.target {
+        CopyTarget::Exact => copy.destination.clone(),
+        CopyTarget::Directory => {
+            let name = copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
+            copy.destination.join_name(&ocibuild::root::name_bytes(name)?)?
+        }
+    };
+    Ok(source(SourceContent::File(root, name), destination))
+}
+
+fn is_archive(name: &[u8]) -> bool {
+    [&b".tar"[..], b".tar.gz", b".tgz", b".tar.zst"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Where a dry run may spool an archive: the layout's directory, or the nearest one above it that exists.
+fn nearest_directory(output: &Path) -> Result<Root> {
+    let existing = output.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    Root::open(existing)
+}
+
+fn show(plan: &Plan, format: Format) -> Result<()> {
+    let document = plan.to_json()?;
+    if format == Format::Json {
+        return print(&document.to_string());
+    }
+    let mut lines = Vec::new();
+    for layer in plan.base.layers() {
+        lines.push(format!("base layer  {}  {}", layer.digest, bounded::size(layer.size)));
+    }
+    for layer in &plan.layers {
+        let (entries, bytes) = (layer.tree.entries().len(), bounded::size(layer.tree.content_size()));
+        lines.push(format!("new layer   {entries} entries, {bytes}, {}  {}", plan.compression, layer.name));
+    }
+    let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
+    lines.push(format!("config      {config}"));
+    print(&lines.join("\n"))
+}

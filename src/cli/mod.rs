@@ -1,0 +1,136 @@
+//! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
+
+mod completions;
+mod export;
+mod inspect;
+mod layout;
+mod man;
+mod output;
+mod report;
+mod signals;
+mod source;
+mod values;
+mod verify;
+mod watch;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ocibuild::{Error, ErrorKind, Result};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+/// Builds OCI images without a daemon, root, or a network
+#[derive(Debug, Parser)]
+#[command(name = "ocibuild", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image into an OCI image layout
+    Layout(Box<layout::LayoutArguments>),
+    /// Copy an image out of a layout: into an archive, another layout, or standard output
+    Export(export::ExportArguments),
+    /// Recompute everything that a layout says about itself, and report every fault
+    Verify(verify::VerifyArguments),
+    /// Show an image: its platform, config and layers
+    Inspect(inspect::InspectArguments),
+    /// Print a shell's completion script
+    Completions(completions::CompletionsArguments),
+    /// Print a manual page
+    Man(man::ManArguments),
+}
+
+/// What every command that works understands.
+#[derive(Debug, Args)]
+struct Common {
+    /// Say nothing but warnings and errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// How to show progress on standard error
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: ProgressStyle,
+    /// How to write results and errors
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// How many threads to use [default: one for each core]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// The looks of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProgressStyle {
+    /// Bars on a terminal, else lines
+    Auto,
+    /// One line for each step
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// The form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs the program and answers its exit status: 0 for success, 1 for failure, 2 for a request that cannot be meant.
+pub(crate) fn run() -> ExitCode {
+    signals::clean_up_when_told_to_stop();
+    report::keep_panics_short();
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return report::arguments(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return report::arguments(&error),
+    };
+    let format = cli.command.common().map_or(Format::Text, |common| common.format);
+    let work = || match &cli.command {
+        Command::Layout(arguments) => {
+            let order = matches.subcommand_matches("layout").map(layout::order_of_layers).unwrap_or_default();
+            layout::run(arguments, &order)
+        }
+        Command::Export(arguments) => export::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
+    };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        set_threads(cli.command.common()).and_then(|()| work())
+    }));
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => report::failure(&error, format),
+        Err(_) => {
+            let error = Error::new(ErrorKind::Io, "internal error", report::last_panic());
+            report::failure(&error.hint("please report it; nothing that was finished before is damaged"), format)
+        }
+    }
+}
+
+impl Command {
+    fn common(&self) -> Option<&Common> {
+        match self {
+            Command::Layout(arguments) => Some(&arguments.common),
+            Command::Export(arguments) => Some(&arguments.common),
+            Command::Verify(arguments) => Some(&arguments.common),
+            Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Completions(_) | Command::Man(_) => None,
+        }
+    }
+}
+
+/// Makes the library's parallel parts use as many threads as were asked for.
+fn set_threads(common: Option<&Common>) -> Result<()> {
+    let threads = common.and_then(|common| common.jobs).map_or(0, NonZeroUsize::get);
+    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    built.map_err(|error| Error::new(ErrorKind::Io, "threads", error.to_string()))
+}

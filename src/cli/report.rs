@@ -1,0 +1,84 @@
+//! Errors, in one line, and exit statuses.
+
+use super::Format;
+use crate::cli::output::complain;
+use ocibuild::{Error, ErrorKind};
+use serde_json::json;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+/// The request cannot be meant. Everything else that fails exits with 1.
+const USAGE: u8 = 2;
+
+/// Reports why the program fails, and answers its exit status.
+pub(super) fn failure(error: &Error, format: Format) -> ExitCode {
+    match format {
+        Format::Text => complain(&format!("ocibuild: error: {error}")),
+        Format::Json => {
+            let body = json!({
+                "kind": kind_name(error.kind()),
+                "object": error.object(),
+                "reason": error.reason(),
+                "hint": error.advice(),
+            });
+            complain(&json!({"error": body}).to_string());
+        }
+    }
+    if error.kind() == ErrorKind::Usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+/// Reports what clap found wrong with the arguments, or prints the help or version that was asked for.
+pub(super) fn arguments(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help and version; whoever closes the pipe early has seen enough.
+        error.print().ok();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let what = paragraphs.next().unwrap_or_default();
+    let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let what = what.join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    let tip = paragraphs
+        .find_map(|paragraph| paragraph.trim().strip_prefix("tip: "))
+        .map(|tip| tip.lines().next().unwrap_or(tip));
+    let hint = tip.map_or_else(|| "see --help".to_owned(), |tip| format!("{tip}; see --help"));
+    complain(&format!("ocibuild: error: {} ({})", ocibuild::error::one_line(what), ocibuild::error::one_line(&hint)));
+    ExitCode::from(USAGE)
+}
+
+/// The name of a kind in JSON.
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Usage => "usage",
+        ErrorKind::NotFound => "not-found",
+        ErrorKind::Invalid => "invalid",
+        ErrorKind::Corrupt => "corrupt",
+        ErrorKind::Changed => "changed",
+        ErrorKind::Locked => "locked",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Network => "network",
+        ErrorKind::Interrupted => "interrupted",
+        _ => "io",
+    }
+}
+
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Keeps what a panic says for the one line that reports it, instead of printing it at once.
+pub(super) fn keep_panics_short() {
+    std::panic::set_hook(Box::new(|info| {
+        let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_empty() {
+            let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+            let payload = info.payload_as_str().unwrap_or("a worker stopped unexpectedly");
+            *last = format!("{payload}{}", place.unwrap_or_default());
+        }
+    }));
+}
+
+/// What the first panic said.
+pub(super) fn last_panic() -> String {
+    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}

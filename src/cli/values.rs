@@ -1,0 +1,211 @@
+//! The values of flags: what was typed, and what it means.
+
+use ocibuild::tree::{ImagePath, Owner};
+use ocibuild::{Error, Result, Timestamp};
+use std::path::PathBuf;
+
+/// `KEY=VALUE`, with a key.
+///
+/// # Errors
+/// When there is no `=`, or nothing in front of it.
+pub(super) fn pair(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Error::usage(format!("`{text}`"), "not of the form KEY=VALUE")),
+    }
+}
+
+/// A command: a JSON array of strings, or words as a shell would part them. No shell will see them.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn command(text: &str) -> Result<Vec<String>> {
+    if text.trim_start().starts_with('[') {
+        let words: Result<Vec<String>, _> = serde_json::from_str(text);
+        return words.map_err(|_| Error::usage(format!("`{text}`"), "not a JSON array of strings"));
+    }
+    shlex::split(text).ok_or_else(|| Error::usage(format!("`{text}`"), "a quote is not closed"))
+}
+
+/// What `--copy` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Copy {
+    /// A directory, a file, a tar, or `-` for a tar on standard input.
+    pub(super) source: PathBuf,
+    /// Where it goes.
+    pub(super) destination: ImagePath,
+    /// What the destination is.
+    pub(super) target: CopyTarget,
+}
+
+/// How a destination was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CopyTarget {
+    /// `/dst`: a file gets this name.
+    Exact,
+    /// `/dst/`: a file keeps its name below this directory.
+    Directory,
+}
+
+/// `SRC:DST`, parted at the last colon in front of a slash, so that a Windows drive stays in one piece.
+///
+/// # Errors
+/// When there is no such colon, or DST leaves the image.
+pub(super) fn copy(text: &str) -> Result<Copy> {
+    let malformed = || Error::usage(format!("`{text}`"), "not of the form SRC:DST with an absolute DST");
+    let at = text.rfind(":/").ok_or_else(malformed)?;
+    let (source, destination) = (&text[..at], &text[at + 1..]);
+    if source.is_empty() {
+        return Err(malformed());
+    }
+    let target = if destination.ends_with('/') { CopyTarget::Directory } else { CopyTarget::Exact };
+    Ok(Copy { source: source.into(), destination: image_path(destination)?, target })
+}
+
+/// An absolute path in the image.
+///
+/// # Errors
+/// When it is relative or leaves the image.
+pub(super) fn image_path(text: &str) -> Result<ImagePath> {
+    if !text.starts_with('/') {
+        return Err(Error::usage(format!("`{text}`"), "not an absolute path"));
+    }
+    ImagePath::new(text.as_bytes()).map_err(|error| Error::usage(error.object(), error.reason()))
+}
+
+/// An absolute path in the image, as text for the config.
+///
+/// # Errors
+/// When it is relative.
+pub(super) fn absolute(text: &str) -> Result<String> {
+    image_path(text).map(|_| text.to_owned())
+}
+
+/// `UID[:GID]`; without a group, the group has the number of the user.
+///
+/// # Errors
+/// When either is no number below 2^32 - 1, which means "no user" to Linux.
+pub(super) fn owner(text: &str) -> Result<Owner> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number != u32::MAX);
+    let malformed = || Error::usage(format!("owner `{text}`"), "not of the form UID[:GID] with numbers");
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    Ok(Owner { uid: number(uid).ok_or_else(malformed)?, gid: number(gid).ok_or_else(malformed)? })
+}
+
+/// Permission bits, octal.
+///
+/// # Errors
+/// When it is no octal number of at most 7777.
+pub(super) fn mode(text: &str) -> Result<u16> {
+    let bits = u16::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
+    bits.ok_or_else(|| Error::usage(format!("mode `{text}`"), "not an octal number up to 7777"))
+}
+
+/// `USER[:GROUP]`, each a number or a name.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn user(text: &str) -> Result<String> {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && part.len() <= 64
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$'))
+    };
+    if text.split(':').count() <= 2 && text.split(':').all(is_name) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::usage(format!("user `{text}`"), "not of the form USER[:GROUP]"))
+}
+
+/// `PORT[-PORT][/tcp|udp|sctp]`, with the protocol written out.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn port(text: &str) -> Result<String> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    let fits = numbers.split('-').count() <= 2
+        && numbers.split('-').all(|number| number.parse::<u16>().is_ok_and(|number| number > 0))
+        && matches!(protocol.as_str(), "tcp" | "udp" | "sctp");
+    if fits {
+        Ok(format!("{numbers}/{protocol}"))
+    } else {
+        Err(Error::usage(format!("port `{text}`"), "not of the form PORT[/tcp|udp|sctp]"))
+    }
+}
+
+/// `SIGTERM` or a number.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn signal(text: &str) -> Result<String> {
+    let is_name = text.strip_prefix("SIG").is_some_and(|name| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-'))
+    });
+    let is_number = text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+    if is_name || is_number {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::usage(format!("signal `{text}`"), "neither SIG… nor a number from 1 to 64"))
+    }
+}
+
+/// The moment of the image: what the flag says, else what `SOURCE_DATE_EPOCH` says, else the epoch.
+///
+/// # Errors
+/// When either cannot be read. A negative `SOURCE_DATE_EPOCH` is not one (reproducible-builds.org, SOURCE_DATE_EPOCH).
+pub(super) fn created(flag: Option<Timestamp>) -> Result<Timestamp> {
+    if let Some(created) = flag {
+        return Ok(created);
+    }
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+        return Ok(Timestamp::EPOCH);
+    };
+    let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
+    let object = format!("SOURCE_DATE_EPOCH `{}`", text.to_string_lossy());
+    let seconds = seconds.ok_or_else(|| Error::usage(&object, "not a number of seconds"))?;
+    Timestamp::from_seconds(seconds).map_err(|error| Error::usage(object, error.reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_parted_where_its_destination_begins() {
+        let parted = |text: &str| {
+            copy(text).map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target)).ok()
+        };
+        assert_eq!(parted("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
+        assert_eq!(parted("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));
+        assert_eq!(parted("-:/"), Some(("-".to_owned(), "/".to_owned(), CopyTarget::Directory)));
+        for bad in ["app", "app:opt", ":/opt", "app:/../x"] {
+            assert_eq!(parted(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn commands_are_json_or_words() {
+        assert_eq!(command(r#"["a b", "c"]"#).unwrap(), ["a b", "c"]);
+        assert_eq!(command("python3 -c 'print(1)'").unwrap(), ["python3", "-c", "print(1)"]);
+        assert!(command("[1]").is_err());
+        assert!(command("'open").is_err());
+    }
+
+    #[test]
+    fn malformed_values_are_refused() {
+        assert!(pair("A").is_err() && pair("=x").is_err() && pair("A=").is_ok());
+        assert_eq!(owner("7").unwrap(), Owner { uid: 7, gid: 7 });
+        assert!(owner("root").is_err() && owner("4294967295").is_err() && owner("4294967294:0").is_ok());
+        assert!(mode("8").is_err() && mode("10000").is_err() && mode("0755").is_ok());
+        assert!(user("root:root:x").is_err() && user("").is_err() && user("1000:0").is_ok());
+        assert_eq!(port("80").unwrap(), "80/tcp");
+        assert!(port("0").is_err() && port("80/http").is_err() && port("1-2/UDP").is_ok());
+        assert!(signal("TERM").is_err() && signal("SIGRTMIN+3").is_ok() && signal("65").is_err());
+        assert!(absolute("relative").is_err());
+    }
+}

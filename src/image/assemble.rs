@@ -1,0 +1,105 @@
+//! Config and manifest of a new image.
+
+use super::{Base, ConfigEdit};
+use crate::error::{Error, Result};
+use crate::json;
+use crate::layer::Layer;
+use crate::spec::{Descriptor, MOST_LAYERS, Manifest, media_type};
+use crate::store::{Layout, StoredImage};
+use crate::time::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A finished layer and what made it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLayer<'a> {
+    /// The layer, which is in the layout.
+    pub layer: &'a Layer,
+    /// What its history entry says.
+    pub created_by: &'a str,
+}
+
+/// What distinguishes an image besides its base and layers.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Changes to the base's config.
+    pub edit: ConfigEdit,
+    /// Notes in the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// When the image says that it was made.
+    pub created: Timestamp,
+}
+
+impl Image {
+    /// The config of the new image, as far as it is known without its layers.
+    ///
+    /// # Errors
+    /// When the base's config has members of impossible types.
+    pub fn config(&self, base: &Base) -> Result<Value> {
+        let mut document = base.config().document().clone();
+        self.edit.apply(&mut document, "config of the base image")?;
+        document["created"] = json!(self.created.to_string());
+        Ok(document)
+    }
+
+    /// The annotations of the manifest: ours, and which base the image stands on (annotations.md).
+    pub fn manifest_annotations(&self, base: &Base) -> BTreeMap<String, String> {
+        let mut annotations = BTreeMap::new();
+        if let Base::Image { image, name } = base {
+            annotations.insert("org.opencontainers.image.base.digest".to_owned(), image.descriptor.digest.to_string());
+            annotations.extend(name.iter().map(|name| ("org.opencontainers.image.base.name".to_owned(), name.clone())));
+        }
+        annotations.extend(self.annotations.clone());
+        annotations
+    }
+}
+
+/// Writes config and manifest of `image`, which has `layers` on top of `base`, into `layout`. The layers are there already.
+///
+/// # Errors
+/// When the image has too many layers, the base's config has members of impossible types, or the layout cannot be written.
+pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Arc<Layout>) -> Result<StoredImage> {
+    let count = base.layers().len() + layers.len();
+    if count > MOST_LAYERS {
+        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
+    }
+    let mut config = image.config(base)?;
+    let diff_ids = layers.iter().map(|new| json!(new.layer.diff_id.to_string()));
+    append(&mut config["rootfs"], "diff_ids", diff_ids)?;
+    let created = image.created.to_string();
+    if config.get("history").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        // A base without history would leave fewer entries than layers, and readers pair them by number.
+        let inherited = base.layers().iter().map(|_| json!({"comment": "layer of the base image"}));
+        append(&mut config, "history", inherited)?;
+    }
+    let history = layers.iter().map(|new| json!({"created": created, "created_by": new.created_by}));
+    append(&mut config, "history", history)?;
+    let config_bytes = json::canonical(&config);
+
+    let inherited = base.layers().iter().map(|layer| Descriptor {
+        media_type: media_type::to_oci_layer(&layer.media_type).to_owned(),
+        annotations: layer.annotations.clone(),
+        ..Descriptor::new("", layer.digest, layer.size)
+    });
+    let manifest = Manifest {
+        config: layout.put_document(&config_bytes, media_type::CONFIG)?,
+        layers: inherited.chain(layers.iter().map(|new| new.layer.descriptor.clone())).collect(),
+        annotations: image.manifest_annotations(base),
+    };
+    let manifest_bytes = manifest.to_bytes();
+    let descriptor = layout.put_document(&manifest_bytes, media_type::MANIFEST)?;
+    StoredImage::assemble(layout.clone(), descriptor, manifest_bytes, config_bytes, None, "the new image")
+}
+
+/// Appends to the array at `key`, made where it is missing.
+fn append(parent: &mut Value, key: &str, items: impl Iterator<Item = Value>) -> Result<()> {
+    let malformed = || Error::invalid("config of the base image", format!("`{key}`: expected an array"));
+    let members = parent.as_object_mut().ok_or_else(malformed)?;
+    let slot = members.entry(key).or_insert(Value::Null);
+    if slot.is_null() {
+        *slot = json!([]);
+    }
+    slot.as_array_mut().ok_or_else(malformed)?.extend(items);
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What an image is built on.
+
+use crate::error::{Error, Result};
+use crate::reference::Location;
+use crate::spec::{Config, Descriptor, Platform};
+use crate::store::archive::{DockerArchive, OciArchive};
+use crate::store::{Layout, StoredImage};
+use std::sync::Arc;
+
+/// The image below the new layers.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// Nothing.
+    Scratch(Platform),
+    /// An image in some place, and the name under which it was asked for.
+    Image {
+        /// The image.
+        image: Box<StoredImage>,
+        /// Its full name, where it has one.
+        name: Option<String>,
+    },
+}
+
+impl Base {
+    /// Opens the image at `location`.
+    ///
+    /// # Errors
+    /// When there is none, it is damaged or malformed, or it is not for `platform`.
+    pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
+        let image = match location {
+            Location::Layout { directory, tag } => {
+                Arc::new(Layout::open(directory)?).image(tag.as_deref(), platform)?
+            }
+            Location::OciArchive { file, tag } => OciArchive::open(file)?.image(tag.as_deref(), platform)?,
+            Location::DockerArchive { file, reference } => {
+                DockerArchive::open(file)?.image(reference.as_deref(), platform)?
+            }
+            Location::Registry(reference) => {
+                return Err(Error::invalid(reference.to_string(), "bases are not pulled from registries yet")
+                    .hint("copy it to a layout first: skopeo copy docker://… oci:DIR"));
+            }
+        };
+        let name = image.descriptor.annotations.get(crate::spec::CONTAINERD_NAME).cloned();
+        Ok(Base::Image { image: Box::new(image), name })
+    }
+
+    /// The config to start from.
+    pub fn config(&self) -> Config {
+        match self {
+            Base::Scratch(platform) => Config::scratch(platform),
+            Base::Image { image, .. } => image.config.clone(),
+        }
+    }
+
+    /// The layers to start from, lowest first.
+    pub fn layers(&self) -> &[Descriptor] {
+        match self {
+            Base::Scratch(_) => &[],
+            Base::Image { image, .. } => &image.manifest.layers,
+        }
+    }
+}

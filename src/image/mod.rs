@@ -1,0 +1,9 @@
+//! The documents of a new image: a base's config, edited, and a manifest.
+
+mod assemble;
+mod base;
+mod edit;
+
+pub use assemble::{Image, NewLayer, assemble};
+pub use base::Base;
+pub use edit::ConfigEdit;

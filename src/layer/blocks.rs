@@ -1,0 +1,161 @@
+//! Where a layer is cut into blocks.
+//!
+//! These rules are part of every compressed digest. They depend on the entries near a cut only, so that an edit moves the
+//! cuts in its neighbourhood and no others: blocks elsewhere keep their bytes.
+//!
+//! * A file of 1 MiB or more starts a block and is cut, header included, every 1 MiB; what is left of it starts the next.
+//! * Any other entry joins the current block, unless the block would pass 1 MiB; then it starts the next.
+//! * A block of 256 KiB or more ends behind an entry whose path hashes below a bound. The bound grows with the entry, so
+//!   that cuts come about every 512 KiB whatever the sizes of the files.
+
+use crate::digest::Digest;
+use crate::tar;
+use crate::tree::{Entry, Tree};
+
+/// The largest block, and the size from which a file is cut itself, in bytes.
+const LARGEST: u64 = 1 << 20;
+/// No block ends earlier by choice, in bytes.
+const SMALLEST: u64 = 256 << 10;
+/// How many bytes lie between two chosen cuts on average, beyond the smallest block.
+const SPREAD: u64 = 512 << 10;
+
+/// A run of bytes of a layer's tar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    /// The entry that the block begins in; behind the last one for an empty layer.
+    pub(super) entry: usize,
+    /// Where in that entry (its header, content and padding) the block begins.
+    pub(super) offset: u64,
+    /// How many bytes the block holds, the end of the archive included where it is the last.
+    pub(super) length: u64,
+}
+
+/// The bytes that an entry takes in the tar.
+pub(super) fn entry_length(entry: &Entry) -> u64 {
+    tar::encoded_length(&entry.header()) + entry.size() + tar::padding(entry.size())
+}
+
+/// Cuts the tar of `tree`, its two end blocks included.
+pub(super) fn cut(tree: &Tree) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut current = Block { entry: 0, offset: 0, length: 0 };
+    let mut start_at = |current: &mut Block, entry: usize, offset: u64| {
+        if current.length > 0 {
+            blocks.push(*current);
+        }
+        *current = Block { entry, offset, length: 0 };
+    };
+    for (number, entry) in tree.entries().iter().enumerate() {
+        let length = entry_length(entry);
+        if entry.size() >= LARGEST {
+            start_at(&mut current, number, 0);
+            let mut offset = 0;
+            while length - offset > LARGEST {
+                current.length = LARGEST;
+                offset += LARGEST;
+                start_at(&mut current, number, offset);
+            }
+            current.length = length - offset;
+            continue;
+        }
+        if current.length + length > LARGEST {
+            start_at(&mut current, number, 0);
+        }
+        current.length += length;
+        if current.length >= SMALLEST && ends_a_block(entry, length) {
+            start_at(&mut current, number + 1, 0);
+        }
+    }
+    current.length += tar::END.len() as u64;
+    blocks.push(current);
+    blocks
+}
+
+fn ends_a_block(entry: &Entry, length: u64) -> bool {
+    let digest = Digest::of(entry.path.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_bytes()[..8]);
+    let bound = (u128::from(u64::MAX) * u128::from(length) / u128::from(SPREAD)).min(u128::from(u64::MAX));
+    u128::from(u64::from_be_bytes(first)) < bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, ImagePath, Kind, Rules, TreeBuilder};
+    use std::sync::Arc;
+
+    fn tree(files: impl IntoIterator<Item = (String, u64)>) -> Tree {
+        let mut builder = TreeBuilder::new(&Rules::default());
+        for (path, size) in files {
+            let kind = Kind::File { size, content: Content::Bytes(Arc::from(&b""[..])) };
+            let entry = Entry {
+                path: ImagePath::new(path.as_bytes()).unwrap(),
+                kind,
+                attributes: Rules::default().file(0o644),
+            };
+            builder.add(entry).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    fn many() -> Vec<(String, u64)> {
+        (0..3000_u64).map(|number| (format!("file{number:05}"), number * 7919 % 20_000)).collect()
+    }
+
+    /// The bytes of the tar at which blocks begin.
+    fn starts(tree: &Tree) -> Vec<u64> {
+        cut(tree)
+            .iter()
+            .scan(0, |at, block| {
+                *at += block.length;
+                Some(*at - block.length)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn blocks_cover_the_tar_exactly() {
+        for files in
+            [vec![], vec![("a".to_owned(), 1)], many(), vec![("big".to_owned(), 10 << 20), ("small".to_owned(), 3)]]
+        {
+            let tree = tree(files);
+            let total: u64 = tree.entries().iter().map(entry_length).sum();
+            let blocks = cut(&tree);
+            assert_eq!(blocks.iter().map(|block| block.length).sum::<u64>(), total + 1024);
+            for (block, next) in blocks.iter().zip(&blocks[1..]) {
+                assert!(block.length <= LARGEST && block.length > 0);
+                assert!((next.entry, next.offset) > (block.entry, block.offset));
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_moves_only_the_cuts_near_it() {
+        let mut files = many();
+        let before = starts(&tree(files.clone()));
+        files[1500].1 += 512;
+        let after = starts(&tree(files));
+        let near_the_start = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+        let near_the_end = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| **a + 512 == **b).count();
+        assert!(before.len() > 30, "{}", before.len());
+        assert!(
+            near_the_start + near_the_end >= before.len() - 4,
+            "{near_the_start} {near_the_end} of {}",
+            before.len()
+        );
+    }
+
+    #[test]
+    fn large_files_are_cut_in_pieces() {
+        let tree = tree([("big".to_owned(), 5 << 20), ("small".to_owned(), 10)]);
+        let lengths: Vec<u64> = cut(&tree).iter().map(|block| block.length).collect();
+        assert_eq!(lengths, [LARGEST, LARGEST, LARGEST, LARGEST, LARGEST, 512 + 1024 + 1024]);
+    }
+
+    #[test]
+    fn the_cuts_of_a_fixed_tree_never_change() {
+        let lengths: Vec<u64> = cut(&tree(many())).iter().map(|block| block.length).take(6).collect();
+        assert_eq!(lengths, [1_033_728, 289_280, 1_038_848, 308_736, 274_944, 636_416]);
+    }
+}

@@ -1,0 +1,20 @@
+//! From trees to layer blobs, on every core, in one pass.
+//!
+//! ```text
+//!                   ┌─ fill ── compress ─┐          workers take the next block of any layer,
+//!  tree ─▶ blocks ──┼─ fill ── compress ─┼─▶ blob   fill it from its sources, hand it to the hash
+//!                   └─ fill ── compress ─┘          of the tar, compress it and hand it to the blob
+//!                        └──▶ diff ID
+//! ```
+//!
+//! A block is about 1 MiB of the layer's tar and becomes a gzip member or zstd frame of its own. Where blocks are cut
+//! depends on the tree alone ([`blocks`]), so the bytes of a layer do not depend on the number of threads. A worker never
+//! waits for another one's hash or compression: whoever brings the block that is due next carries the line on
+//! ([`sequence`]).
+
+mod blocks;
+mod fill;
+mod sequence;
+mod write;
+
+pub use write::{Layer, LayerRequest, write_layers};

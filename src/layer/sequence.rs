@@ -1,0 +1,96 @@
+//! Bringing what threads finish out of order back into order, without a thread that waits for it.
+
+use crate::error::Result;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Items numbered from zero, consumed in order. Whoever delivers the item that is due consumes it, and those behind it that
+/// have been waiting.
+#[derive(Debug)]
+pub(super) struct Sequence<Item, State> {
+    inner: Mutex<Inner<Item, State>>,
+}
+
+#[derive(Debug)]
+struct Inner<Item, State> {
+    due: usize,
+    waiting: BTreeMap<usize, Item>,
+    /// Absent while somebody consumes.
+    state: Option<State>,
+}
+
+impl<Item, State> Sequence<Item, State> {
+    pub(super) fn new(state: State) -> Self {
+        Sequence { inner: Mutex::new(Inner { due: 0, waiting: BTreeMap::new(), state: Some(state) }) }
+    }
+
+    /// Hands in item `number`; `consume` is called for every item that has become due, one at a time and in order.
+    pub(super) fn deliver(
+        &self,
+        number: usize,
+        item: Item,
+        consume: impl Fn(&mut State, Item) -> Result<()>,
+    ) -> Result<()> {
+        let mut inner = self.lock();
+        inner.waiting.insert(number, item);
+        // If somebody else is consuming, they look here again before they leave.
+        let Some(mut state) = inner.state.take() else { return Ok(()) };
+        let mut result = Ok(());
+        loop {
+            let due = inner.due;
+            let next = inner.waiting.remove(&due);
+            let Some(item) = next.filter(|_| result.is_ok()) else { break };
+            drop(inner);
+            result = consume(&mut state, item);
+            inner = self.lock();
+            inner.due += 1;
+        }
+        inner.state = Some(state);
+        result
+    }
+
+    /// The state after everything that was delivered, and the number of items consumed.
+    pub(super) fn finish(self) -> (usize, Option<State>) {
+        let inner = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (inner.due, inner.state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<Item, State>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_come_out_in_order_whoever_brings_them() {
+        let sequence = Sequence::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let sequence = &sequence;
+                scope.spawn(move || {
+                    for step in (0..1000).rev() {
+                        let deliver = |list: &mut Vec<usize>, item| {
+                            list.push(item);
+                            Ok(())
+                        };
+                        sequence.deliver(step * 4 + thread, step * 4 + thread, deliver).unwrap();
+                    }
+                });
+            }
+        });
+        let (count, list) = sequence.finish();
+        assert_eq!(count, 4000);
+        assert_eq!(list.unwrap(), (0..4000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_error_is_the_deliverers() {
+        let sequence = Sequence::new(());
+        let refuse = |(): &mut (), _: u8| Err(crate::Error::invalid("x", "y"));
+        assert!(sequence.deliver(1, 1, refuse).is_ok());
+        assert!(sequence.deliver(0, 0, refuse).is_err());
+    }
+}

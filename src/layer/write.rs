@@ -1,0 +1,239 @@
+//! Several layers at once, by as many workers as rayon's pool has threads.
+
+use super::blocks::{Block, cut};
+use super::fill::fill;
+use super::sequence::Sequence;
+use crate::bounded;
+use crate::compression::{Compression, Compressor};
+use crate::digest::{DiffId, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Activity, Progress};
+use crate::spec::{Descriptor, media_type};
+use crate::store::Layout;
+use crate::store::layout::BlobWriter;
+use crate::tree::Tree;
+use rayon::prelude::*;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// One layer is hashed by one thread at a time, which keeps up with about this many compressors. Beyond that, the others
+/// go on with the next layer.
+const MOST_OF_ONE_LAYER: usize = 16;
+
+/// A layer to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerRequest<'a> {
+    /// What it will hold.
+    pub tree: &'a Tree,
+    /// What people call it.
+    pub name: &'a str,
+    /// How it is wrapped.
+    pub compression: Compression,
+}
+
+/// A layer that is in the layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// The tar in it.
+    pub diff_id: DiffId,
+    /// The length of that tar in bytes.
+    pub tar_size: u64,
+}
+
+/// Writes every requested layer into `layout`, in the order of the requests. Nothing refers to the blobs yet.
+///
+/// # Errors
+/// When a source cannot be read or has changed, or the layout cannot be written. No blob is left half-made.
+pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &dyn Progress) -> Result<Vec<Layer>> {
+    let lines = requests.iter().map(|request| Line::start(request, layout, progress)).collect::<Result<Vec<_>>>()?;
+    let threads = rayon::current_num_threads();
+    let schedule = Arc::new(Schedule {
+        state: Mutex::new(State {
+            lines: lines.iter().map(|_| Position::default()).collect(),
+            tickets: 2 * threads + 2,
+            error: None,
+        }),
+        changed: Condvar::new(),
+    });
+    // Every thread of the pool runs one worker; with one thread, everything happens on it.
+    rayon::broadcast(|_| work(&lines, &schedule));
+    if let Some(error) = schedule.lock().error.take() {
+        return Err(error);
+    }
+    // Each blob waits for its disk, so all wait at once.
+    lines.into_par_iter().map(|line| line.finish(layout)).collect()
+}
+
+/// One layer in the making.
+struct Line<'a> {
+    request: LayerRequest<'a>,
+    blocks: Vec<Block>,
+    tar: Sequence<Filled, Hasher>,
+    blob: Sequence<Packed, BlobWriter>,
+    activity: Activity<'a>,
+}
+
+/// A block's bytes, shared by the hash and the compressor.
+struct Filled {
+    bytes: Arc<Vec<u8>>,
+    _ticket: Arc<Ticket>,
+}
+
+/// A block's compressed bytes.
+struct Packed {
+    bytes: Vec<u8>,
+    _ticket: Arc<Ticket>,
+}
+
+/// Which block is next in each layer, and how many more may be in memory.
+struct Schedule {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// How far a layer is.
+#[derive(Default)]
+struct Position {
+    next: usize,
+    in_memory: usize,
+}
+
+struct State {
+    lines: Vec<Position>,
+    tickets: usize,
+    error: Option<Error>,
+}
+
+/// The right to hold one block in memory, given back when the block has been hashed and written.
+struct Ticket {
+    schedule: Arc<Schedule>,
+    line: usize,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.schedule.lock();
+        state.tickets += 1;
+        state.lines[self.line].in_memory -= 1;
+        drop(state);
+        self.schedule.changed.notify_all();
+    }
+}
+
+impl Schedule {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next block to make, lowest layer first; nothing when all are taken or something failed.
+    ///
+    /// Waiting here cannot last for ever: the lowest block of each layer that is in memory is being worked on, and when it
+    /// is done it and those behind it give their tickets back.
+    fn next(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<(usize, usize, Arc<Ticket>)> {
+        let mut state = self.lock();
+        loop {
+            if state.error.is_some() {
+                return None;
+            }
+            let mut unfinished =
+                (0..lines.len()).filter(|&line| state.lines[line].next < lines[line].blocks.len()).peekable();
+            unfinished.peek()?;
+            let free = unfinished.find(|&line| state.lines[line].in_memory < MOST_OF_ONE_LAYER);
+            if let Some(line) = free.filter(|_| state.tickets > 0) {
+                state.tickets -= 1;
+                let position = &mut state.lines[line];
+                position.in_memory += 1;
+                position.next += 1;
+                let block = position.next - 1;
+                return Some((line, block, Arc::new(Ticket { schedule: self.clone(), line })));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().error.get_or_insert(error);
+        self.changed.notify_all();
+    }
+}
+
+/// A worker that panics takes its block with it, and the others would wait for that block for ever.
+struct TellOthers<'a>(&'a Schedule);
+
+impl Drop for TellOthers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::new(ErrorKind::Io, "layer", "a worker stopped unexpectedly"));
+        }
+    }
+}
+
+fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
+    let _guard = TellOthers(schedule);
+    let mut compressor: Option<(Compression, Compressor)> = None;
+    while let Some((line, block, ticket)) = schedule.next(lines) {
+        if let Err(error) = lines[line].advance(block, ticket, &mut compressor) {
+            schedule.fail(error.within(lines[line].request.name));
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn start(request: &LayerRequest<'a>, layout: &Layout, progress: &'a dyn Progress) -> Result<Self> {
+        let blocks = cut(request.tree);
+        let size = blocks.iter().map(|block| block.length).sum();
+        Ok(Line {
+            request: *request,
+            blocks,
+            tar: Sequence::new(Hasher::sha256()),
+            blob: Sequence::new(layout.blob_writer()?),
+            activity: Activity::start(progress, request.name, Some(size)),
+        })
+    }
+
+    /// Fills a block, hands it to the hash, compresses it and hands it to the blob.
+    fn advance(
+        &self,
+        number: usize,
+        ticket: Arc<Ticket>,
+        compressor: &mut Option<(Compression, Compressor)>,
+    ) -> Result<()> {
+        let mut bytes = Vec::new();
+        fill(self.request.tree, &self.blocks[number], &mut bytes)?;
+        let bytes = Arc::new(bytes);
+        self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |hasher, filled| {
+            hasher.update(&filled.bytes);
+            self.activity.advance(filled.bytes.len() as u64);
+            Ok(())
+        })?;
+        let wanted = self.request.compression;
+        let engine = match compressor {
+            Some((compression, engine)) if *compression == wanted => engine,
+            other => &mut other.insert((wanted, Compressor::new(wanted)?)).1,
+        };
+        let mut packed = Vec::new();
+        engine.compress(&bytes, &mut packed)?;
+        drop(bytes);
+        self.blob
+            .deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
+    }
+
+    fn finish(self, layout: &Layout) -> Result<Layer> {
+        let incomplete = || Error::new(ErrorKind::Io, self.request.name, "not every block arrived");
+        let ((hashed, hasher), (written, writer)) = (self.tar.finish(), self.blob.finish());
+        let (Some(hasher), Some(writer)) = (hasher, writer) else { return Err(incomplete()) };
+        if hashed != self.blocks.len() || written != self.blocks.len() {
+            return Err(incomplete());
+        }
+        let (digest, size) = writer.finish()?;
+        layout.mark_known(digest);
+        self.activity.finish(&bounded::size(size));
+        let media_type = media_type::of_layer(self.request.compression.encoding());
+        Ok(Layer {
+            descriptor: Descriptor::new(media_type, digest, size),
+            diff_id: DiffId::of_tar(hasher.finish()),
+            tar_size: self.blocks.iter().map(|block| block.length).sum(),
+        })
+    }
+}

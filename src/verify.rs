@@ -1,0 +1,346 @@
+//! Recomputing everything that a layout says about itself.
+//!
+//! No single one of the known validators finds every fault, so this one is stricter than each: it reads every blob, unwraps
+//! every layer, and looks at every entry of every tar.
+
+use crate::compression::{Encoding, decode};
+use crate::digest::{DiffId, Digest, Hashing};
+use crate::error::{Error, ErrorKind, Result, one_line};
+use crate::progress::{Activity, Progress, warn};
+use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, REF_NAME, media_type};
+use crate::store::{BlobSource, Layout, read_document};
+use crate::tar::{self, Ending, Headers};
+use crate::tree::ImagePath;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::Path;
+
+/// What a layout was found to be.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many manifests were read.
+    pub images: usize,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many bytes those are.
+    pub bytes: u64,
+    /// Everything that is wrong, sorted.
+    pub faults: Vec<Fault>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// What is at fault.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", one_line(&self.object), one_line(&self.reason))
+    }
+}
+
+/// Reads the whole layout at `path` and reports every fault.
+///
+/// Blobs that nothing refers to are no fault, since a tag that was built again leaves some; they are warned about.
+///
+/// # Errors
+/// When there is no layout at `path`.
+pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
+    let layout = Layout::open(path)?;
+    let mut survey = Survey { layout: &layout, report: Report::default(), roles: BTreeMap::new() };
+    match layout.index() {
+        Ok(index) => survey.index(&index, "index.json", 0),
+        Err(error) => survey.fault(error.object(), error.reason()),
+    }
+    survey.tags();
+    let roles = std::mem::take(&mut survey.roles);
+    let mut report = survey.report;
+    let (present, strangers) = layout.blobs()?;
+    for stranger in strangers {
+        warn(progress, &format!("{}/{stranger}", layout.display()), "not the name of a blob");
+    }
+    let present: BTreeSet<Digest> = present.into_iter().collect();
+    let unreferenced: Vec<Digest> = present.iter().filter(|digest| !roles.contains_key(*digest)).copied().collect();
+    if !unreferenced.is_empty() {
+        warn(progress, &layout.display(), &format!("{} blobs that no image needs", unreferenced.len()));
+    }
+    let work: Vec<(Digest, Role)> =
+        roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
+    let found: Vec<Found> = work.par_iter().map(|(digest, role)| check_blob(&layout, digest, role, progress)).collect();
+    for blob in found {
+        report.blobs += 1;
+        report.bytes += blob.bytes;
+        report.faults.extend(blob.faults);
+    }
+    report.faults.sort();
+    report.faults.dedup();
+    Ok(report)
+}
+
+/// What documents say about one blob.
+#[derive(Debug, Default)]
+struct Role {
+    /// Its sizes; more than one is a fault in itself.
+    sizes: BTreeSet<u64>,
+    /// What it is called.
+    media_types: BTreeSet<String>,
+    /// The tars that it is said to hold, as a layer.
+    diff_ids: BTreeSet<DiffId>,
+}
+
+/// Walks the documents and collects what they say about blobs.
+struct Survey<'a> {
+    layout: &'a Layout,
+    report: Report,
+    roles: BTreeMap<Digest, Role>,
+}
+
+impl Survey<'_> {
+    fn fault(&mut self, object: impl Into<String>, reason: impl Into<String>) {
+        self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
+    }
+
+    /// Notes what is said of a blob, and whether it was not known before.
+    fn note(&mut self, descriptor: &Descriptor) -> bool {
+        let is_new = !self.roles.contains_key(&descriptor.digest);
+        let role = self.roles.entry(descriptor.digest).or_default();
+        role.sizes.insert(descriptor.size);
+        role.media_types.insert(descriptor.media_type.clone());
+        is_new
+    }
+
+    fn tags(&mut self) {
+        let Ok(index) = self.layout.index() else { return };
+        let mut seen = BTreeSet::new();
+        for listed in index.manifests() {
+            if let Some(tag) = listed.annotations.get(REF_NAME)
+                && !seen.insert(tag.clone())
+            {
+                self.fault("index.json", format!("two entries have the tag `{tag}`"));
+            }
+        }
+    }
+
+    fn index(&mut self, index: &Index, object: &str, depth: usize) {
+        for listed in index.manifests() {
+            let is_new = self.note(listed);
+            if is_new {
+                self.document(listed, depth);
+            }
+            let said = listed.platform.as_ref().filter(|platform| !platform.is_unknown());
+            if let (Some(said), Some(config)) = (said, self.config_of(listed))
+                && !config.platform().satisfies(said)
+            {
+                self.fault(object, format!("{} is listed for {said} and is for {}", listed.digest, config.platform()));
+            }
+        }
+    }
+
+    fn document(&mut self, descriptor: &Descriptor, depth: usize) {
+        const DEEPEST: usize = 4;
+        let object = format!("blob {}", descriptor.digest);
+        let media_type = &descriptor.media_type;
+        let result = read_document(self.layout, descriptor, LARGEST_MANIFEST).and_then(|bytes| {
+            if media_type::is_index(media_type) {
+                Index::read(&bytes, media_type, &object).map(Document::Index)
+            } else if media_type::is_manifest(media_type) {
+                Manifest::read(&bytes, media_type, &object).map(Document::Manifest)
+            } else {
+                Err(Error::invalid(&object, format!("`{media_type}` is neither an image nor an index")))
+            }
+        });
+        match result {
+            Ok(Document::Index(index)) if depth < DEEPEST => self.index(&index, &object, depth + 1),
+            Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
+            Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &object),
+            // A blob that is missing or damaged is reported once, when it is read as a blob.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
+            Err(error) => self.fault(error.object(), error.reason()),
+        }
+    }
+
+    fn manifest(&mut self, manifest: &Manifest, object: &str) {
+        self.report.images += 1;
+        for blob in manifest.blobs() {
+            self.note(blob);
+        }
+        let config = match self.read_config(&manifest.config) {
+            Ok(config) => config,
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => return,
+            Err(error) => return self.fault(error.object(), error.reason()),
+        };
+        let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+        if layers != diff_ids {
+            self.fault(object, format!("{layers} layers but {diff_ids} diff IDs"));
+        }
+        if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
+            self.fault(
+                format!("blob {}", manifest.config.digest),
+                format!("the history tells of {told} layers, the image has {layers}"),
+            );
+        }
+        for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
+            if let Some(role) = self.roles.get_mut(&layer.digest) {
+                role.diff_ids.insert(*diff_id);
+            }
+        }
+    }
+
+    fn config_of(&self, descriptor: &Descriptor) -> Option<Config> {
+        let bytes = read_document(self.layout, descriptor, LARGEST_MANIFEST).ok()?;
+        let manifest = Manifest::read(&bytes, &descriptor.media_type, "manifest").ok()?;
+        self.read_config(&manifest.config).ok()
+    }
+
+    fn read_config(&self, descriptor: &Descriptor) -> Result<Config> {
+        let object = format!("blob {}", descriptor.digest);
+        Config::read(&read_document(self.layout, descriptor, LARGEST_CONFIG)?, &object)
+    }
+}
+
+enum Document {
+    Index(Index),
+    Manifest(Manifest),
+}
+
+/// What reading one blob brought.
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    faults: Vec<Fault>,
+}
+
+fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Found {
+    let mut found = Found::default();
+    let object = format!("blob {digest}");
+    let mut fault = |reason: String| found.faults.push(Fault { object: object.clone(), reason });
+    if role.sizes.len() > 1 {
+        fault(format!("is said to have different sizes: {:?}", role.sizes));
+    }
+    let opened = match layout.open(&Descriptor::new("", *digest, 0)) {
+        Ok(opened) => opened,
+        Err(error) => {
+            fault(error.reason());
+            return found;
+        }
+    };
+    let activity = Activity::start(progress, &object, role.sizes.first().copied());
+    let mut stored = Hashing::new(opened, digest.algorithm());
+    let is_layer = !role.diff_ids.is_empty();
+    let layer_faults = if is_layer { check_layer(&mut stored, role) } else { Vec::new() };
+    match stored.finish() {
+        Err(error) => fault(Error::io("blob", "read", error).reason()),
+        Ok((actual, size)) => {
+            if let Some(said) = role.sizes.iter().find(|said| **said != size) {
+                fault(format!("expected {said} bytes, found {size}"));
+            }
+            if actual != *digest {
+                fault(format!("its content has the digest {actual}"));
+            }
+            found.bytes = size;
+            activity.advance(size);
+        }
+    }
+    // Of a damaged blob, everything inside is wrong, and saying so helps nobody.
+    if found.faults.is_empty() {
+        found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
+    }
+    activity.finish(if found.faults.is_empty() { "whole" } else { "faulty" });
+    found
+}
+
+/// Unwraps a layer and looks at every entry of its tar.
+fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
+    let mut start = Vec::new();
+    if io::copy(&mut stored.take(4), &mut start).is_err() {
+        return Vec::new();
+    }
+    let actual = Encoding::of_bytes(&start);
+    let mut faults = Vec::new();
+    for said in &role.media_types {
+        match media_type::layer_encoding(said) {
+            Some(encoding) if encoding == actual => {}
+            Some(_) => faults.push(format!("is called `{said}` and is {}", name_of(actual))),
+            // An encrypted or otherwise unknown layer may be anything.
+            None => return faults,
+        }
+    }
+    let whole = Cursor::new(start).chain(stored);
+    let tar = match decode(whole, actual) {
+        Ok(tar) => tar,
+        Err(error) => return vec![Error::io("layer", "read", error).reason()],
+    };
+    let algorithm =
+        role.diff_ids.iter().next().map_or(crate::digest::Algorithm::Sha256, |diff_id| diff_id.as_digest().algorithm());
+    let mut hashed = Hashing::new(tar, algorithm);
+    if let Err(error) = check_tar(&mut hashed, &mut faults) {
+        faults.push(error.reason());
+    }
+    match hashed.finish() {
+        Ok((digest, _)) => {
+            let others = role.diff_ids.iter().filter(|diff_id| diff_id.as_digest() != digest);
+            faults.extend(others.map(|diff_id| format!("holds the tar {digest}, not the diff ID {diff_id}")));
+        }
+        Err(error) => faults.push(Error::io("layer", "unwrap", error).reason()),
+    }
+    faults
+}
+
+fn name_of(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Plain => "not compressed",
+        Encoding::Gzip => "gzip",
+        Encoding::Zstd => "zstd",
+    }
+}
+
+/// How many faults of one kind are worth a line each.
+const MOST_ALIKE: usize = 10;
+
+fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
+    let mut source = BufReader::with_capacity(64 << 10, tar);
+    let mut headers = Headers::new("layer");
+    let mut seen = HashSet::new();
+    let (mut duplicates, mut unsafe_names) = (0, 0);
+    while let Some(entry) = headers.next(&mut source)? {
+        let length = entry.size + tar::padding(entry.size);
+        let skipped = io::copy(&mut (&mut source).take(length), &mut io::sink())
+            .map_err(|error| Error::io("layer", "read", error))?;
+        if skipped < length {
+            return Err(Error::invalid("layer", "malformed tar: unexpected end inside a file"));
+        }
+        let shown = String::from_utf8_lossy(&entry.path);
+        match ImagePath::new(&entry.path) {
+            Ok(path) if !entry.path.starts_with(b"/") => {
+                // Sixteen bytes of a hash instead of the path: a layer may have millions.
+                let mut short = [0; 16];
+                short.copy_from_slice(&Digest::of(path.as_bytes()).as_bytes()[..16]);
+                if !seen.insert(short) {
+                    duplicates += 1;
+                    if duplicates <= MOST_ALIKE {
+                        faults.push(format!("the path `{shown}` is there twice"));
+                    }
+                }
+            }
+            unsafe_name => {
+                unsafe_names += 1;
+                if unsafe_names <= MOST_ALIKE {
+                    let reason =
+                        unsafe_name.err().map_or_else(|| "an absolute path".to_owned(), |error| error.reason());
+                    faults.push(format!("the entry `{shown}` is unsafe: {reason}"));
+                }
+            }
+        }
+    }
+    match headers.ending() {
+        Some(Ending::Complete) => {}
+        _ => faults.push("the two zero blocks that end a tar are missing".to_owned()),
+    }
+    headers.check_rest(&mut source)
+}

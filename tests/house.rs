@@ -1,0 +1,111 @@
+//! The plan of the house (ARCHITECTURE.md), held against the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
+const ORDER: [&str; 20] = [
+    "build",
+    "verify",
+    "image",
+    "layer",
+    "tree",
+    "store",
+    "spec",
+    "compression",
+    "tar",
+    "section",
+    "root",
+    "reference",
+    "digest",
+    "json",
+    "time",
+    "progress",
+    "bounded",
+    "error",
+    "lib",
+    "main",
+];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The module at the top level that a file belongs to.
+fn module_of(file: &Path) -> String {
+    let relative = file.strip_prefix(src()).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The part of a file that is not its tests.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned()
+}
+
+#[test]
+fn a_module_uses_only_what_stands_below_it() {
+    let place = |module: &str| ORDER.iter().position(|known| *known == module);
+    for file in sources(&src()) {
+        let module = module_of(&file);
+        if module == "cli" || file.ends_with("tests.rs") {
+            continue;
+        }
+        let own = place(&module).unwrap_or_else(|| panic!("{} is in no room of the house", file.display()));
+        for used in code(&file).split("crate::").skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let Some(used_place) = place(&used) else { continue };
+            assert!(used == module || used_place > own, "{} uses {used}, which stands above it", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_command_line_prints_or_asks_the_machine() {
+    for file in sources(&src()) {
+        if module_of(&file) == "cli" {
+            continue;
+        }
+        let text = code(&file);
+        for forbidden in ["println!", "eprintln!", "env::var", "home_dir", "stdout()", "stderr()"] {
+            let documented_only =
+                text.lines().filter(|line| line.contains(forbidden)).all(|line| line.trim_start().starts_with("//"));
+            assert!(documented_only, "{} uses {forbidden}", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    for file in sources(&src()) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= 900, "{} has {lines} lines: more than one idea", file.display());
+    }
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = sources(&tests);
+    let all: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for file in &files {
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        let name = if stem == "mod" { file.parent().unwrap().file_name().unwrap().to_str().unwrap() } else { stem };
+        assert!(name == "all" || all.contains(&format!("mod {name};")), "{} is in no module list", file.display());
+    }
+}
