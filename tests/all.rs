@@ -6,10 +6,12 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `registry`: the distribution client, against registries that lie and real ones.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
 mod house;
+mod registry;
 mod support;
 
 #[cfg(target_os = "linux")]
@@ -20,6 +22,3 @@ mod bases;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod listers;
-
-/// The distribution client.
-mod registry;

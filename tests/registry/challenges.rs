@@ -88,7 +88,8 @@ fn r10_a_registry_that_asks_for_ever_is_left_after_two_challenges() {
 
 #[test]
 fn r10_a_token_server_that_fails_is_named() {
-    let with_tokens = |answer: fn(&mut Exchange)| {
+    type Answer = fn(&mut Exchange);
+    let with_tokens = |answer: Answer| {
         Server::start(move |x| match x.line().as_str() {
             "GET /token" => answer(x),
             _ => {
@@ -96,7 +97,7 @@ fn r10_a_token_server_that_fails_is_named() {
             }
         })
     };
-    let cases: [(fn(&mut Exchange), &str); 8] = [
+    let cases: [(Answer, &str); 8] = [
         (|x| x.answer(401, &[], "{}"), "answered 401"),
         (|x| x.answer(403, &[], r#"{"error": "no\u001b[31m"}"#), "answered 403: no\\u{1b}[31m"),
         (|x| x.answer(500, &[], ""), "answered 500"),

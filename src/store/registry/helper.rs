@@ -136,7 +136,8 @@ fn interpret(program: &str, status: ExitStatus, answer: &[u8]) -> Result<Option<
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
