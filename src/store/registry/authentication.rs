@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::refusal::Refusal;
 use super::retry::Persistence;
 use super::secret::Secret;
-use super::token::{self, Realm};
+use super::token::{self, Realm, Token};
 use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
@@ -69,6 +69,8 @@ struct State {
     /// By repository, since credentials may be bound to a path.
     found: BTreeMap<String, Found>,
     held: BTreeMap<Scopes, Held>,
+    /// What was refused, and in which words. Other threads do not try the same password again: that locks accounts.
+    refused: BTreeMap<Scopes, [String; 2]>,
 }
 
 #[derive(Debug, Clone)]
@@ -143,7 +145,7 @@ impl Authentication {
         let header = self.obtain(&mut state, &asks, scopes, &more, means)?;
         if Some(&header) == used {
             let error = Error::new(ErrorKind::Denied, &self.registry, "answered 401");
-            return Err(self.advise(&state, scopes, error));
+            return Err(self.refuse(&mut state, scopes, error));
         }
         Ok(())
     }
@@ -154,6 +156,7 @@ impl Authentication {
         if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
     }
 
+    /// Makes the header and keeps it; what is refused once is not tried again.
     fn obtain(
         &self,
         state: &mut State,
@@ -162,6 +165,39 @@ impl Authentication {
         more: &[&str],
         means: Means<'_>,
     ) -> Result<Secret> {
+        if let Some([object, reason]) = state.refused.get(scopes) {
+            return Err(self.advise(state, scopes, Error::new(ErrorKind::Denied, object, reason)));
+        }
+        self.find(state, scopes, means)?;
+        let credentials = state.found.get(&scopes.repository).and_then(|found| found.credentials.clone());
+        let held = match asks {
+            Asks::Basic => password_header(credentials.as_ref(), &self.registry),
+            Asks::Token(realm) => {
+                let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
+                let token = realm.token(means.transport, means.persistence, &all, credentials.as_ref());
+                token.map(|token| self.keep_identity(state, realm, scopes, token))
+            }
+        };
+        match held {
+            Ok(held) => {
+                let header = held.header.clone();
+                state.held.insert(scopes.clone(), held);
+                Ok(header)
+            }
+            Err(error) => Err(self.refuse(state, scopes, error)),
+        }
+    }
+
+    /// Remembers a refusal, and makes the error of it.
+    fn refuse(&self, state: &mut State, scopes: &Scopes, error: Error) -> Error {
+        if error.kind() == ErrorKind::Denied {
+            state.refused.insert(scopes.clone(), [error.object(), error.reason()]);
+        }
+        self.advise(state, scopes, error)
+    }
+
+    /// Searches for credentials once for each repository.
+    fn find(&self, state: &mut State, scopes: &Scopes, means: Means<'_>) -> Result<()> {
         if !state.found.contains_key(&scopes.repository) {
             let found = self.keychain.find(&self.registry, &scopes.repository)?;
             for warning in &found.warnings {
@@ -169,39 +205,17 @@ impl Authentication {
             }
             state.found.insert(scopes.repository.clone(), found);
         }
-        let credentials = state.found.get(&scopes.repository).and_then(|found| found.credentials.clone());
-        let held = match asks {
-            Asks::Basic => match &credentials {
-                Some(Credentials::Password { user, password }) => {
-                    Held { header: token::basic(user, password), fresh_until: None }
-                }
-                Some(Credentials::Identity(_)) => {
-                    let reason = "asks for a password, but there is only an identity token";
-                    return Err(Error::new(ErrorKind::Denied, &self.registry, reason));
-                }
-                None => {
-                    let error = Error::new(ErrorKind::Denied, &self.registry, "asks for a name and a password");
-                    return Err(self.advise(state, scopes, error));
-                }
-            },
-            Asks::Token(realm) => {
-                let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
-                let token = realm
-                    .token(means.transport, means.persistence, &all, credentials.as_ref())
-                    .map_err(|error| self.advise(state, scopes, error.within(&self.registry)))?;
-                // Only a server that was given an identity may replace it.
-                if let (Some(identity), Some(Credentials::Identity(_)), None) =
-                    (token.identity, &credentials, realm.distrusted())
-                    && let Some(found) = state.found.get_mut(&scopes.repository)
-                {
-                    found.credentials = Some(Credentials::Identity(identity));
-                }
-                Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
-            }
-        };
-        let header = held.header.clone();
-        state.held.insert(scopes.clone(), held);
-        Ok(header)
+        Ok(())
+    }
+
+    /// What is kept of a token. A server that was given an identity token may have replaced it.
+    fn keep_identity(&self, state: &mut State, realm: &Realm, scopes: &Scopes, token: Token) -> Held {
+        let found = state.found.get_mut(&scopes.repository).map(|found| &mut found.credentials);
+        if let (Some(Some(Credentials::Identity(known))), Some(new), None) = (found, token.identity, realm.distrusted())
+        {
+            *known = new;
+        }
+        Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
     }
 
     /// Says beside a refusal which credentials were used, or why none were.
@@ -228,6 +242,18 @@ impl Authentication {
     fn lock(&self) -> MutexGuard<'_, State> {
         // What a panicking thread leaves behind is a cache of answers, whole or absent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The header for a registry that wants a name and a password.
+fn password_header(credentials: Option<&Credentials>, registry: &str) -> Result<Held> {
+    let denied = |reason: &str| Err(Error::new(ErrorKind::Denied, registry, reason));
+    match credentials {
+        Some(Credentials::Password { user, password }) => {
+            Ok(Held { header: token::basic(user, password), fresh_until: None })
+        }
+        Some(Credentials::Identity(_)) => denied("asks for a password, but there is only an identity token"),
+        None => denied("asks for a name and a password"),
     }
 }
 
