@@ -29,8 +29,9 @@ pub struct Moved {
 /// # Errors
 /// When a blob cannot be read, is not what its descriptor says, or is refused; `sink` then does not know the image.
 pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progress: &dyn Progress) -> Result<Moved> {
-    let blobs: Vec<Descriptor> = image.manifest.blobs().cloned().collect();
-    let moved = copy_blobs(&*image.source, &blobs, sink, progress)?;
+    // What is referred to comes before what refers to it, also where nobody looks until the commit.
+    let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
+    moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
     sink.commit(image, names)?;
     Ok(moved)
 }

@@ -117,6 +117,19 @@ fn r26_an_upload_elsewhere_goes_without_credentials() {
 }
 
 #[test]
+fn r27_a_location_that_leaves_tls_is_refused() {
+    let server = Server::start_tls(reaching::tls("good", false), |x| match x.request.method.as_str() {
+        "POST" => {
+            let location = format!("http://{}/up", x.host());
+            x.answer(202, &[("Location", &location)], "");
+        }
+        _ => x.answer(404, &[], ""),
+    });
+    let said = reaching::trusting().open(&server.host()).upload(b"content");
+    assert_says(said, &["Location: leads from https to http", "behind a TLS proxy"]);
+}
+
+#[test]
 fn r28_a_location_that_leads_astray_is_refused() {
     let long = format!("/{}", "x".repeat(10 << 10));
     for (location, word) in [
@@ -567,13 +580,17 @@ fn r42_a_damaged_blob_never_reaches_the_registry_whole() {
 }
 
 #[test]
-fn r43_the_manifest_comes_last() {
+fn r43_layers_come_before_the_config_and_the_manifest_last() {
     let image = image();
     let server = registry(&Shelf::default(), |_, _| false);
     assert_eq!(push(&Client::new().open(&server.host()), &image), Ok(()));
-    let puts: Vec<String> = server.lines().into_iter().filter(|line| line.starts_with("PUT")).collect();
+    let seen = server.seen();
+    let puts: Vec<_> = seen.iter().filter(|seen| seen.method == "PUT").collect();
+    let digest = |descriptor: &Descriptor| descriptor.digest.to_string().replace(':', "%3A");
     assert_eq!(puts.len(), 3);
-    assert_eq!(puts[2], "PUT /v2/team/robot/manifests/v1");
+    assert!(puts[0].target.ends_with(&digest(&image.stored.manifest.layers[0])), "{puts:?}");
+    assert!(puts[1].target.ends_with(&digest(&image.stored.manifest.config)), "{puts:?}");
+    assert_eq!(puts[2].line(), "PUT /v2/team/robot/manifests/v1");
 }
 
 #[test]
@@ -601,6 +618,34 @@ fn r44_an_interrupted_upload_gives_its_session_back_once() {
         assert_eq!(put.unwrap_err().kind(), ocibuild::ErrorKind::Interrupted);
         assert_eq!(server.count(&format!("DELETE {SESSION}")), 1);
     }
+}
+
+#[test]
+fn r44_uploads_under_way_are_given_back_when_the_program_is_interrupted() {
+    let shelf = Shelf::default();
+    let server = registry(&shelf, |x, _| {
+        let waits = x.request.method == "PUT";
+        if waits {
+            x.hang();
+        }
+        waits
+    });
+    let mut client = Client::new();
+    client.network.limits.answer = Duration::from_secs(20);
+    let work = client.open(&server.host());
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| work.upload(b"content"));
+        while server.count(&format!("PUT {SESSION}")) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        work.repository.registry().abandon_uploads();
+        assert_eq!(shelf.open_uploads(), 0);
+        assert_eq!(server.count(&format!("DELETE {SESSION}")), 1);
+        work.repository.registry().abandon_uploads();
+        assert_eq!(server.count(&format!("DELETE {SESSION}")), 1);
+        drop(server);
+        assert!(upload.join().unwrap().is_err());
+    });
 }
 
 #[test]

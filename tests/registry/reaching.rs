@@ -12,7 +12,7 @@ fn tls_file(name: &str) -> Vec<u8> {
 }
 
 /// A TLS server with the certificate `name`, which asks for a client certificate where `clients` says so.
-fn tls(name: &str, asks_for_client: bool) -> rustls::ServerConfig {
+pub(super) fn tls(name: &str, asks_for_client: bool) -> rustls::ServerConfig {
     let chain = vec![CertificateDer::from_pem_slice(&tls_file(&format!("{name}.crt"))).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(&tls_file(&format!("{name}.key"))).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -30,7 +30,7 @@ fn tls(name: &str, asks_for_client: bool) -> rustls::ServerConfig {
 }
 
 /// A client that trusts the test authority.
-fn trusting() -> Client {
+pub(super) fn trusting() -> Client {
     let mut client = Client::new();
     client.network.authorities = certificates(&tls_file("authority.crt"), "authority.crt").unwrap();
     client

@@ -43,6 +43,11 @@ fn r13_redirects_that_lead_astray_are_refused() {
         let work = Client::new().with_password(&server.host()).open(&server.host());
         assert_says(work.fetch(&blob(b"x")), &[word]);
     }
+    let downgrading = Server::start_tls(reaching::tls("good", false), |x| {
+        let location = format!("http://{}/", x.host());
+        x.answer(307, &[("Location", &location)], "");
+    });
+    assert_says(reaching::trusting().open(&downgrading.host()).resolve(), &["leads from https to http"]);
     let lost = Server::start(|x| x.answer(307, &[], ""));
     assert_says(Client::new().open(&lost.host()).resolve(), &["without saying where to"]);
 }

@@ -104,6 +104,7 @@ pub struct Registry {
     options: Options,
     progress: Arc<dyn Progress + Send>,
     origin: OnceLock<Origin>,
+    uploads: push::OpenUploads,
 }
 
 impl Registry {
@@ -116,7 +117,15 @@ impl Registry {
         progress: Arc<dyn Progress + Send>,
     ) -> Self {
         let authentication = Authentication::new(name, keychain, options.realms.clone());
-        Registry { name: name.to_owned(), transport, authentication, options, progress, origin: OnceLock::new() }
+        Registry {
+            name: name.to_owned(),
+            transport,
+            authentication,
+            options,
+            progress,
+            origin: OnceLock::new(),
+            uploads: push::OpenUploads::default(),
+        }
     }
 
     /// The name by which references call this registry.

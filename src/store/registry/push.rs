@@ -15,6 +15,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Descriptor;
 use crate::store::Opener;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
 /// The header in which a registry asks for larger parts (distribution-spec, "Pushing a blob in chunks").
@@ -35,6 +37,10 @@ pub(super) struct Session {
     /// How many bytes the registry has.
     offset: u64,
 }
+
+/// The uploads under way, by the digest of their blobs and their repositories, so that an interruption can end them.
+#[derive(Debug, Default)]
+pub(super) struct OpenUploads(Mutex<BTreeMap<(Digest, String), Uri>>);
 
 /// How a request of an upload ended, where that is no plain failure.
 enum Step {
@@ -131,6 +137,23 @@ impl Registry {
     fn pushing(&self, repository: &str, descriptor: &Descriptor) -> Purpose {
         let object = format!("{}: upload of {}", self.object(repository), descriptor.digest);
         Purpose { scopes: Scopes::push(repository), object }
+    }
+
+    /// Tells the registry that the uploads under way will not be finished. For when the person has interrupted the program:
+    /// each is tried once, and a failure changes nothing.
+    pub fn abandon_uploads(&self) {
+        let open = std::mem::take(&mut *self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ((_, repository), url) in open {
+            let purpose = Purpose { scopes: Scopes::push(&repository), object: self.object(&repository) };
+            self.abandon(&url, &purpose);
+        }
+    }
+
+    /// Tells the registry that a session will not be used. It forgets unused ones by itself, so this may fail.
+    fn abandon(&self, session: &Uri, purpose: &Purpose) {
+        let mut request =
+            Request { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
+        let _ = self.once(&mut request, purpose);
     }
 
     /// Stores a manifest whose blobs are all there, under `name`, a tag or its digest.
@@ -234,13 +257,18 @@ impl Upload<'_> {
                 Some(session) => session,
                 None => self.start()?,
             };
+            self.note(Some(&session));
             let step = if self.in_parts { self.send_parts(&mut session) } else { self.send_whole(&session) };
             open = match step {
-                Ok(Step::Stored) => return Ok(()),
+                Ok(Step::Stored) => {
+                    self.note(None);
+                    return Ok(());
+                }
                 Ok(Step::Unclear(error, headers)) => {
                     self.registry.tell(&error);
                     let waited = self.attempts.wait_as_told(&headers, error);
                     if self.registry.has_blob(self.repository, self.descriptor)? {
+                        self.note(None);
                         return Ok(());
                     }
                     if let Err(error) = waited {
@@ -318,6 +346,7 @@ impl Upload<'_> {
             };
             if answer.header(header::LOCATION).is_some() {
                 session.url = self::session(&answer)?.url;
+                self.note(Some(session));
             }
             // Some registries do not say what they have; then they have it all.
             let has = match answer.header(header::RANGE) {
@@ -394,11 +423,19 @@ impl Upload<'_> {
         }
     }
 
-    /// Tells the registry that the session will not be used. It forgets unused ones by itself, so this may fail.
+    /// Remembers where the session stands, or that there is none any more.
+    fn note(&self, session: Option<&Session>) {
+        let key = (self.descriptor.digest, self.repository.to_owned());
+        let mut open = self.registry.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match session {
+            Some(session) => open.insert(key, session.url.clone()),
+            None => open.remove(&key),
+        };
+    }
+
     fn abandon(&self, session: &Session) {
-        let mut request =
-            Request { method: Method::DELETE, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
-        let _ = self.registry.once(&mut request, &self.purpose);
+        self.note(None);
+        self.registry.abandon(&session.url, &self.purpose);
     }
 
     fn closing_url(&self, session: &Session) -> Result<Uri> {

@@ -39,6 +39,11 @@ impl Repository {
         })
     }
 
+    /// The registry of this repository.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
     /// Fetches the manifest or index that the reference names, and describes it.
     ///
     /// # Errors
