@@ -157,3 +157,28 @@ pub(crate) fn pack(directory: &Path, tar: &Path, without: &[&str]) {
     pack.args(without.iter().map(|pattern| format!("--exclude={pattern}")));
     run(pack.arg("--file").arg(tar).arg("--directory").arg(directory).arg(".")).success();
 }
+
+/// A directory with everything that a file system can hold and a tar can tell, less devices.
+pub(crate) fn strange_tree(scratch: &Scratch) -> PathBuf {
+    let make = "
+        set -e
+        mkdir -p 'tree/sticky' \"tree/$(printf 'n%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 200))\"
+        cd tree
+        printf 'hello' > plain
+        ln plain 'z another name of it'
+        ln -s 'x -> y' 'link -> with arrow'
+        ln -s \"$(printf 'l%.0s' $(seq 150))\" long-link
+        printf x > \"$(printf 'quote\" newline\\n tab\\t back\\\\slash bell\\a')\"
+        printf x > \"$(printf 'not UTF-8: \\377\\200')\"
+        printf x > grüße
+        mkfifo pipe
+        printf x > suid; chmod 4711 suid
+        printf x > mode-zero; chmod 0000 mode-zero
+        printf x > strange; chmod 7644 strange
+        chmod 1777 sticky
+        touch -d '2242-03-16 12:56:32 UTC' future
+        truncate -s 3M large
+    ";
+    run(command("bash").args(["-c", make]).current_dir(scratch.path())).success();
+    scratch.join("tree")
+}

@@ -12,14 +12,14 @@ use std::path::Path;
 /// An entry, as far as all readers tell it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    kind: Kind,
-    mode: u32,
-    uid: u64,
-    gid: u64,
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
     /// In bytes; zero for everything but a file.
     size: u64,
     /// In seconds since the epoch.
-    mtime: i64,
+    pub(crate) mtime: i64,
     /// Without `./` at the beginning and `/` at the end.
     path: Vec<u8>,
     link: Vec<u8>,
@@ -211,27 +211,7 @@ fn unquoted(text: &str) -> Option<(Vec<u8>, &str)> {
 #[test]
 fn four_readers_agree_on_everything_that_a_file_system_can_hold() {
     let scratch = Scratch::new();
-    let make = "
-        set -e
-        mkdir -p 'tree/sticky' \"tree/$(printf 'n%.0s' $(seq 120))/$(printf 'm%.0s' $(seq 200))\"
-        cd tree
-        printf 'hello' > plain
-        ln plain 'z another name of it'
-        ln -s 'x -> y' 'link -> with arrow'
-        ln -s \"$(printf 'l%.0s' $(seq 150))\" long-link
-        printf x > \"$(printf 'quote\" newline\\n tab\\t back\\\\slash bell\\a')\"
-        printf x > \"$(printf 'not UTF-8: \\377\\200')\"
-        printf x > grüße
-        mkfifo pipe
-        printf x > suid; chmod 4711 suid
-        printf x > mode-zero; chmod 0000 mode-zero
-        printf x > strange; chmod 7644 strange
-        chmod 1777 sticky
-        touch -d '2242-03-16 12:56:32 UTC' future
-        truncate -s 3M large
-    ";
-    run(command("bash").args(["-c", make]).current_dir(scratch.path())).success();
-    let tree = scratch.join("tree");
+    let tree = bases::strange_tree(&scratch);
     for format in ["gnu", "pax", "ustar"] {
         let tar = scratch.join(format);
         let mut pack = command("tar");

@@ -31,6 +31,11 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The program under test.
+pub(crate) fn ocibuild() -> Command {
+    command(env!("CARGO_BIN_EXE_ocibuild"))
+}
+
 /// A program that ended: what was asked, what it said, and its status.
 pub(crate) struct Finished {
     /// The command line.

@@ -5,7 +5,7 @@ mod command;
 mod presence;
 mod scratch;
 
-pub(crate) use command::{Finished, command, run, run_within};
+pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use presence::{consumer, consumer_as_root, python_with};
 pub(crate) use scratch::{Scratch, session};
