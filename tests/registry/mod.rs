@@ -3,9 +3,12 @@
 
 mod challenges;
 mod credentials;
+#[cfg(target_os = "linux")]
+mod program;
 mod pulling;
 mod pushing;
 mod reaching;
+#[cfg(target_os = "linux")]
 mod real;
 mod redirects;
 mod server;
@@ -81,7 +84,12 @@ impl Client {
 
     /// The repository `team/robot` at `host`, under the tag `v1`.
     fn open(self, host: &str) -> Work {
-        let reference: Reference = format!("{host}/team/robot:v1").parse().unwrap();
+        self.open_as(&format!("{host}/team/robot:v1"))
+    }
+
+    /// What a reference names.
+    fn open_as(self, reference: &str) -> Work {
+        let reference: Reference = reference.parse().unwrap();
         let transport = Arc::new(Transport::new(self.network).unwrap());
         let registry =
             Registry::new(reference.registry(), transport, Arc::new(self.keychain), self.options, self.heard.clone());

@@ -285,13 +285,8 @@ fn r40_a_pinned_manifest_is_compared_with_its_pin() {
         }
         shelf.serve(x);
     });
-    let reference: Reference = format!("{}/team/robot:v1@{}", server.host(), Digest::of(&manifest())).parse().unwrap();
-    let client = Client::new();
-    let transport = Arc::new(Transport::new(client.network).unwrap());
-    let registry =
-        Registry::new(reference.registry(), transport, Arc::new(client.keychain), client.options, client.heard.clone());
-    let error = registry.manifest(&reference).unwrap_err().to_string();
-    assert!(error.contains("but the content has"), "{error}");
+    let pinned = format!("{}/team/robot:v1@{}", server.host(), Digest::of(&manifest()));
+    assert_says(Client::new().open_as(&pinned).resolve(), &["expected the digest", "but the content has"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 
 /// A layout with one image of three layers of a few megabytes, under the tag `v1`.
-fn layout(scratch: &Scratch) -> Arc<Layout> {
+pub(super) fn layout(scratch: &Scratch) -> Arc<Layout> {
     let layout = Arc::new(Layout::create(&scratch.join("ours")).unwrap());
     let layers: Vec<Vec<u8>> = (1..4).map(|n| tar(n << 20)).collect();
     let put = |bytes: &[u8], media_type: &str| layout.put_document(bytes, media_type).unwrap();
@@ -111,13 +111,8 @@ fn what_we_push_skopeo_pulls_and_what_skopeo_pushes_we_pull() {
 
     let remote = format!("docker://{}/team/theirs:v1", registry.address());
     skopeo.copy(&["--dest-tls-verify=false"], &theirs.location(), &remote).success();
-    let client = patient();
-    let reference: Reference = format!("{}/team/theirs:v1", registry.address()).parse().unwrap();
-    let transport = Arc::new(Transport::new(client.network).unwrap());
-    let name = reference.registry();
-    let registry = Registry::new(name, transport, Arc::new(client.keychain), client.options, client.heard.clone());
-    let repository = Arc::new(Repository::new(Arc::new(registry), &reference).unwrap());
-    assert_eq!(pull(&Work { repository, heard: client.heard }, &scratch, "again"), Ok(digest));
+    let work = patient().open_as(&format!("{}/team/theirs:v1", registry.address()));
+    assert_eq!(pull(&work, &scratch, "again"), Ok(digest));
 }
 
 #[test]
@@ -127,13 +122,8 @@ fn a_pushed_blob_is_mounted_from_one_repository_into_another() {
     let work = patient().open(&registry.address());
     push(&work, &layout(&scratch)).unwrap();
     let image = work.repository.image(None).unwrap();
-    let client = patient();
-    let other: Reference = format!("{}/team/other:v1", registry.address()).parse().unwrap();
-    let transport = Arc::new(Transport::new(client.network).unwrap());
-    let name = other.registry();
-    let registry = Registry::new(name, transport, Arc::new(client.keychain), client.options, client.heard.clone());
-    let repository = Repository::new(Arc::new(registry), &other).unwrap();
-    let moved = copy(&image, &repository, &["v1".parse().unwrap()], &*client.heard).unwrap();
+    let other = patient().open_as(&format!("{}/team/other:v1", registry.address()));
+    let moved = copy(&image, &*other.repository, &["v1".parse().unwrap()], &*other.heard).unwrap();
     assert_eq!((moved.mounted, moved.copied), (4, 0));
 }
 
@@ -290,12 +280,8 @@ fn a_registry_with_a_token_server_is_read_written_and_mounted_in() {
     assert_eq!(tries, 1, "a wrong password is tried by one thread of many");
 
     let image = work.repository.image(None).unwrap();
-    let client = alice(&host);
-    let other: Reference = format!("{host}/team/other:v1").parse().unwrap();
-    let transport = Arc::new(Transport::new(client.network).unwrap());
-    let registry = Registry::new(&host, transport, Arc::new(client.keychain), client.options, client.heard.clone());
-    let repository = Repository::new(Arc::new(registry), &other).unwrap();
-    let moved = copy(&image, &repository, &["v1".parse().unwrap()], &*client.heard).unwrap();
+    let other = alice(&host).open_as(&format!("{host}/team/other:v1"));
+    let moved = copy(&image, &*other.repository, &["v1".parse().unwrap()], &*other.heard).unwrap();
     assert_eq!((moved.mounted, moved.copied), (4, 0));
     let scopes: Vec<String> = tokens.seen().iter().map(|seen| seen.target.clone()).collect();
     assert!(scopes.iter().any(|target| target.contains("other%3Apull%2Cpush") && target.contains("robot%3Apull")));
