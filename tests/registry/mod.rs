@@ -43,7 +43,7 @@ impl Progress for Heard {
     }
 }
 
-/// A client under test, impatient enough for tests, and what it says.
+/// A client under test, and what it says.
 struct Client {
     network: Network,
     options: Options,
@@ -54,8 +54,9 @@ struct Client {
 impl Client {
     fn new() -> Client {
         let milliseconds = Duration::from_millis;
-        let limits = Limits { connect: milliseconds(2000), idle: milliseconds(400), answer: milliseconds(800) };
-        let persistence = Persistence { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(5000) };
+        // Long enough for a busy machine; what is about waiting has its own limits.
+        let limits = Limits { connect: milliseconds(10_000), idle: milliseconds(10_000), answer: milliseconds(10_000) };
+        let persistence = Persistence { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
         Client {
             network: Network { limits, ..Network::default() },
             options: Options { persistence, ..Options::default() },

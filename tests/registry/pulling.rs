@@ -161,7 +161,7 @@ fn r20_a_rate_limit_is_obeyed_within_reason() {
         let work = Client::new().open(&server.host());
         assert!(work.resolve().is_ok(), "{retry_after:?}");
         let waited = begin.elapsed();
-        assert!(waited >= least && waited < least + Duration::from_secs(1), "{retry_after:?}: {waited:?}");
+        assert!(waited >= least && waited < least + Duration::from_secs(5), "{retry_after:?}: {waited:?}");
         assert!(work.warnings()[0].contains("answered 429: TOOMANYREQUESTS; trying again"), "{:?}", work.warnings());
     }
     let begin = Instant::now();
@@ -170,7 +170,7 @@ fn r20_a_rate_limit_is_obeyed_within_reason() {
         Client::new().open(&server.host()).resolve(),
         &["rate limited until 1994-11-06T09:49:37Z", "429: TOOMANYREQUESTS"],
     );
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -630,9 +630,7 @@ fn r44_uploads_under_way_are_given_back_when_the_program_is_interrupted() {
         }
         waits
     });
-    let mut client = Client::new();
-    client.network.limits.answer = Duration::from_secs(20);
-    let work = client.open(&server.host());
+    let work = Client::new().open(&server.host());
     std::thread::scope(|scope| {
         let upload = scope.spawn(|| work.upload(b"content"));
         while server.count(&format!("PUT {SESSION}")) == 0 {

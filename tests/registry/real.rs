@@ -80,15 +80,8 @@ fn pull(work: &Work, scratch: &Scratch, name: &str) -> Result<String, String> {
 fn alice(host: &str) -> Client {
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
     let file = serde_json::json!({"auths": {host: {"auth": auth}}}).to_string();
-    let mut client = patient();
-    client.keychain = Keychain::new(vec![AuthFile::new("auth.json", Some(file.into_bytes()))], no_helper());
-    client
-}
-
-/// A client that waits as long as real programs on a busy machine take.
-fn patient() -> Client {
     let mut client = Client::new();
-    client.network.limits = Limits::default();
+    client.keychain = Keychain::new(vec![AuthFile::new("auth.json", Some(file.into_bytes()))], no_helper());
     client
 }
 
@@ -97,7 +90,7 @@ fn what_we_push_skopeo_pulls_and_what_skopeo_pushes_we_pull() {
     let (Some(registry), Some(skopeo)) = (consumers::Registry::plain(), Skopeo::find()) else { return };
     let scratch = Scratch::new();
     let ours = layout(&scratch);
-    let work = patient().open(&registry.address());
+    let work = Client::new().open(&registry.address());
     let moved = push(&work, &ours).unwrap();
     assert_eq!((moved.copied, moved.present), (4, 0));
     let moved = push(&work, &ours).unwrap();
@@ -111,7 +104,7 @@ fn what_we_push_skopeo_pulls_and_what_skopeo_pushes_we_pull() {
 
     let remote = format!("docker://{}/team/theirs:v1", registry.address());
     skopeo.copy(&["--dest-tls-verify=false"], &theirs.location(), &remote).success();
-    let work = patient().open_as(&format!("{}/team/theirs:v1", registry.address()));
+    let work = Client::new().open_as(&format!("{}/team/theirs:v1", registry.address()));
     assert_eq!(pull(&work, &scratch, "again"), Ok(digest));
 }
 
@@ -119,10 +112,10 @@ fn what_we_push_skopeo_pulls_and_what_skopeo_pushes_we_pull() {
 fn a_pushed_blob_is_mounted_from_one_repository_into_another() {
     let Some(registry) = consumers::Registry::plain() else { return };
     let scratch = Scratch::new();
-    let work = patient().open(&registry.address());
+    let work = Client::new().open(&registry.address());
     push(&work, &layout(&scratch)).unwrap();
     let image = work.repository.image(None).unwrap();
-    let other = patient().open_as(&format!("{}/team/other:v1", registry.address()));
+    let other = Client::new().open_as(&format!("{}/team/other:v1", registry.address()));
     let moved = copy(&image, &*other.repository, &["v1".parse().unwrap()], &*other.heard).unwrap();
     assert_eq!((moved.mounted, moved.copied), (4, 0));
 }
@@ -134,11 +127,11 @@ fn a_blob_in_parts_is_taken_by_a_real_registry() {
     // A registry behind a proxy that takes no more than a megabyte at once.
     let upstream = registry.address();
     let proxy = Server::start(move |x| forward(x, &upstream, 1 << 20));
-    let work = patient().options(|o| o.part = 1 << 20).open(&proxy.host());
+    let work = Client::new().options(|o| o.part = 1 << 20).open(&proxy.host());
     assert_eq!(work.upload(&content), Ok(()));
     let patches = proxy.lines().iter().filter(|line| line.starts_with("PATCH")).count();
     assert_eq!(patches, 3);
-    assert_eq!(patient().open(&registry.address()).fetch(&blob(&content)), Ok(content));
+    assert_eq!(Client::new().open(&registry.address()).fetch(&blob(&content)), Ok(content));
 }
 
 /// Hands a request on, unless its body is larger than `limit`.
@@ -167,9 +160,12 @@ fn a_registry_with_a_password_takes_it() {
     let scratch = Scratch::new();
     let ours = layout(&scratch);
     let host = registry.address();
-    assert_says(push(&patient().open(&host), &ours), &["asks for a name and a password", "there are no credentials"]);
     assert_says(
-        push(&patient().with_password(&host).open(&host), &ours),
+        push(&Client::new().open(&host), &ours),
+        &["asks for a name and a password", "there are no credentials"],
+    );
+    assert_says(
+        push(&Client::new().with_password(&host).open(&host), &ours),
         &["401", "credentials of auth.json were refused"],
     );
     assert!(push(&alice(&host).open(&host), &ours).is_ok());
@@ -182,8 +178,8 @@ fn a_registry_with_its_own_authority_is_trusted_when_told_so() {
     let scratch = Scratch::new();
     let ours = layout(&scratch);
     let host = registry.address();
-    assert_says(push(&patient().open(&host), &ours), &["unknown authority"]);
-    let mut client = patient();
+    assert_says(push(&Client::new().open(&host), &ours), &["unknown authority"]);
+    let mut client = Client::new();
     let pem = std::fs::read(registry.certificates().join("ca.crt")).unwrap();
     client.network.authorities = certificates(&pem, "ca.crt").unwrap();
     assert!(push(&client.open(&host), &ours).is_ok());
@@ -194,9 +190,9 @@ fn a_read_only_registry_gives_and_does_not_take() {
     let Some(registry) = consumers::Registry::plain() else { return };
     let scratch = Scratch::new();
     let ours = layout(&scratch);
-    push(&patient().open(&registry.address()), &ours).unwrap();
+    push(&Client::new().open(&registry.address()), &ours).unwrap();
     let registry = consumers::Registry::read_only(registry);
-    let work = patient().open(&registry.address());
+    let work = Client::new().open(&registry.address());
     assert!(pull(&work, &scratch, "pulled").is_ok());
     assert_says(work.upload(b"content"), &["answered 405", "Method not allowed"]);
 }
@@ -204,7 +200,7 @@ fn a_read_only_registry_gives_and_does_not_take() {
 #[test]
 fn r2_a_registry_of_plain_http_is_refused_without_permission() {
     let Some(registry) = consumers::Registry::plain() else { return };
-    let client = patient().options(|o| o.plain_http = PlainHttp::Never);
+    let client = Client::new().options(|o| o.plain_http = PlainHttp::Never);
     assert_says(client.open(&registry.address()).resolve(), &["does not speak TLS", "--plain-http"]);
 }
 
@@ -269,11 +265,11 @@ fn a_registry_with_a_token_server_is_read_written_and_mounted_in() {
     let Some(registry) = consumers::Registry::with_tokens(&realm, &scratch.join("token.pem")) else { return };
     let host = registry.address();
     let ours = layout(&scratch);
-    assert_says(push(&patient().open(&host), &ours), &["answered 401", "no credentials"]);
-    assert_says(push(&patient().with_password(&host).open(&host), &ours), &["incorrect username or password"]);
+    assert_says(push(&Client::new().open(&host), &ours), &["answered 401", "no credentials"]);
+    assert_says(push(&Client::new().with_password(&host).open(&host), &ours), &["incorrect username or password"]);
     let work = alice(&host).open(&host);
     push(&work, &ours).unwrap();
-    assert!(pull(&patient().open(&host), &scratch, "anonymous").is_ok());
+    assert!(pull(&Client::new().open(&host), &scratch, "anonymous").is_ok());
     let wrong = base64::engine::general_purpose::STANDARD.encode(format!("alice:{SECRET}"));
     let wrong = format!("Basic {wrong}");
     let tries = tokens.seen().iter().filter(|seen| seen.header("authorization") == Some(&wrong)).count();

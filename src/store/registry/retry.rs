@@ -12,7 +12,7 @@ pub struct Persistence {
     pub repetitions: u32,
     /// The wait before the first repetition; each further one is twice as long, up to 16 times this.
     pub first_wait: Duration,
-    /// How long all attempts of one request may take together, and the longest `Retry-After` that is obeyed.
+    /// How long after the first failure the last repetition may begin, and the longest `Retry-After` that is obeyed.
     pub deadline: Duration,
 }
 
@@ -27,12 +27,13 @@ impl Default for Persistence {
 pub(super) struct Attempts {
     persistence: Persistence,
     made: u32,
-    begin: Instant,
+    /// Not the beginning of the work: what has gone well for an hour may be repeated, too.
+    first_failure: Option<Instant>,
 }
 
 impl Attempts {
     pub(super) fn new(persistence: Persistence) -> Self {
-        Attempts { persistence, made: 0, begin: Instant::now() }
+        Attempts { persistence, made: 0, first_failure: None }
     }
 
     /// Starts to count anew, after the work has got a good step further.
@@ -60,7 +61,8 @@ impl Attempts {
     }
 
     fn wait(&mut self, wait: Duration, error: Error) -> Result<()> {
-        if self.made >= self.persistence.repetitions || self.begin.elapsed() + wait > self.persistence.deadline {
+        let since = self.first_failure.get_or_insert_with(Instant::now);
+        if self.made >= self.persistence.repetitions || since.elapsed() + wait > self.persistence.deadline {
             return Err(error);
         }
         self.made += 1;
@@ -144,5 +146,16 @@ mod tests {
         assert!(attempts.wait_after(error()).is_err());
         attempts.start_over();
         assert!(attempts.wait_after(error()).is_ok());
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_first_failure() {
+        let (first_wait, deadline) = (Duration::from_millis(1), Duration::from_millis(40));
+        let mut attempts = Attempts::new(Persistence { repetitions: 9, first_wait, deadline });
+        let error = || Error::new(ErrorKind::Network, "reg.io", "the connection was cut");
+        std::thread::sleep(deadline * 2);
+        assert!(attempts.wait_after(error()).is_ok());
+        std::thread::sleep(deadline * 2);
+        assert!(attempts.wait_after(error()).is_err());
     }
 }
