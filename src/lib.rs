@@ -29,7 +29,7 @@
 //! let spec = BuildSpec {
 //!     base: None,
 //!     platform: None,
-//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source] }],
+//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default() }],
 //!     config: Default::default(),
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,
@@ -51,6 +51,7 @@ pub mod image;
 pub mod json;
 pub mod layer;
 pub mod progress;
+pub mod rcc;
 pub mod reference;
 pub mod root;
 pub mod section;

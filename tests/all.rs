@@ -7,6 +7,7 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `registry`: the distribution client, against registries that lie and real ones.
+//! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
@@ -22,3 +23,5 @@ mod bases;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod listers;
+#[cfg(target_os = "linux")]
+mod rcc;

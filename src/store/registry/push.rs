@@ -179,7 +179,8 @@ impl Registry {
         };
         let purpose = Purpose { scopes: Scopes::push(repository), object: object.clone() };
         let mut attempts = Attempts::new(self.options.persistence);
-        for blindness in 0.. {
+        let mut blindness = 0;
+        loop {
             let mut request = Request {
                 method: Method::PUT,
                 url: self.url(repository, &format!("manifests/{name}"))?,
@@ -197,10 +198,10 @@ impl Registry {
             if !sees_no_blob || blindness == MOST_BLINDNESS {
                 return Err(error);
             }
+            blindness += 1;
             self.tell(&error);
             attempts.wait_after(error)?;
         }
-        Ok(())
     }
 }
 
@@ -267,7 +268,8 @@ impl Upload<'_> {
                 Ok(Step::Unclear(error, headers)) => {
                     self.registry.tell(&error);
                     let waited = self.attempts.wait_as_told(&headers, error);
-                    if self.registry.has_blob(self.repository, self.descriptor)? {
+                    // Where not even that can be found out, the first failure is the one to tell of.
+                    if self.registry.has_blob(self.repository, self.descriptor).unwrap_or(false) {
                         self.note(None);
                         return Ok(());
                     }

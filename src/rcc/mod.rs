@@ -1,0 +1,35 @@
+//! RCC's formats: from a robot to the files of its environment.
+//!
+//! ```text
+//! robot.yaml ──▶ Robot ──▶ environment file ──▶ Blueprint ──▶ its hash
+//!                                                               │
+//! hololib, hololib.zip ──▶ Hololib ── find ─────────────────────┴──▶ Catalog ──▶ entries, objects
+//!                             │                                        │
+//!                             └── object ──▶ StoredObject              └── Restorer ──▶ content of each file
+//! ```
+//!
+//! Everything is read; nothing here writes. All of it is untrusted: a robot may come from anybody, a catalog is checked by
+//! nobody else, and a hololib changes while it is read. What RCC would do silently and wrongly is a warning, what it could
+//! not do or must not do is an error.
+
+mod blueprint;
+mod catalog;
+mod hololib;
+mod leaks;
+mod matching;
+mod names;
+mod object;
+mod robot;
+mod siphash;
+#[cfg(test)]
+mod test_support;
+mod yaml;
+
+pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
+pub use catalog::{Catalog, CatalogLimits, CatalogName, Entry, EntryKind, FileEntry, NamedObject};
+pub use hololib::{Hololib, Holotree, Product, Restorer, Sharing, StoredObject, local_channel};
+pub use leaks::{Leak, LeakKind, find_leaks, may_leak, scrub};
+pub use matching::NearCatalog;
+pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
+pub use object::ObjectDigest;
+pub use robot::{IgnoreRules, Robot, Task, is_for_platform};
