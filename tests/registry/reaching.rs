@@ -185,21 +185,26 @@ fn r46_a_proxy_that_fails_is_named() {
 }
 
 #[test]
-fn r46_a_proxy_is_used_and_does_not_see_the_registrys_credentials() {
+fn r46_a_proxy_carries_bytes_and_sees_no_credentials_of_the_registry() {
     let shelf = shelf_with_manifest();
-    // A tunnel that ends in the registry itself.
-    let proxy = Server::start(move |x| match x.request.method.as_str() {
-        "CONNECT" => x.raw(b"HTTP/1.1 200 OK\r\n\r\n"),
-        _ if x.header("authorization").is_none() => x.answer(401, &[("WWW-Authenticate", "Basic realm=r")], ""),
-        _ => shelf.serve(x),
+    let registry = Server::start_tls(tls("other", false), move |x| match x.header("authorization") {
+        None => x.answer(401, &[("WWW-Authenticate", "Basic realm=r")], ""),
+        Some(_) => shelf.serve(x),
     });
-    let mut client =
-        Client::new().with_password("127.0.0.2.nip.invalid").options(|o| o.plain_http = PlainHttp::Allowed);
-    client.network.proxies = Proxies::new(Some(&format!("http://{}", proxy.host())), None, "").unwrap();
-    // TLS goes directly, to nowhere: only the plain name is known to the proxy.
-    let said = client.open("127.0.0.2.nip.invalid").resolve();
-    assert_says(said, &["cannot be resolved"]);
-    assert_eq!(proxy.lines(), [] as [&str; 0]);
+    let proxy = Server::start({
+        let registry = registry.host();
+        move |x| x.tunnel_to(&registry)
+    });
+    let mut client = trusting().with_password("other.example");
+    let url = format!("http://bob:proxy-password@{}", proxy.host());
+    client.network.proxies = Proxies::new(None, Some(&url), "").unwrap();
+    assert_eq!(client.open("other.example").resolve(), Ok(Digest::of(&manifest())));
+    assert_eq!(registry.lines(), [MANIFEST_PATH, MANIFEST_PATH]);
+    let seen = &proxy.seen()[0];
+    assert_eq!((&*seen.method, &*seen.target), ("CONNECT", "other.example:443"));
+    assert_eq!(seen.header("authorization"), None);
+    assert!(seen.header("proxy-authorization").is_some());
+    assert!(registry.seen().iter().all(|seen| seen.header("proxy-authorization").is_none()));
 }
 
 #[test]

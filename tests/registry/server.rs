@@ -266,6 +266,22 @@ impl Exchange<'_> {
         self.close = true;
     }
 
+    /// Accepts a `CONNECT`, and hands bytes to and fro until one side ends.
+    pub(super) fn tunnel_to(&mut self, target: &str) {
+        self.raw(b"HTTP/1.1 200 OK\r\n\r\n");
+        let there = TcpStream::connect(target).unwrap();
+        std::thread::scope(|scope| {
+            let back = (there.try_clone().unwrap(), self.socket.try_clone().unwrap());
+            scope.spawn(move || {
+                io::copy(&mut &back.0, &mut &back.1).ok();
+                back.1.shutdown(Shutdown::Both).ok();
+            });
+            io::copy(&mut &*self.socket, &mut &there).ok();
+            there.shutdown(Shutdown::Both).ok();
+        });
+        self.close = true;
+    }
+
     /// Says nothing until the test has ended.
     pub(super) fn hang(&mut self) {
         let begin = Instant::now();
