@@ -6,11 +6,13 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
 mod house;
+mod registry;
 mod support;
 
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ mod export;
 mod inspect;
 mod layout;
 mod man;
+mod network;
 mod output;
 mod report;
 mod robot;

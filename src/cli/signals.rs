@@ -1,6 +1,6 @@
 //! What happens when the program is told to stop.
 
-/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed and the process ends with 128 and the signal's number. No
+/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed, uploads given back, and the process ends with 128 and the signal's number. No
 /// other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at once.
 #[cfg(unix)]
 pub(super) fn clean_up_when_told_to_stop() {
@@ -19,6 +19,7 @@ pub(super) fn clean_up_when_told_to_stop() {
         if let Some(signal) = told.forever().next() {
             told_before.store(true, Ordering::SeqCst);
             ocibuild::root::remove_live_temporaries();
+            super::network::abandon_uploads();
             std::process::exit(128 + signal);
         }
     });
