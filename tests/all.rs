@@ -6,6 +6,7 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
@@ -19,6 +20,8 @@ mod support;
 mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
+#[cfg(target_os = "linux")]
+mod catalogue;
 #[cfg(target_os = "linux")]
 mod consumers;
 #[cfg(target_os = "linux")]

@@ -50,7 +50,7 @@ pub(super) struct LayoutArguments {
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -84,7 +84,7 @@ pub(super) struct LayoutArguments {
     #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
     entrypoint: Option<std::vec::Vec<String>>,
     /// The command, or the entrypoint's arguments: a JSON array, or words
-    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
     cmd: Option<std::vec::Vec<String>>,
     /// Set a variable. Repeatable
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
@@ -189,6 +189,7 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     build::check_names(&arguments.tags)?;
+    arguments.check_result_files()?;
     let robot = arguments.robot_image(order, &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
@@ -319,6 +320,9 @@ impl LayoutArguments {
     }
 
     fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
+        if self.copies.iter().filter(|copy| copy.source == Path::new("-")).count() > 1 {
+            return Err(Error::usage("standard input", "cannot be copied twice"));
+        }
         let mut layers: Vec<LayerSpec> = Vec::new();
         let mut in_group = false;
         for flag in order {
@@ -380,16 +384,32 @@ impl LayoutArguments {
         })
     }
 
+    fn iid_file(&self) -> Result<Option<(Root, String)>> {
+        self.iidfile.as_deref().map(result_file).transpose()
+    }
+
+    fn digest_file(&self) -> Result<Option<(Root, String)>> {
+        self.digest_file.as_deref().map(result_file).transpose()
+    }
+
+    /// Requires that the files for digests can be made, before the work is done that they tell of.
+    fn check_result_files(&self) -> Result<()> {
+        let (iid, digest) = (self.iid_file()?, self.digest_file()?);
+        if let (Some((iid_root, iid)), Some((digest_root, digest))) = (iid, digest)
+            && iid == digest
+            && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
+        {
+            return Err(Error::usage("--digest-file", "names the same file as --iidfile"));
+        }
+        Ok(())
+    }
+
     fn report(&self, plan: &Plan, built: &Built, names: &[ImageName], watch: &Watch) -> Result<()> {
         let image = &built.image;
         let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        for (file, text) in [(&self.iidfile, &config), (&self.digest_file, &digest)] {
-            if let Some(file) = file {
-                let (root, name) = Root::of_file(file, Root::open)?;
-                let name = name
-                    .to_str()
-                    .ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
-                root.replace_file(name, text.as_bytes())?;
+        for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
+            if let Some((root, name)) = file {
+                root.replace_file(&name, text.as_bytes())?;
             }
         }
         if ocibuild::root::sync_was_refused() {
@@ -481,6 +501,17 @@ fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
         known_directories,
     });
     Ok(layers)
+}
+
+/// The directory, opened, and the name of a file for a digest.
+fn result_file(file: &Path) -> Result<(Root, String)> {
+    let object = || file.display().to_string();
+    if file.is_dir() {
+        return Err(Error::invalid(object(), "is a directory"));
+    }
+    let (root, name) = Root::of_file(file, Root::open)?;
+    let name = name.to_str().ok_or_else(|| Error::invalid(object(), "the name is not Unicode"))?;
+    Ok((root, name.to_owned()))
 }
 
 fn has_transport(text: &str) -> bool {

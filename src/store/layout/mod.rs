@@ -77,6 +77,7 @@ impl Layout {
         }
         layout.check_version()?;
         layout.index()?;
+        layout.root.sweep_temporaries();
         layout.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
         Ok(layout)
     }
