@@ -51,6 +51,7 @@ pub mod image;
 pub mod json;
 pub mod layer;
 pub mod progress;
+pub mod rcc;
 pub mod reference;
 pub mod root;
 pub mod section;

@@ -154,6 +154,14 @@ impl Root {
         regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string())
     }
 
+    /// Opens the regular file `name` for reading, through links that stay below this directory.
+    ///
+    /// # Errors
+    /// When it is missing, may not be read, is anything but a regular file, or lies outside this directory.
+    pub fn open_linked_file(&self, name: impl AsRef<Path>) -> Result<File> {
+        self.open_regular(name.as_ref(), FollowSymlinks::Yes)
+    }
+
     fn open_regular(&self, name: &Path, follow: FollowSymlinks) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).nonblock(true).follow(follow);
@@ -394,6 +402,10 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File
         Err(error) if cfg!(unix) && error.raw_os_error().is_some_and(|code| ELOOP.contains(&code) || code == ENXIO) => {
             return Err(not_regular());
         }
+        // cap-std's own refusal, which no system call made.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
+            return Err(Error::invalid(object(), "leads outside its directory"));
+        }
         Err(error) => return Err(Error::io(object(), "open", error)),
     };
     let metadata = file.metadata().map_err(|error| Error::io(object(), "read", error))?;
@@ -476,5 +488,20 @@ mod tests {
             assert!(error.ends_with("not a regular file"), "{error}");
         }
         assert!(root.open_file("missing").unwrap_err().to_string().ends_with("missing: not found"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_are_followed_only_below_the_directory() {
+        let (_keep, root) = scratch();
+        root.dir().write("file", b"x").unwrap();
+        root.dir().symlink("file", "inside").unwrap();
+        root.dir().symlink("../../etc/passwd", "outside").unwrap();
+        root.dir().symlink_contents("/etc/passwd", "absolute").unwrap();
+        assert!(root.open_linked_file("inside").is_ok());
+        for name in ["outside", "absolute", "../x", "/etc/passwd"] {
+            let error = root.open_linked_file(name).unwrap_err().to_string();
+            assert!(error.ends_with("leads outside its directory"), "{error}");
+        }
     }
 }

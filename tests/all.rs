@@ -6,6 +6,7 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
@@ -20,3 +21,5 @@ mod bases;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod listers;
+#[cfg(target_os = "linux")]
+mod rcc;

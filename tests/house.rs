@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "build",
     "verify",
+    "rcc",
     "image",
     "layer",
     "tree",

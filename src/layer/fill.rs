@@ -3,20 +3,27 @@
 use super::blocks::{Block, entry_length};
 use crate::error::Result;
 use crate::tar;
-use crate::tree::{Entry, Kind, Tree};
+use crate::tree::{Content, ContentStream, Entry, Kind, Tree};
+use std::ops::Range;
+
+/// A stored file that a block before has left half-read: the number of its entry, and the open content.
+pub(super) type HalfRead = Option<(usize, ContentStream)>;
 
 /// Replaces the content of `buffer` by the bytes of `block`.
-pub(super) fn fill(tree: &Tree, block: &Block, buffer: &mut Vec<u8>) -> Result<()> {
+///
+/// Blocks of one stored file come here in order, and `half_read` is handed on from one to the next.
+pub(super) fn fill(tree: &Tree, block: &Block, half_read: &mut HalfRead, buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
     let length = block.length as usize;
     buffer.reserve(length);
     let mut skip = block.offset;
-    for entry in &tree.entries()[block.entry..] {
+    for (number, entry) in tree.entries().iter().enumerate().skip(block.entry) {
         let left = (length - buffer.len()) as u64;
         if left == 0 {
             return Ok(());
         }
-        append(entry, skip, left.min(entry_length(entry) - skip), buffer)?;
+        let part = skip..skip + left.min(entry_length(entry) - skip);
+        append((number, entry), part, half_read, buffer)?;
         skip = 0;
     }
     // Only the last block of a layer goes beyond its last entry.
@@ -24,32 +31,56 @@ pub(super) fn fill(tree: &Tree, block: &Block, buffer: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
-/// Appends `length` bytes of an entry, from `skip` on: parts of its header, its content and its padding.
-fn append(entry: &Entry, skip: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
+/// Appends the bytes in `part` of an entry: parts of its header, its content and its padding.
+fn append(
+    (number, entry): (usize, &Entry),
+    part: Range<u64>,
+    half_read: &mut HalfRead,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
     let start = buffer.len();
-    let end = skip + length;
     let header = entry.header();
     let header_length = tar::encoded_length(&header);
-    if skip < header_length {
-        if skip == 0 && end >= header_length {
-            tar::append(&header, buffer);
-        } else {
-            let mut whole = Vec::new();
-            tar::append(&header, &mut whole);
-            buffer.extend_from_slice(&whole[skip as usize..end.min(header_length) as usize]);
-        }
+    if part.start < header_length {
+        let mut whole = Vec::new();
+        tar::append(&header, &mut whole);
+        buffer.extend_from_slice(&whole[part.start as usize..part.end.min(header_length) as usize]);
     }
     if let Kind::File { size, content } = &entry.kind {
-        let from = skip.max(header_length) - header_length;
-        let to = end.saturating_sub(header_length).min(*size);
+        let from = part.start.max(header_length) - header_length;
+        let to = part.end.saturating_sub(header_length).min(*size);
         // An empty file is looked at, too: it may not be empty any more.
-        if from < to || (*size == 0 && skip == 0) {
+        if from < to || (*size == 0 && part.start == 0) {
             let at = buffer.len();
             buffer.resize(at + (to - from) as usize, 0);
-            content.read(from, *size, &mut buffer[at..])?;
+            read((number, content), from, *size, half_read, &mut buffer[at..])?;
         }
     }
-    buffer.resize(start + length as usize, 0);
+    buffer.resize(start + (part.end - part.start) as usize, 0);
+    Ok(())
+}
+
+fn read(
+    (number, content): (usize, &Content),
+    from: u64,
+    size: u64,
+    half_read: &mut HalfRead,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let is_whole = buffer.len() as u64 == size;
+    let stored = match content {
+        Content::Stored(stored) if !is_whole => stored,
+        other => return other.read(from, size, buffer),
+    };
+    let mut stream = match half_read.take() {
+        Some((entry, stream)) if entry == number && stream.position() == from => stream,
+        _ if from == 0 => ContentStream::open(&**stored)?,
+        _ => return content.read(from, size, buffer),
+    };
+    stream.read(size, buffer)?;
+    if stream.position() < size {
+        *half_read = Some((number, stream));
+    }
     Ok(())
 }
 
@@ -57,8 +88,10 @@ fn append(entry: &Entry, skip: u64, length: u64, buffer: &mut Vec<u8>) -> Result
 mod tests {
     use super::super::blocks::cut;
     use super::*;
-    use crate::tree::{Content, ImagePath, Rules, TreeBuilder};
+    use crate::tree::{ImagePath, Rules, Stored, TreeBuilder};
+    use std::io::{Cursor, Read};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn entry(path: &[u8], content: Vec<u8>) -> Entry {
         let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
@@ -73,21 +106,50 @@ mod tests {
         builder.add(entry(b"empty", Vec::new())).unwrap();
         let tree = builder.finish().unwrap();
         let mut joined = Vec::new();
-        let mut buffer = Vec::new();
+        let (mut buffer, mut half_read) = (Vec::new(), None);
         for block in cut(&tree) {
-            fill(&tree, &block, &mut buffer).unwrap();
+            fill(&tree, &block, &mut half_read, &mut buffer).unwrap();
             assert_eq!(buffer.len() as u64, block.length);
             joined.extend_from_slice(&buffer);
         }
         let whole = Block { entry: 0, offset: 0, length: joined.len() as u64 };
-        fill(&tree, &whole, &mut buffer).unwrap();
+        fill(&tree, &whole, &mut None, &mut buffer).unwrap();
         assert_eq!(joined, buffer);
         let mut bytewise = Vec::new();
         for offset in 0..2000 {
-            fill(&tree, &Block { entry: 1, offset, length: 1 }, &mut buffer).unwrap();
+            fill(&tree, &Block { entry: 1, offset, length: 1 }, &mut None, &mut buffer).unwrap();
             bytewise.extend_from_slice(&buffer);
         }
         assert_eq!(bytewise, joined[512..2512]);
+    }
+
+    /// Counts how often it is opened.
+    #[derive(Debug)]
+    struct Counted(Vec<u8>, AtomicUsize);
+
+    impl Stored for Counted {
+        fn open(&self) -> Result<Box<dyn Read + Send>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Cursor::new(self.0.clone())))
+        }
+    }
+
+    #[test]
+    fn a_large_stored_file_is_opened_once() {
+        let stored = Arc::new(Counted((0..3_500_000_u32).map(|number| number as u8).collect(), AtomicUsize::new(0)));
+        let mut builder = TreeBuilder::new(&Rules::default());
+        let mut large = entry(b"large", Vec::new());
+        large.kind = Kind::File { size: 3_500_000, content: Content::Stored(stored.clone()) };
+        builder.add(large).unwrap();
+        let tree = builder.finish().unwrap();
+        let (mut joined, mut buffer, mut half_read) = (Vec::new(), Vec::new(), None);
+        for block in cut(&tree) {
+            fill(&tree, &block, &mut half_read, &mut buffer).unwrap();
+            joined.extend_from_slice(&buffer);
+        }
+        assert_eq!(joined[512..3_500_512], stored.0);
+        assert_eq!(stored.1.load(Ordering::Relaxed), 1);
+        assert!(half_read.is_none());
     }
 
     #[test]
@@ -97,6 +159,6 @@ mod tests {
         lying.kind = Kind::File { size: 3, content: Content::Bytes(Arc::from(&b"content"[..])) };
         builder.add(lying).unwrap();
         let tree = builder.finish().unwrap();
-        assert!(fill(&tree, &cut(&tree)[0], &mut Vec::new()).is_err());
+        assert!(fill(&tree, &cut(&tree)[0], &mut None, &mut Vec::new()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Several layers at once, by as many workers as rayon's pool has threads.
 
 use super::blocks::{Block, cut};
-use super::fill::fill;
+use super::fill::{HalfRead, fill};
 use super::sequence::Sequence;
 use crate::bounded;
 use crate::compression::{Compression, Compressor};
@@ -11,7 +11,7 @@ use crate::progress::{Activity, Progress};
 use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
 use crate::store::layout::BlobWriter;
-use crate::tree::Tree;
+use crate::tree::{Content, Kind, Tree};
 use rayon::prelude::*;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +69,7 @@ pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &d
 struct Line<'a> {
     request: LayerRequest<'a>,
     blocks: Vec<Block>,
+    half_read: Mutex<HalfRead>,
     tar: Sequence<Filled, Hasher>,
     blob: Sequence<Packed, BlobWriter>,
     activity: Activity<'a>,
@@ -93,10 +94,12 @@ struct Schedule {
 }
 
 /// How far a layer is.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Position {
     next: usize,
     in_memory: usize,
+    /// Whether a part of a stored file is being read. The next part can only be read after it.
+    in_stream: bool,
 }
 
 struct State {
@@ -139,17 +142,27 @@ impl Schedule {
             let mut unfinished =
                 (0..lines.len()).filter(|&line| state.lines[line].next < lines[line].blocks.len()).peekable();
             unfinished.peek()?;
-            let free = unfinished.find(|&line| state.lines[line].in_memory < MOST_OF_ONE_LAYER);
+            let free = unfinished.find(|&line| {
+                let Position { next, in_memory, in_stream } = state.lines[line];
+                in_memory < MOST_OF_ONE_LAYER && !(in_stream && lines[line].is_in_stream(next))
+            });
             if let Some(line) = free.filter(|_| state.tickets > 0) {
                 state.tickets -= 1;
                 let position = &mut state.lines[line];
                 position.in_memory += 1;
+                let block = position.next;
                 position.next += 1;
-                let block = position.next - 1;
+                position.in_stream |= lines[line].is_in_stream(block);
                 return Some((line, block, Arc::new(Ticket { schedule: self.clone(), line })));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The part of a stored file that was being read is read.
+    fn end_of_stream_part(&self, line: usize) {
+        self.lock().lines[line].in_stream = false;
+        self.changed.notify_all();
     }
 
     fn fail(&self, error: Error) {
@@ -173,7 +186,11 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
     let _guard = TellOthers(schedule);
     let mut compressor: Option<(Compression, Compressor)> = None;
     while let Some((line, block, ticket)) = schedule.next(lines) {
-        if let Err(error) = lines[line].advance(block, ticket, &mut compressor) {
+        let filled = lines[line].fill(block);
+        if lines[line].is_in_stream(block) {
+            schedule.end_of_stream_part(line);
+        }
+        if let Err(error) = filled.and_then(|bytes| lines[line].advance(block, bytes, ticket, &mut compressor)) {
             schedule.fail(error.within(lines[line].request.name));
         }
     }
@@ -186,21 +203,41 @@ impl<'a> Line<'a> {
         Ok(Line {
             request: *request,
             blocks,
+            half_read: Mutex::new(None),
             tar: Sequence::new(Hasher::sha256()),
             blob: Sequence::new(layout.blob_writer()?),
             activity: Activity::start(progress, request.name, Some(size)),
         })
     }
 
-    /// Fills a block, hands it to the hash, compresses it and hands it to the blob.
+    /// Whether a block begins or ends within a stored file.
+    fn is_in_stream(&self, number: usize) -> bool {
+        let begins_within = |block: &Block| {
+            let entry = self.request.tree.entries().get(block.entry).filter(|_| block.offset > 0);
+            entry.is_some_and(|entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. }))
+        };
+        self.blocks[number..].iter().take(2).any(begins_within)
+    }
+
+    fn fill(&self, number: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if self.is_in_stream(number) {
+            let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
+            fill(self.request.tree, &self.blocks[number], &mut half_read, &mut bytes)?;
+        } else {
+            fill(self.request.tree, &self.blocks[number], &mut None, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Hands a block to the hash, compresses it and hands it to the blob.
     fn advance(
         &self,
         number: usize,
+        bytes: Vec<u8>,
         ticket: Arc<Ticket>,
         compressor: &mut Option<(Compression, Compressor)>,
     ) -> Result<()> {
-        let mut bytes = Vec::new();
-        fill(self.request.tree, &self.blocks[number], &mut bytes)?;
         let bytes = Arc::new(bytes);
         self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |hasher, filled| {
             hasher.update(&filled.bytes);

@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
 use crate::section::{read_at, read_full_at};
 use cap_std::fs::File;
-use std::io;
+use std::fmt;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 /// The source of a file's bytes.
@@ -19,6 +20,8 @@ pub enum Content {
     Bytes(Arc<[u8]>),
     /// A file in a source directory, which may change at any moment.
     File(Box<FileContent>),
+    /// A file of another program's store, in whatever form that keeps it.
+    Stored(Arc<dyn Stored>),
     /// A part of a file that nobody else can reach.
     Spooled {
         /// The open file.
@@ -26,6 +29,18 @@ pub enum Content {
         /// Where the content begins in it.
         offset: u64,
     },
+}
+
+/// A file that another program's store keeps in a form of its own, compressed perhaps, or to be changed on the way.
+///
+/// The store is no part of this room, and its files can only be read from start to end.
+pub trait Stored: fmt::Debug + Send + Sync {
+    /// Opens the content. The reader gives exactly the announced number of bytes and then ends well, if and only if they
+    /// are the right ones.
+    ///
+    /// # Errors
+    /// When the content is missing or found damaged at once.
+    fn open(&self) -> Result<Box<dyn Read + Send>>;
 }
 
 /// A file as the walk found it.
@@ -57,6 +72,11 @@ impl Content {
                 Ok(())
             }
             Content::File(file) => file.read(offset, size, buffer),
+            Content::Stored(stored) => {
+                let mut stream = ContentStream::open(&**stored)?;
+                stream.skip(offset)?;
+                stream.read(size, buffer)
+            }
             Content::Spooled { file, offset: start } => {
                 let read = read_full_at(file, buffer, start + offset)
                     .map_err(|error| Error::io("spooled archive", "read", error))?;
@@ -67,6 +87,71 @@ impl Content {
             }
         }
     }
+}
+
+/// A stored content that is read in parts, one after the other.
+pub struct ContentStream {
+    reader: Box<dyn Read + Send>,
+    position: u64,
+}
+
+impl fmt::Debug for ContentStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContentStream").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl ContentStream {
+    /// Opens `stored` at its start.
+    ///
+    /// # Errors
+    /// As [`Stored::open`].
+    pub fn open(stored: &dyn Stored) -> Result<Self> {
+        Ok(ContentStream { reader: stored.open()?, position: 0 })
+    }
+
+    /// How many bytes have been read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Fills `buffer` with the next bytes of a content that is `size` bytes long. The part that reaches its end requires
+    /// that nothing follows.
+    ///
+    /// # Errors
+    /// When the content cannot be read, is damaged, or is shorter or longer than `size`.
+    pub fn read(&mut self, size: u64, buffer: &mut [u8]) -> Result<()> {
+        let failed = |error| Error::io("content", "read", error);
+        let read = fill(&mut self.reader, buffer).map_err(failed)?;
+        self.position += read as u64;
+        if read < buffer.len() {
+            return Err(Error::corrupt("content", format!("expected {size} bytes, found {}", self.position)));
+        }
+        if self.position == size && fill(&mut self.reader, &mut [0]).map_err(failed)? > 0 {
+            return Err(Error::corrupt("content", format!("expected {size} bytes, found more")));
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, length: u64) -> Result<()> {
+        let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink());
+        self.position += skipped.map_err(|error| Error::io("content", "read", error))?;
+        Ok(())
+    }
+}
+
+/// Reads until `buffer` is full or `reader` ends, and tells how much that was.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 impl FileContent {

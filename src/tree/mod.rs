@@ -15,7 +15,7 @@ mod rules;
 mod stamp;
 
 pub use builder::{Tree, TreeBuilder};
-pub use content::{Content, FileContent};
+pub use content::{Content, ContentStream, FileContent, Stored};
 pub use entry::{Attributes, Entry, Kind, Xattrs};
 pub use ignore::IgnoreRules;
 pub use path::ImagePath;

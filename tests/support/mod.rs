@@ -3,6 +3,10 @@
 mod command;
 #[cfg(target_os = "linux")]
 mod presence;
+#[cfg(target_os = "linux")]
+pub(crate) mod random;
+#[cfg(target_os = "linux")]
+pub(crate) mod real_rcc;
 mod scratch;
 
 pub(crate) use command::{Finished, command, ocibuild, run, run_within};

@@ -1,0 +1,135 @@
+//! Where RCC keeps what it has, for one user.
+
+use crate::error::Result;
+use crate::rcc::Owner;
+use crate::root::Root;
+use std::path::{Path, PathBuf};
+
+/// The two brands of RCC, which differ in where they keep things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Product {
+    /// The default.
+    #[default]
+    Robocorp,
+    /// With `rcc --sema4ai`.
+    Sema4ai,
+}
+
+impl Product {
+    /// The environment variable that names the home.
+    pub fn home_variable(self) -> &'static str {
+        match self {
+            Product::Robocorp => "ROBOCORP_HOME",
+            Product::Sema4ai => "SEMA4AI_HOME",
+        }
+    }
+
+    /// The home of a user for whom that variable is not set.
+    pub fn default_home(self, user_home: &Path) -> PathBuf {
+        user_home.join(match self {
+            Product::Robocorp => ".robocorp",
+            Product::Sema4ai => ".sema4ai",
+        })
+    }
+
+    /// Where the shared Holotree lies, the same on every machine.
+    pub fn shared_directory(self) -> &'static Path {
+        Path::new(match self {
+            Product::Robocorp => "/opt/robocorp/ht",
+            Product::Sema4ai => "/opt/sema4ai/ht",
+        })
+    }
+}
+
+/// Whether a Holotree belongs to one user or to all of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Below the user's product home.
+    Private,
+    /// Below [`Product::shared_directory`].
+    Shared,
+}
+
+/// Where the Holotree of a user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holotree {
+    /// Whose it is.
+    pub sharing: Sharing,
+    /// The hololib: catalogs and library.
+    pub library: PathBuf,
+    /// Where spaces are recorded.
+    pub spaces: PathBuf,
+}
+
+impl Holotree {
+    /// The Holotree that RCC uses for `owner` with this product home: the shared one as soon as the owner's mark lies in it.
+    pub fn of(product_home: &Path, shared_directory: &Path, owner: &Owner) -> Holotree {
+        let shared = Holotree {
+            sharing: Sharing::Shared,
+            library: shared_directory.join("lib"),
+            spaces: shared_directory.to_owned(),
+        };
+        if shared.has_mark(owner) {
+            return shared;
+        }
+        Holotree {
+            sharing: Sharing::Private,
+            library: product_home.join("hololib"),
+            spaces: product_home.join("holotree"),
+        }
+    }
+
+    fn has_mark(&self, owner: &Owner) -> bool {
+        let marks = Root::open(&self.library.join("catalog/init"));
+        marks.is_ok_and(|marks| marks.dir().metadata(owner.id()).is_ok_and(|metadata| metadata.is_file()))
+    }
+}
+
+/// The conda channel that RCC puts before all others, where it lies in this product home.
+///
+/// # Errors
+/// When its path is not Unicode, which cannot be part of a blueprint.
+pub fn local_channel(product_home: &Path) -> Result<Option<String>> {
+    let channel = product_home.join("channel");
+    let is_there = Root::open(&channel)
+        .is_ok_and(|root| root.dir().metadata("channeldata.json").is_ok_and(|metadata| metadata.is_file()));
+    if !is_there {
+        return Ok(None);
+    }
+    match channel.to_str() {
+        Some(path) => Ok(Some(path.to_owned())),
+        None => Err(crate::error::Error::invalid(channel.display().to_string(), "the name is not Unicode")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_holotree_is_used_once_the_owner_has_a_mark_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let shared = directory.path().join("ht");
+        let home = directory.path().join("home");
+        let owner = Owner::Home("/home/robot".to_owned());
+        assert_eq!(Holotree::of(&home, &shared, &owner).library, home.join("hololib"));
+        root.dir().create_dir_all("ht/lib/catalog/init").unwrap();
+        root.dir().write("ht/lib/catalog/init/dc4d952", b"").unwrap();
+        let found = Holotree::of(&home, &shared, &owner);
+        assert_eq!((found.sharing, found.library, found.spaces), (Sharing::Shared, shared.join("lib"), shared.clone()));
+        let other = Owner::Home("/home/other".to_owned());
+        assert_eq!(Holotree::of(&home, &shared, &other).sharing, Sharing::Private);
+    }
+
+    #[test]
+    fn a_channel_counts_once_it_has_data() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        root.dir().create_dir("channel").unwrap();
+        assert_eq!(local_channel(directory.path()).unwrap(), None);
+        root.dir().write("channel/channeldata.json", b"{}").unwrap();
+        let expected = directory.path().join("channel");
+        assert_eq!(local_channel(directory.path()).unwrap().as_deref(), expected.to_str());
+    }
+}

@@ -1,0 +1,168 @@
+//! Hololibs: the catalogs and the library that RCC restores environments from.
+//!
+//! ```text
+//! catalog/5f74d1b6dace1dfcv12.linux_amd64        what an environment holds (gzip of JSON)
+//! catalog/5f74d1b6dace1dfcv12.linux_amd64.info   a summary, which nothing reads back
+//! catalog/compress.no                            a mark: new objects are stored raw, under checksums
+//! library/58/91/b5/5891b5b5…                     one object per content (gzip or raw)
+//! ```
+//!
+//! The same names lie in a `hololib.zip`. Either is untrusted, and may change while it is read: RCC cleans up without asking.
+
+mod archive;
+mod home;
+mod restore;
+mod stored;
+
+use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Progress};
+use crate::root::Root;
+use archive::Archive;
+use rayon::prelude::*;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+pub use home::{Holotree, Product, Sharing, local_channel};
+pub use restore::Restorer;
+pub use stored::StoredObject;
+
+/// A hololib, open for reading. Cheap to clone, and read from many threads at once.
+#[derive(Debug, Clone)]
+pub struct Hololib {
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Directory(Root),
+    Archive(Arc<Archive>, Arc<str>),
+}
+
+impl Hololib {
+    /// Takes a directory that holds `catalog` and `library`. Everybody may write to a shared one, which is warned about.
+    ///
+    /// # Errors
+    /// When there is no `catalog` in it.
+    pub fn in_directory(root: Root, watcher: &dyn Progress) -> Result<Hololib> {
+        let catalogs = root.directory("catalog").map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, root.path().display().to_string(), "no hololib here")
+            }
+            _ => error,
+        })?;
+        if is_writable_by_all(&catalogs) {
+            let shown = root.path().display().to_string();
+            progress::warn(watcher, &shown, "everybody on this machine may write to it");
+        }
+        Ok(Hololib { place: Place::Directory(root) })
+    }
+
+    /// Takes a `hololib.zip`, which messages call `shown`.
+    ///
+    /// # Errors
+    /// When it is no zip, or one that could be read in two ways.
+    pub fn in_archive(file: File, shown: &str) -> Result<Hololib> {
+        Ok(Hololib { place: Place::Archive(Arc::new(Archive::open(file, shown)?), shown.into()) })
+    }
+
+    /// The hololib for messages.
+    pub fn shown(&self) -> String {
+        match &self.place {
+            Place::Directory(root) => root.path().display().to_string(),
+            Place::Archive(_, shown) => shown.to_string(),
+        }
+    }
+
+    /// The names of all catalogs that this program can read, sorted.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn catalogs(&self) -> Result<Vec<CatalogName>> {
+        let mut names: Vec<CatalogName> = match &self.place {
+            Place::Directory(root) => {
+                let unlisted = |error| Error::io(root.display("catalog"), "list", error);
+                let mut names = Vec::new();
+                for entry in root.directory("catalog")?.dir().entries().map_err(unlisted)? {
+                    let name = entry.map_err(unlisted)?.file_name();
+                    names.extend(name.to_str().and_then(|name| CatalogName::parse(name).ok()));
+                }
+                names
+            }
+            Place::Archive(archive, _) => {
+                let names = archive.names().filter_map(|name| name.strip_prefix("catalog/"));
+                names.filter_map(|name| CatalogName::parse(name).ok()).collect()
+            }
+        };
+        names.sort();
+        Ok(names)
+    }
+
+    /// Reads the catalog called `name`.
+    ///
+    /// # Errors
+    /// When it is missing, or as [`Catalog::read`].
+    pub fn catalog(&self, name: &CatalogName, limits: &CatalogLimits, watcher: &dyn Progress) -> Result<Catalog> {
+        let path = format!("catalog/{name}");
+        let stored: Box<dyn Read + Send> = match &self.place {
+            Place::Directory(root) => Box::new(root.open_file(&path)?),
+            Place::Archive(archive, _) => archive.read(archive.member(&path)?),
+        };
+        Catalog::read(stored, name, limits, watcher)
+    }
+
+    /// Opens a library object.
+    ///
+    /// # Errors
+    /// When it is missing, no regular file, or cannot be read.
+    pub fn object(&self, object: &NamedObject) -> Result<StoredObject> {
+        let path = object.digest.library_path();
+        let missing = |error: Error| match error.kind() {
+            ErrorKind::NotFound => {
+                let shown = format!("{}: library file {path}", self.shown());
+                Error::new(ErrorKind::NotFound, shown, "missing")
+                    .hint("run `rcc holotree check` and build the environment again")
+            }
+            _ => error,
+        };
+        match &self.place {
+            Place::Directory(root) => {
+                let file = root.open_file(&path).map_err(missing)?;
+                StoredObject::in_file(*object, file, root.display(&path))
+            }
+            Place::Archive(archive, shown) => {
+                let member = archive.member(&path).map_err(missing)?;
+                StoredObject::in_archive(*object, archive.clone(), member, format!("{shown}: {path}"))
+            }
+        }
+    }
+
+    /// The objects that `catalog` names and that are not here. RCC restores nothing from such a catalog.
+    pub fn missing<'a>(&self, catalog: &'a Catalog) -> Vec<&'a NamedObject> {
+        let is_missing = |object: &&NamedObject| {
+            let path = object.digest.library_path();
+            match &self.place {
+                Place::Directory(root) => !root.dir().symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()),
+                Place::Archive(archive, _) => archive.member(&path).is_err(),
+            }
+        };
+        catalog.objects().par_iter().filter(is_missing).collect()
+    }
+}
+
+fn is_writable_by_all(root: &Root) -> bool {
+    #[cfg(unix)]
+    {
+        use cap_std::fs::PermissionsExt;
+        root.dir().dir_metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = root;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+//! One library object: what is stored, and what that holds.
+
+use super::archive::{Archive, Member};
+use crate::compression::{self, Encoding};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rcc::object::ObjectHasher;
+use crate::rcc::{NamedObject, ObjectDigest};
+use crate::section::{Section, read_full_at};
+use std::fs::File;
+use std::io::{self, Cursor, Read, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
+const SMALL: u64 = 4 << 20;
+
+/// A library object, open for reading as often as needed.
+#[derive(Debug, Clone)]
+pub struct StoredObject {
+    object: NamedObject,
+    bytes: Bytes,
+    encoding: Encoding,
+    shown: String,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    File { file: Arc<File>, stamp: Stamp },
+    Member { archive: Arc<Archive>, member: Member },
+}
+
+/// What changes when somebody writes to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Stamp> {
+        let metadata = file.metadata()?;
+        Ok(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
+
+impl StoredObject {
+    pub(super) fn in_file(object: NamedObject, file: File, shown: String) -> Result<StoredObject> {
+        let stamp = Stamp::of(&file).map_err(|error| Error::io(&shown, "read", error))?;
+        StoredObject::new(object, Bytes::File { file: Arc::new(file), stamp }, shown)
+    }
+
+    pub(super) fn in_archive(
+        object: NamedObject,
+        archive: Arc<Archive>,
+        member: Member,
+        shown: String,
+    ) -> Result<StoredObject> {
+        StoredObject::new(object, Bytes::Member { archive, member }, shown)
+    }
+
+    /// Tells how the object is stored. The first bytes say it, except where the content itself looks compressed and the
+    /// stored bytes could be just that: then the digest decides.
+    fn new(object: NamedObject, bytes: Bytes, shown: String) -> Result<StoredObject> {
+        let mut stored = StoredObject { object, bytes, encoding: Encoding::Plain, shown };
+        let mut start = [0; 4];
+        let length = stored.start(&mut start)?;
+        stored.encoding = Encoding::of_bytes(&start[..length]);
+        if stored.encoding != Encoding::Plain && stored.stored_size() == object.size {
+            let content = stored.stream();
+            if content.and_then(|mut content| stored.drain(&mut content)).is_err() {
+                stored.encoding = Encoding::Plain;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// The name and size of its content.
+    pub fn object(&self) -> NamedObject {
+        self.object
+    }
+
+    /// How the content is stored.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// How many bytes are stored.
+    pub fn stored_size(&self) -> u64 {
+        match &self.bytes {
+            Bytes::File { stamp, .. } => stamp.length,
+            Bytes::Member { member, .. } => member.size(),
+        }
+    }
+
+    /// Reads the content: exactly its size in bytes, and an end without error only if the digest was right.
+    ///
+    /// # Errors
+    /// When the object is found damaged at once. Damage to a large one is an error of the reader.
+    pub fn content(&self) -> Result<Box<dyn Read + Send>> {
+        match self.small_content()? {
+            Some(content) => Ok(Box::new(Cursor::new(content))),
+            None => self.stream(),
+        }
+    }
+
+    /// Reads the bytes as they are stored; they end without error only if the content in them is what it must be.
+    ///
+    /// # Errors
+    /// When the decoder cannot be set up. Damage is an error of the reader.
+    pub fn stored(&self) -> Result<Box<dyn Read + Send>> {
+        let check = Check::new(self.clone());
+        let decoder: Box<dyn Decoder> = match self.encoding {
+            Encoding::Plain => Box::new(check),
+            Encoding::Gzip => Box::new(flate2::write::MultiGzDecoder::new(check)),
+            Encoding::Zstd => Box::new(ZstdDecoder::new(check).map_err(|error| Error::io(&self.shown, "read", error))?),
+        };
+        let left = self.stored_size();
+        Ok(Box::new(StoredReader { source: self.raw(), decoder: Some(decoder), left, stored: self.clone() }))
+    }
+
+    /// The verified content of a small object that stands in a file; nothing for any other.
+    pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
+        let stored_size = self.stored_size();
+        if self.object.size > SMALL || stored_size > SMALL {
+            return Ok(None);
+        }
+        let content = match self.encoding {
+            Encoding::Plain => self.stored_bytes(stored_size)?,
+            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|stored| self.inflate(&stored)),
+            Encoding::Zstd => None,
+        };
+        // Whatever is wrong here, the slow way will say it.
+        Ok(content.filter(|content| {
+            content.len() as u64 == self.object.size && digest_of(&self.object.digest, content) == self.object.digest
+        }))
+    }
+
+    fn stored_bytes(&self, size: u64) -> Result<Option<Vec<u8>>> {
+        let Bytes::File { file, .. } = &self.bytes else { return Ok(None) };
+        // Not larger than `SMALL`, so it fits any `usize`.
+        let mut bytes = vec![0; size as usize];
+        let read = read_full_at(file, &mut bytes, 0).map_err(|error| Error::io(&self.shown, "read", error))?;
+        Ok((read == bytes.len()).then_some(bytes))
+    }
+
+    /// Unwraps a single gzip member at once; nothing where it is anything else.
+    fn inflate(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        // RFC 1952, 2.3.1: the last four bytes are the size of the content modulo 2^32.
+        let declared = stored.last_chunk::<4>().map(|size| u32::from_le_bytes(*size));
+        if declared.map(u64::from) != Some(self.object.size) {
+            return None;
+        }
+        let mut content = vec![0; self.object.size as usize];
+        let length = libdeflater::Decompressor::new().gzip_decompress(stored, &mut content).ok()?;
+        (length == content.len()).then_some(content)
+    }
+
+    /// Reads the content piece by piece.
+    pub(super) fn stream(&self) -> Result<Box<dyn Read + Send>> {
+        let decoded = compression::decode(self.raw(), self.encoding).map_err(|error| self.blame(error))?;
+        Ok(Box::new(ContentReader { source: decoded, check: Some(Check::new(self.clone())) }))
+    }
+
+    fn drain(&self, content: &mut dyn Read) -> Result<()> {
+        io::copy(content, &mut io::sink()).map(drop).map_err(|error| Error::io(&self.shown, "read", error))
+    }
+
+    fn start(&self, start: &mut [u8]) -> Result<usize> {
+        let unreadable = |error| Error::io(&self.shown, "read", error);
+        match &self.bytes {
+            Bytes::File { file, .. } => read_full_at(file, start, 0).map_err(unreadable),
+            Bytes::Member { .. } => {
+                let mut source = self.raw();
+                let mut filled = 0;
+                while filled < start.len() {
+                    match source.read(&mut start[filled..]).map_err(unreadable)? {
+                        0 => break,
+                        read => filled += read,
+                    }
+                }
+                Ok(filled)
+            }
+        }
+    }
+
+    /// The bytes as they are stored, unverified.
+    fn raw(&self) -> Box<dyn Read + Send> {
+        match &self.bytes {
+            Bytes::File { file, stamp } => Box::new(Section::new(file.clone(), 0, stamp.length)),
+            Bytes::Member { archive, member } => archive.read(*member),
+        }
+    }
+
+    /// Says what is wrong: somebody wrote to the file, or it is damaged.
+    fn blame(&self, error: io::Error) -> Error {
+        if let Bytes::File { file, stamp } = &self.bytes
+            && Stamp::of(file).ok().as_ref() != Some(stamp)
+        {
+            return Error::new(ErrorKind::Changed, self.shown.clone(), "changed while reading").hint("run it again");
+        }
+        // What no system call said was said by a decoder.
+        let is_from_decoder =
+            error.raw_os_error().is_none() && !error.get_ref().is_some_and(|inner| inner.is::<Error>());
+        if is_from_decoder && error.kind() != io::ErrorKind::Interrupted {
+            return Error::corrupt(self.shown.clone(), format!("corrupt: {error}"));
+        }
+        let error = Error::io(&self.shown, "read", error);
+        match error.kind() {
+            ErrorKind::Corrupt if error.object() != self.shown => {
+                Error::corrupt(self.shown.clone(), format!("corrupt: {}: {}", error.object(), error.reason()))
+            }
+            _ => error,
+        }
+    }
+}
+
+fn digest_of(kind: &ObjectDigest, content: &[u8]) -> ObjectDigest {
+    let mut hasher = ObjectHasher::like(kind);
+    hasher.update(content);
+    hasher.finish()
+}
+
+/// Watches content go by and knows in the end whether it was the right one.
+struct Check {
+    stored: StoredObject,
+    hasher: ObjectHasher,
+    seen: u64,
+}
+
+impl Check {
+    fn new(stored: StoredObject) -> Check {
+        let hasher = ObjectHasher::like(&stored.object.digest);
+        Check { stored, hasher, seen: 0 }
+    }
+
+    fn corrupt(&self, reason: String) -> io::Error {
+        self.stored.blame(Error::corrupt(self.stored.shown.clone(), reason).into()).into()
+    }
+
+    fn update(&mut self, content: &[u8]) -> io::Result<()> {
+        self.seen += content.len() as u64;
+        let size = self.stored.object.size;
+        if self.seen > size {
+            return Err(self.corrupt(format!("corrupt: expected {size} bytes, found more")));
+        }
+        self.hasher.update(content);
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        let NamedObject { digest, size } = self.stored.object;
+        if self.seen < size {
+            return Err(self.corrupt(format!("corrupt: expected {size} bytes, found {}", self.seen)));
+        }
+        let Check { stored, hasher, .. } = self;
+        let found = hasher.finish();
+        if found == digest {
+            return Ok(());
+        }
+        let error =
+            Error::corrupt(stored.shown.clone(), format!("corrupt: expected the digest {digest}, found {found}"));
+        Err(stored.blame(error.into()).into())
+    }
+}
+
+/// Content that is checked as it is read.
+struct ContentReader {
+    source: Box<dyn Read + Send>,
+    /// Present until the end.
+    check: Option<Check>,
+}
+
+impl Read for ContentReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(check) = &mut self.check else { return Ok(0) };
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = self.source.read(buffer).map_err(|error| io::Error::from(check.stored.blame(error)))?;
+        check.update(&buffer[..read])?;
+        if read == 0
+            && let Some(check) = self.check.take()
+        {
+            check.finish()?;
+        }
+        Ok(read)
+    }
+}
+
+/// Takes stored bytes, and tells in the end whether their content was the right one.
+trait Decoder: Write + Send {
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+impl Write for Check {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.update(content).map(|()| content.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Decoder for Check {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        Check::finish(*self)
+    }
+}
+
+impl Decoder for flate2::write::MultiGzDecoder<Check> {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        flate2::write::MultiGzDecoder::finish(*self)?.finish()
+    }
+}
+
+/// A zstd decoder that can give back what it writes to.
+struct ZstdDecoder(zstd::stream::write::Decoder<'static, Check>);
+
+impl ZstdDecoder {
+    fn new(check: Check) -> io::Result<ZstdDecoder> {
+        zstd::stream::write::Decoder::new(check).map(ZstdDecoder)
+    }
+}
+
+impl Write for ZstdDecoder {
+    fn write(&mut self, stored: &[u8]) -> io::Result<usize> {
+        self.0.write(stored)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Decoder for ZstdDecoder {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        self.0.flush()?;
+        self.0.into_inner().finish()
+    }
+}
+
+/// Stored bytes whose content is checked as they are read.
+struct StoredReader {
+    source: Box<dyn Read + Send>,
+    /// Present until the end.
+    decoder: Option<Box<dyn Decoder>>,
+    left: u64,
+    stored: StoredObject,
+}
+
+impl Read for StoredReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = &mut self.decoder else { return Ok(0) };
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let blame = |stored: &StoredObject, error| io::Error::from(stored.blame(error));
+        let read = self.source.read(buffer).map_err(|error| blame(&self.stored, error))?;
+        decoder.write_all(&buffer[..read]).map_err(|error| blame(&self.stored, error))?;
+        self.left = self.left.saturating_sub(read as u64);
+        if read > 0 {
+            return Ok(read);
+        }
+        if self.left > 0 {
+            let short = Error::corrupt(self.stored.shown.clone(), "corrupt: truncated").into();
+            return Err(blame(&self.stored, short));
+        }
+        if let Some(decoder) = self.decoder.take() {
+            decoder.finish().map_err(|error| blame(&self.stored, error))?;
+        }
+        Ok(0)
+    }
+}

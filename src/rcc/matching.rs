@@ -1,0 +1,228 @@
+//! Which catalog a robot needs, and what to say when it is not there.
+
+use super::{Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, NamedObject};
+use crate::bounded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Progress, Silent};
+use crate::spec::Platform;
+use std::collections::BTreeMap;
+
+/// Where an environment keeps its own blueprint.
+const IDENTITY_FILE: &str = "identity.yaml";
+
+/// Where an environment keeps the variables that RCC sets for it.
+const ACTIVATION_FILE: &str = "rcc_activate.json";
+
+/// The largest blueprint that is compared.
+const BLUEPRINT_LIMIT: u64 = 1 << 20;
+
+/// How many near catalogs an error names, and how many lines of each.
+const NEAREST_SHOWN: usize = 2;
+const LINES_SHOWN: usize = 6;
+
+/// A catalog for something else, and how it differs from what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearCatalog {
+    /// Its name.
+    pub name: CatalogName,
+    /// Lines of the wanted blueprint that it lacks.
+    pub lacks: Vec<String>,
+    /// Lines of its own blueprint that are not wanted.
+    pub has: Vec<String>,
+}
+
+impl Hololib {
+    /// Finds the catalog that RCC would use for `blueprint` on `platform`.
+    ///
+    /// `command` makes it, and ends the error when it is not there.
+    ///
+    /// # Errors
+    /// When there is no such catalog, it cannot be read, or objects that it names are missing.
+    pub fn find(
+        &self,
+        blueprint: &Blueprint,
+        platform: &Platform,
+        command: &str,
+        limits: &CatalogLimits,
+        watcher: &dyn Progress,
+    ) -> Result<Catalog> {
+        let names = self.catalogs()?;
+        let wanted = CatalogName { blueprint: blueprint.hash().clone(), platform: go_platform(platform) };
+        if !names.contains(&wanted) {
+            return Err(self.not_here(&wanted, &names, blueprint, platform, command, limits));
+        }
+        let catalog = self.catalog(&wanted, limits, watcher)?;
+        self.check_complete(&catalog)?;
+        if catalog.entry(ACTIVATION_FILE).is_none() {
+            let reason = format!("no `{ACTIVATION_FILE}`: it was recorded as a layer of another environment");
+            progress::warn(watcher, &format!("catalog {wanted}"), &reason);
+        }
+        Ok(catalog)
+    }
+
+    /// Chooses a catalog by its name or its blueprint; without either, the only one for `platform`.
+    ///
+    /// # Errors
+    /// When none fits, or several do.
+    pub fn choose(&self, selector: Option<&str>, platform: &Platform) -> Result<CatalogName> {
+        if let Some(name) = selector.filter(|selector| selector.contains('.')) {
+            let name = CatalogName::parse(name)?;
+            let is_here = self.catalogs()?.contains(&name);
+            let missing = || Error::new(ErrorKind::NotFound, self.shown(), format!("no catalog {name}"));
+            return if is_here { Ok(name) } else { Err(missing()) };
+        }
+        let all = self.catalogs()?;
+        let by_blueprint = |name: &&CatalogName| selector.is_none_or(|hash| name.blueprint.to_string() == hash);
+        let candidates: Vec<&CatalogName> = all.iter().filter(by_blueprint).collect();
+        let marker = go_platform(platform);
+        let fitting: Vec<&CatalogName> = candidates.iter().copied().filter(|name| name.platform == marker).collect();
+        match (&fitting[..], &candidates[..]) {
+            ([only], _) => Ok((*only).clone()),
+            ([], []) => {
+                let wanted =
+                    selector.map_or_else(|| "no catalog".to_owned(), |hash| format!("no catalog for blueprint {hash}"));
+                Err(Error::new(ErrorKind::NotFound, self.shown(), wanted))
+            }
+            ([], others) => {
+                let reason = format!("no catalog for {platform}, only {}", listed(others));
+                Err(Error::new(ErrorKind::NotFound, self.shown(), reason))
+            }
+            (several, _) => {
+                let reason = format!("{} catalogs: {}", several.len(), listed(several));
+                Err(Error::new(ErrorKind::Usage, self.shown(), reason).hint("choose one by its name"))
+            }
+        }
+    }
+
+    /// Refuses a catalog that RCC would not restore: one that names objects that are not here.
+    ///
+    /// # Errors
+    /// When objects are missing.
+    pub fn check_complete(&self, catalog: &Catalog) -> Result<()> {
+        let missing = self.missing(catalog);
+        let Some(first) = missing.first() else { return Ok(()) };
+        let reason = format!(
+            "{} of its {} library files are missing, the first is {}",
+            missing.len(),
+            catalog.objects().len(),
+            first.digest.library_path()
+        );
+        let error = Error::new(ErrorKind::NotFound, format!("catalog {}", catalog.name()), reason);
+        Err(error.hint("run `rcc holotree check` and build the environment again"))
+    }
+
+    /// The catalogs for `platform` whose blueprints are most like `blueprint`, the nearest first. What cannot be read is
+    /// passed over.
+    ///
+    /// # Errors
+    /// When the catalogs cannot be listed.
+    pub fn nearest(
+        &self,
+        blueprint: &Blueprint,
+        platform: &Platform,
+        limits: &CatalogLimits,
+    ) -> Result<Vec<NearCatalog>> {
+        let marker = go_platform(platform);
+        let mut near: Vec<NearCatalog> = Vec::new();
+        for name in self.catalogs()?.into_iter().filter(|name| name.platform == marker) {
+            let Ok(other) = self.catalog(&name, limits, &Silent).and_then(|catalog| self.recorded_blueprint(&catalog))
+            else {
+                continue;
+            };
+            let (lacks, has) = differing_lines(blueprint.text(), other.text());
+            near.push(NearCatalog { name, lacks, has });
+        }
+        near.sort_by_key(|catalog| (catalog.lacks.len() + catalog.has.len(), catalog.name.clone()));
+        Ok(near)
+    }
+
+    /// The blueprint that an environment keeps of itself.
+    ///
+    /// # Errors
+    /// When the environment has none, or it cannot be read.
+    pub fn recorded_blueprint(&self, catalog: &Catalog) -> Result<Blueprint> {
+        let object = format!("catalog {}: `{IDENTITY_FILE}`", catalog.name());
+        let Some(EntryKind::File(file)) = catalog.entry(IDENTITY_FILE).map(|entry| &entry.kind) else {
+            return Err(Error::new(ErrorKind::NotFound, object, "not found"));
+        };
+        let stored = self.object(&NamedObject { digest: file.digest, size: file.size })?;
+        let bytes = bounded::read(stored.content()?, BLUEPRINT_LIMIT, &object)?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::invalid(object, "not UTF-8"))?;
+        Ok(Blueprint::of_text(text.trim().to_owned()))
+    }
+
+    fn not_here(
+        &self,
+        wanted: &CatalogName,
+        names: &[CatalogName],
+        blueprint: &Blueprint,
+        platform: &Platform,
+        command: &str,
+        limits: &CatalogLimits,
+    ) -> Error {
+        let object = format!("blueprint {}", wanted.blueprint);
+        let others: Vec<&CatalogName> = names.iter().filter(|name| name.blueprint == wanted.blueprint).collect();
+        let mut reason = format!("no catalog for {platform} in {}", self.shown());
+        if !others.is_empty() {
+            reason.push_str(&format!(", only {}", listed(&others)));
+        }
+        let nearest = self.nearest(blueprint, platform, limits).unwrap_or_default();
+        for near in nearest.iter().take(NEAREST_SHOWN) {
+            let lines = near.lacks.iter().map(|line| format!("+ {line}"));
+            let lines: Vec<String> = lines.chain(near.has.iter().map(|line| format!("- {line}"))).collect();
+            let more = lines.len().saturating_sub(LINES_SHOWN);
+            let shown = lines.iter().take(LINES_SHOWN).map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
+            reason.push_str(&format!("; near is {}: {shown}", near.name.blueprint));
+            if more > 0 {
+                reason.push_str(&format!(" and {more} lines more"));
+            }
+        }
+        Error::new(ErrorKind::NotFound, object, reason).hint(format!("run `{command}`"))
+    }
+}
+
+/// A platform as RCC writes it in the names of catalogs.
+fn go_platform(platform: &Platform) -> String {
+    format!("{}_{}", platform.os(), platform.architecture())
+}
+
+fn listed(names: &[&CatalogName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The lines of `wanted` that `present` lacks, and the other way round, without their list markers.
+fn differing_lines(wanted: &str, present: &str) -> (Vec<String>, Vec<String>) {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in wanted.lines() {
+        *counts.entry(line).or_default() += 1;
+    }
+    for line in present.lines() {
+        *counts.entry(line).or_default() -= 1;
+    }
+    let plain = |line: &str| line.trim_start_matches([' ', '-']).to_owned();
+    let mut only_in = |text: &str, sign: i64| {
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            if let Some(count) = counts.get_mut(line).filter(|count| **count * sign > 0) {
+                *count -= sign;
+                lines.push(plain(line));
+            }
+        }
+        lines
+    };
+    (only_in(wanted, 1), only_in(present, -1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blueprints_are_compared_line_by_line() {
+        let wanted = "channels:\n- conda-forge\ndependencies:\n- python=3.11\n- pip:\n  - a==1\n  - b==1";
+        let present = "channels:\n- conda-forge\ndependencies:\n- python=3.10\n- pip:\n  - a==1";
+        let (lacks, has) = differing_lines(wanted, present);
+        assert_eq!((lacks, has), (vec!["python=3.11".to_owned(), "b==1".to_owned()], vec!["python=3.10".to_owned()]));
+        assert_eq!(differing_lines(wanted, wanted), (Vec::new(), Vec::new()));
+    }
+}

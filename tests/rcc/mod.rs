@@ -1,0 +1,3 @@
+//! RCC's formats, with the real rcc as the judge where it can be had.
+
+mod blueprint;
