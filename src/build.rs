@@ -10,7 +10,7 @@ use crate::root::Root;
 use crate::spec::{Platform, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
 use crate::time::Timestamp;
-use crate::tree::{ImagePath, Rules, Tree, TreeBuilder};
+use crate::tree::{Attributes, Entry, ImagePath, PathKind, Rules, Tree, TreeBuilder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,6 +46,8 @@ pub struct LayerSpec {
     pub created_by: String,
     /// What goes into it, in any order.
     pub sources: Vec<Source>,
+    /// What directories are like that its entries need and no source names.
+    pub known_directories: BTreeMap<ImagePath, Attributes>,
 }
 
 /// Something that goes into a layer.
@@ -69,6 +71,8 @@ pub enum SourceContent {
     File(Root, OsString),
     /// The entries of a tar, plain or compressed.
     Archive(Mutex<Box<dyn Read + Send>>),
+    /// Entries that are known already. Their paths are from the root of the image, whatever the destination.
+    Entries(Vec<Entry>),
     /// The removal of the destination from the layers below.
     Removal,
 }
@@ -79,6 +83,7 @@ impl std::fmt::Debug for SourceContent {
             SourceContent::Directory(_) => "Directory",
             SourceContent::File(..) => "File",
             SourceContent::Archive(_) => "Archive",
+            SourceContent::Entries(_) => "Entries",
             SourceContent::Removal => "Removal",
         })
     }
@@ -143,7 +148,7 @@ impl BuildSpec {
 impl LayerSpec {
     fn plan(self, spool: &Root, progress: &dyn Progress) -> Result<PlannedLayer> {
         let rules = self.sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut builder = TreeBuilder::new(&rules);
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(self.known_directories);
         for source in self.sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
@@ -162,6 +167,7 @@ impl Source {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
                 builder.add_archive(reader, &name, spool, &destination, &rules)
             }
+            SourceContent::Entries(entries) => entries.into_iter().try_for_each(|entry| builder.add(entry)),
             SourceContent::Removal => builder.remove(&destination),
         }
     }
@@ -273,7 +279,7 @@ pub fn check_output(layers: &[LayerSpec], output: &std::path::Path) -> Result<()
         if inside == PathBuf::new() {
             return Err(Error::invalid(object, "is both the layout and a source"));
         }
-        if !source.rules.ignore.leaves_out(&inside) {
+        if !source.rules.ignore.leaves_out(&inside, PathKind::Directory) {
             let hint = format!("--exclude {}", inside.display());
             return Err(Error::invalid(object, format!("the layout lies inside the source {}", source.name)).hint(hint));
         }

@@ -29,7 +29,7 @@
 //! let spec = BuildSpec {
 //!     base: None,
 //!     platform: None,
-//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source] }],
+//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default() }],
 //!     config: Default::default(),
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,

@@ -267,7 +267,12 @@ impl LayoutArguments {
             let (source, created_by) = match *flag {
                 LayerFlag::Group(number) => {
                     let text = self.layers[number].clone();
-                    layers.push(LayerSpec { name: text.clone(), created_by: text, sources: Vec::new() });
+                    layers.push(LayerSpec {
+                        name: text.clone(),
+                        created_by: text,
+                        sources: Vec::new(),
+                        known_directories: BTreeMap::new(),
+                    });
                     in_group = true;
                     continue;
                 }
@@ -287,7 +292,12 @@ impl LayoutArguments {
             };
             match layers.last_mut().filter(|_| in_group) {
                 Some(group) => group.sources.push(source),
-                None => layers.push(LayerSpec { name: source.name.clone(), created_by, sources: vec![source] }),
+                None => layers.push(LayerSpec {
+                    name: source.name.clone(),
+                    created_by,
+                    sources: vec![source],
+                    known_directories: BTreeMap::new(),
+                }),
             }
         }
         Ok(layers)

@@ -176,7 +176,8 @@ fn named_values(line: &[u8], found: &mut Found) {
         let gap =
             behind.iter().position(|byte| !matches!(byte, b' ' | b'"' | b'\'' | b':' | b'=')).unwrap_or(behind.len());
         let is_tied = behind[..gap].iter().any(|byte| matches!(byte, b':' | b'='));
-        if !is_tied && !(name.starts_with(b"--") && gap > 0) {
+        let is_flag = name.starts_with(b"--") && gap > 0;
+        if !is_tied && !is_flag {
             continue;
         }
         let mut value = end + gap;

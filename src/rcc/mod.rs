@@ -1,4 +1,16 @@
-//! RCC's formats: robots, blueprints, Holotree catalogs and libraries. (Draft)
+//! RCC's formats: from a robot to the files of its environment.
+//!
+//! ```text
+//! robot.yaml ──▶ Robot ──▶ environment file ──▶ Blueprint ──▶ its hash
+//!                                                               │
+//! hololib, hololib.zip ──▶ Hololib ── find ─────────────────────┴──▶ Catalog ──▶ entries, objects
+//!                             │                                        │
+//!                             └── object ──▶ StoredObject              └── Restorer ──▶ content of each file
+//! ```
+//!
+//! Everything is read; nothing here writes. All of it is untrusted: a robot may come from anybody, a catalog is checked by
+//! nobody else, and a hololib changes while it is read. What RCC would do silently and wrongly is a warning, what it could
+//! not do or must not do is an error.
 
 mod blueprint;
 mod catalog;

@@ -58,7 +58,7 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 #[derive(Debug, Clone)]
 pub(super) enum ObjectHasher {
     Sha256(Hasher),
-    SipHash(Box<SipHasher24>),
+    SipHash(SipHasher24),
 }
 
 impl ObjectHasher {
@@ -66,7 +66,7 @@ impl ObjectHasher {
     pub(super) fn like(digest: &ObjectDigest) -> ObjectHasher {
         match digest {
             ObjectDigest::Sha256(_) => ObjectHasher::Sha256(Hasher::sha256()),
-            ObjectDigest::SipHash(_) => ObjectHasher::SipHash(Box::new(siphash::object_hasher())),
+            ObjectDigest::SipHash(_) => ObjectHasher::SipHash(siphash::object_hasher()),
         }
     }
 

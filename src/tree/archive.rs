@@ -4,7 +4,7 @@
 //! that has no name any more, and then read in place. Nothing of it is ever unpacked.
 
 use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+use super::{Attributes, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder};
 use crate::compression::{Encoding, decode};
 use crate::error::{Error, Result};
 use crate::root::Root;
@@ -44,7 +44,8 @@ impl TreeBuilder {
             }
             let within = |error: Error| error.within(object);
             let inner = ImagePath::new(&entry.path).map_err(within)?;
-            if rules.ignore.leaves_out(&as_path(&inner)) {
+            let kind = if entry.kind == tar::Kind::Directory { PathKind::Directory } else { PathKind::Other };
+            if rules.ignore.leaves_out(&as_path(&inner), kind) {
                 continue;
             }
             let path = destination.join(&inner).map_err(within)?;

@@ -2,7 +2,7 @@
 
 use super::{Attributes, Content, Entry, ImagePath, Kind, Rules};
 use crate::error::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How whiteouts begin (layer.md, "Whiteouts"). Nothing else may.
@@ -37,6 +37,8 @@ pub struct TreeBuilder {
     sources: Vec<(usize, String)>,
     /// For directories that nobody named.
     parents: Attributes,
+    /// For those among them of which more is known.
+    known: BTreeMap<ImagePath, Attributes>,
 }
 
 impl TreeBuilder {
@@ -44,7 +46,14 @@ impl TreeBuilder {
     /// and the time of `rules`.
     pub fn new(rules: &Rules) -> Self {
         let parents = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: rules.mtime.seconds(), xattrs: None };
-        TreeBuilder { entries: Vec::new(), sources: Vec::new(), parents }
+        TreeBuilder { entries: Vec::new(), sources: Vec::new(), parents, known: BTreeMap::new() }
+    }
+
+    /// Says what the directories in `known` are like, wherever an entry needs one that no source names.
+    #[must_use]
+    pub fn with_known_directories(mut self, known: BTreeMap<ImagePath, Attributes>) -> Self {
+        self.known = known;
+        self
     }
 
     /// Declares that what is added from now on comes from `name`, for messages.
@@ -125,8 +134,10 @@ impl TreeBuilder {
         }
         let mut slots: Vec<Option<Entry>> = std::mem::take(&mut self.entries).into_iter().map(Some).collect();
         let mut entries: Vec<Entry> = order.into_iter().filter_map(|at| slots[at].take()).collect();
-        let implied =
-            needed.into_iter().map(|path| Entry { path, kind: Kind::Directory, attributes: self.parents.clone() });
+        let implied = needed.into_iter().map(|path| {
+            let attributes = self.known.get(&path).unwrap_or(&self.parents).clone();
+            Entry { path, kind: Kind::Directory, attributes }
+        });
         entries.extend(implied);
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Tree { entries })

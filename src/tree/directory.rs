@@ -2,7 +2,7 @@
 
 use super::content::FileContent;
 use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Content, Entry, ImagePath, Kind, Rules, Stamp, TreeBuilder, Xattrs};
+use super::{Content, Entry, ImagePath, Kind, PathKind, Rules, Stamp, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
 use crate::root::{Root, name_bytes};
@@ -126,7 +126,9 @@ impl Walk<'_> {
         for entry in dir.entries().map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = relative.join(entry.file_name());
-            let is_left_out = !self.rules.ignore.is_empty() && self.rules.ignore.leaves_out(&slashed(&path));
+            let file_type = entry.file_type().map_err(|error| Error::io(self.root.display(&path), "read", error))?;
+            let kind = if file_type.is_dir() { PathKind::Directory } else { PathKind::Other };
+            let is_left_out = !self.rules.ignore.is_empty() && self.rules.ignore.leaves_out(&slashed(&path), kind);
             if is_left_out && !self.rules.ignore.may_take_back() {
                 continue;
             }

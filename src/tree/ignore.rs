@@ -17,6 +17,22 @@ pub struct IgnoreRules {
 struct Pattern {
     glob: GlobMatcher,
     verdict: Verdict,
+    applies_to: AppliesTo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AppliesTo {
+    Everything,
+    Directories,
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// A directory, and not a link to one.
+    Directory,
+    /// Anything else.
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +51,18 @@ impl IgnoreRules {
             Some(rest) => (Verdict::TakeBack, rest.trim()),
             None => (Verdict::LeaveOut, pattern),
         };
+        self.push(pattern, text, verdict, AppliesTo::Everything)
+    }
+
+    /// Appends a pattern that leaves out directories, wherever they are, and nothing else.
+    ///
+    /// # Errors
+    /// When it is no glob.
+    pub fn add_directory(&mut self, pattern: &str) -> Result<()> {
+        self.push(pattern, &format!("**/{pattern}"), Verdict::LeaveOut, AppliesTo::Directories)
+    }
+
+    fn push(&mut self, pattern: &str, text: &str, verdict: Verdict, applies_to: AppliesTo) -> Result<()> {
         let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if parts.is_empty() || parts.contains(&"..") {
             return Err(Error::usage(format!("pattern `{pattern}`"), "matches nothing in the directory"));
@@ -44,7 +72,7 @@ impl IgnoreRules {
             .backslash_escape(true)
             .build()
             .map_err(|error| Error::usage(format!("pattern `{pattern}`"), error.kind().to_string()))?;
-        self.patterns.push(Pattern { glob: glob.compile_matcher(), verdict });
+        self.patterns.push(Pattern { glob: glob.compile_matcher(), verdict, applies_to });
         Ok(())
     }
 
@@ -66,12 +94,13 @@ impl IgnoreRules {
     }
 
     /// Whether `path`, relative and with slashes, is left out.
-    pub fn leaves_out(&self, path: &Path) -> bool {
+    pub fn leaves_out(&self, path: &Path, kind: PathKind) -> bool {
         let mut verdict = Verdict::TakeBack;
-        for pattern in &self.patterns {
-            if pattern.verdict != verdict
-                && path.ancestors().any(|part| !part.as_os_str().is_empty() && pattern.glob.is_match(part))
-            {
+        for pattern in self.patterns.iter() {
+            // What lies above the path is a directory in any case.
+            let skipped = usize::from(pattern.applies_to == AppliesTo::Directories && kind == PathKind::Other);
+            let mut parts = path.ancestors().skip(skipped).filter(|part| !part.as_os_str().is_empty());
+            if pattern.verdict != verdict && parts.any(|part| pattern.glob.is_match(part)) {
                 verdict = pattern.verdict;
             }
         }
@@ -91,7 +120,7 @@ mod tests {
     fn leaves_out(file: &str, path: &str) -> bool {
         let mut rules = IgnoreRules::default();
         rules.add_file(file).unwrap();
-        rules.leaves_out(Path::new(path))
+        rules.leaves_out(Path::new(path), PathKind::Other)
     }
 
     #[test]
@@ -120,6 +149,15 @@ mod tests {
         ] {
             assert_eq!(leaves_out(file, path), expected, "{file:?} {path}");
         }
+    }
+
+    #[test]
+    fn patterns_for_directories_spare_files() {
+        let mut rules = IgnoreRules::default();
+        rules.add_directory("temp").unwrap();
+        assert!(rules.leaves_out(Path::new("a/temp"), PathKind::Directory));
+        assert!(rules.leaves_out(Path::new("a/temp/file"), PathKind::Other));
+        assert!(!rules.leaves_out(Path::new("a/temp"), PathKind::Other));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod stamp;
 pub use builder::{Tree, TreeBuilder};
 pub use content::{Content, ContentStream, FileContent, Stored};
 pub use entry::{Attributes, Entry, Kind, Xattrs};
-pub use ignore::IgnoreRules;
+pub use ignore::{IgnoreRules, PathKind};
 pub use path::ImagePath;
 pub use rules::{ExtendedAttributes, Modes, Owner, Rules, SpecialFiles};
 pub use stamp::Stamp;

@@ -35,6 +35,9 @@ pub enum Modes {
     /// 0755 for directories and executable files, 0644 for others: what git keeps, and independent of the umask under which
     /// a tree was checked out. Setuid, setgid and sticky bits are dropped.
     Normal,
+    /// As `Normal`, and the group may do what the owner may: 0775 and 0664. What a container needs that runs under any user
+    /// of one group.
+    GroupAsOwner,
     /// All twelve bits of the file.
     Preserve,
     /// These bits for files; directories get execute wherever they get read.
@@ -78,6 +81,8 @@ impl Rules {
         self.attributes(match self.modes {
             Modes::Normal if mode & 0o100 != 0 => 0o755,
             Modes::Normal => 0o644,
+            Modes::GroupAsOwner if mode & 0o100 != 0 => 0o775,
+            Modes::GroupAsOwner => 0o664,
             Modes::Preserve => (mode & 0o7777) as u16,
             Modes::Set(bits) => bits,
         })
@@ -87,6 +92,7 @@ impl Rules {
     pub fn directory(&self, mode: u32) -> Attributes {
         self.attributes(match self.modes {
             Modes::Normal => 0o755,
+            Modes::GroupAsOwner => 0o775,
             Modes::Preserve => (mode & 0o7777) as u16,
             Modes::Set(bits) => bits | (bits & 0o444) >> 2,
         })
@@ -114,6 +120,7 @@ mod tests {
         };
         assert_eq!(mode(Modes::Normal, 0o100_600), (0o644, 0o755));
         assert_eq!(mode(Modes::Normal, 0o104_700), (0o755, 0o755));
+        assert_eq!(mode(Modes::GroupAsOwner, 0o100_700), (0o775, 0o775));
         assert_eq!(mode(Modes::Preserve, 0o104_711), (0o4711, 0o4711));
         assert_eq!(mode(Modes::Set(0o640), 0o777), (0o640, 0o750));
         assert_eq!(mode(Modes::Set(0o444), 0), (0o444, 0o555));

@@ -1,3 +1,6 @@
 //! RCC's formats, with the real rcc as the judge where it can be had.
 
 mod blueprint;
+mod recorded;
+mod restored;
+mod robots;

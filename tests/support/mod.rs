@@ -2,6 +2,10 @@
 
 mod command;
 #[cfg(target_os = "linux")]
+pub(crate) mod environment;
+#[cfg(target_os = "linux")]
+pub(crate) mod hololib;
+#[cfg(target_os = "linux")]
 mod presence;
 #[cfg(target_os = "linux")]
 pub(crate) mod random;

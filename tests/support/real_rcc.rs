@@ -4,6 +4,7 @@
 //! namespace of its own. It is not ours to pass on, so it is never committed and never put into an image that is published.
 
 use ocibuild::Digest;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -31,7 +32,8 @@ pub(crate) fn executable() -> Option<&'static Path> {
             Err(reason) => {
                 assert!(env::var_os("CI").is_none_or(|value| value != "true"), "no real rcc in CI: {reason}");
                 // Not by eprintln, which the test runner keeps to itself when a test passes.
-                writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc").ok();
+                writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc")
+                    .ok();
                 None
             }
         })
@@ -83,18 +85,26 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(stderr.lines().last().unwrap_or("failed without a word").to_owned())
 }
 
+/// What lets somebody who is not root make namespaces.
+fn isolation() -> &'static [&'static str] {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::linux::fs::MetadataExt::st_uid(&own) == 0);
+    if is_root { &[] } else { &["-r"] }
+}
+
 /// A user of the real rcc: a home directory, and nothing else of this machine's environment.
 #[derive(Debug)]
 pub(crate) struct RealRcc {
     executable: &'static Path,
     home: PathBuf,
+    /// What rcc sees as `/opt`, for the shared Holotree.
+    opt: Option<PathBuf>,
 }
 
 impl RealRcc {
     /// Sets up a home in `directory`, without telemetry; nothing where there is no real rcc.
     pub(crate) fn new(directory: &Path) -> Option<RealRcc> {
         let executable = executable()?;
-        let rcc = RealRcc { executable, home: directory.to_owned() };
+        let rcc = RealRcc { executable, home: directory.to_owned(), opt: None };
         fs::create_dir_all(rcc.product_home()).unwrap();
         let consent = "tracking:\n  consent: false\n  identity: 00000000-0000-0000-0000-000000000000\n";
         fs::write(rcc.product_home().join("rcc.yaml"), consent).unwrap();
@@ -111,17 +121,33 @@ impl RealRcc {
         self.home.join(".robocorp")
     }
 
+    /// Makes the user one of the shared Holotree, which lies below `opt` and not in this machine's `/opt`.
+    pub(crate) fn share(&mut self, opt: &Path) {
+        fs::create_dir_all(opt).unwrap();
+        self.opt = Some(opt.to_owned());
+        self.run(&["holotree", "shared", "--enable"]);
+        self.run(&["holotree", "init"]);
+    }
+
     /// A command that runs rcc without a network, with `arguments`.
-    pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["-n", "--"]).arg(self.executable).args(arguments).arg("--bundled");
+        command.args(isolation()).arg("-n");
+        match &self.opt {
+            None => command.arg("--"),
+            Some(opt) => {
+                let bound = "mount --bind \"$0\" /opt && exec \"$@\"";
+                command.args(["-m", "--", "sh", "-c", bound]).arg(opt)
+            }
+        };
+        command.arg(self.executable).args(arguments).arg("--bundled");
         command.env_clear().env("HOME", &self.home).env("USER", "robot").env("PATH", "/usr/bin:/bin");
         command.current_dir(&self.home);
         command
     }
 
     /// Runs rcc with `arguments`, which must succeed.
-    pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Output {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Output {
         let mut command = self.command(arguments);
         let output = command.output().unwrap();
         let text = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -133,14 +159,12 @@ impl RealRcc {
     pub(crate) fn install_micromamba(&self, tree: &Path) {
         let path = self.product_home().join(MICROMAMBA);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let script = STAND_IN.replace("@TREE@", tree.to_str().unwrap());
-        fs::write(&path, script).unwrap();
+        fs::write(&path, STAND_IN.replace("@TREE@", tree.to_str().unwrap())).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 }
 
 /// What rcc asks of micromamba when it builds an environment: a version, a directory filled, a list, an activation.
-/// `@PREFIX@` in the tree's files becomes the directory.
 const STAND_IN: &str = r#"#!/bin/sh
 prefix=
 command=
@@ -156,15 +180,8 @@ for argument in "$@"; do
   previous=$argument
 done
 case "$command" in
-create)
-  mkdir -p "$prefix"
-  cp -a "@TREE@/." "$prefix/"
-  grep -rlF '@PREFIX@' "$prefix" | while read -r file; do
-    sed -i "s|@PREFIX@|$prefix|g" "$file"
-  done
-  ;;
+create) mkdir -p "$prefix" && cp -a "@TREE@/." "$prefix/" ;;
 list) echo '[]' ;;
 shell) echo "export OCIBUILD_ACTIVATED=yes" ;;
 esac
-exit 0
 "#;

@@ -2,55 +2,64 @@
 
 use super::Hololib;
 use crate::error::{Error, Result};
-use crate::progress::{self, Progress};
 use crate::rcc::{Catalog, FileEntry, NamedObject};
 use memchr::memmem::Finder;
+use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much of a large file is looked at once.
 const WINDOW: usize = 128 << 10;
 
-/// Gives the files of an environment as RCC would restore them into one space. Used from many threads at once.
-pub struct Restorer<'a> {
-    hololib: &'a Hololib,
-    catalog: &'a Catalog,
+/// Gives the files of an environment as RCC would restore them into one space. Cheap to clone, and used from many threads
+/// at once.
+#[derive(Clone)]
+pub struct Restorer(Arc<Shared>);
+
+struct Shared {
+    hololib: Hololib,
+    catalog: Arc<Catalog>,
     space: String,
-    identity: Finder<'a>,
-    watcher: &'a (dyn Progress + 'a),
+    identity: Finder<'static>,
+    unrewritten: Mutex<BTreeSet<String>>,
 }
 
-impl std::fmt::Debug for Restorer<'_> {
+impl std::fmt::Debug for Restorer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Restorer").field("catalog", self.catalog.name()).field("space", &self.space).finish()
+        f.debug_struct("Restorer").field("catalog", self.0.catalog.name()).field("space", &self.0.space).finish()
     }
 }
 
-impl<'a> Restorer<'a> {
+impl Restorer {
     /// Prepares to restore `catalog` into the space that is called `space`.
     ///
     /// # Errors
     /// When the name has not the length of the one that stands in the files.
-    pub fn new(
-        hololib: &'a Hololib,
-        catalog: &'a Catalog,
-        space: &str,
-        watcher: &'a dyn Progress,
-    ) -> Result<Restorer<'a>> {
+    pub fn new(hololib: &Hololib, catalog: &Arc<Catalog>, space: &str) -> Result<Restorer> {
         catalog.space_path(space)?;
-        let identity = Finder::new(catalog.identity().as_bytes());
-        Ok(Restorer { hololib, catalog, space: space.to_owned(), identity, watcher })
+        let identity = Finder::new(catalog.identity().as_bytes()).into_owned();
+        Ok(Restorer(Arc::new(Shared {
+            hololib: hololib.clone(),
+            catalog: catalog.clone(),
+            space: space.to_owned(),
+            identity,
+            unrewritten: Mutex::default(),
+        })))
     }
 
     /// Reads the file that the catalog has at `path`: exactly its size in bytes, and an end without error only if its object
     /// was whole and every rewrite met the identity.
     ///
-    /// A build path that stands in the file and is not listed (RCC misses some) is warned about.
-    ///
     /// # Errors
     /// When the object is missing or found damaged at once. Damage to a large one is an error of the reader.
-    pub fn open<'r>(&'r self, path: &'r str, file: &'r FileEntry) -> Result<Box<dyn Read + Send + 'r>> {
-        let stored = self.hololib.object(&NamedObject { digest: file.digest, size: file.size })?;
-        let mut rewriting = Rewriting { restorer: self, path, file, is_warned: false };
+    pub fn open(&self, path: &str, file: &FileEntry) -> Result<Box<dyn Read + Send>> {
+        let stored = self.0.hololib.object(&NamedObject { digest: file.digest, size: file.size })?;
+        let mut rewriting = Rewriting {
+            shared: self.0.clone(),
+            path: path.to_owned(),
+            rewrites: file.rewrites.clone(),
+            is_noted: false,
+        };
         match stored.small_content()? {
             Some(mut content) => {
                 rewriting.apply(&mut content, 0)?;
@@ -66,38 +75,42 @@ impl<'a> Restorer<'a> {
             })),
         }
     }
+
+    /// The files read so far in which a build path stands that the catalog does not list: RCC misses some.
+    pub fn unrewritten(&self) -> Vec<String> {
+        self.0.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
 }
 
 /// Rewrites one file.
-struct Rewriting<'r> {
-    restorer: &'r Restorer<'r>,
-    path: &'r str,
-    file: &'r FileEntry,
-    is_warned: bool,
+struct Rewriting {
+    shared: Arc<Shared>,
+    path: String,
+    rewrites: Box<[u64]>,
+    is_noted: bool,
 }
 
-impl Rewriting<'_> {
+impl Rewriting {
     /// Rewrites in `window`, which begins at `start` in the file, what lies completely in it.
     fn apply(&mut self, window: &mut [u8], start: u64) -> Result<()> {
-        let Rewriting { restorer, path, file, .. } = self;
-        let (identity, space) = (restorer.catalog.identity().as_bytes(), restorer.space.as_bytes());
-        let object = || format!("catalog {}: `{path}`", restorer.catalog.name());
-        if !self.is_warned {
-            let mut found = restorer.identity.find_iter(window).map(|at| start + at as u64);
-            if found.any(|offset| file.rewrites.binary_search(&offset).is_err()) {
-                self.is_warned = true;
-                progress::warn(restorer.watcher, &object(), "an unrewritten build path stays in it");
+        let Rewriting { shared, path, rewrites, .. } = self;
+        let (identity, space) = (shared.catalog.identity().as_bytes(), shared.space.as_bytes());
+        if !self.is_noted {
+            let mut found = shared.identity.find_iter(window).map(|at| start + at as u64);
+            if found.any(|offset| rewrites.binary_search(&offset).is_err()) {
+                self.is_noted = true;
+                shared.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
             }
         }
-        let first = file.rewrites.partition_point(|offset| *offset < start);
-        for offset in &file.rewrites[first..] {
+        let first = rewrites.partition_point(|offset| *offset < start);
+        for offset in &rewrites[first..] {
             // A window is at most a small file, so the difference fits once it is known to lie inside.
             let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
             let Some(place) = at.checked_add(identity.len()).and_then(|end| window.get_mut(at..end)) else { break };
             if place != identity {
                 return Err(Error::corrupt(
-                    object(),
-                    format!("rewrite mismatch: no `{}` at offset {offset}", restorer.catalog.identity()),
+                    format!("catalog {}: `{path}`", shared.catalog.name()),
+                    format!("rewrite mismatch: no `{}` at offset {offset}", shared.catalog.identity()),
                 ));
             }
             place.copy_from_slice(space);
@@ -107,9 +120,9 @@ impl Rewriting<'_> {
 }
 
 /// Rewrites a large file as it is read. The end of each window waits for the next, so that nothing is cut in two.
-struct RewritingReader<'r> {
+struct RewritingReader {
     source: Box<dyn Read + Send>,
-    rewriting: Rewriting<'r>,
+    rewriting: Rewriting,
     window: Vec<u8>,
     /// Where the window begins in the file.
     start: u64,
@@ -118,7 +131,7 @@ struct RewritingReader<'r> {
     is_at_end: bool,
 }
 
-impl RewritingReader<'_> {
+impl RewritingReader {
     fn fill(&mut self) -> io::Result<()> {
         self.window.drain(..self.ready.end);
         self.start += self.ready.end as u64;
@@ -135,13 +148,13 @@ impl RewritingReader<'_> {
         }
         self.window.truncate(filled);
         self.rewriting.apply(&mut self.window, self.start)?;
-        let waiting = if self.is_at_end { 0 } else { self.rewriting.restorer.catalog.identity().len() - 1 };
+        let waiting = if self.is_at_end { 0 } else { self.rewriting.shared.catalog.identity().len() - 1 };
         self.ready = 0..filled.saturating_sub(waiting);
         Ok(())
     }
 }
 
-impl Read for RewritingReader<'_> {
+impl Read for RewritingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.ready.is_empty() && !self.is_at_end {
             self.fill()?;

@@ -3,7 +3,7 @@ use crate::compression::Encoding;
 use crate::progress::Silent;
 use crate::rcc::object::ObjectHasher;
 use crate::rcc::test_support::Recorder;
-use crate::rcc::{EntryKind, FileEntry, ObjectDigest};
+use crate::rcc::{EntryKind, ObjectDigest};
 use flate2::write::GzEncoder;
 use serde_json::json;
 use std::io::Write;
@@ -219,14 +219,14 @@ fn an_object_that_changes_under_the_reader_is_not_called_corrupt() {
     assert!(error.to_string().contains("changed while reading"), "{error}");
 }
 
-fn restored(scratch: &Scratch, content: &[u8], rewrites: &[u64], watcher: &dyn Progress) -> Result<Vec<u8>, Error> {
+/// The content as restored, and the files in which a build path stays.
+fn restored(scratch: &Scratch, content: &[u8], rewrites: &[u64]) -> Result<(Vec<u8>, Vec<String>), Error> {
     let object = sha256(content);
     scratch.store(&object, &gzip(content));
-    let catalog = scratch.catalog(&object, rewrites);
-    let hololib = scratch.hololib();
-    let restorer = Restorer::new(&hololib, &catalog, SPACE, watcher)?;
+    let catalog = Arc::new(scratch.catalog(&object, rewrites));
+    let restorer = Restorer::new(&scratch.hololib(), &catalog, SPACE)?;
     let EntryKind::File(file) = &catalog.entries()[0].kind else { panic!("no file") };
-    drain(restorer.open("f", file))
+    Ok((drain(restorer.open("f", file))?, restorer.unrewritten()))
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn the_name_of_the_space_is_written_where_the_identity_stood() {
     let scratch = Scratch::new();
     let small = format!("#!/base/{IDENTITY}/bin/python\n{IDENTITY}").into_bytes();
     let expected = format!("#!/base/{SPACE}/bin/python\n{SPACE}").into_bytes();
-    assert_eq!(restored(&scratch, &small, &[8, 44], &Silent).unwrap(), expected);
+    assert_eq!(restored(&scratch, &small, &[8, 44]).unwrap(), (expected, Vec::new()));
 
     // Around every border that a reader of windows could have.
     let mut big = large();
@@ -246,9 +246,7 @@ fn the_name_of_the_space_is_written_where_the_identity_stood() {
         big[at..at + 24].copy_from_slice(IDENTITY.as_bytes());
         expected[at..at + 24].copy_from_slice(SPACE.as_bytes());
     }
-    let recorder = Recorder::default();
-    assert!(restored(&scratch, &big, &offsets, &recorder).unwrap() == expected);
-    assert!(recorder.warnings().is_empty());
+    assert!(restored(&scratch, &big, &offsets).unwrap() == (expected, Vec::new()));
 }
 
 const WINDOW_BYTES: u64 = 128 << 10;
@@ -257,30 +255,26 @@ const WINDOW_BYTES: u64 = 128 << 10;
 fn a_rewrite_that_does_not_meet_the_identity_is_refused() {
     let scratch = Scratch::new();
     for size in [100, 6_000_000] {
-        let error = restored(&scratch, &vec![b'x'; size], &[50], &Silent).unwrap_err().to_string();
+        let error = restored(&scratch, &vec![b'x'; size], &[50]).unwrap_err().to_string();
         assert!(error.contains("`f`: rewrite mismatch: no `hdc4d952_493f813dad24d3t` at offset 50"), "{error}");
     }
 }
 
 #[test]
-fn a_build_path_that_is_not_listed_is_warned_about_once() {
+fn a_build_path_that_is_not_listed_is_noted() {
     let scratch = Scratch::new();
     for filler in [0, 6_000_000] {
         let mut content = vec![b'x'; filler];
         content.extend_from_slice(format!("{IDENTITY}.{IDENTITY}").as_bytes());
-        let recorder = Recorder::default();
-        restored(&scratch, &content, &[], &recorder).unwrap();
-        let expected = format!("catalog {NAME}: `f`: an unrewritten build path stays in it");
-        assert_eq!(recorder.warnings(), [expected]);
+        assert_eq!(restored(&scratch, &content, &[]).unwrap(), (content, vec!["f".to_owned()]));
     }
 }
 
 #[test]
 fn a_space_of_another_length_is_refused_before_anything_is_read() {
     let scratch = Scratch::new();
-    let catalog = scratch.catalog(&sha256(b"content"), &[]);
-    let hololib = scratch.hololib();
-    let error = Restorer::new(&hololib, &catalog, "short", &Silent).unwrap_err().to_string();
+    let catalog = Arc::new(scratch.catalog(&sha256(b"content"), &[]));
+    let error = Restorer::new(&scratch.hololib(), &catalog, "short").unwrap_err().to_string();
     assert!(error.contains("has a length of 5, the recorded one of 24"), "{error}");
 }
 
@@ -320,8 +314,5 @@ fn readers_go_from_thread_to_thread() {
     is_shared::<Hololib>();
     is_shared::<Catalog>();
     is_shared::<StoredObject>();
-    fn is_restorer_shared<'a>(restorer: &'a Restorer<'a>, file: &'a FileEntry) -> impl Send + Sync + use<'a> {
-        (restorer, file)
-    }
-    let _ = is_restorer_shared;
+    is_shared::<Restorer>();
 }
