@@ -112,6 +112,8 @@ impl Environment {
             self.add_space(&space, directories, &mut entries, &mut shared)?;
         }
         if mode != EnvironmentMode::Direct {
+            // rcc restores or locks beside the space, whether there is one yet or not.
+            entries.push(directory(ImagePath::new(self.catalog.base().as_bytes())?, places.writable()));
             self.add_library(places, &mut entries, &mut shared)?;
             entries.push(self.catalog_entry(places)?);
         }
