@@ -54,6 +54,34 @@ impl Root {
         Root::open(path)
     }
 
+    /// Opens a directory that nobody but its owner may write to, after making it and its missing parents.
+    ///
+    /// # Errors
+    /// As [`Root::create`], and when it belongs to somebody else or others may write to it.
+    pub fn create_private(path: &Path) -> Result<Root> {
+        let is_new = std::fs::symlink_metadata(path).is_err();
+        let root = Root::create(path)?;
+        #[cfg(unix)]
+        {
+            use cap_std::fs::{MetadataExt as _, PermissionsExt as _};
+            let object = path.display().to_string();
+            if is_new {
+                let private = cap_std::fs::Permissions::from_mode(0o700);
+                root.dir.set_permissions(".", private).map_err(|error| Error::io(&object, "protect", error))?;
+            }
+            let metadata = root.dir.dir_metadata().map_err(|error| Error::io(&object, "read", error))?;
+            if metadata.uid() != rustix::process::geteuid().as_raw() {
+                return Err(Error::new(ErrorKind::Denied, object, "belongs to somebody else"));
+            }
+            if metadata.mode() & 0o022 != 0 {
+                return Err(Error::new(ErrorKind::Denied, object, "others may write to it").hint("chmod go-w"));
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = is_new;
+        Ok(root)
+    }
+
     /// Parts the path of a file into its directory, opened by `open`, and its name.
     ///
     /// # Errors
@@ -260,6 +288,31 @@ impl Root {
         self.sync()
     }
 
+    /// Gives the file `name` of `other` the same name here, in the place of what has it; its bytes are not copied.
+    ///
+    /// # Errors
+    /// When the system cannot link there: the directories are on two file systems, or theirs knows no links.
+    pub fn link_from(&self, other: &Root, name: &str) -> Result<()> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let failed = |error| Error::io(self.display(name), "link", error);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{TEMPORARY_PREFIX}{}-link-{number}", std::process::id());
+        other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
+        let renamed = self.dir.rename(&temporary, &self.dir, name);
+        // Where both names were one file already, the rename does nothing and the temporary name is still there.
+        self.dir.remove_file(&temporary).ok();
+        renamed.map_err(failed)
+    }
+
+    /// Sets the modification time of a file, if that is possible.
+    pub fn touch(&self, name: &str, now: std::time::SystemTime) {
+        let mut options = OpenOptions::new();
+        options.write(true).nonblock(true).follow(FollowSymlinks::No);
+        if let Ok(file) = self.dir.open_with(name, &options) {
+            file.into_std().set_modified(now).ok();
+        }
+    }
+
     /// Makes the entries of this directory durable.
     ///
     /// # Errors
@@ -307,6 +360,17 @@ impl Temporary {
             // Closed, and so unlocked, only under its final name: a sweeper never meets it unlocked.
             drop(file);
         }
+        Ok(())
+    }
+
+    /// Gives the file its name without making anything durable: for what may be lost.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
+        let file = self.file.take();
+        self.rename_to(name.as_ref()).map_err(|error| Error::io(self.root.display(name.as_ref()), "write", error))?;
+        drop(file);
         Ok(())
     }
 

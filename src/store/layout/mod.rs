@@ -18,6 +18,7 @@ mod lock;
 
 pub use blob::BlobWriter;
 
+use super::VerifiedFiles;
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
@@ -47,6 +48,8 @@ pub struct Layout {
     lock_timeout: Duration,
     /// Blobs that this process has written or hashed itself.
     known: Mutex<BTreeSet<Digest>>,
+    /// Blobs that an earlier process has written or hashed.
+    memory: Option<VerifiedFiles>,
 }
 
 impl Layout {
@@ -89,8 +92,15 @@ impl Layout {
         self
     }
 
+    /// The same layout, which remembers beyond this process which of its blobs are whole.
+    #[must_use]
+    pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
     fn at(root: Root) -> Layout {
-        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default() }
+        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), memory: None }
     }
 
     /// The directory.
@@ -193,9 +203,29 @@ impl Layout {
         Ok(())
     }
 
+    /// Takes the blob over from `other`: the same file where both are on one file system, else a copy.
+    ///
+    /// # Errors
+    /// When `other` does not have it, whole, or it cannot be written here.
+    pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let (from, to) = (other.existing_blob_directory(algorithm)?, self.blob_directory(algorithm)?);
+        if to.link_from(&from, &descriptor.digest.hex()).is_err() {
+            self.store(descriptor, &mut *other.open(descriptor)?)?;
+        }
+        self.mark_known(descriptor.digest);
+        Ok(())
+    }
+
     /// Declares that this process has just written or verified the blob.
     pub fn mark_known(&self, digest: Digest) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        if let Some(memory) = &self.memory
+            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
+            && let Ok(file) = directory.open_file(digest.hex())
+        {
+            memory.remember(&file, &digest);
+        }
     }
 
     /// Makes every blob durable that was written so far. The index may name them only afterwards.
@@ -329,6 +359,9 @@ impl BlobSink for Layout {
             return Ok(false);
         }
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
+            return Ok(true);
+        }
+        if self.memory.as_ref().and_then(|memory| memory.recall(&file)) == Some(descriptor.digest) {
             return Ok(true);
         }
         // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
