@@ -128,7 +128,7 @@ pub enum PlannedContent {
     /// These entries.
     Tree(Tree),
     /// What a build before put into the cache, and from there into the layout.
-    Known(Layer),
+    Known(Box<Layer>),
 }
 
 /// Where a build finds layers that were made before.
@@ -209,7 +209,12 @@ impl LayerSpec {
             memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
         });
         if let Some(found) = known {
-            return Ok(PlannedLayer { name, created_by, content: PlannedContent::Known(found.layer), recipe });
+            return Ok(PlannedLayer {
+                name,
+                created_by,
+                content: PlannedContent::Known(Box::new(found.layer)),
+                recipe,
+            });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut builder = TreeBuilder::new(&rules).with_known_directories(known_directories);
@@ -283,7 +288,7 @@ impl Plan {
         let mut layers: Vec<Option<(Layer, Origin)>> = Vec::new();
         for planned in &self.layers {
             layers.push(match (&planned.content, cache) {
-                (PlannedContent::Known(layer), _) => Some((layer.clone(), Origin::SameRecipe)),
+                (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
                 (PlannedContent::Tree(tree), Some(cache)) => {
                     planned.find(tree, self.compression, layout, cache, progress)?
                 }

@@ -8,7 +8,7 @@ use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The rules by which blocks are cut and the versions of the compressors. Whatever changes bytes changes this line.
-const FORMAT: &str = "layer 1, libdeflate 1.26.1, zstd 0.14.3";
+pub(super) const FORMAT: &str = "layer 1, libdeflate 1.26.1, zstd 0.14.3";
 
 /// A file whose times are this near to the look at it may change again without a new time: FAT counts in steps of two
 /// seconds. (Git calls such files racy.)

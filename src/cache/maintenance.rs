@@ -27,6 +27,15 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
+impl Pruned {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Pruned) -> Pruned {
+        let Pruned { blobs, bytes } = other;
+        Pruned { blobs: self.blobs + blobs, bytes: self.bytes + bytes }
+    }
+}
+
 /// One blob of the cache and the records that lead to it.
 struct Kept {
     used: SystemTime,

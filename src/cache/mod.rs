@@ -26,7 +26,7 @@ use crate::root::Root;
 use crate::store::{BlobSink, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A directory of layers that were made before.
@@ -35,6 +35,7 @@ pub struct Cache {
     layers: Root,
     verified: VerifiedFiles,
     store: Layout,
+    directory: Root,
     now: SystemTime,
 }
 
@@ -43,20 +44,29 @@ const TAG: &[u8] =
     b"Signature: 8a477f597d28d172789f06886806bc55\n# Layers that ocibuild made before. Losing them costs time only.\n";
 
 impl Cache {
-    /// Opens the cache in the directory `path`, which is made where it is missing. `now` is what the clock says.
+    /// Opens the cache in `directory`, which nobody but its owner may write to: whoever writes to a cache chooses what is in
+    /// an image. `now` is what the clock says.
     ///
     /// # Errors
-    /// When the directory cannot be made or written, belongs to somebody else, or others may write to it: whoever writes to
-    /// a cache chooses what is in an image.
-    pub fn open(path: &Path, now: SystemTime) -> Result<Cache> {
-        let directory = Root::create_private(path)?;
+    /// When it cannot be written.
+    pub fn open(directory: Root, now: SystemTime) -> Result<Cache> {
         if directory.dir().symlink_metadata("CACHEDIR.TAG").is_err() {
             directory.replace_file("CACHEDIR.TAG", TAG)?;
         }
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
         let verified = VerifiedFiles::new(directory.create_directory("verified")?.create_directory("v1")?);
-        let store = Layout::create(&path.join("store"))?.with_memory(verified.clone());
-        Ok(Cache { layers, verified, store, now })
+        let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
+        Ok(Cache { layers, verified, store, directory, now })
+    }
+
+    /// Where the cache is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where its blobs are: an image layout.
+    pub fn store_directory(&self) -> PathBuf {
+        self.directory.path().join("store")
     }
 
     /// What remembers which blobs are whole, for other layouts.
@@ -121,3 +131,6 @@ pub struct Found {
     /// When its sources were first looked at.
     pub recorded: SystemTime,
 }
+
+#[cfg(test)]
+mod tests;

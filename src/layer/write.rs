@@ -272,8 +272,7 @@ impl<'a> Line<'a> {
         let mut packed = Vec::new();
         engine.compress(&bytes, &mut packed)?;
         drop(bytes);
-        self.blob
-            .deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
+        blob.deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
     }
 
     /// The diff ID, once every block has arrived.
