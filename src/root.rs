@@ -252,7 +252,7 @@ impl Root {
                         continue;
                     }
                     // A sweeper may have been faster than our lock.
-                    if !self.dir.exists(&name) {
+                    if is_removed(&file) {
                         continue;
                     }
                     live.files.push((self.dir.clone(), name.clone()));
@@ -485,6 +485,19 @@ fn tolerate_no_sync(result: io::Result<()>) -> io::Result<()> {
 fn is_enotty(error: &io::Error) -> bool {
     const ENOTTY: i32 = 25;
     cfg!(unix) && error.raw_os_error() == Some(ENOTTY)
+}
+
+/// Whether the open file has lost its name.
+fn is_removed(file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        file.metadata().is_ok_and(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File> {

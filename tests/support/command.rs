@@ -33,7 +33,10 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// The program under test.
 pub(crate) fn ocibuild() -> Command {
-    command(env!("CARGO_BIN_EXE_ocibuild"))
+    let mut program = command(env!("CARGO_BIN_EXE_ocibuild"));
+    // Nobody's own cache is used or filled, and nothing that an earlier run kept.
+    program.env("OCIBUILD_CACHE_DIR", format!("{}/cache-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id()));
+    program
 }
 
 /// A program that ended: what was asked, what it said, and its status.

@@ -69,11 +69,11 @@ impl Layout {
     /// When the directory holds something that is not an image layout, its index cannot be read, or it cannot be written.
     pub fn create(path: &Path) -> Result<Layout> {
         let layout = Layout::at(Root::create(path)?);
-        if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+        if !layout.has_mark()? {
             // Looked at before the lock file is made, so that a stranger's directory stays as it is.
             layout.check_empty()?;
             let _guard = layout.lock()?;
-            if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+            if !layout.has_mark()? {
                 layout.check_empty()?;
                 layout.initialise()?;
             }
@@ -247,6 +247,15 @@ impl Layout {
 
     fn existing_blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
         self.root.directory("blobs")?.directory(algorithm.name())
+    }
+
+    /// Whether there is something called `oci-layout`.
+    fn has_mark(&self) -> Result<bool> {
+        match self.root.dir().symlink_metadata(VERSION_FILE) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io(self.root.display(VERSION_FILE), "read", error)),
+        }
     }
 
     /// A directory counts as empty when it holds nothing, or only what a killed `create` of ours left.
