@@ -7,7 +7,7 @@ use crate::layer::{Layer, LayerRequest, write_layers};
 use crate::progress::{Progress, warn};
 use crate::reference::Location;
 use crate::root::Root;
-use crate::spec::{Platform, media_type};
+use crate::spec::{MOST_LAYERS, Platform, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
 use crate::time::Timestamp;
 use crate::tree::{Attributes, Entry, ImagePath, PathKind, Rules, Tree, TreeBuilder};
@@ -129,20 +129,30 @@ impl BuildSpec {
     /// Archives are unpacked into an unnamed file in `spool`.
     ///
     /// # Errors
-    /// When the base or a source is missing, malformed or not readable, or the sources do not fit together.
+    /// When the base or a source is missing, malformed or not readable, the sources do not fit together, or there are more
+    /// layers than an image can have.
     pub fn plan(self, spool: &Root, progress: &dyn Progress) -> Result<Plan> {
         let base = match &self.base {
             Some(location) => Base::open(location, self.platform.as_ref())?,
             None => Base::Scratch(self.platform.clone().unwrap_or_else(Platform::linux_amd64)),
         };
-        for oddity in base.config().history_oddities() {
+        for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }
+        check_layer_count(base.layers().len() + self.layers.len())?;
         let layers = self.layers.into_iter().map(|layer| layer.plan(spool, progress)).collect::<Result<Vec<_>>>()?;
         let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
         image.config(&base)?;
         Ok(Plan { base, layers, image, compression: self.compression })
     }
+}
+
+/// Known before anything is walked or written.
+fn check_layer_count(count: usize) -> Result<()> {
+    if count > MOST_LAYERS {
+        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
+    }
+    Ok(())
 }
 
 impl LayerSpec {
@@ -165,7 +175,7 @@ impl Source {
             SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules),
             SourceContent::Archive(reader) => {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
-                builder.add_archive(reader, &name, spool, &destination, &rules)
+                builder.add_archive(reader, &name, spool, &destination, &rules, progress)
             }
             SourceContent::Entries(entries) => entries.into_iter().try_for_each(|entry| builder.add(entry)),
             SourceContent::Removal => builder.remove(&destination),

@@ -106,7 +106,9 @@ impl Root {
 
     /// `name` below this root, for messages.
     pub fn display(&self, name: impl AsRef<Path>) -> String {
-        self.path.join(name).display().to_string()
+        let name = name.as_ref();
+        // Joining nothing would leave a slash at the end.
+        if name.as_os_str().is_empty() { self.path.clone() } else { self.path.join(name) }.display().to_string()
     }
 
     /// Opens the directory `name` below this one, itself and not what a link there points to.
@@ -176,8 +178,13 @@ impl Root {
     pub fn open_lock(&self, name: &str) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).nonblock(true).follow(FollowSymlinks::No);
-        let opened = self.dir.open_with(name, &options).map(cap_std::fs::File::into_std);
-        regular(opened, || self.display(name))
+        let mut opened = self.dir.open_with(name, &options);
+        if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            // Somebody else's, and not for us to write: most file systems lock it all the same.
+            options.write(false).create(false);
+            opened = self.dir.open_with(name, &options);
+        }
+        regular(opened.map(cap_std::fs::File::into_std), || self.display(name))
     }
 
     /// Starts a new file in this directory that gets its name when it is complete.
@@ -196,6 +203,11 @@ impl Root {
             );
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
+            // Held while the file is made, so that none appears behind the back of a process that is being stopped.
+            let mut live = live_temporaries();
+            if live.stopped {
+                return Err(Error::new(ErrorKind::Interrupted, self.path.display().to_string(), "told to stop"));
+            }
             match self.dir.open_with(&name, &options) {
                 Ok(file) => {
                     let file = file.into_std();
@@ -203,7 +215,11 @@ impl Root {
                     if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
                         continue;
                     }
-                    live_temporaries().push((self.dir.clone(), name.clone()));
+                    // A sweeper may have been faster than our lock.
+                    if !self.dir.exists(&name) {
+                        continue;
+                    }
+                    live.files.push((self.dir.clone(), name.clone()));
                     return Ok(Temporary { root: self.clone(), name, file: Some(file) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -348,13 +364,16 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // After a rename the name is gone, and removing it again does nothing.
         self.root.dir.remove_file(&self.name).ok();
-        live_temporaries().retain(|(dir, name)| !(Arc::ptr_eq(dir, &self.root.dir) && *name == self.name));
+        live_temporaries().files.retain(|(dir, name)| !(Arc::ptr_eq(dir, &self.root.dir) && *name == self.name));
     }
 }
 
-/// Removes every file in the making of this process. For a signal handler's thread, right before the process ends.
+/// Removes every file in the making of this process, and lets it make no more. For a signal handler's thread, right before
+/// the process ends.
 pub fn remove_live_temporaries() {
-    for (dir, name) in live_temporaries().iter() {
+    let mut live = live_temporaries();
+    live.stopped = true;
+    for (dir, name) in &live.files {
         dir.remove_file(name).ok();
     }
 }
@@ -366,10 +385,14 @@ pub fn sync_was_refused() -> bool {
 
 static SYNC_REFUSED: AtomicBool = AtomicBool::new(false);
 
-type LiveTemporaries = Vec<(Arc<Dir>, String)>;
+/// The files in the making of this process, and whether it may make more.
+struct LiveTemporaries {
+    files: Vec<(Arc<Dir>, String)>,
+    stopped: bool,
+}
 
 fn live_temporaries() -> std::sync::MutexGuard<'static, LiveTemporaries> {
-    static LIVE: Mutex<LiveTemporaries> = Mutex::new(Vec::new());
+    static LIVE: Mutex<LiveTemporaries> = Mutex::new(LiveTemporaries { files: Vec::new(), stopped: false });
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -309,12 +309,7 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
     let mut seen = HashSet::new();
     let (mut duplicates, mut unsafe_names) = (0, 0);
     while let Some(entry) = headers.next(&mut source)? {
-        let length = entry.size + tar::padding(entry.size);
-        let skipped = io::copy(&mut (&mut source).take(length), &mut io::sink())
-            .map_err(|error| Error::io("layer", "read", error))?;
-        if skipped < length {
-            return Err(Error::invalid("layer", "malformed tar: unexpected end inside a file"));
-        }
+        skip_content(&mut source, &entry, faults)?;
         let shown = String::from_utf8_lossy(&entry.path);
         match ImagePath::new(&entry.path) {
             Ok(path) if !entry.path.starts_with(b"/") => {
@@ -338,9 +333,23 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
             }
         }
     }
-    match headers.ending() {
-        Some(Ending::Complete) => {}
-        _ => faults.push("the two zero blocks that end a tar are missing".to_owned()),
-    }
+    faults.extend(headers.ending().and_then(Ending::oddity).map(str::to_owned));
     headers.check_rest(&mut source)
+}
+
+/// Reads past an entry's content. What fills it up to a whole block must be zeros: other bytes there are in the layer and in
+/// no listing of it.
+fn skip_content(source: &mut impl Read, entry: &tar::Entry, faults: &mut Vec<String>) -> Result<()> {
+    let failed = |error| Error::io("layer", "read", error);
+    let mut padding = Vec::new();
+    let skipped = io::copy(&mut source.take(entry.size), &mut io::sink()).map_err(failed)?;
+    let filled = io::copy(&mut source.take(tar::padding(entry.size)), &mut padding).map_err(failed)?;
+    if skipped + filled < entry.size + tar::padding(entry.size) {
+        return Err(Error::invalid("layer", "malformed tar: unexpected end inside a file"));
+    }
+    if padding.iter().any(|&byte| byte != 0) {
+        let shown = String::from_utf8_lossy(&entry.path);
+        faults.push(format!("behind the content of `{shown}` are bytes that are not zero"));
+    }
+    Ok(())
 }

@@ -6,17 +6,22 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
 mod house;
+mod registry;
 mod support;
 
 #[cfg(target_os = "linux")]
 mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
+#[cfg(target_os = "linux")]
+mod catalogue;
 #[cfg(target_os = "linux")]
 mod consumers;
 #[cfg(target_os = "linux")]

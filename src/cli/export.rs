@@ -1,5 +1,6 @@
 //! `ocibuild export`.
 
+use super::network::NetworkArguments;
 use super::output::print;
 use super::source::{self, Opened};
 use super::watch::Watch;
@@ -8,7 +9,7 @@ use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
-use ocibuild::store::{ImageName, Layout, Moved, copy};
+use ocibuild::store::{ImageName, Layout, Moved, StoredImage, copy};
 use ocibuild::{Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -22,13 +23,15 @@ Destinations:
   docker-archive:FILE[:REFERENCE]  a tar that docker, podman, containerd and skopeo load
   oci-archive:FILE[:TAG]           a tar of an OCI image layout
   oci:DIR[:TAG]                    another OCI image layout
+  docker://REFERENCE               a repository of a registry
   -                                a docker-archive on standard output
 
 Examples:
   ocibuild export ./out:v1 docker-archive:app.tar:team/app:v1
-  ocibuild export ./out - | docker load")]
+  ocibuild export ./out - | docker load
+  ocibuild export ./out:v1 docker://registry.example/team/app:v1")]
 pub(super) struct ExportArguments {
-    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]
+    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or docker://REFERENCE
     #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
     source: Location,
     /// Where to copy it
@@ -37,13 +40,15 @@ pub(super) struct ExportArguments {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
 /// Copies the image and prints the digest of its manifest.
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
-    let watch = Watch::new(&arguments.common);
-    let opened = source::open(&arguments.source, arguments.platform.as_ref())?;
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, watch.clone())?;
     if arguments.destination == "-" {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
     }
@@ -63,9 +68,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
             };
             to_file(&opened, &file, ArchiveForm::Docker, &names, &watch)?
         }
-        Location::Registry(reference) => {
-            return Err(Error::usage(reference.to_string(), "registries cannot be written yet"));
-        }
+        Location::Registry(reference) => to_registry(&opened, &reference, arguments, &watch)?,
     };
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
@@ -89,6 +92,12 @@ fn full_name(text: &str) -> Result<ImageName> {
     reference.with_tag(tag).to_string().parse()
 }
 
+/// Writes a docker-archive of an image that was just built.
+pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch: &Watch) -> Result<()> {
+    let opened = Opened { image: image.clone(), names: names.to_vec() };
+    to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
+}
+
 fn to_layout(opened: &Opened, directory: &Path, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
     let layout = Arc::new(Layout::create(directory)?);
     let names = match tag {
@@ -97,6 +106,17 @@ fn to_layout(opened: &Opened, directory: &Path, tag: Option<&str>, watch: &Watch
         None => opened.names.clone(),
     };
     copy(&opened.image, &*layout, &names, watch)
+}
+
+fn to_registry(
+    opened: &Opened,
+    reference: &Reference,
+    arguments: &ExportArguments,
+    watch: &Arc<Watch>,
+) -> Result<Moved> {
+    let name = full_name(&reference.to_string())?;
+    let repository = arguments.network.repository(reference, watch.clone())?;
+    copy(&opened.image, &*repository, &[name], &**watch)
 }
 
 fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {

@@ -1,6 +1,8 @@
 //! `ocibuild layout`, the main command.
 
+use super::export;
 use super::output::print;
+use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
 use super::{Common, Format};
@@ -9,6 +11,7 @@ use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Plan, Source, SourceCon
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::image::ConfigEdit;
 use ocibuild::progress::warn;
+use ocibuild::rcc::image::RobotImage;
 use ocibuild::root::Root;
 use ocibuild::store::Layout;
 use ocibuild::tree::{ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Rules, SpecialFiles};
@@ -47,7 +50,7 @@ pub(super) struct LayoutArguments {
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -81,7 +84,7 @@ pub(super) struct LayoutArguments {
     #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
     entrypoint: Option<std::vec::Vec<String>>,
     /// The command, or the entrypoint's arguments: a JSON array, or words
-    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
     cmd: Option<std::vec::Vec<String>>,
     /// Set a variable. Repeatable
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
@@ -116,6 +119,12 @@ pub(super) struct LayoutArguments {
     /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
     #[arg(long, value_name = "TIME", help_heading = "Config")]
     created: Option<Timestamp>,
+
+    #[command(flatten)]
+    robot: RobotArguments,
+    /// Write a docker-archive of the image, too
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    save: Option<PathBuf>,
 
     /// How new layers are compressed
     #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
@@ -180,7 +189,10 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     build::check_names(&arguments.tags)?;
-    let spec = arguments.spec(order, &watch)?;
+    arguments.check_result_files()?;
+    let robot = arguments.robot_image(order, &watch)?;
+    let names = arguments.names(robot.as_ref())?;
+    let spec = arguments.spec(order, robot.as_ref(), &watch)?;
     build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
         let plan = spec.plan(&nearest_directory(&arguments.output)?, &watch)?;
@@ -190,14 +202,40 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let timeout = Duration::from_secs(arguments.lock_timeout);
     let layout = Arc::new(Layout::create(&arguments.output)?.with_lock_timeout(timeout));
     let plan = spec.plan(layout.root(), &watch)?;
-    let built = plan.build(&layout, &arguments.tags, &watch)?;
-    arguments.report(&plan, &built, &watch)?;
+    let built = plan.build(&layout, &names, &watch)?;
+    if let Some(robot) = &robot {
+        robot.warn_of_unrewritten_paths(&watch);
+    }
+    if let Some(file) = &arguments.save {
+        export::save(&built.image, file, &names, &watch)?;
+    }
+    arguments.report(&plan, &built, &names, &watch)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl LayoutArguments {
-    fn spec(&self, order: &[LayerFlag], watch: &Watch) -> Result<BuildSpec> {
-        let created = values::created(self.created)?;
+    /// The robot to package, if there is one.
+    fn robot_image(&self, order: &[LayerFlag], watch: &Watch) -> Result<Option<RobotImage>> {
+        let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
+        let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
+        let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
+        self.robot.image(&file, &platform, self.user.as_deref(), watch).map(Some)
+    }
+
+    /// The names that were given; for a robot, else the name of its directory.
+    fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
+        let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
+        let directory = Root::resolve(robot.directory.path())?;
+        let name = directory.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let parts: Vec<&str> =
+            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
+        let name = if parts.is_empty() { "robot".to_owned() } else { parts.join("-") };
+        Ok(vec![format!("{name}:latest").parse()?])
+    }
+
+    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Watch) -> Result<BuildSpec> {
+        let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };
+        let created = values::created(self.created, default)?;
         let rules = self.rules(created)?;
         let encoding = match self.compression {
             CompressionKind::Gzip => Encoding::Gzip,
@@ -207,19 +245,40 @@ impl LayoutArguments {
         for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
             warn(watch, &format!("--env {key}"), "sounds like a secret, and everybody who has the image can read it");
         }
+        let mut layers = Vec::new();
+        let mut config = ConfigEdit::default();
+        let mut annotations = BTreeMap::new();
+        if let Some(robot) = robot {
+            layers = robot_layers(robot, &self.output)?;
+            config = robot.config()?;
+            if let Some(environment) = &robot.environment {
+                let blueprint = environment.catalog().name().blueprint.to_string();
+                annotations.insert("org.opencontainers.image.version".to_owned(), blueprint);
+            }
+        }
+        layers.extend(self.layer_specs(order, &rules)?);
+        annotations.extend(unique(&self.annotations, "--annotation")?);
         Ok(BuildSpec {
-            base: self.base_location()?,
+            base: self.base_location(robot.is_some(), watch)?,
             platform: self.platform.clone(),
-            layers: self.layer_specs(order, &rules)?,
-            config: self.config_edit()?,
-            annotations: unique(&self.annotations, "--annotation")?,
+            layers,
+            config: config.overridden_by(self.config_edit()?),
+            annotations,
             created,
             compression: Compression::new(encoding, self.compression_level)?,
         })
     }
 
-    fn base_location(&self) -> Result<Option<Location>> {
+    fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
         match self.base.as_deref() {
+            // conda's python needs glibc, which this base has.
+            None if is_robot => {
+                "docker.io/library/debian:stable-slim".parse().map(|base| Some(Location::Registry(base)))
+            }
+            Some("scratch") if is_robot => {
+                warn(watch, "base scratch", "has no C library, which the python of an environment needs");
+                Ok(None)
+            }
             None | Some("scratch") => Ok(None),
             Some(text) if text.starts_with("scratch:") || text.starts_with("scratch@") => {
                 Err(Error::usage(format!("base `{text}`"), "scratch is nothing, and has no tags"))
@@ -261,6 +320,9 @@ impl LayoutArguments {
     }
 
     fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
+        if self.copies.iter().filter(|copy| copy.source == Path::new("-")).count() > 1 {
+            return Err(Error::usage("standard input", "cannot be copied twice"));
+        }
         let mut layers: Vec<LayerSpec> = Vec::new();
         let mut in_group = false;
         for flag in order {
@@ -322,16 +384,32 @@ impl LayoutArguments {
         })
     }
 
-    fn report(&self, plan: &Plan, built: &Built, watch: &Watch) -> Result<()> {
+    fn iid_file(&self) -> Result<Option<(Root, String)>> {
+        self.iidfile.as_deref().map(result_file).transpose()
+    }
+
+    fn digest_file(&self) -> Result<Option<(Root, String)>> {
+        self.digest_file.as_deref().map(result_file).transpose()
+    }
+
+    /// Requires that the files for digests can be made, before the work is done that they tell of.
+    fn check_result_files(&self) -> Result<()> {
+        let (iid, digest) = (self.iid_file()?, self.digest_file()?);
+        if let (Some((iid_root, iid)), Some((digest_root, digest))) = (iid, digest)
+            && iid == digest
+            && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
+        {
+            return Err(Error::usage("--digest-file", "names the same file as --iidfile"));
+        }
+        Ok(())
+    }
+
+    fn report(&self, plan: &Plan, built: &Built, names: &[ImageName], watch: &Watch) -> Result<()> {
         let image = &built.image;
         let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        for (file, text) in [(&self.iidfile, &config), (&self.digest_file, &digest)] {
-            if let Some(file) = file {
-                let (root, name) = Root::of_file(file, Root::open)?;
-                let name = name
-                    .to_str()
-                    .ok_or_else(|| Error::invalid(file.display().to_string(), "the name is not Unicode"))?;
-                root.replace_file(name, text.as_bytes())?;
+        for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
+            if let Some((root, name)) = file {
+                root.replace_file(&name, text.as_bytes())?;
             }
         }
         if ocibuild::root::sync_was_refused() {
@@ -367,7 +445,7 @@ impl LayoutArguments {
                         described
                     })
                     .collect();
-                let names: Vec<String> = self.tags.iter().map(ToString::to_string).collect();
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
                 let result = json!({
                     "digest": digest,
                     "configDigest": config,
@@ -382,6 +460,58 @@ impl LayoutArguments {
             }
         }
     }
+}
+
+/// The layers of a robot's image, the robot's own last.
+fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
+    let known_directories = robot.known_directories()?;
+    let mut layers = Vec::new();
+    let entries = |name: &str, entries| Source {
+        name: name.to_owned(),
+        content: SourceContent::Entries(entries),
+        destination: ImagePath::root(),
+        rules: Rules { mtime: Timestamp::RCC, ..Rules::default() },
+    };
+    for layer in robot.layers()? {
+        layers.push(LayerSpec {
+            created_by: format!("ocibuild: {}", layer.name),
+            sources: vec![entries(&layer.name, layer.entries)],
+            name: layer.name,
+            known_directories: known_directories.clone(),
+        });
+    }
+    let mut rules = robot.robot_rules()?;
+    // A layout beside the robot is where the image goes, and no part of it.
+    if let Some(inside) =
+        Root::path_inside(robot.directory.path(), output).and_then(|inside| inside.to_str().map(str::to_owned))
+        && !inside.is_empty()
+    {
+        rules.ignore.add(&inside.replace('\\', "/"))?;
+    }
+    let own = Source {
+        name: format!("robot {}", robot.robot.file),
+        content: SourceContent::Directory(robot.directory.clone()),
+        destination: robot.places.app.clone(),
+        rules,
+    };
+    layers.push(LayerSpec {
+        name: own.name.clone(),
+        created_by: "ocibuild: robot".to_owned(),
+        sources: vec![own, entries("robot", robot.robot_entries()?)],
+        known_directories,
+    });
+    Ok(layers)
+}
+
+/// The directory, opened, and the name of a file for a digest.
+fn result_file(file: &Path) -> Result<(Root, String)> {
+    let object = || file.display().to_string();
+    if file.is_dir() {
+        return Err(Error::invalid(object(), "is a directory"));
+    }
+    let (root, name) = Root::of_file(file, Root::open)?;
+    let name = name.to_str().ok_or_else(|| Error::invalid(object(), "the name is not Unicode"))?;
+    Ok((root, name.to_owned()))
 }
 
 fn has_transport(text: &str) -> bool {

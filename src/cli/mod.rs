@@ -5,8 +5,10 @@ mod export;
 mod inspect;
 mod layout;
 mod man;
+mod network;
 mod output;
 mod report;
+mod robot;
 mod signals;
 mod source;
 mod values;
@@ -106,6 +108,9 @@ pub(crate) fn run() -> ExitCode {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         set_threads(cli.command.common()).and_then(|()| work())
     }));
+    if !matches!(result, Ok(Ok(_))) {
+        signals::wait_if_told_to_stop();
+    }
     match result {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => report::failure(&error, format),

@@ -44,7 +44,11 @@ pub(super) fn arguments(error: &clap::Error) -> ExitCode {
         .find_map(|paragraph| paragraph.trim().strip_prefix("tip: "))
         .map(|tip| tip.lines().next().unwrap_or(tip));
     let hint = tip.map_or_else(|| "see --help".to_owned(), |tip| format!("{tip}; see --help"));
-    complain(&format!("ocibuild: error: {} ({})", ocibuild::error::one_line(what), ocibuild::error::one_line(&hint)));
+    complain(&format!(
+        "ocibuild: error: command line: {} ({})",
+        ocibuild::error::one_line(what),
+        ocibuild::error::one_line(&hint)
+    ));
     ExitCode::from(USAGE)
 }
 

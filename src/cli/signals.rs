@@ -1,27 +1,61 @@
 //! What happens when the program is told to stop.
 
-/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed and the process ends with 128 and the signal's number. No
-/// other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at once.
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set for good as soon as the program is told to stop.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed, uploads given back, and the process ends with 128 and the
+/// signal's number. No other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at
+/// once.
 #[cfg(unix)]
 pub(super) fn clean_up_when_told_to_stop() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
-    let signals = [SIGINT, SIGTERM, SIGHUP];
+    report_files_that_grow_too_large();
+    let ignored = ignored_signals();
+    let signals: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
     let told_before = Arc::new(AtomicBool::new(false));
-    for signal in signals {
+    for &signal in &signals {
         // Where the system refuses a handler, the signal keeps its default: the process ends, and the next run cleans up.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, told_before.clone()).ok();
     }
     let Ok(mut told) = signal_hook::iterator::Signals::new(signals) else { return };
     std::thread::spawn(move || {
         if let Some(signal) = told.forever().next() {
+            TOLD.store(true, Ordering::SeqCst);
             told_before.store(true, Ordering::SeqCst);
             ocibuild::root::remove_live_temporaries();
+            super::network::abandon_uploads();
             std::process::exit(128 + signal);
         }
     });
+}
+
+/// Waits for the end if the process is being ended: work that fails because its files are being removed has not failed.
+pub(super) fn wait_if_told_to_stop() {
+    while TOLD.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+/// A file beyond the limit of `ulimit -f` is to be an error of the write, not the silent end of the process.
+#[cfg(unix)]
+fn report_files_that_grow_too_large() {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::new(AtomicBool::new(false))).ok();
+}
+
+/// Signals that whoever started us wants ignored, as `nohup` does and shells do for background jobs.
+#[cfg(unix)]
+fn ignored_signals() -> Vec<i32> {
+    let status = ocibuild::root::Root::open_named_file(std::path::Path::new("/proc/self/status"))
+        .and_then(|file| ocibuild::bounded::read(file, 64 << 10, "status"))
+        .unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (1..=64).filter(|signal| mask >> (signal - 1) & 1 == 1).collect()
 }
 
 /// Elsewhere the process just ends, and the next run cleans up.

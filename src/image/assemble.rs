@@ -1,10 +1,11 @@
 //! Config and manifest of a new image.
 
 use super::{Base, ConfigEdit};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::layer::Layer;
-use crate::spec::{Descriptor, MOST_LAYERS, Manifest, media_type};
+use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
 use crate::store::{Layout, StoredImage};
 use crate::time::Timestamp;
 use serde_json::{Value, json};
@@ -58,20 +59,18 @@ impl Image {
 /// Writes config and manifest of `image`, which has `layers` on top of `base`, into `layout`. The layers are there already.
 ///
 /// # Errors
-/// When the image has too many layers, the base's config has members of impossible types, or the layout cannot be written.
+/// When a document would be larger than what is read of one, the base's config has members of impossible types, or the
+/// layout cannot be written.
 pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Arc<Layout>) -> Result<StoredImage> {
-    let count = base.layers().len() + layers.len();
-    if count > MOST_LAYERS {
-        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
-    }
     let mut config = image.config(base)?;
     let diff_ids = layers.iter().map(|new| json!(new.layer.diff_id.to_string()));
     append(&mut config["rootfs"], "diff_ids", diff_ids)?;
     let created = image.created.to_string();
-    if config.get("history").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-        // A base without history would leave fewer entries than layers, and readers pair them by number.
-        let inherited = base.layers().iter().map(|_| json!({"comment": "layer of the base image"}));
-        append(&mut config, "history", inherited)?;
+    if !base.config().has_fitting_history() {
+        // Readers pair entries and layers by number. A history with more or fewer, or none, would shift ours.
+        let inherited: Vec<Value> =
+            base.layers().iter().map(|_| json!({"comment": "layer of the base image"})).collect();
+        config["history"] = inherited.into();
     }
     let history = layers.iter().map(|new| json!({"created": created, "created_by": new.created_by}));
     append(&mut config, "history", history)?;
@@ -83,13 +82,25 @@ pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Ar
         ..Descriptor::new("", layer.digest, layer.size)
     });
     let manifest = Manifest {
-        config: layout.put_document(&config_bytes, media_type::CONFIG)?,
+        config: layout.put_document(within(&config_bytes, LARGEST_CONFIG, "config")?, media_type::CONFIG)?,
         layers: inherited.chain(layers.iter().map(|new| new.layer.descriptor.clone())).collect(),
         annotations: image.manifest_annotations(base),
     };
     let manifest_bytes = manifest.to_bytes();
-    let descriptor = layout.put_document(&manifest_bytes, media_type::MANIFEST)?;
+    let descriptor =
+        layout.put_document(within(&manifest_bytes, LARGEST_MANIFEST, "manifest")?, media_type::MANIFEST)?;
     StoredImage::assemble(layout.clone(), descriptor, manifest_bytes, config_bytes, None, "the new image")
+}
+
+/// What nobody could read back is not written.
+fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(
+            format!("{name} of the new image"),
+            format!("larger than {}", bounded::size(limit)),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Appends to the array at `key`, made where it is missing.

@@ -52,6 +52,14 @@ impl Base {
         }
     }
 
+    /// What is odd about it, for people.
+    pub fn oddities(&self) -> Vec<String> {
+        match self {
+            Base::Scratch(_) => Vec::new(),
+            Base::Image { image, .. } => [image.oddities.clone(), image.config.oddities()].concat(),
+        }
+    }
+
     /// The layers to start from, lowest first.
     pub fn layers(&self) -> &[Descriptor] {
         match self {

@@ -25,6 +25,13 @@ impl ObjectDigest {
         }
     }
 
+    /// The digest of `content`, of the same kind as this one.
+    pub(super) fn like(&self, content: &[u8]) -> ObjectDigest {
+        let mut hasher = ObjectHasher::like(self);
+        hasher.update(content);
+        hasher.finish()
+    }
+
     /// Where the object lies below a hololib: `library/aa/bb/cc/<digest>`.
     pub fn library_path(&self) -> String {
         let hex = self.to_string();

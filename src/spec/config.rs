@@ -4,7 +4,9 @@ use super::Platform;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::json;
+use crate::time::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// An image config (config.md): the whole document, and checked views of what we need of it.
 #[derive(Debug, Clone)]
@@ -26,7 +28,8 @@ impl Config {
     /// Reads the document `bytes`.
     ///
     /// # Errors
-    /// When it is not one JSON object, names no platform, or its root file system is not a list of diff IDs.
+    /// When it is not one JSON object, names no platform, its root file system is not a list of diff IDs, or a member of its
+    /// `config` has a type that it cannot have.
     pub fn read(bytes: &[u8], object: &str) -> Result<Self> {
         let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         let platform = Platform::read(&document, object)?;
@@ -39,7 +42,7 @@ impl Config {
             let text = listed.as_str().ok_or_else(|| Error::invalid(object, "a diff ID that is not a string"))?;
             diff_ids.push(text.parse::<DiffId>().map_err(|error| error.within(object))?);
         }
-        json::object_at(&document, "config", object)?;
+        check_members(&document, object)?;
         json::array_at(&document, "history", object)?;
         Ok(Config { document, platform, diff_ids })
     }
@@ -65,21 +68,87 @@ impl Config {
         Some(history.iter().filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true)).count())
     }
 
-    /// What is odd about the history; it is for people, so nothing of it is an error.
-    pub fn history_oddities(&self) -> Vec<String> {
+    /// Whether the history can be continued: every entry is one, and as many as there are layers tell of a layer.
+    pub fn has_fitting_history(&self) -> bool {
+        let history = self.document["history"].as_array().map_or(&[][..], |history| history);
+        history.iter().all(Value::is_object) && self.layers_in_history().unwrap_or(0) == self.diff_ids.len()
+    }
+
+    /// What is odd about the document: engines disagree about such things, but none of them makes the image another one.
+    pub fn oddities(&self) -> Vec<String> {
+        let mut odd = self.history_oddities();
+        let config = &self.document["config"];
+        odd.extend(variable_oddities(config["Env"].as_array().map_or(&[][..], |variables| variables)));
+        if let Some(user) = config["User"].as_str().filter(|user| user.split(':').count() > 2) {
+            odd.push(format!("its user {user:?} is not of the form USER[:GROUP]"));
+        }
+        odd
+    }
+
+    fn history_oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
         if let Some(told) = self.layers_in_history().filter(|told| *told != self.diff_ids.len()) {
             odd.push(format!("its history tells of {told} layers, it has {}", self.diff_ids.len()));
         }
-        for entry in self.document.get("history").and_then(Value::as_array).into_iter().flatten() {
-            let Some(created) = entry.get("created") else { continue };
-            let is_valid = created.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
-            if !is_valid {
+        for entry in self.document["history"].as_array().into_iter().flatten() {
+            if !entry.is_object() {
+                odd.push("its history holds an entry that is no object".to_owned());
+            }
+            let Some(created) = entry.get("created").filter(|created| !created.is_null()) else { continue };
+            if !created.as_str().is_some_and(is_rfc_3339) {
                 odd.push(format!("its history holds the time {created}"));
             }
         }
         odd
     }
+}
+
+fn is_rfc_3339(text: &str) -> bool {
+    text.parse::<jiff::Timestamp>().is_ok_and(|moment| Timestamp::from_seconds(moment.as_second()).is_ok())
+}
+
+fn variable_oddities(variables: &[Value]) -> Vec<String> {
+    let mut odd = Vec::new();
+    let mut seen = BTreeSet::new();
+    for variable in variables.iter().filter_map(Value::as_str) {
+        let (key, value) = match variable.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (variable, None),
+        };
+        if value.is_none() {
+            odd.push(format!("its variable {key:?} has no value"));
+        }
+        if !seen.insert(key) {
+            odd.push(format!("its variable {key:?} is set twice"));
+        }
+        if variable.contains(['\0', '\n', '\r']) {
+            odd.push(format!("its variable {key:?} holds a control character"));
+        }
+    }
+    odd
+}
+
+/// Engines read these members with the types of config.md, and refuse the image when one has another.
+fn check_members(document: &Value, object: &str) -> Result<()> {
+    let Some(members) = json::object_at(document, "config", object)? else { return Ok(()) };
+    let config = &Value::Object(members.clone());
+    let wrong = |key: &str, expected: &str| Error::invalid(object, format!("`{key}`: expected {expected}"));
+    for key in ["User", "WorkingDir", "StopSignal"] {
+        json::string_at(config, key, object)?;
+    }
+    for key in ["Env", "Entrypoint", "Cmd"] {
+        let listed = json::array_at(config, key, object)?.map_or(&[][..], |listed| listed);
+        if !listed.iter().all(Value::is_string) {
+            return Err(wrong(key, "an array of strings"));
+        }
+    }
+    for key in ["ExposedPorts", "Volumes", "Labels"] {
+        let members = json::object_at(config, key, object)?;
+        if key == "Labels" && !members.into_iter().flatten().all(|(_, value)| value.is_string()) {
+            return Err(wrong(key, "an object of strings"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -105,7 +174,7 @@ mod tests {
     fn odd_history_is_told_and_not_fatal() {
         let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},
             "history":[{"created":"yesterday"},{"empty_layer":true}]}"#;
-        let odd = Config::read(text.as_bytes(), "config").unwrap().history_oddities();
+        let odd = Config::read(text.as_bytes(), "config").unwrap().oddities();
         assert_eq!(odd, ["its history tells of 1 layers, it has 0", "its history holds the time \"yesterday\""]);
     }
 }

@@ -22,6 +22,8 @@ pub struct StoredImage {
     pub config_bytes: Arc<[u8]>,
     /// The config, read.
     pub config: Config,
+    /// What is odd about the place that it was found in, for people.
+    pub oddities: Vec<String>,
     /// Where the blobs are.
     pub source: Arc<dyn BlobSource>,
 }
@@ -98,6 +100,7 @@ impl StoredImage {
             manifest,
             config_bytes: config_bytes.into(),
             config,
+            oddities: Vec::new(),
             source,
         })
     }

@@ -45,6 +45,16 @@ pub enum Ending {
     Absent,
 }
 
+impl Ending {
+    /// What a person should know about it, where it is not as it must be.
+    pub fn oddity(self) -> Option<&'static str> {
+        match self {
+            Ending::Complete => None,
+            Ending::OneZeroBlock | Ending::Absent => Some("the two zero blocks that end a tar are missing"),
+        }
+    }
+}
+
 /// Decodes headers one after another.
 ///
 /// The source is handed in at each call and must stand at [`Headers::position`], so that a seekable archive can be indexed
@@ -216,7 +226,7 @@ impl Headers {
             return Err(malformed());
         }
         let record = &rest[space + 1..length - 1];
-        let equals = record.iter().position(|&byte| byte == b'=').ok_or_else(malformed)?;
+        let equals = record.iter().position(|&byte| byte == b'=').filter(|&key| key > 0).ok_or_else(malformed)?;
         *rest = &rest[length..];
         Ok(Some((&record[..equals], &record[equals + 1..])))
     }

@@ -7,8 +7,9 @@ use super::rules::{ExtendedAttributes, SpecialFiles};
 use super::{Attributes, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder};
 use crate::compression::{Encoding, decode};
 use crate::error::{Error, Result};
+use crate::progress::{Progress, warn};
 use crate::root::Root;
-use crate::tar::{self, Headers};
+use crate::tar::{self, Ending, Headers};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -29,6 +30,7 @@ impl TreeBuilder {
         spool: &Root,
         destination: &ImagePath,
         rules: &Rules,
+        progress: &dyn Progress,
     ) -> Result<()> {
         let file = Arc::new(spooled(source, object, spool)?);
         let length = file.metadata().map_err(|error| Error::io(object, "read", error))?.len();
@@ -54,6 +56,9 @@ impl TreeBuilder {
             }
         }
         headers.check_rest(&mut reader)?;
+        if let Some(oddity) = headers.ending().and_then(Ending::oddity) {
+            warn(progress, object, oddity);
+        }
         for entry in in_link_order(latest, object)? {
             self.add(entry)?;
         }
@@ -67,14 +72,15 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
     std::io::copy(&mut (&mut source).take(4), &mut start).map_err(failed)?;
     let encoding = Encoding::of_bytes(&start);
     let mut content = decode(Cursor::new(start).chain(source), encoding).map_err(failed)?;
-    let mut temporary = spool.temporary()?;
+    // Without a name from the start, so that not even a killed process leaves it behind.
+    let mut file = spool.temporary()?.into_unnamed()?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         match content.read(&mut buffer).map_err(failed)? {
-            0 => return temporary.into_unnamed(),
-            read => temporary
-                .write_all(&buffer[..read])
-                .map_err(|error| Error::io(spool.path().display(), "write", error))?,
+            0 => return Ok(file),
+            read => {
+                file.write_all(&buffer[..read]).map_err(|error| Error::io(spool.path().display(), "write", error))?
+            }
         }
     }
 }
@@ -169,6 +175,7 @@ fn resolve(target: &ImagePath, entries: &BTreeMap<ImagePath, Entry>) -> Option<I
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     const FILE: tar::Header<'_> = tar::Header {
         path: b"f",
@@ -196,7 +203,7 @@ mod tests {
         let keep = tempfile::tempdir().unwrap();
         let spool = Root::open(keep.path()).unwrap();
         let mut builder = TreeBuilder::new(&Rules::default());
-        builder.add_archive(bytes, "x.tar", &spool, &ImagePath::new(b"d").unwrap(), &Rules::default())?;
+        builder.add_archive(bytes, "x.tar", &spool, &ImagePath::new(b"d").unwrap(), &Rules::default(), &Silent)?;
         assert_eq!(spool.dir().entries().unwrap().count(), 0, "the spooled file has no name");
         Ok(builder.finish()?.entries().to_vec())
     }

@@ -23,6 +23,11 @@ impl Tree {
         &self.entries
     }
 
+    /// The entries, in order, to be changed and added to another tree.
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     /// The bytes of all files together.
     pub fn content_size(&self) -> u64 {
         self.entries.iter().map(Entry::size).sum()
@@ -64,13 +69,18 @@ impl TreeBuilder {
     /// Adds an entry.
     ///
     /// # Errors
-    /// When its name would delete a file (whiteouts are only made by [`TreeBuilder::remove`]), or there are too many.
+    /// When its name would delete a file (whiteouts are only made by [`TreeBuilder::remove`]), it would be the root without
+    /// being a directory, or there are too many.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         if entry.path.name().starts_with(WHITEOUT_PREFIX) {
             return Err(Error::invalid(
                 entry.path.to_string(),
                 "would be a whiteout: it would delete a file instead of adding one",
             ));
+        }
+        if entry.path.is_root() && !matches!(entry.kind, Kind::Directory) {
+            let source = self.source_of(self.entries.len());
+            return Err(Error::invalid("/", format!("is a directory in every image, and no directory in {source}")));
         }
         self.push(entry)
     }

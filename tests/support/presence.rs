@@ -72,6 +72,9 @@ fn proves(program: &str) -> &'static str {
         "tar" => "that GNU tar reads our layers",
         "busybox" => "everything that needs a small base image",
         "debootstrap" => "everything that needs a real Debian base image",
+        "strace" => "what happens when the system refuses a call, or kills the program at it",
+        "unshare" => "full, read-only and nested file systems",
+        "setpriv" => "what somebody without rights is told",
         "mount" => "that mounts below a scratch directory are undone",
         _ => "what this program reads",
     }

@@ -15,6 +15,7 @@ mod restore;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
+use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
@@ -110,6 +111,20 @@ impl Hololib {
             Place::Archive(archive, _) => archive.read(archive.member(&path)?),
         };
         Catalog::read(stored, name, limits, watcher)
+    }
+
+    /// The catalog called `name` as it is stored, unread.
+    ///
+    /// # Errors
+    /// When it is missing, or larger than 256 MiB.
+    pub fn stored_catalog(&self, name: &CatalogName) -> Result<Vec<u8>> {
+        const LARGEST: u64 = 256 << 20;
+        let path = format!("catalog/{name}");
+        let object = format!("{}: {path}", self.shown());
+        match &self.place {
+            Place::Directory(root) => bounded::read(root.open_file(&path)?, LARGEST, &object),
+            Place::Archive(archive, _) => bounded::read(archive.read(archive.member(&path)?), LARGEST, &object),
+        }
     }
 
     /// Opens a library object.

@@ -80,7 +80,9 @@ impl DockerArchive {
         let manifest = Manifest { config: config_descriptor, layers: described, annotations: BTreeMap::new() };
         let manifest_bytes = manifest.to_bytes();
         let descriptor = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
-        StoredImage::assemble(Arc::new(self), descriptor, manifest_bytes, config_bytes, platform, &object)
+        let oddities = self.members.oddities();
+        let image = StoredImage::assemble(Arc::new(self), descriptor, manifest_bytes, config_bytes, platform, &object)?;
+        Ok(StoredImage { oddities, ..image })
     }
 
     fn choose(&self, name: Option<&str>) -> Result<&Listed> {

@@ -20,6 +20,7 @@ pub(super) struct Members {
     object: String,
     file: Arc<File>,
     members: BTreeMap<String, Member>,
+    ending: Option<Ending>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +71,14 @@ impl Members {
         if headers.ending() == Some(Ending::Absent) && members.is_empty() {
             return Err(Error::invalid(object, "an empty file, not an archive"));
         }
-        Ok(Members { object, file, members })
+        headers.check_rest(&mut source)?;
+        Ok(Members { object, file, members, ending: headers.ending() })
+    }
+
+    /// What is odd about the archive, for people.
+    pub(super) fn oddities(&self) -> Vec<String> {
+        let oddity = self.ending.and_then(Ending::oddity);
+        oddity.map(|oddity| format!("{}: {oddity}", self.object)).into_iter().collect()
     }
 
     /// What messages call the archive.

@@ -44,7 +44,9 @@ impl OciArchive {
     pub fn image(self, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object().to_owned();
         let start = self.index.find(tag, &object)?.clone();
-        StoredImage::open(Arc::new(self), &start, platform, &object)
+        let oddities = self.members.oddities();
+        let image = StoredImage::open(Arc::new(self), &start, platform, &object)?;
+        Ok(StoredImage { oddities, ..image })
     }
 }
 

@@ -1,8 +1,9 @@
 //! The step that makes images known: the index is read, merged and replaced under the lock.
 
 use super::{INDEX_FILE, Layout};
+use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{CONTAINERD_NAME, Descriptor, REF_NAME};
+use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME};
 use crate::store::{ImageName, StoredImage};
 use std::io::Write;
 
@@ -34,10 +35,10 @@ impl Layout {
             if index == read {
                 return Ok(());
             }
+            let after = index.to_bytes();
+            self.check_readable(index.manifests().len(), after.len())?;
             let mut temporary = self.root.temporary()?;
-            temporary
-                .write_all(&index.to_bytes())
-                .map_err(|error| Error::io(self.root.display(INDEX_FILE), "write", error))?;
+            temporary.write_all(&after).map_err(|error| Error::io(self.root.display(INDEX_FILE), "write", error))?;
             temporary.sync()?;
             // A program that does not know our lock may have been faster; what it wrote must not be lost.
             if self.index_bytes()? == before {
@@ -46,5 +47,20 @@ impl Layout {
             }
         }
         Err(Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it"))
+    }
+
+    /// An index beyond the limits of reading would lock everybody out of every image in it.
+    fn check_readable(&self, manifests: usize, bytes: usize) -> Result<()> {
+        let too_much = |reason: String| {
+            let object = self.root.display(INDEX_FILE);
+            Err(Error::invalid(object, format!("would hold {reason}")).hint("build into another layout"))
+        };
+        if manifests > MOST_MANIFESTS {
+            return too_much(format!("{manifests} images, more than {MOST_MANIFESTS}"));
+        }
+        if bytes as u64 > LARGEST_MANIFEST {
+            return too_much(format!("more than {}", bounded::size(LARGEST_MANIFEST)));
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ mod lock;
 
 pub use blob::BlobWriter;
 
-use super::{BlobSink, BlobSource, ImageName, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,6 +77,7 @@ impl Layout {
         }
         layout.check_version()?;
         layout.index()?;
+        layout.root.sweep_temporaries();
         layout.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
         Ok(layout)
     }
@@ -177,9 +178,19 @@ impl Layout {
     pub fn put_document(&self, bytes: &[u8], media_type: &str) -> Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
         if !self.contains(&descriptor)? {
-            self.put(&descriptor, &mut &*bytes)?;
+            self.store(&descriptor, &mut &*bytes)?;
         }
         Ok(descriptor)
+    }
+
+    /// Stores the blob that `content` holds, if it is the one of `descriptor`.
+    fn store(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
+        writer.write_all_of(content, descriptor.size)?;
+        writer.finish_as(descriptor)?;
+        self.mark_known(descriptor.digest);
+        Ok(())
     }
 
     /// Declares that this process has just written or verified the blob.
@@ -328,18 +339,13 @@ impl BlobSink for Layout {
         Ok(is_whole)
     }
 
-    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
-        let algorithm = descriptor.digest.algorithm();
-        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
-        writer.write_all_of(content, descriptor.size)?;
-        writer.finish_as(descriptor)?;
-        self.mark_known(descriptor.digest);
-        Ok(())
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        self.store(descriptor, &mut *open()?)
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
         if !self.contains(&image.descriptor)? {
-            self.put(&image.descriptor, &mut &*image.manifest_bytes)?;
+            self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
         let listed: Vec<Descriptor> = match names {
             [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()))],

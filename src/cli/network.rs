@@ -1,0 +1,204 @@
+//! How registries are reached, as this machine, its environment and the command line say.
+
+use clap::Args;
+use ocibuild::progress::Progress;
+use ocibuild::root::Root;
+use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
+use ocibuild::store::registry::{
+    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, helper,
+};
+use ocibuild::{Error, Reference, Result, bounded};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How long a credential helper may think. It may have to ask the person.
+const HELPER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The largest file of certificates that is read, in bytes.
+const LARGEST_PEM: u64 = 8 << 20;
+
+/// What every command understands that reads from or writes to a registry.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct NetworkArguments {
+    /// Take credentials from this file only [default: what podman and docker login wrote]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Read NAME:PASSWORD from standard input
+    #[arg(long, conflicts_with = "authfile")]
+    creds_stdin: bool,
+    /// Let the registry's token server be on this host, and give it credentials
+    #[arg(long, value_name = "HOST")]
+    auth_realm: Vec<String>,
+    /// Trust the *.crt in this directory, and show its *.cert and *.key to the registry
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// The registries in use. An interruption gives back their uploads.
+static IN_USE: Mutex<Vec<Weak<Registry>>> = Mutex::new(Vec::new());
+
+/// Tells the registries in use that what is being uploaded will not be finished.
+#[cfg(unix)]
+pub(super) fn abandon_uploads() {
+    let in_use = std::mem::take(&mut *IN_USE.lock().unwrap_or_else(PoisonError::into_inner));
+    in_use.iter().filter_map(Weak::upgrade).for_each(|registry| registry.abandon_uploads());
+}
+
+impl NetworkArguments {
+    /// The repository of `reference`, reached as the arguments say.
+    ///
+    /// # Errors
+    /// When a file that is named is missing or malformed.
+    pub(super) fn repository(
+        &self,
+        reference: &Reference,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        let registry = reference.registry();
+        let (authorities, identity) = self.certificates(registry)?;
+        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
+        let transport = Arc::new(Transport::new(network)?);
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
+        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
+        let registry = Arc::new(Registry::new(registry, transport, Arc::new(self.keychain()?), options, progress));
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
+        Repository::new(registry, reference).map(Arc::new)
+    }
+
+    fn keychain(&self) -> Result<Keychain> {
+        if self.creds_stdin {
+            return given_on_stdin().map(|credentials| Keychain::anonymous().with(credentials));
+        }
+        let named = self.authfile.clone().or_else(|| path_from("REGISTRY_AUTH_FILE"));
+        let files = match named {
+            // A file that the person names must be there.
+            Some(file) => Root::open_named_file(&file).and_then(|_| AuthFile::read(&file)).map(|file| vec![file])?,
+            None => usual_auth_files().iter().map(|path| AuthFile::read(path)).collect::<Result<_>>()?,
+        };
+        let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
+        let helper: Helper = Box::new(move |name, server| helper::ask(&path, name, server, HELPER_PATIENCE));
+        Ok(Keychain::new(files, helper))
+    }
+
+    /// The authorities of this machine and of the registry's own directory, and who we are to it.
+    fn certificates(&self, registry: &str) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
+        // Honours SSL_CERT_FILE and SSL_CERT_DIR. What of the system's own cannot be read, others may make up for.
+        let system = rustls_native_certs::load_native_certs();
+        let mut authorities: Vec<Vec<u8>> = system.certs.iter().map(|certificate| certificate.to_vec()).collect();
+        let directory = match &self.cert_dir {
+            Some(directory) => Some(Root::open(directory)?),
+            None => usual_certificate_directories(registry).iter().find_map(|path| Root::open(path).ok()),
+        };
+        let Some(directory) = directory else { return Ok((authorities, None)) };
+        let mut identity = None;
+        let entries =
+            directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?;
+            let path = directory.path().join(entry.file_name());
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => authorities.extend(certificates(&read(&path)?, &path.display().to_string())?),
+                Some("cert") => {
+                    let key = path.with_extension("key");
+                    let pem = String::from_utf8(read(&key)?);
+                    let key = pem.map_err(|_| Error::invalid(key.display().to_string(), "malformed PEM"))?;
+                    identity = Some(Identity {
+                        host: host_of(registry).to_owned(),
+                        certificates: read(&path)?,
+                        key: Secret::new(key),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok((authorities, identity))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    bounded::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
+}
+
+/// A registry's name without its port.
+fn host_of(registry: &str) -> &str {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => registry,
+    }
+}
+
+/// Where podman, skopeo and docker keep credentials, in the order in which podman and skopeo look.
+fn usual_auth_files() -> Vec<PathBuf> {
+    let home = env::home_dir();
+    let in_home = |below: &str| home.as_ref().map(|home| home.join(below));
+    let configuration = path_from("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
+    let docker = path_from("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+    [
+        runtime_directory().map(|directory| directory.join("containers/auth.json")),
+        configuration.map(|directory| directory.join("containers/auth.json")),
+        docker.map(|directory| directory.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Where podman login writes: it falls back to its own directory below /run (containers-auth.json(5)).
+#[cfg(target_os = "linux")]
+fn runtime_directory() -> Option<PathBuf> {
+    let own = format!("/run/containers/{}", rustix::process::getuid().as_raw());
+    path_from("XDG_RUNTIME_DIR").or(Some(PathBuf::from(own)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn runtime_directory() -> Option<PathBuf> {
+    None
+}
+
+/// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
+fn usual_certificate_directories(registry: &str) -> Vec<PathBuf> {
+    let own = env::home_dir().map(|home| home.join(".config/containers/certs.d"));
+    let shared = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(shared).map(|directory| directory.join(registry)).collect()
+}
+
+fn given_on_stdin() -> Result<Credentials> {
+    let object = "--creds-stdin";
+    let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
+    let line = text.trim_end_matches(['\n', '\r']);
+    let (user, password) = line.split_once(':').ok_or_else(|| Error::usage(object, "expected NAME:PASSWORD"))?;
+    Ok(Credentials::Password { user: user.to_owned(), password: Secret::new(password) })
+}
+
+/// The proxies that the environment names. Programs differ in which case they read, and so people set both.
+fn proxies() -> Result<Proxies> {
+    let variable = |name: &str| env::var(name.to_ascii_lowercase()).or_else(|_| env::var(name)).ok();
+    let all = variable("ALL_PROXY");
+    let http = variable("HTTP_PROXY").or_else(|| all.clone());
+    let https = variable("HTTPS_PROXY").or(all);
+    Proxies::new(http.as_deref(), https.as_deref(), &variable("NO_PROXY").unwrap_or_default())
+}
+
+fn path_from(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_no_port() {
+        assert_eq!(host_of("reg.io:5000"), "reg.io");
+        assert_eq!(host_of("[::1]:5000"), "[::1]");
+        assert_eq!(host_of("[::1]"), "[::1]");
+        assert_eq!(host_of("reg.io"), "reg.io");
+    }
+}

@@ -1,0 +1,9 @@
+//! The promises of the program, row by row: bad input, faults of the machine, concurrency, determinism. The rows are
+//! numbered as in the catalogue that this project was planned with; the number is in the name of each test or in its table.
+
+mod contract;
+mod forge;
+
+mod archives;
+mod file_system;
+mod foreign_bases;
