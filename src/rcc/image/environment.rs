@@ -16,7 +16,7 @@ use crate::progress::{Progress, warn};
 use crate::rcc::{
     Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, NamedObject, ObjectDigest, Restorer,
 };
-use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
+use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Owner};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -108,8 +108,7 @@ impl Environment {
         let mut entries = Vec::new();
         let mut shared = SharedFiles::default();
         if mode != EnvironmentMode::Compact {
-            let directories = if mode == EnvironmentMode::Ready { places.user } else { Owner::default() };
-            self.add_space(&space, directories, &mut entries, &mut shared)?;
+            self.add_space(&space, &Keeper::of(mode, places), &mut entries, &mut shared)?;
         }
         if mode != EnvironmentMode::Direct {
             // rcc restores or locks beside the space, whether there is one yet or not.
@@ -136,25 +135,26 @@ impl Environment {
     fn add_space(
         &self,
         space: &str,
-        directories: Owner,
+        keeper: &Keeper,
         entries: &mut Vec<Entry>,
         shared: &mut SharedFiles,
     ) -> Result<()> {
         let restorer = Restorer::new(&self.hololib, &self.catalog, space)?;
         let restorer = self.restorer.get_or_init(|| restorer);
         let root = ImagePath::new(self.catalog.space_path(space)?.as_bytes())?;
-        entries.push(directory(root.clone(), attributes(0o755, directories)));
+        entries.push(directory(root.clone(), keeper.directory()));
         for (number, entry) in self.catalog.entries().iter().enumerate() {
             let path = root.join(&ImagePath::new(entry.path.as_bytes())?)?;
             match &entry.kind {
-                EntryKind::Directory { .. } => entries.push(directory(path, attributes(0o755, directories))),
+                EntryKind::Directory { .. } => entries.push(directory(path, keeper.directory())),
                 EntryKind::Link { target } => {
                     let kind = Kind::Symlink { target: target.as_bytes().into() };
                     entries.push(Entry { path, kind, attributes: attributes(0o777, Owner::default()) });
                 }
                 EntryKind::File(found) => {
+                    let kept = keeper.file(found.mode);
                     if found.rewrites.is_empty() {
-                        shared.add(found, entries.len());
+                        shared.add(found, &kept, entries.len());
                     }
                     let content = match self.scrubbed.content(&found.digest) {
                         Some(content) => Content::Bytes(rewritten(content, &found.rewrites, space)),
@@ -164,7 +164,7 @@ impl Environment {
                             entry: number,
                         })),
                     };
-                    entries.push(file(path, found.size, content, attributes(found.mode, Owner::default())));
+                    entries.push(file(path, found.size, content, kept));
                 }
             }
         }
@@ -255,42 +255,106 @@ enum Form {
     Bytes(Arc<[u8]>),
 }
 
-/// Which entries can be one file: those with one content and one mode.
+/// Who keeps the files of a space.
+enum Keeper {
+    /// Root, for everybody: nothing can be changed, and what was the recorder's alone is open to whoever runs.
+    Root,
+    /// Root and the run user. RCC compares modes, so what is not open to everybody must belong to the user; and it sets the
+    /// times of directories, which takes their owner.
+    User(Owner),
+}
+
+impl Keeper {
+    fn of(mode: EnvironmentMode, places: &Places) -> Keeper {
+        match mode {
+            EnvironmentMode::Ready => Keeper::User(places.user),
+            EnvironmentMode::Sealed | EnvironmentMode::Direct | EnvironmentMode::Compact => Keeper::Root,
+        }
+    }
+
+    fn directory(&self) -> Attributes {
+        match self {
+            Keeper::Root => attributes(0o755, Owner::default()),
+            Keeper::User(user) => attributes(0o755, *user),
+        }
+    }
+
+    fn file(&self, recorded: u32) -> Attributes {
+        // A program that runs as its owner was the recorder's, and must not become root's.
+        let open = recorded & 0o777 | (recorded & 0o500) >> 3 | (recorded & 0o500) >> 6;
+        match self {
+            Keeper::User(user) if open != recorded => attributes(recorded, *user),
+            Keeper::User(_) | Keeper::Root => attributes(open, Owner::default()),
+        }
+    }
+}
+
+/// Which entries can be one file: those with one content, one mode and one owner.
 #[derive(Default)]
 struct SharedFiles {
-    entries: BTreeMap<ObjectDigest, BTreeMap<u32, Vec<usize>>>,
+    entries: BTreeMap<ObjectDigest, BTreeMap<Kept, Vec<usize>>>,
+}
+
+/// Owner and mode, root first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
+    uid: u32,
+    gid: u32,
+    mode: u16,
 }
 
 impl SharedFiles {
-    fn add(&mut self, file: &FileEntry, entry: usize) {
-        self.entries.entry(file.digest).or_default().entry(file.mode).or_default().push(entry);
+    fn add(&mut self, file: &FileEntry, attributes: &Attributes, entry: usize) {
+        let Attributes { uid, gid, mode, .. } = *attributes;
+        self.entries.entry(file.digest).or_default().entry(Kept { uid, gid, mode }).or_default().push(entry);
     }
 
+    /// Whether the space has a file of this content that the library can share: one that nobody can change.
     fn has(&self, digest: &ObjectDigest) -> bool {
-        self.entries.contains_key(digest)
+        self.entries.get(digest).and_then(|kept| kept.keys().next()).is_some_and(|first| first.uid == 0)
     }
 
     /// The object itself has no mode of its own, so it takes the lowest that is there.
     fn add_object(&mut self, digest: &ObjectDigest, entry: usize) {
-        if let Some(lowest) = self.entries.get_mut(digest).and_then(|modes| modes.values_mut().next()) {
-            lowest.push(entry);
+        if let Some(first) = self.entries.get_mut(digest).and_then(|kept| kept.values_mut().next()) {
+            first.push(entry);
         }
     }
 
     /// Makes every name but the first a link to the first, with its attributes: extractors set them through the link.
     fn link(self, entries: &mut [Entry]) {
         let groups = self.entries.into_values().flatten();
-        for (mode, mut names) in groups {
+        for (Kept { uid, gid, mode }, mut names) in groups {
             names.sort_by(|&a, &b| entries[a].path.cmp(&entries[b].path));
             for group in names.chunks(MOST_NAMES) {
                 let target = entries[group[0]].path.clone();
                 for (place, &name) in group.iter().enumerate() {
-                    entries[name].attributes = attributes(mode, Owner::default());
+                    entries[name].attributes = attributes(mode.into(), Owner { uid, gid });
                     if place > 0 {
                         entries[name].kind = Kind::HardLink { target: target.clone() };
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_the_recorders_alone_is_open_to_whoever_runs_it() {
+        let user = Owner { uid: 1000, gid: 0 };
+        let kept = |keeper: &Keeper, mode| {
+            let Attributes { mode, uid, .. } = keeper.file(mode);
+            (u32::from(mode), uid)
+        };
+        for (recorded, open) in [(0o644, 0o644), (0o600, 0o644), (0o700, 0o755), (0o555, 0o555), (0o4755, 0o755)] {
+            assert_eq!(kept(&Keeper::Root, recorded), (open, 0), "{recorded:o}");
+            let owner = if recorded == open { 0 } else { 1000 };
+            assert_eq!(kept(&Keeper::User(user), recorded), (recorded, owner), "{recorded:o}");
+        }
+        assert_eq!(Keeper::User(user).directory().uid, 1000);
     }
 }
