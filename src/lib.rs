@@ -46,6 +46,7 @@ pub mod bounded;
 pub mod build;
 pub mod compression;
 pub mod digest;
+pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod json;

@@ -1,5 +1,6 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod catalogs;
 mod completions;
 mod export;
 mod inspect;
@@ -38,6 +39,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// List the environments that rcc has recorded here, and which robots they belong to
+    Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
@@ -102,6 +105,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Export(arguments) => export::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
@@ -128,6 +132,7 @@ impl Command {
             Command::Export(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
     }
