@@ -47,6 +47,7 @@ pub mod build;
 pub mod cache;
 pub mod compression;
 pub mod digest;
+pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod json;

@@ -2,6 +2,7 @@
 
 mod cache;
 mod cache_directory;
+mod catalogs;
 mod completions;
 mod export;
 mod inspect;
@@ -43,6 +44,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Look after the cache of layers
     Cache(cache::CacheArguments),
+    /// List the environments that rcc has recorded here, and which robots they belong to
+    Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
@@ -108,6 +111,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
+        Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
@@ -135,6 +139,7 @@ impl Command {
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
+            Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
     }
