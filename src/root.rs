@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -40,12 +40,48 @@ impl Root {
     /// # Errors
     /// When something other than a directory is in the way, or one cannot be made.
     pub fn create(path: &Path) -> Result<Root> {
+        Root::create_as(path, &DirBuilder::new())
+    }
+
+    /// As [`Root::create`], and nobody else may enter a directory that is made. Requires of one that exists that nobody else
+    /// can change what is in it.
+    ///
+    /// # Errors
+    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
+    pub fn create_private(path: &Path) -> Result<Root> {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let root = Root::create_as(path, &builder)?;
+        #[cfg(unix)]
+        root.check_private()?;
+        Ok(root)
+    }
+
+    #[cfg(unix)]
+    fn check_private(&self) -> Result<()> {
+        use cap_std::fs::MetadataExt;
+        let metadata = self.dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error))?;
+        let refuse = |reason: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Denied, self.path.display().to_string(), reason).hint(hint))
+        };
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return refuse("belongs to another user, who could change what is in it", "choose another directory");
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return refuse("others may write in it, and could change what is there", "chmod go-w");
+        }
+        Ok(())
+    }
+
+    fn create_as(path: &Path, builder: &DirBuilder) -> Result<Root> {
         match Root::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             opened => return opened,
         }
-        let (parent, name) = Root::of_file(path, Root::create)?;
-        match parent.dir.create_dir(&name) {
+        let (parent, name) = Root::of_file(path, |parent| Root::create_as(parent, builder))?;
+        match parent.dir.create_dir_with(&name, builder) {
             Ok(()) => parent.sync()?,
             // Another process was faster. (A dangling link ends here too, and opening it says so.)
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -293,6 +329,21 @@ impl Temporary {
     pub fn sync(&self) -> Result<()> {
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
+    }
+
+    /// Lets nobody but the owner read the file. To be called before anything is written.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make_private(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::PermissionsExt;
+            let private = std::fs::Permissions::from_mode(0o600);
+            file.set_permissions(private)
+                .map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?;
+        }
+        Ok(())
     }
 
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.

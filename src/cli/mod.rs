@@ -1,12 +1,17 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod base;
+mod cache_directory;
 mod completions;
 mod export;
 mod inspect;
 mod layout;
+mod lock_file;
 mod man;
+mod mirrors;
 mod network;
 mod output;
+mod pull;
 mod report;
 mod robot;
 mod signals;
@@ -34,6 +39,8 @@ enum Command {
     Layout(Box<layout::LayoutArguments>),
     /// Copy an image out of a layout: into an archive, another layout, or standard output
     Export(export::ExportArguments),
+    /// Bring base images into the cache, for builds without a network
+    Pull(pull::PullArguments),
     /// Recompute everything that a layout says about itself, and report every fault
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
@@ -100,6 +107,7 @@ pub(crate) fn run() -> ExitCode {
             layout::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
+        Command::Pull(arguments) => pull::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -126,6 +134,7 @@ impl Command {
         match self {
             Command::Layout(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
+            Command::Pull(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
