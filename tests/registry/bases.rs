@@ -265,7 +265,7 @@ fn a_cache_that_others_may_change_is_refused() {
     let yard = Yard::new();
     std::fs::create_dir(yard.scratch.join("cache")).unwrap();
     std::fs::set_permissions(yard.scratch.join("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
-    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write in it");
+    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write to it");
 }
 
 #[test]
