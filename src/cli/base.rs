@@ -23,7 +23,7 @@ pub(super) struct BaseArguments {
     #[command(flatten)]
     lock: LockArguments,
     #[command(flatten)]
-    store: BaseStoreArguments,
+    network: NetworkArguments,
 }
 
 /// When a registry is asked for a base.
@@ -37,15 +37,6 @@ enum PullPolicy {
     Never,
 }
 
-/// Where bases are kept, and how they get there.
-#[derive(Debug, Args)]
-pub(super) struct BaseStoreArguments {
-    #[command(flatten)]
-    cache: CacheDirectory,
-    #[command(flatten)]
-    pub(super) network: NetworkArguments,
-}
-
 impl BaseArguments {
     /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.
     ///
@@ -56,6 +47,7 @@ impl BaseArguments {
         location: Option<&Location>,
         platform: Option<&Platform>,
         directory: &Path,
+        cache: &CacheDirectory,
         watch: &Arc<Watch>,
     ) -> Result<Base> {
         let mut lock = self.lock.open(directory)?;
@@ -64,7 +56,8 @@ impl BaseArguments {
             Some(Location::Registry(reference)) => {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
-                let base = self.stored_or_pulled(&wanted, platform, lock.locking(), watch)?;
+                let store = open_store(cache)?;
+                let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
                         report_move(&key, before, base.named, watch);
@@ -89,12 +82,13 @@ impl BaseArguments {
 
     fn stored_or_pulled(
         &self,
+        store: &BaseStore,
         reference: &Reference,
         platform: Option<&Platform>,
         locking: Locking,
         watch: &Arc<Watch>,
     ) -> Result<StoredBase> {
-        let offline = self.store.network.is_offline();
+        let offline = self.network.is_offline();
         let policy = match (self.pull, offline) {
             (Some(PullPolicy::Always), true) => {
                 return Err(Error::usage("--pull always", "asks a registry, and --offline forbids it"));
@@ -104,7 +98,6 @@ impl BaseArguments {
             (None, false) if locking == Locking::Renew => PullPolicy::Always,
             (None, false) => PullPolicy::Missing,
         };
-        let store = self.store.open()?;
         // What a digest names cannot have moved.
         if policy != PullPolicy::Always || reference.digest().is_some() {
             if let Some(base) = store.find(reference, platform)? {
@@ -114,7 +107,7 @@ impl BaseArguments {
                 return Err(missing(reference, platform, if offline { "--offline" } else { "--pull never" }));
             }
         }
-        self.store.pull(&store, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
+        pull(store, &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
     }
 }
 
@@ -127,34 +120,32 @@ pub(super) enum Freshness {
     Content,
 }
 
-impl BaseStoreArguments {
-    /// Opens the store, after making it.
-    pub(super) fn open(&self) -> Result<BaseStore> {
-        BaseStore::create(&self.cache.open()?.path().join(STORE))
-    }
+/// Opens the store of bases, after making it.
+pub(super) fn open_store(cache: &CacheDirectory) -> Result<BaseStore> {
+    BaseStore::create(&cache.open()?.path().join(STORE))
+}
 
-    /// Brings what `reference` names into `store`, from a mirror if there is one that has it.
-    pub(super) fn pull(
-        &self,
-        store: &BaseStore,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        freshness: Freshness,
-        watch: &Arc<Watch>,
-    ) -> Result<Pulled> {
-        let pulled = self.network.first_that_answers(reference, watch, |repository| {
-            if freshness == Freshness::Tag
-                && let Some(base) = store.current(repository, reference, platform)?
-            {
-                return Ok(Pulled { base, before: None, moved: Default::default() });
-            }
-            store.pull(repository, reference, platform, watch)
-        })?;
-        if let Some(before) = pulled.before {
-            report_move(&name_of(reference), before, pulled.base.named, watch);
+/// Brings what `reference` names into `store`, from a mirror if there is one that has it.
+pub(super) fn pull(
+    store: &BaseStore,
+    network: &NetworkArguments,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    freshness: Freshness,
+    watch: &Arc<Watch>,
+) -> Result<Pulled> {
+    let pulled = network.first_that_answers(reference, watch, |repository| {
+        if freshness == Freshness::Tag
+            && let Some(base) = store.current(repository, reference, platform)?
+        {
+            return Ok(Pulled { base, before: None, moved: Default::default() });
         }
-        Ok(pulled)
+        store.pull(repository, reference, platform, watch)
+    })?;
+    if let Some(before) = pulled.before {
+        report_move(&name_of(reference), before, pulled.base.named, watch);
     }
+    Ok(pulled)
 }
 
 impl LockFile {

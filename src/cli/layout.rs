@@ -1,6 +1,7 @@
 //! `ocibuild layout`, the main command.
 
 use super::base::BaseArguments;
+use super::cache_directory::CacheDirectory;
 use super::export;
 use super::output::print;
 use super::robot::{CopiesSomething, RobotArguments};
@@ -48,6 +49,8 @@ pub(super) struct LayoutArguments {
     base: Option<String>,
     #[command(flatten)]
     bases: BaseArguments,
+    #[command(flatten)]
+    cache_directory: CacheDirectory,
     /// Platform to take of the base, or to claim on scratch, such as linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
@@ -264,7 +267,13 @@ impl LayoutArguments {
         let location = self.base_location(robot.is_some(), watch)?;
         let directory = robot.map_or(Path::new("."), |robot| robot.directory.path());
         Ok(BuildSpec {
-            base: self.bases.open(location.as_ref(), self.platform.as_ref(), directory, watch)?,
+            base: self.bases.open(
+                location.as_ref(),
+                self.platform.as_ref(),
+                directory,
+                &self.cache_directory,
+                watch,
+            )?,
             layers,
             config: config.overridden_by(self.config_edit()?),
             annotations,

@@ -1,6 +1,8 @@
 //! `ocibuild pull`.
 
-use super::base::{BaseStoreArguments, Freshness};
+use super::base::{self, Freshness};
+use super::cache_directory::CacheDirectory;
+use super::network::NetworkArguments;
 use super::output::print;
 use super::watch::Watch;
 use super::{Common, Format};
@@ -26,7 +28,9 @@ pub(super) struct PullArguments {
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     #[command(flatten)]
-    bases: BaseStoreArguments,
+    cache: CacheDirectory,
+    #[command(flatten)]
+    network: NetworkArguments,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -39,11 +43,11 @@ fn reference(text: &str) -> Result<Reference> {
 /// Brings the images into the base store, and prints what they are.
 pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let store = arguments.bases.open()?;
+    let store = base::open_store(&arguments.cache)?;
     let platform = arguments.platform.as_ref();
     let mut results = Vec::new();
     for reference in &arguments.references {
-        let pulled = arguments.bases.pull(&store, reference, platform, Freshness::Content, &watch)?;
+        let pulled = base::pull(&store, &arguments.network, reference, platform, Freshness::Content, &watch)?;
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
         let Moved { copied, copied_bytes, present, mounted: _ } = pulled.moved;
         match arguments.common.format {
