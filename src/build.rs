@@ -6,9 +6,8 @@ use crate::error::{Error, Result};
 use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble};
 use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
 use crate::progress::{Activity, Progress, warn};
-use crate::reference::Location;
 use crate::root::Root;
-use crate::spec::{MOST_LAYERS, Platform, media_type};
+use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
 use crate::time::Timestamp;
 use crate::tree::{Attributes, Entry, ImagePath, PathKind, Rules, Tree, TreeBuilder};
@@ -22,10 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A request for an image: everything that decides its bytes.
 #[derive(Debug)]
 pub struct BuildSpec {
-    /// What to build on; nothing means `scratch`.
-    pub base: Option<Location>,
-    /// Which platform to take of a base that has several, or to claim on scratch.
-    pub platform: Option<Platform>,
+    /// What to build on.
+    pub base: Base,
     /// The layers to add, lowest first.
     pub layers: Vec<LayerSpec>,
     /// Changes to the base's config.
@@ -163,18 +160,15 @@ pub struct Built {
 }
 
 impl BuildSpec {
-    /// Opens the base and walks the sources.
+    /// Walks the sources.
     ///
     /// Archives are unpacked into an unnamed file in `spool`.
     ///
     /// # Errors
-    /// When the base or a source is missing, malformed or not readable, the sources do not fit together, or there are more
-    /// layers than an image can have.
+    /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
+    /// an image can have.
     pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
-        let base = match &self.base {
-            Some(location) => Base::open(location, self.platform.as_ref())?,
-            None => Base::Scratch(self.platform.clone().unwrap_or_else(Platform::linux_amd64)),
-        };
+        let base = self.base;
         for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }

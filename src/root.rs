@@ -356,6 +356,21 @@ impl Temporary {
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
     }
 
+    /// Lets nobody but the owner read the file. To be called before anything is written.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make_private(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::PermissionsExt;
+            let private = std::fs::Permissions::from_mode(0o600);
+            file.set_permissions(private)
+                .map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?;
+        }
+        Ok(())
+    }
+
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod base;
 mod cache;
 mod cache_directory;
 mod catalogs;
@@ -8,9 +9,12 @@ mod export;
 mod inspect;
 mod layer_cache;
 mod layout;
+mod lock_file;
 mod man;
+mod mirrors;
 mod network;
 mod output;
+mod pull;
 mod report;
 mod robot;
 mod signals;
@@ -38,6 +42,8 @@ enum Command {
     Layout(Box<layout::LayoutArguments>),
     /// Copy an image out of a layout: into an archive, another layout, or standard output
     Export(export::ExportArguments),
+    /// Bring base images into the cache, for builds without a network
+    Pull(pull::PullArguments),
     /// Recompute everything that a layout says about itself, and report every fault
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
@@ -108,6 +114,7 @@ pub(crate) fn run() -> ExitCode {
             layout::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
+        Command::Pull(arguments) => pull::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
@@ -136,6 +143,7 @@ impl Command {
         match self {
             Command::Layout(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
+            Command::Pull(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
