@@ -438,14 +438,14 @@ impl PlannedLayer {
 /// # Errors
 /// When two are.
 pub fn check_names(names: &[ImageName]) -> Result<()> {
-    for (at, name) in names.iter().enumerate() {
-        if names[..at].contains(name) {
-            return Err(Error::usage(format!("tag `{name}`"), "given twice"));
-        }
-        if let Some(other) = names[..at].iter().find(|other| other.tag() == name.tag()) {
-            let reason = format!("has the same tag as `{other}`, and a layout keeps one image for each tag");
-            return Err(Error::usage(format!("tag `{name}`"), reason));
-        }
+    let mut seen: BTreeMap<&str, &ImageName> = BTreeMap::new();
+    for name in names {
+        let Some(other) = seen.insert(name.tag(), name) else { continue };
+        let reason = match other == name {
+            true => "given twice".to_owned(),
+            false => format!("has the same tag as `{other}`, and a layout keeps one image for each tag"),
+        };
+        return Err(Error::usage(format!("tag `{name}`"), reason));
     }
     Ok(())
 }

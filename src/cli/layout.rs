@@ -9,6 +9,7 @@ use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
 use super::{Common, Format};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Memory, Origin, Plan, Source, SourceContent};
 use ocibuild::cache::{Cache, LayerKey, RecipeKey};
@@ -58,7 +59,7 @@ pub(super) struct LayoutArguments {
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
