@@ -126,7 +126,7 @@ pub(super) struct LayoutArguments {
     #[arg(long, value_name = "TEXT", help_heading = "Config")]
     author: Option<String>,
     /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
-    #[arg(long, value_name = "TIME", help_heading = "Config")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
     created: Option<Timestamp>,
 
     #[command(flatten)]
