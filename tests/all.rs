@@ -8,6 +8,7 @@
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
 //! * `registry`: the distribution client, against registries that lie and real ones.
+//! * `caching`: layers that were made before.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -20,6 +21,8 @@ mod support;
 mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
+#[cfg(target_os = "linux")]
+mod caching;
 #[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
