@@ -1,12 +1,19 @@
 //! The cache of layers: the same bytes with it and without, and nothing that happens to it is an error.
 
-use crate::support::{Scratch, ocibuild, run};
+use crate::support::{Scratch, run};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// The program under test, with a cache.
+fn ocibuild() -> Command {
+    let mut program = crate::support::ocibuild();
+    program.env_remove("OCIBUILD_NO_CACHE");
+    program
+}
 
 struct Bench {
     scratch: Scratch,
