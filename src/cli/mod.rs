@@ -1,8 +1,11 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod cache;
+mod cache_directory;
 mod completions;
 mod export;
 mod inspect;
+mod layer_cache;
 mod layout;
 mod man;
 mod network;
@@ -38,6 +41,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Look after the cache of layers
+    Cache(cache::CacheArguments),
     /// Print a shell's completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
@@ -102,6 +107,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Export(arguments) => export::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Cache(arguments) => cache::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
@@ -128,6 +134,7 @@ impl Command {
             Command::Export(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Cache(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
     }

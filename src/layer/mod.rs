@@ -17,4 +17,4 @@ mod fill;
 mod sequence;
 mod write;
 
-pub use write::{Layer, LayerRequest, write_layers};
+pub use write::{Layer, LayerRequest, hash_layer, write_layers};

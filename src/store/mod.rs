@@ -10,12 +10,14 @@ pub mod layout;
 mod name;
 pub mod registry;
 mod verified;
+mod verified_files;
 
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::Layout;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
+pub use verified_files::VerifiedFiles;
 
 use crate::error::Result;
 use crate::reference::Reference;
