@@ -3,12 +3,11 @@
 use crate::cache::{Cache, Found, LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
-use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble};
+use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble, hidden_link, usual_directories};
 use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
 use crate::progress::{Activity, Progress, warn};
-use crate::reference::Location;
 use crate::root::Root;
-use crate::spec::{MOST_LAYERS, Platform, media_type};
+use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
 use crate::time::Timestamp;
 use crate::tree::{Attributes, Entry, ImagePath, PathKind, Rules, Tree, TreeBuilder};
@@ -22,10 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A request for an image: everything that decides its bytes.
 #[derive(Debug)]
 pub struct BuildSpec {
-    /// What to build on; nothing means `scratch`.
-    pub base: Option<Location>,
-    /// Which platform to take of a base that has several, or to claim on scratch.
-    pub platform: Option<Platform>,
+    /// What to build on.
+    pub base: Base,
     /// The layers to add, lowest first.
     pub layers: Vec<LayerSpec>,
     /// Changes to the base's config.
@@ -163,18 +160,15 @@ pub struct Built {
 }
 
 impl BuildSpec {
-    /// Opens the base and walks the sources.
+    /// Walks the sources.
     ///
     /// Archives are unpacked into an unnamed file in `spool`.
     ///
     /// # Errors
-    /// When the base or a source is missing, malformed or not readable, the sources do not fit together, or there are more
-    /// layers than an image can have.
+    /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
+    /// an image can have.
     pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
-        let base = match &self.base {
-            Some(location) => Base::open(location, self.platform.as_ref())?,
-            None => Base::Scratch(self.platform.clone().unwrap_or_else(Platform::linux_amd64)),
-        };
+        let base = self.base;
         for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }
@@ -182,6 +176,12 @@ impl BuildSpec {
         let compression = self.compression;
         let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
         let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
+        if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
+            let reason =
+                format!("a directory here hides the link to /usr{link} that most bases have; copy to /usr{link}");
+            warn(progress, &link.to_string(), &reason);
+        }
         let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
         image.config(&base)?;
         Ok(Plan { base, layers, image, compression })
@@ -217,7 +217,9 @@ impl LayerSpec {
             });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut builder = TreeBuilder::new(&rules).with_known_directories(known_directories);
+        let mut known = usual_directories(rules.mtime);
+        known.extend(known_directories);
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
         for source in sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
@@ -436,14 +438,14 @@ impl PlannedLayer {
 /// # Errors
 /// When two are.
 pub fn check_names(names: &[ImageName]) -> Result<()> {
-    for (at, name) in names.iter().enumerate() {
-        if names[..at].contains(name) {
-            return Err(Error::usage(format!("tag `{name}`"), "given twice"));
-        }
-        if let Some(other) = names[..at].iter().find(|other| other.tag() == name.tag()) {
-            let reason = format!("has the same tag as `{other}`, and a layout keeps one image for each tag");
-            return Err(Error::usage(format!("tag `{name}`"), reason));
-        }
+    let mut seen: BTreeMap<&str, &ImageName> = BTreeMap::new();
+    for name in names {
+        let Some(other) = seen.insert(name.tag(), name) else { continue };
+        let reason = match other == name {
+            true => "given twice".to_owned(),
+            false => format!("has the same tag as `{other}`, and a layout keeps one image for each tag"),
+        };
+        return Err(Error::usage(format!("tag `{name}`"), reason));
     }
     Ok(())
 }

@@ -14,7 +14,8 @@
 //!
 //! ```
 //! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
-//! use ocibuild::{Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
+//! use ocibuild::image::Base;
+//! use ocibuild::{Platform, Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
 //! use std::sync::Arc;
 //!
 //! # let scratch = tempfile::tempdir()?;
@@ -27,8 +28,7 @@
 //!     rules: tree::Rules::default(),
 //! };
 //! let spec = BuildSpec {
-//!     base: None,
-//!     platform: None,
+//!     base: Base::Scratch(Platform::linux_amd64()),
 //!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default(), recipe: None }],
 //!     config: Default::default(),
 //!     annotations: Default::default(),
@@ -47,6 +47,7 @@ pub mod build;
 pub mod cache;
 pub mod compression;
 pub mod digest;
+pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod json;

@@ -360,6 +360,21 @@ impl Temporary {
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
     }
 
+    /// Lets nobody but the owner read the file. To be called before anything is written.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make_private(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::PermissionsExt;
+            let private = std::fs::Permissions::from_mode(0o600);
+            file.set_permissions(private)
+                .map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?;
+        }
+        Ok(())
+    }
+
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
     ///
     /// # Errors
@@ -552,6 +567,18 @@ pub fn name_bytes(name: &OsStr) -> Result<Vec<u8>> {
     match name.to_str() {
         Some(text) => Ok(text.as_bytes().to_vec()),
         None => Err(Error::invalid(name.to_string_lossy(), "the name is not Unicode")),
+    }
+}
+
+/// The path that these bytes of an image or a command line name here.
+pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
+    #[cfg(unix)]
+    {
+        Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)).into()
+    }
+    #[cfg(not(unix))]
+    {
+        PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into()
     }
 }
 

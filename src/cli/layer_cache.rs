@@ -10,8 +10,6 @@ use std::time::SystemTime;
 
 #[derive(Debug, Args)]
 pub(super) struct LayerCacheArguments {
-    #[command(flatten)]
-    pub(super) directory: CacheDirectory,
     /// Make every layer anew, and keep none for later
     #[arg(long, help_heading = "Cache")]
     no_cache: bool,
@@ -22,11 +20,11 @@ pub(super) struct LayerCacheArguments {
 
 impl LayerCacheArguments {
     /// Opens the cache. One that cannot be used costs time, not the build.
-    pub(super) fn open(&self, watch: &Watch) -> Option<Cache> {
+    pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Option<Cache> {
         if self.no_cache {
             return None;
         }
-        match open(&self.directory) {
+        match open(directory) {
             Ok(cache) => Some(cache),
             Err(error) => {
                 warn(watch, &error.object(), &format!("{}; building without a cache", error.reason()));

@@ -1,5 +1,7 @@
 //! `ocibuild layout`, the main command.
 
+use super::base::BaseArguments;
+use super::cache_directory::CacheDirectory;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::output::print;
@@ -7,6 +9,7 @@ use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
 use super::{Common, Format};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Memory, Origin, Plan, Source, SourceContent};
 use ocibuild::cache::{Cache, LayerKey, RecipeKey};
@@ -44,15 +47,19 @@ pub(super) struct LayoutArguments {
     /// Name the image: a tag (v1), or a full name (team/app:v1). Repeatable [default: latest]
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<ImageName>,
-    /// Image to build on: scratch, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE]
+    /// Image to build on: scratch, a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE]
     #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
     base: Option<String>,
+    #[command(flatten)]
+    bases: BaseArguments,
+    #[command(flatten)]
+    cache_directory: CacheDirectory,
     /// Platform to take of the base, or to claim on scratch, such as linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -191,10 +198,10 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
 
 /// Builds the image and prints the digest of its manifest.
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
-    let watch = Watch::new(&arguments.common);
+    let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
-    let cache = arguments.cache.open(&watch);
+    let cache = arguments.cache.open(&arguments.cache_directory, &watch);
     let robot = arguments.robot_image(order, cache.as_ref(), &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
@@ -254,7 +261,7 @@ impl LayoutArguments {
         Ok(vec![format!("{name}:latest").parse()?])
     }
 
-    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Watch) -> Result<BuildSpec> {
+    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Arc<Watch>) -> Result<BuildSpec> {
         let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };
         let created = values::created(self.created, default)?;
         let rules = self.rules(created)?;
@@ -274,9 +281,16 @@ impl LayoutArguments {
         }
         layers.extend(self.layer_specs(order, &rules)?);
         annotations.extend(unique(&self.annotations, "--annotation")?);
+        let location = self.base_location(robot.is_some(), watch)?;
+        let directory = robot.map_or(Path::new("."), |robot| robot.directory.path());
         Ok(BuildSpec {
-            base: self.base_location(robot.is_some(), watch)?,
-            platform: self.platform.clone(),
+            base: self.bases.open(
+                location.as_ref(),
+                self.platform.as_ref(),
+                directory,
+                &self.cache_directory,
+                watch,
+            )?,
             layers,
             config: config.overridden_by(self.config_edit()?),
             annotations,

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// The name of a robot's file.
-const ROBOT_FILE: &str = "robot.yaml";
+pub(super) const ROBOT_FILE: &str = "robot.yaml";
 
 #[derive(Debug, Args)]
 pub(super) struct RobotArguments {
@@ -157,7 +157,7 @@ impl RobotArguments {
             return Ok(Some(named));
         }
         let limits = CatalogLimits::default();
-        let home = RccHome::find()?;
+        let home = RccHome::find();
         let options = BlueprintOptions { local_channel: local_channel(&home.product_home)? };
         let Some(blueprint) = robot.blueprint(directory, platform, &options, watch)? else { return Ok(None) };
         let command = format!("rcc holotree variables --robot {}", file.display());
@@ -210,7 +210,7 @@ impl RobotArguments {
             Some(path) => open_hololib(path, watch),
             None => match directory.open_file("hololib.zip") {
                 Ok(file) => Hololib::in_archive(file, &directory.display("hololib.zip")),
-                Err(error) if error.kind() == ErrorKind::NotFound => RccHome::find()?.hololib(watch),
+                Err(error) if error.kind() == ErrorKind::NotFound => RccHome::find().hololib(watch),
                 Err(error) => Err(error),
             },
         }
@@ -270,24 +270,26 @@ pub(super) struct RccHome {
 
 impl RccHome {
     /// Finds the home of whichever product has a hololib; the default product where none has.
-    pub(super) fn find() -> Result<RccHome> {
+    pub(super) fn find() -> RccHome {
+        Self::all().into_iter().next().unwrap_or_else(|| Self::of(Product::default()))
+    }
+
+    /// The homes of all products that have a hololib.
+    pub(super) fn all() -> Vec<RccHome> {
+        let homes = [Product::Robocorp, Product::Sema4ai].map(Self::of);
+        homes.into_iter().filter(|home| home.holotree.library.join("catalog").is_dir()).collect()
+    }
+
+    fn of(product: Product) -> RccHome {
         let user_home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
         let owner = match std::env::var("HOME") {
             Ok(home) => Owner::Home(home),
             Err(_) => Owner::Homeless,
         };
-        let mut first = None;
-        for product in [Product::Robocorp, Product::Sema4ai] {
-            let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
-            let product_home = named.unwrap_or_else(|| product.default_home(&user_home));
-            let holotree = Holotree::of(&product_home, product.shared_directory(), &owner);
-            let found = RccHome { product_home, holotree };
-            if found.holotree.library.join("catalog").is_dir() {
-                return Ok(found);
-            }
-            first.get_or_insert(found);
-        }
-        first.ok_or_else(|| Error::new(ErrorKind::NotFound, "rcc", "no home"))
+        let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
+        let product_home = named.unwrap_or_else(|| product.default_home(&user_home));
+        let holotree = Holotree::of(&product_home, product.shared_directory(), &owner);
+        RccHome { product_home, holotree }
     }
 
     /// Opens its hololib.

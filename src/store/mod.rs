@@ -4,6 +4,7 @@
 //! verifies them: a source hands out what it has, and a sink refuses what does not fit its descriptor.
 
 pub mod archive;
+mod bases;
 mod copy;
 mod image;
 pub mod layout;
@@ -12,6 +13,7 @@ pub mod registry;
 mod verified;
 mod verified_files;
 
+pub use bases::{BaseStore, Pulled, StoredBase};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::Layout;

@@ -4,11 +4,12 @@
 use crate::support::{Finished, Scratch, ocibuild, run};
 use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
 use ocibuild::compression::Compression;
+use ocibuild::image::Base;
 use ocibuild::progress::Silent;
 use ocibuild::root::Root;
 use ocibuild::store::Layout;
 use ocibuild::tree::{ImagePath, Rules};
-use ocibuild::{Timestamp, verify};
+use ocibuild::{Platform, Timestamp, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -184,8 +185,7 @@ fn keep() -> &'static Path {
 pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
     let source = source.to_owned();
     move || BuildSpec {
-        base: None,
-        platform: None,
+        base: Base::Scratch(Platform::linux_amd64()),
         layers: vec![LayerSpec {
             name: "the source".to_owned(),
             created_by: "the source".to_owned(),

@@ -184,6 +184,9 @@ done
 case "$command" in
 create) mkdir -p "$prefix" && cp -a "@TREE@/." "$prefix/" ;;
 list) echo '[]' ;;
-shell) echo "export OCIBUILD_ACTIVATED=yes" ;;
+shell)
+  echo "export OCIBUILD_ACTIVATED=yes"
+  # A python of this machine brings libraries that lie elsewhere here.
+  [ ! -d "$prefix/lib/machine" ] || echo "export LD_LIBRARY_PATH=$prefix/lib/machine" ;;
 esac
 "#;

@@ -8,24 +8,19 @@
 
 use super::environment::Opened;
 use super::files::{LibraryFile, LibraryForm, RestoredFile, attributes, directory, file};
+use super::keeper::Keeper;
 use super::places::Management;
+use super::sharing::SharedFiles;
 use super::wrap::wrapped_size;
 use super::{EnvironmentMode, Places, meta, text};
 use crate::error::Result;
-use crate::rcc::{Catalog, EntryKind, FileEntry, Hololib, NamedObject, ObjectDigest, Restorer};
+use crate::rcc::{Catalog, EntryKind, Hololib, NamedObject, Restorer};
 use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The mark of RCC's uncompressed mode, without which it would not accept such a library.
 const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
-
-/// How many names one file gets. ext4 allows 65,000.
-const MOST_NAMES: usize = 60_000;
-
-/// Permission bits; setuid and setgid would make a recorded file a way to become root, who owns it here.
-const PERMISSIONS: u32 = 0o777;
 
 /// Lists the entries of the layer in any order.
 pub(super) fn entries(
@@ -82,21 +77,21 @@ impl Contents<'_> {
         let catalog = self.catalog().clone();
         let restorer = Restorer::new(self.hololib, &catalog, &self.space)?;
         let restorer = self.opened.restorer.get_or_init(|| restorer);
-        // rcc sets the times of a managed space's directories, which only their owner can.
-        let owner = if self.mode == EnvironmentMode::Ready { self.places.user } else { Owner::default() };
+        let keeper = Keeper::of(self.mode, self.places);
         let root = ImagePath::new(catalog.space_path(&self.space)?.as_bytes())?;
-        self.entries.push(directory(root.clone(), attributes(0o755, owner)));
+        self.entries.push(directory(root.clone(), keeper.directory()));
         for (number, entry) in catalog.entries().iter().enumerate() {
             let path = root.join(&ImagePath::new(entry.path.as_bytes())?)?;
             self.entries.push(match &entry.kind {
-                EntryKind::Directory { .. } => directory(path, attributes(0o755, owner)),
+                EntryKind::Directory { .. } => directory(path, keeper.directory()),
                 EntryKind::Link { target } => {
                     let kind = Kind::Symlink { target: target.as_bytes().into() };
                     Entry { path, kind, attributes: attributes(0o777, Owner::default()) }
                 }
                 EntryKind::File(found) => {
+                    let kept = keeper.file(found.mode);
                     if found.rewrites.is_empty() {
-                        self.shared.add(found, self.entries.len());
+                        self.shared.add(found, &kept, self.entries.len());
                     }
                     let content = match self.opened.scrubbed.content(&found.digest) {
                         Some(content) => Content::Bytes(rewritten(content, &found.rewrites, &self.space)),
@@ -106,7 +101,7 @@ impl Contents<'_> {
                             entry: number,
                         })),
                     };
-                    file(path, found.size, content, attributes(found.mode & PERMISSIONS, Owner::default()))
+                    file(path, found.size, content, kept)
                 }
             });
         }
@@ -192,44 +187,4 @@ pub(super) fn rewritten(content: &Arc<[u8]>, rewrites: &[u64], space: &str) -> A
         }
     }
     content.into()
-}
-
-/// Which entries can be one file: those with one content and one mode.
-#[derive(Default)]
-struct SharedFiles {
-    entries: BTreeMap<ObjectDigest, BTreeMap<u32, Vec<usize>>>,
-}
-
-impl SharedFiles {
-    fn add(&mut self, file: &FileEntry, entry: usize) {
-        self.entries.entry(file.digest).or_default().entry(file.mode).or_default().push(entry);
-    }
-
-    fn has(&self, digest: &ObjectDigest) -> bool {
-        self.entries.contains_key(digest)
-    }
-
-    /// The object itself has no mode of its own, so it takes the lowest that is there.
-    fn add_object(&mut self, digest: &ObjectDigest, entry: usize) {
-        if let Some(lowest) = self.entries.get_mut(digest).and_then(|modes| modes.values_mut().next()) {
-            lowest.push(entry);
-        }
-    }
-
-    /// Makes every name but the first a link to the first, with its attributes: extractors set them through the link.
-    fn link(self, entries: &mut [Entry]) {
-        let groups = self.entries.into_values().flatten();
-        for (mode, mut names) in groups {
-            names.sort_by(|&a, &b| entries[a].path.cmp(&entries[b].path));
-            for group in names.chunks(MOST_NAMES) {
-                let target = entries[group[0]].path.clone();
-                for (place, &name) in group.iter().enumerate() {
-                    entries[name].attributes = attributes(mode & PERMISSIONS, Owner::default());
-                    if place > 0 {
-                        entries[name].kind = Kind::HardLink { target: target.clone() };
-                    }
-                }
-            }
-        }
-    }
 }

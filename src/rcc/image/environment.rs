@@ -53,7 +53,6 @@ impl Opened {
         let catalog = Catalog::read(stored, name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
         warn_of_layer(&catalog, watcher);
-        warn_of_setuid(&catalog, watcher);
         let scrubbed = Scrubbed::find(hololib, &catalog, scrubbing, watcher)?;
         if scrubbed.is_empty() {
             return Ok(Opened {
@@ -153,15 +152,6 @@ impl Environment {
                 format!("{} files hold a build path that rcc did not list, the first is `{first}`", unrewritten.len());
             warn(watcher, &format!("catalog {}", self.name), &reason);
         }
-    }
-}
-
-/// RCC itself keeps such bits; in an image, root owns the files.
-fn warn_of_setuid(catalog: &Catalog, watcher: &dyn Progress) {
-    let special = |entry: &&crate::rcc::Entry| matches!(&entry.kind, EntryKind::File(file) if file.mode & 0o7000 != 0);
-    if let Some(first) = catalog.entries().iter().find(special) {
-        let reason = format!("`{}` and perhaps more files lose their setuid, setgid or sticky bits", first.path);
-        warn(watcher, &format!("catalog {}", catalog.name()), &reason);
     }
 }
 

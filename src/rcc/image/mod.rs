@@ -14,9 +14,11 @@ mod elf;
 mod environment;
 mod facts;
 mod files;
+mod keeper;
 mod meta;
 mod places;
 mod scrub;
+mod sharing;
 mod wrap;
 
 pub use elf::check_launcher;
