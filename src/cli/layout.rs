@@ -546,7 +546,7 @@ fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
         Root::path_inside(robot.directory.path(), output).and_then(|inside| inside.to_str().map(str::to_owned))
         && !inside.is_empty()
     {
-        rules.ignore.add(&inside.replace('\\', "/"))?;
+        rules.ignore.add(&inside)?;
     }
     let own = Source {
         name: format!("robot {}", robot.robot.file),
