@@ -7,6 +7,7 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `dockerfile`: images that others build of our Dockerfiles.
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
@@ -24,6 +25,8 @@ mod bases;
 mod catalogue;
 #[cfg(target_os = "linux")]
 mod consumers;
+#[cfg(target_os = "linux")]
+mod dockerfile;
 #[cfg(target_os = "linux")]
 mod listers;
 #[cfg(target_os = "linux")]

@@ -2,6 +2,9 @@
 
 mod catalogs;
 mod completions;
+mod config;
+mod content;
+mod dockerfile;
 mod export;
 mod inspect;
 mod layout;
@@ -9,6 +12,7 @@ mod man;
 mod network;
 mod output;
 mod report;
+mod request;
 mod robot;
 mod signals;
 mod source;
@@ -39,6 +43,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Print a Dockerfile that gives the same image, for pipelines that build with something else
+    Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// List the environments that rcc has recorded here, and which robots they belong to
     Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
@@ -99,8 +105,12 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(Format::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(layout::order_of_layers).unwrap_or_default();
+            let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
+        }
+        Command::Dockerfile(arguments) => {
+            let order = matches.subcommand_matches("dockerfile").map(content::order_of_layers).unwrap_or_default();
+            dockerfile::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
@@ -132,6 +142,7 @@ impl Command {
             Command::Export(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Dockerfile(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
