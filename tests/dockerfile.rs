@@ -87,10 +87,13 @@ fn files(podman: &Podman, image: &str, scratch: &Scratch) -> Vec<Entry> {
     entries
 }
 
-/// The config, less the name of the builder.
+/// The config, less the name of the builder, and the order in which builders write variables.
 fn config(podman: &Podman, image: &str) -> Value {
     let inspected = run(podman.command().args(["image", "inspect", image])).success();
     let mut config = serde_json::from_slice::<Value>(&inspected.stdout).unwrap()[0]["Config"].take();
+    if let Some(variables) = config["Env"].as_array_mut() {
+        variables.sort_by_key(Value::to_string);
+    }
     if let Some(labels) = config["Labels"].as_object_mut() {
         labels.remove("io.buildah.version");
     }

@@ -12,7 +12,7 @@ use ocibuild::compression::{Compression, Encoding};
 use ocibuild::dockerfile::Dockerfile;
 use ocibuild::root::Root;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -46,8 +46,8 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
             Some(Root::create(directory)?)
         }
     };
-    // Archives are unpacked for their entries, even if nobody wants their content.
-    let spool = context.clone().map_or_else(|| Root::open(&std::env::temp_dir()), Ok)?;
+    // Archives are unpacked for their entries, also where nobody wants their content.
+    let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
     let plan = spec.plan(&spool, &watch)?;
     let dockerfile = Dockerfile::of(&plan, base.as_ref(), &watch)?;
     if let Some(context) = &context {

@@ -102,6 +102,7 @@ impl Workshop {
 
     /// Writes the robot into `directory`.
     pub(super) fn copy_robot(&self, directory: &Path) {
+        fs::create_dir_all(directory.parent().unwrap()).unwrap();
         let robot = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/robot");
         run(command("cp").arg("-r").arg(robot).arg(directory)).success();
     }
