@@ -36,7 +36,8 @@ impl Dockerfile {
     /// Writes `plan` as instructions. `base` is where its base was found.
     ///
     /// # Errors
-    /// When something cannot be said in a Dockerfile: an inherited variable removed, or a line break in a value.
+    /// When something cannot be said in a Dockerfile: an inherited variable removed, or a line break in a value; and when a
+    /// layer was planned from the cache.
     pub fn of(plan: &Plan, base: Option<&Location>, progress: &dyn Progress) -> Result<Dockerfile> {
         if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
             warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
@@ -45,7 +46,10 @@ impl Dockerfile {
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));
         for (number, layer) in plan.layers.iter().enumerate() {
-            let (tree, removals) = layer.tree.without_removals();
+            let planned = layer
+                .tree()
+                .ok_or_else(|| Error::invalid(&layer.name, "planned from the cache, so its entries are not known"))?;
+            let (tree, removals) = planned.without_removals();
             lines.push(format!("\n# {}", crate::error::one_line(&layer.created_by)));
             if !removals.is_empty() && !runs_as_root {
                 lines.push("USER 0".to_owned());

@@ -1,6 +1,7 @@
 //! The flags that say what goes into an image, and the layers that they make.
 
 use super::values::{self, Copy, CopyTarget};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, Source, SourceContent};
 use ocibuild::root::Root;
@@ -23,7 +24,7 @@ Each --copy becomes a layer; --layer puts those that follow it into one.";
 #[derive(Debug, Args)]
 pub(super) struct ContentArguments {
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -128,6 +129,7 @@ impl ContentArguments {
                         created_by: text,
                         sources: Vec::new(),
                         known_directories: BTreeMap::new(),
+                        recipe: None,
                     });
                     in_group = true;
                     continue;
@@ -153,6 +155,7 @@ impl ContentArguments {
                     created_by,
                     sources: vec![source],
                     known_directories: BTreeMap::new(),
+                    recipe: None,
                 }),
             }
         }

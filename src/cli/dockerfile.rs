@@ -2,7 +2,7 @@
 
 use super::content::{self, LayerFlag};
 use super::output::print;
-use super::request::RequestArguments;
+use super::request::{Request, RequestArguments};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
@@ -14,6 +14,7 @@ use ocibuild::root::Root;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = content::HELP.to_owned() + "
@@ -33,12 +34,12 @@ pub(super) struct DockerfileArguments {
 
 /// Prints the Dockerfile, and writes its context where that is wanted.
 pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Result<ExitCode> {
-    let watch = Watch::new(&arguments.common);
+    let watch = Arc::new(Watch::new(&arguments.common));
     let request = &arguments.request;
-    let robot = request.robot_image(order, &watch)?;
+    let robot = request.robot_image(order, |_| None, &watch)?;
     let plain = Compression::new(Encoding::Plain, None)?;
-    let spec = request.spec(order, robot.as_ref(), arguments.context.as_deref(), plain, &watch)?;
-    let base = spec.base.clone();
+    let Request { spec, location } =
+        request.resolve(order, robot.as_ref(), arguments.context.as_deref(), plain, &watch)?;
     let context = match &arguments.context {
         None => None,
         Some(directory) => {
@@ -48,10 +49,10 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     };
     // Archives are unpacked for their entries, also where nobody wants their content.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
-    let plan = spec.plan(&spool, &watch)?;
-    let dockerfile = Dockerfile::of(&plan, base.as_ref(), &watch)?;
+    let plan = spec.plan(&spool, None, &*watch)?;
+    let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
     if let Some(context) = &context {
-        dockerfile.write_context(context, &watch)?;
+        dockerfile.write_context(context, &*watch)?;
         if let Some(robot) = &robot {
             robot.warn_of_unrewritten_paths(&watch);
         }

@@ -3,13 +3,15 @@
 use super::config::unique;
 use super::content::{self, LayerFlag};
 use super::export;
+use super::layer_cache::LayerCacheArguments;
 use super::output::print;
 use super::request::RequestArguments;
 use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::{Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, Plan};
+use ocibuild::build::{self, BuildSpec, Built, Memory, Origin, Plan};
+use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::RobotImage;
@@ -39,6 +41,8 @@ pub(super) struct LayoutArguments {
     /// Set an annotation of the manifest. Repeatable
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
     annotations: Vec<(String, String)>,
+    #[command(flatten)]
+    cache: LayerCacheArguments,
     /// Write a docker-archive of the image, too
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     save: Option<PathBuf>,
@@ -78,22 +82,30 @@ enum CompressionKind {
 
 /// Builds the image and prints the digest of its manifest.
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
-    let watch = Watch::new(&arguments.common);
+    let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
-    let robot = arguments.request.robot_image(order, &watch)?;
+    let cache = arguments.cache.open(&arguments.request.cache_directory, &watch);
+    let compression = arguments.compression()?;
+    let noted = |recipe: &RecipeKey| cache.as_ref()?.notes(&LayerKey::of_recipe(recipe, compression));
+    let robot = arguments.request.robot_image(order, noted, &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
     build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
-        let plan = spec.plan(&nearest_directory(&arguments.output)?, &watch)?;
+        let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
         show(&plan, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);
     }
     let timeout = Duration::from_secs(arguments.lock_timeout);
-    let layout = Arc::new(Layout::create(&arguments.output)?.with_lock_timeout(timeout));
-    let plan = spec.plan(layout.root(), &watch)?;
-    let built = plan.build(&layout, &names, &watch)?;
+    let mut layout = Layout::create(&arguments.output)?.with_lock_timeout(timeout);
+    if let Some(cache) = &cache {
+        layout = layout.with_memory(cache.verified_files().clone());
+    }
+    let layout = Arc::new(layout);
+    let memory = cache.as_ref().map(|cache| Memory { cache, layout: &layout });
+    let plan = spec.plan(layout.root(), memory, &watch)?;
+    let built = plan.build(&layout, cache.as_ref(), &names, &watch)?;
     if let Some(robot) = &robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
@@ -116,8 +128,9 @@ impl LayoutArguments {
         Ok(vec![format!("{name}:latest").parse()?])
     }
 
-    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Watch) -> Result<BuildSpec> {
-        let mut spec = self.request.spec(order, robot, Some(&self.output), self.compression()?, watch)?;
+    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Arc<Watch>) -> Result<BuildSpec> {
+        let request = self.request.resolve(order, robot, Some(&self.output), self.compression()?, watch)?;
+        let mut spec = request.spec;
         spec.annotations.extend(unique(&self.annotations, "--annotation")?);
         Ok(spec)
     }
@@ -169,10 +182,14 @@ impl LayoutArguments {
         match self.common.format {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for (layer, planned) in built.layers.iter().zip(&plan.layers) {
+                for ((layer, origin), planned) in built.layers.iter().zip(&plan.layers) {
                     let (size, tar) = (bounded::size(layer.descriptor.size), bounded::size(layer.tar_size));
-                    let (digest, entries) = (layer.descriptor.digest, planned.tree.entries().len());
-                    watch.say(&format!("layer {digest}  {size} of {tar}, {entries} entries  {}", planned.name));
+                    let (digest, name) = (layer.descriptor.digest, &planned.name);
+                    let entries = planned.tree().map(|tree| format!(", {} entries", tree.entries().len()));
+                    watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
+                    if self.cache.explain {
+                        watch.say(&format!("  {}", explanation(*origin)));
+                    }
                 }
                 let layers = image.manifest.layers.len();
                 watch.say(&format!("image of {layers} layers, {}, in {}", bounded::size(total), self.output.display()));
@@ -183,11 +200,14 @@ impl LayoutArguments {
                     .layers
                     .iter()
                     .zip(&plan.layers)
-                    .map(|(layer, planned)| {
+                    .map(|((layer, origin), planned)| {
                         let mut described = layer.descriptor.to_json();
                         described["diffId"] = layer.diff_id.to_string().into();
                         described["tarSize"] = layer.tar_size.into();
-                        described["entries"] = planned.tree.entries().len().into();
+                        described["origin"] = origin_name(*origin).into();
+                        if let Some(tree) = planned.tree() {
+                            described["entries"] = tree.entries().len().into();
+                        }
                         described["createdBy"] = planned.created_by.as_str().into();
                         described
                     })
@@ -206,6 +226,25 @@ impl LayoutArguments {
                 print(&result.to_string())
             }
         }
+    }
+}
+
+/// Why a layer was, or was not, taken from the cache.
+fn explanation(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Made => "made: no layer of this content was in the cache",
+        Origin::SameRecipe => "from the cache: the catalog and every option are the same, so nothing was read",
+        Origin::SameFiles => "from the cache: every file is the one that it was, untouched",
+        Origin::SameContent => "from the cache: the files are others, or were touched, and have the same content",
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Made => "made",
+        Origin::SameRecipe => "same-recipe",
+        Origin::SameFiles => "same-files",
+        Origin::SameContent => "same-content",
     }
 }
 
@@ -236,8 +275,11 @@ fn show(plan: &Plan, format: Format) -> Result<()> {
         lines.push(format!("base layer  {}  {}", layer.digest, bounded::size(layer.size)));
     }
     for layer in &plan.layers {
-        let (entries, bytes) = (layer.tree.entries().len(), bounded::size(layer.tree.content_size()));
-        lines.push(format!("new layer   {entries} entries, {bytes}, {}  {}", plan.compression, layer.name));
+        let content = match layer.tree() {
+            Some(tree) => format!("{} entries, {}", tree.entries().len(), bounded::size(tree.content_size())),
+            None => "from the cache".to_owned(),
+        };
+        lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
     }
     let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
     lines.push(format!("config      {config}"));

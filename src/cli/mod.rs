@@ -1,5 +1,8 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod base;
+mod cache;
+mod cache_directory;
 mod catalogs;
 mod completions;
 mod config;
@@ -7,10 +10,14 @@ mod content;
 mod dockerfile;
 mod export;
 mod inspect;
+mod layer_cache;
 mod layout;
+mod lock_file;
 mod man;
+mod mirrors;
 mod network;
 mod output;
+mod pull;
 mod report;
 mod request;
 mod robot;
@@ -39,12 +46,16 @@ enum Command {
     Layout(Box<layout::LayoutArguments>),
     /// Copy an image out of a layout: into an archive, another layout, or standard output
     Export(export::ExportArguments),
+    /// Bring base images into the cache, for builds without a network
+    Pull(pull::PullArguments),
     /// Recompute everything that a layout says about itself, and report every fault
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
     /// Print a Dockerfile that gives the same image, for pipelines that build with something else
     Dockerfile(Box<dockerfile::DockerfileArguments>),
+    /// Look after the cache of layers
+    Cache(cache::CacheArguments),
     /// List the environments that rcc has recorded here, and which robots they belong to
     Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
@@ -113,8 +124,10 @@ pub(crate) fn run() -> ExitCode {
             dockerfile::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
+        Command::Pull(arguments) => pull::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
@@ -140,9 +153,11 @@ impl Command {
         match self {
             Command::Layout(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
+            Command::Pull(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Dockerfile(arguments) => Some(&arguments.common),
+            Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }

@@ -1,13 +1,15 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
+use super::mirrors::{self, Mirror};
+use super::watch::Watch;
 use clap::Args;
-use ocibuild::progress::Progress;
+use ocibuild::progress::{Progress, warn};
 use ocibuild::root::Root;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
     Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, helper,
 };
-use ocibuild::{Error, Reference, Result, bounded};
+use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -38,6 +40,12 @@ pub(super) struct NetworkArguments {
     /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
     #[arg(long)]
     plain_http: bool,
+    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
+    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
+    mirrors: Vec<Mirror>,
+    /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
+    #[arg(long)]
+    offline: bool,
 }
 
 /// The registries in use. An interruption gives back their uploads.
@@ -60,13 +68,59 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
+        self.repository_with(reference, self.keychain()?, progress)
+    }
+
+    /// Whether no connection may be opened.
+    pub(super) fn is_offline(&self) -> bool {
+        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
+        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+    }
+
+    /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
+    ///
+    /// # Errors
+    /// When no place has it; what the last one said.
+    pub(super) fn first_that_answers<T>(
+        &self,
+        reference: &Reference,
+        watch: &Arc<Watch>,
+        work: impl Fn(&Arc<Repository>) -> Result<T>,
+    ) -> Result<T> {
+        for mirror in mirrors::of(reference, &self.mirrors) {
+            let place = mirror.place_of(reference)?;
+            // What the person gave for one registry is not for another.
+            let tried = self
+                .repository_with(&place, self.kept_credentials()?, watch.clone())
+                .and_then(|repository| work(&repository));
+            match tried {
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Denied) => {
+                    let reason = format!("{}; asking the next place", error.reason());
+                    warn(watch, &format!("mirror {}", error.object()), &reason);
+                }
+                done => return done,
+            }
+        }
+        work(&self.repository(reference, watch.clone())?)
+    }
+
+    fn repository_with(
+        &self,
+        reference: &Reference,
+        keychain: Keychain,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        if self.is_offline() {
+            let reason = "is in a registry, and --offline forbids asking one";
+            return Err(Error::usage(reference.to_string(), reason));
+        }
         let registry = reference.registry();
         let (authorities, identity) = self.certificates(registry)?;
         let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
         let transport = Arc::new(Transport::new(network)?);
         let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
         let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
-        let registry = Arc::new(Registry::new(registry, transport, Arc::new(self.keychain()?), options, progress));
+        let registry = Arc::new(Registry::new(registry, transport, Arc::new(keychain), options, progress));
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
         Repository::new(registry, reference).map(Arc::new)
     }
@@ -75,6 +129,11 @@ impl NetworkArguments {
         if self.creds_stdin {
             return given_on_stdin().map(|credentials| Keychain::anonymous().with(credentials));
         }
+        self.kept_credentials()
+    }
+
+    /// What podman login and docker login wrote, or the file that is named.
+    fn kept_credentials(&self) -> Result<Keychain> {
         let named = self.authfile.clone().or_else(|| path_from("REGISTRY_AUTH_FILE"));
         let files = match named {
             // A file that the person names must be there.

@@ -3,6 +3,7 @@
 use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
+use ocibuild::cache::RecipeKey;
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::{Environment, EnvironmentMode, Places, RobotImage, Scrubbing, check_launcher};
 use ocibuild::rcc::{
@@ -11,8 +12,10 @@ use ocibuild::rcc::{
 use ocibuild::root::Root;
 use ocibuild::tree::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// The name of a robot's file.
 pub(super) const ROBOT_FILE: &str = "robot.yaml";
@@ -97,6 +100,7 @@ impl RobotArguments {
         file: &Path,
         platform: &Platform,
         user: Option<&str>,
+        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watch: &Watch,
     ) -> Result<RobotImage> {
         let (directory, name) = Root::of_file(file, Root::open)?;
@@ -112,10 +116,16 @@ impl RobotArguments {
                 .map_err(|error| error.hint("a robot's files belong to its user, so numbers are needed"))?;
         }
         let mode = EnvironmentMode::from(self.environment);
-        let environment = self.find_environment(&robot, &directory, file, platform, watch)?;
-        if environment.is_none() {
-            warn(watch, &robot.file, "names no environment, so the image gets none");
-        }
+        let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
+        let environment = match self.find_environment(&robot, &directory, file, platform, watch)? {
+            Some((hololib, name)) => {
+                Some(Arc::new(Environment::open(hololib, &name, scrubbing, (mode, &places), noted, watch)?))
+            }
+            None => {
+                warn(watch, &robot.file, "names no environment, so the image gets none");
+                None
+            }
+        };
         let launcher = match mode {
             EnvironmentMode::Direct => None,
             _ => Some(self.launcher(platform)?),
@@ -142,31 +152,29 @@ impl RobotArguments {
         file: &Path,
         platform: &Platform,
         watch: &Watch,
-    ) -> Result<Option<Environment>> {
-        let (limits, scrubbing) =
-            (CatalogLimits::default(), if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn });
-        if let Some((hololib, name)) = self.named_catalog(platform, directory, watch)? {
-            return Environment::open(hololib, &name, &limits, scrubbing, watch).map(Some);
+    ) -> Result<Option<(Hololib, CatalogName)>> {
+        if let Some(named) = self.named_catalog(platform, directory, watch)? {
+            return Ok(Some(named));
         }
+        let limits = CatalogLimits::default();
         let home = RccHome::find();
         let options = BlueprintOptions { local_channel: local_channel(&home.product_home)? };
         let Some(blueprint) = robot.blueprint(directory, platform, &options, watch)? else { return Ok(None) };
         let command = format!("rcc holotree variables --robot {}", file.display());
         let find = |watch: &Watch| -> Result<(Hololib, CatalogName)> {
             let hololib = self.hololib(directory, watch)?;
-            let catalog = hololib.find(&blueprint, platform, &command, &limits, watch)?;
-            Ok((hololib, catalog.name().clone()))
+            let name = hololib.locate(&blueprint, platform, &command, &limits)?;
+            Ok((hololib, name))
         };
-        let found = match find(watch) {
+        match find(watch) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
                 watch.say(&format!("environment {}: not recorded yet, running {command}", blueprint.hash()));
                 self.run_rcc(file)?;
                 find(watch)
             }
             found => found,
-        };
-        let (hololib, name) = found?;
-        Environment::open(hololib, &name, &limits, scrubbing, watch).map(Some)
+        }
+        .map(Some)
     }
 
     /// The catalog that `--catalog` names.

@@ -22,10 +22,11 @@ pub enum Base {
 }
 
 impl Base {
-    /// Opens the image at `location`.
+    /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
-    /// When there is none, it is damaged or malformed, or it is not for `platform`.
+    /// When there is none, it is damaged or malformed, or it is not for `platform`; and when it is in a registry, from which
+    /// a [`BaseStore`](crate::store::BaseStore) takes it.
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
         let image = match location {
             Location::Layout { directory, tag } => {
@@ -36,8 +37,7 @@ impl Base {
                 DockerArchive::open(file)?.image(reference.as_deref(), platform)?
             }
             Location::Registry(reference) => {
-                return Err(Error::invalid(reference.to_string(), "bases are not pulled from registries yet")
-                    .hint("copy it to a layout first: skopeo copy docker://… oci:DIR"));
+                return Err(Error::usage(reference.to_string(), "is in a registry, not in a file"));
             }
         };
         let name = image.descriptor.annotations.get(crate::spec::CONTAINERD_NAME).cloned();

@@ -19,4 +19,4 @@ mod sequence;
 mod write;
 
 pub use plain::write_tar;
-pub use write::{Layer, LayerRequest, write_layers};
+pub use write::{Layer, LayerRequest, hash_layer, write_layers};

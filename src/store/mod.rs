@@ -4,18 +4,22 @@
 //! verifies them: a source hands out what it has, and a sink refuses what does not fit its descriptor.
 
 pub mod archive;
+mod bases;
 mod copy;
 mod image;
 pub mod layout;
 mod name;
 pub mod registry;
 mod verified;
+mod verified_files;
 
+pub use bases::{BaseStore, Pulled, StoredBase};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::Layout;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
+pub use verified_files::VerifiedFiles;
 
 use crate::error::Result;
 use crate::reference::Reference;

@@ -5,5 +5,9 @@ mod contract;
 mod forge;
 
 mod archives;
+mod changing_sources;
+mod command_line;
+mod concurrency;
 mod file_system;
 mod foreign_bases;
+mod injected_faults;

@@ -1,6 +1,8 @@
 //! The distribution client against a server that lies and breaks on request (each row R of the fault catalogue has its
 //! test), and against real registries.
 
+#[cfg(target_os = "linux")]
+mod bases;
 mod challenges;
 mod credentials;
 #[cfg(target_os = "linux")]

@@ -29,7 +29,7 @@ pub(super) fn layout(scratch: &Scratch) -> Arc<Layout> {
 }
 
 /// A tar of one file.
-fn tar(length: usize) -> Vec<u8> {
+pub(super) fn tar(length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = ocibuild::tar::Header {
         path: b"noise",
@@ -44,11 +44,12 @@ fn tar(length: usize) -> Vec<u8> {
     };
     ocibuild::tar::append(&header, &mut bytes);
     bytes.extend(noise(length));
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes.extend(ocibuild::tar::END);
     bytes
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
     encoder.finish().unwrap()
