@@ -42,7 +42,9 @@ impl Dockerfile {
         if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
             warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
         }
-        let mut lines = from(&plan.base, base);
+        let mut lines =
+            vec!["# The tars are what `ocibuild dockerfile --context DIR` writes beside this file.".to_owned()];
+        lines.extend(from(&plan.base, base));
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));
         for (number, layer) in plan.layers.iter().enumerate() {

@@ -39,7 +39,7 @@ pub(super) struct RequestArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
-    #[arg(long, value_name = "TIME", help_heading = "Config")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
     created: Option<Timestamp>,
     #[command(flatten)]
     robot: RobotArguments,
