@@ -68,16 +68,16 @@ enum Command {
 #[derive(Debug, Args)]
 struct Common {
     /// Say nothing but warnings and errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     quiet: bool,
     /// How to show progress on standard error
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     progress: ProgressStyle,
     /// How to write results and errors
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// How many threads to use [default: one for each core]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
 
