@@ -7,6 +7,7 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `dockerfile`: images that others build of our Dockerfiles.
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `caching`: layers that were made before.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
@@ -27,6 +28,8 @@ mod caching;
 mod catalogue;
 #[cfg(target_os = "linux")]
 mod consumers;
+#[cfg(target_os = "linux")]
+mod dockerfile;
 #[cfg(target_os = "linux")]
 mod listers;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,9 @@ mod cache;
 mod cache_directory;
 mod catalogs;
 mod completions;
+mod config;
+mod content;
+mod dockerfile;
 mod export;
 mod inspect;
 mod layer_cache;
@@ -16,6 +19,7 @@ mod network;
 mod output;
 mod pull;
 mod report;
+mod request;
 mod robot;
 mod signals;
 mod source;
@@ -48,6 +52,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Print a Dockerfile that gives the same image, for pipelines that build with something else
+    Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Look after the cache of layers
     Cache(cache::CacheArguments),
     /// List the environments that rcc has recorded here, and which robots they belong to
@@ -110,8 +116,12 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(Format::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(layout::order_of_layers).unwrap_or_default();
+            let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
+        }
+        Command::Dockerfile(arguments) => {
+            let order = matches.subcommand_matches("dockerfile").map(content::order_of_layers).unwrap_or_default();
+            dockerfile::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),
@@ -146,6 +156,7 @@ impl Command {
             Command::Pull(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Dockerfile(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

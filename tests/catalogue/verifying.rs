@@ -31,7 +31,10 @@ fn faults(row: &str, layout: &Path) -> Vec<String> {
 
 /// Each layout has exactly one fault, and these are its words.
 #[track_caller]
-fn each_is_named(seeds: &[(&str, &dyn Fn(&Forged), &str)]) {
+/// What a fault is called, how it is planted, and the words that name it.
+type Seed<'a> = (&'a str, &'a dyn Fn(&Forged), &'a str);
+
+fn each_is_named(seeds: &[Seed<'_>]) {
     for (name, seed, words) in seeds {
         let scratch = Scratch::new();
         let layout = Forged::new(scratch.join("layout"));
@@ -276,7 +279,11 @@ fn l17_layers_whose_tars_are_malformed() {
             "bad header checksum",
         ),
         plain("swallowed entry", forge::tar(&[lying.clone(), Member::file("next", b"no header")]), "malformed tar"),
-        plain("swallowed end", forge::tar(&[lying.clone()]), "the two zero blocks that end a tar are missing"),
+        plain(
+            "swallowed end",
+            forge::tar(std::slice::from_ref(&lying)),
+            "the two zero blocks that end a tar are missing",
+        ),
         plain("cut in a file", forge::unended(&[lying]), "unexpected end inside a file"),
         plain(
             "smuggled bytes",
@@ -327,7 +334,7 @@ fn l17_layers_whose_tars_are_malformed() {
 
 #[test]
 fn l17_what_is_odd_and_no_fault() {
-    let harmless: [(&str, &dyn Fn(&Forged), &str); 6] = [
+    let harmless: [Seed<'_>; 6] = [
         ("an unreferenced blob", &|it| drop(it.descriptor("x", b"nobody needs it")), "1 blobs that no image needs"),
         (
             "a stranger's file",
