@@ -31,6 +31,17 @@ pub(super) struct NetworkArguments {
     /// Read NAME:PASSWORD from standard input
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
+    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
+    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
+    mirrors: Vec<Mirror>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// How a connection to a registry is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct ConnectionArguments {
     /// Let the registry's token server be on this host, and give it credentials
     #[arg(long, value_name = "HOST")]
     auth_realm: Vec<String>,
@@ -40,9 +51,6 @@ pub(super) struct NetworkArguments {
     /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
     #[arg(long)]
     plain_http: bool,
-    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
-    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
-    mirrors: Vec<Mirror>,
     /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
     #[arg(long)]
     offline: bool,
@@ -73,8 +81,7 @@ impl NetworkArguments {
 
     /// Whether no connection may be opened.
     pub(super) fn is_offline(&self) -> bool {
-        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
-        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+        self.connection.is_offline()
     }
 
     /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
@@ -93,8 +100,9 @@ impl NetworkArguments {
             let tried = self
                 .repository_with(&place, self.kept_credentials()?, watch.clone())
                 .and_then(|repository| work(&repository));
+            use ErrorKind::{Corrupt, Denied, Network, NotFound};
             match tried {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Denied) => {
+                Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {
                     let reason = format!("{}; asking the next place", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
                 }
@@ -110,19 +118,7 @@ impl NetworkArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        if self.is_offline() {
-            let reason = "is in a registry, and --offline forbids asking one";
-            return Err(Error::usage(reference.to_string(), reason));
-        }
-        let registry = reference.registry();
-        let (authorities, identity) = self.certificates(registry)?;
-        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let transport = Arc::new(Transport::new(network)?);
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
-        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
-        let registry = Arc::new(Registry::new(registry, transport, Arc::new(keychain), options, progress));
-        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
-        Repository::new(registry, reference).map(Arc::new)
+        Repository::new(self.connection.registry(reference.registry(), keychain, progress)?, reference).map(Arc::new)
     }
 
     fn keychain(&self) -> Result<Keychain> {
@@ -143,6 +139,37 @@ impl NetworkArguments {
         let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
         let helper: Helper = Box::new(move |name, server| helper::ask(&path, name, server, HELPER_PATIENCE));
         Ok(Keychain::new(files, helper))
+    }
+}
+
+impl ConnectionArguments {
+    /// Whether no connection may be opened.
+    pub(super) fn is_offline(&self) -> bool {
+        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
+        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+    }
+
+    /// A client of the registry that references call `name`.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn registry(
+        &self,
+        name: &str,
+        keychain: Keychain,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Registry>> {
+        if self.is_offline() {
+            return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
+        }
+        let (authorities, identity) = self.certificates(name)?;
+        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
+        let transport = Arc::new(Transport::new(network)?);
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
+        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
+        let registry = Arc::new(Registry::new(name, transport, Arc::new(keychain), options, progress));
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
+        Ok(registry)
     }
 
     /// The authorities of this machine and of the registry's own directory, and who we are to it.
@@ -199,7 +226,7 @@ fn usual_auth_files() -> Vec<PathBuf> {
     let configuration = path_from("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
     let docker = path_from("DOCKER_CONFIG").or_else(|| in_home(".docker"));
     [
-        runtime_directory().map(|directory| directory.join("containers/auth.json")),
+        runtime_auth_file(),
         configuration.map(|directory| directory.join("containers/auth.json")),
         docker.map(|directory| directory.join("config.json")),
     ]
@@ -208,15 +235,29 @@ fn usual_auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Where podman login writes: it falls back to its own directory below /run (containers-auth.json(5)).
+/// The file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
+pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
+    let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
+    // Below /run it lies only where something has made a directory for this user.
+    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
+    let usual = || {
+        let later = usual_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
+        runtime_auth_file().filter(is_there).or(later)
+    };
+    named.or_else(usual).ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home"))
+}
+
+/// Where podman login writes (containers-auth.json(5)).
 #[cfg(target_os = "linux")]
-fn runtime_directory() -> Option<PathBuf> {
-    let own = format!("/run/containers/{}", rustix::process::getuid().as_raw());
-    path_from("XDG_RUNTIME_DIR").or(Some(PathBuf::from(own)))
+fn runtime_auth_file() -> Option<PathBuf> {
+    Some(match path_from("XDG_RUNTIME_DIR") {
+        Some(directory) => directory.join("containers/auth.json"),
+        None => PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw())),
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn runtime_directory() -> Option<PathBuf> {
+fn runtime_auth_file() -> Option<PathBuf> {
     None
 }
 

@@ -77,7 +77,8 @@ pub fn copy_blobs(
 }
 
 impl Moved {
-    fn add(&mut self, other: Moved) {
+    /// Adds what moved elsewhere.
+    pub fn add(&mut self, other: Moved) {
         let Moved { copied, copied_bytes, present, mounted } = other;
         self.copied += copied;
         self.copied_bytes += copied_bytes;

@@ -6,6 +6,8 @@ mod bases;
 mod challenges;
 mod credentials;
 #[cfg(target_os = "linux")]
+mod login;
+#[cfg(target_os = "linux")]
 mod program;
 mod pulling;
 mod pushing;
