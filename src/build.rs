@@ -1,10 +1,11 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
+use crate::cache::{Cache, Found, LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble};
-use crate::layer::{Layer, LayerRequest, write_layers};
-use crate::progress::{Progress, warn};
+use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
+use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
@@ -45,6 +46,8 @@ pub struct LayerSpec {
     pub sources: Vec<Source>,
     /// What directories are like that its entries need and no source names.
     pub known_directories: BTreeMap<ImagePath, Attributes>,
+    /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
+    pub recipe: Option<(RecipeKey, Value)>,
 }
 
 /// Something that goes into a layer.
@@ -68,11 +71,15 @@ pub enum SourceContent {
     File(Root, OsString),
     /// The entries of a tar, plain or compressed.
     Archive(Mutex<Box<dyn Read + Send>>),
-    /// Entries that are known already. Their paths are from the root of the image, whatever the destination.
-    Entries(Vec<Entry>),
+    /// Entries that somebody else knows, and is asked for when they are needed. Their paths are from the root of the image,
+    /// whatever the destination.
+    Entries(Mutex<Box<EntriesOf>>),
     /// The removal of the destination from the layers below.
     Removal,
 }
+
+/// Names the entries of a source.
+pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
 
 impl std::fmt::Debug for SourceContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,7 +115,39 @@ pub struct PlannedLayer {
     /// What its history entry says.
     pub created_by: String,
     /// What it will hold.
-    pub tree: Tree,
+    pub content: PlannedContent,
+    recipe: Option<(RecipeKey, Value)>,
+}
+
+/// What a planned layer will hold.
+#[derive(Debug)]
+pub enum PlannedContent {
+    /// These entries.
+    Tree(Tree),
+    /// What a build before put into the cache, and from there into the layout.
+    Known(Box<Layer>),
+}
+
+/// Where a build finds layers that were made before.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// The layers.
+    pub cache: &'a Cache,
+    /// The layout that they are brought into.
+    pub layout: &'a Layout,
+}
+
+/// Where a layer of a finished image came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made.
+    Made,
+    /// What decides its content was known, so its sources were not looked at.
+    SameRecipe,
+    /// Its files are the same ones as before, untouched.
+    SameFiles,
+    /// Its files were read and have the content that others had before.
+    SameContent,
 }
 
 /// A finished image.
@@ -116,8 +155,8 @@ pub struct PlannedLayer {
 pub struct Built {
     /// The image, in its layout.
     pub image: StoredImage,
-    /// The new layers, lowest first.
-    pub layers: Vec<Layer>,
+    /// The new layers, lowest first, and where they came from.
+    pub layers: Vec<(Layer, Origin)>,
 }
 
 impl BuildSpec {
@@ -128,16 +167,18 @@ impl BuildSpec {
     /// # Errors
     /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
     /// an image can have.
-    pub fn plan(self, spool: &Root, progress: &dyn Progress) -> Result<Plan> {
+    pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
         for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
-        let layers = self.layers.into_iter().map(|layer| layer.plan(spool, progress)).collect::<Result<Vec<_>>>()?;
+        let compression = self.compression;
+        let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
+        let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
         let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
         image.config(&base)?;
-        Ok(Plan { base, layers, image, compression: self.compression })
+        Ok(Plan { base, layers, image, compression })
     }
 }
 
@@ -150,14 +191,32 @@ fn check_layer_count(count: usize) -> Result<()> {
 }
 
 impl LayerSpec {
-    fn plan(self, spool: &Root, progress: &dyn Progress) -> Result<PlannedLayer> {
-        let rules = self.sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut builder = TreeBuilder::new(&rules).with_known_directories(self.known_directories);
-        for source in self.sources {
+    fn plan(
+        self,
+        spool: &Root,
+        memory: Option<Memory<'_>>,
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Result<PlannedLayer> {
+        let LayerSpec { name, created_by, sources, known_directories, recipe } = self;
+        let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
+            memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
+        });
+        if let Some(found) = known {
+            return Ok(PlannedLayer {
+                name,
+                created_by,
+                content: PlannedContent::Known(Box::new(found.layer)),
+                recipe,
+            });
+        }
+        let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(known_directories);
+        for source in sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
-        Ok(PlannedLayer { name: self.name, created_by: self.created_by, tree: builder.finish()? })
+        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe })
     }
 }
 
@@ -171,30 +230,34 @@ impl Source {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
                 builder.add_archive(reader, &name, spool, &destination, &rules, progress)
             }
-            SourceContent::Entries(entries) => entries.into_iter().try_for_each(|entry| builder.add(entry)),
+            SourceContent::Entries(entries) => {
+                let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+                entries()?.into_iter().try_for_each(|entry| builder.add(entry))
+            }
             SourceContent::Removal => builder.remove(&destination),
         }
     }
 }
 
 impl Plan {
-    /// Makes the image in `layout` and lists it there under `names`.
+    /// Makes the image in `layout` and lists it there under `names`. Layers that `cache` knows are not made again.
     ///
     /// When this answers, every blob of the image is durable, and so is the index that names it.
     ///
     /// # Errors
     /// When a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
     /// written. The images that were in the layout before are then as they were.
-    pub fn build(&self, layout: &Arc<Layout>, names: &[ImageName], progress: &dyn Progress) -> Result<Built> {
+    pub fn build(
+        &self,
+        layout: &Arc<Layout>,
+        cache: Option<&Cache>,
+        names: &[ImageName],
+        progress: &dyn Progress,
+    ) -> Result<Built> {
         self.warn_of_many_layers(progress);
-        let requests: Vec<LayerRequest<'_>> = self
-            .layers
-            .iter()
-            .map(|layer| LayerRequest { tree: &layer.tree, name: &layer.name, compression: self.compression })
-            .collect();
         let layers = std::thread::scope(|scope| {
             let base = scope.spawn(|| self.copy_base(layout, progress));
-            let layers = write_layers(&requests, layout, progress);
+            let layers = self.make_layers(layout, cache, progress);
             let base =
                 base.join().unwrap_or_else(|_| Err(Error::invalid("base image", "the copy stopped unexpectedly")));
             base.and(layers)
@@ -202,11 +265,55 @@ impl Plan {
         let new: Vec<NewLayer<'_>> = layers
             .iter()
             .zip(&self.layers)
-            .map(|(layer, planned)| NewLayer { layer, created_by: &planned.created_by })
+            .map(|((layer, _), planned)| NewLayer { layer, created_by: &planned.created_by })
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
         layout.commit(&image, names)?;
         Ok(Built { image, layers })
+    }
+
+    /// Brings every new layer into the layout: from the cache where it is known there, else made.
+    fn make_layers(
+        &self,
+        layout: &Layout,
+        cache: Option<&Cache>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Layer, Origin)>> {
+        let mut layers: Vec<Option<(Layer, Origin)>> = Vec::new();
+        for planned in &self.layers {
+            layers.push(match (&planned.content, cache) {
+                (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
+                (PlannedContent::Tree(tree), Some(cache)) => {
+                    planned.find(tree, self.compression, layout, cache, progress)?
+                }
+                (PlannedContent::Tree(_), None) => None,
+            });
+        }
+        for (found, planned) in layers.iter().zip(&self.layers) {
+            if found.is_some() {
+                Activity::start(progress, &planned.name, None).finish("known, from the cache");
+            }
+        }
+        let missing: Vec<(&PlannedLayer, &Tree)> = layers
+            .iter()
+            .zip(&self.layers)
+            .filter_map(|(found, planned)| match (&planned.content, found) {
+                (PlannedContent::Tree(tree), None) => Some((planned, tree)),
+                _ => None,
+            })
+            .collect();
+        let compression = self.compression;
+        let requests: Vec<LayerRequest<'_>> =
+            missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
+        let made = write_layers(&requests, layout, progress)?;
+        if let Some(cache) = cache {
+            for ((planned, tree), layer) in missing.iter().zip(&made) {
+                planned.keep(tree, compression, layer, layout, cache, progress);
+            }
+        }
+        let mut made = made.into_iter();
+        let complete = layers.into_iter().map(|found| found.or_else(|| made.next().map(|layer| (layer, Origin::Made))));
+        complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
     }
 
     /// The plan as JSON: what `--dry-run` shows.
@@ -219,12 +326,15 @@ impl Plan {
             .layers
             .iter()
             .map(|layer| {
-                json!({
+                let mut described = json!({
                     "createdBy": layer.created_by,
-                    "entries": layer.tree.entries().len(),
-                    "bytes": layer.tree.content_size(),
                     "mediaType": media_type::of_layer(self.compression.encoding()),
-                })
+                });
+                if let Some(tree) = layer.tree() {
+                    described["entries"] = tree.entries().len().into();
+                    described["bytes"] = tree.content_size().into();
+                }
+                described
             })
             .collect();
         Ok(json!({
@@ -250,6 +360,67 @@ impl Plan {
         const MOST_STACKED: usize = 127;
         if count > MOST_STACKED {
             warn(progress, "image", &format!("{count} layers; many engines stack no more than {MOST_STACKED}"));
+        }
+    }
+}
+
+impl PlannedLayer {
+    /// The entries, where they are known.
+    pub fn tree(&self) -> Option<&Tree> {
+        match &self.content {
+            PlannedContent::Tree(tree) => Some(tree),
+            PlannedContent::Known(_) => None,
+        }
+    }
+
+    /// Looks for the layer of `tree` in the cache: by what the file system says of its files, and, where a tree of the same
+    /// names and sizes was seen before, by their content.
+    fn find(
+        &self,
+        tree: &Tree,
+        compression: Compression,
+        layout: &Layout,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) -> Result<Option<(Layer, Origin)>> {
+        let by_files = LayerKey::of_files(tree, compression);
+        if let Some((key, newest)) = &by_files
+            && let Some(found) = cache.find(key, layout)
+            && !found.is_racy(*newest)
+        {
+            return Ok(Some((found.layer, Origin::SameFiles)));
+        }
+        if cache.notes(&LayerKey::of_shape(tree, compression)).is_none() {
+            return Ok(None);
+        }
+        let diff_id = hash_layer(tree, &self.name, progress)?;
+        let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) else { return Ok(None) };
+        if let Some((key, _)) = by_files {
+            let kept = Found { recorded: cache.now(), ..found.clone() };
+            cache.keep(&key, &kept, layout, progress);
+        }
+        Ok(Some((found.layer, Origin::SameContent)))
+    }
+
+    /// Keeps the layer that was made of `tree`.
+    fn keep(
+        &self,
+        tree: &Tree,
+        compression: Compression,
+        layer: &Layer,
+        layout: &Layout,
+        cache: &Cache,
+        progress: &dyn Progress,
+    ) {
+        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
+        if let Some((recipe, notes)) = &self.recipe {
+            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
+            return;
+        }
+        let by_files = LayerKey::of_files(tree, compression).map(|(key, _)| key);
+        let others = [LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)];
+        for key in by_files.into_iter().chain(others) {
+            cache.keep(&key, &kept(Value::Null), layout, progress);
         }
     }
 }

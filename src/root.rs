@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -40,46 +40,54 @@ impl Root {
     /// # Errors
     /// When something other than a directory is in the way, or one cannot be made.
     pub fn create(path: &Path) -> Result<Root> {
+        Root::create_as(path, &DirBuilder::new())
+    }
+
+    /// As [`Root::create`], and nobody else may enter a directory that is made. Requires of one that exists that nobody else
+    /// can change what is in it.
+    ///
+    /// # Errors
+    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
+    pub fn create_private(path: &Path) -> Result<Root> {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let root = Root::create_as(path, &builder)?;
+        #[cfg(unix)]
+        root.check_private()?;
+        Ok(root)
+    }
+
+    #[cfg(unix)]
+    fn check_private(&self) -> Result<()> {
+        use cap_std::fs::MetadataExt;
+        let metadata = self.dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error))?;
+        let refuse = |reason: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Denied, self.path.display().to_string(), reason).hint(hint))
+        };
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return refuse("belongs to another user, who could change what is in it", "choose another directory");
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return refuse("others may write in it, and could change what is there", "chmod go-w");
+        }
+        Ok(())
+    }
+
+    fn create_as(path: &Path, builder: &DirBuilder) -> Result<Root> {
         match Root::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             opened => return opened,
         }
-        let (parent, name) = Root::of_file(path, Root::create)?;
-        match parent.dir.create_dir(&name) {
+        let (parent, name) = Root::of_file(path, |parent| Root::create_as(parent, builder))?;
+        match parent.dir.create_dir_with(&name, builder) {
             Ok(()) => parent.sync()?,
             // Another process was faster. (A dangling link ends here too, and opening it says so.)
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io(path.display(), "create directory", error)),
         }
         Root::open(path)
-    }
-
-    /// Opens a directory that nobody but its owner may write to, after making it and its missing parents.
-    ///
-    /// # Errors
-    /// As [`Root::create`], and when it belongs to somebody else or others may write to it.
-    pub fn create_private(path: &Path) -> Result<Root> {
-        let is_new = std::fs::symlink_metadata(path).is_err();
-        let root = Root::create(path)?;
-        #[cfg(unix)]
-        {
-            use cap_std::fs::{MetadataExt as _, PermissionsExt as _};
-            let object = path.display().to_string();
-            if is_new {
-                let private = cap_std::fs::Permissions::from_mode(0o700);
-                root.dir.set_permissions(".", private).map_err(|error| Error::io(&object, "protect", error))?;
-            }
-            let metadata = root.dir.dir_metadata().map_err(|error| Error::io(&object, "read", error))?;
-            if metadata.uid() != rustix::process::geteuid().as_raw() {
-                return Err(Error::new(ErrorKind::Denied, object, "belongs to somebody else"));
-            }
-            if metadata.mode() & 0o022 != 0 {
-                return Err(Error::new(ErrorKind::Denied, object, "others may write to it").hint("chmod go-w"));
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = is_new;
-        Ok(root)
     }
 
     /// Parts the path of a file into its directory, opened by `open`, and its name.
@@ -244,7 +252,7 @@ impl Root {
                         continue;
                     }
                     // A sweeper may have been faster than our lock.
-                    if !self.dir.exists(&name) {
+                    if is_removed(&file) {
                         continue;
                     }
                     live.files.push((self.dir.clone(), name.clone()));
@@ -286,6 +294,31 @@ impl Root {
         temporary.write_all(bytes).map_err(|error| Error::io(self.display(name), "write", error))?;
         temporary.persist(name)?;
         self.sync()
+    }
+
+    /// Gives the file `name` of `other` the same name here, in the place of what has it; its bytes are not copied.
+    ///
+    /// # Errors
+    /// When the system cannot link there: the directories are on two file systems, or theirs knows no links.
+    pub fn link_from(&self, other: &Root, name: &str) -> Result<()> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let failed = |error| Error::io(self.display(name), "link", error);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{TEMPORARY_PREFIX}{}-link-{number}", std::process::id());
+        other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
+        let renamed = self.dir.rename(&temporary, &self.dir, name);
+        // Where both names were one file already, the rename does nothing and the temporary name is still there.
+        self.dir.remove_file(&temporary).ok();
+        renamed.map_err(failed)
+    }
+
+    /// Sets the modification time of a file, if that is possible.
+    pub fn touch(&self, name: &str, now: std::time::SystemTime) {
+        let mut options = OpenOptions::new();
+        options.write(true).nonblock(true).follow(FollowSymlinks::No);
+        if let Ok(file) = self.dir.open_with(name, &options) {
+            file.into_std().set_modified(now).ok();
+        }
     }
 
     /// Makes the entries of this directory durable.
@@ -350,6 +383,17 @@ impl Temporary {
             // Closed, and so unlocked, only under its final name: a sweeper never meets it unlocked.
             drop(file);
         }
+        Ok(())
+    }
+
+    /// Gives the file its name without making anything durable: for what may be lost.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
+        let file = self.file.take();
+        self.rename_to(name.as_ref()).map_err(|error| Error::io(self.root.display(name.as_ref()), "write", error))?;
+        drop(file);
         Ok(())
     }
 
@@ -456,6 +500,19 @@ fn tolerate_no_sync(result: io::Result<()>) -> io::Result<()> {
 fn is_enotty(error: &io::Error) -> bool {
     const ENOTTY: i32 = 25;
     cfg!(unix) && error.raw_os_error() == Some(ENOTTY)
+}
+
+/// Whether the open file has lost its name.
+fn is_removed(file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        file.metadata().is_ok_and(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File> {

@@ -16,6 +16,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,6 +41,9 @@ pub(super) struct ExportArguments {
     /// Which platform of a multi-platform image to take
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+    /// How many seconds to wait for another process that holds the other layout locked
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    lock_timeout: u64,
     #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
@@ -57,7 +61,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let mut moved = Moved::default();
     for destination in &destinations {
         moved.add(match destination {
-            Destination::Layout(directory, tag) => to_layout(&opened, directory, tag.as_deref(), &watch)?,
+            Destination::Layout(directory, tag) => {
+                let timeout = Duration::from_secs(arguments.lock_timeout);
+                to_layout(&opened, directory, timeout, tag.as_deref(), &watch)?
+            }
             Destination::File(file, form, names) => {
                 to_file(&opened, file, *form, names.as_deref().unwrap_or(&opened.names), &watch)?
             }
@@ -144,8 +151,8 @@ pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch:
     to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
 }
 
-fn to_layout(opened: &Opened, directory: &Path, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
-    let layout = Arc::new(Layout::create(directory)?);
+fn to_layout(opened: &Opened, directory: &Path, timeout: Duration, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
+    let layout = Arc::new(Layout::create(directory)?.with_lock_timeout(timeout));
     let names = match tag {
         Some(tag) => vec![tag.parse()?],
         None if opened.names.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
@@ -161,7 +168,8 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
     }
     let (root, name) = Root::of_file(file, Root::create)?;
     root.sweep_temporaries();
-    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form);
+    let writer =
+        ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
     let moved = copy(&opened.image, &writer, names, watch)?;
     let temporary =
         writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
@@ -176,7 +184,7 @@ fn to_stdout(opened: &Opened, watch: &Watch) -> Result<()> {
     if stdout.is_terminal() {
         return Err(Error::usage("-", "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
-    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stdout), ArchiveForm::Docker);
+    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stdout), ArchiveForm::Docker, "standard output");
     copy(&opened.image, &writer, &opened.names, watch)?;
     writer.finish().flush().map_err(|error| Error::io("standard output", "write", error))
 }

@@ -3,17 +3,19 @@
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
 use super::export;
+use super::layer_cache::LayerCacheArguments;
 use super::output::print;
 use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::{ArgMatches, Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Plan, Source, SourceContent};
+use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Memory, Origin, Plan, Source, SourceContent};
+use ocibuild::cache::{Cache, LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::image::ConfigEdit;
 use ocibuild::progress::warn;
-use ocibuild::rcc::image::RobotImage;
+use ocibuild::rcc::image::{EntriesOf, RobotImage};
 use ocibuild::root::Root;
 use ocibuild::store::Layout;
 use ocibuild::tree::{ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Rules, SpecialFiles};
@@ -128,6 +130,8 @@ pub(super) struct LayoutArguments {
 
     #[command(flatten)]
     robot: RobotArguments,
+    #[command(flatten)]
+    cache: LayerCacheArguments,
     /// Write a docker-archive of the image, too
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     save: Option<PathBuf>,
@@ -196,19 +200,25 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
-    let robot = arguments.robot_image(order, &watch)?;
+    let cache = arguments.cache.open(&arguments.cache_directory, &watch);
+    let robot = arguments.robot_image(order, cache.as_ref(), &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
     build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
-        let plan = spec.plan(&nearest_directory(&arguments.output)?, &watch)?;
+        let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
         show(&plan, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);
     }
     let timeout = Duration::from_secs(arguments.lock_timeout);
-    let layout = Arc::new(Layout::create(&arguments.output)?.with_lock_timeout(timeout));
-    let plan = spec.plan(layout.root(), &watch)?;
-    let built = plan.build(&layout, &names, &watch)?;
+    let mut layout = Layout::create(&arguments.output)?.with_lock_timeout(timeout);
+    if let Some(cache) = &cache {
+        layout = layout.with_memory(cache.verified_files().clone());
+    }
+    let layout = Arc::new(layout);
+    let memory = cache.as_ref().map(|cache| Memory { cache, layout: &layout });
+    let plan = spec.plan(layout.root(), memory, &watch)?;
+    let built = plan.build(&layout, cache.as_ref(), &names, &watch)?;
     if let Some(robot) = &robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
@@ -221,11 +231,22 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
 
 impl LayoutArguments {
     /// The robot to package, if there is one.
-    fn robot_image(&self, order: &[LayerFlag], watch: &Watch) -> Result<Option<RobotImage>> {
+    fn robot_image(&self, order: &[LayerFlag], cache: Option<&Cache>, watch: &Watch) -> Result<Option<RobotImage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
-        self.robot.image(&file, &platform, self.user.as_deref(), watch).map(Some)
+        let compression = self.compression()?;
+        let noted = |recipe: &RecipeKey| cache.and_then(|cache| cache.notes(&LayerKey::of_recipe(recipe, compression)));
+        self.robot.image(&file, &platform, self.user.as_deref(), noted, watch).map(Some)
+    }
+
+    fn compression(&self) -> Result<Compression> {
+        let encoding = match self.compression {
+            CompressionKind::Gzip => Encoding::Gzip,
+            CompressionKind::Zstd => Encoding::Zstd,
+            CompressionKind::None => Encoding::Plain,
+        };
+        Compression::new(encoding, self.compression_level)
     }
 
     /// The names that were given; for a robot, else the name of its directory.
@@ -243,11 +264,6 @@ impl LayoutArguments {
         let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };
         let created = values::created(self.created, default)?;
         let rules = self.rules(created)?;
-        let encoding = match self.compression {
-            CompressionKind::Gzip => Encoding::Gzip,
-            CompressionKind::Zstd => Encoding::Zstd,
-            CompressionKind::None => Encoding::Plain,
-        };
         for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
             warn(watch, &format!("--env {key}"), "sounds like a secret, and everybody who has the image can read it");
         }
@@ -258,7 +274,7 @@ impl LayoutArguments {
             layers = robot_layers(robot, &self.output)?;
             config = robot.config()?;
             if let Some(environment) = &robot.environment {
-                let blueprint = environment.catalog().name().blueprint.to_string();
+                let blueprint = environment.name().blueprint.to_string();
                 annotations.insert("org.opencontainers.image.version".to_owned(), blueprint);
             }
         }
@@ -278,7 +294,7 @@ impl LayoutArguments {
             config: config.overridden_by(self.config_edit()?),
             annotations,
             created,
-            compression: Compression::new(encoding, self.compression_level)?,
+            compression: self.compression()?,
         })
     }
 
@@ -347,6 +363,7 @@ impl LayoutArguments {
                         created_by: text,
                         sources: Vec::new(),
                         known_directories: BTreeMap::new(),
+                        recipe: None,
                     });
                     in_group = true;
                     continue;
@@ -372,6 +389,7 @@ impl LayoutArguments {
                     created_by,
                     sources: vec![source],
                     known_directories: BTreeMap::new(),
+                    recipe: None,
                 }),
             }
         }
@@ -435,10 +453,14 @@ impl LayoutArguments {
         match self.common.format {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for (layer, planned) in built.layers.iter().zip(&plan.layers) {
+                for ((layer, origin), planned) in built.layers.iter().zip(&plan.layers) {
                     let (size, tar) = (bounded::size(layer.descriptor.size), bounded::size(layer.tar_size));
-                    let (digest, entries) = (layer.descriptor.digest, planned.tree.entries().len());
-                    watch.say(&format!("layer {digest}  {size} of {tar}, {entries} entries  {}", planned.name));
+                    let (digest, name) = (layer.descriptor.digest, &planned.name);
+                    let entries = planned.tree().map(|tree| format!(", {} entries", tree.entries().len()));
+                    watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
+                    if self.cache.explain {
+                        watch.say(&format!("  {}", explanation(*origin)));
+                    }
                 }
                 let layers = image.manifest.layers.len();
                 watch.say(&format!("image of {layers} layers, {}, in {}", bounded::size(total), self.output.display()));
@@ -449,11 +471,14 @@ impl LayoutArguments {
                     .layers
                     .iter()
                     .zip(&plan.layers)
-                    .map(|(layer, planned)| {
+                    .map(|((layer, origin), planned)| {
                         let mut described = layer.descriptor.to_json();
                         described["diffId"] = layer.diff_id.to_string().into();
                         described["tarSize"] = layer.tar_size.into();
-                        described["entries"] = planned.tree.entries().len().into();
+                        described["origin"] = origin_name(*origin).into();
+                        if let Some(tree) = planned.tree() {
+                            described["entries"] = tree.entries().len().into();
+                        }
                         described["createdBy"] = planned.created_by.as_str().into();
                         described
                     })
@@ -475,13 +500,32 @@ impl LayoutArguments {
     }
 }
 
+/// Why a layer was, or was not, taken from the cache.
+fn explanation(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Made => "made: no layer of this content was in the cache",
+        Origin::SameRecipe => "from the cache: the catalog and every option are the same, so nothing was read",
+        Origin::SameFiles => "from the cache: every file is the one that it was, untouched",
+        Origin::SameContent => "from the cache: the files are others, or were touched, and have the same content",
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Made => "made",
+        Origin::SameRecipe => "same-recipe",
+        Origin::SameFiles => "same-files",
+        Origin::SameContent => "same-content",
+    }
+}
+
 /// The layers of a robot's image, the robot's own last.
 fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
     let known_directories = robot.known_directories()?;
     let mut layers = Vec::new();
-    let entries = |name: &str, entries| Source {
+    let entries = |name: &str, entries: Box<EntriesOf>| Source {
         name: name.to_owned(),
-        content: SourceContent::Entries(entries),
+        content: SourceContent::Entries(Mutex::new(entries)),
         destination: ImagePath::root(),
         rules: Rules { mtime: Timestamp::RCC, ..Rules::default() },
     };
@@ -491,9 +535,11 @@ fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
             sources: vec![entries(&layer.name, layer.entries)],
             name: layer.name,
             known_directories: known_directories.clone(),
+            recipe: layer.recipe,
         });
     }
     let mut rules = robot.robot_rules()?;
+    let robot_entries = robot.robot_entries()?;
     // A layout beside the robot is where the image goes, and no part of it.
     if let Some(inside) =
         Root::path_inside(robot.directory.path(), output).and_then(|inside| inside.to_str().map(str::to_owned))
@@ -510,8 +556,9 @@ fn robot_layers(robot: &RobotImage, output: &Path) -> Result<Vec<LayerSpec>> {
     layers.push(LayerSpec {
         name: own.name.clone(),
         created_by: "ocibuild: robot".to_owned(),
-        sources: vec![own, entries("robot", robot.robot_entries()?)],
+        sources: vec![own, entries("robot", Box::new(move || Ok(robot_entries)))],
         known_directories,
+        recipe: None,
     });
     Ok(layers)
 }
@@ -605,8 +652,11 @@ fn show(plan: &Plan, format: Format) -> Result<()> {
         lines.push(format!("base layer  {}  {}", layer.digest, bounded::size(layer.size)));
     }
     for layer in &plan.layers {
-        let (entries, bytes) = (layer.tree.entries().len(), bounded::size(layer.tree.content_size()));
-        lines.push(format!("new layer   {entries} entries, {bytes}, {}  {}", plan.compression, layer.name));
+        let content = match layer.tree() {
+            Some(tree) => format!("{} entries, {}", tree.entries().len(), bounded::size(tree.content_size())),
+            None => "from the cache".to_owned(),
+        };
+        lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
     }
     let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
     lines.push(format!("config      {config}"));

@@ -1,10 +1,13 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
 mod base;
+mod cache;
 mod cache_directory;
+mod catalogs;
 mod completions;
 mod export;
 mod inspect;
+mod layer_cache;
 mod layout;
 mod lock_file;
 mod login;
@@ -50,6 +53,10 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Look after the cache of layers
+    Cache(cache::CacheArguments),
+    /// List the environments that rcc has recorded here, and which robots they belong to
+    Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
@@ -117,6 +124,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Logout(arguments) => login::log_out(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Cache(arguments) => cache::run(arguments),
+        Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
@@ -146,6 +155,8 @@ impl Command {
             Command::Logout(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Cache(arguments) => Some(&arguments.common),
+            Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
     }

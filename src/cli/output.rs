@@ -8,9 +8,10 @@ use std::io::{self, Write};
 /// # Errors
 /// When standard output cannot be written for another reason, such as a full disk.
 pub(super) fn print(text: &str) -> Result<()> {
+    // In one piece, so that a full disk does not leave a line without its end.
+    let line = format!("{text}\n");
     let mut stdout = io::stdout().lock();
-    let written =
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", error)),
         _ => Ok(()),

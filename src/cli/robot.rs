@@ -3,6 +3,7 @@
 use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
+use ocibuild::cache::RecipeKey;
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::{Environment, EnvironmentMode, Places, RobotImage, Scrubbing, check_launcher};
 use ocibuild::rcc::{
@@ -11,11 +12,13 @@ use ocibuild::rcc::{
 use ocibuild::root::Root;
 use ocibuild::tree::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// The name of a robot's file.
-const ROBOT_FILE: &str = "robot.yaml";
+pub(super) const ROBOT_FILE: &str = "robot.yaml";
 
 #[derive(Debug, Args)]
 pub(super) struct RobotArguments {
@@ -97,6 +100,7 @@ impl RobotArguments {
         file: &Path,
         platform: &Platform,
         user: Option<&str>,
+        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watch: &Watch,
     ) -> Result<RobotImage> {
         let (directory, name) = Root::of_file(file, Root::open)?;
@@ -112,10 +116,16 @@ impl RobotArguments {
                 .map_err(|error| error.hint("a robot's files belong to its user, so numbers are needed"))?;
         }
         let mode = EnvironmentMode::from(self.environment);
-        let environment = self.find_environment(&robot, &directory, file, platform, watch)?;
-        if environment.is_none() {
-            warn(watch, &robot.file, "names no environment, so the image gets none");
-        }
+        let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
+        let environment = match self.find_environment(&robot, &directory, file, platform, watch)? {
+            Some((hololib, name)) => {
+                Some(Arc::new(Environment::open(hololib, &name, scrubbing, (mode, &places), noted, watch)?))
+            }
+            None => {
+                warn(watch, &robot.file, "names no environment, so the image gets none");
+                None
+            }
+        };
         let launcher = match mode {
             EnvironmentMode::Direct => None,
             _ => Some(self.launcher(platform)?),
@@ -142,31 +152,29 @@ impl RobotArguments {
         file: &Path,
         platform: &Platform,
         watch: &Watch,
-    ) -> Result<Option<Environment>> {
-        let (limits, scrubbing) =
-            (CatalogLimits::default(), if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn });
-        if let Some((hololib, name)) = self.named_catalog(platform, directory, watch)? {
-            return Environment::open(hololib, &name, &limits, scrubbing, watch).map(Some);
+    ) -> Result<Option<(Hololib, CatalogName)>> {
+        if let Some(named) = self.named_catalog(platform, directory, watch)? {
+            return Ok(Some(named));
         }
-        let home = RccHome::find()?;
+        let limits = CatalogLimits::default();
+        let home = RccHome::find();
         let options = BlueprintOptions { local_channel: local_channel(&home.product_home)? };
         let Some(blueprint) = robot.blueprint(directory, platform, &options, watch)? else { return Ok(None) };
         let command = format!("rcc holotree variables --robot {}", file.display());
         let find = |watch: &Watch| -> Result<(Hololib, CatalogName)> {
             let hololib = self.hololib(directory, watch)?;
-            let catalog = hololib.find(&blueprint, platform, &command, &limits, watch)?;
-            Ok((hololib, catalog.name().clone()))
+            let name = hololib.locate(&blueprint, platform, &command, &limits)?;
+            Ok((hololib, name))
         };
-        let found = match find(watch) {
+        match find(watch) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
                 watch.say(&format!("environment {}: not recorded yet, running {command}", blueprint.hash()));
                 self.run_rcc(file)?;
                 find(watch)
             }
             found => found,
-        };
-        let (hololib, name) = found?;
-        Environment::open(hololib, &name, &limits, scrubbing, watch).map(Some)
+        }
+        .map(Some)
     }
 
     /// The catalog that `--catalog` names.
@@ -202,7 +210,7 @@ impl RobotArguments {
             Some(path) => open_hololib(path, watch),
             None => match directory.open_file("hololib.zip") {
                 Ok(file) => Hololib::in_archive(file, &directory.display("hololib.zip")),
-                Err(error) if error.kind() == ErrorKind::NotFound => RccHome::find()?.hololib(watch),
+                Err(error) if error.kind() == ErrorKind::NotFound => RccHome::find().hololib(watch),
                 Err(error) => Err(error),
             },
         }
@@ -262,24 +270,26 @@ pub(super) struct RccHome {
 
 impl RccHome {
     /// Finds the home of whichever product has a hololib; the default product where none has.
-    pub(super) fn find() -> Result<RccHome> {
+    pub(super) fn find() -> RccHome {
+        Self::all().into_iter().next().unwrap_or_else(|| Self::of(Product::default()))
+    }
+
+    /// The homes of all products that have a hololib.
+    pub(super) fn all() -> Vec<RccHome> {
+        let homes = [Product::Robocorp, Product::Sema4ai].map(Self::of);
+        homes.into_iter().filter(|home| home.holotree.library.join("catalog").is_dir()).collect()
+    }
+
+    fn of(product: Product) -> RccHome {
         let user_home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
         let owner = match std::env::var("HOME") {
             Ok(home) => Owner::Home(home),
             Err(_) => Owner::Homeless,
         };
-        let mut first = None;
-        for product in [Product::Robocorp, Product::Sema4ai] {
-            let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
-            let product_home = named.unwrap_or_else(|| product.default_home(&user_home));
-            let holotree = Holotree::of(&product_home, product.shared_directory(), &owner);
-            let found = RccHome { product_home, holotree };
-            if found.holotree.library.join("catalog").is_dir() {
-                return Ok(found);
-            }
-            first.get_or_insert(found);
-        }
-        first.ok_or_else(|| Error::new(ErrorKind::NotFound, "rcc", "no home"))
+        let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
+        let product_home = named.unwrap_or_else(|| product.default_home(&user_home));
+        let holotree = Holotree::of(&product_home, product.shared_directory(), &owner);
+        RccHome { product_home, holotree }
     }
 
     /// Opens its hololib.

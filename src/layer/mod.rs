@@ -14,7 +14,9 @@
 
 mod blocks;
 mod fill;
+mod plain;
 mod sequence;
 mod write;
 
-pub use write::{Layer, LayerRequest, write_layers};
+pub use plain::write_tar;
+pub use write::{Layer, LayerRequest, hash_layer, write_layers};

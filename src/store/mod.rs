@@ -11,6 +11,7 @@ pub mod layout;
 mod name;
 pub mod registry;
 mod verified;
+mod verified_files;
 
 pub use bases::{BaseStore, Pulled, StoredBase};
 pub use copy::{Moved, copy, copy_blobs};
@@ -18,6 +19,7 @@ pub use image::StoredImage;
 pub use layout::Layout;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
+pub use verified_files::VerifiedFiles;
 
 use crate::error::Result;
 use crate::reference::Reference;

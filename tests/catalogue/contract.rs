@@ -190,6 +190,7 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
             name: "the source".to_owned(),
             created_by: "the source".to_owned(),
             known_directories: Default::default(),
+            recipe: None,
             sources: vec![Source {
                 name: "source".to_owned(),
                 content: SourceContent::Directory(Root::open(&source).unwrap()),
@@ -211,5 +212,5 @@ pub(crate) fn build(
     tag: &str,
 ) -> ocibuild::Result<ocibuild::build::Built> {
     let layout = Arc::new(Layout::create(layout)?);
-    spec().plan(layout.root(), &Silent)?.build(&layout, &[tag.parse()?], &Silent)
+    spec().plan(layout.root(), None, &Silent)?.build(&layout, None, &[tag.parse()?], &Silent)
 }

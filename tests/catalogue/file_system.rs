@@ -529,17 +529,17 @@ fn f33_a_layout_that_is_moved_or_removed_meanwhile_touches_nothing_else() {
     let spec = spec(&bench.source());
     let moved = bench.scratch.join("moved");
     let layout = Arc::new(Layout::create(&bench.out).unwrap());
-    let plan = spec().plan(layout.root(), &Silent).unwrap();
+    let plan = spec().plan(layout.root(), None, &Silent).unwrap();
     fs::rename(&bench.out, &moved).unwrap();
     contract::copy_directory(&moved, &bench.out);
-    plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap();
+    plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap();
     assert_eq!(tags(&moved), ["keep", "new"], "F33");
     assert_eq!(tags(&bench.out), ["keep"], "F33");
     is_whole("F33", &moved);
 
     let layout = Arc::new(Layout::create(&moved).unwrap());
     fs::remove_dir_all(&moved).unwrap();
-    let error = plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap_err();
+    let error = plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap_err();
     assert_eq!(error.kind(), ocibuild::ErrorKind::NotFound, "F33: {error}");
     assert!(!moved.exists(), "F33");
     bench.is_intact("F33");

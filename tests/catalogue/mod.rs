@@ -5,5 +5,8 @@ mod contract;
 mod forge;
 
 mod archives;
+mod changing_sources;
+mod concurrency;
 mod file_system;
 mod foreign_bases;
+mod injected_faults;

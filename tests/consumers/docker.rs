@@ -90,7 +90,8 @@ impl Docker {
         run(self.command().args(["run", "--rm", "--pull=never", "--network=none"]).arg(image).args(arguments))
     }
 
-    fn command(&self) -> Command {
+    /// The program, told where its daemon is.
+    pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.env("DOCKER_HOST", self.host());
         command

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
 use archive::Archive;
+use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
@@ -73,6 +74,17 @@ impl Hololib {
         match &self.place {
             Place::Directory(root) => root.path().display().to_string(),
             Place::Archive(_, shown) => shown.to_string(),
+        }
+    }
+
+    /// Which hololib of this machine it is. Its objects never change, so the same one gives the same bytes.
+    pub(crate) fn identity(&self) -> String {
+        match &self.place {
+            Place::Directory(root) => {
+                let which = root.dir().dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+                format!("directory {:?} {which:?}", root.path())
+            }
+            Place::Archive(archive, shown) => format!("archive {shown} {}", archive.identity()),
         }
     }
 

@@ -40,7 +40,7 @@ impl RobotImage {
         let mut search: Vec<String> = path.iter().map(below_app).collect();
         if let Some(environment) = &self.environment {
             let name = self.places.space_name(Management::Managed);
-            let space = environment.catalog().space_path(&name)?;
+            let space = format!("{}/{name}", environment.facts().base);
             if let Some(bytes) = environment.read(ACTIVATION, &name, 1 << 20)? {
                 variables.extend(activation(&bytes)?);
             }
@@ -55,7 +55,7 @@ impl RobotImage {
                 ("PYTHONNOUSERSITE", "1"),
                 ("PYTHONSTARTUP", ""),
                 ("PYTHON_EXE", &format!("{space}/bin/python")),
-                ("RCC_ENVIRONMENT_HASH", &environment.catalog().name().blueprint.to_string()),
+                ("RCC_ENVIRONMENT_HASH", &environment.name().blueprint.to_string()),
                 ("RCC_HOLOTREE_SPACE_ROOT", &space),
             ] {
                 variables.insert(key.to_owned(), value.to_owned());

@@ -1,88 +1,128 @@
-//! A restored environment and its library as the entries of one layer, straight from the hololib.
-//!
-//! RCC runs an environment only if the library holds every object of the catalog. Shipping both would store everything
-//! twice, so a library object and the files of the space with its content are one file with several names. They can be:
-//! RCC reads an object that is not gzip as it is, replaces files by renaming and never writes into them. They cannot be
-//! where the space's file was rewritten, or where the content itself begins like something compressed, which RCC would
-//! unwrap. Such objects stay as the hololib has them.
+//! A recorded environment, as a source of an image's layer.
 
-use super::files::{LibraryFile, LibraryForm, RestoredFile, attributes, directory, file};
-use super::places::Management;
+use super::contents::{self, rewritten};
+use super::facts::{EnvironmentFacts, WarningRecorder};
 use super::scrub::{Scrubbed, Scrubbing};
-use super::{EnvironmentMode, Places, meta, text};
+use super::{EnvironmentMode, Places};
+use crate::cache::RecipeKey;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::progress::{Progress, warn};
-use crate::rcc::{
-    Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, NamedObject, ObjectDigest, Restorer,
-};
-use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
-use rayon::prelude::*;
-use std::collections::BTreeMap;
+use crate::progress::{Progress, Silent, warn};
+use crate::rcc::matching::warn_of_layer;
+use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, Restorer};
+use crate::tree::{Entry, Owner};
+use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
-/// The mark of RCC's uncompressed mode, without which it would not accept such a library.
-const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
-
-/// How many names one file gets. ext4 allows 65,000.
-const MOST_NAMES: usize = 60_000;
-
-/// A catalog, complete, and the hololib that it is in.
+/// A recorded environment: a catalog, and the hololib that it is in.
+///
+/// The catalog is parsed and its objects are looked at when something asks for them; a layer that is in the cache needs
+/// neither.
 #[derive(Debug)]
 pub struct Environment {
     hololib: Hololib,
-    catalog: Arc<Catalog>,
+    name: CatalogName,
+    /// The catalog as the hololib has it.
+    stored: Vec<u8>,
+    scrubbing: Scrubbing,
+    /// What decides the bytes of the layer.
+    recipe: RecipeKey,
+    facts: EnvironmentFacts,
+    opened: OnceLock<Opened>,
+}
+
+/// A catalog that was read and found complete.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) catalog: Arc<Catalog>,
     /// The catalog as the image will have it.
-    stored_catalog: Arc<[u8]>,
-    scrubbed: Scrubbed,
-    restorer: OnceLock<Restorer>,
+    pub(super) stored: Arc<[u8]>,
+    pub(super) scrubbed: Scrubbed,
+    pub(super) restorer: OnceLock<Restorer>,
+}
+
+impl Opened {
+    fn new(
+        hololib: &Hololib,
+        name: &CatalogName,
+        stored: &[u8],
+        scrubbing: Scrubbing,
+        watcher: &dyn Progress,
+    ) -> Result<Opened> {
+        let limits = CatalogLimits::default();
+        let catalog = Catalog::read(stored, name, &limits, watcher)?;
+        hololib.check_complete(&catalog)?;
+        warn_of_layer(&catalog, watcher);
+        let scrubbed = Scrubbed::find(hololib, &catalog, scrubbing, watcher)?;
+        if scrubbed.is_empty() {
+            return Ok(Opened {
+                catalog: Arc::new(catalog),
+                stored: stored.into(),
+                scrubbed,
+                restorer: OnceLock::new(),
+            });
+        }
+        let stored = scrubbed.rewrite_catalog(stored, &catalog)?;
+        let catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
+        Ok(Opened { catalog: Arc::new(catalog), stored: stored.into(), scrubbed, restorer: OnceLock::new() })
+    }
 }
 
 impl Environment {
-    /// Takes the catalog called `name` of `hololib`, and looks for what should not leave this machine.
+    /// Takes the catalog called `name` of `hololib`, to be shipped in `mode` to `places`. `noted` tells what a build before
+    /// noted of it, which makes reading it unnecessary.
     ///
     /// # Errors
     /// When the catalog cannot be read, or objects that it names are missing.
     pub fn open(
         hololib: Hololib,
         name: &CatalogName,
-        limits: &CatalogLimits,
         scrubbing: Scrubbing,
+        (mode, places): (EnvironmentMode, &Places),
+        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
         let stored = hololib.stored_catalog(name)?;
-        let catalog = Catalog::read(&stored[..], name, limits, watcher)?;
-        hololib.check_complete(&catalog)?;
-        let scrubbed = Scrubbed::find(&hololib, &catalog, scrubbing, watcher)?;
-        if scrubbed.is_empty() {
-            let restorer = OnceLock::new();
-            return Ok(Environment {
-                hololib,
-                catalog: Arc::new(catalog),
-                stored_catalog: stored.into(),
-                scrubbed,
-                restorer,
-            });
+        let recipe = recipe(&hololib, name, &stored, scrubbing, mode, places);
+        let opened = OnceLock::new();
+        let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
+            Some(facts) => {
+                facts.warn_again(watcher);
+                facts
+            }
+            None => {
+                let recorder = WarningRecorder::new(watcher);
+                let made = Opened::new(&hololib, name, &stored, scrubbing, &recorder)?;
+                let facts = EnvironmentFacts::of(&made.catalog, recorder.warnings());
+                opened.set(made).ok();
+                facts
+            }
+        };
+        Ok(Environment { hololib, name: name.clone(), stored, scrubbing, recipe, facts, opened })
+    }
+
+    /// The name of its catalog.
+    pub fn name(&self) -> &CatalogName {
+        &self.name
+    }
+
+    /// What the catalog says of itself.
+    pub fn facts(&self) -> &EnvironmentFacts {
+        &self.facts
+    }
+
+    /// What decides the environment's layer. Nothing where the catalog does not: digests that anybody can forge fix nothing.
+    pub fn recipe(&self) -> Option<&RecipeKey> {
+        (!self.facts.has_forgeable_digests).then_some(&self.recipe)
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
         }
-        let stored = scrubbed.rewrite_catalog(&stored, &catalog)?;
-        let catalog = Catalog::read(&stored[..], name, limits, watcher)?;
-        Ok(Environment {
-            hololib,
-            catalog: Arc::new(catalog),
-            stored_catalog: stored.into(),
-            scrubbed,
-            restorer: OnceLock::new(),
-        })
-    }
-
-    /// The catalog, as the image will have it.
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-
-    /// The digest of the catalog's document: it fixes every byte of the environment.
-    pub fn document_digest(&self) -> Digest {
-        self.catalog.document_digest()
+        // What there was to warn of has been said from the notes.
+        let made = Opened::new(&self.hololib, &self.name, &self.stored, self.scrubbing, &Silent)?;
+        Ok(self.opened.get_or_init(|| made))
     }
 
     /// Reads a file of the environment as it will be in `space`.
@@ -90,207 +130,62 @@ impl Environment {
     /// # Errors
     /// When there is no such file, it is larger than `limit` bytes, or its object is damaged.
     pub(super) fn read(&self, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(EntryKind::File(found)) = self.catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
-        if let Some(content) = self.scrubbed.content(&found.digest) {
+        let Opened { catalog, scrubbed, .. } = self.opened()?;
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
+        if let Some(content) = scrubbed.content(&found.digest) {
             return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
         }
-        let restorer = Restorer::new(&self.hololib, &self.catalog, space)?;
+        let restorer = Restorer::new(&self.hololib, catalog, space)?;
         crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
     }
 
     /// The entries of the environment's layer.
     pub(super) fn entries(&self, mode: EnvironmentMode, places: &Places) -> Result<Vec<Entry>> {
-        let management = match mode {
-            EnvironmentMode::Sealed => Management::Unmanaged,
-            EnvironmentMode::Ready | EnvironmentMode::Compact | EnvironmentMode::Direct => Management::Managed,
-        };
-        let space = places.space_name(management);
-        let mut entries = Vec::new();
-        let mut shared = SharedFiles::default();
-        if mode != EnvironmentMode::Compact {
-            let directories = if mode == EnvironmentMode::Ready { places.user } else { Owner::default() };
-            self.add_space(&space, directories, &mut entries, &mut shared)?;
-        }
-        if mode != EnvironmentMode::Direct {
-            // rcc restores or locks beside the space, whether there is one yet or not.
-            entries.push(directory(ImagePath::new(self.catalog.base().as_bytes())?, places.writable()));
-            self.add_library(places, &mut entries, &mut shared)?;
-            entries.push(self.catalog_entry(places)?);
-        }
-        if mode == EnvironmentMode::Ready {
-            self.add_companions(&space, places, &mut entries)?;
-        }
-        shared.link(&mut entries);
-        Ok(entries)
+        contents::entries(&self.hololib, self.opened()?, mode, places)
     }
 
     pub(super) fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {
-        let unrewritten = self.restorer.get().map(Restorer::unrewritten).unwrap_or_default();
+        let restorer = self.opened.get().and_then(|opened| opened.restorer.get());
+        let unrewritten = restorer.map(Restorer::unrewritten).unwrap_or_default();
         if let Some(first) = unrewritten.first() {
             let reason =
                 format!("{} files hold a build path that rcc did not list, the first is `{first}`", unrewritten.len());
-            warn(watcher, &format!("catalog {}", self.catalog.name()), &reason);
+            warn(watcher, &format!("catalog {}", self.name), &reason);
         }
-    }
-
-    fn add_space(
-        &self,
-        space: &str,
-        directories: Owner,
-        entries: &mut Vec<Entry>,
-        shared: &mut SharedFiles,
-    ) -> Result<()> {
-        let restorer = Restorer::new(&self.hololib, &self.catalog, space)?;
-        let restorer = self.restorer.get_or_init(|| restorer);
-        let root = ImagePath::new(self.catalog.space_path(space)?.as_bytes())?;
-        entries.push(directory(root.clone(), attributes(0o755, directories)));
-        for (number, entry) in self.catalog.entries().iter().enumerate() {
-            let path = root.join(&ImagePath::new(entry.path.as_bytes())?)?;
-            match &entry.kind {
-                EntryKind::Directory { .. } => entries.push(directory(path, attributes(0o755, directories))),
-                EntryKind::Link { target } => {
-                    let kind = Kind::Symlink { target: target.as_bytes().into() };
-                    entries.push(Entry { path, kind, attributes: attributes(0o777, Owner::default()) });
-                }
-                EntryKind::File(found) => {
-                    if found.rewrites.is_empty() {
-                        shared.add(found, entries.len());
-                    }
-                    let content = match self.scrubbed.content(&found.digest) {
-                        Some(content) => Content::Bytes(rewritten(content, &found.rewrites, space)),
-                        None => Content::Stored(Arc::new(RestoredFile {
-                            restorer: restorer.clone(),
-                            catalog: self.catalog.clone(),
-                            entry: number,
-                        })),
-                    };
-                    entries.push(file(path, found.size, content, attributes(found.mode, Owner::default())));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add_library(&self, places: &Places, entries: &mut Vec<Entry>, shared: &mut SharedFiles) -> Result<()> {
-        let objects = self.catalog.objects();
-        let forms: Vec<(NamedObject, Form)> = objects
-            .par_iter()
-            .map(|object| Ok((*object, self.form(object, shared.has(&object.digest))?)))
-            .collect::<Result<_>>()?;
-        if objects.iter().any(|object| matches!(object.digest, ObjectDigest::SipHash(_))) {
-            entries.push(text(places.in_hololib(UNCOMPRESSED_MARK)?, "", attributes(0o644, Owner::default())));
-        }
-        for (object, form) in forms {
-            let path = places.in_hololib(&object.digest.library_path())?;
-            let readable = attributes(0o644, Owner::default());
-            let (size, content) = match form {
-                Form::Shared => {
-                    shared.add_object(&object.digest, entries.len());
-                    (object.size, self.library_content(object, LibraryForm::Content))
-                }
-                Form::Stored(size) => (size, self.library_content(object, LibraryForm::AsStored)),
-                Form::Bytes(bytes) => (bytes.len() as u64, Content::Bytes(bytes)),
-            };
-            entries.push(file(path, size, content, readable));
-        }
-        Ok(())
-    }
-
-    fn library_content(&self, object: NamedObject, form: LibraryForm) -> Content {
-        match self.scrubbed.content(&object.digest) {
-            Some(content) if form == LibraryForm::Content => Content::Bytes(content.clone()),
-            _ => Content::Stored(Arc::new(LibraryFile { hololib: self.hololib.clone(), object, form })),
-        }
-    }
-
-    /// Decides how an object is shipped.
-    fn form(&self, object: &NamedObject, is_in_space: bool) -> Result<Form> {
-        if let Some(content) = self.scrubbed.content(&object.digest) {
-            return Ok(if is_in_space { Form::Shared } else { Form::Bytes(meta::gzip(content)?) });
-        }
-        let stored = self.hololib.object(object)?;
-        if is_in_space && (matches!(object.digest, ObjectDigest::SipHash(_)) || !stored.content_looks_compressed()?) {
-            return Ok(Form::Shared);
-        }
-        Ok(Form::Stored(stored.stored_size()))
-    }
-
-    fn catalog_entry(&self, places: &Places) -> Result<Entry> {
-        let path = places.in_hololib(&format!("catalog/{}", self.catalog.name()))?;
-        let content = Content::Bytes(self.stored_catalog.clone());
-        Ok(file(path, self.stored_catalog.len() as u64, content, attributes(0o644, Owner::default())))
-    }
-
-    /// What rcc writes beside a managed space, so that it finds nothing to do.
-    fn add_companions(&self, space: &str, places: &Places, entries: &mut Vec<Entry>) -> Result<()> {
-        let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.catalog.space_path(space)?).as_bytes());
-        let documents = meta::documents(&self.stored_catalog, &self.catalog, space, places)?;
-        for (ending, bytes) in [(".meta", documents.meta), (".meta.info", documents.info)] {
-            entries.push(file(beside(ending)?, bytes.len() as u64, Content::Bytes(bytes), places.writable_file()));
-        }
-        entries.push(text(beside(".lck")?, "", places.writable_file()));
-        entries.push(text(beside(".use")?, ".", places.writable_file()));
-        Ok(())
     }
 }
 
-/// An overwritten file as it will be in `space`. The catalog's offsets were checked against its size.
-fn rewritten(content: &Arc<[u8]>, rewrites: &[u64], space: &str) -> Arc<[u8]> {
-    let mut content = content.to_vec();
-    for offset in rewrites {
-        let at = *offset as usize;
-        if let Some(place) = content.get_mut(at..at + space.len()) {
-            place.copy_from_slice(space.as_bytes());
-        }
-    }
-    content.into()
-}
-
-enum Form {
-    /// One file with the space's files of this content.
-    Shared,
-    /// As the hololib has it, so many bytes.
-    Stored(u64),
-    /// These bytes.
-    Bytes(Arc<[u8]>),
-}
-
-/// Which entries can be one file: those with one content and one mode.
-#[derive(Default)]
-struct SharedFiles {
-    entries: BTreeMap<ObjectDigest, BTreeMap<u32, Vec<usize>>>,
-}
-
-impl SharedFiles {
-    fn add(&mut self, file: &FileEntry, entry: usize) {
-        self.entries.entry(file.digest).or_default().entry(file.mode).or_default().push(entry);
-    }
-
-    fn has(&self, digest: &ObjectDigest) -> bool {
-        self.entries.contains_key(digest)
-    }
-
-    /// The object itself has no mode of its own, so it takes the lowest that is there.
-    fn add_object(&mut self, digest: &ObjectDigest, entry: usize) {
-        if let Some(lowest) = self.entries.get_mut(digest).and_then(|modes| modes.values_mut().next()) {
-            lowest.push(entry);
-        }
-    }
-
-    /// Makes every name but the first a link to the first, with its attributes: extractors set them through the link.
-    fn link(self, entries: &mut [Entry]) {
-        let groups = self.entries.into_values().flatten();
-        for (mode, mut names) in groups {
-            names.sort_by(|&a, &b| entries[a].path.cmp(&entries[b].path));
-            for group in names.chunks(MOST_NAMES) {
-                let target = entries[group[0]].path.clone();
-                for (place, &name) in group.iter().enumerate() {
-                    entries[name].attributes = attributes(mode, Owner::default());
-                    if place > 0 {
-                        entries[name].kind = Kind::HardLink { target: target.clone() };
-                    }
-                }
-            }
-        }
-    }
+fn recipe(
+    hololib: &Hololib,
+    name: &CatalogName,
+    stored: &[u8],
+    scrubbing: Scrubbing,
+    mode: EnvironmentMode,
+    places: &Places,
+) -> RecipeKey {
+    let Places { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
+    // A library that is shipped as it is stored follows from its catalog only as far as its own bytes go.
+    let library = match mode {
+        EnvironmentMode::Compact => hololib.identity(),
+        EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Direct => String::new(),
+    };
+    let scrubbing: &[u8] = match scrubbing {
+        Scrubbing::Warn => b"warn",
+        Scrubbing::Overwrite => b"overwrite",
+    };
+    RecipeKey::new(&[
+        b"environment 1",
+        name.to_string().as_bytes(),
+        Digest::of(stored).as_bytes(),
+        scrubbing,
+        mode.name().as_bytes(),
+        home.as_bytes(),
+        product_home.as_bytes(),
+        app.as_bytes(),
+        controller.as_bytes(),
+        space.as_bytes(),
+        &uid.to_be_bytes(),
+        &gid.to_be_bytes(),
+        library.as_bytes(),
+    ])
 }

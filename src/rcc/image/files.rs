@@ -1,5 +1,6 @@
 //! Entries of the kinds that an environment is made of.
 
+use super::wrap;
 use crate::error::{Error, Result};
 use crate::rcc::Catalog;
 use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
@@ -66,6 +67,9 @@ pub(super) enum LibraryForm {
     AsStored,
     /// The content in them.
     Content,
+    /// The content, as RCC stores what it would otherwise unwrap: in gzip, without being made smaller. So its bytes follow
+    /// from the catalog, whoever compressed the library; the layer is compressed as a whole.
+    Wrapped,
 }
 
 impl Stored for LibraryFile {
@@ -74,6 +78,7 @@ impl Stored for LibraryFile {
         match self.form {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
+            LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, self.object.size))),
         }
     }
 }

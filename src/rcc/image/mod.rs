@@ -8,20 +8,27 @@
 //!
 //! Most stable first: a new version of the robot moves the last layer only.
 
+mod contents;
 mod direct;
 mod elf;
 mod environment;
+mod facts;
 mod files;
+mod keeper;
 mod meta;
 mod places;
 mod scrub;
+mod sharing;
+mod wrap;
 
 pub use elf::check_launcher;
 pub use environment::Environment;
+pub use facts::EnvironmentFacts;
 pub use places::Places;
 pub use scrub::Scrubbing;
 
 use super::{IgnoreRules as RobotIgnoreRules, Robot};
+use crate::cache::RecipeKey;
 use crate::error::{Error, Result};
 use crate::image::ConfigEdit;
 use crate::progress::Progress;
@@ -29,8 +36,10 @@ use crate::root::Root;
 use crate::time::Timestamp;
 use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules};
 use files::{directory, file};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How the environment is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +78,7 @@ pub struct RobotImage {
     /// Which of its tasks runs; nothing leaves the choice to rcc.
     pub task: Option<String>,
     /// What it needs; nothing for a robot that runs without an environment.
-    pub environment: Option<Environment>,
+    pub environment: Option<Arc<Environment>>,
     /// How that is shipped.
     pub mode: EnvironmentMode,
     /// Where everything goes.
@@ -79,13 +88,23 @@ pub struct RobotImage {
 }
 
 /// A layer of the image, apart from the robot's own.
-#[derive(Debug)]
 pub struct RobotLayer {
     /// What messages and the history call it.
     pub name: String,
-    /// What it holds.
-    pub entries: Vec<Entry>,
+    /// What decides its content, and what to note with it, where that is known without looking.
+    pub recipe: Option<(RecipeKey, Value)>,
+    /// Names what it holds.
+    pub entries: Box<EntriesOf>,
 }
+
+impl std::fmt::Debug for RobotLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RobotLayer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Names the entries of a layer when they are needed.
+pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
 
 impl RobotImage {
     /// The layers below the robot, most stable first.
@@ -95,11 +114,16 @@ impl RobotImage {
     pub fn layers(&self) -> Result<Vec<RobotLayer>> {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
-            layers.push(RobotLayer { name: "rcc".to_owned(), entries: self.rcc_layer()? });
+            let entries = self.rcc_layer()?;
+            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: Box::new(move || Ok(entries)) });
         }
         if let Some(environment) = &self.environment {
-            let entries = environment.entries(self.mode, &self.places)?;
-            layers.push(RobotLayer { name: format!("environment {}", environment.catalog().name()), entries });
+            let (source, mode, places) = (environment.clone(), self.mode, self.places.clone());
+            layers.push(RobotLayer {
+                name: format!("environment {}", environment.name()),
+                recipe: environment.recipe().map(|recipe| (recipe.clone(), environment.facts().to_json())),
+                entries: Box::new(move || source.entries(mode, &places)),
+            });
         }
         Ok(layers)
     }
@@ -143,7 +167,7 @@ impl RobotImage {
     /// # Errors
     /// When a path cannot be in an image.
     pub fn known_directories(&self) -> Result<BTreeMap<ImagePath, Attributes>> {
-        let base = self.environment.as_ref().map(|environment| environment.catalog().base());
+        let base = self.environment.as_ref().map(|environment| environment.facts().base.as_str());
         self.places.known_directories(base)
     }
 
@@ -163,12 +187,12 @@ impl RobotImage {
         edit.env.insert("USER".to_owned(), "robot".to_owned());
         edit.labels.insert("dev.ocibuild.environment.mode".to_owned(), self.mode.name().to_owned());
         if let Some(environment) = &self.environment {
-            let catalog = environment.catalog();
-            edit.labels.insert("dev.ocibuild.environment.catalog".to_owned(), catalog.name().to_string());
-            edit.labels.insert("dev.ocibuild.environment.blueprint".to_owned(), catalog.name().blueprint.to_string());
-            edit.labels.insert("dev.ocibuild.environment.digest".to_owned(), environment.document_digest().to_string());
-            if let Some(recorder) = catalog.recorder() {
-                edit.labels.insert("dev.ocibuild.environment.recorder".to_owned(), recorder.to_owned());
+            let (name, facts) = (environment.name(), environment.facts());
+            edit.labels.insert("dev.ocibuild.environment.catalog".to_owned(), name.to_string());
+            edit.labels.insert("dev.ocibuild.environment.blueprint".to_owned(), name.blueprint.to_string());
+            edit.labels.insert("dev.ocibuild.environment.digest".to_owned(), facts.document_digest.to_string());
+            if let Some(recorder) = &facts.recorder {
+                edit.labels.insert("dev.ocibuild.environment.recorder".to_owned(), recorder.clone());
             }
         }
         if self.mode == EnvironmentMode::Direct {

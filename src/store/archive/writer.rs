@@ -31,13 +31,15 @@ pub struct ArchiveWriter<W> {
 #[derive(Debug)]
 struct State<W> {
     output: W,
+    object: String,
     written: BTreeSet<String>,
 }
 
 impl<W: Write + Send> ArchiveWriter<W> {
-    /// Starts an archive in `output`.
-    pub fn new(output: W, form: ArchiveForm) -> Self {
-        ArchiveWriter { form, state: Mutex::new(State { output, written: BTreeSet::new() }) }
+    /// Starts an archive in `output`, which messages call `object`.
+    pub fn new(output: W, form: ArchiveForm, object: impl Into<String>) -> Self {
+        let state = State { output, object: object.into(), written: BTreeSet::new() };
+        ArchiveWriter { form, state: Mutex::new(state) }
     }
 
     /// Gives the output back. The archive is whole if the image was committed before.
@@ -57,7 +59,7 @@ impl<W: Write> State<W> {
         }
         self.header(path, tar::Kind::File, 0o644, size)?;
         let copied = io::copy(&mut content.take(size), &mut self.output)
-            .map_err(|error| Error::io("archive", "write", error))?;
+            .map_err(|error| Error::io(&self.object, "write", error))?;
         if copied != size {
             return Err(Error::corrupt(path, format!("expected {size} bytes, found {copied}")));
         }
@@ -85,7 +87,7 @@ impl<W: Write> State<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output.write_all(bytes).map_err(|error| Error::io("archive", "write", error))
+        self.output.write_all(bytes).map_err(|error| Error::io(&self.object, "write", error))
     }
 }
 
@@ -122,7 +124,8 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
         state.file("oci-layout", version.len() as u64, &mut &version[..])?;
         state.write(&tar::END)?;
-        state.output.flush().map_err(|error| Error::io("archive", "write", error))
+        let State { output, object, .. } = &mut *state;
+        output.flush().map_err(|error| Error::io(object, "write", error))
     }
 }
 

@@ -18,6 +18,7 @@ mod lock;
 
 pub use blob::BlobWriter;
 
+use super::VerifiedFiles;
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
@@ -47,6 +48,8 @@ pub struct Layout {
     lock_timeout: Duration,
     /// Blobs that this process has written or hashed itself.
     known: Mutex<BTreeSet<Digest>>,
+    /// Blobs that an earlier process has written or hashed.
+    memory: Option<VerifiedFiles>,
 }
 
 impl Layout {
@@ -66,11 +69,11 @@ impl Layout {
     /// When the directory holds something that is not an image layout, its index cannot be read, or it cannot be written.
     pub fn create(path: &Path) -> Result<Layout> {
         let layout = Layout::at(Root::create(path)?);
-        if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+        if !layout.has_mark()? {
             // Looked at before the lock file is made, so that a stranger's directory stays as it is.
             layout.check_empty()?;
             let _guard = layout.lock()?;
-            if layout.root.dir().symlink_metadata(VERSION_FILE).is_err() {
+            if !layout.has_mark()? {
                 layout.check_empty()?;
                 layout.initialise()?;
             }
@@ -89,8 +92,15 @@ impl Layout {
         self
     }
 
+    /// The same layout, which remembers beyond this process which of its blobs are whole.
+    #[must_use]
+    pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
     fn at(root: Root) -> Layout {
-        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default() }
+        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), memory: None }
     }
 
     /// The directory.
@@ -201,9 +211,29 @@ impl Layout {
         Ok(())
     }
 
+    /// Takes the blob over from `other`: the same file where both are on one file system, else a copy.
+    ///
+    /// # Errors
+    /// When `other` does not have it, whole, or it cannot be written here.
+    pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let (from, to) = (other.existing_blob_directory(algorithm)?, self.blob_directory(algorithm)?);
+        if to.link_from(&from, &descriptor.digest.hex()).is_err() {
+            self.store(descriptor, &mut *other.open(descriptor)?)?;
+        }
+        self.mark_known(descriptor.digest);
+        Ok(())
+    }
+
     /// Declares that this process has just written or verified the blob.
     pub fn mark_known(&self, digest: Digest) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        if let Some(memory) = &self.memory
+            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
+            && let Ok(file) = directory.open_file(digest.hex())
+        {
+            memory.remember(&file, &digest);
+        }
     }
 
     /// Makes every blob durable that was written so far. The index may name them only afterwards.
@@ -225,6 +255,15 @@ impl Layout {
 
     fn existing_blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
         self.root.directory("blobs")?.directory(algorithm.name())
+    }
+
+    /// Whether there is something called `oci-layout`.
+    fn has_mark(&self) -> Result<bool> {
+        match self.root.dir().symlink_metadata(VERSION_FILE) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io(self.root.display(VERSION_FILE), "read", error)),
+        }
     }
 
     /// A directory counts as empty when it holds nothing, or only what a killed `create` of ours left.
@@ -337,6 +376,9 @@ impl BlobSink for Layout {
             return Ok(false);
         }
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
+            return Ok(true);
+        }
+        if self.memory.as_ref().and_then(|memory| memory.recall(&file)) == Some(descriptor.digest) {
             return Ok(true);
         }
         // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.

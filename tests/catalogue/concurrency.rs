@@ -1,0 +1,434 @@
+//! Rows S1 to S13: many builders at once, signals, locks.
+
+use super::contract::{Bench, build, is_one_line, is_whole, no_temporaries, spec, tags, temporaries};
+use crate::consumers::{Layout as Image, Skopeo};
+use crate::support::{command, consumer_as_root, ocibuild, run};
+use ocibuild::progress::{Event, Progress, Silent};
+use ocibuild::store::Layout;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Starts a program and does not wait for it.
+fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for programs, which must all succeed.
+#[track_caller]
+fn all_succeed(row: &str, children: Vec<Child>) {
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{row}: {output:?}");
+    }
+}
+
+#[test]
+fn s6_twenty_builders_of_twenty_tags_lose_none() {
+    for round in 0..5 {
+        // In the first rounds they also race to make the layout.
+        let bench = if round < 2 { Bench::empty() } else { Bench::keeping() };
+        let source = format!("{}:/srv", bench.source().display());
+        let builders = (0..20).map(|number| {
+            let (tag, label) = (format!("tag{number}"), format!("number={number}"));
+            start(bench.layout().args(["--tag", &tag, "--label", &label, "--copy", &source, "--jobs", "1"]))
+        });
+        all_succeed("S6", builders.collect());
+        let mut expected: Vec<String> = (0..20).map(|number| format!("tag{number}")).collect();
+        expected.extend((round >= 2).then(|| "keep".to_owned()));
+        expected.sort();
+        assert_eq!(tags(&bench.out), expected, "S6, round {round}");
+        for number in 0..20 {
+            let config = Image::new(&bench.out, &format!("tag{number}")).config();
+            assert_eq!(config["config"]["Labels"]["number"], number.to_string(), "S6");
+        }
+        bench.is_intact("S6");
+    }
+}
+
+#[test]
+fn s6_twenty_builders_of_one_tag_leave_one_whole_image() {
+    for different in [false, true] {
+        let bench = Bench::keeping();
+        bench.source();
+        let builders = (0..20).map(|number| {
+            let label = format!("number={}", if different { number } else { 0 });
+            start(bench.layout().args(["--tag", "one", "--label", &label, "--copy", "src:/srv", "--jobs", "1"]))
+        });
+        let mut digests: Vec<String> = Vec::new();
+        for builder in builders.collect::<Vec<_>>() {
+            let output = builder.wait_with_output().unwrap();
+            assert!(output.status.success(), "S6: {output:?}");
+            digests.push(String::from_utf8(output.stdout).unwrap().trim().to_owned());
+        }
+        assert_eq!(tags(&bench.out), ["keep", "one"], "S6");
+        digests.sort();
+        digests.dedup();
+        assert_eq!(digests.len(), if different { 20 } else { 1 }, "S6");
+        assert!(digests.contains(&Image::new(&bench.out, "one").manifest_digest()), "S6");
+        bench.is_intact("S6");
+    }
+}
+
+#[test]
+fn s7_no_reader_ever_sees_half_an_image() {
+    let bench = Bench::keeping();
+    let source = spec(&bench.source());
+    let stop = AtomicBool::new(false);
+    let reads = std::thread::scope(|scope| {
+        for tag in ["one", "two"] {
+            let (bench, source, stop) = (&bench, &source, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    build(source, &bench.out, tag).unwrap();
+                }
+            });
+        }
+        let started = Instant::now();
+        let mut reads = 0;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while started.elapsed() < Duration::from_millis(1500) {
+                let layout = Arc::new(Layout::open(&bench.out).unwrap());
+                for tag in tags(&bench.out) {
+                    layout.image(Some(&tag), None).unwrap();
+                }
+                is_whole("S7", &bench.out);
+                reads += 1;
+            }
+            reads
+        }));
+        stop.store(true, Ordering::Relaxed);
+        outcome.unwrap()
+    });
+    assert!(reads > 5, "S7: only {reads} reads");
+    bench.is_intact("S7");
+}
+
+#[test]
+fn s8_beside_a_writer_without_locks_nothing_is_damaged() {
+    let Some(skopeo) = Skopeo::find() else { return };
+    let bench = Bench::keeping();
+    let source = format!("{}:/srv", bench.source().display());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..5 {
+                let to = format!("oci:{}:foreign{number}", bench.out.display());
+                // It may lose a race for a file of its own; what matters is what is left.
+                skopeo.copy(&[], &format!("oci:{}:keep", bench.out.display()), &to);
+            }
+        });
+        for number in 0..10 {
+            // It truncates index.json for a moment, and what is no index is refused.
+            run(bench.layout().args(["--tag", &format!("ours{number}"), "--copy", &source]));
+        }
+    });
+    is_whole("S8", &bench.out);
+    no_temporaries("S8", &bench.out);
+    run(bench.layout().args(["--tag", "last", "--copy", &source])).success();
+    assert!(tags(&bench.out).contains(&"last".to_owned()), "S8");
+}
+
+/// Numbers that look random and are the same in every run.
+struct Spread(u64);
+
+impl Spread {
+    /// A number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A source that takes a moment: content that does not compress.
+fn long_source(bench: &Bench) {
+    let mut spread = Spread(1);
+    let noise: Vec<u8> = (0..2 << 20).map(|_| spread.below(256) as u8).collect();
+    for number in 0..3 {
+        bench.scratch.write(format!("src/file{number}"), &noise[number << 10..]);
+    }
+}
+
+fn long_build(bench: &Bench) -> Command {
+    let mut build = bench.layout();
+    build.args(["--tag", "new", "--compression-level", "9", "--copy", "src:/srv", "--base", "oci:out:keep"]);
+    build
+}
+
+fn duration_of(command: &mut Command) -> u64 {
+    let started = Instant::now();
+    run(command).success();
+    u64::try_from(started.elapsed().as_micros()).unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    // It may have ended just now.
+    command("kill").args(["-s", name, &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+}
+
+#[test]
+fn s1_told_to_stop_at_any_moment_it_leaves_nothing() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let whole = duration_of(&mut long_build(&bench));
+    let mut spread = Spread(7);
+    let mut stopped = 0;
+    for round in 0..42 {
+        let bench_index = bench.out.join("index.json");
+        // Each round is for a new image, and there is something to commit.
+        let (name, status) = [("INT", 130), ("TERM", 143), ("HUP", 129)][round % 3];
+        let before = fs::read(&bench_index).unwrap();
+        let child = start(long_build(&bench).args(["--label", &format!("round={round}")]));
+        std::thread::sleep(Duration::from_micros(spread.below(whole * 11 / 10)));
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        let code = output.status.code();
+        if code.is_none() {
+            // Killed by the signal itself, before the program could ask for it: then it had not begun.
+            assert!(before == fs::read(&bench_index).unwrap(), "S1 {name} {round}");
+        } else {
+            assert!(code == Some(0) || code == Some(status), "S1 {name} {round}: {output:?}");
+        }
+        assert!(output.stderr.is_empty(), "S1 {name} {round}: {output:?}");
+        stopped += usize::from(code == Some(status));
+        no_temporaries(&format!("S1 {name} {round}"), &bench.out);
+    }
+    assert!(stopped > 10, "S1: only {stopped} were stopped");
+    bench.is_intact("S1");
+    assert_eq!(tags(&bench.out), ["keep", "new"]);
+}
+
+#[test]
+fn s2_a_second_signal_ends_it_at_once() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let child = start(&mut long_build(&bench));
+    std::thread::sleep(Duration::from_millis(50));
+    signal(&child, "INT");
+    signal(&child, "INT");
+    let started = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2), "S2");
+    assert_eq!(output.status.code(), Some(130), "S2: {output:?}");
+    run(&mut long_build(&bench)).success();
+    bench.is_intact("S2");
+}
+
+#[test]
+fn s3_killed_at_any_moment_it_is_finished_by_the_next() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let whole = duration_of(&mut long_build(&bench));
+    let mut spread = Spread(3);
+    let mut left = 0;
+    for round in 0..20 {
+        let mut child = start(long_build(&bench).args(["--label", &format!("round={round}")]));
+        std::thread::sleep(Duration::from_micros(spread.below(whole * 11 / 10)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        is_whole(&format!("S3 {round}"), &bench.out);
+        left += temporaries(&bench.out).len();
+    }
+    assert!(left > 0, "S3: nothing was killed half-way");
+    run(&mut long_build(&bench)).success();
+    bench.is_intact("S3");
+    assert_eq!(tags(&bench.out), ["keep", "new"]);
+}
+
+#[test]
+fn s4_a_held_lock_is_waited_for_and_its_holder_named() {
+    let bench = Bench::keeping();
+    let source = format!("{}:/srv", bench.source().display());
+    let holder = fs::File::create(bench.out.join(".ocibuild.lock")).unwrap();
+    holder.lock().unwrap();
+    fs::write(bench.out.join(".ocibuild.lock"), "pid 4711 on host elsewhere\n").unwrap();
+    let mut waiting = bench.layout();
+    waiting.args(["--tag", "new", "--copy", &source, "--lock-timeout", "1"]);
+    let words = ["out: locked by pid 4711 on host elsewhere", "(waited 1 s; see --lock-timeout)"];
+    bench.refuses("S4", &mut waiting, &words);
+    // Reading takes no lock.
+    run(&mut bench.command(&["inspect", "out:keep"])).success();
+    run(&mut bench.command(&["verify", "out", "-q"])).success();
+    let patient = start(bench.layout().args(["--tag", "new", "--copy", &source]));
+    std::thread::sleep(Duration::from_millis(200));
+    drop(holder);
+    all_succeed("S4", vec![patient]);
+    bench.is_intact("S4");
+    let copy = ["export", "out:keep", "oci:copy:keep", "-q"];
+    run(&mut bench.command(&copy)).success();
+    let holder = fs::File::create(bench.scratch.join("copy/.ocibuild.lock")).unwrap();
+    holder.lock().unwrap();
+    let started = Instant::now();
+    bench.refuses(
+        "S4",
+        bench.command(&["export", "out:keep", "oci:copy:other", "-q"]).args(["--lock-timeout", "0"]),
+        &["copy: locked by another process"],
+    );
+    assert!(started.elapsed() < Duration::from_secs(5), "S4");
+}
+
+/// The end of a pipe that nobody reads any more.
+fn unread() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+#[test]
+fn s5_a_reader_that_has_seen_enough_is_no_error() {
+    let bench = Bench::keeping();
+    let commands = [
+        &["--help"][..],
+        &["layout", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["man", "layout"],
+        &["inspect", "out:keep"],
+        &["verify", "out"],
+        &["layout", "out", "--dry-run", "--copy", "src:/srv"],
+        &["layout", "out", "--tag", "new", "--copy", "src:/srv"],
+        &["export", "out:keep", "oci:copy", "-q"],
+    ];
+    bench.source();
+    for arguments in commands {
+        let output = bench.command(arguments).stdout(unread()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "S5 {arguments:?}: {output:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panic"), "S5 {arguments:?}: {output:?}");
+        // Not even somebody who reads errors.
+        let status = bench.command(arguments).stdout(unread()).stderr(unread()).status().unwrap();
+        assert_eq!(status.code(), Some(0), "S5 {arguments:?}");
+    }
+    // An archive that nobody reads to its end is not whole, and that is an error.
+    let output = bench.command(&["export", "out:keep", "-", "-q"]).stdout(unread()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "S5: {output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "ocibuild: error: standard output: cannot write: broken pipe\n",
+        "S5"
+    );
+}
+
+#[test]
+fn s9_s10_what_lies_in_the_place_of_the_lock() {
+    for content in ["", "garbage\u{0}\u{1b}[31m", "pid 1 on host other\n"] {
+        let bench = Bench::keeping();
+        fs::write(bench.out.join(".ocibuild.lock"), content).unwrap();
+        build(&spec(&bench.source()), &bench.out, "new").unwrap();
+        bench.is_intact("S9");
+    }
+    let make: [(&str, &dyn Fn(&std::path::Path)); 3] = [
+        ("a link", &|lock| std::os::unix::fs::symlink("../canary", lock).unwrap()),
+        ("a directory", &|lock| fs::create_dir(lock).unwrap()),
+        ("a pipe", &|lock| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, lock, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+    ];
+    for (name, make) in make {
+        let bench = Bench::keeping();
+        bench.scratch.write("canary", "untouched");
+        make(&bench.out.join(".ocibuild.lock"));
+        let source = format!("{}:/srv", bench.source().display());
+        bench.refuses(
+            &format!("S10 {name}"),
+            bench.layout().args(["--tag", "new", "--copy", &source]),
+            &["out/.ocibuild.lock: "],
+        );
+        assert_eq!(fs::read_to_string(bench.scratch.join("canary")).unwrap(), "untouched", "S10 {name}");
+    }
+}
+
+#[test]
+fn s9_a_lock_file_of_somebody_else_locks_too() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(setpriv) = consumer_as_root("setpriv") else { return };
+    let bench = Bench::keeping();
+    bench.source();
+    fs::write(bench.out.join(".ocibuild.lock"), "").unwrap();
+    fs::set_permissions(bench.out.join(".ocibuild.lock"), fs::Permissions::from_mode(0o444)).unwrap();
+    for directory in ["", "blobs", "blobs/sha256"] {
+        fs::set_permissions(bench.out.join(directory), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let program = bench.scratch.join("ocibuild");
+    fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &program).unwrap();
+    let mut nobody = command(setpriv);
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    nobody.args(["layout", "out", "-q", "--tag", "new", "--copy", "src:/srv", "--lock-timeout", "0"]);
+    nobody.current_dir(bench.scratch.path());
+    run(&mut nobody).success();
+    let holder = fs::File::options().write(true).open(bench.out.join(".ocibuild.lock")).unwrap();
+    holder.lock().unwrap();
+    bench.refuses("S9", nobody.args(["--label", "a=b"]), &["out: locked by"]);
+}
+
+#[test]
+fn s11_ignored_signals_stay_ignored() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let mut nohup = command("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_ocibuild")).args(["layout", "out", "-q", "--tag", "new", "--copy", "src:/srv"]);
+    let child = start(nohup.current_dir(bench.scratch.path()));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(10));
+        signal(&child, "HUP");
+    }
+    let output = child.wait_with_output().unwrap();
+    // nohup itself may have been met before it had asked to ignore the signal.
+    assert!(output.status.success() || output.status.code().is_none(), "S11: {output:?}");
+    run(command("timeout").args(["10", env!("CARGO_BIN_EXE_ocibuild"), "--version"])).success();
+}
+
+#[test]
+fn s12_little_memory_and_one_processor_are_enough() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let script = "ulimit -v 262144; exec nice -n 19 \"$OCIBUILD\" layout out -q --tag new --copy src:/srv";
+    let mut shell = command("sh");
+    shell.args(["-c", script]).env("OCIBUILD", env!("CARGO_BIN_EXE_ocibuild")).current_dir(bench.scratch.path());
+    run(&mut shell).success();
+    bench.is_intact("S12");
+    if crate::support::consumer("taskset").is_some() {
+        let mut pinned = command("taskset");
+        pinned.args(["1", env!("CARGO_BIN_EXE_ocibuild"), "layout", "out", "-q", "--tag", "one", "--copy", "src:/srv"]);
+        run(pinned.current_dir(bench.scratch.path())).success();
+    }
+    let images = ["new", "one"].map(|tag| Image::new(&bench.out, tag));
+    if tags(&bench.out).contains(&"one".to_owned()) {
+        assert_eq!(images[0].manifest_digest(), images[1].manifest_digest(), "S12");
+    }
+}
+
+/// Panics in the middle of the work, in whatever thread brings the news.
+struct Bomb;
+
+impl Progress for Bomb {
+    fn event(&self, event: Event<'_>) {
+        assert!(!matches!(event, Event::Advanced { .. }), "a bomb in a worker");
+    }
+}
+
+#[test]
+fn s13_a_worker_that_panics_harms_nothing() {
+    let bench = Bench::keeping();
+    let source = spec(&bench.source());
+    let index = fs::read(bench.out.join("index.json")).unwrap();
+    let layout = Arc::new(Layout::create(&bench.out).unwrap());
+    let plan = source().plan(layout.root(), None, &Silent).unwrap();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        plan.build(&layout, None, &["new".parse().unwrap()], &Bomb)
+    }));
+    assert!(!matches!(outcome, Ok(Ok(_))), "S13");
+    assert_eq!(fs::read(bench.out.join("index.json")).unwrap(), index, "S13");
+    bench.is_intact("S13");
+    build(&source, &bench.out, "new").unwrap();
+    bench.is_intact("S13");
+}
+
+#[test]
+fn s14_one_line_of_error_whatever_goes_on_beside() {
+    let bench = Bench::keeping();
+    long_source(&bench);
+    let failed = run(bench.command(&["layout", "out", "-q", "--base", "oci:absent"]).args(["--copy", "src:/srv"]));
+    assert_eq!(failed.status, 1);
+    is_one_line("S14", &failed, &["absent: not found"]);
+    assert_eq!(run(ocibuild().arg("verify").arg(&bench.out).arg("-q")).success().stdout, b"");
+}

@@ -1,0 +1,8 @@
+//! Robots in images, in real containers, held against `rcc run` on this machine.
+
+mod engines;
+mod modes;
+mod sources;
+mod workshop;
+
+use workshop::Workshop;
