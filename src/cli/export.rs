@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
     let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, watch.clone())?;
+    let opened = completed(opened, destinations.as_deref().unwrap_or_default(), &arguments.network, &watch)?;
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
     };
@@ -84,6 +85,27 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The image with the repository of its base at its side, where that has what the image lacks, or spares an upload.
+fn completed(
+    opened: Opened,
+    destinations: &[Destination],
+    network: &NetworkArguments,
+    watch: &Arc<Watch>,
+) -> Result<Opened> {
+    let Some(base) = opened.image.base_reference().filter(|_| opened.image.source.repository().is_none()) else {
+        return Ok(opened);
+    };
+    let spares_an_upload = destinations.iter().any(|destination| match destination {
+        Destination::Repository(reference, _) => reference.registry() == base.registry(),
+        Destination::Layout(..) | Destination::File(..) => false,
+    });
+    if !spares_an_upload && !opened.image.lacks_layers() {
+        return Ok(opened);
+    }
+    let base = network.other_repository(&base, watch.clone()).map_err(|error| error.within("layers of the base"))?;
+    Ok(Opened { image: opened.image.completed_by(base), ..opened })
 }
 
 /// A place to copy to.

@@ -79,6 +79,18 @@ impl NetworkArguments {
         self.repository_with(reference, self.keychain()?, progress)
     }
 
+    /// The repository of `reference`, of which the person has said nothing: what was given for another is not for it.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn other_repository(
+        &self,
+        reference: &Reference,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        self.repository_with(reference, self.kept_credentials()?, progress)
+    }
+
     /// Whether no connection may be opened.
     pub(super) fn is_offline(&self) -> bool {
         self.connection.is_offline()
@@ -96,10 +108,7 @@ impl NetworkArguments {
     ) -> Result<T> {
         for mirror in mirrors::of(reference, &self.mirrors) {
             let place = mirror.place_of(reference)?;
-            // What the person gave for one registry is not for another.
-            let tried = self
-                .repository_with(&place, self.kept_credentials()?, watch.clone())
-                .and_then(|repository| work(&repository));
+            let tried = self.other_repository(&place, watch.clone()).and_then(|repository| work(&repository));
             use ErrorKind::{Corrupt, Denied, Network, NotFound};
             match tried {
                 Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {

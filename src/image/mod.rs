@@ -5,5 +5,5 @@ mod base;
 mod edit;
 
 pub use assemble::{Image, NewLayer, assemble};
-pub use base::Base;
+pub use base::{Base, BaseLayers};
 pub use edit::ConfigEdit;
