@@ -41,6 +41,16 @@ enum PullPolicy {
 }
 
 impl BaseArguments {
+    /// How registries and other servers are reached.
+    pub(super) fn network(&self) -> &NetworkArguments {
+        &self.network
+    }
+
+    /// The lock file, in `directory` unless it is named.
+    pub(super) fn lock_file(&self, directory: &Path) -> Result<LockFile> {
+        self.lock.open(directory)
+    }
+
     /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::cache_directory::CacheDirectory;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::output::print;
+use super::rcc_download::Surroundings;
 use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
@@ -231,13 +232,19 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
 
 impl LayoutArguments {
     /// The robot to package, if there is one.
-    fn robot_image(&self, order: &[LayerFlag], cache: Option<&Cache>, watch: &Watch) -> Result<Option<RobotImage>> {
+    fn robot_image(
+        &self,
+        order: &[LayerFlag],
+        cache: Option<&Cache>,
+        watch: &Arc<Watch>,
+    ) -> Result<Option<RobotImage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
         let compression = self.compression()?;
         let noted = |recipe: &RecipeKey| cache.and_then(|cache| cache.notes(&LayerKey::of_recipe(recipe, compression)));
-        self.robot.image(&file, &platform, self.user.as_deref(), noted, watch).map(Some)
+        let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, watch };
+        self.robot.image(&file, &platform, self.user.as_deref(), noted, surroundings).map(Some)
     }
 
     fn compression(&self) -> Result<Compression> {

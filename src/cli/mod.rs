@@ -16,6 +16,7 @@ mod mirrors;
 mod network;
 mod output;
 mod pull;
+mod rcc_download;
 mod report;
 mod robot;
 mod signals;

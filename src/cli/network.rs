@@ -4,12 +4,13 @@ use super::mirrors::{self, Mirror};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
-use ocibuild::root::Root;
+use ocibuild::root::{Root, Temporary};
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
-    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, helper,
+    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, fetch,
+    helper,
 };
-use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
+use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -96,6 +97,16 @@ impl NetworkArguments {
         self.connection.is_offline()
     }
 
+    /// Fetches the file at `url` into a new file of `directory`.
+    ///
+    /// # Errors
+    /// As [`fetch`].
+    pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let (transport, options) = self.connection.transport(host)?;
+        fetch(&transport, url, &options, directory, watch)
+    }
+
     /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
     ///
     /// # Errors
@@ -171,14 +182,19 @@ impl ConnectionArguments {
         if self.is_offline() {
             return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
         }
-        let (authorities, identity) = self.certificates(name)?;
-        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let transport = Arc::new(Transport::new(network)?);
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
-        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
-        let registry = Arc::new(Registry::new(name, transport, Arc::new(keychain), options, progress));
+        let (transport, options) = self.transport(name)?;
+        let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
         Ok(registry)
+    }
+
+    /// The way to the registry `name`.
+    fn transport(&self, name: &str) -> Result<(Transport, Options)> {
+        let (authorities, identity) = self.certificates(name)?;
+        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
+        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
+        Ok((Transport::new(network)?, options))
     }
 
     /// The authorities of this machine and of the registry's own directory, and who we are to it.

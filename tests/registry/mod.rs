@@ -11,6 +11,8 @@ mod login;
 mod program;
 mod pulling;
 mod pushing;
+#[cfg(target_os = "linux")]
+mod rcc_download;
 mod reaching;
 #[cfg(target_os = "linux")]
 mod real;

@@ -14,6 +14,7 @@ mod authentication;
 mod challenge;
 mod content;
 pub mod credentials;
+mod fetch;
 pub mod helper;
 mod origin;
 mod proxy;
@@ -26,6 +27,7 @@ mod secret;
 mod token;
 mod transport;
 
+pub use fetch::fetch;
 pub use proxy::Proxies;
 pub use pull::Document;
 pub use repository::Repository;
