@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Found, LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
-use crate::image::{Base, BaseLayers, ConfigEdit, Image, NewLayer, assemble};
+use crate::image::{Base, BaseLayers, ConfigEdit, Image, NewLayer, assemble, hidden_link, usual_directories};
 use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
@@ -176,6 +176,12 @@ impl BuildSpec {
         let compression = self.compression;
         let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
         let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
+        if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
+            let reason =
+                format!("a directory here hides the link to /usr{link} that most bases have; copy to /usr{link}");
+            warn(progress, &link.to_string(), &reason);
+        }
         let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
         image.config(&base)?;
         Ok(Plan { base, layers, image, compression })
@@ -211,7 +217,9 @@ impl LayerSpec {
             });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut builder = TreeBuilder::new(&rules).with_known_directories(known_directories);
+        let mut known = usual_directories(rules.mtime);
+        known.extend(known_directories);
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
         for source in sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
@@ -430,14 +438,14 @@ impl PlannedLayer {
 /// # Errors
 /// When two are.
 pub fn check_names(names: &[ImageName]) -> Result<()> {
-    for (at, name) in names.iter().enumerate() {
-        if names[..at].contains(name) {
-            return Err(Error::usage(format!("tag `{name}`"), "given twice"));
-        }
-        if let Some(other) = names[..at].iter().find(|other| other.tag() == name.tag()) {
-            let reason = format!("has the same tag as `{other}`, and a layout keeps one image for each tag");
-            return Err(Error::usage(format!("tag `{name}`"), reason));
-        }
+    let mut seen: BTreeMap<&str, &ImageName> = BTreeMap::new();
+    for name in names {
+        let Some(other) = seen.insert(name.tag(), name) else { continue };
+        let reason = match other == name {
+            true => "given twice".to_owned(),
+            false => format!("has the same tag as `{other}`, and a layout keeps one image for each tag"),
+        };
+        return Err(Error::usage(format!("tag `{name}`"), reason));
     }
     Ok(())
 }

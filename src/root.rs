@@ -551,6 +551,18 @@ pub fn name_bytes(name: &OsStr) -> Result<Vec<u8>> {
     }
 }
 
+/// The path that these bytes of an image or a command line name here.
+pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
+    #[cfg(unix)]
+    {
+        Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)).into()
+    }
+    #[cfg(not(unix))]
+    {
+        PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@ use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::progress::{Activity, Progress, warn};
-use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, REF_NAME, media_type};
+use crate::spec::{
+    Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, REF_NAME, media_type,
+};
 use crate::store::{BlobSource, Layout, read_document};
 use crate::tar::{self, Ending, Headers};
 use crate::tree::ImagePath;
@@ -53,7 +55,8 @@ impl fmt::Display for Fault {
 /// When there is no layout at `path`.
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let layout = Layout::open(path)?;
-    let mut survey = Survey { layout: &layout, report: Report::default(), roles: BTreeMap::new() };
+    let mut survey =
+        Survey { layout: &layout, report: Report::default(), roles: BTreeMap::new(), platforms: BTreeMap::new() };
     match layout.index() {
         Ok(index) => survey.index(&index, "index.json", 0),
         Err(error) => survey.fault(error.object(), error.reason()),
@@ -99,6 +102,8 @@ struct Survey<'a> {
     layout: &'a Layout,
     report: Report,
     roles: BTreeMap<Digest, Role>,
+    /// Where the image of each manifest runs, as its config says.
+    platforms: BTreeMap<Digest, Platform>,
 }
 
 impl Survey<'_> {
@@ -106,13 +111,11 @@ impl Survey<'_> {
         self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
     }
 
-    /// Notes what is said of a blob, and whether it was not known before.
+    /// Notes what is said of a blob, and whether it was not said before that it is of this type.
     fn note(&mut self, descriptor: &Descriptor) -> bool {
-        let is_new = !self.roles.contains_key(&descriptor.digest);
         let role = self.roles.entry(descriptor.digest).or_default();
         role.sizes.insert(descriptor.size);
-        role.media_types.insert(descriptor.media_type.clone());
-        is_new
+        role.media_types.insert(descriptor.media_type.clone())
     }
 
     fn tags(&mut self) {
@@ -134,10 +137,11 @@ impl Survey<'_> {
                 self.document(listed, depth);
             }
             let said = listed.platform.as_ref().filter(|platform| !platform.is_unknown());
-            if let (Some(said), Some(config)) = (said, self.config_of(listed))
-                && !config.platform().satisfies(said)
+            if let (Some(said), Some(actual)) = (said, self.platforms.get(&listed.digest))
+                && !actual.satisfies(said)
             {
-                self.fault(object, format!("{} is listed for {said} and is for {}", listed.digest, config.platform()));
+                let reason = format!("{} is listed for {said} and is for {actual}", listed.digest);
+                self.fault(object, reason);
             }
         }
     }
@@ -158,14 +162,15 @@ impl Survey<'_> {
         match result {
             Ok(Document::Index(index)) if depth < DEEPEST => self.index(&index, &object, depth + 1),
             Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
-            Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &object),
+            Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
             // A blob that is missing or damaged is reported once, when it is read as a blob.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
             Err(error) => self.fault(error.object(), error.reason()),
         }
     }
 
-    fn manifest(&mut self, manifest: &Manifest, object: &str) {
+    fn manifest(&mut self, manifest: &Manifest, digest: &Digest) {
+        let object = format!("blob {digest}");
         self.report.images += 1;
         for blob in manifest.blobs() {
             self.note(blob);
@@ -175,6 +180,7 @@ impl Survey<'_> {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => return,
             Err(error) => return self.fault(error.object(), error.reason()),
         };
+        self.platforms.insert(*digest, config.platform().clone());
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
         if layers != diff_ids {
             self.fault(object, format!("{layers} layers but {diff_ids} diff IDs"));
@@ -190,12 +196,6 @@ impl Survey<'_> {
                 role.diff_ids.insert(*diff_id);
             }
         }
-    }
-
-    fn config_of(&self, descriptor: &Descriptor) -> Option<Config> {
-        let bytes = read_document(self.layout, descriptor, LARGEST_MANIFEST).ok()?;
-        let manifest = Manifest::read(&bytes, &descriptor.media_type, "manifest").ok()?;
-        self.read_config(&manifest.config).ok()
     }
 
     fn read_config(&self, descriptor: &Descriptor) -> Result<Config> {

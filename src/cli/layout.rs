@@ -10,6 +10,7 @@ use super::robot::{CopiesSomething, RobotArguments};
 use super::values::{self, Copy, CopyTarget};
 use super::watch::Watch;
 use super::{Common, Format};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, LayerSpec, Memory, Origin, Plan, Source, SourceContent};
 use ocibuild::cache::{Cache, LayerKey, RecipeKey};
@@ -59,7 +60,7 @@ pub(super) struct LayoutArguments {
     platform: Option<Platform>,
 
     /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
-    #[arg(long = "copy", value_name = "SRC:DST", value_parser = values::copy, allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
     /// Remove PATH, which a layer below brought. Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
@@ -126,7 +127,7 @@ pub(super) struct LayoutArguments {
     #[arg(long, value_name = "TEXT", help_heading = "Config")]
     author: Option<String>,
     /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
-    #[arg(long, value_name = "TIME", help_heading = "Config")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
     created: Option<Timestamp>,
 
     #[command(flatten)]

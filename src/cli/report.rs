@@ -34,6 +34,10 @@ pub(super) fn arguments(error: &clap::Error) -> ExitCode {
         error.print().ok();
         return ExitCode::SUCCESS;
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        complain("ocibuild: error: command line: no command (see --help)");
+        return ExitCode::from(USAGE);
+    }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n");
     let what = paragraphs.next().unwrap_or_default();

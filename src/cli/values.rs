@@ -2,6 +2,7 @@
 
 use ocibuild::tree::{ImagePath, Owner};
 use ocibuild::{Error, Result, Timestamp};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// `KEY=VALUE`, with a key.
@@ -51,15 +52,15 @@ pub(super) enum CopyTarget {
 ///
 /// # Errors
 /// When there is no such colon, or DST leaves the image.
-pub(super) fn copy(text: &str) -> Result<Copy> {
-    let malformed = || Error::usage(format!("`{text}`"), "not of the form SRC:DST with an absolute DST");
-    let at = text.rfind(":/").ok_or_else(malformed)?;
-    let (source, destination) = (&text[..at], &text[at + 1..]);
-    if source.is_empty() {
-        return Err(malformed());
-    }
-    let target = if destination.ends_with('/') { CopyTarget::Directory } else { CopyTarget::Exact };
-    Ok(Copy { source: source.into(), destination: image_path(destination)?, target })
+pub(super) fn copy(text: &OsStr) -> Result<Copy> {
+    let malformed =
+        || Error::usage(format!("`{}`", text.to_string_lossy()), "not of the form SRC:DST with an absolute DST");
+    let bytes = ocibuild::root::name_bytes(text)?;
+    let at = bytes.windows(2).rposition(|pair| pair == b":/").filter(|at| *at > 0).ok_or_else(malformed)?;
+    let (source, destination) = (&bytes[..at], &bytes[at + 1..]);
+    let target = if destination.ends_with(b"/") { CopyTarget::Directory } else { CopyTarget::Exact };
+    let destination = ImagePath::new(destination).map_err(|error| Error::usage(error.object(), error.reason()))?;
+    Ok(Copy { source: ocibuild::root::path_of_bytes(source).into_owned(), destination, target })
 }
 
 /// An absolute path in the image.
@@ -178,7 +179,9 @@ mod tests {
     #[test]
     fn a_copy_is_parted_where_its_destination_begins() {
         let parted = |text: &str| {
-            copy(text).map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target)).ok()
+            copy(text.as_ref())
+                .map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target))
+                .ok()
         };
         assert_eq!(parted("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
         assert_eq!(parted("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));

@@ -6,6 +6,7 @@ use super::{MOST_MANIFESTS, Platform, REF_NAME, media_type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A list of manifests (image-index.md). Members that we do not know survive every change.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,28 +54,31 @@ impl Index {
         &self.manifests
     }
 
-    /// Lists `descriptor` under the tag in its annotations, in the place of what had that tag.
-    pub fn put(&mut self, descriptor: &Descriptor) {
-        let tag = descriptor.annotations.get(REF_NAME);
-        let same_tag = |listed: &Descriptor| listed.annotations.get(REF_NAME) == tag;
-        // A layout in which another program left one tag twice is mended on the way.
-        let mut places: Vec<usize> =
-            (0..self.manifests.len()).filter(|&place| same_tag(&self.manifests[place])).collect();
+    /// Lists each of `descriptors` under the tag in its annotations, in the place of what had that tag.
+    pub fn put(&mut self, descriptors: &[Descriptor]) {
+        let tag = |listed: &Descriptor| listed.annotations.get(REF_NAME).cloned();
+        let mut newest: BTreeMap<Option<String>, &Descriptor> = BTreeMap::new();
+        newest.extend(descriptors.iter().map(|descriptor| (tag(descriptor), descriptor)));
         let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-        let first = if places.is_empty() { None } else { Some(places.remove(0)) };
-        for place in places.into_iter().rev() {
-            entries.remove(place);
-            self.manifests.remove(place);
-        }
-        match first {
-            Some(place) if self.manifests[place] == *descriptor => {}
-            Some(place) => {
-                entries[place] = descriptor.to_json();
-                self.manifests[place] = descriptor.clone();
+        let before = std::mem::take(&mut self.manifests).into_iter().zip(std::mem::take(entries));
+        let mut placed: BTreeSet<Option<String>> = BTreeSet::new();
+        for (listed, entry) in before {
+            let (listed, entry) = match newest.get(&tag(&listed)) {
+                // A layout in which another program left one tag twice is mended on the way.
+                Some(_) if placed.contains(&tag(&listed)) => continue,
+                Some(descriptor) if listed != **descriptor => ((*descriptor).clone(), descriptor.to_json()),
+                _ => (listed, entry),
+            };
+            if newest.contains_key(&tag(&listed)) {
+                placed.insert(tag(&listed));
             }
-            None => {
-                entries.push(descriptor.to_json());
-                self.manifests.push(descriptor.clone());
+            self.manifests.push(listed);
+            entries.push(entry);
+        }
+        for descriptor in descriptors {
+            if placed.insert(tag(descriptor)) {
+                self.manifests.push(newest[&tag(descriptor)].clone());
+                entries.push(newest[&tag(descriptor)].to_json());
             }
         }
     }
@@ -175,7 +179,7 @@ mod tests {
     fn a_tag_put_again_replaces_its_entry_and_nothing_else() {
         let mut index =
             index(&[image(b"1", Some("a"), None), image(b"2", Some("b"), None), image(b"3", Some("a"), None)]);
-        index.put(&image(b"4", Some("a"), None));
+        index.put(&[image(b"4", Some("a"), None)]);
         let tags: Vec<_> =
             index.manifests().iter().map(|listed| (listed.annotations[REF_NAME].clone(), listed.digest)).collect();
         assert_eq!(tags, [("a".to_owned(), crate::Digest::of(b"4")), ("b".to_owned(), crate::Digest::of(b"2"))]);
@@ -188,7 +192,7 @@ mod tests {
         document["com.example"] = 1.into();
         document["manifests"][0]["artifactType"] = "x".into();
         let mut index = Index::read(&json::canonical(&document), media_type::INDEX, "x").unwrap();
-        index.put(&image(b"2", Some("b"), None));
+        index.put(&[image(b"2", Some("b"), None)]);
         let text = String::from_utf8(index.to_bytes()).unwrap();
         assert!(text.contains("\"com.example\":1") && text.contains("\"artifactType\":\"x\""));
     }

@@ -8,11 +8,10 @@ use super::{Attributes, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBu
 use crate::compression::{Encoding, decode};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
-use crate::root::Root;
+use crate::root::{Root, path_of_bytes};
 use crate::tar::{self, Ending, Headers};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 impl TreeBuilder {
@@ -47,7 +46,7 @@ impl TreeBuilder {
             let within = |error: Error| error.within(object);
             let inner = ImagePath::new(&entry.path).map_err(within)?;
             let kind = if entry.kind == tar::Kind::Directory { PathKind::Directory } else { PathKind::Other };
-            if rules.ignore.leaves_out(&as_path(&inner), kind) {
+            if rules.ignore.leaves_out(&path_of_bytes(inner.as_bytes()), kind) {
                 continue;
             }
             let path = destination.join(&inner).map_err(within)?;
@@ -82,17 +81,6 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
                 file.write_all(&buffer[..read]).map_err(|error| Error::io(spool.path().display(), "write", error))?
             }
         }
-    }
-}
-
-fn as_path(path: &ImagePath) -> std::borrow::Cow<'_, Path> {
-    #[cfg(unix)]
-    {
-        Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path.as_bytes())).into()
-    }
-    #[cfg(not(unix))]
-    {
-        std::path::PathBuf::from(String::from_utf8_lossy(path.as_bytes()).into_owned()).into()
     }
 }
 

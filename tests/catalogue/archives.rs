@@ -169,7 +169,7 @@ fn a5_hard_links_find_their_file_or_are_refused() {
 fn a6_devices_and_pipes_are_refused() {
     for (flag, name) in [(b'3', "character"), (b'4', "block"), (b'6', "pipe")] {
         let member = Member::of(flag, name, b"");
-        is_no_source("A6", &forge::tar(&[member.clone()]), &["is a device or pipe (--skip-special"]);
+        is_no_source("A6", &forge::tar(std::slice::from_ref(&member)), &["is a device or pipe (--skip-special"]);
         is_no_base("A6", &|saved| saved.members.push(member.clone()), &["is neither a file nor a directory"]);
     }
 }
@@ -262,7 +262,7 @@ fn a11_a_shorter_body_swallows_what_follows() {
     let lying = Member { size_field: Some(b"00000002000\0".to_vec()), ..Member::file("file", b"12345") };
     let next = Member::file("next", b"not a header");
     is_no_source("A11", &forge::tar(&[lying.clone(), next]), &["source.tar", "malformed tar"]);
-    is_no_source("A11", &forge::unended(&[lying.clone()]), &["source.tar", "truncated"]);
+    is_no_source("A11", &forge::unended(std::slice::from_ref(&lying)), &["source.tar", "truncated"]);
     // Where it swallows the end, that is all that can be noticed.
     let (_, warned) = is_a_source("A11", &forge::tar(&[lying]));
     assert!(warned.contains("the two zero blocks that end a tar are missing"), "A11: {warned}");
@@ -361,7 +361,7 @@ fn a17_a18_fields_are_numbers_and_pax_wins_over_them() {
     let wrong = Member { checksum_field: Some(b"012345\0 ".to_vec()), ..Member::file("f", b"") };
     is_no_source("A17", &forge::tar(&[wrong]), &["bad header checksum"]);
     let both = Member { prefix: b"pre".to_vec(), ..Member::file("fix", b"") };
-    assert_eq!(is_a_source("A18", &forge::tar(&[both.clone()])).0[1].path, b"pre/fix");
+    assert_eq!(is_a_source("A18", &forge::tar(std::slice::from_ref(&both))).0[1].path, b"pre/fix");
     assert_eq!(is_a_source("A18", &forge::tar(&[Member::pax("path", b"wins"), both])).0[0].path, b"wins");
 }
 

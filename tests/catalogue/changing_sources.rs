@@ -185,7 +185,7 @@ fn only_what_was_planned(row: &str, out: &Path, layer: &ocibuild::spec::Descript
         if entry.kind == ocibuild::tar::Kind::File {
             let content = &tar[entry.offset as usize..(entry.offset + entry.size) as usize];
             assert!(
-                content.iter().all(|&byte| byte == b'c') || content.len() % 512 == 0,
+                content.iter().all(|&byte| byte == b'c') || content.len().is_multiple_of(512),
                 "{row}: torn content of {path}"
             );
         }

@@ -315,7 +315,8 @@ fn s9_s10_what_lies_in_the_place_of_the_lock() {
         build(&spec(&bench.source()), &bench.out, "new").unwrap();
         bench.is_intact("S9");
     }
-    let make: [(&str, &dyn Fn(&std::path::Path)); 3] = [
+    type Make<'a> = (&'a str, &'a dyn Fn(&std::path::Path));
+    let make: [Make<'_>; 3] = [
         ("a link", &|lock| std::os::unix::fs::symlink("../canary", lock).unwrap()),
         ("a directory", &|lock| fs::create_dir(lock).unwrap()),
         ("a pipe", &|lock| {

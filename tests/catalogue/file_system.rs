@@ -172,7 +172,8 @@ impl Bench {
 
 #[test]
 fn f10_an_index_that_cannot_be_read_is_never_replaced() {
-    let spoil: [(&str, &dyn Fn(&Path), &str); 10] = [
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let spoil: [Spoil<'_>; 10] = [
         ("empty", &|index| fs::write(index, b"").unwrap(), "not JSON"),
         ("truncated", &|index| fs::write(index, &fs::read(index).unwrap()[..50]).unwrap(), "not JSON"),
         ("garbage", &|index| fs::write(index, [0xff; 100]).unwrap(), "not JSON"),

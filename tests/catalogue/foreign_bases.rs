@@ -285,7 +285,7 @@ fn b19_documents_that_two_parsers_read_differently_are_refused() {
         (|text| format!("\u{feff}{text}").into(), "byte order mark"),
         (|text| text.replacen('{', r#"{"not":NaN,"#, 1).into(), "not JSON"),
         (|text| format!("{text}{{}}").into(), "trailing characters"),
-        (|text| [text[..1].as_bytes(), b"\"\xff\":1,", text[1..].as_bytes()].concat(), "not JSON"),
+        (|text| [&text.as_bytes()[..1], b"\"\xff\":1,", &text.as_bytes()[1..]].concat(), "not JSON"),
     ];
     for (spoil, reason) in spoilt {
         // The key that is doubled is in the document already, or comes twice by itself.

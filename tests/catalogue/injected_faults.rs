@@ -223,7 +223,7 @@ fn f4_export_is_whole_or_absent() {
                 no_temporaries(&row, bench.scratch.path());
             }
             assert!(matches!(finished.status, 0 | 1 | 137), "{row}: {finished}");
-            if finished.status == 1 && finished.stderr != "" {
+            if finished.status == 1 && !finished.stderr.is_empty() {
                 assert!(
                     finished.stderr.starts_with("ocibuild: error: ") && finished.stderr.lines().count() == 1,
                     "{row}: {finished}"

@@ -6,6 +6,7 @@ mod forge;
 
 mod archives;
 mod changing_sources;
+mod command_line;
 mod concurrency;
 mod file_system;
 mod foreign_bases;

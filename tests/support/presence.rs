@@ -74,6 +74,7 @@ fn proves(program: &str) -> &'static str {
         "debootstrap" => "everything that needs a real Debian base image",
         "strace" => "what happens when the system refuses a call, or kills the program at it",
         "unshare" => "full, read-only and nested file systems",
+        "script" => "that an archive is not written to a terminal",
         "taskset" => "that one processor is enough",
         "setpriv" => "what somebody without rights is told",
         "mount" => "that mounts below a scratch directory are undone",

@@ -132,16 +132,17 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
 fn index_of(image: &StoredImage, names: &[ImageName]) -> Index {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
-    let mut index = Index::empty();
-    if names.is_empty() {
-        index.put(&descriptor);
-    }
-    for name in names {
+    let tagged = |name: &ImageName| {
         let tagged = descriptor.clone().annotated(REF_NAME, name.tag());
-        index.put(&match name.reference() {
+        match name.reference() {
             Some(reference) => tagged.annotated(CONTAINERD_NAME, reference.to_string()),
             None => tagged,
-        });
+        }
+    };
+    let mut index = Index::empty();
+    match names {
+        [] => index.put(&[descriptor]),
+        names => index.put(&names.iter().map(tagged).collect::<Vec<_>>()),
     }
     index
 }

@@ -29,9 +29,7 @@ impl Layout {
             let before = self.index_bytes()?;
             let read = self.parse_index(&before)?;
             let mut index = read.clone();
-            for descriptor in descriptors {
-                index.put(descriptor);
-            }
+            index.put(descriptors);
             if index == read {
                 return Ok(());
             }
