@@ -29,11 +29,11 @@ fn faults(row: &str, layout: &Path) -> Vec<String> {
     told
 }
 
-/// Each layout has exactly one fault, and these are its words.
-#[track_caller]
 /// What a fault is called, how it is planted, and the words that name it.
 type Seed<'a> = (&'a str, &'a dyn Fn(&Forged), &'a str);
 
+/// Each layout has exactly one fault, and these are its words.
+#[track_caller]
 fn each_is_named(seeds: &[Seed<'_>]) {
     for (name, seed, words) in seeds {
         let scratch = Scratch::new();
