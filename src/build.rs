@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Found, LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
-use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble, hidden_link, usual_directories};
+use crate::image::{Base, BaseLayers, ConfigEdit, Image, NewLayer, assemble, hidden_link, usual_directories};
 use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
@@ -355,7 +355,7 @@ impl Plan {
 
     fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
         match &self.base {
-            Base::Scratch(_) => Ok(()),
+            Base::Scratch(_) | Base::Image { layers: BaseLayers::LeftOut, .. } => Ok(()),
             Base::Image { image, .. } => copy_blobs(&*image.source, &image.manifest.layers, layout, progress)
                 .map(|_| ())
                 .map_err(|error| error.within("base image")),

@@ -4,12 +4,13 @@ use super::mirrors::{self, Mirror};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
-use ocibuild::root::Root;
+use ocibuild::root::{Root, Temporary};
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
-    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, helper,
+    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, fetch,
+    helper,
 };
-use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
+use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,6 +32,17 @@ pub(super) struct NetworkArguments {
     /// Read NAME:PASSWORD from standard input
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
+    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
+    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
+    mirrors: Vec<Mirror>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// How a connection to a registry is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct ConnectionArguments {
     /// Let the registry's token server be on this host, and give it credentials
     #[arg(long, value_name = "HOST")]
     auth_realm: Vec<String>,
@@ -40,9 +52,6 @@ pub(super) struct NetworkArguments {
     /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
     #[arg(long)]
     plain_http: bool,
-    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
-    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
-    mirrors: Vec<Mirror>,
     /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
     #[arg(long)]
     offline: bool,
@@ -71,10 +80,31 @@ impl NetworkArguments {
         self.repository_with(reference, self.keychain()?, progress)
     }
 
+    /// The repository of `reference`, of which the person has said nothing: what was given for another is not for it.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn other_repository(
+        &self,
+        reference: &Reference,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        self.repository_with(reference, self.kept_credentials()?, progress)
+    }
+
     /// Whether no connection may be opened.
     pub(super) fn is_offline(&self) -> bool {
-        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
-        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+        self.connection.is_offline()
+    }
+
+    /// Fetches the file at `url` into a new file of `directory`.
+    ///
+    /// # Errors
+    /// As [`fetch`].
+    pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let (transport, options) = self.connection.transport(host)?;
+        fetch(&transport, url, &options, directory, watch)
     }
 
     /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
@@ -89,12 +119,10 @@ impl NetworkArguments {
     ) -> Result<T> {
         for mirror in mirrors::of(reference, &self.mirrors) {
             let place = mirror.place_of(reference)?;
-            // What the person gave for one registry is not for another.
-            let tried = self
-                .repository_with(&place, self.kept_credentials()?, watch.clone())
-                .and_then(|repository| work(&repository));
+            let tried = self.other_repository(&place, watch.clone()).and_then(|repository| work(&repository));
+            use ErrorKind::{Corrupt, Denied, Network, NotFound};
             match tried {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Denied) => {
+                Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {
                     let reason = format!("{}; asking the next place", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
                 }
@@ -110,19 +138,7 @@ impl NetworkArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        if self.is_offline() {
-            let reason = "is in a registry, and --offline forbids asking one";
-            return Err(Error::usage(reference.to_string(), reason));
-        }
-        let registry = reference.registry();
-        let (authorities, identity) = self.certificates(registry)?;
-        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let transport = Arc::new(Transport::new(network)?);
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
-        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
-        let registry = Arc::new(Registry::new(registry, transport, Arc::new(keychain), options, progress));
-        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
-        Repository::new(registry, reference).map(Arc::new)
+        Repository::new(self.connection.registry(reference.registry(), keychain, progress)?, reference).map(Arc::new)
     }
 
     fn keychain(&self) -> Result<Keychain> {
@@ -143,6 +159,42 @@ impl NetworkArguments {
         let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
         let helper: Helper = Box::new(move |name, server| helper::ask(&path, name, server, HELPER_PATIENCE));
         Ok(Keychain::new(files, helper))
+    }
+}
+
+impl ConnectionArguments {
+    /// Whether no connection may be opened.
+    pub(super) fn is_offline(&self) -> bool {
+        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
+        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+    }
+
+    /// A client of the registry that references call `name`.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn registry(
+        &self,
+        name: &str,
+        keychain: Keychain,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Registry>> {
+        if self.is_offline() {
+            return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
+        }
+        let (transport, options) = self.transport(name)?;
+        let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
+        Ok(registry)
+    }
+
+    /// The way to the registry `name`.
+    fn transport(&self, name: &str) -> Result<(Transport, Options)> {
+        let (authorities, identity) = self.certificates(name)?;
+        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
+        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
+        Ok((Transport::new(network)?, options))
     }
 
     /// The authorities of this machine and of the registry's own directory, and who we are to it.
@@ -199,7 +251,7 @@ fn usual_auth_files() -> Vec<PathBuf> {
     let configuration = path_from("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
     let docker = path_from("DOCKER_CONFIG").or_else(|| in_home(".docker"));
     [
-        runtime_directory().map(|directory| directory.join("containers/auth.json")),
+        runtime_auth_file(),
         configuration.map(|directory| directory.join("containers/auth.json")),
         docker.map(|directory| directory.join("config.json")),
     ]
@@ -208,15 +260,29 @@ fn usual_auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Where podman login writes: it falls back to its own directory below /run (containers-auth.json(5)).
+/// The file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
+pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
+    let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
+    // Below /run it lies only where something has made a directory for this user.
+    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
+    let usual = || {
+        let later = usual_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
+        runtime_auth_file().filter(is_there).or(later)
+    };
+    named.or_else(usual).ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home"))
+}
+
+/// Where podman login writes (containers-auth.json(5)).
 #[cfg(target_os = "linux")]
-fn runtime_directory() -> Option<PathBuf> {
-    let own = format!("/run/containers/{}", rustix::process::getuid().as_raw());
-    path_from("XDG_RUNTIME_DIR").or(Some(PathBuf::from(own)))
+fn runtime_auth_file() -> Option<PathBuf> {
+    Some(match path_from("XDG_RUNTIME_DIR") {
+        Some(directory) => directory.join("containers/auth.json"),
+        None => PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw())),
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn runtime_directory() -> Option<PathBuf> {
+fn runtime_auth_file() -> Option<PathBuf> {
     None
 }
 

@@ -265,7 +265,7 @@ fn a_cache_that_others_may_change_is_refused() {
     let yard = Yard::new();
     std::fs::create_dir(yard.scratch.join("cache")).unwrap();
     std::fs::set_permissions(yard.scratch.join("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
-    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write to it");
+    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write in it");
 }
 
 #[test]
@@ -358,4 +358,50 @@ fn a_base_comes_from_a_real_registry() {
     drop(registry);
     yard.build(&["--base", &base]).success();
     run(yard.ocibuild().args(["verify", "out"])).success();
+}
+
+#[test]
+fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
+    let yard = Yard::new();
+    index(&yard.shelf, 500_000, "stable");
+    let base = yard.base();
+    let registry = yard.server.host();
+    let built = yard.build(&["--base", &base, "--sparse"]).success();
+    let gets = |yard: &Yard| {
+        yard.server.lines().iter().filter(|line| line.starts_with("GET ") && line.contains("/blobs/")).count()
+    };
+    assert_eq!(gets(&yard), 1, "the config, and no layer");
+    let export = |to: &str| run(yard.ocibuild().args(["export", "out", to, "--format", "json"]));
+    let pushed = export(&format!("docker://{registry}/team/robot:v1")).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    assert_eq!(gets(&yard), 1);
+
+    // Elsewhere the base's layers come from where they are, and pass through.
+    let elsewhere = Yard::new();
+    let moved = export(&format!("docker://{}/team/robot:v1", elsewhere.server.host())).success();
+    let report: Value = serde_json::from_slice(&moved.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&0.into(), &3.into()), "{report}");
+    export("oci:whole").success();
+    run(yard.ocibuild().args(["verify", "whole"])).success();
+    let mut offline = yard.ocibuild();
+    run(offline.args(["export", "out", "oci-archive:x.tar", "--offline"])).ended_with(2).failed_saying("--offline");
+
+    // It is the same image as the whole one.
+    let whole = yard.build(&["--base", &base]).success();
+    assert_eq!(whole.stdout, built.stdout);
+    yard.build(&["--base", "oci:whole", "--sparse"]).ended_with(2).failed_saying("is no registry");
+}
+
+#[test]
+fn the_layers_of_a_base_are_mounted_where_a_push_would_bring_them_back() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    yard.build(&["--base", &yard.base()]).success();
+    let to = format!("docker://{}/team/robot:v1", yard.server.host());
+    let pushed = run(yard.ocibuild().args(["export", "out", &to, "--format", "json"])).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    // No network is needed for what is whole.
+    run(yard.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"])).success();
 }
