@@ -13,7 +13,7 @@ use crate::build::Plan;
 use crate::error::{Error, Result};
 use crate::image::{Base, ConfigEdit};
 use crate::layer::write_tar;
-use crate::progress::Progress;
+use crate::progress::{Progress, warn};
 use crate::reference::Location;
 use crate::root::Root;
 use crate::spec::Platform;
@@ -38,8 +38,13 @@ impl Dockerfile {
     /// # Errors
     /// When something cannot be said in a Dockerfile: an inherited variable removed, or a line break in a value; and when a
     /// layer was planned from the cache.
-    pub fn of(plan: &Plan, base: Option<&Location>) -> Result<Dockerfile> {
-        let mut lines = from(&plan.base, base);
+    pub fn of(plan: &Plan, base: Option<&Location>, progress: &dyn Progress) -> Result<Dockerfile> {
+        if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
+            warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
+        }
+        let mut lines =
+            vec!["# The tars are what `ocibuild dockerfile --context DIR` writes beside this file.".to_owned()];
+        lines.extend(from(&plan.base, base));
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));
         for (number, layer) in plan.layers.iter().enumerate() {
@@ -51,6 +56,9 @@ impl Dockerfile {
             if !removals.is_empty() && !runs_as_root {
                 lines.push("USER 0".to_owned());
                 runs_as_root = true;
+            }
+            if !removals.is_empty() {
+                warn(progress, &layer.name, "removes something, for which builders run the `rm` of the image");
             }
             for path in &removals {
                 lines.push(removal(path)?);
@@ -71,6 +79,11 @@ impl Dockerfile {
     /// The instructions, with a line break at the end.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The names of the files that the context must hold.
+    pub fn context(&self) -> Vec<&str> {
+        self.tars.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Writes the Dockerfile and the tars that it names into `directory`, each complete or not at all.

@@ -12,7 +12,7 @@ const VARIABLE: &str = "OCIBUILD_CACHE_DIR";
 #[derive(Debug, Clone, Args)]
 pub(super) struct CacheDirectory {
     /// Where to keep base images and other things for later runs [default: OCIBUILD_CACHE_DIR, else the user's cache]
-    #[arg(long, value_name = "DIR", help_heading = "Cache")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Cache")]
     cache_dir: Option<PathBuf>,
 }
 

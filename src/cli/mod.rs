@@ -5,6 +5,9 @@ mod cache;
 mod cache_directory;
 mod catalogs;
 mod completions;
+mod config;
+mod content;
+mod dockerfile;
 mod export;
 mod inspect;
 mod layer_cache;
@@ -18,6 +21,7 @@ mod output;
 mod pull;
 mod rcc_download;
 mod report;
+mod request;
 mod robot;
 mod signals;
 mod source;
@@ -54,6 +58,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Print a Dockerfile that gives the same image, for pipelines that build with something else
+    Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Look after the cache of layers
     Cache(cache::CacheArguments),
     /// List the environments that rcc has recorded here, and which robots they belong to
@@ -68,16 +74,16 @@ enum Command {
 #[derive(Debug, Args)]
 struct Common {
     /// Say nothing but warnings and errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     quiet: bool,
     /// How to show progress on standard error
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     progress: ProgressStyle,
     /// How to write results and errors
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// How many threads to use [default: one for each core]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
 
@@ -116,8 +122,12 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(Format::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(layout::order_of_layers).unwrap_or_default();
+            let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
+        }
+        Command::Dockerfile(arguments) => {
+            let order = matches.subcommand_matches("dockerfile").map(content::order_of_layers).unwrap_or_default();
+            dockerfile::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),
@@ -156,6 +166,7 @@ impl Command {
             Command::Logout(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Dockerfile(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

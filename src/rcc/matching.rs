@@ -188,7 +188,12 @@ impl Hololib {
                 reason.push_str(&format!(" and {more} lines more"));
             }
         }
-        Error::new(ErrorKind::NotFound, object, reason).hint(format!("run `{command}`"))
+        let hint = match others.is_empty() {
+            true => format!("run `{command}`"),
+            // RCC records for the machine that it runs on.
+            false => format!("on a {platform} machine, run `{command}`"),
+        };
+        Error::new(ErrorKind::NotFound, object, reason).hint(hint)
     }
 }
 

@@ -11,3 +11,4 @@ mod concurrency;
 mod file_system;
 mod foreign_bases;
 mod injected_faults;
+mod verifying;

@@ -27,16 +27,15 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command.env("HOME", session().directory().join("home"));
     command.env("TMPDIR", session().directory().join("tmp"));
     command.envs([("LC_ALL", "C"), ("TZ", "UTC0")]);
+    // Every layer is made anew, so that no test depends on another.
+    command.env("OCIBUILD_NO_CACHE", "1");
     command.stdin(Stdio::null());
     command
 }
 
 /// The program under test.
 pub(crate) fn ocibuild() -> Command {
-    let mut program = command(env!("CARGO_BIN_EXE_ocibuild"));
-    // Nobody's own cache is used or filled, and nothing that an earlier run kept.
-    program.env("OCIBUILD_CACHE_DIR", format!("{}/cache-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id()));
-    program
+    command(env!("CARGO_BIN_EXE_ocibuild"))
 }
 
 /// A program that ended: what was asked, what it said, and its status.

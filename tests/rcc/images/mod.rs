@@ -1,5 +1,7 @@
 //! Robots in images, in real containers, held against `rcc run` on this machine.
 
+mod catalogs;
+mod dockerfile;
 mod engines;
 mod modes;
 mod sources;

@@ -102,6 +102,7 @@ impl Workshop {
 
     /// Writes the robot into `directory`.
     pub(super) fn copy_robot(&self, directory: &Path) {
+        fs::create_dir_all(directory.parent().unwrap()).unwrap();
         let robot = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/robot");
         run(command("cp").arg("-r").arg(robot).arg(directory)).success();
     }
@@ -121,6 +122,8 @@ impl Workshop {
         };
         unshare.arg(env!("CARGO_BIN_EXE_ocibuild")).args(words).current_dir(robot);
         unshare.env("HOME", self.rcc.home());
+        // Each its own: what a test builds, no other test has built before.
+        unshare.env("XDG_CACHE_HOME", robot.with_extension("cache"));
         let path = unshare.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
         let path = format!("{}:{}", self.scratch.join("bin").display(), path.unwrap().to_str().unwrap());
         unshare.env("PATH", path);
