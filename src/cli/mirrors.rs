@@ -237,6 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write = |(number, text): (usize, &&str)| {
             let path = folder.path().join(number.to_string());
+            #[expect(clippy::disallowed_methods, reason = "a fixture of this test")]
             std::fs::write(&path, text).unwrap();
             path
         };
