@@ -54,7 +54,7 @@ pub(super) struct ExportArguments {
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
-    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, watch.clone())?;
+    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
     let opened = completed(opened, destinations.as_deref().unwrap_or_default(), &arguments.network, &watch)?;
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);

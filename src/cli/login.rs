@@ -6,8 +6,8 @@ use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
-use ocibuild::store::registry::Secret;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain, logged_in, logged_out};
+use ocibuild::store::registry::{PlainHttp, Secret};
 use ocibuild::{Error, Reference, Result, bounded};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
     let after = logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
     let credentials = Credentials::Password { user: user.clone(), password };
     let keychain = Keychain::anonymous().with(credentials);
-    let was_asked = arguments.connection.registry(registry, keychain, watch.clone())?.greet()?;
+    let was_asked = arguments.connection.registry(registry, keychain, PlainHttp::default(), watch.clone())?.greet()?;
     if !was_asked {
         warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
     }

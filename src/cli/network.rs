@@ -1,6 +1,6 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
-use super::mirrors::{self, Mirror};
+use super::mirrors::{self, Mirror, Place};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
@@ -77,7 +77,7 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        self.repository_with(reference, self.keychain()?, progress)
+        self.repository_with(reference, self.keychain(reference.registry())?, progress)
     }
 
     /// The repository of `reference`, of which the person has said nothing: what was given for another is not for it.
@@ -103,7 +103,7 @@ impl NetworkArguments {
     /// As [`fetch`].
     pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
         let host = url.split('/').nth(2).unwrap_or_default();
-        let (transport, options) = self.connection.transport(host)?;
+        let (transport, options) = self.connection.transport(host, PlainHttp::default())?;
         fetch(&transport, url, &options, directory, watch)
     }
 
@@ -117,11 +117,11 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
-        for mirror in mirrors::of(reference, &self.mirrors) {
-            let place = mirror.place_of(reference)?;
-            let tried = self.other_repository(&place, watch.clone()).and_then(|repository| work(&repository));
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let (last, earlier) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
+        for place in earlier {
             use ErrorKind::{Corrupt, Denied, Network, NotFound};
-            match tried {
+            match self.repository_at(place, reference, watch).and_then(|repository| work(&repository)) {
                 Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {
                     let reason = format!("{}; asking the next place", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
@@ -129,7 +129,16 @@ impl NetworkArguments {
                 done => return done,
             }
         }
-        work(&self.repository(reference, watch.clone())?)
+        work(&self.repository_at(last, reference, watch)?)
+    }
+
+    /// A place of `reference`. What the person gave for its own registry is not for another.
+    fn repository_at(&self, place: &Place, reference: &Reference, watch: &Arc<Watch>) -> Result<Arc<Repository>> {
+        let is_own = place.reference.registry() == reference.registry();
+        let keychain = if is_own { self.keychain(reference.registry())? } else { self.kept_credentials()? };
+        let registry =
+            self.connection.registry(place.reference.registry(), keychain, place.plain_http, watch.clone())?;
+        Repository::new(registry, &place.reference).map(Arc::new)
     }
 
     fn repository_with(
@@ -138,12 +147,16 @@ impl NetworkArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        Repository::new(self.connection.registry(reference.registry(), keychain, progress)?, reference).map(Arc::new)
+        Repository::new(
+            self.connection.registry(reference.registry(), keychain, PlainHttp::default(), progress)?,
+            reference,
+        )
+        .map(Arc::new)
     }
 
-    fn keychain(&self) -> Result<Keychain> {
+    fn keychain(&self, registry: &str) -> Result<Keychain> {
         if self.creds_stdin {
-            return given_on_stdin().map(|credentials| Keychain::anonymous().with(credentials));
+            return given_on_stdin(registry).map(|credentials| Keychain::anonymous().with(credentials));
         }
         self.kept_credentials()
     }
@@ -177,22 +190,23 @@ impl ConnectionArguments {
         &self,
         name: &str,
         keychain: Keychain,
+        plain_http: PlainHttp,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
         if self.is_offline() {
             return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
         }
-        let (transport, options) = self.transport(name)?;
+        let (transport, options) = self.transport(name, plain_http)?;
         let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
         Ok(registry)
     }
 
     /// The way to the registry `name`.
-    fn transport(&self, name: &str) -> Result<(Transport, Options)> {
+    fn transport(&self, name: &str, plain_http: PlainHttp) -> Result<(Transport, Options)> {
         let (authorities, identity) = self.certificates(name)?;
         let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { plain_http };
         let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
         Ok((Transport::new(network)?, options))
     }
@@ -286,6 +300,31 @@ fn runtime_auth_file() -> Option<PathBuf> {
     None
 }
 
+/// Where podman and skopeo look for what is to be known about registries, what counts most last
+/// (containers-registries.conf(5), containers-registries.conf.d(5)).
+fn usual_registry_files() -> Vec<PathBuf> {
+    let own = env::home_dir().map(|home| home.join(".config/containers"));
+    let shared = PathBuf::from("/etc/containers");
+    let main = path_from("CONTAINERS_REGISTRIES_CONF").unwrap_or_else(|| {
+        let own = own.as_ref().map(|own| own.join("registries.conf")).filter(|file| file.is_file());
+        own.unwrap_or_else(|| shared.join("registries.conf"))
+    });
+    let mut files = vec![main];
+    for directory in [Some(shared), own].into_iter().flatten() {
+        let directory = directory.join("registries.conf.d");
+        let Ok(entries) = Root::open(&directory)
+            .and_then(|root| root.dir().entries().map_err(|error| Error::io(root.path().display(), "read", error)))
+        else {
+            continue;
+        };
+        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "conf"));
+        names.sort();
+        files.extend(names.into_iter().map(|name| directory.join(name)));
+    }
+    files
+}
+
 /// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
 fn usual_certificate_directories(registry: &str) -> Vec<PathBuf> {
     let own = env::home_dir().map(|home| home.join(".config/containers/certs.d"));
@@ -293,13 +332,25 @@ fn usual_certificate_directories(registry: &str) -> Vec<PathBuf> {
     own.into_iter().chain(shared).map(|directory| directory.join(registry)).collect()
 }
 
-fn given_on_stdin() -> Result<Credentials> {
+/// What was read from standard input, and the one registry that it is for: the first that is spoken to.
+fn given_on_stdin(registry: &str) -> Result<Credentials> {
+    static GIVEN: Mutex<Option<(String, Credentials)>> = Mutex::new(None);
     let object = "--creds-stdin";
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((known, credentials)) = &*given {
+        if known == registry {
+            return Ok(credentials.clone());
+        }
+        let reason = format!("given for {known}, and {registry} is another registry");
+        return Err(Error::usage(object, reason).hint("log in to both, or --authfile"));
+    }
     let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
     let line = text.trim_end_matches(['\n', '\r']);
     let (user, password) = line.split_once(':').ok_or_else(|| Error::usage(object, "expected NAME:PASSWORD"))?;
-    Ok(Credentials::Password { user: user.to_owned(), password: Secret::new(password) })
+    let credentials = Credentials::Password { user: user.to_owned(), password: Secret::new(password) };
+    *given = Some((registry.to_owned(), credentials.clone()));
+    Ok(credentials)
 }
 
 /// The proxies that the environment names. Programs differ in which case they read, and so people set both.

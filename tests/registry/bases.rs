@@ -297,6 +297,45 @@ fn a_mirror_is_asked_first_and_never_given_the_credentials_of_another() {
 }
 
 #[test]
+fn a_mirror_of_registries_conf_is_asked() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let conf = format!(
+        "[[registry]]\nprefix = 'reg.example/x'\nlocation = 'reg.example/x'\n[[registry.mirror]]\nlocation = '{}/team'\n\
+         [[registry]]\nlocation = 'evil.example'\nblocked = true\n",
+        yard.server.host()
+    );
+    let conf = yard.scratch.write("registries.conf", conf);
+    let pull =
+        |reference: &str| run(yard.ocibuild().args(["pull", reference]).env("CONTAINERS_REGISTRIES_CONF", &conf));
+    assert!(pull("reg.example/x/base:stable").success().text().starts_with("reg.example/x/base:stable@sha256:"));
+    pull("evil.example/x").ended_with(1).failed_saying("registries.conf blocks it");
+    yard.build(&["--base", "reg.example/x/base:stable", "--offline"]).success();
+}
+
+#[test]
+fn credentials_of_standard_input_are_for_one_registry() {
+    let (yard, other) = (Yard::new(), Yard::new());
+    index(&yard.shelf, 5000, "stable");
+    let secret = yard.scratch.write("secret", format!("alice:{SECRET}\n"));
+    let export = |to: &str| {
+        let mut command = yard.ocibuild();
+        command.args([
+            "export",
+            "--creds-stdin",
+            "--platform",
+            "linux/amd64",
+            &format!("docker://{}", yard.base()),
+            to,
+        ]);
+        run(command.stdin(std::fs::File::open(&secret).unwrap()))
+    };
+    export(&format!("docker://{}/team/other:v1", yard.server.host())).success();
+    export(&format!("docker://{}/team/other:v1", other.server.host())).ended_with(2).failed_saying("another registry");
+    assert_no_credentials(&other.server);
+}
+
+#[test]
 fn the_default_base_of_a_robot_is_pulled() {
     let yard = Yard::with_script(|x, shelf| {
         x.request.target = x.request.target.replace("/library/debian/", "/team/base/");
