@@ -14,7 +14,8 @@
 //!
 //! ```
 //! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
-//! use ocibuild::{Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
+//! use ocibuild::image::Base;
+//! use ocibuild::{Platform, Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
 //! use std::sync::Arc;
 //!
 //! # let scratch = tempfile::tempdir()?;
@@ -27,16 +28,15 @@
 //!     rules: tree::Rules::default(),
 //! };
 //! let spec = BuildSpec {
-//!     base: None,
-//!     platform: None,
-//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default() }],
+//!     base: Base::Scratch(Platform::linux_amd64()),
+//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default(), recipe: None }],
 //!     config: Default::default(),
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,
 //!     compression: Compression::DEFAULT_GZIP,
 //! };
 //! let layout = Arc::new(Layout::create(&out)?);
-//! let built = spec.plan(layout.root(), &Silent)?.build(&layout, &["v1".parse()?], &Silent)?;
+//! let built = spec.plan(layout.root(), None, &Silent)?.build(&layout, None, &["v1".parse()?], &Silent)?;
 //! assert_eq!(layout.image(Some("v1"), None)?.descriptor.digest, built.image.descriptor.digest);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -44,8 +44,10 @@
 
 pub mod bounded;
 pub mod build;
+pub mod cache;
 pub mod compression;
 pub mod digest;
+pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod json;

@@ -1,11 +1,19 @@
 //! What the library tells whoever is watching. It never prints: it reports events.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A watcher of the work. Called from many threads; must not block for long.
 pub trait Progress: Sync {
     /// Something happened.
     fn event(&self, event: Event<'_>);
+}
+
+/// One watcher of many pieces of work.
+impl<P: Progress + Send + ?Sized> Progress for Arc<P> {
+    fn event(&self, event: Event<'_>) {
+        (**self).event(event);
+    }
 }
 
 /// Something that happened.

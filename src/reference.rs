@@ -101,6 +101,25 @@ impl Reference {
         self.tag = Some(tag);
         self
     }
+
+    /// The same reference, pinned to `digest`.
+    #[must_use]
+    pub fn with_digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
+        self
+    }
+
+    /// The same reference without its tag.
+    #[must_use]
+    pub fn without_tag(mut self) -> Self {
+        self.tag = None;
+        self
+    }
+
+    /// Whether both name the same repository of the same registry.
+    pub fn is_beside(&self, other: &Reference) -> bool {
+        (&self.registry, &self.repository) == (&other.registry, &other.repository)
+    }
 }
 
 impl FromStr for Reference {
@@ -248,6 +267,22 @@ impl FromStr for Location {
     }
 }
 
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transport, path, name) = match self {
+            Location::Layout { directory, tag } => ("oci", directory, tag),
+            Location::OciArchive { file, tag } => ("oci-archive", file, tag),
+            Location::DockerArchive { file, reference } => ("docker-archive", file, reference),
+            Location::Registry(reference) => return write!(f, "docker://{reference}"),
+        };
+        write!(f, "{transport}:{}", path.display())?;
+        match name {
+            Some(name) => write!(f, ":{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Parts `PATH[:NAME]` at the first colon that is not the one behind a Windows drive letter.
 pub fn path_and_name(rest: &str) -> (&str, Option<&str>) {
     let bytes = rest.as_bytes();
@@ -333,6 +368,9 @@ mod tests {
         assert_eq!("oci:C:\\out:v1".parse::<Location>().unwrap(), layout("C:\\out", Some("v1")));
         assert_eq!("oci:./out".parse::<Location>().unwrap(), layout("./out", None));
         assert_eq!("oci:out:v1".parse::<Location>().unwrap(), layout("out", Some("v1")));
+        for text in ["oci:out:v1", "oci-archive:f.tar", "docker-archive:f.tar:a/b:c", "docker://docker.io/a/b:c"] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
         let archive = Location::DockerArchive { file: "f.tar".into(), reference: Some("a/b:c".to_owned()) };
         assert_eq!("docker-archive:f.tar:a/b:c".parse::<Location>().unwrap(), archive);
         assert!("oci:".parse::<Location>().is_err());

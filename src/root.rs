@@ -5,7 +5,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -40,12 +41,48 @@ impl Root {
     /// # Errors
     /// When something other than a directory is in the way, or one cannot be made.
     pub fn create(path: &Path) -> Result<Root> {
+        Root::create_as(path, &DirBuilder::new())
+    }
+
+    /// As [`Root::create`], and nobody else may enter a directory that is made. Requires of one that exists that nobody else
+    /// can change what is in it.
+    ///
+    /// # Errors
+    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
+    pub fn create_private(path: &Path) -> Result<Root> {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let root = Root::create_as(path, &builder)?;
+        #[cfg(unix)]
+        root.check_private()?;
+        Ok(root)
+    }
+
+    #[cfg(unix)]
+    fn check_private(&self) -> Result<()> {
+        use cap_std::fs::MetadataExt;
+        let metadata = self.dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error))?;
+        let refuse = |reason: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Denied, self.path.display().to_string(), reason).hint(hint))
+        };
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return refuse("belongs to another user, who could change what is in it", "choose another directory");
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return refuse("others may write in it, and could change what is there", "chmod go-w");
+        }
+        Ok(())
+    }
+
+    fn create_as(path: &Path, builder: &DirBuilder) -> Result<Root> {
         match Root::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             opened => return opened,
         }
-        let (parent, name) = Root::of_file(path, Root::create)?;
-        match parent.dir.create_dir(&name) {
+        let (parent, name) = Root::of_file(path, |parent| Root::create_as(parent, builder))?;
+        match parent.dir.create_dir_with(&name, builder) {
             Ok(()) => parent.sync()?,
             // Another process was faster. (A dangling link ends here too, and opening it says so.)
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -77,7 +114,8 @@ impl Root {
         std::fs::canonicalize(path).map_err(|error| Error::io(path.display(), "open", error))
     }
 
-    /// Where `inner` lies below `outer`: the rest of its path, which is empty when both are one. `inner` need not exist.
+    /// Where `inner` lies below `outer`: the rest of its path, with slashes, which is empty when both are one. `inner` need
+    /// not exist.
     pub fn path_inside(outer: &Path, inner: &Path) -> Option<PathBuf> {
         let outer = std::fs::canonicalize(outer).ok()?;
         let mut missing = PathBuf::new();
@@ -91,7 +129,7 @@ impl Root {
             found
         })?;
         let whole: PathBuf = existing.join(missing).components().collect();
-        whole.strip_prefix(&outer).ok().map(Path::to_owned)
+        whole.strip_prefix(&outer).ok().map(|rest| slashed(rest).into_owned())
     }
 
     /// The path as the user wrote it.
@@ -203,6 +241,8 @@ impl Root {
             );
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
+            #[cfg(windows)]
+            keep_other_writers_out(&mut options);
             // Held while the file is made, so that none appears behind the back of a process that is being stopped.
             let mut live = live_temporaries();
             if live.stopped {
@@ -212,7 +252,7 @@ impl Root {
                 Ok(file) => {
                     let file = file.into_std();
                     // The lock tells a living writer from a dead one; where locks do not work, nothing is ever swept.
-                    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+                    if cfg!(unix) && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
                         continue;
                     }
                     // A sweeper may have been faster than our lock.
@@ -229,7 +269,7 @@ impl Root {
         Err(Error::new(ErrorKind::Io, self.path.display().to_string(), "cannot find a free temporary name"))
     }
 
-    /// Removes what killed processes left in this directory: temporaries that nobody holds locked.
+    /// Removes what killed processes left in this directory: temporaries that nobody holds locked (on Windows: open).
     pub fn sweep_temporaries(&self) {
         let Ok(entries) = self.dir.entries() else { return };
         for entry in entries.flatten() {
@@ -258,6 +298,31 @@ impl Root {
         temporary.write_all(bytes).map_err(|error| Error::io(self.display(name), "write", error))?;
         temporary.persist(name)?;
         self.sync()
+    }
+
+    /// Gives the file `name` of `other` the same name here, in the place of what has it; its bytes are not copied.
+    ///
+    /// # Errors
+    /// When the system cannot link there: the directories are on two file systems, or theirs knows no links.
+    pub fn link_from(&self, other: &Root, name: &str) -> Result<()> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let failed = |error| Error::io(self.display(name), "link", error);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!("{TEMPORARY_PREFIX}{}-link-{number}", std::process::id());
+        other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
+        let renamed = self.dir.rename(&temporary, &self.dir, name);
+        // Where both names were one file already, the rename does nothing and the temporary name is still there.
+        self.dir.remove_file(&temporary).ok();
+        renamed.map_err(failed)
+    }
+
+    /// Sets the modification time of a file, if that is possible.
+    pub fn touch(&self, name: &str, now: std::time::SystemTime) {
+        let mut options = OpenOptions::new();
+        options.write(true).nonblock(true).follow(FollowSymlinks::No);
+        if let Ok(file) = self.dir.open_with(name, &options) {
+            file.into_std().set_modified(now).ok();
+        }
     }
 
     /// Makes the entries of this directory durable.
@@ -295,6 +360,21 @@ impl Temporary {
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
     }
 
+    /// Lets nobody but the owner read the file. To be called before anything is written.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make_private(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::PermissionsExt;
+            let private = std::fs::Permissions::from_mode(0o600);
+            file.set_permissions(private)
+                .map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?;
+        }
+        Ok(())
+    }
+
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
     ///
     /// # Errors
@@ -307,6 +387,17 @@ impl Temporary {
             // Closed, and so unlocked, only under its final name: a sweeper never meets it unlocked.
             drop(file);
         }
+        Ok(())
+    }
+
+    /// Gives the file its name without making anything durable: for what may be lost.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
+        let file = self.file.take();
+        self.rename_to(name.as_ref()).map_err(|error| Error::io(self.root.display(name.as_ref()), "write", error))?;
+        drop(file);
         Ok(())
     }
 
@@ -446,6 +537,21 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File
     };
     let metadata = file.metadata().map_err(|error| Error::io(object(), "read", error))?;
     if metadata.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Makes an open file tell of its living writer: nobody else can open it for writing. A lock, which does that on Unix, would
+/// keep readers out too, until a moment after the file has its name (LockFileEx: "exclusive" means no other access).
+#[cfg(windows)]
+fn keep_other_writers_out(options: &mut OpenOptions) {
+    use cap_std::fs::OpenOptionsExt as _;
+    const FILE_SHARE_READ: u32 = 1;
+    const FILE_SHARE_DELETE: u32 = 4;
+    options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
+}
+
+/// The path with slashes, which on Unix it has already.
+pub fn slashed(path: &Path) -> Cow<'_, Path> {
+    if cfg!(windows) { PathBuf::from(path.to_string_lossy().replace('\\', "/")).into() } else { path.into() }
 }
 
 /// The bytes of a file name, as an image stores them.

@@ -7,11 +7,15 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `dockerfile`: images that others build of our Dockerfiles.
+//! * `registry`: the distribution client, against registries that lie and real ones.
+//! * `caching`: layers that were made before.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
 mod house;
+mod registry;
 mod support;
 
 #[cfg(target_os = "linux")]
@@ -19,9 +23,13 @@ mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
 #[cfg(target_os = "linux")]
+mod caching;
+#[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
 mod consumers;
+#[cfg(target_os = "linux")]
+mod dockerfile;
 #[cfg(target_os = "linux")]
 mod listers;
 #[cfg(target_os = "linux")]

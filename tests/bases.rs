@@ -11,7 +11,7 @@ fn cache() -> PathBuf {
 }
 
 /// Makes a root directory of busybox and links to it: 2 MB.
-fn busybox_root(directory: &Path) -> Option<()> {
+pub(crate) fn busybox_root(directory: &Path) -> Option<()> {
     let busybox = consumer("busybox")?;
     let bin = directory.join("bin");
     std::fs::create_dir_all(&bin).unwrap();

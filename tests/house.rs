@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 23] = [
+    "dockerfile",
     "build",
     "verify",
     "rcc",
     "image",
+    "cache",
     "layer",
     "tree",
     "store",

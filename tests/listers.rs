@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     /// In seconds since the epoch.
     pub(crate) mtime: i64,
     /// Without `./` at the beginning and `/` at the end.
-    path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     link: Vec<u8>,
 }
 
@@ -64,7 +64,8 @@ pub(crate) fn listed_alike(tar: &Path) -> Vec<Entry> {
     ours
 }
 
-fn listed_by_us(tar: &Path) -> Vec<Entry> {
+/// What our own reader lists.
+pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
     let mut source = BufReader::new(File::open(tar).unwrap());
     let mut headers = Headers::new("tar");
     let mut entries = Vec::new();

@@ -1,7 +1,9 @@
 //! `ocibuild inspect`.
 
+use super::network::NetworkArguments;
 use super::output::print;
 use super::source::{self, Opened};
+use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::bounded::size;
@@ -9,23 +11,27 @@ use ocibuild::error::one_line;
 use ocibuild::{Location, Platform, Result};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ocibuild inspect ./out:v1 --format json | jq .config.config.Entrypoint")]
 pub(super) struct InspectArguments {
-    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]
+    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or docker://REFERENCE
     #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
     source: Location,
     /// Which platform of a multi-platform image to show
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
 /// Prints what the image's documents say.
 pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
-    let opened = source::open(&arguments.source, arguments.platform.as_ref())?;
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
     match arguments.common.format {
         Format::Json => print(&to_json(&opened).to_string())?,
         Format::Text => print(&to_text(&opened))?,

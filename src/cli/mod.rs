@@ -1,12 +1,28 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod base;
+mod cache;
+mod cache_directory;
+mod catalogs;
 mod completions;
+mod config;
+mod content;
+mod dockerfile;
 mod export;
 mod inspect;
+mod layer_cache;
 mod layout;
+mod lock_file;
+mod login;
 mod man;
+mod mirrors;
+mod network;
 mod output;
+mod pull;
+mod rcc_download;
 mod report;
+mod request;
+mod robot;
 mod signals;
 mod source;
 mod values;
@@ -32,10 +48,22 @@ enum Command {
     Layout(Box<layout::LayoutArguments>),
     /// Copy an image out of a layout: into an archive, another layout, or standard output
     Export(export::ExportArguments),
+    /// Bring base images into the cache, for builds without a network
+    Pull(pull::PullArguments),
+    /// Check a name and password with a registry, and keep them where podman and skopeo find them
+    Login(login::LoginArguments),
+    /// Forget the name and password for a registry
+    Logout(login::LogoutArguments),
     /// Recompute everything that a layout says about itself, and report every fault
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// Print a Dockerfile that gives the same image, for pipelines that build with something else
+    Dockerfile(Box<dockerfile::DockerfileArguments>),
+    /// Look after the cache of layers
+    Cache(cache::CacheArguments),
+    /// List the environments that rcc has recorded here, and which robots they belong to
+    Catalogs(catalogs::CatalogsArguments),
     /// Print a shell's completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
@@ -46,16 +74,16 @@ enum Command {
 #[derive(Debug, Args)]
 struct Common {
     /// Say nothing but warnings and errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     quiet: bool,
     /// How to show progress on standard error
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     progress: ProgressStyle,
     /// How to write results and errors
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// How many threads to use [default: one for each core]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, global = true, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
 
@@ -94,12 +122,21 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(Format::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(layout::order_of_layers).unwrap_or_default();
+            let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
         }
+        Command::Dockerfile(arguments) => {
+            let order = matches.subcommand_matches("dockerfile").map(content::order_of_layers).unwrap_or_default();
+            dockerfile::run(arguments, &order)
+        }
         Command::Export(arguments) => export::run(arguments),
+        Command::Pull(arguments) => pull::run(arguments),
+        Command::Login(arguments) => login::log_in(arguments),
+        Command::Logout(arguments) => login::log_out(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Cache(arguments) => cache::run(arguments),
+        Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
@@ -124,8 +161,14 @@ impl Command {
         match self {
             Command::Layout(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
+            Command::Pull(arguments) => Some(&arguments.common),
+            Command::Login(arguments) => Some(&arguments.common),
+            Command::Logout(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
+            Command::Dockerfile(arguments) => Some(&arguments.common),
+            Command::Cache(arguments) => Some(&arguments.common),
+            Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,
         }
     }

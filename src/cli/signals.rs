@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set for good as soon as the program is told to stop.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed and the process ends with 128 and the signal's number. No
-/// other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at once.
+/// On SIGINT, SIGTERM or SIGHUP, files in the making are removed, uploads given back, and the process ends with 128 and the
+/// signal's number. No other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at
+/// once.
 #[cfg(unix)]
 pub(super) fn clean_up_when_told_to_stop() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -26,6 +27,7 @@ pub(super) fn clean_up_when_told_to_stop() {
             TOLD.store(true, Ordering::SeqCst);
             told_before.store(true, Ordering::SeqCst);
             ocibuild::root::remove_live_temporaries();
+            super::network::abandon_uploads();
             std::process::exit(128 + signal);
         }
     });

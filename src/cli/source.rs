@@ -1,8 +1,10 @@
 //! Opening what a person names as an image.
 
+use super::network::NetworkArguments;
+use super::watch::Watch;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{ImageName, Layout, StoredImage};
-use ocibuild::{Error, Location, Platform, Result};
+use ocibuild::{Location, Platform, Result};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +28,12 @@ pub(super) fn location(text: &str) -> Result<Location> {
 ///
 /// # Errors
 /// When it is missing, damaged, malformed, or not for `platform`.
-pub(super) fn open(location: &Location, platform: Option<&Platform>) -> Result<Opened> {
+pub(super) fn open(
+    location: &Location,
+    platform: Option<&Platform>,
+    network: &NetworkArguments,
+    watch: &Arc<Watch>,
+) -> Result<Opened> {
     match location {
         Location::Layout { directory, tag } => {
             let layout = layout(directory)?;
@@ -44,7 +51,9 @@ pub(super) fn open(location: &Location, platform: Option<&Platform>) -> Result<O
             Ok(Opened { image: DockerArchive::open(file)?.image(reference.as_deref(), platform)?, names: Vec::new() })
         }
         Location::Registry(reference) => {
-            Err(Error::usage(reference.to_string(), "is in a registry; only layouts and archives can be read here"))
+            let image = network.first_that_answers(reference, watch, |repository| repository.image(platform))?;
+            let names = if reference.digest().is_some() { Vec::new() } else { vec![reference.to_string().parse()?] };
+            Ok(Opened { image, names })
         }
     }
 }

@@ -155,16 +155,16 @@ pub(super) fn signal(text: &str) -> Result<String> {
     }
 }
 
-/// The moment of the image: what the flag says, else what `SOURCE_DATE_EPOCH` says, else the epoch.
+/// The moment of the image: what the flag says, else what `SOURCE_DATE_EPOCH` says, else `default`.
 ///
 /// # Errors
 /// When either cannot be read. A negative `SOURCE_DATE_EPOCH` is not one (reproducible-builds.org, SOURCE_DATE_EPOCH).
-pub(super) fn created(flag: Option<Timestamp>) -> Result<Timestamp> {
+pub(super) fn created(flag: Option<Timestamp>, default: Timestamp) -> Result<Timestamp> {
     if let Some(created) = flag {
         return Ok(created);
     }
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
-        return Ok(Timestamp::EPOCH);
+        return Ok(default);
     };
     let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
     let object = format!("SOURCE_DATE_EPOCH `{}`", text.to_string_lossy());

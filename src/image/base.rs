@@ -18,14 +18,26 @@ pub enum Base {
         image: Box<StoredImage>,
         /// Its full name, where it has one.
         name: Option<String>,
+        /// What becomes of its layers.
+        layers: BaseLayers,
     },
 }
 
+/// What becomes of the layers of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseLayers {
+    /// They are copied to where the new image is made.
+    Copied,
+    /// They stay in the registry that the base is from, and whoever wants the image whole takes them from there.
+    LeftOut,
+}
+
 impl Base {
-    /// Opens the image at `location`.
+    /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
-    /// When there is none, it is damaged or malformed, or it is not for `platform`.
+    /// When there is none, it is damaged or malformed, or it is not for `platform`; and when it is in a registry, from which
+    /// a [`BaseStore`](crate::store::BaseStore) takes it.
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
         let image = match location {
             Location::Layout { directory, tag } => {
@@ -36,12 +48,11 @@ impl Base {
                 DockerArchive::open(file)?.image(reference.as_deref(), platform)?
             }
             Location::Registry(reference) => {
-                return Err(Error::invalid(reference.to_string(), "bases are not pulled from registries yet")
-                    .hint("copy it to a layout first: skopeo copy docker://… oci:DIR"));
+                return Err(Error::usage(reference.to_string(), "is in a registry, not in a file"));
             }
         };
         let name = image.descriptor.annotations.get(crate::spec::CONTAINERD_NAME).cloned();
-        Ok(Base::Image { image: Box::new(image), name })
+        Ok(Base::Image { image: Box::new(image), name, layers: BaseLayers::Copied })
     }
 
     /// The config to start from.

@@ -32,6 +32,39 @@ pub struct ConfigEdit {
 }
 
 impl ConfigEdit {
+    /// The changes of `self`, and where both name the same thing those of `other`.
+    #[must_use]
+    pub fn overridden_by(mut self, other: ConfigEdit) -> ConfigEdit {
+        let ConfigEdit {
+            entrypoint,
+            cmd,
+            env,
+            unset_env,
+            working_dir,
+            user,
+            labels,
+            exposed_ports,
+            volumes,
+            stop_signal,
+            author,
+        } = other;
+        self.env.retain(|key, _| !unset_env.contains(key));
+        self.env.extend(env);
+        self.unset_env.extend(unset_env);
+        self.labels.extend(labels);
+        self.exposed_ports.extend(exposed_ports);
+        self.volumes.extend(volumes);
+        ConfigEdit {
+            entrypoint: entrypoint.or(self.entrypoint),
+            cmd: cmd.or(self.cmd),
+            working_dir: working_dir.or(self.working_dir),
+            user: user.or(self.user),
+            stop_signal: stop_signal.or(self.stop_signal),
+            author: author.or(self.author),
+            ..self
+        }
+    }
+
     /// Applies the changes to the config `document`, which messages call `object`.
     ///
     /// # Errors

@@ -8,13 +8,15 @@
 //! ```
 //!
 //! A block is about 1 MiB of the layer's tar and becomes a gzip member or zstd frame of its own. Where blocks are cut
-//! depends on the tree alone ([`blocks`]), so the bytes of a layer do not depend on the number of threads. A worker never
+//! depends on the tree alone (`blocks`), so the bytes of a layer do not depend on the number of threads. A worker never
 //! waits for another one's hash or compression: whoever brings the block that is due next carries the line on
-//! ([`sequence`]).
+//! (`sequence`).
 
 mod blocks;
 mod fill;
+mod plain;
 mod sequence;
 mod write;
 
-pub use write::{Layer, LayerRequest, write_layers};
+pub use plain::write_tar;
+pub use write::{Layer, LayerRequest, hash_layer, write_layers};

@@ -55,6 +55,15 @@ impl<Item, State> Sequence<Item, State> {
         (inner.due, inner.state)
     }
 
+    /// A copy of the state after everything that was delivered, and the number of items consumed.
+    pub(super) fn finished(&self) -> (usize, Option<State>)
+    where
+        State: Clone,
+    {
+        let inner = self.lock();
+        (inner.due, inner.state.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner<Item, State>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

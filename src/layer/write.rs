@@ -46,7 +46,28 @@ pub struct Layer {
 /// # Errors
 /// When a source cannot be read or has changed, or the layout cannot be written. No blob is left half-made.
 pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &dyn Progress) -> Result<Vec<Layer>> {
-    let lines = requests.iter().map(|request| Line::start(request, layout, progress)).collect::<Result<Vec<_>>>()?;
+    let start = |request| Ok(Line::start(request, Some(layout.blob_writer()?), progress));
+    let lines = requests.iter().map(start).collect::<Result<Vec<_>>>()?;
+    run(&lines)?;
+    // Each blob waits for its disk, so all wait at once.
+    lines.into_par_iter().map(|line| line.finish(layout)).collect()
+}
+
+/// Reads everything that a layer of `tree` would hold, and tells the diff ID that it would have.
+///
+/// # Errors
+/// When a source cannot be read or has changed.
+pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
+    let request = LayerRequest { tree, name, compression: Compression::None };
+    let lines = [Line::start(&request, None, progress)];
+    run(&lines)?;
+    let [line] = lines;
+    let diff_id = line.hashed()?;
+    line.activity.finish("read");
+    Ok(diff_id)
+}
+
+fn run(lines: &[Line<'_>]) -> Result<()> {
     let threads = rayon::current_num_threads();
     let schedule = Arc::new(Schedule {
         state: Mutex::new(State {
@@ -57,12 +78,9 @@ pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &d
         changed: Condvar::new(),
     });
     // Every thread of the pool runs one worker; with one thread, everything happens on it.
-    rayon::broadcast(|_| work(&lines, &schedule));
-    if let Some(error) = schedule.lock().error.take() {
-        return Err(error);
-    }
-    // Each blob waits for its disk, so all wait at once.
-    lines.into_par_iter().map(|line| line.finish(layout)).collect()
+    rayon::broadcast(|_| work(lines, &schedule));
+    let error = schedule.lock().error.take();
+    error.map_or(Ok(()), Err)
 }
 
 /// One layer in the making.
@@ -71,7 +89,8 @@ struct Line<'a> {
     blocks: Vec<Block>,
     half_read: Mutex<HalfRead>,
     tar: Sequence<Filled, Hasher>,
-    blob: Sequence<Packed, BlobWriter>,
+    /// Absent where only the hash of the tar is wanted.
+    blob: Option<Sequence<Packed, BlobWriter>>,
     activity: Activity<'a>,
 }
 
@@ -197,17 +216,17 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
 }
 
 impl<'a> Line<'a> {
-    fn start(request: &LayerRequest<'a>, layout: &Layout, progress: &'a dyn Progress) -> Result<Self> {
+    fn start(request: &LayerRequest<'a>, blob: Option<BlobWriter>, progress: &'a dyn Progress) -> Self {
         let blocks = cut(request.tree);
         let size = blocks.iter().map(|block| block.length).sum();
-        Ok(Line {
+        Line {
             request: *request,
             blocks,
             half_read: Mutex::new(None),
             tar: Sequence::new(Hasher::sha256()),
-            blob: Sequence::new(layout.blob_writer()?),
+            blob: blob.map(Sequence::new),
             activity: Activity::start(progress, request.name, Some(size)),
-        })
+        }
     }
 
     /// Whether a block begins or ends within a stored file.
@@ -244,6 +263,7 @@ impl<'a> Line<'a> {
             self.activity.advance(filled.bytes.len() as u64);
             Ok(())
         })?;
+        let Some(blob) = &self.blob else { return Ok(()) };
         let wanted = self.request.compression;
         let engine = match compressor {
             Some((compression, engine)) if *compression == wanted => engine,
@@ -252,24 +272,32 @@ impl<'a> Line<'a> {
         let mut packed = Vec::new();
         engine.compress(&bytes, &mut packed)?;
         drop(bytes);
-        self.blob
-            .deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
+        blob.deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
     }
 
-    fn finish(self, layout: &Layout) -> Result<Layer> {
-        let incomplete = || Error::new(ErrorKind::Io, self.request.name, "not every block arrived");
-        let ((hashed, hasher), (written, writer)) = (self.tar.finish(), self.blob.finish());
-        let (Some(hasher), Some(writer)) = (hasher, writer) else { return Err(incomplete()) };
-        if hashed != self.blocks.len() || written != self.blocks.len() {
-            return Err(incomplete());
+    /// The diff ID, once every block has arrived.
+    fn hashed(&self) -> Result<DiffId> {
+        match self.tar.finished() {
+            (hashed, Some(hasher)) if hashed == self.blocks.len() => Ok(DiffId::of_tar(hasher.finish())),
+            _ => Err(self.incomplete()),
         }
+    }
+
+    fn incomplete(&self) -> Error {
+        Error::new(ErrorKind::Io, self.request.name, "not every block arrived")
+    }
+
+    fn finish(mut self, layout: &Layout) -> Result<Layer> {
+        let diff_id = self.hashed()?;
+        let (written, writer) = self.blob.take().map_or((0, None), Sequence::finish);
+        let writer = writer.filter(|_| written == self.blocks.len()).ok_or_else(|| self.incomplete())?;
         let (digest, size) = writer.finish()?;
         layout.mark_known(digest);
         self.activity.finish(&bounded::size(size));
         let media_type = media_type::of_layer(self.request.compression.encoding());
         Ok(Layer {
             descriptor: Descriptor::new(media_type, digest, size),
-            diff_id: DiffId::of_tar(hasher.finish()),
+            diff_id,
             tar_size: self.blocks.iter().map(|block| block.length).sum(),
         })
     }

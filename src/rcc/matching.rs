@@ -46,18 +46,29 @@ impl Hololib {
         limits: &CatalogLimits,
         watcher: &dyn Progress,
     ) -> Result<Catalog> {
+        let catalog = self.catalog(&self.locate(blueprint, platform, command, limits)?, limits, watcher)?;
+        self.check_complete(&catalog)?;
+        warn_of_layer(&catalog, watcher);
+        Ok(catalog)
+    }
+
+    /// Finds the name of the catalog that RCC would use, without reading it.
+    ///
+    /// # Errors
+    /// When there is no such catalog.
+    pub fn locate(
+        &self,
+        blueprint: &Blueprint,
+        platform: &Platform,
+        command: &str,
+        limits: &CatalogLimits,
+    ) -> Result<CatalogName> {
         let names = self.catalogs()?;
         let wanted = CatalogName { blueprint: blueprint.hash().clone(), platform: go_platform(platform) };
-        if !names.contains(&wanted) {
-            return Err(self.not_here(&wanted, &names, blueprint, platform, command, limits));
+        if names.contains(&wanted) {
+            return Ok(wanted);
         }
-        let catalog = self.catalog(&wanted, limits, watcher)?;
-        self.check_complete(&catalog)?;
-        if catalog.entry(ACTIVATION_FILE).is_none() {
-            let reason = format!("no `{ACTIVATION_FILE}`: it was recorded as a layer of another environment");
-            progress::warn(watcher, &format!("catalog {wanted}"), &reason);
-        }
-        Ok(catalog)
+        Err(self.not_here(&wanted, &names, blueprint, platform, command, limits))
     }
 
     /// Chooses a catalog by its name or its blueprint; without either, the only one for `platform`.
@@ -177,7 +188,20 @@ impl Hololib {
                 reason.push_str(&format!(" and {more} lines more"));
             }
         }
-        Error::new(ErrorKind::NotFound, object, reason).hint(format!("run `{command}`"))
+        let hint = match others.is_empty() {
+            true => format!("run `{command}`"),
+            // RCC records for the machine that it runs on.
+            false => format!("on a {platform} machine, run `{command}`"),
+        };
+        Error::new(ErrorKind::NotFound, object, reason).hint(hint)
+    }
+}
+
+/// RCC records what lies below an environment, too. Such a layer runs, but nothing is set up in it.
+pub(super) fn warn_of_layer(catalog: &Catalog, watcher: &dyn Progress) {
+    if catalog.entry(ACTIVATION_FILE).is_none() {
+        let reason = format!("no `{ACTIVATION_FILE}`: it was recorded as a layer of another environment");
+        progress::warn(watcher, &format!("catalog {}", catalog.name()), &reason);
     }
 }
 

@@ -15,6 +15,7 @@
 mod blueprint;
 mod catalog;
 mod hololib;
+pub mod image;
 mod leaks;
 mod matching;
 mod names;

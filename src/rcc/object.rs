@@ -25,6 +25,18 @@ impl ObjectDigest {
         }
     }
 
+    /// Whether it is only a checksum: anybody can make other content for it.
+    pub fn is_forgeable(&self) -> bool {
+        matches!(self, ObjectDigest::SipHash(_))
+    }
+
+    /// The digest of `content`, of the same kind as this one.
+    pub(super) fn like(&self, content: &[u8]) -> ObjectDigest {
+        let mut hasher = ObjectHasher::like(self);
+        hasher.update(content);
+        hasher.finish()
+    }
+
     /// Where the object lies below a hololib: `library/aa/bb/cc/<digest>`.
     pub fn library_path(&self) -> String {
         let hex = self.to_string();

@@ -29,8 +29,9 @@ pub struct Moved {
 /// # Errors
 /// When a blob cannot be read, is not what its descriptor says, or is refused; `sink` then does not know the image.
 pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progress: &dyn Progress) -> Result<Moved> {
-    let blobs: Vec<Descriptor> = image.manifest.blobs().cloned().collect();
-    let moved = copy_blobs(&*image.source, &blobs, sink, progress)?;
+    // What is referred to comes before what refers to it, also where nobody looks until the commit.
+    let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
+    moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
     sink.commit(image, names)?;
     Ok(moved)
 }
@@ -76,7 +77,8 @@ pub fn copy_blobs(
 }
 
 impl Moved {
-    fn add(&mut self, other: Moved) {
+    /// Adds what moved elsewhere.
+    pub fn add(&mut self, other: Moved) {
         let Moved { copied, copied_bytes, present, mounted } = other;
         self.copied += copied;
         self.copied_bytes += copied_bytes;
@@ -97,17 +99,18 @@ fn copy_blob(
             "a foreign layer: its licence forbids that it is copied",
         ));
     }
+    let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
     if sink.contains(blob)? {
+        activity.finish("already there");
         return Ok(Moved { present: 1, ..Moved::default() });
     }
     if let Some(repository) = source.repository()
         && sink.try_mount(blob, repository)?
     {
+        activity.finish(&format!("mounted from {}", repository.repository()));
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
-    let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
-    let mut content = Watched { source: source.open(blob)?, activity };
-    sink.put(blob, &mut content)?;
+    sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity })))?;
     activity.finish(&bounded::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }

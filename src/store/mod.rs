@@ -4,22 +4,32 @@
 //! verifies them: a source hands out what it has, and a sink refuses what does not fit its descriptor.
 
 pub mod archive;
+mod bases;
+mod completed;
 mod copy;
 mod image;
 pub mod layout;
 mod name;
+pub mod registry;
 mod verified;
+mod verified_files;
 
+pub use bases::{BaseStore, Pulled, StoredBase};
+pub use completed::BASE_NAME;
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::Layout;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
+pub use verified_files::VerifiedFiles;
 
 use crate::error::Result;
 use crate::reference::Reference;
 use crate::spec::Descriptor;
 use std::io::Read;
+
+/// Opens one blob at its beginning, each time anew: what is sent over a network may have to be sent again.
+pub type Opener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + 'a;
 
 /// A place that blobs can be read from.
 pub trait BlobSource: Send + Sync {
@@ -49,11 +59,11 @@ pub trait BlobSink: Sync {
     /// When the place cannot tell.
     fn contains(&self, descriptor: &Descriptor) -> Result<bool>;
 
-    /// Stores the blob that `content` holds.
+    /// Stores the blob that `open` opens.
     ///
     /// # Errors
     /// When the content is not what the descriptor says, or cannot be read or stored. Nothing is stored then.
-    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()>;
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()>;
 
     /// Takes the blob over from `repository` without its bytes passing here. Answers whether that worked; it is only ever
     /// an attempt.

@@ -23,6 +23,22 @@ impl Tree {
         &self.entries
     }
 
+    /// The entries, in order, to be changed and added to another tree.
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
+    /// The entries without the marks of deletion, and what those delete from the layers below.
+    pub fn without_removals(&self) -> (Tree, Vec<ImagePath>) {
+        let removed = |entry: &Entry| {
+            let name = entry.path.name().strip_prefix(WHITEOUT_PREFIX)?;
+            entry.path.parent().and_then(|parent| parent.join_name(name).ok())
+        };
+        let removals = self.entries.iter().filter_map(removed).collect();
+        let kept = self.entries.iter().filter(|entry| removed(entry).is_none()).cloned().collect();
+        (Tree { entries: kept }, removals)
+    }
+
     /// The bytes of all files together.
     pub fn content_size(&self) -> u64 {
         self.entries.iter().map(Entry::size).sum()

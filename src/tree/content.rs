@@ -186,7 +186,7 @@ impl FileContent {
             .metadata()
             .and_then(|metadata| Stamp::of(&metadata))
             .map_err(|error| Error::io(self.display(), "read", error))?;
-        if now == self.stamp {
+        if now.has_content_of(&self.stamp) {
             return Ok(());
         }
         let what = match (now.inode == self.stamp.inode, now.size == self.stamp.size) {

@@ -15,6 +15,9 @@ pub struct Stamp {
     pub size: u64,
     /// Modification, in nanoseconds since the epoch.
     pub modified: i128,
+    /// The last change of anything about the file, its name and mode included; where the system does not tell, the time of
+    /// the modification.
+    pub changed: i128,
 }
 
 impl Stamp {
@@ -24,8 +27,31 @@ impl Stamp {
     /// When the file system keeps no modification times.
     pub fn of(metadata: &cap_std::fs::Metadata) -> io::Result<Self> {
         let modified = nanoseconds(metadata.modified()?.into_std());
-        Ok(Stamp { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified })
+        Ok(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified,
+            changed: changed(metadata, modified),
+        })
     }
+
+    /// Whether both stamps are of one content: a new name or mode does not change that.
+    pub fn has_content_of(&self, other: &Stamp) -> bool {
+        let Stamp { device, inode, size, modified, changed: _ } = self;
+        (*device, *inode, *size, *modified) == (other.device, other.inode, other.size, other.modified)
+    }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &cap_std::fs::Metadata, _: i128) -> i128 {
+    use cap_std::fs::MetadataExt as _;
+    i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &cap_std::fs::Metadata, modified: i128) -> i128 {
+    modified
 }
 
 fn nanoseconds(time: SystemTime) -> i128 {

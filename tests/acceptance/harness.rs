@@ -37,6 +37,20 @@ fn an_archive_of_both_kinds_runs_everywhere() {
 }
 
 #[test]
+fn a_container_that_never_ends() {
+    // Only a_test_run_that_is_killed_leaves_nothing_behind asks for it, and kills it.
+    if std::env::var_os("OCIBUILD_TEST_ENDLESS").is_none() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let Some(layout) = talkative(&scratch) else { return };
+    let Some(archive) = bases::docker_archive(&scratch, &layout, "localhost/endless:1") else { return };
+    if let Some(docker) = Docker::find() {
+        docker.run(&docker.load(&archive), &["trap '' TERM; sleep 1000"]);
+    }
+}
+
+#[test]
 fn the_words_after_the_image_replace_its_command() {
     let scratch = Scratch::new();
     let Some(layout) = talkative(&scratch) else { return };

@@ -29,7 +29,7 @@ fn forged_header() -> Vec<u8> {
 
 fn planned(bench: &Bench, spec: &impl Fn() -> BuildSpec) -> (Arc<Layout>, Plan) {
     let layout = Arc::new(Layout::create(&bench.out).unwrap());
-    let plan = spec().plan(layout.root(), &Silent).unwrap();
+    let plan = spec().plan(layout.root(), None, &Silent).unwrap();
     (layout, plan)
 }
 
@@ -43,7 +43,7 @@ fn is_noticed(row: &str, content: &[u8], change: impl Fn(&Path), reason: &str) {
     let blobs = || fs::read_dir(bench.out.join("blobs/sha256")).unwrap().count();
     let before = (fs::read(bench.out.join("index.json")).unwrap(), blobs());
     change(&file);
-    let error = plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap_err();
+    let error = plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{row}: {error}");
     let text = error.to_string();
     assert!(text.contains("src/sub/file: changed while reading: ") && text.contains(reason), "{row}: {text}");
@@ -117,7 +117,7 @@ fn f18_a_directory_swapped_for_a_link_leads_nowhere() {
         let (layout, plan) = planned(&bench, &spec(&bench.scratch.join("src")));
         fs::rename(bench.scratch.join("src/sub"), bench.scratch.join("moved")).unwrap();
         symlink(target, bench.scratch.join("src/sub")).unwrap();
-        let error = plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap_err();
+        let error = plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap_err();
         assert!(error.to_string().contains("src/sub/file"), "F18 {target}: {error}");
         assert_eq!(tags(&bench.out), ["keep"]);
         bench.is_intact("F18");
@@ -152,7 +152,7 @@ fn race(row: &str, prepare: impl Fn(&Path), disturb: impl Fn(&Path, usize) + Syn
                 match build(&spec, &bench.out, "new") {
                     Ok(image) => {
                         built += 1;
-                        only_what_was_planned(row, &bench.out, &image.layers[0].descriptor);
+                        only_what_was_planned(row, &bench.out, &image.layers[0].0.descriptor);
                     }
                     Err(error) => {
                         refused += 1;

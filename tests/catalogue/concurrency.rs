@@ -307,8 +307,6 @@ fn s5_a_reader_that_has_seen_enough_is_no_error() {
     );
 }
 
-type Make = fn(&std::path::Path);
-
 #[test]
 fn s9_s10_what_lies_in_the_place_of_the_lock() {
     for content in ["", "garbage\u{0}\u{1b}[31m", "pid 1 on host other\n"] {
@@ -317,10 +315,11 @@ fn s9_s10_what_lies_in_the_place_of_the_lock() {
         build(&spec(&bench.source()), &bench.out, "new").unwrap();
         bench.is_intact("S9");
     }
-    let make: [(&str, Make); 3] = [
-        ("a link", |lock| std::os::unix::fs::symlink("../canary", lock).unwrap()),
-        ("a directory", |lock| fs::create_dir(lock).unwrap()),
-        ("a pipe", |lock| {
+    type Make<'a> = (&'a str, &'a dyn Fn(&std::path::Path));
+    let make: [Make<'_>; 3] = [
+        ("a link", &|lock| std::os::unix::fs::symlink("../canary", lock).unwrap()),
+        ("a directory", &|lock| fs::create_dir(lock).unwrap()),
+        ("a pipe", &|lock| {
             let mode = rustix::fs::Mode::from_raw_mode(0o600);
             rustix::fs::mknodat(rustix::fs::CWD, lock, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         }),
@@ -414,9 +413,9 @@ fn s13_a_worker_that_panics_harms_nothing() {
     let source = spec(&bench.source());
     let index = fs::read(bench.out.join("index.json")).unwrap();
     let layout = Arc::new(Layout::create(&bench.out).unwrap());
-    let plan = source().plan(layout.root(), &Silent).unwrap();
+    let plan = source().plan(layout.root(), None, &Silent).unwrap();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        plan.build(&layout, &["new".parse().unwrap()], &Bomb)
+        plan.build(&layout, None, &["new".parse().unwrap()], &Bomb)
     }));
     assert!(!matches!(outcome, Ok(Ok(_))), "S13");
     assert_eq!(fs::read(bench.out.join("index.json")).unwrap(), index, "S13");

@@ -4,11 +4,12 @@
 use crate::support::{Finished, Scratch, ocibuild, run};
 use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
 use ocibuild::compression::Compression;
+use ocibuild::image::Base;
 use ocibuild::progress::Silent;
 use ocibuild::root::Root;
 use ocibuild::store::Layout;
 use ocibuild::tree::{ImagePath, Rules};
-use ocibuild::{Timestamp, verify};
+use ocibuild::{Platform, Timestamp, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -184,12 +185,12 @@ fn keep() -> &'static Path {
 pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
     let source = source.to_owned();
     move || BuildSpec {
-        base: None,
-        platform: None,
+        base: Base::Scratch(Platform::linux_amd64()),
         layers: vec![LayerSpec {
             name: "the source".to_owned(),
             created_by: "the source".to_owned(),
             known_directories: Default::default(),
+            recipe: None,
             sources: vec![Source {
                 name: "source".to_owned(),
                 content: SourceContent::Directory(Root::open(&source).unwrap()),
@@ -211,5 +212,5 @@ pub(crate) fn build(
     tag: &str,
 ) -> ocibuild::Result<ocibuild::build::Built> {
     let layout = Arc::new(Layout::create(layout)?);
-    spec().plan(layout.root(), &Silent)?.build(&layout, &[tag.parse()?], &Silent)
+    spec().plan(layout.root(), None, &Silent)?.build(&layout, None, &[tag.parse()?], &Silent)
 }

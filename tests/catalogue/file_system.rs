@@ -170,29 +170,28 @@ impl Bench {
     }
 }
 
-type Spoil = fn(&Path);
-
 #[test]
 fn f10_an_index_that_cannot_be_read_is_never_replaced() {
-    let spoil: [(&str, Spoil, &str); 10] = [
-        ("empty", |index| fs::write(index, b"").unwrap(), "not JSON"),
-        ("truncated", |index| fs::write(index, &fs::read(index).unwrap()[..50]).unwrap(), "not JSON"),
-        ("garbage", |index| fs::write(index, [0xff; 100]).unwrap(), "not JSON"),
-        ("an array", |index| fs::write(index, b"[]").unwrap(), "`schemaVersion` is not 2"),
-        ("9 MiB", |index| fs::write(index, vec![b' '; 9 << 20]).unwrap(), "larger than 8 MiB"),
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let spoil: [Spoil<'_>; 10] = [
+        ("empty", &|index| fs::write(index, b"").unwrap(), "not JSON"),
+        ("truncated", &|index| fs::write(index, &fs::read(index).unwrap()[..50]).unwrap(), "not JSON"),
+        ("garbage", &|index| fs::write(index, [0xff; 100]).unwrap(), "not JSON"),
+        ("an array", &|index| fs::write(index, b"[]").unwrap(), "`schemaVersion` is not 2"),
+        ("9 MiB", &|index| fs::write(index, vec![b' '; 9 << 20]).unwrap(), "larger than 8 MiB"),
         (
             "another version",
-            |index| fs::write(index, br#"{"schemaVersion":3,"manifests":[]}"#).unwrap(),
+            &|index| fs::write(index, br#"{"schemaVersion":3,"manifests":[]}"#).unwrap(),
             "`schemaVersion` is not 2",
         ),
         (
             "without manifests",
-            |index| fs::write(index, br#"{"schemaVersion":2}"#).unwrap(),
+            &|index| fs::write(index, br#"{"schemaVersion":2}"#).unwrap(),
             "an index without `manifests`",
         ),
         (
             "a link",
-            |index| {
+            &|index| {
                 fs::rename(index, index.with_file_name("moved")).unwrap();
                 symlink("moved", index).unwrap();
             },
@@ -200,13 +199,13 @@ fn f10_an_index_that_cannot_be_read_is_never_replaced() {
         ),
         (
             "a directory",
-            |index| {
+            &|index| {
                 fs::remove_file(index).unwrap();
                 fs::create_dir(index).unwrap();
             },
             "not a regular file",
         ),
-        ("missing", |index| fs::remove_file(index).unwrap(), "not found"),
+        ("missing", &|index| fs::remove_file(index).unwrap(), "not found"),
     ];
     for (name, spoil, reason) in spoil {
         let bench = Bench::keeping();
@@ -531,17 +530,17 @@ fn f33_a_layout_that_is_moved_or_removed_meanwhile_touches_nothing_else() {
     let spec = spec(&bench.source());
     let moved = bench.scratch.join("moved");
     let layout = Arc::new(Layout::create(&bench.out).unwrap());
-    let plan = spec().plan(layout.root(), &Silent).unwrap();
+    let plan = spec().plan(layout.root(), None, &Silent).unwrap();
     fs::rename(&bench.out, &moved).unwrap();
     contract::copy_directory(&moved, &bench.out);
-    plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap();
+    plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap();
     assert_eq!(tags(&moved), ["keep", "new"], "F33");
     assert_eq!(tags(&bench.out), ["keep"], "F33");
     is_whole("F33", &moved);
 
     let layout = Arc::new(Layout::create(&moved).unwrap());
     fs::remove_dir_all(&moved).unwrap();
-    let error = plan.build(&layout, &["new".parse().unwrap()], &Silent).unwrap_err();
+    let error = plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap_err();
     assert_eq!(error.kind(), ocibuild::ErrorKind::NotFound, "F33: {error}");
     assert!(!moved.exists(), "F33");
     bench.is_intact("F33");

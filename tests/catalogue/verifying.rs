@@ -29,7 +29,7 @@ fn faults(row: &str, layout: &Path) -> Vec<String> {
     told
 }
 
-/// A fault, how to seed it, and the words that name it.
+/// What a fault is called, how it is planted, and the words that name it.
 type Seed<'a> = (&'a str, &'a dyn Fn(&Forged), &'a str);
 
 /// Each layout has exactly one fault, and these are its words.

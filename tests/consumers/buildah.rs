@@ -40,6 +40,14 @@ impl Buildah {
         ran
     }
 
+    /// Builds a context, and saves the image as docker-archive.
+    #[track_caller]
+    pub(crate) fn build(&self, context: &Path, archive: &Path) {
+        let built = run(self.command().args(["build", "--quiet", "--isolation", "chroot"]).arg(context)).success();
+        let destination = format!("docker-archive:{}:localhost/built-by-buildah:1", archive.display());
+        run(self.command().args(["push", "--quiet", built.text(), &destination])).success();
+    }
+
     fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.arg("--root").arg(self.scratch.join("storage")).arg("--runroot").arg(self.scratch.join("run"));

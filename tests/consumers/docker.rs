@@ -77,6 +77,19 @@ impl Docker {
         run(self.command().args(["save", "--output"]).arg(archive).arg(image)).success();
     }
 
+    /// Builds a context on the base called `base`, and saves the image as docker-archive. The old builder does it: the new
+    /// one is a program that not every machine has.
+    #[track_caller]
+    pub(crate) fn build(&self, context: &Path, base: &str, archive: &Path) {
+        let argument = format!("BASE={base}");
+        let mut build = self.command();
+        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=none", "--build-arg", &argument]);
+        let id = run(build.arg(context)).success().text().to_owned();
+        let name = format!("ocibuild-built:{}", &id[id.len() - 12..]);
+        self.tag(&id, &name);
+        self.save(&name, archive);
+    }
+
     /// The image's ID, with its algorithm.
     #[track_caller]
     pub(crate) fn image_id(&self, image: &str) -> String {
@@ -90,7 +103,8 @@ impl Docker {
         run(self.command().args(["run", "--rm", "--pull=never", "--network=none"]).arg(image).args(arguments))
     }
 
-    fn command(&self) -> Command {
+    /// The program, told where its daemon is.
+    pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.env("DOCKER_HOST", self.host());
         command

@@ -85,7 +85,8 @@ impl Podman {
         run(self.command().args(options).arg(image).args(arguments))
     }
 
-    fn command(&self) -> Command {
+    /// The program, told where its configuration is.
+    pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.env("CONTAINERS_CONF", self.scratch.join("containers.conf"));
         command.env("CONTAINERS_STORAGE_CONF", self.scratch.join("storage.conf"));

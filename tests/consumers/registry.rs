@@ -2,7 +2,7 @@
 
 use super::daemon::Daemon;
 use crate::support::{Scratch, command, consumer, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Who may use a registry with a password.
 pub(crate) const USER: &str = "alice";
@@ -22,6 +22,24 @@ impl Registry {
     pub(crate) fn plain() -> Option<Registry> {
         let program = consumer("docker-registry")?;
         Some(Registry::start(program, Scratch::new(), "", ""))
+    }
+
+    /// Starts a registry that speaks HTTP and lets everyone read, and nobody write. It holds what `full` does, which ends.
+    pub(crate) fn read_only(full: Registry) -> Registry {
+        let Registry { _daemon, scratch, .. } = full;
+        drop(_daemon);
+        let program = consumer("docker-registry").unwrap();
+        Registry::start_as(program, scratch, "maintenance: {readonly: {enabled: true}}", "", "")
+    }
+
+    /// Starts a registry that speaks HTTP and wants a token of `realm`, signed by whom the certificate in the file `authority` names.
+    pub(crate) fn with_tokens(realm: &str, authority: &Path) -> Option<Registry> {
+        let program = consumer("docker-registry")?;
+        let auth = format!(
+            "auth:\n  token: {{realm: '{realm}', service: test, issuer: test-issuer, rootcertbundle: {}}}\n",
+            authority.display()
+        );
+        Some(Registry::start(program, Scratch::new(), "", &auth))
     }
 
     /// Starts a registry that speaks HTTP and asks for [`USER`] and [`PASSWORD`].
@@ -57,13 +75,17 @@ impl Registry {
     }
 
     fn start(program: PathBuf, scratch: Scratch, tls: &str, auth: &str) -> Registry {
+        Registry::start_as(program, scratch, "delete: {enabled: true}", tls, auth)
+    }
+
+    fn start_as(program: PathBuf, scratch: Scratch, storing: &str, tls: &str, auth: &str) -> Registry {
         let storage = scratch.join("storage");
         let config = scratch.write(
             "config.yml",
             format!(
                 "version: 0.1\n\
                  log: {{level: info}}\n\
-                 storage: {{filesystem: {{rootdirectory: {}}}}}\n\
+                 storage: {{filesystem: {{rootdirectory: {}}}, {storing}}}\n\
                  http:\n  addr: 127.0.0.1:0\n{tls}{auth}",
                 storage.display()
             ),

@@ -1,6 +1,7 @@
 //! RCC's formats, with the real rcc as the judge where it can be had.
 
 mod blueprint;
+mod images;
 mod recorded;
 mod restored;
 mod robots;

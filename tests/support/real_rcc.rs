@@ -30,7 +30,9 @@ pub(crate) fn executable() -> Option<&'static Path> {
         .get_or_init(|| match obtain() {
             Ok(path) => Some(path),
             Err(reason) => {
-                assert!(env::var_os("CI").is_none_or(|value| value != "true"), "no real rcc in CI: {reason}");
+                let is_set = |name: &&str| env::var(name).is_ok_and(|value| value == "true" || value == "1");
+                let is_required = ["CI", "OCIBUILD_REQUIRE_CONSUMERS"].iter().any(is_set);
+                assert!(!is_required, "no real rcc: {reason}");
                 // Not by eprintln, which the test runner keeps to itself when a test passes.
                 writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc")
                     .ok();
@@ -182,6 +184,9 @@ done
 case "$command" in
 create) mkdir -p "$prefix" && cp -a "@TREE@/." "$prefix/" ;;
 list) echo '[]' ;;
-shell) echo "export OCIBUILD_ACTIVATED=yes" ;;
+shell)
+  echo "export OCIBUILD_ACTIVATED=yes"
+  # A python of this machine brings libraries that lie elsewhere here.
+  [ ! -d "$prefix/lib/machine" ] || echo "export LD_LIBRARY_PATH=$prefix/lib/machine" ;;
 esac
 "#;

@@ -135,45 +135,51 @@ mod tests {
 
     #[test]
     fn a_test_run_that_is_killed_leaves_nothing_behind() {
-        // This test binary again, with one test that starts every daemon.
+        // This test binary again, with one test that waits for a container that never ends.
         let mut tests = command(std::env::current_exe().unwrap());
-        tests.args(["--exact", "acceptance::harness::an_image_made_by_umoci_runs_everywhere"]);
+        tests.args(["--exact", "acceptance::harness::a_container_that_never_ends"]).env("OCIBUILD_TEST_ENDLESS", "1");
         let mut tests = tests.stdout(Stdio::null()).spawn().unwrap();
-        let beginning = format!("/var/tmp/ocibuild-{}-", tests.id());
-        wait(|| {
-            let has_docker = named(&beginning).iter().any(|session| session.join("docker/socket").exists());
-            has_docker || tests.try_wait().unwrap().is_some()
-        });
+        let session = format!("/var/tmp/ocibuild-{}-", tests.id());
+        wait(|| !containers_of(&session).is_empty() || tests.try_wait().unwrap().is_some());
         tests.kill().unwrap();
         tests.wait().unwrap();
-        let mark = format!("{MARK}={beginning}");
-        wait(|| named(&beginning).is_empty() && marked_processes(&mark).is_empty());
+        wait(|| directories_of(&session).is_empty());
+        assert!(containers_of(&session).is_empty(), "a container is left");
+        assert!(daemons_of(&session).is_empty(), "a daemon is left");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(&beginning), "{mounts}");
+        assert!(!mounts.contains(&session), "{mounts}");
     }
 
     #[track_caller]
     fn wait(mut until: impl FnMut() -> bool) {
         let started = Instant::now();
         while !until() {
-            assert!(started.elapsed() < Duration::from_secs(60));
+            assert!(started.elapsed() < Duration::from_secs(120));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// What is in the directory of sessions, and begins like that.
-    fn named(beginning: &str) -> Vec<PathBuf> {
+    fn directories_of(session: &str) -> Vec<PathBuf> {
         let entries = std::fs::read_dir("/var/tmp").unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.to_str().is_some_and(|path| path.starts_with(beginning))).collect()
+        entries.filter(|path| path.to_str().is_some_and(|path| path.starts_with(session))).collect()
     }
 
-    /// The processes that have a variable that begins like that.
-    fn marked_processes(variable: &str) -> Vec<PathBuf> {
-        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-        let is_marked = |process: &PathBuf| {
-            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
-            environment.split(|&byte| byte == 0).any(|one| one.starts_with(variable.as_bytes()))
-        };
-        processes.filter(is_marked).collect()
+    /// The processes whose root directory lies in the session.
+    fn containers_of(session: &str) -> Vec<PathBuf> {
+        processes("mountinfo", |text| {
+            text.lines().any(|mount| mount.split(' ').nth(4) == Some("/") && mount.contains(session))
+        })
+    }
+
+    /// The processes that carry the session's mark.
+    fn daemons_of(session: &str) -> Vec<PathBuf> {
+        let mark = format!("{MARK}={session}");
+        processes("environ", |text| text.split('\0').any(|variable| variable.starts_with(&mark)))
+    }
+
+    fn processes(file: &str, are: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let all = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let text = |process: &PathBuf| std::fs::read(process.join(file)).unwrap_or_default();
+        all.filter(|process| are(&String::from_utf8_lossy(&text(process)))).collect()
     }
 }

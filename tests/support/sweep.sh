@@ -3,26 +3,25 @@
 session=$1 mark=$2
 cat >/dev/null
 
-# Daemons and their children carry the mark. A container's own processes do not; they live in another mount
-# namespace whose root lies below the session.
-here=$(readlink /proc/self/ns/mnt)
+# Daemons and their children carry the mark. A container's own processes do not, but their root directory is a mount that
+# lies in the session or is made of what does. (It is not enough that they see a mount of the session: every container in
+# the making does, whoever makes it.)
 session_processes() {
-    for process in /proc/[0-9]*; do
-        if grep -qzsFx "$mark=$session" "$process/environ"; then
-            echo "${process#/proc/}"
-        elif grep -qsF "$session/" "$process/mountinfo" && [ "$(readlink "$process/ns/mnt")" != "$here" ]; then
-            echo "${process#/proc/}"
-        fi
-    done
+    {
+        grep -lzsFx "$mark=$session" /proc/[0-9]*/environ
+        grep -ls -e "^[^ ]* [^ ]* [^ ]* [^ ]* / .*$session/" -e "^[^ ]* [^ ]* [^ ]* $session/[^ ]* / " \
+            /proc/[0-9]*/mountinfo
+    } | cut -d / -f 3 | sort -u
 }
 
-# Daemons end their own children when asked; after five seconds nobody is asked any more.
+# Daemons end their own children when asked; after three seconds nobody is asked any more.
 for round in $(seq 100); do
     processes=$(session_processes)
     [ -n "$processes" ] || break
-    signal=TERM
-    [ "$round" -le 50 ] || signal=KILL
-    [ $((round % 10)) != 1 ] && [ "$signal" = TERM ] || kill -s "$signal" $processes
+    case $round in
+        1 | 11 | 21) kill -s TERM $processes ;;
+        [3-9]? | 100) kill -s KILL $processes ;;
+    esac
     sleep 0.1
 done
 

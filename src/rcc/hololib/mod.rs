@@ -15,10 +15,12 @@ mod restore;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
+use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
 use archive::Archive;
+use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
@@ -75,6 +77,17 @@ impl Hololib {
         }
     }
 
+    /// Which hololib of this machine it is. Its objects never change, so the same one gives the same bytes.
+    pub(crate) fn identity(&self) -> String {
+        match &self.place {
+            Place::Directory(root) => {
+                let which = root.dir().dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+                format!("directory {:?} {which:?}", root.path())
+            }
+            Place::Archive(archive, shown) => format!("archive {shown} {}", archive.identity()),
+        }
+    }
+
     /// The names of all catalogs that this program can read, sorted.
     ///
     /// # Errors
@@ -110,6 +123,20 @@ impl Hololib {
             Place::Archive(archive, _) => archive.read(archive.member(&path)?),
         };
         Catalog::read(stored, name, limits, watcher)
+    }
+
+    /// The catalog called `name` as it is stored, unread.
+    ///
+    /// # Errors
+    /// When it is missing, or larger than 256 MiB.
+    pub fn stored_catalog(&self, name: &CatalogName) -> Result<Vec<u8>> {
+        const LARGEST: u64 = 256 << 20;
+        let path = format!("catalog/{name}");
+        let object = format!("{}: {path}", self.shown());
+        match &self.place {
+            Place::Directory(root) => bounded::read(root.open_file(&path)?, LARGEST, &object),
+            Place::Archive(archive, _) => bounded::read(archive.read(archive.member(&path)?), LARGEST, &object),
+        }
     }
 
     /// Opens a library object.

@@ -3,8 +3,8 @@
 use super::archive::{Archive, Member};
 use crate::compression::{self, Encoding};
 use crate::error::{Error, ErrorKind, Result};
+use crate::rcc::NamedObject;
 use crate::rcc::object::ObjectHasher;
-use crate::rcc::{NamedObject, ObjectDigest};
 use crate::section::{Section, read_full_at};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
@@ -92,6 +92,23 @@ impl StoredObject {
         }
     }
 
+    /// Whether the content itself begins like gzip or zstd. RCC would unwrap it if it stood in a library as it is.
+    ///
+    /// # Errors
+    /// When the object cannot be read, or its beginning is damaged.
+    pub fn content_looks_compressed(&self) -> Result<bool> {
+        let mut start = [0; 4];
+        let mut content = self.stream()?;
+        let mut filled = 0;
+        while filled < start.len() {
+            match content.read(&mut start[filled..]).map_err(|error| Error::io(&self.shown, "read", error))? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(Encoding::of_bytes(&start[..filled]) != Encoding::Plain)
+    }
+
     /// Reads the content: exactly its size in bytes, and an end without error only if the digest was right.
     ///
     /// # Errors
@@ -131,7 +148,7 @@ impl StoredObject {
         };
         // Whatever is wrong here, the slow way will say it.
         Ok(content.filter(|content| {
-            content.len() as u64 == self.object.size && digest_of(&self.object.digest, content) == self.object.digest
+            content.len() as u64 == self.object.size && self.object.digest.like(content) == self.object.digest
         }))
     }
 
@@ -212,12 +229,6 @@ impl StoredObject {
             _ => error,
         }
     }
-}
-
-fn digest_of(kind: &ObjectDigest, content: &[u8]) -> ObjectDigest {
-    let mut hasher = ObjectHasher::like(kind);
-    hasher.update(content);
-    hasher.finish()
 }
 
 /// Watches content go by and knows in the end whether it was the right one.

@@ -35,6 +35,11 @@ impl IgnoreRules {
         Ok(IgnoreRules { patterns })
     }
 
+    /// The patterns, matched against names: those that end in a slash against directories only.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
     /// Whether a directory of this base name is left out, with all that is in it.
     pub fn ignores_directory(&self, name: &[u8]) -> bool {
         let with_slash = [name, b"/"].concat();

@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::json;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
-use crate::store::{BlobSink, ImageName, StoredImage, Verified};
+use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified};
 use crate::tar;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -104,8 +104,8 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         Ok(self.state().written.contains(&blob_path(descriptor)))
     }
 
-    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
-        let mut verified = Verified::new(content, descriptor);
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        let mut verified = Verified::new(open()?, descriptor);
         self.state().file(&blob_path(descriptor), descriptor.size, &mut verified)?;
         // The digest is compared when the end is read, and not before.
         io::copy(&mut verified, &mut io::sink()).map(|_| ()).map_err(|error| Error::io("archive", "read", error))

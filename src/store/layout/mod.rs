@@ -18,7 +18,8 @@ mod lock;
 
 pub use blob::BlobWriter;
 
-use super::{BlobSink, BlobSource, ImageName, StoredImage, Verified};
+use super::VerifiedFiles;
+use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +48,8 @@ pub struct Layout {
     lock_timeout: Duration,
     /// Blobs that this process has written or hashed itself.
     known: Mutex<BTreeSet<Digest>>,
+    /// Blobs that an earlier process has written or hashed.
+    memory: Option<VerifiedFiles>,
 }
 
 impl Layout {
@@ -89,8 +92,15 @@ impl Layout {
         self
     }
 
+    /// The same layout, which remembers beyond this process which of its blobs are whole.
+    #[must_use]
+    pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
     fn at(root: Root) -> Layout {
-        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default() }
+        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), memory: None }
     }
 
     /// The directory.
@@ -163,6 +173,14 @@ impl Layout {
         Ok((blobs, strangers))
     }
 
+    /// Whether a file of the right name and size is here. Only reading it tells whether it is the blob.
+    pub fn seems_to_hold(&self, descriptor: &Descriptor) -> bool {
+        let opened = self
+            .existing_blob_directory(descriptor.digest.algorithm())
+            .and_then(|directory| directory.open_file(descriptor.digest.hex()));
+        opened.is_ok_and(|file| file.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size))
+    }
+
     /// Starts a blob whose digest is not known yet.
     ///
     /// # Errors
@@ -178,14 +196,44 @@ impl Layout {
     pub fn put_document(&self, bytes: &[u8], media_type: &str) -> Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
         if !self.contains(&descriptor)? {
-            self.put(&descriptor, &mut &*bytes)?;
+            self.store(&descriptor, &mut &*bytes)?;
         }
         Ok(descriptor)
+    }
+
+    /// Stores the blob that `content` holds, if it is the one of `descriptor`.
+    fn store(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
+        writer.write_all_of(content, descriptor.size)?;
+        writer.finish_as(descriptor)?;
+        self.mark_known(descriptor.digest);
+        Ok(())
+    }
+
+    /// Takes the blob over from `other`: the same file where both are on one file system, else a copy.
+    ///
+    /// # Errors
+    /// When `other` does not have it, whole, or it cannot be written here.
+    pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
+        let algorithm = descriptor.digest.algorithm();
+        let (from, to) = (other.existing_blob_directory(algorithm)?, self.blob_directory(algorithm)?);
+        if to.link_from(&from, &descriptor.digest.hex()).is_err() {
+            self.store(descriptor, &mut *other.open(descriptor)?)?;
+        }
+        self.mark_known(descriptor.digest);
+        Ok(())
     }
 
     /// Declares that this process has just written or verified the blob.
     pub fn mark_known(&self, digest: Digest) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        if let Some(memory) = &self.memory
+            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
+            && let Ok(file) = directory.open_file(digest.hex())
+        {
+            memory.remember(&file, &digest);
+        }
     }
 
     /// Makes every blob durable that was written so far. The index may name them only afterwards.
@@ -330,6 +378,9 @@ impl BlobSink for Layout {
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
             return Ok(true);
         }
+        if self.memory.as_ref().and_then(|memory| memory.recall(&file)) == Some(descriptor.digest) {
+            return Ok(true);
+        }
         // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
         let is_whole = io::copy(&mut Verified::new(file, descriptor), &mut io::sink()).is_ok();
         if is_whole {
@@ -338,18 +389,13 @@ impl BlobSink for Layout {
         Ok(is_whole)
     }
 
-    fn put(&self, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
-        let algorithm = descriptor.digest.algorithm();
-        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
-        writer.write_all_of(content, descriptor.size)?;
-        writer.finish_as(descriptor)?;
-        self.mark_known(descriptor.digest);
-        Ok(())
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        self.store(descriptor, &mut *open()?)
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
         if !self.contains(&image.descriptor)? {
-            self.put(&image.descriptor, &mut &*image.manifest_bytes)?;
+            self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
         let listed: Vec<Descriptor> = match names {
             [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()))],

@@ -151,10 +151,10 @@ fn a_blob_that_is_not_what_it_should_be_is_not_stored() {
         (b"short", "expected 8 bytes, found 5"),
         (b"much too long", "longer than"),
     ] {
-        let error = layout.put(&expected, &mut &*content).unwrap_err().to_string();
+        let error = layout.store(&expected, &mut &*content).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }
-    assert!(layout.put(&expected, &mut std::io::repeat(0)).is_err());
+    assert!(layout.store(&expected, &mut std::io::repeat(0)).is_err());
     assert_eq!(fs::read_dir(out.join("blobs/sha256")).unwrap().count(), 0);
 }
 

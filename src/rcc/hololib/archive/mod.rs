@@ -77,6 +77,13 @@ impl Member {
 }
 
 impl Archive {
+    /// What tells this file from another, and from itself after a change.
+    pub(super) fn identity(&self) -> String {
+        let metadata = cap_std::fs::Metadata::from_file(&self.file);
+        let stamp = metadata.and_then(|metadata| crate::tree::Stamp::of(&metadata));
+        stamp.map_or_else(|_| "unknown".to_owned(), |stamp| format!("{stamp:?}"))
+    }
+
     /// Reads and checks the structure of `file`.
     ///
     /// # Errors

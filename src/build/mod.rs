@@ -1,0 +1,310 @@
+//! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
+
+mod checks;
+mod recall;
+mod spec;
+
+pub use checks::{check_names, check_output};
+pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
+
+use crate::cache::{Cache, LayerKey, RecipeKey};
+use crate::compression::Compression;
+use crate::error::{Error, Result};
+use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
+use crate::layer::{Layer, LayerRequest, write_layers};
+use crate::progress::{Activity, Progress, warn};
+use crate::root::Root;
+use crate::spec::{MOST_LAYERS, media_type};
+use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
+use crate::tree::{Tree, TreeBuilder};
+use serde_json::{Value, json};
+use std::sync::{Arc, PoisonError};
+
+/// An image of which everything is decided and nothing is hashed: every path is known, no file has been opened for its
+/// content.
+#[derive(Debug)]
+pub struct Plan {
+    /// What it stands on.
+    pub base: Base,
+    /// The layers to add, lowest first.
+    pub layers: Vec<PlannedLayer>,
+    /// What the image is besides its layers.
+    pub image: Image,
+    /// How the new layers are wrapped.
+    pub compression: Compression,
+}
+
+/// A layer of which everything is decided and nothing is hashed.
+#[derive(Debug)]
+pub struct PlannedLayer {
+    /// What messages call it.
+    pub name: String,
+    /// What its history entry says.
+    pub created_by: String,
+    /// What it will hold.
+    pub content: PlannedContent,
+    recipe: Option<(RecipeKey, Value)>,
+}
+
+/// What a planned layer will hold.
+#[derive(Debug)]
+pub enum PlannedContent {
+    /// These entries.
+    Tree(Tree),
+    /// What a build before put into the cache, and from there into the layout.
+    Known(Box<Layer>),
+}
+
+/// Where a build finds layers that were made before.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// The layers.
+    pub cache: &'a Cache,
+    /// The layout that they are brought into.
+    pub layout: &'a Layout,
+}
+
+/// Where a layer of a finished image came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made.
+    Made,
+    /// What decides its content was known, so its sources were not looked at.
+    SameRecipe,
+    /// Its files are the same ones as before, untouched.
+    SameFiles,
+    /// Its files were read and have the content that others had before.
+    SameContent,
+}
+
+/// A finished image.
+#[derive(Debug)]
+pub struct Built {
+    /// The image, in its layout.
+    pub image: StoredImage,
+    /// The new layers, lowest first, and where they came from.
+    pub layers: Vec<(Layer, Origin)>,
+}
+
+impl BuildSpec {
+    /// Walks the sources.
+    ///
+    /// Archives are unpacked into an unnamed file in `spool`.
+    ///
+    /// # Errors
+    /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
+    /// an image can have.
+    pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
+        let base = self.base;
+        for oddity in base.oddities() {
+            warn(progress, "base image", &oddity);
+        }
+        check_layer_count(base.layers().len() + self.layers.len())?;
+        let compression = self.compression;
+        let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
+        let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
+        if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
+            let reason =
+                format!("a directory here hides the link to /usr{link} that most bases have; copy to /usr{link}");
+            warn(progress, &link.to_string(), &reason);
+        }
+        let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
+        image.config(&base)?;
+        Ok(Plan { base, layers, image, compression })
+    }
+}
+
+/// Known before anything is walked or written.
+fn check_layer_count(count: usize) -> Result<()> {
+    if count > MOST_LAYERS {
+        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
+    }
+    Ok(())
+}
+
+impl LayerSpec {
+    fn plan(
+        self,
+        spool: &Root,
+        memory: Option<Memory<'_>>,
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Result<PlannedLayer> {
+        let LayerSpec { name, created_by, sources, known_directories, recipe } = self;
+        let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
+            memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
+        });
+        if let Some(found) = known {
+            return Ok(PlannedLayer {
+                name,
+                created_by,
+                content: PlannedContent::Known(Box::new(found.layer)),
+                recipe,
+            });
+        }
+        let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
+        let mut known = usual_directories(rules.mtime);
+        known.extend(known_directories);
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
+        for source in sources {
+            builder.begin_source(&source.name);
+            source.add_to(&mut builder, spool, progress)?;
+        }
+        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe })
+    }
+}
+
+impl Source {
+    fn add_to(self, builder: &mut TreeBuilder, spool: &Root, progress: &dyn Progress) -> Result<()> {
+        let Source { name, content, destination, rules } = self;
+        match content {
+            SourceContent::Directory(root) => builder.add_directory(&root, &destination, &rules, progress),
+            SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules),
+            SourceContent::Archive(reader) => {
+                let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
+                builder.add_archive(reader, &name, spool, &destination, &rules, progress)
+            }
+            SourceContent::Entries(entries) => {
+                let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+                entries()?.into_iter().try_for_each(|entry| builder.add(entry))
+            }
+            SourceContent::Removal => builder.remove(&destination),
+        }
+    }
+}
+
+impl Plan {
+    /// Makes the image in `layout` and lists it there under `names`. Layers that `cache` knows are not made again.
+    ///
+    /// When this answers, every blob of the image is durable, and so is the index that names it.
+    ///
+    /// # Errors
+    /// When a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
+    /// written. The images that were in the layout before are then as they were.
+    pub fn build(
+        &self,
+        layout: &Arc<Layout>,
+        cache: Option<&Cache>,
+        names: &[ImageName],
+        progress: &dyn Progress,
+    ) -> Result<Built> {
+        self.warn_of_many_layers(progress);
+        let layers = std::thread::scope(|scope| {
+            let base = scope.spawn(|| self.copy_base(layout, progress));
+            let layers = self.make_layers(layout, cache, progress);
+            let base =
+                base.join().unwrap_or_else(|_| Err(Error::invalid("base image", "the copy stopped unexpectedly")));
+            base.and(layers)
+        })?;
+        let new: Vec<NewLayer<'_>> = layers
+            .iter()
+            .zip(&self.layers)
+            .map(|((layer, _), planned)| NewLayer { layer, created_by: &planned.created_by })
+            .collect();
+        let image = assemble(&self.image, &self.base, &new, layout)?;
+        layout.commit(&image, names)?;
+        Ok(Built { image, layers })
+    }
+
+    /// Brings every new layer into the layout: from the cache where it is known there, else made.
+    fn make_layers(
+        &self,
+        layout: &Layout,
+        cache: Option<&Cache>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Layer, Origin)>> {
+        let mut layers: Vec<Option<(Layer, Origin)>> = Vec::new();
+        for planned in &self.layers {
+            layers.push(match (&planned.content, cache) {
+                (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
+                (PlannedContent::Tree(tree), Some(cache)) => {
+                    planned.find(tree, self.compression, layout, cache, progress)?
+                }
+                (PlannedContent::Tree(_), None) => None,
+            });
+        }
+        for (found, planned) in layers.iter().zip(&self.layers) {
+            if found.is_some() {
+                Activity::start(progress, &planned.name, None).finish("known, from the cache");
+            }
+        }
+        let missing: Vec<(&PlannedLayer, &Tree)> = layers
+            .iter()
+            .zip(&self.layers)
+            .filter_map(|(found, planned)| match (&planned.content, found) {
+                (PlannedContent::Tree(tree), None) => Some((planned, tree)),
+                _ => None,
+            })
+            .collect();
+        let compression = self.compression;
+        let requests: Vec<LayerRequest<'_>> =
+            missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
+        let made = write_layers(&requests, layout, progress)?;
+        if let Some(cache) = cache {
+            for ((planned, tree), layer) in missing.iter().zip(&made) {
+                planned.keep(tree, compression, layer, layout, cache, progress);
+            }
+        }
+        let mut made = made.into_iter();
+        let complete = layers.into_iter().map(|found| found.or_else(|| made.next().map(|layer| (layer, Origin::Made))));
+        complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
+    }
+
+    /// The plan as JSON: what `--dry-run` shows.
+    ///
+    /// # Errors
+    /// When the base's config has members of impossible types.
+    pub fn to_json(&self) -> Result<Value> {
+        let base_layers: Vec<Value> = self.base.layers().iter().map(crate::spec::Descriptor::to_json).collect();
+        let layers: Vec<Value> = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let mut described = json!({
+                    "createdBy": layer.created_by,
+                    "mediaType": media_type::of_layer(self.compression.encoding()),
+                });
+                if let Some(tree) = layer.tree() {
+                    described["entries"] = tree.entries().len().into();
+                    described["bytes"] = tree.content_size().into();
+                }
+                described
+            })
+            .collect();
+        Ok(json!({
+            "baseLayers": base_layers,
+            "layers": layers,
+            "config": self.image.config(&self.base)?,
+            "annotations": self.image.manifest_annotations(&self.base),
+        }))
+    }
+
+    fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
+        match &self.base {
+            Base::Scratch(_) | Base::Image { layers: BaseLayers::LeftOut, .. } => Ok(()),
+            Base::Image { image, .. } => copy_blobs(&*image.source, &image.manifest.layers, layout, progress)
+                .map(|_| ())
+                .map_err(|error| error.within("base image")),
+        }
+    }
+
+    fn warn_of_many_layers(&self, progress: &dyn Progress) {
+        let count = self.base.layers().len() + self.layers.len();
+        // Docker's and containerd's overlay mounts stop there.
+        const MOST_STACKED: usize = 127;
+        if count > MOST_STACKED {
+            warn(progress, "image", &format!("{count} layers; many engines stack no more than {MOST_STACKED}"));
+        }
+    }
+}
+
+impl PlannedLayer {
+    /// The entries, where they are known.
+    pub fn tree(&self) -> Option<&Tree> {
+        match &self.content {
+            PlannedContent::Tree(tree) => Some(tree),
+            PlannedContent::Known(_) => None,
+        }
+    }
+}

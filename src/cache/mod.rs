@@ -1,0 +1,136 @@
+//! Layers that were made before.
+//!
+//! ```text
+//! ocibuild/                the cache directory, open to its owner only
+//!   CACHEDIR.TAG           tells backups to leave it out
+//!   layers/v1/<key>        what decides a layer's bytes → the layer, one small file each
+//!   verified/v1/<file>     which blobs were found whole
+//!   store/                 the blobs, an image layout without images
+//! ```
+//!
+//! The cache knows nothing about making layers. A key holds everything that decides a byte; a value is believed only as far
+//! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
+//! a cache and one without give the same bytes, and losing the cache costs time.
+
+mod key;
+mod maintenance;
+mod record;
+
+pub use key::{LayerKey, RecipeKey};
+pub use maintenance::{CacheUsage, Pruned};
+
+use crate::error::Result;
+use crate::layer::Layer;
+use crate::progress::{Progress, warn};
+use crate::root::Root;
+use crate::store::{BlobSink, Layout, VerifiedFiles};
+use record::Record;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A directory of layers that were made before.
+#[derive(Debug)]
+pub struct Cache {
+    layers: Root,
+    verified: VerifiedFiles,
+    store: Layout,
+    directory: Root,
+    now: SystemTime,
+}
+
+/// Not to be believed by anybody who reads it without this line (bford.info/cachedir).
+const TAG: &[u8] =
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# Layers that ocibuild made before. Losing them costs time only.\n";
+
+impl Cache {
+    /// Opens the cache in `directory`, which nobody but its owner may write to: whoever writes to a cache chooses what is in
+    /// an image. `now` is what the clock says.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(directory: Root, now: SystemTime) -> Result<Cache> {
+        if directory.dir().symlink_metadata("CACHEDIR.TAG").is_err() {
+            directory.replace_file("CACHEDIR.TAG", TAG)?;
+        }
+        let layers = directory.create_directory("layers")?.create_directory("v1")?;
+        let verified = VerifiedFiles::new(directory.create_directory("verified")?.create_directory("v1")?);
+        let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
+        Ok(Cache { layers, verified, store, directory, now })
+    }
+
+    /// Where the cache is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where its blobs are: an image layout.
+    pub fn store_directory(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    /// What remembers which blobs are whole, for other layouts.
+    pub fn verified_files(&self) -> &VerifiedFiles {
+        &self.verified
+    }
+
+    /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.
+    pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
+        let record = Record::read(&self.layers, key)?;
+        self.layers.touch(&key.file_name(), self.now);
+        let descriptor = &record.layer.descriptor;
+        if !layout.contains(descriptor).ok()? {
+            if !self.store.contains(descriptor).ok()? {
+                return None;
+            }
+            layout.take_over(&self.store, descriptor).ok()?;
+        }
+        Some(Found { layer: record.layer, notes: record.notes, recorded: record.recorded })
+    }
+
+    /// What is known of `key` besides its layer, wherever the layer's blob is.
+    pub fn notes(&self, key: &LayerKey) -> Option<Value> {
+        Record::read(&self.layers, key).map(|record| record.notes)
+    }
+
+    /// When this build looked at its sources first, for what is kept.
+    pub fn now(&self) -> SystemTime {
+        self.now
+    }
+
+    /// Keeps a layer that is in `layout` under `key`. A failure costs the
+    /// next build its time and is only warned about.
+    pub fn keep(&self, key: &LayerKey, kept: &Found, layout: &Layout, progress: &dyn Progress) {
+        let descriptor = &kept.layer.descriptor;
+        let result = match self.store.contains(descriptor) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.store.take_over(layout, descriptor),
+            Err(error) => Err(error),
+        };
+        let record = Record { layer: kept.layer.clone(), notes: kept.notes.clone(), recorded: kept.recorded };
+        if let Err(error) = result.and_then(|()| record.write(&self.layers, key)) {
+            warn(progress, &error.object(), &format!("{}; the layer is not kept in the cache", error.reason()));
+        }
+    }
+}
+
+impl Found {
+    /// Whether files whose newest time is `newest` may have changed without a new time since this was recorded.
+    pub fn is_racy(&self, newest: SystemTime) -> bool {
+        key::is_racy(newest, self.recorded)
+    }
+}
+
+/// A layer, and what was noted with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The layer.
+    pub layer: Layer,
+    /// What whoever kept it wanted to know again.
+    pub notes: Value,
+    /// When its sources were first looked at.
+    pub recorded: SystemTime,
+}
+
+#[cfg(test)]
+mod tests;

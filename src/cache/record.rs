@@ -1,0 +1,73 @@
+//! One small file of the cache: a layer, behind a checksum of its own.
+
+use super::LayerKey;
+use crate::bounded;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Result};
+use crate::json;
+use crate::layer::Layer;
+use crate::root::Root;
+use crate::spec::Descriptor;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// No record is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What is kept under a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Record {
+    pub(super) layer: Layer,
+    pub(super) notes: Value,
+    pub(super) recorded: SystemTime,
+}
+
+impl Record {
+    /// Reads the record of `key`. One that is missing, torn, altered or of another form is none.
+    pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<Record> {
+        Record::read_named(directory, &key.file_name())
+    }
+
+    pub(super) fn read_named(directory: &Root, name: &str) -> Option<Record> {
+        let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
+        let (sum, body) = bytes.split_at_checked(64)?;
+        if sum != Digest::of(body).hex().as_bytes() {
+            return None;
+        }
+        let value = json::parse(body, json::DOCUMENT_DEPTH, name).ok()?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        let number = |key: &str| value.get(key).and_then(Value::as_u64);
+        let digest: Digest = text("digest")?.parse().ok()?;
+        let diff_id: DiffId = text("diffId")?.parse().ok()?;
+        Some(Record {
+            layer: Layer {
+                descriptor: Descriptor::new(text("mediaType")?, digest, number("size")?),
+                diff_id,
+                tar_size: number("tarSize")?,
+            },
+            notes: value.get("notes")?.clone(),
+            recorded: UNIX_EPOCH.checked_add(Duration::from_nanos(number("recorded")?))?,
+        })
+    }
+
+    /// Writes the record of `key`. It may be lost in a crash, but not be taken for another.
+    pub(super) fn write(&self, directory: &Root, key: &LayerKey) -> Result<()> {
+        let Record { layer: Layer { descriptor, diff_id, tar_size }, notes, recorded } = self;
+        let since = recorded.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let body = json::canonical(&json!({
+            "diffId": diff_id.to_string(),
+            "digest": descriptor.digest.to_string(),
+            "mediaType": descriptor.media_type,
+            "notes": notes,
+            "recorded": u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            "size": descriptor.size,
+            "tarSize": tar_size,
+        }));
+        let name = key.file_name();
+        let mut temporary = directory.temporary()?;
+        let written = temporary.write_all(Digest::of(&body).hex().as_bytes()).and_then(|()| temporary.write_all(&body));
+        written.map_err(|error| Error::io(directory.display(&name), "write", error))?;
+        temporary.rename_unsynced(&name)
+    }
+}

@@ -1,0 +1,248 @@
+use super::*;
+use crate::compression::Compression;
+use crate::digest::{DiffId, Digest};
+use crate::progress::Silent;
+use crate::spec::{Descriptor, media_type};
+use crate::tree::{Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, Stamp, Tree, TreeBuilder};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+struct Scene {
+    directory: tempfile::TempDir,
+    cache: Cache,
+    layout: Layout,
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = open(&directory.path().join("cache"), at(1_000_000));
+        let layout = Layout::create(&directory.path().join("out")).unwrap();
+        Scene { directory, cache, layout }
+    }
+
+    fn keep(&self, key: &LayerKey, content: &[u8]) -> Layer {
+        let mut writer = self.layout.blob_writer().unwrap();
+        writer.write(content).unwrap();
+        let (digest, size) = writer.finish().unwrap();
+        let layer = Layer {
+            descriptor: Descriptor::new(media_type::LAYER, digest, size),
+            diff_id: DiffId::of_tar(digest),
+            tar_size: size,
+        };
+        let kept = Found { layer: layer.clone(), notes: serde_json::json!({"note": 1}), recorded: self.cache.now() };
+        self.cache.keep(key, &kept, &self.layout, &Silent);
+        layer
+    }
+
+    /// What another build into an empty layout finds.
+    fn found_by_another(&self, key: &LayerKey) -> Option<Layer> {
+        let other = tempfile::tempdir_in(self.directory.path()).unwrap();
+        let layout = Layout::create(&other.path().join("out")).unwrap();
+        let cache = open(&self.directory.path().join("cache"), at(2_000_000));
+        let found = cache.find(key, &layout)?;
+        let fresh = Layout::open(&other.path().join("out")).unwrap();
+        assert!(fresh.contains(&found.layer.descriptor).unwrap(), "what is found is in the layout, whole");
+        Some(found.layer)
+    }
+
+    fn records(&self) -> Vec<PathBuf> {
+        let layers = self.directory.path().join("cache/layers/v1");
+        fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn blob(&self, layer: &Layer) -> PathBuf {
+        self.directory.path().join("cache/store/blobs/sha256").join(layer.descriptor.digest.hex())
+    }
+}
+
+fn open(path: &Path, now: SystemTime) -> Cache {
+    Cache::open(Root::create_private(path).unwrap(), now).unwrap()
+}
+
+fn key(name: &str) -> LayerKey {
+    LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()]), Compression::DEFAULT_GZIP)
+}
+
+#[test]
+fn what_is_kept_is_found_and_brought_along() {
+    let scene = Scene::new();
+    assert_eq!(scene.found_by_another(&key("a")), None);
+    let layer = scene.keep(&key("a"), b"content");
+    assert_eq!(scene.found_by_another(&key("a")), Some(layer));
+    assert_eq!(scene.found_by_another(&key("b")), None);
+    assert_eq!(scene.cache.notes(&key("a")), Some(serde_json::json!({"note": 1})));
+}
+
+#[test]
+fn a_damaged_record_is_a_miss_at_every_cut_and_every_flip() {
+    let scene = Scene::new();
+    scene.keep(&key("a"), b"content");
+    let record = scene.records().pop().unwrap();
+    let whole = fs::read(&record).unwrap();
+    for cut in 0..whole.len() {
+        fs::write(&record, &whole[..cut]).unwrap();
+        assert_eq!(scene.cache.notes(&key("a")), None, "cut at {cut}");
+    }
+    for flip in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[flip] ^= 4;
+        fs::write(&record, &flipped).unwrap();
+        assert_eq!(scene.cache.notes(&key("a")), None, "flipped at {flip}");
+    }
+    fs::write(&record, &whole).unwrap();
+    assert!(scene.found_by_another(&key("a")).is_some());
+}
+
+#[test]
+fn a_blob_that_is_gone_short_or_altered_is_a_miss() {
+    for damage in [None, Some(&b""[..]), Some(b"conten"), Some(b"Content")] {
+        let scene = Scene::new();
+        let layer = scene.keep(&key("a"), b"content");
+        // A link to the layout's blob: what happens to it there happens here, and is noticed here.
+        fs::remove_file(scene.blob(&layer)).unwrap();
+        if let Some(damage) = damage {
+            fs::write(scene.blob(&layer), damage).unwrap();
+        }
+        assert_eq!(scene.found_by_another(&key("a")), None, "{damage:?}");
+    }
+}
+
+#[test]
+fn a_cache_of_somebody_else_or_open_to_others_is_refused() {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Root::create_private(directory.path()).unwrap_err().to_string().contains("others may write"));
+    }
+}
+
+#[test]
+fn pruning_takes_the_longest_unused_first() {
+    let scene = Scene::new();
+    let old = scene.keep(&key("old"), &[1; 1000]);
+    let new = scene.keep(&key("new"), &[2; 1000]);
+    // Both were made now, by the clock of the file system; one is used much later.
+    for layer in [&old, &new] {
+        let file = fs::File::options().write(true).open(scene.blob(layer)).unwrap();
+        file.set_modified(at(1_000_000)).unwrap();
+    }
+    for record in scene.records() {
+        fs::File::options().write(true).open(record).unwrap().set_modified(at(1_000_000)).unwrap();
+    }
+    assert!(scene.found_by_another(&key("new")).is_some());
+    let cache = open(&scene.directory.path().join("cache"), at(2_000_100));
+    assert_eq!(cache.usage().unwrap(), CacheUsage { records: 2, blobs: 2, bytes: 2000 });
+    assert_eq!(cache.prune_by_age(Duration::from_secs(500_000)).unwrap(), Pruned { blobs: 1, bytes: 1000 });
+    assert_eq!(scene.found_by_another(&key("old")), None);
+    assert_eq!(scene.found_by_another(&key("new")), Some(new));
+    assert_eq!(cache.prune_to_size(1000).unwrap(), Pruned::default());
+    assert_eq!(cache.prune_to_size(999).unwrap(), Pruned { blobs: 1, bytes: 1000 });
+    assert_eq!(cache.usage().unwrap(), CacheUsage::default());
+}
+
+const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };
+
+fn entry() -> Entry {
+    let directory = std::env::current_dir().unwrap();
+    let file = FileContent { root: Root::open(&directory).unwrap(), path: PathBuf::from("f").into(), stamp: STAMP };
+    let kind = Kind::File { size: 3, content: Content::File(Box::new(file)) };
+    Entry { path: ImagePath::new(b"f").unwrap(), kind, attributes: Rules::default().file(0o644) }
+}
+
+fn tree(entries: &[Entry]) -> Tree {
+    let mut builder = TreeBuilder::new(&Rules::default());
+    for entry in entries {
+        builder.add(entry.clone()).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Every way to change one thing of an entry.
+fn changes() -> Vec<Entry> {
+    let with_stamp = |stamp: Stamp| {
+        let mut changed = entry();
+        let Kind::File { content: Content::File(file), .. } = &mut changed.kind else { panic!("no file") };
+        file.stamp = stamp;
+        changed
+    };
+    let with_attributes = |change: fn(&mut Attributes)| {
+        let mut changed = entry();
+        change(&mut changed.attributes);
+        changed
+    };
+    let xattrs: Box<crate::tree::Xattrs> = vec![(b"user.a".to_vec(), b"b".to_vec())].into();
+    vec![
+        with_stamp(Stamp { device: 9, ..STAMP }),
+        with_stamp(Stamp { inode: 9, ..STAMP }),
+        with_stamp(Stamp { size: 9, ..STAMP }),
+        with_stamp(Stamp { modified: 9, ..STAMP }),
+        with_stamp(Stamp { changed: 9, ..STAMP }),
+        with_attributes(|attributes| attributes.mode = 0o600),
+        with_attributes(|attributes| attributes.uid = 1),
+        with_attributes(|attributes| attributes.gid = 1),
+        with_attributes(|attributes| attributes.mtime = 1),
+        Entry { attributes: Attributes { xattrs: Some(xattrs), ..entry().attributes }, ..entry() },
+        Entry { path: ImagePath::new(b"g").unwrap(), ..entry() },
+        Entry { kind: Kind::Directory, ..entry() },
+        Entry { kind: Kind::Symlink { target: b"x".as_slice().into() }, ..entry() },
+        Entry { kind: Kind::HardLink { target: ImagePath::new(b"x").unwrap() }, ..entry() },
+        Entry { kind: Kind::File { size: 3, content: Content::Bytes(Arc::from(&b"abc"[..])) }, ..entry() },
+    ]
+}
+
+#[test]
+fn every_change_of_one_thing_changes_the_key() {
+    let of_files = |tree: &Tree, compression| LayerKey::of_files(tree, compression).map(|(key, _)| key).unwrap();
+    let mut keys = vec![of_files(&tree(&[entry()]), Compression::Gzip(5))];
+    for compression in [Compression::None, Compression::Gzip(6), Compression::Zstd(5)] {
+        keys.push(of_files(&tree(&[entry()]), compression));
+    }
+    keys.extend(changes().iter().map(|changed| of_files(&tree(std::slice::from_ref(changed)), Compression::Gzip(5))));
+    for (place, key) in keys.iter().enumerate() {
+        assert!(!keys[..place].contains(key), "change {place} has the key of another");
+    }
+}
+
+#[test]
+fn borders_between_parts_count() {
+    assert_ne!(RecipeKey::new(&[b"ab", b"c"]), RecipeKey::new(&[b"a", b"bc"]));
+    assert_ne!(RecipeKey::new(&[b"a"]), RecipeKey::new(&[b"a", b""]));
+}
+
+#[test]
+fn young_files_are_racy() {
+    let found = |recorded| Found {
+        layer: Layer {
+            descriptor: Descriptor::new("m", Digest::of(b""), 0),
+            diff_id: DiffId::of_tar(Digest::of(b"")),
+            tar_size: 0,
+        },
+        notes: Value::Null,
+        recorded,
+    };
+    assert!(found(at(100)).is_racy(at(100)));
+    assert!(found(at(100)).is_racy(at(98)));
+    assert!(!found(at(100)).is_racy(at(97)));
+    assert!(found(at(100)).is_racy(at(200)));
+}
+
+#[test]
+fn the_format_names_the_compressors_that_are_linked() {
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+    for (crate_name, version) in [("libdeflater", "1.26.1"), ("zstd", "0.14.3")] {
+        assert!(key::FORMAT.contains(version), "{crate_name}");
+        assert!(
+            lock.contains(&format!("name = \"{crate_name}\"\nversion = \"{version}\"")),
+            "{crate_name} has changed: so may bytes"
+        );
+    }
+}

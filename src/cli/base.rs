@@ -1,0 +1,209 @@
+//! Opening the base of an image: from a file, from the base store, or from its registry.
+
+use super::cache_directory::CacheDirectory;
+use super::lock_file::{Kind, LockArguments, LockFile, Locking};
+use super::network::NetworkArguments;
+use super::watch::Watch;
+use clap::{Args, ValueEnum};
+use ocibuild::image::{Base, BaseLayers};
+use ocibuild::progress::warn;
+use ocibuild::store::{BaseStore, Pulled, StoredBase};
+use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where base images are, below the cache directory.
+const STORE: &str = "bases";
+
+#[derive(Debug, Args)]
+pub(super) struct BaseArguments {
+    /// When to ask the registry for a base [default: missing; with --lock always]
+    #[arg(long, value_name = "WHEN", help_heading = "Base image")]
+    pull: Option<PullPolicy>,
+    /// Leave the base's layers in their registry; export mounts or fetches them
+    #[arg(long, help_heading = "Base image")]
+    sparse: bool,
+    #[command(flatten)]
+    lock: LockArguments,
+    #[command(flatten)]
+    network: NetworkArguments,
+}
+
+/// When a registry is asked for a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PullPolicy {
+    /// In every build: a tag may have moved
+    Always,
+    /// If the base is not in the cache
+    Missing,
+    /// Never: the base has to be in the cache
+    Never,
+}
+
+impl BaseArguments {
+    /// How registries and other servers are reached.
+    pub(super) fn network(&self) -> &NetworkArguments {
+        &self.network
+    }
+
+    /// The lock file, in `directory` unless it is named.
+    pub(super) fn lock_file(&self, directory: &Path) -> Result<LockFile> {
+        self.lock.open(directory)
+    }
+
+    /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.
+    ///
+    /// # Errors
+    /// When there is no such base, it may not be fetched, or it is not what the lock file says.
+    pub(super) fn open(
+        &self,
+        location: Option<&Location>,
+        platform: Option<&Platform>,
+        directory: &Path,
+        cache: &CacheDirectory,
+        watch: &Arc<Watch>,
+    ) -> Result<Base> {
+        let mut lock = self.lock.open(directory)?;
+        match location {
+            None => Ok(Base::Scratch(platform.cloned().unwrap_or_else(Platform::linux_amd64))),
+            Some(Location::Registry(reference)) => {
+                let key = name_of(reference);
+                let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
+                let store = open_store(cache)?;
+                let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
+                if lock.locking() == Locking::Renew && reference.digest().is_none() {
+                    if let Some(before) = before.filter(|before| *before != base.named) {
+                        report_move(&key, before, base.named, watch);
+                    }
+                    lock.record(Kind::Base, &key, base.named)?;
+                }
+                let layers = if self.sparse { BaseLayers::LeftOut } else { BaseLayers::Copied };
+                Ok(Base::Image { image: Box::new(base.image), name: Some(key), layers })
+            }
+            Some(location) if self.sparse => {
+                Err(Error::usage(location.to_string(), "is no registry, in which --sparse could leave its layers"))
+            }
+            Some(location) => {
+                let base = Base::open(location, platform)?;
+                if let Base::Image { image, .. } = &base {
+                    let (key, found) = (location.to_string(), image.descriptor.digest);
+                    lock.check(Kind::Base, &key, found)?;
+                    if lock.locking() == Locking::Renew {
+                        lock.record(Kind::Base, &key, found)?;
+                    }
+                }
+                Ok(base)
+            }
+        }
+    }
+
+    fn stored_or_pulled(
+        &self,
+        store: &BaseStore,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        locking: Locking,
+        watch: &Arc<Watch>,
+    ) -> Result<StoredBase> {
+        let offline = self.network.is_offline();
+        let policy = match (self.pull, offline) {
+            (Some(PullPolicy::Always), true) => {
+                return Err(Error::usage("--pull always", "asks a registry, and --offline forbids it"));
+            }
+            (Some(policy), _) => policy,
+            (None, true) => PullPolicy::Never,
+            (None, false) if locking == Locking::Renew => PullPolicy::Always,
+            (None, false) => PullPolicy::Missing,
+        };
+        // What a digest names cannot have moved.
+        if policy != PullPolicy::Always || reference.digest().is_some() {
+            if let Some(base) = store.find(reference, platform)? {
+                return Ok(base);
+            }
+            if offline || policy == PullPolicy::Never {
+                return Err(missing(reference, platform, if offline { "--offline" } else { "--pull never" }));
+            }
+        }
+        if self.sparse {
+            return self.network.first_that_answers(reference, watch, |repository| {
+                let start = repository.resolve()?;
+                let image = BaseStore::choose(repository, &start, platform, &reference.to_string())?;
+                Ok(StoredBase { image, named: start.digest })
+            });
+        }
+        pull(store, &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
+    }
+}
+
+/// How much of what is in the store is looked at again when it is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// Only what the tag stands for.
+    Tag,
+    /// Every byte.
+    Content,
+}
+
+/// Opens the store of bases, after making it.
+pub(super) fn open_store(cache: &CacheDirectory) -> Result<BaseStore> {
+    BaseStore::create(&cache.open()?.path().join(STORE))
+}
+
+/// Brings what `reference` names into `store`, from a mirror if there is one that has it.
+pub(super) fn pull(
+    store: &BaseStore,
+    network: &NetworkArguments,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    freshness: Freshness,
+    watch: &Arc<Watch>,
+) -> Result<Pulled> {
+    let pulled = network.first_that_answers(reference, watch, |repository| {
+        if freshness == Freshness::Tag
+            && let Some(base) = store.current(repository, reference, platform)?
+        {
+            return Ok(Pulled { base, before: None, moved: Default::default() });
+        }
+        store.pull(repository, reference, platform, watch)
+    })?;
+    if let Some(before) = pulled.before {
+        report_move(&name_of(reference), before, pulled.base.named, watch);
+    }
+    Ok(pulled)
+}
+
+impl LockFile {
+    /// The reference, at the digest that it has in the lock file. Its own digest needs no other.
+    fn wanted_base(&self, reference: &Reference, key: &str) -> Result<Reference> {
+        if reference.digest().is_some() {
+            return Ok(reference.clone());
+        }
+        Ok(match self.wanted(Kind::Base, key)? {
+            Some(digest) => reference.clone().with_digest(digest),
+            None => reference.clone(),
+        })
+    }
+}
+
+/// The full name of a base, its tag written out.
+fn name_of(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(_) => reference.to_string(),
+        None => reference.clone().with_tag(reference.tag_or_latest()).to_string(),
+    }
+}
+
+fn report_move(name: &str, from: Digest, to: Digest, watch: &Watch) {
+    warn(watch, name, &format!("base moved from {from} to {to}"));
+}
+
+fn missing(reference: &Reference, platform: Option<&Platform>, because: &str) -> Error {
+    let name = name_of(reference);
+    let platform = platform.map(|platform| format!(" --platform {platform}")).unwrap_or_default();
+    Error::new(
+        ErrorKind::NotFound,
+        format!("base {name}"),
+        format!("not in the cache, and {because} forbids fetching it"),
+    )
+    .hint(format!("where there is a network: ocibuild pull{platform} {name}; or --base oci:DIR"))
+}

@@ -1,0 +1,57 @@
+//! Where this program keeps what a later run can use again.
+
+use clap::Args;
+use ocibuild::root::Root;
+use ocibuild::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+
+/// The variable that names the directory.
+const VARIABLE: &str = "OCIBUILD_CACHE_DIR";
+
+/// The directory, as the command line, the environment and the platform say.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CacheDirectory {
+    /// Where to keep base images and other things for later runs [default: OCIBUILD_CACHE_DIR, else the user's cache]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Cache")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl CacheDirectory {
+    /// Opens the directory, after making it, for this user only.
+    ///
+    /// # Errors
+    /// When no directory is named and the user has none, it cannot be made, or others can change what is in it.
+    pub(super) fn open(&self) -> Result<Root> {
+        Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))
+    }
+
+    fn path(&self) -> Result<PathBuf> {
+        let named = self.cache_dir.clone().or_else(|| set(VARIABLE));
+        named.or_else(|| users_cache().map(|cache| cache.join("ocibuild"))).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "cache directory", "this user has no home")
+                .hint(format!("--cache-dir or {VARIABLE} names one"))
+        })
+    }
+}
+
+#[cfg(target_os = "macos")]
+fn users_cache() -> Option<PathBuf> {
+    std::env::home_dir().map(|home| home.join("Library/Caches"))
+}
+
+#[cfg(windows)]
+fn users_cache() -> Option<PathBuf> {
+    set("LOCALAPPDATA")
+}
+
+/// The XDG Base Directory Specification wants a relative path ignored.
+#[cfg(not(any(windows, target_os = "macos")))]
+fn users_cache() -> Option<PathBuf> {
+    set("XDG_CACHE_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+}
+
+fn set(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

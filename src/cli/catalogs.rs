@@ -1,0 +1,264 @@
+//! `ocibuild catalogs`: what is in the hololibs of this machine, and which robot here it belongs to.
+
+use super::output::print;
+use super::robot::{ROBOT_FILE, RccHome, open_hololib};
+use super::watch::Watch;
+use super::{Common, Format};
+use clap::Args;
+use ocibuild::bounded::size;
+use ocibuild::error::one_line;
+use ocibuild::progress::Silent;
+use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, Robot, local_channel};
+use ocibuild::root::Root;
+use ocibuild::{Error, ErrorKind, Platform, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How far below the current directory robots are looked for, and in how many directories at most.
+const DEEPEST: usize = 4;
+const MOST_DIRECTORIES: usize = 10_000;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Robots are looked for in the current directory and four levels below it.
+
+Example:
+  ocibuild catalogs --format json | jq '.hololibs[].catalogs[] | select(.missing > 0)'")]
+pub(super) struct CatalogsArguments {
+    /// A hololib directory or a hololib.zip [default: where rcc keeps them, and beside the robots here]
+    #[arg(long, value_name = "DIR|ZIP")]
+    hololib: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Prints every catalog, and what the robots here need.
+pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
+    let watch = Watch::new(&arguments.common);
+    let files = robots_below(Path::new("."))?;
+    let hololibs = open_all(arguments.hololib.as_deref(), &files, &watch)?;
+    let listed = hololibs.iter().map(Listed::of).collect::<Result<Vec<_>>>()?;
+    let platforms: BTreeMap<String, Platform> = listed
+        .iter()
+        .flat_map(|hololib| &hololib.catalogs)
+        .filter_map(|(name, _)| platform_of(name))
+        .chain([Platform::linux_amd64()])
+        .map(|platform| (platform.to_string(), platform))
+        .collect();
+    let options = BlueprintOptions { local_channel: local_channel(&RccHome::find().product_home)? };
+    let robots: Vec<Needs> = files.iter().map(|file| Needs::of(file, &platforms, &options)).collect();
+    match arguments.common.format {
+        Format::Json => print(&to_json(&listed, &robots).to_string())?,
+        Format::Text => print(&to_text(&listed, &robots))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_all(named: Option<&Path>, robots: &[PathBuf], watch: &Watch) -> Result<Vec<Hololib>> {
+    if let Some(path) = named {
+        return Ok(vec![open_hololib(path, watch)?]);
+    }
+    let mut hololibs = RccHome::all().iter().map(|home| home.hololib(watch)).collect::<Result<Vec<_>>>()?;
+    for robot in robots {
+        let zip = robot.with_file_name("hololib.zip");
+        if zip.is_file() {
+            hololibs.push(open_hololib(&zip, watch)?);
+        }
+    }
+    if hololibs.is_empty() {
+        // What a search for one says is what helps.
+        hololibs.push(RccHome::find().hololib(watch)?);
+    }
+    Ok(hololibs)
+}
+
+/// A hololib and what is in it.
+struct Listed {
+    path: String,
+    catalogs: Vec<(CatalogName, Result<Details>)>,
+}
+
+/// A catalog that can be read.
+struct Details {
+    catalog: Catalog,
+    missing: usize,
+}
+
+impl Listed {
+    fn of(hololib: &Hololib) -> Result<Listed> {
+        let details = |name: &CatalogName| {
+            let catalog = hololib.catalog(name, &CatalogLimits::default(), &Silent)?;
+            let missing = hololib.missing(&catalog).len();
+            Ok(Details { catalog, missing })
+        };
+        let catalogs = hololib.catalogs()?.into_iter().map(|name| (name.clone(), details(&name))).collect();
+        Ok(Listed { path: hololib.shown(), catalogs })
+    }
+}
+
+/// A robot here and the catalogs that it could run with, by platform.
+struct Needs {
+    file: String,
+    /// Nothing for a robot that runs without an environment.
+    catalogs: Result<BTreeSet<CatalogName>>,
+}
+
+impl Needs {
+    fn of(file: &Path, platforms: &BTreeMap<String, Platform>, options: &BlueprintOptions) -> Needs {
+        Needs { catalogs: needed(file, platforms, options), file: file.display().to_string() }
+    }
+
+    fn is_met_by(&self, name: &CatalogName) -> bool {
+        self.catalogs.as_ref().is_ok_and(|catalogs| catalogs.contains(name))
+    }
+
+    /// What an image of this robot for the usual platform needs.
+    fn wanted(&self) -> Option<&CatalogName> {
+        self.catalogs.as_ref().ok()?.iter().find(|name| name.platform == "linux_amd64")
+    }
+}
+
+fn needed(
+    file: &Path,
+    platforms: &BTreeMap<String, Platform>,
+    options: &BlueprintOptions,
+) -> Result<BTreeSet<CatalogName>> {
+    let (directory, _) = Root::of_file(file, Root::open)?;
+    let robot = Robot::open(&directory, ROBOT_FILE, &Silent)?;
+    let mut catalogs = BTreeSet::new();
+    for platform in platforms.values() {
+        match robot.blueprint(&directory, platform, options, &Silent) {
+            Ok(Some(blueprint)) => {
+                let marker = format!("{}_{}", platform.os(), platform.architecture());
+                catalogs.insert(CatalogName { blueprint: blueprint.hash().clone(), platform: marker });
+            }
+            Ok(None) => {}
+            // A robot need not be for every platform of which there are catalogs.
+            Err(error) if error.kind() == ErrorKind::NotFound && *platform != Platform::linux_amd64() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(catalogs)
+}
+
+fn platform_of(name: &CatalogName) -> Option<Platform> {
+    name.platform.replacen('_', "/", 1).parse().ok()
+}
+
+/// The robots in `top` and below it, without entering what is hidden, or what a link leads to.
+fn robots_below(top: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut pending = vec![(PathBuf::new(), Root::open(top)?, 0)];
+    let mut entered = 0;
+    while let Some((path, directory, depth)) = pending.pop() {
+        entered += 1;
+        if entered > MOST_DIRECTORIES {
+            break;
+        }
+        // What may not be listed holds nothing for this person.
+        for entry in directory.dir().entries().into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            match entry.file_type() {
+                Ok(kind) if kind.is_file() && name == ROBOT_FILE => found.push(path.join(name)),
+                Ok(kind) if kind.is_dir() && !is_hidden && depth < DEEPEST => {
+                    if let Ok(below) = directory.directory(&name) {
+                        pending.push((path.join(name), below, depth + 1));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn to_json(hololibs: &[Listed], robots: &[Needs]) -> Value {
+    let matching = |name: &CatalogName| -> Vec<&str> {
+        robots.iter().filter(|robot| robot.is_met_by(name)).map(|robot| robot.file.as_str()).collect()
+    };
+    let catalog = |(name, details): &(CatalogName, Result<Details>)| {
+        let mut described = json!({
+            "name": name.to_string(),
+            "blueprint": name.blueprint.to_string(),
+            "platform": platform_of(name).map_or(name.platform.clone(), |platform| platform.to_string()),
+            "robots": matching(name),
+        });
+        match details {
+            Err(error) => described["error"] = failure(error),
+            Ok(Details { catalog, missing }) => {
+                described["entries"] = catalog.entries().len().into();
+                described["size"] = catalog.size().into();
+                described["objects"] = catalog.objects().len().into();
+                described["missing"] = (*missing).into();
+                described["base"] = catalog.base().into();
+                described["recorder"] = catalog.recorder().into();
+            }
+        }
+        described
+    };
+    let hololibs: Vec<Value> = hololibs
+        .iter()
+        .map(|hololib| {
+            json!({
+                "path": hololib.path,
+                "catalogs": hololib.catalogs.iter().map(catalog).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let robots: Vec<Value> = robots
+        .iter()
+        .map(|robot| match &robot.catalogs {
+            Ok(_) => json!({"file": robot.file, "catalog": robot.wanted().map(ToString::to_string)}),
+            Err(error) => json!({"file": robot.file, "error": failure(error)}),
+        })
+        .collect();
+    json!({ "hololibs": hololibs, "robots": robots })
+}
+
+fn to_text(hololibs: &[Listed], robots: &[Needs]) -> String {
+    let mut lines = Vec::new();
+    for hololib in hololibs {
+        lines.push(format!("hololib {}", one_line(&hololib.path)));
+        for (name, details) in &hololib.catalogs {
+            let what = match details {
+                Err(error) => format!("cannot be read: {}", error.reason()),
+                Ok(Details { catalog, missing }) => {
+                    let state = match missing {
+                        0 => "complete".to_owned(),
+                        missing => format!("{missing} of {} objects missing", catalog.objects().len()),
+                    };
+                    format!("{:>7} entries  {:>9}  {state}", catalog.entries().len(), size(catalog.size()))
+                }
+            };
+            let robots: Vec<&str> =
+                robots.iter().filter(|robot| robot.is_met_by(name)).map(|robot| robot.file.as_str()).collect();
+            let robots = if robots.is_empty() { String::new() } else { format!("  {}", robots.join(", ")) };
+            lines.push(one_line(&format!("  {}  {:<13}  {what}{robots}", name.blueprint, name.platform)));
+        }
+        if hololib.catalogs.is_empty() {
+            lines.push("  no catalogs".to_owned());
+        }
+    }
+    for robot in robots {
+        let is_there =
+            |name: &CatalogName| hololibs.iter().flat_map(|one| &one.catalogs).any(|(other, _)| other == name);
+        let what = match (&robot.catalogs, robot.wanted()) {
+            (Err(error), _) => error.to_string(),
+            (Ok(_), None) => "runs without an environment".to_owned(),
+            (Ok(_), Some(name)) if is_there(name) => continue,
+            (Ok(_), Some(name)) => {
+                format!("{} is not here (rcc holotree variables --robot {} makes it)", name.blueprint, robot.file)
+            }
+        };
+        lines.push(one_line(&format!("robot {}: {what}", robot.file)));
+    }
+    lines.join("\n")
+}
+
+fn failure(error: &Error) -> Value {
+    json!({ "object": error.object(), "reason": error.reason() })
+}

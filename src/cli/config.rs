@@ -1,0 +1,90 @@
+//! The flags that say what an image is besides its files.
+
+use super::values;
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::image::ConfigEdit;
+use ocibuild::progress::warn;
+use ocibuild::{Error, Result};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArguments {
+    /// The program that always runs: a JSON array, or words. Clears an inherited cmd
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
+    entrypoint: Option<std::vec::Vec<String>>,
+    /// The command, or the entrypoint's arguments: a JSON array, or words
+    #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
+    cmd: Option<std::vec::Vec<String>>,
+    /// Set a variable. Repeatable
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    env: Vec<(String, String)>,
+    /// Remove an inherited variable. Repeatable
+    #[arg(long, value_name = "KEY", help_heading = "Config")]
+    unset_env: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
+    workdir: Option<String>,
+    /// User, and group if need be: numbers, or names that the image knows
+    #[arg(short, long, value_name = "USER[:GROUP]", value_parser = values::user, help_heading = "Config")]
+    pub(super) user: Option<String>,
+    /// Set a label. Repeatable
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    labels: Vec<(String, String)>,
+    /// Say that the image listens on a port. Repeatable
+    #[arg(long, value_name = "PORT[/tcp|udp]", value_parser = values::port, help_heading = "Config")]
+    expose: Vec<String>,
+    /// Say that a path wants a volume. Repeatable
+    #[arg(long = "volume", value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
+    volumes: Vec<String>,
+    /// Signal that stops the container
+    #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Config")]
+    stop_signal: Option<String>,
+    /// Who made the image
+    #[arg(long, value_name = "TEXT", help_heading = "Config")]
+    author: Option<String>,
+}
+
+impl ConfigArguments {
+    /// The changes to the base's config.
+    pub(super) fn edit(&self, watch: &Watch) -> Result<ConfigEdit> {
+        for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
+            warn(watch, &format!("--env {key}"), "sounds like a secret, and everybody who has the image can read it");
+        }
+        if let Some(key) = self.unset_env.iter().find(|key| self.env.iter().any(|(set, _)| set == *key)) {
+            return Err(Error::usage(format!("--unset-env {key}"), "the variable is also set"));
+        }
+        Ok(ConfigEdit {
+            entrypoint: self.entrypoint.clone(),
+            cmd: self.cmd.clone(),
+            env: unique(&self.env, "--env")?,
+            unset_env: self.unset_env.iter().cloned().collect(),
+            working_dir: self.workdir.clone(),
+            user: self.user.clone(),
+            labels: unique(&self.labels, "--label")?,
+            exposed_ports: self.expose.iter().cloned().collect(),
+            volumes: self.volumes.iter().cloned().collect(),
+            stop_signal: self.stop_signal.clone(),
+            author: self.author.clone(),
+        })
+    }
+}
+
+/// Names of variables that usually hold what nobody else should know.
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_uppercase();
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"]
+        .iter()
+        .any(|word| key.contains(word))
+}
+
+/// A map of pairs; the same key twice can only be a mistake.
+pub(super) fn unique(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<String, String>> {
+    let mut map = BTreeMap::new();
+    for (key, value) in pairs {
+        if map.insert(key.clone(), value.clone()).is_some() {
+            return Err(Error::usage(format!("{flag} {key}"), "given twice"));
+        }
+    }
+    Ok(map)
+}

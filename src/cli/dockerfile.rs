@@ -1,0 +1,65 @@
+//! `ocibuild dockerfile`: the image of `ocibuild layout`, for those who have to build with something else.
+
+use super::content::{self, LayerFlag};
+use super::output::print;
+use super::request::{Request, RequestArguments};
+use super::watch::Watch;
+use super::{Common, Format};
+use clap::Args;
+use ocibuild::Result;
+use ocibuild::build;
+use ocibuild::compression::{Compression, Encoding};
+use ocibuild::dockerfile::Dockerfile;
+use ocibuild::root::Root;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+#[command(after_help = content::HELP.to_owned() + "
+
+Examples:
+  ocibuild dockerfile --context ./context && docker build -t robot ./context
+  ocibuild dockerfile --context ./context --base debian:stable-slim --copy ./app:/app && podman build ./context")]
+pub(super) struct DockerfileArguments {
+    /// Write the Dockerfile and the files that it needs into a directory; made where there is none
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
+    #[command(flatten)]
+    request: RequestArguments,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Prints the Dockerfile, and writes its context where that is wanted.
+pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Result<ExitCode> {
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let request = &arguments.request;
+    let robot = request.robot_image(order, |_| None, &watch)?;
+    let plain = Compression::new(Encoding::Plain, None)?;
+    let Request { spec, location } =
+        request.resolve(order, robot.as_ref(), arguments.context.as_deref(), plain, &watch)?;
+    let context = match &arguments.context {
+        None => None,
+        Some(directory) => {
+            build::check_output(&spec.layers, directory)?;
+            Some(Root::create(directory)?)
+        }
+    };
+    // Archives are unpacked for their entries, also where nobody wants their content.
+    let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
+    let plan = spec.plan(&spool, None, &*watch)?;
+    let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
+    if let Some(context) = &context {
+        dockerfile.write_context(context, &*watch)?;
+        if let Some(robot) = &robot {
+            robot.warn_of_unrewritten_paths(&watch);
+        }
+    }
+    match arguments.common.format {
+        Format::Text => print(dockerfile.text().trim_end())?,
+        Format::Json => print(&json!({"dockerfile": dockerfile.text(), "context": dockerfile.context()}).to_string())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

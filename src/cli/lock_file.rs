@@ -1,0 +1,253 @@
+//! `ocibuild.lock`: which content the names in a request stood for, so that they stand for it again.
+//!
+//! ```json
+//! {
+//!   "bases": {"docker.io/library/debian:stable-slim": "sha256:…"},
+//!   "downloads": {"https://host/rcc": "sha256:…"},
+//!   "version": 1
+//! }
+//! ```
+//!
+//! A name that is in the file is taken at the digest beside it. `--lock` asks anew and writes down what it gets; `--locked`
+//! takes nothing that is not in the file.
+
+use clap::Args;
+use ocibuild::root::Root;
+use ocibuild::{Digest, Error, ErrorKind, Result, bounded, json};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "ocibuild.lock";
+
+/// The largest lock file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// How the lock file is used.
+#[derive(Debug, Args)]
+pub(super) struct LockArguments {
+    /// Ask for the base anew, and write its digest to the lock file
+    #[arg(long, conflicts_with = "locked", help_heading = "Base image")]
+    lock: bool,
+    /// Take nothing whose digest is not in the lock file
+    #[arg(long, help_heading = "Base image")]
+    locked: bool,
+    /// The lock file [default: ocibuild.lock beside the robot, else here]
+    #[arg(long, value_name = "FILE", help_heading = "Base image")]
+    lock_file: Option<PathBuf>,
+}
+
+/// What is done about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locking {
+    /// What is in the file holds; what is not there is taken as it is.
+    Honour,
+    /// Every name is asked anew and written down.
+    Renew,
+    /// What is not in the file is refused.
+    Require,
+}
+
+/// The kinds of names in a lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Base,
+    Download,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Base, Kind::Download];
+
+    fn key(self) -> &'static str {
+        match self {
+            Kind::Base => "bases",
+            Kind::Download => "downloads",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Base => "base",
+            Kind::Download => "download",
+        }
+    }
+}
+
+/// A lock file, which need not exist.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    path: PathBuf,
+    locking: Locking,
+    entries: BTreeMap<(Kind, String), Digest>,
+}
+
+impl LockArguments {
+    /// Reads the lock file; without another name, the one in `directory`.
+    ///
+    /// # Errors
+    /// When it exists and is malformed, or it is required or named and does not exist.
+    pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
+        let path = self.lock_file.clone().unwrap_or_else(|| directory.join(FILE));
+        let locking = match (self.lock, self.locked) {
+            (true, _) => Locking::Renew,
+            (_, true) => Locking::Require,
+            _ => Locking::Honour,
+        };
+        let object = path.display().to_string();
+        let may_be_missing = locking == Locking::Renew || (locking == Locking::Honour && self.lock_file.is_none());
+        let entries = match Root::open_named_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => BTreeMap::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock writes it")),
+            file => parse(&bounded::read(file?, LARGEST, &object)?, &object)?,
+        };
+        Ok(LockFile { path, locking, entries })
+    }
+}
+
+impl LockFile {
+    pub(super) fn locking(&self) -> Locking {
+        self.locking
+    }
+
+    /// The digest that `name` has to have, if it has to have one.
+    ///
+    /// # Errors
+    /// When the name is required to be in the file, and is not.
+    pub(super) fn wanted(&self, kind: Kind, name: &str) -> Result<Option<Digest>> {
+        match (self.locking, self.before(kind, name)) {
+            (Locking::Renew, _) => Ok(None),
+            (Locking::Require, None) => {
+                let object = self.path.display().to_string();
+                let reason = format!("the {} {name} is not in it, and --locked takes nothing else", kind.word());
+                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
+            }
+            (_, before) => Ok(before),
+        }
+    }
+
+    /// The digest that `name` has in the file.
+    pub(super) fn before(&self, kind: Kind, name: &str) -> Option<Digest> {
+        self.entries.get(&(kind, name.to_owned())).copied()
+    }
+
+    /// Requires that `name`, which turned out to be `found`, is what the file says.
+    ///
+    /// # Errors
+    /// When it is something else, or is required to be in the file and is not.
+    pub(super) fn check(&self, kind: Kind, name: &str, found: Digest) -> Result<()> {
+        match self.wanted(kind, name)? {
+            Some(wanted) if wanted != found => {
+                let reason = format!("it is {found}, but {} says {wanted}", self.path.display());
+                Err(Error::new(ErrorKind::Changed, name, reason).hint("--lock takes what is there now"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down that `name` is `digest`. Other entries stay, also those that another process wrote meanwhile.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn record(&mut self, kind: Kind, name: &str, digest: Digest) -> Result<()> {
+        if self.before(kind, name) == Some(digest) {
+            return Ok(());
+        }
+        let object = self.path.display().to_string();
+        let (root, file) = Root::of_file(&self.path, Root::open)?;
+        let file = file.to_str().ok_or_else(|| Error::invalid(&object, "the name is not Unicode"))?.to_owned();
+        match root.open_file(&file) {
+            Ok(open) => self.entries = parse(&bounded::read(open, LARGEST, &object)?, &object)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.entries.insert((kind, name.to_owned()), digest);
+        root.replace_file(&file, self.text().as_bytes())
+    }
+
+    /// Sorted and indented, since people compare versions of it.
+    fn text(&self) -> String {
+        let mut document = json!({"version": 1});
+        for ((kind, name), digest) in &self.entries {
+            document[kind.key()][name.as_str()] = digest.to_string().into();
+        }
+        format!("{document:#}\n")
+    }
+}
+
+/// Reads a lock file. A member that is not known may carry a promise that would be broken, so there is none.
+fn parse(bytes: &[u8], object: &str) -> Result<BTreeMap<(Kind, String), Digest>> {
+    let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
+    if json::integer_at(&document, "version", object)? != Some(1) {
+        return Err(Error::invalid(object, "not a lock file of version 1"));
+    }
+    let known = |key: &String| key == "version" || Kind::ALL.iter().any(|kind| kind.key() == key);
+    if let Some(key) = document.as_object().into_iter().flat_map(|members| members.keys()).find(|key| !known(key)) {
+        return Err(Error::invalid(object, format!("unknown member `{key}`")));
+    }
+    let mut entries = BTreeMap::new();
+    for kind in Kind::ALL {
+        for (name, digest) in json::object_at(&document, kind.key(), object)?.into_iter().flatten() {
+            let text = digest.as_str().ok_or_else(|| Error::invalid(object, format!("`{name}`: expected a digest")))?;
+            let digest = text.parse().map_err(|error: Error| error.within(format!("{object}: `{name}`")))?;
+            entries.insert((kind, name.clone()), digest);
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        parse(text.as_bytes(), "lock")
+            .map(|entries| entries.len().to_string())
+            .unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = LockArguments { lock: true, locked: false, lock_file: None };
+        let mut lock = arguments.open(folder.path()).unwrap();
+        let digest = Digest::of(b"x");
+        lock.record(Kind::Download, "https://host/rcc", digest).unwrap();
+        lock.record(Kind::Base, "b:1", digest).unwrap();
+        // Another process, which does not know of these.
+        let mut other = LockFile { entries: BTreeMap::new(), locking: Locking::Renew, path: lock.path.clone() };
+        other.record(Kind::Base, "a:1", digest).unwrap();
+        assert_eq!(other.entries.len(), 3);
+        let text = other.text();
+        let places: Vec<_> =
+            ["bases", "a:1", "b:1", "downloads", "version"].map(|word| text.find(word).unwrap()).into();
+        assert!(places.is_sorted(), "{text}");
+
+        let locked = LockArguments { lock: false, locked: true, lock_file: None }.open(folder.path()).unwrap();
+        assert_eq!(locked.wanted(Kind::Base, "a:1").unwrap(), Some(digest));
+        assert!(locked.wanted(Kind::Base, "c:1").unwrap_err().to_string().contains("the base c:1 is not in it"));
+        assert!(locked.check(Kind::Base, "a:1", digest).is_ok());
+        assert!(locked.check(Kind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:"));
+    }
+
+    #[test]
+    fn a_lock_file_that_is_required_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |locked, lock_file: Option<&str>| {
+            let lock_file = lock_file.map(|name| folder.path().join(name));
+            LockArguments { lock: false, locked, lock_file }.open(folder.path()).map(|_| ())
+        };
+        assert!(open(false, None).is_ok());
+        assert!(open(true, None).unwrap_err().to_string().contains("--lock writes it"));
+        assert!(open(false, Some("other.lock")).is_err());
+    }
+
+    #[test]
+    fn a_malformed_lock_file_is_refused() {
+        assert_eq!(said(r#"{"version": 1}"#), "0");
+        assert!(said(r#"{"version": 2}"#).contains("version 1"));
+        assert!(said(r#"{"version": 1, "signatures": {}}"#).contains("unknown member `signatures`"));
+        assert!(said(r#"{"version": 1, "bases": {"a": 1}}"#).contains("expected a digest"));
+        assert!(said(r#"{"version": 1, "bases": {"a": "sha256:1"}}"#).starts_with("lock: `a`: "));
+        assert!(said(r#"{"version": 1, "bases": {}, "bases": {}}"#).contains("duplicate"));
+    }
+}

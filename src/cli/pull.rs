@@ -1,0 +1,68 @@
+//! `ocibuild pull`.
+
+use super::base::{self, Freshness};
+use super::cache_directory::CacheDirectory;
+use super::network::NetworkArguments;
+use super::output::print;
+use super::watch::Watch;
+use super::{Common, Format};
+use clap::Args;
+use ocibuild::store::Moved;
+use ocibuild::{Platform, Reference, Result};
+use serde_json::json;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints each reference with the digest that it stands for now, which --base takes as it is.
+
+Examples:
+  ocibuild pull debian:stable-slim
+  ocibuild pull registry.example/team/base:v1 --platform linux/arm64")]
+pub(super) struct PullArguments {
+    /// The base images to bring into the cache
+    #[arg(value_name = "REFERENCE", required = true, value_parser = reference)]
+    references: Vec<Reference>,
+    /// Which platform of a multi-platform image to take [default: linux/amd64]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    cache: CacheDirectory,
+    #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// A reference, perhaps with the transport that it has anyway.
+fn reference(text: &str) -> Result<Reference> {
+    text.strip_prefix("docker://").unwrap_or(text).parse()
+}
+
+/// Brings the images into the base store, and prints what they are.
+pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let store = base::open_store(&arguments.cache)?;
+    let platform = arguments.platform.as_ref();
+    let mut results = Vec::new();
+    for reference in &arguments.references {
+        let pulled = base::pull(&store, &arguments.network, reference, platform, Freshness::Content, &watch)?;
+        let pinned = reference.clone().with_digest(pulled.base.named).to_string();
+        let Moved { copied, copied_bytes, present, mounted: _ } = pulled.moved;
+        match arguments.common.format {
+            Format::Text => print(&pinned)?,
+            Format::Json => results.push(json!({
+                "reference": pinned,
+                "digest": pulled.base.image.descriptor.digest.to_string(),
+                "platform": pulled.base.image.config.platform().to_string(),
+                "movedFrom": pulled.before.map(|before| before.to_string()),
+                "blobs": {"copied": copied, "copiedBytes": copied_bytes, "present": present},
+            })),
+        }
+    }
+    if arguments.common.format == Format::Json {
+        print(&json!(results).to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,173 @@
+//! Which image is asked for: the flags of every command that plans one, and the request that they mean.
+
+use super::base::BaseArguments;
+use super::cache_directory::CacheDirectory;
+use super::config::ConfigArguments;
+use super::content::{ContentArguments, LayerFlag};
+use super::rcc_download::Surroundings;
+use super::robot::{CopiesSomething, RobotArguments};
+use super::values;
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
+use ocibuild::cache::RecipeKey;
+use ocibuild::compression::Compression;
+use ocibuild::image::ConfigEdit;
+use ocibuild::progress::warn;
+use ocibuild::rcc::image::{EntriesOf, RobotImage};
+use ocibuild::root::Root;
+use ocibuild::tree::{ImagePath, Rules};
+use ocibuild::{Error, Location, Platform, Result, Timestamp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+#[derive(Debug, Args)]
+pub(super) struct RequestArguments {
+    /// Image to build on: scratch, a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE]
+    #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
+    base: Option<String>,
+    #[command(flatten)]
+    bases: BaseArguments,
+    #[command(flatten)]
+    pub(super) cache_directory: CacheDirectory,
+    /// Platform to take of the base, or to claim on scratch, such as linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    content: ContentArguments,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
+    created: Option<Timestamp>,
+    #[command(flatten)]
+    robot: RobotArguments,
+}
+
+/// What is asked for.
+pub(super) struct Request {
+    /// The image.
+    pub(super) spec: BuildSpec,
+    /// Where its base was found; nothing for `scratch`.
+    pub(super) location: Option<Location>,
+}
+
+impl RequestArguments {
+    /// The robot to package, if there is one. `noted` is what the cache knows of an environment.
+    pub(super) fn robot_image(
+        &self,
+        order: &[LayerFlag],
+        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        watch: &Arc<Watch>,
+    ) -> Result<Option<RobotImage>> {
+        let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
+        let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
+        let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
+        let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, watch };
+        self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
+    }
+
+    /// What is asked for. `output` is what the command writes, and so no part of a robot.
+    pub(super) fn resolve(
+        &self,
+        order: &[LayerFlag],
+        robot: Option<&RobotImage>,
+        output: Option<&Path>,
+        compression: Compression,
+        watch: &Arc<Watch>,
+    ) -> Result<Request> {
+        let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };
+        let created = values::created(self.created, default)?;
+        let mut layers = Vec::new();
+        let mut config = ConfigEdit::default();
+        let mut annotations = BTreeMap::new();
+        if let Some(robot) = robot {
+            layers = robot_layers(robot, output)?;
+            config = robot.config()?;
+            if let Some(environment) = &robot.environment {
+                let blueprint = environment.name().blueprint.to_string();
+                annotations.insert("org.opencontainers.image.version".to_owned(), blueprint);
+            }
+        }
+        layers.extend(self.content.layers(order, created)?);
+        let config = config.overridden_by(self.config.edit(watch)?);
+        let location = self.base_location(robot.is_some(), watch)?;
+        let directory = robot.map_or(Path::new("."), |robot| robot.directory.path());
+        let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
+        let base = self.bases.open(location_of_base, platform, directory, &self.cache_directory, watch)?;
+        Ok(Request { spec: BuildSpec { base, layers, config, annotations, created, compression }, location })
+    }
+
+    fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
+        match self.base.as_deref() {
+            // conda's python needs glibc, which this base has.
+            None if is_robot => {
+                "docker.io/library/debian:stable-slim".parse().map(|base| Some(Location::Registry(base)))
+            }
+            Some("scratch") if is_robot => {
+                warn(watch, "base scratch", "has no C library, which the python of an environment needs");
+                Ok(None)
+            }
+            None | Some("scratch") => Ok(None),
+            Some(text) if text.starts_with("scratch:") || text.starts_with("scratch@") => {
+                Err(Error::usage(format!("base `{text}`"), "scratch is nothing, and has no tags"))
+            }
+            Some("docker.io/library/scratch" | "docker.io/scratch" | "library/scratch") => {
+                Err(Error::invalid("base image", "no registry holds scratch").hint("--base scratch"))
+            }
+            Some(text) if has_transport(text) => text.parse().map(Some),
+            Some(text) if Path::new(text).join("oci-layout").is_file() => format!("oci:{text}").parse().map(Some),
+            Some(text) => text.parse().map(|reference| Some(Location::Registry(reference))),
+        }
+    }
+}
+
+/// The layers of a robot's image, the robot's own last.
+fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSpec>> {
+    let known_directories = robot.known_directories()?;
+    let mut layers = Vec::new();
+    let entries = |name: &str, entries: Box<EntriesOf>| Source {
+        name: name.to_owned(),
+        content: SourceContent::Entries(Mutex::new(entries)),
+        destination: ImagePath::root(),
+        rules: Rules { mtime: Timestamp::RCC, ..Rules::default() },
+    };
+    for layer in robot.layers()? {
+        layers.push(LayerSpec {
+            created_by: format!("ocibuild: {}", layer.name),
+            sources: vec![entries(&layer.name, layer.entries)],
+            name: layer.name,
+            known_directories: known_directories.clone(),
+            recipe: layer.recipe,
+        });
+    }
+    let mut rules = robot.robot_rules()?;
+    let robot_entries = robot.robot_entries()?;
+    // What lies beside the robot because this command puts it there is no part of it.
+    let inside = output.and_then(|output| Root::path_inside(robot.directory.path(), output));
+    if let Some(inside) = inside.as_deref().and_then(Path::to_str)
+        && !inside.is_empty()
+    {
+        rules.ignore.add(inside)?;
+    }
+    let own = Source {
+        name: format!("robot {}", robot.robot.file),
+        content: SourceContent::Directory(robot.directory.clone()),
+        destination: robot.places.app.clone(),
+        rules,
+    };
+    layers.push(LayerSpec {
+        name: own.name.clone(),
+        created_by: "ocibuild: robot".to_owned(),
+        sources: vec![own, entries("robot", Box::new(move || Ok(robot_entries)))],
+        known_directories,
+        recipe: None,
+    });
+    Ok(layers)
+}
+
+fn has_transport(text: &str) -> bool {
+    ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport))
+}

@@ -1,0 +1,53 @@
+//! What directories are usually like in the images that people build on.
+//!
+//! A base is not unpacked, so it is not known what its directories are like. A layer that puts a file into `/tmp` has to say
+//! something about `/tmp`, though, and what it says counts.
+
+use crate::time::Timestamp;
+use crate::tree::{Attributes, ImagePath, Tree};
+use std::collections::BTreeMap;
+
+/// Directories that are not 0755.
+const SPECIAL: [(&[u8], u16); 3] = [(b"root", 0o700), (b"tmp", 0o1777), (b"var/tmp", 0o1777)];
+
+/// Directories that distributions have made links to their namesakes below `/usr` (usrmerge).
+const MERGED: [&[u8]; 6] = [b"bin", b"lib", b"lib32", b"lib64", b"libx32", b"sbin"];
+
+/// The usual attributes of directories that differ from others.
+pub(crate) fn usual_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attributes> {
+    let attributes = |mode| Attributes { mode, uid: 0, gid: 0, mtime: mtime.seconds(), xattrs: None };
+    let special = SPECIAL.iter().filter_map(|(path, mode)| Some((ImagePath::new(path).ok()?, attributes(*mode))));
+    special.collect()
+}
+
+/// The first directory of `tree` that is a link in most bases, and would hide what that leads to.
+pub(crate) fn hidden_link(tree: &Tree) -> Option<&ImagePath> {
+    tree.entries().iter().map(|entry| &entry.path).find(|path| MERGED.contains(&path.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, Entry, Kind, Rules, TreeBuilder};
+    use std::sync::Arc;
+
+    fn tree(path: &[u8]) -> Tree {
+        let rules = Rules::default();
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(usual_directories(rules.mtime));
+        let kind = Kind::File { size: 0, content: Content::Bytes(Arc::from(&b""[..])) };
+        builder.add(Entry { path: ImagePath::new(path).unwrap(), kind, attributes: rules.file(0o644) }).unwrap();
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_file_in_tmp_leaves_tmp_open_to_all() {
+        let modes: Vec<u16> = tree(b"var/tmp/x").entries().iter().map(|entry| entry.attributes.mode).collect();
+        assert_eq!(modes, [0o755, 0o1777, 0o644]);
+    }
+
+    #[test]
+    fn what_hides_a_link_is_found() {
+        assert_eq!(hidden_link(&tree(b"bin/tool")).map(ToString::to_string).as_deref(), Some("/bin"));
+        assert_eq!(hidden_link(&tree(b"usr/bin/tool")), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! One layer's tar, as it is.
+
+use super::blocks::cut;
+use super::fill::fill;
+use crate::error::{Error, Result};
+use crate::progress::{Activity, Progress};
+use crate::tree::Tree;
+use std::io::Write;
+
+/// Writes the tar of `tree` into `out`: the bytes that the layer's diff ID is of. Messages call it `name`.
+///
+/// # Errors
+/// When a source cannot be read or has changed, or `out` cannot be written.
+pub fn write_tar(tree: &Tree, name: &str, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
+    let blocks = cut(tree);
+    let size = blocks.iter().map(|block| block.length).sum();
+    let activity = Activity::start(progress, name, Some(size));
+    let (mut half_read, mut buffer) = (None, Vec::new());
+    for block in &blocks {
+        fill(tree, block, &mut half_read, &mut buffer).map_err(|error| error.within(name))?;
+        out.write_all(&buffer).map_err(|error| Error::io(name, "write", error))?;
+        activity.advance(buffer.len() as u64);
+    }
+    activity.finish(&crate::bounded::size(size));
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What is worth knowing of an environment without reading it again.
+
+use crate::digest::Digest;
+use crate::progress::{Event, Progress, warn};
+use crate::rcc::Catalog;
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+
+/// What a catalog says of itself, and what there was to warn of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentFacts {
+    /// The directory below which its spaces must lie.
+    pub base: String,
+    /// The version of RCC that recorded it, where that is known.
+    pub recorder: Option<String>,
+    /// The SHA-256 of its document, which fixes every byte of the environment.
+    pub document_digest: Digest,
+    /// Whether the names of its objects are checksums that anybody can forge.
+    pub has_forgeable_digests: bool,
+    warnings: Vec<(String, String)>,
+}
+
+impl EnvironmentFacts {
+    pub(super) fn of(catalog: &Catalog, warnings: Vec<(String, String)>) -> Self {
+        EnvironmentFacts {
+            base: catalog.base().to_owned(),
+            recorder: catalog.recorder().map(str::to_owned),
+            document_digest: catalog.document_digest(),
+            has_forgeable_digests: catalog.objects().iter().any(|object| object.digest.is_forgeable()),
+            warnings,
+        }
+    }
+
+    /// Reads what [`EnvironmentFacts::to_json`] wrote.
+    pub(super) fn read(notes: &Value) -> Option<Self> {
+        let text = |key: &str| notes.get(key).and_then(Value::as_str);
+        let mut warnings = Vec::new();
+        for warning in notes.get("warnings")?.as_array()? {
+            warnings.push((warning.get(0)?.as_str()?.to_owned(), warning.get(1)?.as_str()?.to_owned()));
+        }
+        Some(EnvironmentFacts {
+            base: text("base")?.to_owned(),
+            recorder: text("recorder").map(str::to_owned),
+            document_digest: text("documentDigest")?.parse().ok()?,
+            has_forgeable_digests: notes.get("hasForgeableDigests")?.as_bool()?,
+            warnings,
+        })
+    }
+
+    /// The facts as notes for the cache.
+    pub fn to_json(&self) -> Value {
+        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, warnings } = self;
+        json!({
+            "base": base,
+            "recorder": recorder,
+            "documentDigest": document_digest.to_string(),
+            "hasForgeableDigests": has_forgeable_digests,
+            "warnings": warnings,
+        })
+    }
+
+    /// Warns of what there was to warn of when the environment was read: a secret does not become public knowledge by being
+    /// shipped twice.
+    pub(super) fn warn_again(&self, watcher: &dyn Progress) {
+        for (object, reason) in &self.warnings {
+            warn(watcher, object, reason);
+        }
+    }
+}
+
+/// Hands every event on, and keeps the warnings among them.
+pub(super) struct WarningRecorder<'a> {
+    watcher: &'a dyn Progress,
+    warnings: Mutex<Vec<(String, String)>>,
+}
+
+impl<'a> WarningRecorder<'a> {
+    pub(super) fn new(watcher: &'a dyn Progress) -> Self {
+        WarningRecorder { watcher, warnings: Mutex::default() }
+    }
+
+    pub(super) fn warnings(&self) -> Vec<(String, String)> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Progress for WarningRecorder<'_> {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Warning { object, reason } = event {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            warnings.push((object.to_owned(), reason.to_owned()));
+        }
+        self.watcher.event(event);
+    }
+}

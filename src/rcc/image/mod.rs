@@ -1,0 +1,256 @@
+//! A robot, its environment and rcc as the content and config of an image.
+//!
+//! ```text
+//! rcc          /usr/local/bin/rcc, and the home in which it keeps its own things
+//! environment  the space where the catalog says that it must be, and a hololib that rcc accepts
+//! robot        /home/robot/app
+//! ```
+//!
+//! Most stable first: a new version of the robot moves the last layer only.
+
+mod contents;
+mod direct;
+mod elf;
+mod environment;
+mod facts;
+mod files;
+mod keeper;
+mod meta;
+mod places;
+mod scrub;
+mod sharing;
+mod wrap;
+
+pub use elf::check_launcher;
+pub use environment::Environment;
+pub use facts::EnvironmentFacts;
+pub use places::Places;
+pub use scrub::Scrubbing;
+
+use super::{IgnoreRules as RobotIgnoreRules, Robot};
+use crate::cache::RecipeKey;
+use crate::error::{Error, Result};
+use crate::image::ConfigEdit;
+use crate::progress::Progress;
+use crate::root::Root;
+use crate::time::Timestamp;
+use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules};
+use files::{directory, file};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How the environment is shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EnvironmentMode {
+    /// A restored space that root owns and rcc takes as it is: starts fast under any user.
+    Sealed,
+    /// A restored space that rcc checks at every start, and repairs.
+    Ready,
+    /// The catalog and its library only; rcc restores the space at every start. The smallest image.
+    Compact,
+    /// The restored tree alone, and the task's own command: no rcc.
+    Direct,
+}
+
+impl EnvironmentMode {
+    /// The word on the command line and in labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            EnvironmentMode::Sealed => "sealed",
+            EnvironmentMode::Ready => "ready",
+            EnvironmentMode::Compact => "compact",
+            EnvironmentMode::Direct => "direct",
+        }
+    }
+}
+
+/// Everything that decides the content of a robot's image, besides its base.
+#[derive(Debug)]
+pub struct RobotImage {
+    /// The robot.
+    pub robot: Robot,
+    /// The directory that it is in.
+    pub directory: Root,
+    /// The name of its file there.
+    pub file: String,
+    /// Which of its tasks runs; nothing leaves the choice to rcc.
+    pub task: Option<String>,
+    /// What it needs; nothing for a robot that runs without an environment.
+    pub environment: Option<Arc<Environment>>,
+    /// How that is shipped.
+    pub mode: EnvironmentMode,
+    /// Where everything goes.
+    pub places: Places,
+    /// The rcc that runs it; not needed in direct mode.
+    pub launcher: Option<PathBuf>,
+}
+
+/// A layer of the image, apart from the robot's own.
+pub struct RobotLayer {
+    /// What messages and the history call it.
+    pub name: String,
+    /// What decides its content, and what to note with it, where that is known without looking.
+    pub recipe: Option<(RecipeKey, Value)>,
+    /// Names what it holds.
+    pub entries: Box<EntriesOf>,
+}
+
+impl std::fmt::Debug for RobotLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RobotLayer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Names the entries of a layer when they are needed.
+pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
+
+impl RobotImage {
+    /// The layers below the robot, most stable first.
+    ///
+    /// # Errors
+    /// When rcc or the environment cannot be read, or a name in them cannot be in an image.
+    pub fn layers(&self) -> Result<Vec<RobotLayer>> {
+        let mut layers = Vec::new();
+        if self.mode != EnvironmentMode::Direct {
+            let entries = self.rcc_layer()?;
+            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: Box::new(move || Ok(entries)) });
+        }
+        if let Some(environment) = &self.environment {
+            let (source, mode, places) = (environment.clone(), self.mode, self.places.clone());
+            layers.push(RobotLayer {
+                name: format!("environment {}", environment.name()),
+                recipe: environment.recipe().map(|recipe| (recipe.clone(), environment.facts().to_json())),
+                entries: Box::new(move || source.entries(mode, &places)),
+            });
+        }
+        Ok(layers)
+    }
+
+    /// How the robot's own files are copied: without version control, results, and what the robot says does not belong.
+    ///
+    /// # Errors
+    /// When a file that lists what does not belong cannot be read.
+    pub fn robot_rules(&self) -> Result<Rules> {
+        let mut rules =
+            Rules { owner: self.places.user, modes: Modes::GroupAsOwner, mtime: Timestamp::RCC, ..Rules::default() };
+        for pattern in RobotIgnoreRules::of(&self.robot, &self.directory)?.patterns() {
+            match pattern.strip_suffix('/') {
+                Some(name) => rules.ignore.add_directory(name)?,
+                None => rules.ignore.add(&format!("**/{pattern}"))?,
+            }
+        }
+        let artifacts = self.robot.artifacts_directory.trim_matches('/');
+        if !matches!(artifacts, "" | ".") {
+            rules.ignore.add(artifacts)?;
+        }
+        // The environment is shipped in a form that starts faster; beside the robot, rcc would prefer this one.
+        rules.ignore.add("hololib.zip")?;
+        Ok(rules)
+    }
+
+    /// What the robot's layer holds besides its files: the directory for results.
+    ///
+    /// # Errors
+    /// When its name cannot be in an image.
+    pub fn robot_entries(&self) -> Result<Vec<Entry>> {
+        let path = self.places.app.join(&ImagePath::new(self.robot.artifacts_directory.as_bytes())?)?;
+        if path == self.places.app {
+            return Ok(Vec::new());
+        }
+        Ok(vec![directory(path, self.places.writable())])
+    }
+
+    /// What the directories are like that several layers need.
+    ///
+    /// # Errors
+    /// When a path cannot be in an image.
+    pub fn known_directories(&self) -> Result<BTreeMap<ImagePath, Attributes>> {
+        let base = self.environment.as_ref().map(|environment| environment.facts().base.as_str());
+        self.places.known_directories(base)
+    }
+
+    /// The config of the image.
+    ///
+    /// # Errors
+    /// When the task is not known, or cannot be run in this mode.
+    pub fn config(&self) -> Result<ConfigEdit> {
+        let task = self.task.as_deref().map(|name| self.robot.task(Some(name))).transpose()?;
+        let places = &self.places;
+        let mut edit = ConfigEdit {
+            working_dir: Some(places.app.to_string()),
+            user: Some(format!("{}:{}", places.user.uid, places.user.gid)),
+            ..ConfigEdit::default()
+        };
+        edit.env.insert("HOME".to_owned(), places.home.to_string());
+        edit.env.insert("USER".to_owned(), "robot".to_owned());
+        edit.labels.insert("dev.ocibuild.environment.mode".to_owned(), self.mode.name().to_owned());
+        if let Some(environment) = &self.environment {
+            let (name, facts) = (environment.name(), environment.facts());
+            edit.labels.insert("dev.ocibuild.environment.catalog".to_owned(), name.to_string());
+            edit.labels.insert("dev.ocibuild.environment.blueprint".to_owned(), name.blueprint.to_string());
+            edit.labels.insert("dev.ocibuild.environment.digest".to_owned(), facts.document_digest.to_string());
+            if let Some(recorder) = &facts.recorder {
+                edit.labels.insert("dev.ocibuild.environment.recorder".to_owned(), recorder.clone());
+            }
+        }
+        if self.mode == EnvironmentMode::Direct {
+            return self.direct_config(edit);
+        }
+        edit.env.insert("ROBOCORP_HOME".to_owned(), places.product_home.to_string());
+        edit.env.insert("RCC_NO_BUILD".to_owned(), "1".to_owned());
+        edit.entrypoint = Some(self.rcc_command(task.map(|task| task.name.as_str()))?);
+        Ok(edit)
+    }
+
+    /// Warns of a path that stands in a file although the image has another one, which only reading shows.
+    pub fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {
+        if let Some(environment) = &self.environment {
+            environment.warn_of_unrewritten_paths(watcher);
+        }
+    }
+
+    fn rcc_command(&self, task: Option<&str>) -> Result<Vec<String>> {
+        let places = &self.places;
+        let robot = places.app.join(&ImagePath::new(self.file.as_bytes())?)?;
+        let mut command: Vec<String> =
+            ["/usr/local/bin/rcc", "run", "--robot", &robot.to_string(), "--bundled", "--no-build"]
+                .map(str::to_owned)
+                .to_vec();
+        if self.mode == EnvironmentMode::Sealed && self.environment.is_some() {
+            command.push("--unmanaged".to_owned());
+        }
+        for (flag, value) in [("--controller", &places.controller), ("--space", &places.space)] {
+            if value != "user" {
+                command.extend([flag.to_owned(), value.clone()]);
+            }
+        }
+        if let Some(task) = task {
+            command.extend(["--task".to_owned(), task.to_owned()]);
+        }
+        Ok(command)
+    }
+
+    fn rcc_layer(&self) -> Result<Vec<Entry>> {
+        let launcher = self.launcher.as_deref().ok_or_else(|| {
+            Error::usage("rcc", "no rcc to put into the image").hint("--rcc-exec PATH names the Linux binary")
+        })?;
+        let rules = Rules { mtime: Timestamp::RCC, ..Rules::default() };
+        let real = Root::resolve(launcher)?;
+        let (root, name) = Root::of_file(&real, Root::open)?;
+        let mut binary = crate::tree::TreeBuilder::new(&rules);
+        binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules)?;
+        let mut entries: Vec<Entry> = binary.finish()?.into_entries();
+        for entry in entries.iter_mut().filter(|entry| matches!(entry.kind, Kind::File { .. })) {
+            entry.attributes.mode = 0o755;
+        }
+        entries.extend(self.places.home_skeleton()?);
+        Ok(entries)
+    }
+}
+
+/// A small file of ours.
+fn text(path: ImagePath, content: &str, attributes: Attributes) -> Entry {
+    file(path, content.len() as u64, Content::Bytes(content.as_bytes().into()), attributes)
+}

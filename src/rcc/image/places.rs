@@ -1,0 +1,165 @@
+//! Where everything goes in the image, and who may write there.
+//!
+//! RCC writes at run time: locks, journals and temporary files in its home, marks of use beside the space. All of it lies in
+//! directories that belong to the run user and are writable by its group, which is 0: so the image also runs under a user
+//! that no file names, as OpenShift does it, as long as that user is in group 0.
+
+use super::files::{attributes, directory};
+use super::text;
+use crate::error::{Error, Result};
+use crate::rcc::{Owner as SpaceOwner, Space};
+use crate::tree::{Attributes, Entry, ImagePath, Owner};
+use std::collections::BTreeMap;
+
+/// What RCC makes in its home at every start.
+const HOME_DIRECTORIES: [&str; 14] = [
+    "bin",
+    "holotree",
+    "hololib",
+    "hololib/catalog",
+    "hololib/library",
+    "hololib/pids",
+    "hololib/used",
+    "journals",
+    "pipcache",
+    "pkgs",
+    "robots",
+    "temp",
+    "templates",
+    "uvcache",
+];
+
+/// No telemetry: without this file, the first start would write one that consents.
+const SETTINGS: &str = "tracking:\n  consent: false\n  identity: 00000000-0000-0000-0000-000000000000\n";
+
+/// Paths, names and the user of a robot's image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The run user's home. The name of a managed space depends on it.
+    pub home: ImagePath,
+    /// RCC's home.
+    pub product_home: ImagePath,
+    /// The robot.
+    pub app: ImagePath,
+    /// RCC's `--controller`.
+    pub controller: String,
+    /// RCC's `--space`.
+    pub space: String,
+    /// The run user.
+    pub user: Owner,
+}
+
+impl Places {
+    /// The usual places below `home`.
+    ///
+    /// # Errors
+    /// When `home` is the root, or too long.
+    pub fn below(home: ImagePath) -> Result<Places> {
+        if home.is_root() {
+            return Err(Error::usage("--home /", "the root cannot be a home"));
+        }
+        Ok(Places {
+            product_home: home.join(&ImagePath::new(b".robocorp")?)?,
+            app: home.join(&ImagePath::new(b"app")?)?,
+            home,
+            controller: "user".to_owned(),
+            space: "user".to_owned(),
+            user: Owner { uid: 1000, gid: 0 },
+        })
+    }
+
+    /// The name of the space that RCC will look for. One that is not managed belongs to nobody, and to every home.
+    pub(super) fn space_name(&self, management: Management) -> String {
+        let owner = match management {
+            Management::Managed => SpaceOwner::Home(self.home.to_string()),
+            Management::Unmanaged => SpaceOwner::Unmanaged,
+        };
+        Space { owner, controller: self.controller.clone(), name: self.space.clone() }.directory()
+    }
+
+    /// What the run user and its group may write to.
+    pub(super) fn writable(&self) -> Attributes {
+        attributes(0o775, self.user)
+    }
+
+    /// A file that the run user and its group may write to.
+    pub(super) fn writable_file(&self) -> Attributes {
+        attributes(0o664, self.user)
+    }
+
+    /// What the directories are like that several layers need. `base` is where the spaces of the environment lie.
+    pub(super) fn known_directories(&self, base: Option<&str>) -> Result<BTreeMap<ImagePath, Attributes>> {
+        let mut known = BTreeMap::new();
+        for path in [&self.home, &self.product_home, &self.app] {
+            known.insert(path.clone(), self.writable());
+        }
+        for name in HOME_DIRECTORIES {
+            known.insert(self.in_product_home(name)?, self.writable());
+        }
+        if let Some(base) = base {
+            let base = ImagePath::new(base.as_bytes())?;
+            // On the way to the base there may be somebody's home, closed to others; the way must be open.
+            let mut above = base.parent();
+            while let Some(path) = above.filter(|path| !path.is_root()) {
+                above = path.parent();
+                known.entry(path).or_insert_with(|| attributes(0o755, Owner::default()));
+            }
+            known.insert(base, self.writable());
+        }
+        Ok(known)
+    }
+
+    /// RCC's home, before it has done anything.
+    pub(super) fn home_skeleton(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for name in HOME_DIRECTORIES {
+            entries.push(directory(self.in_product_home(name)?, self.writable()));
+        }
+        entries.push(text(self.in_product_home("rcc.yaml")?, SETTINGS, self.writable_file()));
+        Ok(entries)
+    }
+
+    pub(super) fn in_product_home(&self, name: &str) -> Result<ImagePath> {
+        self.product_home.join(&ImagePath::new(name.as_bytes())?)
+    }
+
+    pub(super) fn in_hololib(&self, name: &str) -> Result<ImagePath> {
+        self.in_product_home(&format!("hololib/{name}"))
+    }
+}
+
+/// Whether RCC looks after a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Management {
+    Managed,
+    Unmanaged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_are_where_rcc_looks_for_them() {
+        let places = Places::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
+        assert_eq!(places.space_name(Management::Managed), "dc4d952_5a1fac3_9fcd2534");
+        assert_eq!(places.space_name(Management::Unmanaged), "UNMNGED_5a1fac3_9fcd2534");
+        assert_eq!(places.app.to_string(), "/home/robot/app");
+    }
+
+    #[test]
+    fn the_way_to_the_base_is_open_and_the_base_writable() {
+        let places = Places::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
+        let known = places.known_directories(Some("/root/.robocorp/holotree")).unwrap();
+        let mode = |path: &str| {
+            (
+                known[&ImagePath::new(path.as_bytes()).unwrap()].mode,
+                known[&ImagePath::new(path.as_bytes()).unwrap()].uid,
+            )
+        };
+        assert_eq!(mode("/root"), (0o755, 0));
+        assert_eq!(mode("/root/.robocorp/holotree"), (0o775, 1000));
+        let own = places.known_directories(Some("/home/robot/.robocorp/holotree")).unwrap();
+        assert_eq!(own[&places.home].uid, 1000);
+    }
+}

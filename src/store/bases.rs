@@ -1,0 +1,171 @@
+//! The base images that were pulled, kept for the next build: one image layout that all builds share.
+//!
+//! ```text
+//! bases/                        an image layout (see `layout`)
+//!   index.json
+//!     io.containerd.image.name           docker.io/library/debian:stable-slim@sha256:…
+//!     org.opencontainers.image.ref.name  docker.io/library/debian:stable-slim+linux/amd64
+//! ```
+//!
+//! The full name tells what the registry answered to the tag: the digest of an index or of a manifest. What is listed is
+//! the manifest that was chosen for a platform. Each image is listed a second time by that digest alone, so that a pin
+//! still finds it when the tag has moved on.
+
+use super::registry::Repository;
+use super::{ImageName, Layout, Moved, StoredImage, copy};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, media_type};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Base images on this machine.
+#[derive(Debug)]
+pub struct BaseStore {
+    layout: Arc<Layout>,
+}
+
+/// A base image in the store.
+#[derive(Debug, Clone)]
+pub struct StoredBase {
+    /// The image.
+    pub image: StoredImage,
+    /// What its name stood for when it was pulled: the digest of an index, or of the manifest itself.
+    pub named: Digest,
+}
+
+/// What came of a pull.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The image, now in the store.
+    pub base: StoredBase,
+    /// What the tag stood for before, where that was something else.
+    pub before: Option<Digest>,
+    /// What was transferred.
+    pub moved: Moved,
+}
+
+impl BaseStore {
+    /// Opens the store in the directory `path`, after making it where it is missing.
+    ///
+    /// # Errors
+    /// As [`Layout::create`].
+    pub fn create(path: &Path) -> Result<Self> {
+        Layout::create(path).map(|layout| BaseStore { layout: Arc::new(layout) })
+    }
+
+    /// The platform that a reference means where it names images for several and the person names none. It is the same on
+    /// every machine, since the platform decides the bytes of what is built.
+    pub fn default_platform() -> Platform {
+        Platform::linux_amd64()
+    }
+
+    /// Finds the image that `reference` named when it was pulled, if all of it is here. A pin is found by its digest,
+    /// whatever its tag.
+    ///
+    /// # Errors
+    /// When the index of the store cannot be read.
+    pub fn find(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Option<StoredBase>> {
+        let index = self.layout.index()?;
+        for listed in index.manifests() {
+            let Some((name, named)) = name_of(listed) else { continue };
+            let is_it = match reference.digest() {
+                Some(pin) => name.is_beside(reference) && (named == pin || listed.digest == pin),
+                None => name.is_beside(reference) && name.tag() == Some(&reference.tag_or_latest()),
+            };
+            if is_it && is_for(listed, named, reference.digest(), platform) {
+                let start = Descriptor::new(&listed.media_type, listed.digest, listed.size);
+                let object = reference.to_string();
+                // What is missing or damaged is fetched again.
+                let Ok(image) = StoredImage::open(self.layout.clone(), &start, platform, &object) else { continue };
+                if image.manifest.layers.iter().all(|layer| self.layout.seems_to_hold(layer)) {
+                    return Ok(Some(StoredBase { image, named }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the image that `source` names into the store, under `reference`. `source` is another name of it where a
+    /// mirror is asked. Every blob that is here already is read and held against its digest.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked or has no such image, a blob is not what its digest says, or the store cannot be
+    /// written.
+    pub fn pull(
+        &self,
+        source: &Arc<Repository>,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
+        let start = source.resolve()?;
+        let image = BaseStore::choose(source, &start, platform, &reference.to_string())?;
+        let named = start.digest;
+        let before = self.find(reference, platform)?.map(|base| base.named).filter(|before| *before != named);
+        let moved = copy(&image, &*self.layout, &names(reference, named, image.config.platform()), progress)?;
+        let image = StoredImage { source: self.layout.clone(), ..image };
+        Ok(Pulled { base: StoredBase { image, named }, before, moved })
+    }
+
+    /// The image in the store that the tag of `reference` still stands for, as `source` says.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or the index of the store cannot be read.
+    pub fn current(
+        &self,
+        source: &Repository,
+        reference: &Reference,
+        platform: Option<&Platform>,
+    ) -> Result<Option<StoredBase>> {
+        let Some(base) = self.find(reference, platform)? else { return Ok(None) };
+        let start = source.resolve()?;
+        Ok((start.digest == base.named).then_some(base))
+    }
+
+    /// Opens the image that `start` leads to in a registry, for `platform` or the default one.
+    ///
+    /// # Errors
+    /// As [`StoredImage::open`].
+    pub fn choose(
+        source: &Arc<Repository>,
+        start: &Descriptor,
+        platform: Option<&Platform>,
+        object: &str,
+    ) -> Result<StoredImage> {
+        let default = BaseStore::default_platform();
+        let platform = platform.or(media_type::is_index(&start.media_type).then_some(&default));
+        StoredImage::open(source.clone(), start, platform, object)
+    }
+}
+
+/// The full name of an entry, and what it stood for.
+fn name_of(listed: &Descriptor) -> Option<(Reference, Digest)> {
+    let name: Reference = listed.annotations.get(CONTAINERD_NAME)?.parse().ok()?;
+    let named = name.digest()?;
+    Some((name, named))
+}
+
+/// Whether the entry is what a person means who asks for `platform`.
+fn is_for(listed: &Descriptor, named: Digest, pin: Option<Digest>, platform: Option<&Platform>) -> bool {
+    let default = BaseStore::default_platform();
+    let came_from_index = named != listed.digest && pin != Some(listed.digest);
+    match platform.or(came_from_index.then_some(&default)) {
+        Some(wanted) => listed.platform.as_ref().is_some_and(|platform| platform.satisfies(wanted)),
+        None => true,
+    }
+}
+
+/// What an image is listed as: by its tag, where it was asked for by one, and by the digest alone.
+fn names(reference: &Reference, named: Digest, platform: &Platform) -> Vec<ImageName> {
+    let pin = reference.clone().without_tag().with_digest(named);
+    let by_digest = ImageName::of_layout(&format!("{pin}+{platform}"), Some(&pin.to_string()));
+    if reference.digest().is_some() {
+        return vec![by_digest];
+    }
+    let tagged = reference.clone().with_tag(reference.tag_or_latest());
+    let full = tagged.clone().with_digest(named).to_string();
+    vec![ImageName::of_layout(&format!("{tagged}+{platform}"), Some(&full)), by_digest]
+}

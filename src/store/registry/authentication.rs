@@ -1,0 +1,306 @@
+//! Which `Authorization` a request to the registry carries.
+//!
+//! The first request goes without. What the registry then asks for is remembered, so that later requests bring their
+//! token along and a large upload is not turned away after it was sent.
+
+use super::challenge::{self, Challenge};
+use super::credentials::{Credentials, Found, Keychain};
+use super::origin::Origin;
+use super::refusal::Refusal;
+use super::retry::Persistence;
+use super::secret::Secret;
+use super::token::{self, Realm, Token};
+use super::transport::Transport;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Progress};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use ureq::http::HeaderMap;
+use ureq::http::header::WWW_AUTHENTICATE;
+
+/// What a request is allowed to do, in the words of token servers; the repository that it is about comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Scopes {
+    pub(super) repository: String,
+    list: Vec<String>,
+}
+
+impl Scopes {
+    /// Reading from `repository`.
+    pub(super) fn pull(repository: &str) -> Self {
+        Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull")] }
+    }
+
+    /// Nothing in particular.
+    pub(super) fn none() -> Self {
+        Scopes { repository: String::new(), list: Vec::new() }
+    }
+
+    /// Writing to `repository`.
+    pub(super) fn push(repository: &str) -> Self {
+        Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull,push")] }
+    }
+
+    /// Writing to `repository` what is mounted from another: the token must allow both.
+    pub(super) fn mount(repository: &str, from: &str) -> Self {
+        let mut scopes = Scopes::push(repository);
+        scopes.list.push(format!("repository:{from}:pull"));
+        scopes
+    }
+}
+
+/// What a request is for: what it must be allowed to do, and what messages call it.
+#[derive(Debug)]
+pub(super) struct Purpose {
+    pub(super) scopes: Scopes,
+    pub(super) object: String,
+}
+
+/// The answers to one registry's challenges.
+#[derive(Debug)]
+pub(super) struct Authentication {
+    registry: String,
+    keychain: Arc<Keychain>,
+    /// Hosts of token servers that may be given credentials, besides the registry's own.
+    realms: Vec<String>,
+    state: Mutex<State>,
+}
+
+/// What has been learned so far. Held locked while a token is fetched, so that many threads fetch it once.
+#[derive(Debug, Default)]
+struct State {
+    asks: Option<Asks>,
+    /// By repository, since credentials may be bound to a path.
+    found: BTreeMap<String, Found>,
+    held: BTreeMap<Scopes, Held>,
+    /// What was refused, and in which words. Other threads do not try the same password again: that locks accounts.
+    refused: BTreeMap<Scopes, [String; 2]>,
+}
+
+#[derive(Debug, Clone)]
+enum Asks {
+    Basic,
+    Token(Realm),
+}
+
+#[derive(Debug)]
+struct Held {
+    header: Secret,
+    fresh_until: Option<Instant>,
+}
+
+/// What fetching a token needs beyond what is remembered.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'m> {
+    pub(super) transport: &'m Transport,
+    pub(super) persistence: Persistence,
+    pub(super) progress: &'m dyn Progress,
+}
+
+impl Authentication {
+    pub(super) fn new(registry: &str, keychain: Arc<Keychain>, realms: Vec<String>) -> Self {
+        Authentication { registry: registry.to_owned(), keychain, realms, state: Mutex::default() }
+    }
+
+    /// The header for a request of `scopes`; none as long as the registry has not asked for any.
+    ///
+    /// # Errors
+    /// When credentials cannot be read, or the token server refuses.
+    pub(super) fn header(&self, scopes: &Scopes, means: Means<'_>) -> Result<Option<Secret>> {
+        let mut state = self.lock();
+        let is_fresh = |held: &&Held| held.fresh_until.is_none_or(|end| Instant::now() < end);
+        if let Some(held) = state.held.get(scopes).filter(is_fresh) {
+            return Ok(Some(held.header.clone()));
+        }
+        match state.asks.clone() {
+            None => Ok(None),
+            Some(asks) => self.obtain(&mut state, &asks, scopes, &[], means).map(Some),
+        }
+    }
+
+    /// Answers a 401 that came although `used` was sent.
+    ///
+    /// # Errors
+    /// When the challenge cannot be answered, or the answer would be the same again.
+    pub(super) fn answer(
+        &self,
+        origin: &Origin,
+        headers: &HeaderMap,
+        scopes: &Scopes,
+        used: Option<&Secret>,
+        means: Means<'_>,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        if state.held.get(scopes).is_some_and(|held| Some(&held.header) != used) {
+            // Another thread has renewed it in the meantime.
+            return Ok(());
+        }
+        state.held.remove(scopes);
+        let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+        // A field that is not ASCII is malformed, which the empty scheme says as well.
+        let (asks, more) = match challenge::choose(fields.map(|field| field.to_str().unwrap_or("=")), &self.registry)? {
+            Challenge::Basic => (Asks::Basic, String::new()),
+            Challenge::Bearer { realm, service, scope } => {
+                (Asks::Token(Realm::new(&realm, service, origin, &self.realms)?), scope.unwrap_or_default())
+            }
+        };
+        state.asks = Some(asks.clone());
+        let more: Vec<&str> = more.split_ascii_whitespace().filter(|scope| !is_covered(scope, &scopes.list)).collect();
+        let header = self.obtain(&mut state, &asks, scopes, &more, means)?;
+        if Some(&header) == used {
+            let error = Error::new(ErrorKind::Denied, &self.registry, "answered 401");
+            return Err(self.refuse(&mut state, scopes, error));
+        }
+        Ok(())
+    }
+
+    /// Makes the error of a refusal, with what is known about credentials where it is about them.
+    pub(super) fn refused(&self, purpose: &Purpose, refusal: &Refusal) -> Error {
+        let error = refusal.error(&purpose.object);
+        if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
+    }
+
+    /// Whether the registry has asked for credentials, and got them.
+    ///
+    /// # Errors
+    /// When it asked, and they were kept from a token server that is not trusted with them.
+    pub(super) fn proved(&self) -> Result<bool> {
+        let state = self.lock();
+        match &state.asks {
+            None => Ok(false),
+            Some(Asks::Token(realm)) if realm.distrusted().is_some() => {
+                let error = Error::new(ErrorKind::Denied, &self.registry, "the credentials could not be tried");
+                Err(self.advise(&state, &Scopes::none(), error))
+            }
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// Makes the header and keeps it; what is refused once is not tried again.
+    fn obtain(
+        &self,
+        state: &mut State,
+        asks: &Asks,
+        scopes: &Scopes,
+        more: &[&str],
+        means: Means<'_>,
+    ) -> Result<Secret> {
+        if let Some([object, reason]) = state.refused.get(scopes) {
+            return Err(self.advise(state, scopes, Error::new(ErrorKind::Denied, object, reason)));
+        }
+        self.find(state, scopes, means)?;
+        let credentials = state.found.get(&scopes.repository).and_then(|found| found.credentials.clone());
+        let held = match asks {
+            Asks::Basic => password_header(credentials.as_ref(), &self.registry),
+            Asks::Token(realm) => {
+                let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
+                let token = realm.token(means.transport, means.persistence, &all, credentials.as_ref());
+                token.map(|token| self.keep_identity(state, realm, scopes, token))
+            }
+        };
+        match held {
+            Ok(held) => {
+                let header = held.header.clone();
+                state.held.insert(scopes.clone(), held);
+                Ok(header)
+            }
+            Err(error) => Err(self.refuse(state, scopes, error)),
+        }
+    }
+
+    /// Remembers a refusal, and makes the error of it.
+    fn refuse(&self, state: &mut State, scopes: &Scopes, error: Error) -> Error {
+        if error.kind() == ErrorKind::Denied {
+            state.refused.insert(scopes.clone(), [error.object(), error.reason()]);
+        }
+        self.advise(state, scopes, error)
+    }
+
+    /// Searches for credentials once for each repository.
+    fn find(&self, state: &mut State, scopes: &Scopes, means: Means<'_>) -> Result<()> {
+        if !state.found.contains_key(&scopes.repository) {
+            let found = self.keychain.find(&self.registry, &scopes.repository)?;
+            for warning in &found.warnings {
+                progress::warn(means.progress, &self.registry, warning);
+            }
+            state.found.insert(scopes.repository.clone(), found);
+        }
+        Ok(())
+    }
+
+    /// What is kept of a token. A server that was given an identity token may have replaced it.
+    fn keep_identity(&self, state: &mut State, realm: &Realm, scopes: &Scopes, token: Token) -> Held {
+        let found = state.found.get_mut(&scopes.repository).map(|found| &mut found.credentials);
+        if let (Some(Some(Credentials::Identity(known))), Some(new), None) = (found, token.identity, realm.distrusted())
+        {
+            *known = new;
+        }
+        Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
+    }
+
+    /// Says beside a refusal which credentials were used, or why none were.
+    fn advise(&self, state: &State, scopes: &Scopes, error: Error) -> Error {
+        let Some(found) = state.found.get(&scopes.repository) else { return error };
+        let distrusted = match &state.asks {
+            Some(Asks::Token(realm)) => realm.distrusted(),
+            _ => None,
+        };
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let tried = found.tried.join(", ");
+        error.hint(match (&found.credentials, distrusted) {
+            (Some(_), Some(host)) => {
+                format!("credentials were not sent to the token server {host}; --auth-realm {host} allows it")
+            }
+            (Some(_), None) => format!("credentials of {} were refused", found.tried.last().map_or("", |last| last)),
+            (None, _) if tried.is_empty() => "there are no credentials".to_owned(),
+            (None, _) => format!("no credentials: tried {tried}, found nothing for {}", self.registry),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a panicking thread leaves behind is a cache of answers, whole or absent.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The header for a registry that wants a name and a password.
+fn password_header(credentials: Option<&Credentials>, registry: &str) -> Result<Held> {
+    let denied = |reason: &str| Err(Error::new(ErrorKind::Denied, registry, reason));
+    match credentials {
+        Some(Credentials::Password { user, password }) => {
+            Ok(Held { header: token::basic(user, password), fresh_until: None })
+        }
+        Some(Credentials::Identity(_)) => denied("asks for a password, but there is only an identity token"),
+        None => denied("asks for a name and a password"),
+    }
+}
+
+/// Whether `list` already asks for all that `scope` (`repository:name:actions`) does.
+fn is_covered(scope: &str, list: &[String]) -> bool {
+    let Some((name, actions)) = scope.rsplit_once(':') else { return true };
+    list.iter().any(|known| match known.rsplit_once(':') {
+        Some((known, allowed)) => {
+            known == name && actions.split(',').all(|action| allowed.split(',').any(|allowed| allowed == action))
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_asked_for_once() {
+        let list = Scopes::mount("a/c", "a/b").list;
+        assert_eq!(list, ["repository:a/c:pull,push", "repository:a/b:pull"]);
+        assert!(is_covered("repository:a/c:pull", &list));
+        assert!(is_covered("repository:a/c:push,pull", &list));
+        assert!(!is_covered("repository:a/c:delete", &list));
+        assert!(!is_covered("repository:a/b:push", &list));
+        assert!(!is_covered("registry:catalog:*", &list));
+    }
+}

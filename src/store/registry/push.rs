@@ -1,0 +1,446 @@
+//! Writing to a registry: blobs, whole or in parts, and manifests (distribution-spec, "Push").
+//!
+//! A blob goes in one request. Where that is cut or refused for its length, what the registry has received is asked for
+//! and the rest is sent in parts, each to the newest `Location`. A registry that cannot tell gets the blob again from its
+//! beginning. Whatever was unclear, a `HEAD` decides whether the blob is there.
+
+use super::authentication::{Purpose, Scopes};
+use super::content::Content;
+use super::pull::CONTENT_DIGEST;
+use super::refusal::Refusal;
+use super::retry::Attempts;
+use super::transport::{Answer, Fault, Payload, Request};
+use super::{Registry, origin, passes};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::Descriptor;
+use crate::store::Opener;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
+
+/// The header in which a registry asks for larger parts (distribution-spec, "Pushing a blob in chunks").
+const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+
+/// How often a manifest is sent again to a registry that does not see its blobs yet.
+const MOST_BLINDNESS: u32 = 3;
+
+const OCTETS: &str = "application/octet-stream";
+
+/// An upload that a registry has begun to accept.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Where the next request of the session goes. It changes with each answer.
+    url: Uri,
+    /// The smallest part that the registry takes, in bytes.
+    least_part: u64,
+    /// How many bytes the registry has.
+    offset: u64,
+}
+
+/// The uploads under way, by the digest of their blobs and their repositories, so that an interruption can end them.
+#[derive(Debug, Default)]
+pub(super) struct OpenUploads(Mutex<BTreeMap<(Digest, String), Uri>>);
+
+/// How a request of an upload ended, where that is no plain failure.
+enum Step {
+    /// The blob is stored.
+    Stored,
+    /// The registry may or may not have received what was sent.
+    Unclear(Error, Box<HeaderMap>),
+    /// The session is of no use any more.
+    Lost(Error),
+    /// The body was too large for something on the way.
+    TooLarge(Error),
+}
+
+/// What is being uploaded, and how far it has got.
+struct Upload<'u> {
+    registry: &'u Registry,
+    repository: &'u str,
+    descriptor: &'u Descriptor,
+    content: Content<'u>,
+    purpose: Purpose,
+    attempts: Attempts,
+    /// The most that any session has received.
+    furthest: u64,
+    in_parts: bool,
+    /// Whether the session goes on behind bytes whose fate was unclear.
+    resumed: bool,
+}
+
+impl Registry {
+    /// Whether the repository has the blob, of the right size.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked or forbids it.
+    pub(super) fn has_blob(&self, repository: &str, descriptor: &Descriptor) -> Result<bool> {
+        let mut request = Request {
+            method: Method::HEAD,
+            url: self.url(repository, &format!("blobs/{}", descriptor.digest))?,
+            headers: Vec::new(),
+            payload: Payload::None,
+        };
+        let purpose = self.pushing(repository, descriptor);
+        let answer = self.persistently(&mut request, &purpose)?;
+        match answer.status {
+            200 => {
+                let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
+                Ok(length.is_none_or(|length| length == descriptor.size))
+            }
+            401 | 403 => Err(self.refused(answer, &purpose)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Asks for the blob to be taken over from the repository `from` of this registry. Only an attempt: it is answered by
+    /// nothing where it failed, and by a session where the registry would rather have the bytes.
+    pub(super) fn mount(&self, repository: &str, descriptor: &Descriptor, from: &str) -> Mount {
+        let parameters =
+            format!("mount={}&from={}", origin::encoded(&descriptor.digest.to_string()), origin::encoded(from));
+        let Ok(url) = self.url(repository, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
+        let mut request = Request { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
+        let purpose = Purpose { scopes: Scopes::mount(repository, from), object: self.object(repository) };
+        match self.once(&mut request, &purpose) {
+            Ok(answer) if answer.status == 201 => Mount::Done,
+            Ok(answer) if answer.status == 202 => session(&answer).map_or(Mount::Failed, Mount::Session),
+            _ => Mount::Failed,
+        }
+    }
+
+    /// Uploads a blob that the repository lacks, into `session` where one was begun already.
+    ///
+    /// # Errors
+    /// When the blob is not what its descriptor says (then the registry never has all of it), or the registry refuses it or
+    /// fails again and again.
+    pub(super) fn upload(
+        &self,
+        repository: &str,
+        descriptor: &Descriptor,
+        open: &Opener<'_>,
+        session: Option<Session>,
+    ) -> Result<()> {
+        let upload = Upload {
+            registry: self,
+            repository,
+            descriptor,
+            content: Content::new(descriptor, open),
+            purpose: self.pushing(repository, descriptor),
+            attempts: Attempts::new(self.options.persistence),
+            furthest: 0,
+            in_parts: false,
+            resumed: false,
+        };
+        upload.run(session)
+    }
+
+    fn pushing(&self, repository: &str, descriptor: &Descriptor) -> Purpose {
+        let object = format!("{}: upload of {}", self.object(repository), descriptor.digest);
+        Purpose { scopes: Scopes::push(repository), object }
+    }
+
+    /// Tells the registry that the uploads under way will not be finished. For when the person has interrupted the program:
+    /// each is tried once, and a failure changes nothing.
+    pub fn abandon_uploads(&self) {
+        let open = std::mem::take(&mut *self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ((_, repository), url) in open {
+            let purpose = Purpose { scopes: Scopes::push(&repository), object: self.object(&repository) };
+            self.abandon(&url, &purpose);
+        }
+    }
+
+    /// Tells the registry that a session will not be used. It forgets unused ones by itself, so this may fail.
+    fn abandon(&self, session: &Uri, purpose: &Purpose) {
+        let mut request =
+            Request { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
+        let _ = self.once(&mut request, purpose);
+    }
+
+    /// Stores a manifest whose blobs are all there, under `name`, a tag or its digest.
+    ///
+    /// # Errors
+    /// When the registry refuses it, or says that it understood another digest.
+    pub(super) fn put_manifest(
+        &self,
+        repository: &str,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+        name: &str,
+    ) -> Result<()> {
+        let separator = if name.contains(':') { '@' } else { ':' };
+        let object = format!("{}{separator}{name}", self.object(repository));
+        let refused = |error: Error| {
+            let reason = format!("the blobs are uploaded, but the manifest is refused: {}", error.reason());
+            let made = Error::new(error.kind(), &object, reason);
+            match error.advice() {
+                Some(hint) => made.hint(hint),
+                None => made,
+            }
+        };
+        let purpose = Purpose { scopes: Scopes::push(repository), object: object.clone() };
+        let mut attempts = Attempts::new(self.options.persistence);
+        let mut blindness = 0;
+        loop {
+            let mut request = Request {
+                method: Method::PUT,
+                url: self.url(repository, &format!("manifests/{name}"))?,
+                headers: vec![(header::CONTENT_TYPE, descriptor.media_type.clone())],
+                payload: Payload::Bytes(bytes),
+            };
+            let answer = self.persistently(&mut request, &purpose).map_err(refused)?;
+            if matches!(answer.status, 200..=202) {
+                return check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object));
+            }
+            let refusal = Refusal::read(answer.status, answer.body);
+            let error = refused(self.authentication.refused(&purpose, &refusal));
+            // A registry of many machines may need a moment to see the blobs that it has just accepted.
+            let sees_no_blob = refusal.has_code("MANIFEST_BLOB_UNKNOWN") || refusal.has_code("BLOB_UNKNOWN");
+            if !sees_no_blob || blindness == MOST_BLINDNESS {
+                return Err(error);
+            }
+            blindness += 1;
+            self.tell(&error);
+            attempts.wait_after(error)?;
+        }
+    }
+}
+
+/// What came of the attempt to mount a blob.
+#[derive(Debug)]
+pub(super) enum Mount {
+    /// The blob is in the repository.
+    Done,
+    /// The registry did not mount it, but opened an upload.
+    Session(Session),
+    /// Nothing.
+    Failed,
+}
+
+/// The session that an answer of 202 opens or continues, with nothing received.
+fn session(answer: &Answer) -> Result<Session> {
+    let location = answer.header(header::LOCATION).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Network,
+            origin::shown(&answer.url),
+            "accepts an upload without saying where (no Location)",
+        )
+    })?;
+    let url =
+        origin::resolve(&answer.url, location, "Location").map_err(|error| error.within(origin::shown(&answer.url)))?;
+    let least_part = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Ok(Session { url, least_part, offset: 0 })
+}
+
+/// Compares the digest that a registry says to have stored. Many say none.
+fn check_digest(answer: &Answer, expected: Digest) -> Result<()> {
+    match answer.header(CONTENT_DIGEST).map(str::parse::<Digest>) {
+        Some(Ok(said)) if said.algorithm() == expected.algorithm() && said != expected => {
+            Err(Error::corrupt(origin::shown(&answer.url), format!("stored {expected} as {said}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes `Range` says that the registry has. `0-0` is what some answer for none; one byte is not worth the doubt.
+fn received(answer: &Answer) -> Option<u64> {
+    let text = answer.header(header::RANGE)?.trim();
+    let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
+    match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(0), Ok(last)) if last > 0 => last.checked_add(1),
+        _ => None,
+    }
+}
+
+impl Upload<'_> {
+    fn run(mut self, mut open: Option<Session>) -> Result<()> {
+        loop {
+            let mut session = match open.take() {
+                Some(session) => session,
+                None => self.start()?,
+            };
+            self.note(Some(&session));
+            let step = if self.in_parts { self.send_parts(&mut session) } else { self.send_whole(&session) };
+            open = match step {
+                Ok(Step::Stored) => {
+                    self.note(None);
+                    return Ok(());
+                }
+                Ok(Step::Unclear(error, headers)) => {
+                    self.registry.tell(&error);
+                    let waited = self.attempts.wait_as_told(&headers, error);
+                    // Where not even that can be found out, the first failure is the one to tell of.
+                    if self.registry.has_blob(self.repository, self.descriptor).unwrap_or(false) {
+                        self.note(None);
+                        return Ok(());
+                    }
+                    if let Err(error) = waited {
+                        self.abandon(&session);
+                        return Err(error);
+                    }
+                    self.in_parts = true;
+                    self.resume(session)
+                }
+                Ok(Step::Lost(error)) => {
+                    self.registry.tell(&error);
+                    self.abandon(&session);
+                    self.attempts.wait_after(error)?;
+                    None
+                }
+                Ok(Step::TooLarge(error)) => {
+                    self.abandon(&session);
+                    if self.in_parts {
+                        return Err(error);
+                    }
+                    self.in_parts = true;
+                    None
+                }
+                Err(error) => {
+                    self.abandon(&session);
+                    return Err(error);
+                }
+            };
+        }
+    }
+
+    fn start(&mut self) -> Result<Session> {
+        self.resumed = false;
+        let mut request = Request {
+            method: Method::POST,
+            url: self.registry.url(self.repository, "blobs/uploads/")?,
+            headers: Vec::new(),
+            payload: Payload::Bytes(b""),
+        };
+        let answer = self.registry.persistently(&mut request, &self.purpose)?;
+        if answer.status == 202 { session(&answer) } else { Err(self.registry.refused(answer, &self.purpose)) }
+    }
+
+    /// The whole blob in the request that also ends the upload.
+    fn send_whole(&mut self, session: &Session) -> Result<Step> {
+        let length = self.content.size();
+        let mut request = Request {
+            method: Method::PUT,
+            url: self.closing_url(session)?,
+            headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
+            payload: Payload::Part { content: &mut self.content, offset: 0, length },
+        };
+        let sent = self.registry.once(&mut request, &self.purpose);
+        self.judge(sent)
+    }
+
+    /// All that is missing in parts, then the request that ends the upload.
+    fn send_parts(&mut self, session: &mut Session) -> Result<Step> {
+        while session.offset < self.content.size() {
+            let offset = session.offset;
+            let length = self.registry.options.part.max(session.least_part).min(self.content.size() - offset);
+            let mut request = Request {
+                method: Method::PATCH,
+                url: session.url.clone(),
+                headers: vec![
+                    (header::CONTENT_TYPE, OCTETS.to_owned()),
+                    (header::CONTENT_RANGE, format!("{offset}-{}", offset + length - 1)),
+                ],
+                payload: Payload::Part { content: &mut self.content, offset, length },
+            };
+            let sent = self.registry.once(&mut request, &self.purpose);
+            let answer = match sent {
+                Ok(answer) if matches!(answer.status, 200..=204) => answer,
+                other => return self.judge(other),
+            };
+            if answer.header(header::LOCATION).is_some() {
+                session.url = self::session(&answer)?.url;
+                self.note(Some(session));
+            }
+            // Some registries do not say what they have; then they have it all.
+            let has = match answer.header(header::RANGE) {
+                None => Some(offset + length),
+                Some(_) => received(&answer),
+            };
+            session.offset = match has {
+                Some(has) if offset < has && has <= offset + length => has,
+                _ => {
+                    let said = answer.header(header::RANGE).unwrap_or_default();
+                    let reason = format!("sent the bytes {offset}-{}, the registry has `{said}`", offset + length - 1);
+                    return Ok(Step::Lost(Error::new(ErrorKind::Network, &self.purpose.object, reason)));
+                }
+            };
+            if session.offset > self.furthest {
+                self.furthest = session.offset;
+                self.attempts.start_over();
+            }
+        }
+        let mut request = Request {
+            method: Method::PUT,
+            url: self.closing_url(session)?,
+            headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
+            payload: Payload::Bytes(b""),
+        };
+        let sent = self.registry.once(&mut request, &self.purpose);
+        self.judge(sent)
+    }
+
+    /// What the end of a request means for the upload.
+    fn judge(&mut self, sent: Result<Answer, Fault>) -> Result<Step> {
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(Fault::Passing(error)) => return Ok(Step::Unclear(error, Box::default())),
+            Err(fault) => return Err(fault.error()),
+        };
+        if matches!(answer.status, 200 | 201 | 204) {
+            return check_digest(&answer, self.descriptor.digest).map(|()| Step::Stored);
+        }
+        let refusal = Refusal::read(answer.status, answer.body);
+        let error = self.registry.authentication.refused(&self.purpose, &refusal);
+        Ok(match answer.status {
+            status if passes(status) => Step::Unclear(error, Box::new(answer.headers)),
+            404 | 416 => Step::Lost(error),
+            413 => Step::TooLarge(error),
+            // The bytes are what they should be, so what was wrong is where the registry went on.
+            400 if self.resumed && refusal.has_code("DIGEST_INVALID") => Step::Lost(error),
+            _ => return Err(error),
+        })
+    }
+
+    /// Asks how much of a blob has arrived. A session whose answer makes no sense is given up.
+    fn resume(&mut self, session: Session) -> Option<Session> {
+        let mut request =
+            Request { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
+        let answer = self.registry.once(&mut request, &self.purpose).ok();
+        let resumed = answer.filter(|answer| matches!(answer.status, 200 | 202 | 204)).and_then(|answer| {
+            let offset = received(&answer).filter(|offset| *offset <= self.content.size())?;
+            let url = match answer.header(header::LOCATION) {
+                Some(_) => self::session(&answer).ok()?.url,
+                None => session.url.clone(),
+            };
+            Some(Session { url, least_part: session.least_part, offset })
+        });
+        match resumed {
+            Some(resumed) => {
+                self.resumed = true;
+                Some(resumed)
+            }
+            None => {
+                self.abandon(&session);
+                None
+            }
+        }
+    }
+
+    /// Remembers where the session stands, or that there is none any more.
+    fn note(&self, session: Option<&Session>) {
+        let key = (self.descriptor.digest, self.repository.to_owned());
+        let mut open = self.registry.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match session {
+            Some(session) => open.insert(key, session.url.clone()),
+            None => open.remove(&key),
+        };
+    }
+
+    fn abandon(&self, session: &Session) {
+        self.note(None);
+        self.registry.abandon(&session.url, &self.purpose);
+    }
+
+    fn closing_url(&self, session: &Session) -> Result<Uri> {
+        origin::with_query(&session.url, &[("digest", &self.descriptor.digest.to_string())], "Location")
+    }
+}

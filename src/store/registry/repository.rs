@@ -1,0 +1,139 @@
+//! One repository, as a place that the copy loop reads from and writes to.
+
+use super::Registry;
+use super::push::{Mount, Session};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::reference::Reference;
+use crate::spec::{Descriptor, Platform, media_type};
+use crate::store::{BlobSink, BlobSource, ImageName, Opener, StoredImage};
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The repository of a reference, and the image in it that the reference names.
+#[derive(Debug)]
+pub struct Repository {
+    registry: Arc<Registry>,
+    reference: Reference,
+    /// Manifests that were fetched by tag, so that they are not fetched again by digest.
+    documents: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    /// Uploads that a registry opened when it was asked to mount.
+    sessions: Mutex<BTreeMap<Digest, Session>>,
+}
+
+impl Repository {
+    /// The repository that `reference` names.
+    ///
+    /// # Errors
+    /// When the reference is of another registry.
+    pub fn new(registry: Arc<Registry>, reference: &Reference) -> Result<Self> {
+        if registry.name() != reference.registry() {
+            return Err(Error::usage(reference.to_string(), format!("is not in the registry {}", registry.name())));
+        }
+        Ok(Repository {
+            registry,
+            reference: reference.clone(),
+            documents: Mutex::default(),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// The registry of this repository.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Fetches the manifest or index that the reference names, and describes it.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub fn resolve(&self) -> Result<Descriptor> {
+        let document = self.registry.manifest(&self.reference)?;
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.insert(document.descriptor.digest, document.bytes);
+        Ok(document.descriptor)
+    }
+
+    /// Opens the image that the reference names, for `platform` where the registry holds several.
+    ///
+    /// # Errors
+    /// As [`StoredImage::open`], and when the registry cannot be asked.
+    pub fn image(self: &Arc<Self>, platform: Option<&Platform>) -> Result<StoredImage> {
+        let start = self.resolve()?;
+        StoredImage::open(self.clone(), &start, platform, &self.reference.to_string())
+    }
+}
+
+impl BlobSource for Repository {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let is_document =
+            media_type::is_index(&descriptor.media_type) || media_type::is_manifest(&descriptor.media_type);
+        let repository = self.reference.repository();
+        if !is_document {
+            return Ok(Box::new(self.registry.blob(repository, descriptor)));
+        }
+        let known = self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).cloned();
+        let bytes = match known {
+            Some(bytes) => bytes,
+            None => self.registry.manifest_of(repository, descriptor.digest)?.bytes,
+        };
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+
+    fn repository(&self) -> Option<&Reference> {
+        Some(&self.reference)
+    }
+}
+
+impl BlobSink for Repository {
+    fn transfers(&self) -> usize {
+        self.registry.options.transfers
+    }
+
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
+        self.registry.has_blob(self.reference.repository(), descriptor)
+    }
+
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);
+        self.registry.upload(self.reference.repository(), descriptor, open, session)
+    }
+
+    fn try_mount(&self, descriptor: &Descriptor, from: &Reference) -> Result<bool> {
+        let (here, there) = (&self.reference, from);
+        if here.registry() != there.registry() || here.repository() == there.repository() {
+            return Ok(false);
+        }
+        match self.registry.mount(here.repository(), descriptor, there.repository()) {
+            Mount::Done => Ok(true),
+            Mount::Failed => Ok(false),
+            Mount::Session(session) => {
+                self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest, session);
+                Ok(false)
+            }
+        }
+    }
+
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+        let repository = self.reference.repository();
+        let elsewhere = names
+            .iter()
+            .filter_map(ImageName::reference)
+            .find(|name| (name.registry(), name.repository()) != (self.reference.registry(), repository));
+        if let Some(name) = elsewhere {
+            return Err(Error::usage(
+                name.to_string(),
+                format!("is not in {}/{repository}", self.reference.registry()),
+            ));
+        }
+        let tags: Vec<String> = match names {
+            [] => vec![image.descriptor.digest.to_string()],
+            names => names.iter().map(|name| name.tag().to_owned()).collect(),
+        };
+        for tag in tags {
+            self.registry.put_manifest(repository, &image.descriptor, &image.manifest_bytes, &tag)?;
+        }
+        Ok(())
+    }
+}

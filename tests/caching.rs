@@ -1,0 +1,245 @@
+//! The cache of layers: the same bytes with it and without, and nothing that happens to it is an error.
+
+use crate::support::{Scratch, run};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The program under test, with a cache.
+fn ocibuild() -> Command {
+    let mut program = crate::support::ocibuild();
+    program.env_remove("OCIBUILD_NO_CACHE");
+    program
+}
+
+struct Bench {
+    scratch: Scratch,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let bench = Bench { scratch: Scratch::new() };
+        write_source(&bench.source());
+        bench
+    }
+
+    fn source(&self) -> PathBuf {
+        self.scratch.join("source")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.scratch.join("cache")
+    }
+
+    fn command(&self, source: &Path, out: &str) -> Command {
+        let mut command = ocibuild();
+        command
+            .arg("layout")
+            .arg(self.scratch.join(out))
+            .args(["-q", "--format", "json", "--cache-dir"])
+            .arg(self.cache());
+        command.arg("--copy").arg(format!("{}:/srv", source.display()));
+        command
+    }
+
+    /// Builds, verifies, and tells the digest and where the layer came from.
+    #[track_caller]
+    fn build(&self, out: &str) -> (String, String) {
+        self.outcome(&mut self.command(&self.source(), out), out)
+    }
+
+    #[track_caller]
+    fn outcome(&self, command: &mut Command, out: &str) -> (String, String) {
+        let built: Value = serde_json::from_str(run(command).success().text()).unwrap();
+        run(ocibuild().args(["verify", "-q"]).arg(self.scratch.join(out))).success();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&built["digest"]), text(&built["layers"][0]["origin"]))
+    }
+}
+
+fn write_source(at: &Path) {
+    for number in 0..40 {
+        let directory = at.join(format!("d{}", number % 5));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(format!("f{number}")), format!("file {number}\n").repeat(number * 50)).unwrap();
+    }
+}
+
+/// Long enough that a file is not racy any more.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(2100));
+}
+
+#[test]
+fn c19_cold_warm_and_without_a_cache_the_digest_is_one() {
+    let bench = Bench::new();
+    settle();
+    let (digest, origin) = bench.build("cold");
+    assert_eq!(origin, "made");
+    assert_eq!(bench.build("warm"), (digest.clone(), "same-files".to_owned()));
+    for more in [["--no-cache", "--jobs=1"], ["--no-cache", "--jobs=8"]] {
+        let outcome = bench.outcome(bench.command(&bench.source(), "without").args(more), "without");
+        assert_eq!(outcome, (digest.clone(), "made".to_owned()));
+    }
+}
+
+#[test]
+fn c14_a_fresh_checkout_is_read_and_not_compressed_again() {
+    let bench = Bench::new();
+    let (digest, _) = bench.build("first");
+    let other = bench.scratch.join("elsewhere/source");
+    write_source(&other);
+    let outcome = bench.outcome(&mut bench.command(&other, "second"), "second");
+    assert_eq!(outcome, (digest, "same-content".to_owned()));
+}
+
+#[test]
+fn c11_c12_c13_c15_every_change_is_noticed() {
+    let bench = Bench::new();
+    settle();
+    let (digest, _) = bench.build("first");
+    let file = bench.source().join("d1/f11");
+    let before = fs::read(&file).unwrap();
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+
+    let mut changed = before.clone();
+    changed[0] = b'F';
+    fs::write(&file, &changed).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    let (after, origin) = bench.build("time-restored");
+    assert_ne!(after, digest, "C11: the same size and modification time");
+    assert_eq!(origin, "made");
+
+    // Within the tick of the clock in which the cache was written.
+    changed[1] = b'I';
+    fs::write(&file, &changed).unwrap();
+    assert_ne!(bench.build("racy").0, after, "C12");
+
+    fs::write(file.with_extension("new"), &before).unwrap();
+    fs::rename(file.with_extension("new"), &file).unwrap();
+    let (again, origin) = bench.build("renamed-over");
+    assert_eq!((again.as_str(), origin.as_str()), (digest.as_str(), "same-content"), "C13: the first content again");
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_ne!(bench.build("mode").0, digest, "C15");
+}
+
+#[test]
+fn c3_c5_a_spoilt_cache_costs_time_only() {
+    let bench = Bench::new();
+    settle();
+    let (digest, _) = bench.build("first");
+    let files = |below: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(bench.cache().join(below)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
+    };
+    type Spoil = fn(&Path);
+    let spoils: [Spoil; 4] = [
+        |file| fs::write(file, b"").unwrap(),
+        |file| fs::write(file, b"garbage").unwrap(),
+        |file| fs::remove_file(file).unwrap(),
+        |file| fs::write(file, &fs::read(file).unwrap()[1..]).unwrap(),
+    ];
+    for (number, spoil) in spoils.iter().enumerate() {
+        for below in ["layers/v1", "verified/v1", "store/blobs/sha256"] {
+            for file in files(below) {
+                spoil(&file);
+            }
+            // The blob is one file with that of the layout that made it; a new layout has to do without.
+            let out = format!("spoilt-{number}-{}", below.replace('/', "-"));
+            assert_eq!(bench.build(&out).0, digest, "{below}");
+        }
+    }
+}
+
+#[test]
+fn c7_c8_a_cache_that_cannot_be_used_is_warned_about_once() {
+    let bench = Bench::new();
+    fs::create_dir(bench.cache()).unwrap();
+    fs::set_permissions(bench.cache(), fs::Permissions::from_mode(0o777)).unwrap();
+    let finished = run(&mut bench.command(&bench.source(), "out")).success();
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished}");
+    assert!(finished.stderr.contains("others may write"), "{finished}");
+    assert_eq!(fs::read_dir(bench.cache()).unwrap().count(), 0);
+
+    fs::remove_dir(bench.cache()).unwrap();
+    fs::write(bench.cache(), b"a file").unwrap();
+    let finished = run(&mut bench.command(&bench.source(), "out")).success();
+    assert_eq!(finished.stderr.lines().count(), 1, "{finished}");
+}
+
+#[test]
+fn c9_twenty_builds_at_once_share_a_cache() {
+    let bench = Bench::new();
+    settle();
+    let mut children: Vec<_> = (0..20)
+        .map(|number| {
+            // Half of them make the same layer, half one of their own.
+            let source = if number % 2 == 0 { bench.source() } else { bench.scratch.join(format!("source{number}")) };
+            if number % 2 == 1 {
+                write_source(&source);
+                fs::write(source.join("own"), number.to_string()).unwrap();
+            }
+            let mut command = bench.command(&source, &format!("out{number}"));
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    for number in 0..20 {
+        run(ocibuild().args(["verify", "-q"]).arg(bench.scratch.join(format!("out{number}")))).success();
+    }
+    run(ocibuild().args(["cache", "verify", "--cache-dir"]).arg(bench.cache())).success();
+    assert_eq!(bench.build("after").1, "same-files");
+}
+
+#[test]
+fn c10_a_killed_build_leaves_a_usable_cache() {
+    let bench = Bench::new();
+    settle();
+    let digest = bench.outcome(bench.command(&bench.source(), "without").arg("--no-cache"), "without").0;
+    for number in 0..15 {
+        let mut command = bench.command(&bench.source(), &format!("killed{number}"));
+        let mut child =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(number * 3));
+        child.kill().ok();
+        child.wait().unwrap();
+        assert_eq!(bench.build(&format!("after{number}")).0, digest);
+    }
+}
+
+#[test]
+fn a_cache_is_looked_at_pruned_and_cleared() {
+    let bench = Bench::new();
+    bench.build("out");
+    let cache = |arguments: &[&str]| -> String {
+        let finished = run(ocibuild().arg("cache").args(arguments).arg("--cache-dir").arg(bench.cache())).success();
+        finished.text().to_owned()
+    };
+    assert!(cache(&["info"]).contains("1 layer,"), "{}", cache(&["info"]));
+    assert!(cache(&["verify"]).ends_with(": whole"));
+    assert!(cache(&["prune", "--keep", "1GiB"]).starts_with("0 layers taken out"));
+    assert!(cache(&["prune", "--older-than", "1d"]).starts_with("0 layers taken out"));
+    assert!(cache(&["clear"]).starts_with("1 layer taken out"));
+    assert!(cache(&["info"]).contains("0 layers, 0 B, 0 keys"));
+    run(ocibuild().args(["cache", "prune", "--cache-dir"]).arg(bench.cache())).ended_with(2);
+    run(ocibuild().args(["verify", "-q"]).arg(bench.scratch.join("out"))).success();
+}
+
+#[test]
+fn an_explanation_says_where_each_layer_came_from() {
+    let bench = Bench::new();
+    let explained = |out: &str| {
+        let mut command = ocibuild();
+        command.arg("layout").arg(bench.scratch.join(out)).args(["--explain", "--cache-dir"]).arg(bench.cache());
+        command.arg("--copy").arg(format!("{}:/srv", bench.source().display()));
+        run(&mut command).success().stderr
+    };
+    assert!(explained("one").contains("made: no layer of this content"));
+    assert!(explained("two").contains("from the cache: "));
+}

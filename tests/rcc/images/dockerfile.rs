@@ -1,0 +1,27 @@
+//! A robot's image, built by others from our Dockerfile.
+
+use super::Workshop;
+use super::workshop::Outcome;
+use crate::dockerfile::built_by_others;
+use crate::support::{Scratch, run};
+
+#[test]
+fn others_build_the_same_robot_from_a_dockerfile() {
+    let Some(workshop) = Workshop::shared_by_tests() else { return };
+    for mode in ["sealed", "ready"] {
+        let scratch = Scratch::new();
+        let robot = scratch.join("robot");
+        let built = workshop.build(&robot, &["--environment", mode]);
+        // The context beside the robot is no part of it; a layout there would be one, but for this command.
+        let elsewhere = scratch.join("layout");
+        std::fs::rename(&built.layout.path, &elsewhere).unwrap();
+        let layout = crate::consumers::Layout::new(elsewhere, &built.layout.tag);
+        let base = workshop.base.location();
+        let words = ["dockerfile", "--context", "./context", "--base", &base, "--environment", mode];
+        run(&mut workshop.ocibuild(&words, &robot)).success();
+        let runs = built_by_others(&scratch, &workshop.base, &robot.join("context"), &layout, &built.archive);
+        for finished in runs {
+            assert!(Outcome::of(&finished) == workshop.on_this_machine[0], "{finished}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Robots in images, in real containers, held against `rcc run` on this machine.
+
+mod catalogs;
+mod dockerfile;
+mod engines;
+mod modes;
+mod sources;
+mod workshop;
+
+use workshop::Workshop;

@@ -1,0 +1,446 @@
+//! Base images from registries: the store that keeps them, pins, lock files, mirrors, and builds without a network.
+
+use super::real::{gzip, tar};
+use super::server::{Exchange, Server, Shelf};
+use super::*;
+use crate::consumers;
+use crate::support::{Finished, Scratch, consumer, ocibuild, run};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+const BASE: &str = "team/base";
+
+/// Puts an image of one layer onto the shelf, and answers its manifest.
+fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
+    let layer = tar(content);
+    let blob = gzip(&layer);
+    let config = json!({"os": "linux", "architecture": architecture, "config": {"Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer).to_string()]}})
+    .to_string();
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::MANIFEST,
+        "config": Descriptor::of(media_type::CONFIG, config.as_bytes()).to_json(),
+        "layers": [Descriptor::of(media_type::LAYER_GZIP, &blob).to_json()]});
+    shelf.clone().with_blob(BASE, &blob).with_blob(BASE, config.as_bytes());
+    manifest.to_string().into_bytes()
+}
+
+/// Puts an index of images for amd64 and arm64 onto the shelf under `tag`, and answers its digest.
+fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
+    let manifests: Vec<Value> = ["amd64", "arm64"]
+        .map(|architecture| {
+            let manifest = image(shelf, content, architecture);
+            let digest = Digest::of(&manifest).to_string();
+            shelf.clone().with_manifest(BASE, &digest, media_type::MANIFEST, &manifest);
+            let mut listed = Descriptor::of(media_type::MANIFEST, &manifest).to_json();
+            listed["platform"] = json!({"os": "linux", "architecture": architecture});
+            listed
+        })
+        .into();
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests}).to_string();
+    shelf.clone().with_manifest(BASE, tag, media_type::INDEX, index.as_bytes());
+    Digest::of(index.as_bytes())
+}
+
+/// A registry with a base, and a machine that builds on it.
+struct Yard {
+    shelf: Shelf,
+    server: Server,
+    scratch: Scratch,
+}
+
+impl Yard {
+    fn new() -> Yard {
+        Yard::with_script(|x, shelf| shelf.serve(x))
+    }
+
+    fn with_script(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> Yard {
+        let shelf = Shelf::default();
+        let server = Server::start({
+            let shelf = shelf.clone();
+            move |x| script(x, &shelf)
+        });
+        let scratch = Scratch::new();
+        scratch.write("app/file", "content\n");
+        Yard { shelf, server, scratch }
+    }
+
+    /// The name of the base.
+    fn base(&self) -> String {
+        format!("{}/{BASE}:stable", self.server.host())
+    }
+
+    /// The program, with a cache and a working directory of its own.
+    fn ocibuild(&self) -> Command {
+        let mut command = ocibuild();
+        command.current_dir(self.scratch.path()).env("OCIBUILD_CACHE_DIR", self.scratch.join("cache"));
+        command
+    }
+
+    fn build(&self, arguments: &[&str]) -> Finished {
+        run(self.ocibuild().args(["layout", "out", "--copy", "app:/app"]).args(arguments))
+    }
+
+    /// How many requests came since the last time this was asked.
+    fn requests_during(&self, work: impl FnOnce()) -> usize {
+        let before = self.server.seen().len();
+        work();
+        self.server.seen().len() - before
+    }
+
+    /// What the image that was built last stands on.
+    fn base_annotations(&self) -> (String, String) {
+        let shown = run(self.ocibuild().args(["inspect", "out", "--format", "json"])).success();
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let annotation = |name: &str| {
+            shown["annotations"][format!("org.opencontainers.image.base.{name}")]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        (annotation("name"), annotation("digest"))
+    }
+
+    fn blob_in_store(&self, digest: Digest) -> PathBuf {
+        self.scratch.join("cache/bases/blobs/sha256").join(digest.hex())
+    }
+}
+
+#[test]
+fn a_base_is_fetched_once_and_then_taken_from_the_store() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    let first = yard.build(&["--base", &base]).success();
+    let without_network = yard.requests_during(|| {
+        let again = yard.build(&["--base", &base]).success();
+        assert_eq!(again.stdout, first.stdout);
+    });
+    assert_eq!(without_network, 0);
+    let amd64 = Digest::of(&image(&yard.shelf, 5000, "amd64")).to_string();
+    assert_eq!(yard.base_annotations(), (base, amd64));
+    run(yard.ocibuild().args(["verify", "out"])).success();
+    run(yard.ocibuild().args(["verify", "cache/bases"])).success();
+    let mode = std::fs::metadata(yard.scratch.join("cache")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn r48_an_offline_build_opens_no_socket() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    run(yard.ocibuild().args(["pull", &base])).success();
+    let Some(strace) = consumer("strace") else { return };
+    let trace = yard.scratch.join("trace");
+    let under_strace = |arguments: &[&str], variable: (&str, &str)| {
+        let mut command = crate::support::command(&strace);
+        command.args(["-f", "-e", "trace=socket,connect", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_ocibuild"));
+        command.args(["layout", "out", "--copy", "app:/app", "--base", &base]).args(arguments);
+        command.current_dir(yard.scratch.path()).env("OCIBUILD_CACHE_DIR", yard.scratch.join("cache"));
+        run(command.env(variable.0, variable.1)).success();
+        std::fs::read_to_string(&trace).unwrap()
+    };
+    for (arguments, variable) in [(&["--offline"][..], ("X", "")), (&[], ("OCIBUILD_OFFLINE", "1"))] {
+        let traced = under_strace(arguments, variable);
+        assert!(!traced.contains("socket(") && !traced.contains("connect("), "{traced}");
+    }
+    // The same trace sees it when there is something to see.
+    assert!(under_strace(&["--pull", "always"], ("X", "")).contains("connect("));
+}
+
+#[test]
+fn a_base_that_is_missing_offline_is_named_with_the_way_to_bring_it() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    let requests = yard.requests_during(|| {
+        yard.build(&["--base", &base, "--offline"]).ended_with(1).failed_saying(&format!(
+            "base {base}: not in the cache, and --offline forbids fetching it \
+             (where there is a network: ocibuild pull {base}; or --base oci:DIR)"
+        ));
+        yard.build(&["--base", &base, "--pull", "never"]).ended_with(1).failed_saying("--pull never forbids");
+        yard.build(&["--base", &base, "--pull", "always", "--offline"]).ended_with(2);
+        run(yard.ocibuild().args(["pull", "--offline", &base])).ended_with(2).failed_saying("--offline forbids");
+        run(yard.ocibuild().args(["inspect", "--offline", &format!("docker://{base}")])).ended_with(2);
+    });
+    assert_eq!(requests, 0);
+}
+
+#[test]
+fn a_moved_tag_is_reported_and_a_pin_still_finds_what_it_was() {
+    let yard = Yard::new();
+    let before = index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    yard.build(&["--base", &base]).success();
+    let after = index(&yard.shelf, 6000, "stable");
+    // Nobody asks, nobody knows.
+    let kept = yard.build(&["--base", &base]).success();
+    let moved = yard.build(&["--base", &base, "--pull", "always", "--quiet"]).success();
+    assert!(moved.stderr.contains(&format!("{base}: base moved from {before} to {after}")), "{moved}");
+    assert_ne!(kept.stdout, moved.stdout);
+    let silent = yard.build(&["--base", &base, "--pull", "always"]).success();
+    assert!(!silent.stderr.contains("moved"), "{silent}");
+
+    let pinned = format!("{base}@{before}");
+    for arguments in [&["--base", &pinned, "--offline"][..], &["--base", &pinned, "--pull", "always"]] {
+        let requests = yard.requests_during(|| drop(yard.build(arguments).success()));
+        assert_eq!(requests, 0, "what a digest names cannot move");
+    }
+    let amd64 = Digest::of(&image(&yard.shelf, 5000, "amd64"));
+    assert_eq!(yard.base_annotations(), (pinned, amd64.to_string()));
+    // The manifest's own digest is a pin as well, and needs no platform.
+    let arm64 = Digest::of(&image(&yard.shelf, 6000, "arm64"));
+    yard.build(&["--base", &format!("{}/{BASE}@{arm64}", yard.server.host())]).success();
+    assert_eq!(yard.base_annotations().1, arm64.to_string());
+}
+
+#[test]
+fn a_registry_that_does_not_honour_a_pin_is_refused() {
+    let yard = Yard::with_script(|x, shelf| {
+        if x.line().contains("/manifests/sha256:") {
+            return x.answer(200, &[("Content-Type", media_type::MANIFEST)], manifest());
+        }
+        shelf.serve(x);
+    });
+    let digest = index(&yard.shelf, 5000, "stable");
+    let refused = yard.build(&["--base", &format!("{}@{digest}", yard.base())]).ended_with(1);
+    assert!(refused.stderr.contains(&format!("expected the digest {digest}")), "{refused}");
+}
+
+#[test]
+fn each_platform_is_stored_and_found_by_itself() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    run(yard.ocibuild().args(["pull", "--platform", "linux/arm64", &base])).success();
+    // What is there for another platform is not what nobody's platform means.
+    yard.build(&["--base", &base, "--offline"]).ended_with(1).failed_saying("not in the cache");
+    yard.build(&["--base", &base, "--offline", "--platform", "linux/arm64"]).success();
+    assert_eq!(yard.base_annotations().1, Digest::of(&image(&yard.shelf, 5000, "arm64")).to_string());
+    run(yard.ocibuild().args(["pull", &base])).success();
+    yard.build(&["--base", &base, "--offline"]).success();
+    assert_eq!(yard.base_annotations().1, Digest::of(&image(&yard.shelf, 5000, "amd64")).to_string());
+    yard.build(&["--base", &base, "--offline", "--platform", "linux/arm64"]).success();
+    yard.build(&["--base", &base, "--platform", "linux/s390x"])
+        .ended_with(1)
+        .failed_saying("no image for linux/s390x (there is linux/amd64, linux/arm64)");
+
+    // An image that is for one platform only needs no platform.
+    let only = image(&yard.shelf, 7000, "arm64");
+    yard.shelf.clone().with_manifest(BASE, "only", media_type::MANIFEST, &only);
+    let only = format!("{}/{BASE}:only", yard.server.host());
+    yard.build(&["--base", &only]).success();
+    yard.build(&["--base", &only, "--offline"]).success();
+}
+
+#[test]
+fn what_is_damaged_or_missing_in_the_store_is_fetched_again() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    yard.build(&["--base", &base]).success();
+    let manifest: Value = serde_json::from_slice(&image(&yard.shelf, 5000, "amd64")).unwrap();
+    let layer: Digest = manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap();
+    let blob = yard.blob_in_store(layer);
+    let whole = std::fs::read(&blob).unwrap();
+
+    std::fs::remove_dir_all(yard.scratch.join("out")).unwrap();
+    std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    yard.build(&["--base", &base]).ended_with(1).failed_saying("its content has the digest");
+    let pulled = run(yard.ocibuild().args(["pull", &base, "--format", "json"])).success();
+    let report: Value = serde_json::from_slice(&pulled.stdout).unwrap();
+    assert_eq!((&report[0]["blobs"]["copied"], &report[0]["blobs"]["present"]), (&1.into(), &1.into()));
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
+
+    std::fs::remove_file(&blob).unwrap();
+    yard.build(&["--base", &base, "--offline"]).ended_with(1).failed_saying("not in the cache");
+    yard.build(&["--base", &base]).success();
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
+}
+
+#[test]
+fn a_cache_that_others_may_change_is_refused() {
+    let yard = Yard::new();
+    std::fs::create_dir(yard.scratch.join("cache")).unwrap();
+    std::fs::set_permissions(yard.scratch.join("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write in it");
+}
+
+#[test]
+fn a_mirror_is_asked_first_and_never_given_the_credentials_of_another() {
+    let mirror = Yard::with_script(|x, shelf| {
+        x.request.target = x.request.target.replace("/hub/", "/");
+        shelf.serve(x);
+    });
+    index(&mirror.shelf, 5000, "stable");
+    let yard = Yard::new();
+    let base = yard.base();
+    let rule = format!("{}={}/hub", yard.server.host(), mirror.server.host());
+    let secret = yard.scratch.write("secret", format!("alice:{SECRET}\n"));
+    let mut pull = yard.ocibuild();
+    pull.args(["pull", &base, "--mirror", &rule, "--creds-stdin"]).stdin(std::fs::File::open(secret).unwrap());
+    run(&mut pull).success();
+    assert_eq!(yard.server.seen().len(), 0);
+    assert!(mirror.server.seen().iter().any(|seen| seen.target.starts_with("/v2/hub/team/base/")));
+    assert_no_credentials(&mirror.server);
+    // It is stored under its own name.
+    yard.build(&["--base", &base, "--offline"]).success();
+
+    // What the mirror does not have, the registry has.
+    let other = image(&yard.shelf, 9000, "amd64");
+    yard.shelf.clone().with_manifest(BASE, "other", media_type::MANIFEST, &other);
+    let other = format!("{}/{BASE}:other", yard.server.host());
+    let built = yard.build(&["--base", &other, "--mirror", &rule]).success();
+    assert!(built.stderr.contains("asking the next place"), "{built}");
+}
+
+#[test]
+fn a_mirror_of_registries_conf_is_asked() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let conf = format!(
+        "[[registry]]\nprefix = 'reg.example/x'\nlocation = 'reg.example/x'\n[[registry.mirror]]\nlocation = '{}/team'\n\
+         [[registry]]\nlocation = 'evil.example'\nblocked = true\n",
+        yard.server.host()
+    );
+    let conf = yard.scratch.write("registries.conf", conf);
+    let pull =
+        |reference: &str| run(yard.ocibuild().args(["pull", reference]).env("CONTAINERS_REGISTRIES_CONF", &conf));
+    assert!(pull("reg.example/x/base:stable").success().text().starts_with("reg.example/x/base:stable@sha256:"));
+    pull("evil.example/x").ended_with(1).failed_saying("registries.conf blocks it");
+    yard.build(&["--base", "reg.example/x/base:stable", "--offline"]).success();
+}
+
+#[test]
+fn credentials_of_standard_input_are_for_one_registry() {
+    let (yard, other) = (Yard::new(), Yard::new());
+    index(&yard.shelf, 5000, "stable");
+    let secret = yard.scratch.write("secret", format!("alice:{SECRET}\n"));
+    let export = |to: &str| {
+        let mut command = yard.ocibuild();
+        command.args([
+            "export",
+            "--creds-stdin",
+            "--platform",
+            "linux/amd64",
+            &format!("docker://{}", yard.base()),
+            to,
+        ]);
+        run(command.stdin(std::fs::File::open(&secret).unwrap()))
+    };
+    export(&format!("docker://{}/team/other:v1", yard.server.host())).success();
+    export(&format!("docker://{}/team/other:v1", other.server.host())).ended_with(2).failed_saying("another registry");
+    assert_no_credentials(&other.server);
+}
+
+#[test]
+fn the_default_base_of_a_robot_is_pulled() {
+    let yard = Yard::with_script(|x, shelf| {
+        x.request.target = x.request.target.replace("/library/debian/", "/team/base/");
+        shelf.serve(x);
+    });
+    index(&yard.shelf, 5000, "stable-slim");
+    yard.scratch.write("robot/robot.yaml", "tasks:\n  Run:\n    shell: echo hello\nartifactsDir: output\n");
+    let mirror = format!("docker.io={}", yard.server.host());
+    let mut command = yard.ocibuild();
+    command.args(["layout", "out", "--robot", "robot", "--environment", "direct", "--mirror", &mirror]);
+    run(&mut command).success();
+    assert_eq!(yard.base_annotations().0, "docker.io/library/debian:stable-slim");
+}
+
+#[test]
+fn a_lock_file_pins_a_base() {
+    let yard = Yard::new();
+    let before = index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    yard.build(&["--base", &base, "--locked"]).ended_with(1).failed_saying("--lock writes it");
+    let locked = yard.build(&["--base", &base, "--lock"]).success();
+    let text = std::fs::read_to_string(yard.scratch.join("ocibuild.lock")).unwrap();
+    assert_eq!(text, format!("{{\n  \"bases\": {{\n    \"{base}\": \"{before}\"\n  }},\n  \"version\": 1\n}}\n"));
+
+    let after = index(&yard.shelf, 6000, "stable");
+    for arguments in [&["--locked"][..], &[], &["--pull", "always"]] {
+        let built = yard.build(&[&["--base", &base], arguments].concat()).success();
+        assert_eq!(built.stdout, locked.stdout, "{arguments:?}");
+    }
+    // Also on a machine that has never seen it.
+    std::fs::remove_dir_all(yard.scratch.join("cache")).unwrap();
+    assert_eq!(yard.build(&["--base", &base, "--locked"]).success().stdout, locked.stdout);
+
+    let renewed = yard.build(&["--base", &base, "--lock"]).success();
+    assert!(renewed.stderr.contains(&format!("base moved from {before} to {after}")), "{renewed}");
+    assert_ne!(renewed.stdout, locked.stdout);
+    let other = format!("{}/{BASE}:other", yard.server.host());
+    yard.build(&["--base", &other, "--locked"]).ended_with(1).failed_saying(&format!("the base {other} is not in it"));
+}
+
+#[test]
+fn a_lock_file_pins_a_base_in_a_layout() {
+    let yard = Yard::new();
+    run(yard.ocibuild().args(["layout", "base", "--copy", "app:/base"])).success();
+    yard.build(&["--base", "oci:base", "--lock"]).success();
+    yard.build(&["--base", "oci:base", "--locked"]).success();
+    run(yard.ocibuild().args(["layout", "base", "--copy", "app:/other"])).success();
+    yard.build(&["--base", "oci:base", "--locked"]).ended_with(1).failed_saying("--lock takes what is there now");
+}
+
+#[test]
+fn a_base_comes_from_a_real_registry() {
+    let Some(registry) = consumers::Registry::plain() else { return };
+    let yard = Yard::new();
+    let base = format!("{}/team/base:v1", registry.address());
+    run(yard.ocibuild().args(["layout", "base", "--copy", "app:/base"])).success();
+    run(yard.ocibuild().args(["export", "base", &format!("docker://{base}")])).success();
+    yard.build(&["--base", &base]).success();
+    drop(registry);
+    yard.build(&["--base", &base]).success();
+    run(yard.ocibuild().args(["verify", "out"])).success();
+}
+
+#[test]
+fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
+    let yard = Yard::new();
+    index(&yard.shelf, 500_000, "stable");
+    let base = yard.base();
+    let registry = yard.server.host();
+    let built = yard.build(&["--base", &base, "--sparse"]).success();
+    let gets = |yard: &Yard| {
+        yard.server.lines().iter().filter(|line| line.starts_with("GET ") && line.contains("/blobs/")).count()
+    };
+    assert_eq!(gets(&yard), 1, "the config, and no layer");
+    let export = |to: &str| run(yard.ocibuild().args(["export", "out", to, "--format", "json"]));
+    let pushed = export(&format!("docker://{registry}/team/robot:v1")).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    assert_eq!(gets(&yard), 1);
+
+    // Elsewhere the base's layers come from where they are, and pass through.
+    let elsewhere = Yard::new();
+    let moved = export(&format!("docker://{}/team/robot:v1", elsewhere.server.host())).success();
+    let report: Value = serde_json::from_slice(&moved.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&0.into(), &3.into()), "{report}");
+    export("oci:whole").success();
+    run(yard.ocibuild().args(["verify", "whole"])).success();
+    let mut offline = yard.ocibuild();
+    run(offline.args(["export", "out", "oci-archive:x.tar", "--offline"])).ended_with(2).failed_saying("--offline");
+
+    // It is the same image as the whole one.
+    let whole = yard.build(&["--base", &base]).success();
+    assert_eq!(whole.stdout, built.stdout);
+    yard.build(&["--base", "oci:whole", "--sparse"]).ended_with(2).failed_saying("is no registry");
+}
+
+#[test]
+fn the_layers_of_a_base_are_mounted_where_a_push_would_bring_them_back() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    yard.build(&["--base", &yard.base()]).success();
+    let to = format!("docker://{}/team/robot:v1", yard.server.host());
+    let pushed = run(yard.ocibuild().args(["export", "out", &to, "--format", "json"])).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    // No network is needed for what is whole.
+    run(yard.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"])).success();
+}

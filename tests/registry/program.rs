@@ -1,0 +1,209 @@
+//! The program itself against registries: what the environment and the command line do.
+
+use super::real::layout;
+use super::server::Server;
+use super::*;
+use crate::consumers::{self, PASSWORD, USER};
+use crate::support::{Scratch, ocibuild, run};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+fn export(from: &str, to: &str) -> Command {
+    let mut command = ocibuild();
+    command.args(["export", from, to]);
+    command
+}
+
+/// A file as podman login and docker login write it.
+fn auth_file(host: &str, user: &str, password: &str) -> String {
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    serde_json::json!({"auths": {host: {"auth": auth}}}).to_string()
+}
+
+#[test]
+fn an_image_goes_to_a_registry_and_comes_back() {
+    let Some(registry) = consumers::Registry::plain() else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1");
+    let remote = format!("docker://{}/team/robot:v1", registry.address());
+    let pushed = run(export(&ours.image(), &remote).args(["--format", "json"])).success();
+    let report: serde_json::Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!(report["digest"], ours.manifest_digest());
+    assert_eq!(report["blobs"]["copied"], 4);
+
+    let back = consumers::Layout::new(scratch.join("back"), "v1");
+    run(&mut export(&remote, &back.location())).success().printed(&format!("{}\n", ours.manifest_digest()));
+    assert_eq!(back.manifest_digest(), ours.manifest_digest());
+    run(ocibuild().args(["inspect", &remote])).success();
+    let other = format!("docker://{}/team/other:v2", registry.address());
+    let mounted = run(export(&remote, &other).args(["--format", "json"])).success();
+    let report: serde_json::Value = serde_json::from_slice(&mounted.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&4.into(), &0.into()));
+}
+
+#[test]
+fn credentials_come_from_where_people_keep_them() {
+    let Some(registry) = consumers::Registry::with_password() else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let (ours, host) = (consumers::Layout::new(scratch.join("ours"), "v1").image(), registry.address());
+    let remote = format!("docker://{host}/team/robot:v1");
+    let good = scratch.write("good/config.json", auth_file(&host, USER, PASSWORD));
+    let wrong = scratch.write("wrong/config.json", auth_file(&host, USER, SECRET));
+    scratch.write("run/containers/auth.json", auth_file(&host, USER, PASSWORD));
+
+    let nothing = run(&mut export(&ours, &remote)).ended_with(1).failed_saying("no credentials: tried ");
+    assert!(nothing.stderr.contains(".docker/config.json"), "{nothing}");
+    let refused = run(export(&ours, &remote).arg("--authfile").arg(&wrong)).ended_with(1);
+    assert!(refused.stderr.contains("answered 401") && !refused.stderr.contains(SECRET), "{refused}");
+    run(export(&ours, &remote).arg("--authfile").arg(scratch.join("none"))).ended_with(1).failed_saying("not found");
+
+    run(export(&ours, &remote).arg("--authfile").arg(&good)).success();
+    run(export(&ours, &remote).env("REGISTRY_AUTH_FILE", &good)).success();
+    run(export(&ours, &remote).env("DOCKER_CONFIG", scratch.join("good"))).success();
+    let podmans = scratch.join("run");
+    run(export(&ours, &remote).env("XDG_RUNTIME_DIR", podmans).env("DOCKER_CONFIG", scratch.join("wrong"))).success();
+    let stdin = std::fs::File::open(scratch.write("stdin", format!("{USER}:{PASSWORD}\n"))).unwrap();
+    run(export(&ours, &remote).arg("--creds-stdin").stdin(stdin)).success();
+}
+
+#[test]
+fn a_credential_helper_of_the_search_path_is_asked() {
+    let Some(registry) = consumers::Registry::with_password() else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let script = format!("#!/bin/sh\necho '{{\"Username\": \"{USER}\", \"Secret\": \"{PASSWORD}\"}}'\n");
+    let helper = scratch.write("bin/docker-credential-test", script);
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    scratch.write("docker/config.json", r#"{"credsStore": "test"}"#);
+    let remote = format!("docker://{}/team/robot:v1", registry.address());
+    let path = format!("{}:{}", scratch.join("bin").display(), std::env::var("PATH").unwrap());
+    run(export(&ours, &remote).env("DOCKER_CONFIG", scratch.join("docker")).env("PATH", path)).success();
+    // The working directory is not searched.
+    let mut nearby = export(&ours, &remote);
+    nearby.env("DOCKER_CONFIG", scratch.join("docker")).current_dir(scratch.join("bin"));
+    run(&mut nearby).ended_with(1).failed_saying("docker-credential-test: not found");
+}
+
+#[test]
+fn an_authority_is_trusted_by_directory_or_by_environment() {
+    let Some(registry) = consumers::Registry::with_tls() else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let remote = format!("docker://{}/team/robot:v1", registry.address());
+    run(&mut export(&ours, &remote)).ended_with(1).failed_saying("signed by an unknown authority");
+    run(export(&ours, &remote).arg("--cert-dir").arg(registry.certificates())).success();
+    run(export(&ours, &remote).env("SSL_CERT_FILE", registry.certificates().join("ca.crt"))).success();
+}
+
+#[test]
+fn a_client_certificate_of_the_directory_is_shown() {
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let shelf = Shelf::default();
+    let server = Server::start_tls(super::reaching::tls("good", true), move |x| shelf.serve(x));
+    let remote = format!("docker://{}/team/robot:v1", server.host());
+    let certificates = scratch.join("certificates");
+    for (from, to) in [("authority.crt", "ca.crt"), ("client.crt", "client.cert"), ("client.key", "client.key")] {
+        scratch.write(Path::new("certificates").join(to), std::fs::read(Path::new("testdata/tls").join(from)).unwrap());
+    }
+    run(export(&ours, &remote).arg("--cert-dir").arg(&certificates)).success();
+    // Where podman keeps them for this registry.
+    let home = scratch.join("home");
+    let usual = home.join(".config/containers/certs.d").join(server.host());
+    std::fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    std::fs::rename(&certificates, &usual).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).success();
+    std::fs::remove_file(usual.join("client.key")).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).ended_with(1).failed_saying("client.key");
+    std::fs::remove_file(usual.join("client.cert")).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).ended_with(1);
+}
+
+#[test]
+fn a_registry_at_an_ipv6_address_is_one() {
+    let shelf = Shelf::default();
+    let Some(server) = Server::start_at_ipv6(move |x| shelf.serve(x)) else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1");
+    assert!(server.host().starts_with("[::1]:"));
+    let remote = format!("docker://{}/team/robot:v1", server.host());
+    run(&mut export(&ours.image(), &remote)).success();
+    let back = consumers::Layout::new(scratch.join("back"), "v1");
+    run(&mut export(&remote, &back.location())).success();
+    assert_eq!(back.manifest_digest(), ours.manifest_digest());
+    let mut pull = ocibuild();
+    pull.args(["pull", &format!("{}/team/robot:v1", server.host())]).arg("--cache-dir").arg(scratch.join("cache"));
+    run(&mut pull).success();
+}
+
+#[test]
+fn each_blob_says_what_became_of_it() {
+    let shelf = Shelf::default();
+    let server = Server::start(move |x| shelf.serve(x));
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let remote = |name: &str| format!("docker://{}/team/{name}:v1", server.host());
+    let count = |text: &str, words: &str| text.lines().filter(|line| line.contains(words)).count();
+    let first = run(&mut export(&ours, &remote("robot"))).success();
+    assert_eq!(count(&first.stderr, "MiB"), 3, "{first}");
+    let second = run(&mut export(&ours, &remote("robot"))).success();
+    assert_eq!(count(&second.stderr, ": already there"), 4, "{second}");
+    let third = run(&mut export(&remote("robot"), &remote("other"))).success();
+    assert_eq!(count(&third.stderr, ": mounted from team/robot"), 4, "{third}");
+}
+
+#[test]
+fn podman_and_docker_pull_and_run_what_was_pushed() {
+    let Some(registry) = consumers::Registry::plain() else { return };
+    let scratch = Scratch::new();
+    let Some(busybox) = crate::support::consumer("busybox") else { return };
+    let name = format!("{}/team/robot:v1", registry.address());
+    let mut build = ocibuild();
+    build.args(["layout", "out", "--entrypoint", r#"["/bin/busybox", "echo", "pushed and pulled"]"#, "--copy"]);
+    build.arg(format!("{}:/bin/busybox", busybox.display())).args(["--chmod", "755"]).current_dir(scratch.path());
+    run(build.arg("--no-cache")).success();
+    run(export("out", &format!("docker://{name}")).current_dir(scratch.path())).success();
+    if let Some(podman) = consumers::Podman::find() {
+        podman.pull(&name).success();
+        podman.run(&name, &[]).success().printed("pushed and pulled\n");
+    }
+    if let Some(docker) = consumers::Docker::find() {
+        docker.pull(&name);
+        docker.run(&name, &[]).success().printed("pushed and pulled\n");
+    }
+}
+
+#[test]
+fn r44_an_interrupted_push_ends_at_once_and_gives_its_uploads_back() {
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let shelf = Shelf::default();
+    let server = Server::start({
+        let shelf = shelf.clone();
+        move |x| match x.request.method.as_str() {
+            "PUT" => x.hang(),
+            _ => shelf.serve(x),
+        }
+    });
+    let mut command = export(&ours, &format!("docker://{}/team/robot:v1", server.host()));
+    let mut program = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    while server.lines().iter().filter(|line| line.starts_with("PUT")).count() < 3 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", server.lines());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let kill = format!("kill -s INT {}", program.id());
+    run(crate::support::command("sh").args(["-c", &kill])).success();
+    assert_eq!(program.wait().unwrap().code(), Some(130));
+    assert_eq!(shelf.open_uploads(), 0);
+}
