@@ -22,7 +22,7 @@ fn said(bench: &Bench, line: &str) -> String {
             write!(text, "--- {name}\n{content}").unwrap();
         }
     }
-    write!(text, "--- status {}\n", ran.status).unwrap();
+    writeln!(text, "--- status {}", ran.status).unwrap();
     text.replace(&bench.scratch.path().display().to_string(), "[scratch]")
 }
 
