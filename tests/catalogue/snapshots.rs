@@ -116,8 +116,24 @@ fn faults_that_are_found() {
 #[test]
 fn every_page_of_help() {
     let mut text = String::new();
-    for command in ["", "layout", "export", "verify", "inspect", "completions", "man"] {
-        let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    let commands = [
+        "",
+        "layout",
+        "export",
+        "pull",
+        "login",
+        "logout",
+        "verify",
+        "inspect",
+        "dockerfile",
+        "cache",
+        "cache prune",
+        "catalogs",
+        "completions",
+        "man",
+    ];
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(ocibuild().args(&words).env("COLUMNS", "100")).success();
         assert_eq!(help.stderr, "");
         writeln!(text, "$ ocibuild {}\n{}\n", words.join(" "), help.text()).unwrap();
