@@ -4,6 +4,13 @@ use crate::bases;
 use crate::consumers::{Buildah, Docker, Layout, Podman, Settings};
 use crate::listers::{Entry, listed_by_us};
 use crate::support::{Finished, Scratch, command, ocibuild, run, run_within};
+use ocibuild::build::BuildSpec;
+use ocibuild::compression::Compression;
+use ocibuild::dockerfile::Dockerfile;
+use ocibuild::image::{Base, ConfigEdit};
+use ocibuild::progress::Silent;
+use ocibuild::root::Root;
+use ocibuild::{Location, Timestamp};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -214,4 +221,23 @@ fn what_a_dockerfile_cannot_say_is_refused() {
         .failed_saying("variable PATH: a Dockerfile cannot remove a variable of the base");
     dockerfile(&["--unset-env", "NOT_THERE"]).success();
     dockerfile(&["--label", "a=b\nRUN evil"]).failed_saying("a Dockerfile cannot hold a line break in a value");
+}
+
+#[test]
+fn a_base_in_a_registry_is_named_by_its_digest() {
+    let scratch = Scratch::new();
+    let Some(base) = bases::busybox_by_umoci(&scratch, &Settings { entrypoint: &[], cmd: &["sh"] }) else { return };
+    let spec = BuildSpec {
+        base: Base::open(&base.location().parse().unwrap(), None).unwrap(),
+        layers: Vec::new(),
+        config: ConfigEdit::default(),
+        annotations: Default::default(),
+        created: Timestamp::EPOCH,
+        compression: Compression::DEFAULT_GZIP,
+    };
+    let plan = spec.plan(&Root::open(scratch.path()).unwrap(), None, &Silent).unwrap();
+    let location = Location::Registry("registry.example/team/base:1".parse().unwrap());
+    let dockerfile = Dockerfile::of(&plan, Some(&location), &Silent).unwrap();
+    let from = format!("\nFROM registry.example/team/base@{}\n", base.manifest_digest());
+    assert!(dockerfile.text().contains(&from), "{}", dockerfile.text());
 }

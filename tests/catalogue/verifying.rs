@@ -310,7 +310,7 @@ fn l17_layers_whose_tars_are_malformed() {
         ),
         ("checksum of the gzip", flipped, GZIP, whole.clone(), "checksum mismatch"),
         ("half a gzip", forge::gzip(&whole)[..40].to_vec(), GZIP, whole.clone(), "truncated"),
-        ("half a zstd", zstd[..zstd.len() - 3].to_vec(), ZSTD, whole.clone(), "zstd"),
+        ("half a zstd", zstd[..zstd.len() - 3].to_vec(), ZSTD, whole.clone(), "truncated"),
         (
             "a second member that is none of the image",
             [forge::gzip(&whole), forge::gzip(&forge::tar(&[Member::file("b", b"")]))].concat(),
