@@ -277,9 +277,9 @@ proptest! {
                 let built = pool.install(|| {
                     let layout = Arc::new(Layout::create(&out).unwrap());
                     let spec = BuildSpec { compression, ..plain() };
-                    spec.plan(layout.root(), &Silent).unwrap().build(&layout, &[], &Silent).unwrap()
+                    spec.plan(layout.root(), None, &Silent).unwrap().build(&layout, None, &[], &Silent).unwrap()
                 });
-                layers.push((out, built.layers[0].clone()));
+                layers.push((out, built.layers[0].0.clone()));
             }
         }
         let [(out, one), (_, one_gzip), (_, four), (_, four_gzip)] = &layers[..] else { unreachable!() };
