@@ -6,6 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -113,7 +114,8 @@ impl Root {
         std::fs::canonicalize(path).map_err(|error| Error::io(path.display(), "open", error))
     }
 
-    /// Where `inner` lies below `outer`: the rest of its path, which is empty when both are one. `inner` need not exist.
+    /// Where `inner` lies below `outer`: the rest of its path, with slashes, which is empty when both are one. `inner` need
+    /// not exist.
     pub fn path_inside(outer: &Path, inner: &Path) -> Option<PathBuf> {
         let outer = std::fs::canonicalize(outer).ok()?;
         let mut missing = PathBuf::new();
@@ -127,7 +129,7 @@ impl Root {
             found
         })?;
         let whole: PathBuf = existing.join(missing).components().collect();
-        whole.strip_prefix(&outer).ok().map(Path::to_owned)
+        whole.strip_prefix(&outer).ok().map(|rest| slashed(rest).into_owned())
     }
 
     /// The path as the user wrote it.
@@ -239,6 +241,8 @@ impl Root {
             );
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
+            #[cfg(windows)]
+            keep_other_writers_out(&mut options);
             // Held while the file is made, so that none appears behind the back of a process that is being stopped.
             let mut live = live_temporaries();
             if live.stopped {
@@ -248,7 +252,7 @@ impl Root {
                 Ok(file) => {
                     let file = file.into_std();
                     // The lock tells a living writer from a dead one; where locks do not work, nothing is ever swept.
-                    if matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+                    if cfg!(unix) && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
                         continue;
                     }
                     // A sweeper may have been faster than our lock.
@@ -265,7 +269,7 @@ impl Root {
         Err(Error::new(ErrorKind::Io, self.path.display().to_string(), "cannot find a free temporary name"))
     }
 
-    /// Removes what killed processes left in this directory: temporaries that nobody holds locked.
+    /// Removes what killed processes left in this directory: temporaries that nobody holds locked (on Windows: open).
     pub fn sweep_temporaries(&self) {
         let Ok(entries) = self.dir.entries() else { return };
         for entry in entries.flatten() {
@@ -533,6 +537,21 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File
     };
     let metadata = file.metadata().map_err(|error| Error::io(object(), "read", error))?;
     if metadata.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Makes an open file tell of its living writer: nobody else can open it for writing. A lock, which does that on Unix, would
+/// keep readers out too, until a moment after the file has its name (LockFileEx: "exclusive" means no other access).
+#[cfg(windows)]
+fn keep_other_writers_out(options: &mut OpenOptions) {
+    use cap_std::fs::OpenOptionsExt as _;
+    const FILE_SHARE_READ: u32 = 1;
+    const FILE_SHARE_DELETE: u32 = 4;
+    options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
+}
+
+/// The path with slashes, which on Unix it has already.
+pub fn slashed(path: &Path) -> Cow<'_, Path> {
+    if cfg!(windows) { PathBuf::from(path.to_string_lossy().replace('\\', "/")).into() } else { path.into() }
 }
 
 /// The bytes of a file name, as an image stores them.

@@ -5,7 +5,7 @@ use super::lock_file::{Kind, LockArguments, LockFile, Locking};
 use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
-use ocibuild::image::Base;
+use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
 use ocibuild::store::{BaseStore, Pulled, StoredBase};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
@@ -20,6 +20,9 @@ pub(super) struct BaseArguments {
     /// When to ask the registry for a base [default: missing; with --lock always]
     #[arg(long, value_name = "WHEN", help_heading = "Base image")]
     pull: Option<PullPolicy>,
+    /// Leave the base's layers in their registry; export mounts or fetches them
+    #[arg(long, help_heading = "Base image")]
+    sparse: bool,
     #[command(flatten)]
     lock: LockArguments,
     #[command(flatten)]
@@ -38,6 +41,16 @@ enum PullPolicy {
 }
 
 impl BaseArguments {
+    /// How registries and other servers are reached.
+    pub(super) fn network(&self) -> &NetworkArguments {
+        &self.network
+    }
+
+    /// The lock file, in `directory` unless it is named.
+    pub(super) fn lock_file(&self, directory: &Path) -> Result<LockFile> {
+        self.lock.open(directory)
+    }
+
     /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.
     ///
     /// # Errors
@@ -64,7 +77,11 @@ impl BaseArguments {
                     }
                     lock.record(Kind::Base, &key, base.named)?;
                 }
-                Ok(Base::Image { image: Box::new(base.image), name: Some(key) })
+                let layers = if self.sparse { BaseLayers::LeftOut } else { BaseLayers::Copied };
+                Ok(Base::Image { image: Box::new(base.image), name: Some(key), layers })
+            }
+            Some(location) if self.sparse => {
+                Err(Error::usage(location.to_string(), "is no registry, in which --sparse could leave its layers"))
             }
             Some(location) => {
                 let base = Base::open(location, platform)?;
@@ -106,6 +123,13 @@ impl BaseArguments {
             if offline || policy == PullPolicy::Never {
                 return Err(missing(reference, platform, if offline { "--offline" } else { "--pull never" }));
             }
+        }
+        if self.sparse {
+            return self.network.first_that_answers(reference, watch, |repository| {
+                let start = repository.resolve()?;
+                let image = BaseStore::choose(repository, &start, platform, &reference.to_string())?;
+                Ok(StoredBase { image, named: start.digest })
+            });
         }
         pull(store, &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
     }

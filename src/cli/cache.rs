@@ -2,11 +2,11 @@
 
 use super::cache_directory::CacheDirectory;
 use super::layer_cache;
-use super::output::print;
-use super::watch::Watch;
+use super::output::{counted, print};
 use super::{Common, Format};
 use clap::{Args, Subcommand};
 use ocibuild::cache::{CacheUsage, Pruned};
+use ocibuild::progress::Silent;
 use ocibuild::verify::verify;
 use ocibuild::{Error, Result, bounded};
 use serde_json::json;
@@ -63,7 +63,12 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
                 Format::Json => {
                     json!({"directory": directory, "records": records, "blobs": blobs, "bytes": bytes}).to_string()
                 }
-                Format::Text => format!("{directory}: {blobs} layers, {}, {records} keys", bounded::size(bytes)),
+                Format::Text => format!(
+                    "{directory}: {}, {}, {}",
+                    counted(blobs, "layer"),
+                    bounded::size(bytes),
+                    counted(records, "key")
+                ),
             })?;
         }
         Action::Prune(PruneArguments { keep, older_than }) => {
@@ -78,14 +83,14 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
         }
         Action::Clear => tell(cache.prune_to_size(0)?, format)?,
         Action::Verify => {
-            let report = verify(&cache.store_directory(), &Watch::new(&arguments.common))?;
+            let report = verify(&cache.store_directory(), &Silent)?;
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }
             if !report.faults.is_empty() {
                 return Ok(ExitCode::FAILURE);
             }
-            print(&format!("{} blobs, {}: whole", report.blobs, bounded::size(report.bytes)))?;
+            print(&format!("{}, {}: whole", counted(report.blobs, "blob"), bounded::size(report.bytes)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -95,7 +100,7 @@ fn tell(pruned: Pruned, format: Format) -> Result<()> {
     let Pruned { blobs, bytes } = pruned;
     print(&match format {
         Format::Json => json!({"blobs": blobs, "bytes": bytes}).to_string(),
-        Format::Text => format!("{blobs} layers taken out, {}", bounded::size(bytes)),
+        Format::Text => format!("{} taken out, {}", counted(blobs, "layer"), bounded::size(bytes)),
     })
 }
 

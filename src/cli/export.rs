@@ -13,7 +13,7 @@ use ocibuild::store::{ImageName, Layout, Moved, StoredImage, copy};
 use ocibuild::{Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +30,14 @@ Destinations:
 Examples:
   ocibuild export ./out:v1 docker-archive:app.tar:team/app:v1
   ocibuild export ./out - | docker load
-  ocibuild export ./out:v1 docker://registry.example/team/app:v1")]
+  ocibuild export ./out:v1 docker://registry.example/team/app:v1 docker://registry.example/team/app:latest")]
 pub(super) struct ExportArguments {
     /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or docker://REFERENCE
     #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
     source: Location,
-    /// Where to copy it
-    destination: String,
+    /// Where to copy it; several names of one repository are given to one copy
+    #[arg(required = true)]
+    destinations: Vec<String>,
     /// Which platform of a multi-platform image to take
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
@@ -52,41 +53,108 @@ pub(super) struct ExportArguments {
 /// Copies the image and prints the digest of its manifest.
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, watch.clone())?;
-    if arguments.destination == "-" {
+    let destinations = destinations(&arguments.destinations)?;
+    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
+    let opened = completed(opened, destinations.as_deref().unwrap_or_default(), &arguments.network, &watch)?;
+    let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
-    }
-    let moved = match arguments.destination.parse()? {
-        Location::Layout { directory, tag } => {
-            let timeout = Duration::from_secs(arguments.lock_timeout);
-            to_layout(&opened, &directory, timeout, tag.as_deref(), &watch)?
-        }
-        Location::OciArchive { file, tag } => {
-            let names = match tag {
-                Some(tag) => vec![tag.parse()?],
-                None => opened.names.clone(),
-            };
-            to_file(&opened, &file, ArchiveForm::Oci, &names, &watch)?
-        }
-        Location::DockerArchive { file, reference } => {
-            let names = match reference {
-                Some(reference) => vec![full_name(&reference)?],
-                None => opened.names.clone(),
-            };
-            to_file(&opened, &file, ArchiveForm::Docker, &names, &watch)?
-        }
-        Location::Registry(reference) => to_registry(&opened, &reference, arguments, &watch)?,
     };
+    let mut moved = Moved::default();
+    for destination in &destinations {
+        moved.add(match destination {
+            Destination::Layout(directory, tag) => {
+                let timeout = Duration::from_secs(arguments.lock_timeout);
+                to_layout(&opened, directory, timeout, tag.as_deref(), &watch)?
+            }
+            Destination::File(file, form, names) => {
+                to_file(&opened, file, *form, names.as_deref().unwrap_or(&opened.names), &watch)?
+            }
+            Destination::Repository(reference, names) => {
+                let repository = arguments.network.repository(reference, watch.clone())?;
+                copy(&opened.image, &*repository, names, &watch)?
+            }
+        });
+    }
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
         Format::Text => print(&digest)?,
         Format::Json => {
             let Moved { copied, copied_bytes, present, mounted } = moved;
             let blobs = json!({"copied": copied, "copiedBytes": copied_bytes, "present": present, "mounted": mounted});
-            print(&json!({"digest": digest, "destination": arguments.destination, "blobs": blobs}).to_string())?;
+            print(&json!({"digest": digest, "destinations": arguments.destinations, "blobs": blobs}).to_string())?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The image with the repository of its base at its side, where that has what the image lacks, or spares an upload.
+fn completed(
+    opened: Opened,
+    destinations: &[Destination],
+    network: &NetworkArguments,
+    watch: &Arc<Watch>,
+) -> Result<Opened> {
+    let Some(base) = opened.image.base_reference().filter(|_| opened.image.source.repository().is_none()) else {
+        return Ok(opened);
+    };
+    let spares_an_upload = destinations.iter().any(|destination| match destination {
+        Destination::Repository(reference, _) => reference.registry() == base.registry(),
+        Destination::Layout(..) | Destination::File(..) => false,
+    });
+    if !spares_an_upload && !opened.image.lacks_layers() {
+        return Ok(opened);
+    }
+    let base = network.other_repository(&base, watch.clone()).map_err(|error| error.within("layers of the base"))?;
+    Ok(Opened { image: opened.image.completed_by(base), ..opened })
+}
+
+/// A place to copy to.
+enum Destination {
+    Layout(PathBuf, Option<String>),
+    /// A file, and the names that the image gets there, if not its own.
+    File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
+    /// A repository, and all names that the image gets in it.
+    Repository(Reference, Vec<ImageName>),
+}
+
+/// What the texts name: standard output if nothing, and each repository once.
+fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>> {
+    if texts.iter().any(|text| text == "-") {
+        return match texts {
+            [_] => Ok(None),
+            _ => Err(Error::usage("-", "standard output is for one archive and nothing else")),
+        };
+    }
+    let mut destinations: Vec<Destination> = Vec::new();
+    for text in texts {
+        let destination = match text.parse()? {
+            Location::Layout { directory, tag } => Destination::Layout(directory, tag),
+            Location::OciArchive { file, tag } => {
+                let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Oci, names)
+            }
+            Location::DockerArchive { file, reference } => {
+                let names = reference.map(|reference| full_name(&reference).map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Docker, names)
+            }
+            Location::Registry(reference) => {
+                let name = full_name(&reference.to_string())?;
+                let same = destinations.iter_mut().find_map(|known| match known {
+                    Destination::Repository(known, names) if known.is_beside(&reference) => Some(names),
+                    _ => None,
+                });
+                if let Some(names) = same {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                    continue;
+                }
+                Destination::Repository(reference, vec![name])
+            }
+        };
+        destinations.push(destination);
+    }
+    Ok(Some(destinations))
 }
 
 /// Docker knows images by repository and tag.
@@ -113,17 +181,6 @@ fn to_layout(opened: &Opened, directory: &Path, timeout: Duration, tag: Option<&
         None => opened.names.clone(),
     };
     copy(&opened.image, &*layout, &names, watch)
-}
-
-fn to_registry(
-    opened: &Opened,
-    reference: &Reference,
-    arguments: &ExportArguments,
-    watch: &Arc<Watch>,
-) -> Result<Moved> {
-    let name = full_name(&reference.to_string())?;
-    let repository = arguments.network.repository(reference, watch.clone())?;
-    copy(&opened.image, &*repository, &[name], &**watch)
 }
 
 fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {

@@ -31,7 +31,7 @@ pub(super) struct InspectArguments {
 /// Prints what the image's documents say.
 pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, watch.clone())?;
+    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
     match arguments.common.format {
         Format::Json => print(&to_json(&opened).to_string())?,
         Format::Text => print(&to_text(&opened))?,

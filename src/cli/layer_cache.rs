@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 #[derive(Debug, Args)]
 pub(super) struct LayerCacheArguments {
-    /// Make every layer anew, and keep none for later
+    /// Make every layer anew, and keep none for later; so does OCIBUILD_NO_CACHE=1
     #[arg(long, help_heading = "Cache")]
     no_cache: bool,
     /// Say of each layer why it was, or was not, taken from the cache
@@ -21,7 +21,8 @@ pub(super) struct LayerCacheArguments {
 impl LayerCacheArguments {
     /// Opens the cache. One that cannot be used costs time, not the build.
     pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Option<Cache> {
-        if self.no_cache {
+        let is_off = std::env::var_os("OCIBUILD_NO_CACHE").is_some_and(|value| !value.is_empty());
+        if self.no_cache || is_off {
             return None;
         }
         match open(directory) {

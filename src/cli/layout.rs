@@ -44,7 +44,7 @@ pub(super) struct LayoutArguments {
     #[command(flatten)]
     cache: LayerCacheArguments,
     /// Write a docker-archive of the image, too
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", conflicts_with = "sparse", help_heading = "Output")]
     save: Option<PathBuf>,
 
     /// How new layers are compressed

@@ -1,14 +1,50 @@
-//! Registries that hold what another one does, asked before it.
+//! Other places that hold what a registry does: `--mirror`, and the `registries.conf` of podman and skopeo.
 
-use ocibuild::{Error, Reference, Result};
+use ocibuild::root::Root;
+use ocibuild::store::registry::PlainHttp;
+use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The largest configuration file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// A registry, or a path in one, and where its content is as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mirror {
-    /// `HOST[:PORT][/PATH]`: what the names begin with.
+    /// `HOST[:PORT][/PATH]`: what the names begin with. `*.HOST` is every host below it.
     prefix: String,
     /// `HOST[:PORT][/PATH]`: what they begin with there.
     location: String,
+    plain_http: PlainHttp,
+    /// Which references it is asked for.
+    takes: Takes,
+}
+
+/// Which references a mirror is asked for. A tag may stand for something else there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    All,
+    Digests,
+    Tags,
+}
+
+/// Somewhere to ask for what a reference names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What it is called there.
+    pub(super) reference: Reference,
+    /// Whether TLS may be missing there.
+    pub(super) plain_http: PlainHttp,
+}
+
+/// What `registries.conf` says about a part of all names (containers-registries.conf(5), version 2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    prefix: String,
+    /// The mirrors, and last the place itself.
+    places: Vec<Mirror>,
+    blocked: bool,
 }
 
 /// Reads `HOST=MIRROR`.
@@ -16,36 +52,76 @@ pub(super) fn given(text: &str) -> Result<Mirror> {
     let object = || format!("--mirror {text}");
     let (prefix, location) = text.split_once('=').ok_or_else(|| Error::usage(object(), "expected HOST=MIRROR"))?;
     for part in [prefix, location] {
-        // Any repository below it must be a reference to this very host, and not one on Docker Hub.
-        let host = part.split('/').next().unwrap_or_default();
-        let below = format!("{part}/x").parse::<Reference>().map_err(|error| error.within(object()))?;
-        if below.registry() != host.to_ascii_lowercase() {
-            return Err(Error::usage(object(), format!("`{host}` is not a registry")));
-        }
+        check_name(part).map_err(|error| error.within(object()))?;
     }
-    Ok(Mirror { prefix: prefix.to_ascii_lowercase(), location: location.to_owned() })
+    let (prefix, location) = (prefix.to_ascii_lowercase(), location.to_owned());
+    Ok(Mirror { prefix, location, plain_http: PlainHttp::default(), takes: Takes::All })
 }
 
-/// The mirrors for `reference`, in order.
-pub(super) fn of<'m>(reference: &Reference, mirrors: &'m [Mirror]) -> impl Iterator<Item = &'m Mirror> {
+/// Any repository below `HOST[:PORT][/PATH]` must be a reference to this very host, and not one on Docker Hub.
+fn check_name(name: &str) -> Result<()> {
+    let host = name.split('/').next().unwrap_or_default();
+    let below = format!("{name}/x").parse::<Reference>()?;
+    if below.registry() != host.to_ascii_lowercase() {
+        return Err(Error::usage(format!("`{host}`"), "not a registry"));
+    }
+    Ok(())
+}
+
+/// Where to ask for `reference`, in order: the mirrors that were given, then what `files` say, which is the registry itself
+/// where they say nothing. The last files count most.
+///
+/// # Errors
+/// When a file cannot be read or is malformed, or the registry is blocked.
+pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Place>> {
     let name = name_of(reference);
-    mirrors.iter().filter(move |mirror| below(&name, &mirror.prefix).is_some())
+    let mut rules: Vec<Rule> = Vec::new();
+    for file in files {
+        for rule in read(file)? {
+            rules.retain(|known| known.prefix != rule.prefix);
+            rules.push(rule);
+        }
+    }
+    let best = rules.iter().filter(|rule| below(&name, &rule.prefix).is_some()).max_by_key(|rule| rule.prefix.len());
+    if best.is_some_and(|rule| rule.blocked) {
+        return Err(Error::new(ErrorKind::Denied, reference.to_string(), "registries.conf blocks it"));
+    }
+    let given = given.iter().filter(|mirror| below(&name, &mirror.prefix).is_some());
+    let own = [Place { reference: reference.clone(), plain_http: PlainHttp::default() }];
+    let configured: Vec<Place> = match best {
+        Some(rule) => rule
+            .places
+            .iter()
+            .filter(|mirror| mirror.takes(reference))
+            .map(|m| m.place_of(reference))
+            .collect::<Result<_>>()?,
+        None => own.into(),
+    };
+    given.map(|mirror| mirror.place_of(reference)).chain(configured.into_iter().map(Ok)).collect()
 }
 
 impl Mirror {
+    fn takes(&self, reference: &Reference) -> bool {
+        match self.takes {
+            Takes::All => true,
+            Takes::Digests => reference.digest().is_some(),
+            Takes::Tags => reference.digest().is_none(),
+        }
+    }
+
     /// What `reference` is called in the mirror.
-    pub(super) fn place_of(&self, reference: &Reference) -> Result<Reference> {
+    fn place_of(&self, reference: &Reference) -> Result<Place> {
         let name = name_of(reference);
         let rest = below(&name, &self.prefix).unwrap_or_default();
-        let place: Reference = format!("{}{rest}", self.location).parse()?;
-        let place = match reference.tag() {
-            Some(tag) => place.with_tag(tag.clone()),
-            None => place,
-        };
-        Ok(match reference.digest() {
-            Some(digest) => place.with_digest(digest),
-            None => place,
-        })
+        let start = if self.location.is_empty() { &name[..name.len() - rest.len()] } else { &self.location };
+        let mut place: Reference = format!("{start}{rest}").parse()?;
+        if let Some(tag) = reference.tag() {
+            place = place.with_tag(tag.clone());
+        }
+        if let Some(digest) = reference.digest() {
+            place = place.with_digest(digest);
+        }
+        Ok(Place { reference: place, plain_http: self.plain_http })
     }
 }
 
@@ -55,7 +131,76 @@ fn name_of(reference: &Reference) -> String {
 
 /// What stands behind `prefix`, where that ends at a component.
 fn below<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
+    if let Some(parent) = prefix.strip_prefix('*') {
+        let host = &name[..name.find('/').unwrap_or(name.len())];
+        return host.ends_with(parent).then(|| &name[host.len()..]);
+    }
     name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The rules of one file, none where there is no such file.
+fn read(file: &Path) -> Result<Vec<Rule>> {
+    let object = file.display().to_string();
+    let opened = match Root::open_named_file(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let text = String::from_utf8(bounded::read(opened, LARGEST, &object)?)
+        .map_err(|_| Error::invalid(&object, "not UTF-8"))?;
+    parse(&text).map_err(|error| error.within(object))
+}
+
+fn parse(text: &str) -> Result<Vec<Rule>> {
+    let document: Table = text.parse().map_err(|error: toml::de::Error| Error::invalid("TOML", error.message()))?;
+    tables(&document, "registry")?.into_iter().map(rule).collect()
+}
+
+fn rule(table: &Table) -> Result<Rule> {
+    let location = string(table, "location")?.unwrap_or_default();
+    let prefix = string(table, "prefix")?.unwrap_or(location).to_ascii_lowercase();
+    if prefix.is_empty() {
+        return Err(Error::invalid("`registry`", "neither `prefix` nor `location`"));
+    }
+    let digests_only = flag(table, "mirror-by-digest-only")?;
+    let mut places = Vec::new();
+    for mirror in tables(table, "mirror")? {
+        let location = string(mirror, "location")?.unwrap_or_default();
+        let takes = match string(mirror, "pull-from-mirror")? {
+            Some("digest-only") => Takes::Digests,
+            Some("tag-only") => Takes::Tags,
+            None if digests_only => Takes::Digests,
+            Some("all") | None => Takes::All,
+            Some(other) => return Err(Error::invalid("`pull-from-mirror`", format!("`{other}` is unknown"))),
+        };
+        check_name(location).map_err(|error| error.within("`registry.mirror`"))?;
+        places.push(place(&prefix, location, mirror, takes)?);
+    }
+    places.push(place(&prefix, location, table, Takes::All)?);
+    Ok(Rule { blocked: flag(table, "blocked")?, prefix, places })
+}
+
+fn place(prefix: &str, location: &str, table: &Table, takes: Takes) -> Result<Mirror> {
+    let plain_http = if flag(table, "insecure")? { PlainHttp::Allowed } else { PlainHttp::default() };
+    Ok(Mirror { prefix: prefix.to_owned(), location: location.to_owned(), plain_http, takes })
+}
+
+fn tables<'t>(parent: &'t Table, key: &str) -> Result<Vec<&'t Table>> {
+    let wrong = || Error::invalid(format!("`{key}`"), "expected tables");
+    match parent.get(key) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => items.iter().map(|item| item.as_table().ok_or_else(wrong)).collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn string<'t>(table: &'t Table, key: &str) -> Result<Option<&'t str>> {
+    let wrong = || Error::invalid(format!("`{key}`"), "expected a string");
+    table.get(key).map(|value| value.as_str().ok_or_else(wrong)).transpose()
+}
+
+fn flag(table: &Table, key: &str) -> Result<bool> {
+    let wrong = || Error::invalid(format!("`{key}`"), "expected true or false");
+    table.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
 }
 
 #[cfg(test)]
@@ -63,12 +208,10 @@ mod tests {
     use super::*;
 
     fn place(mirror: &str, reference: &str) -> String {
-        let mirror = given(mirror).unwrap();
         let reference = reference.parse().unwrap();
-        match of(&reference, &[mirror]).next() {
-            Some(mirror) => mirror.place_of(&reference).unwrap().to_string(),
-            None => "(none)".to_owned(),
-        }
+        let places = places(&reference, &[given(mirror).unwrap()], &[]).unwrap();
+        assert_eq!(places.last().unwrap().reference, reference);
+        if places.len() == 1 { "(none)".to_owned() } else { places[0].reference.to_string() }
     }
 
     #[test]
@@ -86,6 +229,76 @@ mod tests {
     fn what_is_no_registry_is_no_mirror() {
         for wrong in ["docker.io", "hub=m.io", "docker.io=mirror", "docker.io=", "=m.io", "docker.io=https://m.io"] {
             assert!(given(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Where `reference` is asked for by a machine with these files.
+    fn asked(files: &[&str], reference: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |(number, text): (usize, &&str)| {
+            let path = folder.path().join(number.to_string());
+            #[expect(clippy::disallowed_methods, reason = "a fixture of this test")]
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files: Vec<PathBuf> = files.iter().enumerate().map(write).collect();
+        match places(&reference.parse().unwrap(), &[], &files) {
+            Ok(places) => {
+                let plain = |place: &Place| if place.plain_http == PlainHttp::Allowed { " (plain)" } else { "" };
+                let all: Vec<String> =
+                    places.iter().map(|place| format!("{}{}", place.reference, plain(place))).collect();
+                all.join(", ")
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const FILE: &str = r#"
+        unqualified-search-registries = ["docker.io"]
+        [[registry]]
+        location = "docker.io"
+        [[registry.mirror]]
+        location = "mirror.io/hub"
+        insecure = true
+        [[registry.mirror]]
+        location = "exact.io"
+        pull-from-mirror = "digest-only"
+        [[registry]]
+        prefix = "docker.io/evil"
+        location = "docker.io/evil"
+        blocked = true
+        [[registry]]
+        prefix = "*.old.example"
+        location = "new.example:5000/old"
+    "#;
+
+    #[test]
+    fn the_configuration_of_podman_and_skopeo_is_followed() {
+        assert_eq!(asked(&[], "debian:1"), "docker.io/library/debian:1");
+        assert_eq!(asked(&[FILE], "debian:1"), "mirror.io/hub/library/debian:1 (plain), docker.io/library/debian:1");
+        let digest = format!("@sha256:{}", "0".repeat(64));
+        let three = asked(&[FILE], &format!("debian{digest}"));
+        assert!(three.contains(&format!("exact.io/library/debian{digest}, ")), "{three}");
+        assert!(asked(&[FILE], "docker.io/evil/x:1").contains("blocks it"));
+        assert!(!asked(&[FILE], "docker.io/evilx/x:1").contains("blocks it"));
+        assert_eq!(asked(&[FILE], "a.old.example/x:1"), "new.example:5000/old/x:1");
+        assert_eq!(asked(&[FILE], "reg.io/x:1"), "reg.io/x:1");
+        // A later file has its own word about the same names.
+        assert_eq!(asked(&[FILE, "[[registry]]\nprefix = 'docker.io'"], "debian:1"), "docker.io/library/debian:1");
+    }
+
+    #[test]
+    fn a_malformed_configuration_is_named() {
+        for (text, expected) in [
+            ("[[registry", "0: TOML: "),
+            ("registry = 1", "`registry`: expected tables"),
+            ("[[registry]]", "neither `prefix` nor `location`"),
+            ("[[registry]]\nlocation = 1", "`location`: expected a string"),
+            ("[[registry]]\nlocation = 'a.io'\nblocked = 'yes'", "`blocked`: expected true or false"),
+            ("[[registry]]\nlocation = 'a.io'\n[[registry.mirror]]\nlocation = 'hub'", "not a registry"),
+        ] {
+            let said = asked(&[text], "a.io/x");
+            assert!(said.contains(expected), "{text}: {said}");
         }
     }
 }

@@ -13,11 +13,13 @@ mod inspect;
 mod layer_cache;
 mod layout;
 mod lock_file;
+mod login;
 mod man;
 mod mirrors;
 mod network;
 mod output;
 mod pull;
+mod rcc_download;
 mod report;
 mod request;
 mod robot;
@@ -48,6 +50,10 @@ enum Command {
     Export(export::ExportArguments),
     /// Bring base images into the cache, for builds without a network
     Pull(pull::PullArguments),
+    /// Check a name and password with a registry, and keep them where podman and skopeo find them
+    Login(login::LoginArguments),
+    /// Forget the name and password for a registry
+    Logout(login::LogoutArguments),
     /// Recompute everything that a layout says about itself, and report every fault
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
@@ -125,6 +131,8 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Export(arguments) => export::run(arguments),
         Command::Pull(arguments) => pull::run(arguments),
+        Command::Login(arguments) => login::log_in(arguments),
+        Command::Logout(arguments) => login::log_out(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
@@ -154,6 +162,8 @@ impl Command {
             Command::Layout(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
             Command::Pull(arguments) => Some(&arguments.common),
+            Command::Login(arguments) => Some(&arguments.common),
+            Command::Logout(arguments) => Some(&arguments.common),
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Dockerfile(arguments) => Some(&arguments.common),

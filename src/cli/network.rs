@@ -1,15 +1,16 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
-use super::mirrors::{self, Mirror};
+use super::mirrors::{self, Mirror, Place};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
-use ocibuild::root::Root;
+use ocibuild::root::{Root, Temporary};
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
-    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, helper,
+    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, fetch,
+    helper,
 };
-use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
+use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,6 +32,17 @@ pub(super) struct NetworkArguments {
     /// Read NAME:PASSWORD from standard input
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
+    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
+    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
+    mirrors: Vec<Mirror>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// How a connection to a registry is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct ConnectionArguments {
     /// Let the registry's token server be on this host, and give it credentials
     #[arg(long, value_name = "HOST")]
     auth_realm: Vec<String>,
@@ -40,9 +52,6 @@ pub(super) struct NetworkArguments {
     /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
     #[arg(long)]
     plain_http: bool,
-    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
-    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
-    mirrors: Vec<Mirror>,
     /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
     #[arg(long)]
     offline: bool,
@@ -68,13 +77,34 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        self.repository_with(reference, self.keychain()?, progress)
+        self.repository_with(reference, self.keychain(reference.registry())?, progress)
+    }
+
+    /// The repository of `reference`, of which the person has said nothing: what was given for another is not for it.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn other_repository(
+        &self,
+        reference: &Reference,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        self.repository_with(reference, self.kept_credentials()?, progress)
     }
 
     /// Whether no connection may be opened.
     pub(super) fn is_offline(&self) -> bool {
-        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
-        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+        self.connection.is_offline()
+    }
+
+    /// Fetches the file at `url` into a new file of `directory`.
+    ///
+    /// # Errors
+    /// As [`fetch`].
+    pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let (transport, options) = self.connection.transport(host, PlainHttp::default())?;
+        fetch(&transport, url, &options, directory, watch)
     }
 
     /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
@@ -87,21 +117,28 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
-        for mirror in mirrors::of(reference, &self.mirrors) {
-            let place = mirror.place_of(reference)?;
-            // What the person gave for one registry is not for another.
-            let tried = self
-                .repository_with(&place, self.kept_credentials()?, watch.clone())
-                .and_then(|repository| work(&repository));
-            match tried {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Network | ErrorKind::Denied) => {
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let (last, earlier) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
+        for place in earlier {
+            use ErrorKind::{Corrupt, Denied, Network, NotFound};
+            match self.repository_at(place, reference, watch).and_then(|repository| work(&repository)) {
+                Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {
                     let reason = format!("{}; asking the next place", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
                 }
                 done => return done,
             }
         }
-        work(&self.repository(reference, watch.clone())?)
+        work(&self.repository_at(last, reference, watch)?)
+    }
+
+    /// A place of `reference`. What the person gave for its own registry is not for another.
+    fn repository_at(&self, place: &Place, reference: &Reference, watch: &Arc<Watch>) -> Result<Arc<Repository>> {
+        let is_own = place.reference.registry() == reference.registry();
+        let keychain = if is_own { self.keychain(reference.registry())? } else { self.kept_credentials()? };
+        let registry =
+            self.connection.registry(place.reference.registry(), keychain, place.plain_http, watch.clone())?;
+        Repository::new(registry, &place.reference).map(Arc::new)
     }
 
     fn repository_with(
@@ -110,24 +147,16 @@ impl NetworkArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        if self.is_offline() {
-            let reason = "is in a registry, and --offline forbids asking one";
-            return Err(Error::usage(reference.to_string(), reason));
-        }
-        let registry = reference.registry();
-        let (authorities, identity) = self.certificates(registry)?;
-        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let transport = Arc::new(Transport::new(network)?);
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { PlainHttp::default() };
-        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
-        let registry = Arc::new(Registry::new(registry, transport, Arc::new(keychain), options, progress));
-        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
-        Repository::new(registry, reference).map(Arc::new)
+        Repository::new(
+            self.connection.registry(reference.registry(), keychain, PlainHttp::default(), progress)?,
+            reference,
+        )
+        .map(Arc::new)
     }
 
-    fn keychain(&self) -> Result<Keychain> {
+    fn keychain(&self, registry: &str) -> Result<Keychain> {
         if self.creds_stdin {
-            return given_on_stdin().map(|credentials| Keychain::anonymous().with(credentials));
+            return given_on_stdin(registry).map(|credentials| Keychain::anonymous().with(credentials));
         }
         self.kept_credentials()
     }
@@ -143,6 +172,43 @@ impl NetworkArguments {
         let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
         let helper: Helper = Box::new(move |name, server| helper::ask(&path, name, server, HELPER_PATIENCE));
         Ok(Keychain::new(files, helper))
+    }
+}
+
+impl ConnectionArguments {
+    /// Whether no connection may be opened.
+    pub(super) fn is_offline(&self) -> bool {
+        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
+        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+    }
+
+    /// A client of the registry that references call `name`.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn registry(
+        &self,
+        name: &str,
+        keychain: Keychain,
+        plain_http: PlainHttp,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Registry>> {
+        if self.is_offline() {
+            return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
+        }
+        let (transport, options) = self.transport(name, plain_http)?;
+        let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
+        Ok(registry)
+    }
+
+    /// The way to the registry `name`.
+    fn transport(&self, name: &str, plain_http: PlainHttp) -> Result<(Transport, Options)> {
+        let (authorities, identity) = self.certificates(name)?;
+        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
+        let plain_http = if self.plain_http { PlainHttp::Allowed } else { plain_http };
+        let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
+        Ok((Transport::new(network)?, options))
     }
 
     /// The authorities of this machine and of the registry's own directory, and who we are to it.
@@ -199,7 +265,7 @@ fn usual_auth_files() -> Vec<PathBuf> {
     let configuration = path_from("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
     let docker = path_from("DOCKER_CONFIG").or_else(|| in_home(".docker"));
     [
-        runtime_directory().map(|directory| directory.join("containers/auth.json")),
+        runtime_auth_file(),
         configuration.map(|directory| directory.join("containers/auth.json")),
         docker.map(|directory| directory.join("config.json")),
     ]
@@ -208,16 +274,55 @@ fn usual_auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Where podman login writes: it falls back to its own directory below /run (containers-auth.json(5)).
+/// The file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
+pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
+    let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
+    // Below /run it lies only where something has made a directory for this user.
+    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
+    let usual = || {
+        let later = usual_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
+        runtime_auth_file().filter(is_there).or(later)
+    };
+    named.or_else(usual).ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home"))
+}
+
+/// Where podman login writes (containers-auth.json(5)).
 #[cfg(target_os = "linux")]
-fn runtime_directory() -> Option<PathBuf> {
-    let own = format!("/run/containers/{}", rustix::process::getuid().as_raw());
-    path_from("XDG_RUNTIME_DIR").or(Some(PathBuf::from(own)))
+fn runtime_auth_file() -> Option<PathBuf> {
+    Some(match path_from("XDG_RUNTIME_DIR") {
+        Some(directory) => directory.join("containers/auth.json"),
+        None => PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw())),
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn runtime_directory() -> Option<PathBuf> {
+fn runtime_auth_file() -> Option<PathBuf> {
     None
+}
+
+/// Where podman and skopeo look for what is to be known about registries, what counts most last
+/// (containers-registries.conf(5), containers-registries.conf.d(5)).
+fn usual_registry_files() -> Vec<PathBuf> {
+    let own = env::home_dir().map(|home| home.join(".config/containers"));
+    let shared = PathBuf::from("/etc/containers");
+    let main = path_from("CONTAINERS_REGISTRIES_CONF").unwrap_or_else(|| {
+        let own = own.as_ref().map(|own| own.join("registries.conf")).filter(|file| file.is_file());
+        own.unwrap_or_else(|| shared.join("registries.conf"))
+    });
+    let mut files = vec![main];
+    for directory in [Some(shared), own].into_iter().flatten() {
+        let directory = directory.join("registries.conf.d");
+        let Ok(entries) = Root::open(&directory)
+            .and_then(|root| root.dir().entries().map_err(|error| Error::io(root.path().display(), "read", error)))
+        else {
+            continue;
+        };
+        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "conf"));
+        names.sort();
+        files.extend(names.into_iter().map(|name| directory.join(name)));
+    }
+    files
 }
 
 /// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
@@ -227,13 +332,25 @@ fn usual_certificate_directories(registry: &str) -> Vec<PathBuf> {
     own.into_iter().chain(shared).map(|directory| directory.join(registry)).collect()
 }
 
-fn given_on_stdin() -> Result<Credentials> {
+/// What was read from standard input, and the one registry that it is for: the first that is spoken to.
+fn given_on_stdin(registry: &str) -> Result<Credentials> {
+    static GIVEN: Mutex<Option<(String, Credentials)>> = Mutex::new(None);
     let object = "--creds-stdin";
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((known, credentials)) = &*given {
+        if known == registry {
+            return Ok(credentials.clone());
+        }
+        let reason = format!("given for {known}, and {registry} is another registry");
+        return Err(Error::usage(object, reason).hint("log in to both, or --authfile"));
+    }
     let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
     let line = text.trim_end_matches(['\n', '\r']);
     let (user, password) = line.split_once(':').ok_or_else(|| Error::usage(object, "expected NAME:PASSWORD"))?;
-    Ok(Credentials::Password { user: user.to_owned(), password: Secret::new(password) })
+    let credentials = Credentials::Password { user: user.to_owned(), password: Secret::new(password) };
+    *given = Some((registry.to_owned(), credentials.clone()));
+    Ok(credentials)
 }
 
 /// The proxies that the environment names. Programs differ in which case they read, and so people set both.

@@ -4,6 +4,7 @@ use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
 use super::config::ConfigArguments;
 use super::content::{ContentArguments, LayerFlag};
+use super::rcc_download::Surroundings;
 use super::robot::{CopiesSomething, RobotArguments};
 use super::values;
 use super::watch::Watch;
@@ -59,12 +60,13 @@ impl RequestArguments {
         &self,
         order: &[LayerFlag],
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
-        watch: &Watch,
+        watch: &Arc<Watch>,
     ) -> Result<Option<RobotImage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
-        self.robot.image(&file, &platform, self.config.user.as_deref(), noted, watch).map(Some)
+        let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, watch };
+        self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
     }
 
     /// What is asked for. `output` is what the command writes, and so no part of a robot.
@@ -148,7 +150,7 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
     if let Some(inside) = inside.as_deref().and_then(Path::to_str)
         && !inside.is_empty()
     {
-        rules.ignore.add(&inside.replace('\\', "/"))?;
+        rules.ignore.add(inside)?;
     }
     let own = Source {
         name: format!("robot {}", robot.robot.file),

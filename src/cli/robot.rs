@@ -1,5 +1,6 @@
 //! The flags that describe a robot, and finding what they leave out.
 
+use super::rcc_download::{RccDownloadArguments, Surroundings};
 use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
@@ -40,6 +41,8 @@ pub(super) struct RobotArguments {
     /// The Linux rcc to put into the image [default: the one on PATH]
     #[arg(long, value_name = "FILE", help_heading = "Robot")]
     rcc_exec: Option<PathBuf>,
+    #[command(flatten)]
+    rcc_download: RccDownloadArguments,
     /// Let the rcc of this machine make the environment first, if it is not there
     #[arg(long, help_heading = "Robot")]
     resolve: bool,
@@ -101,8 +104,9 @@ impl RobotArguments {
         platform: &Platform,
         user: Option<&str>,
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
-        watch: &Watch,
+        surroundings: Surroundings<'_>,
     ) -> Result<RobotImage> {
+        let watch: &Watch = surroundings.watch;
         let (directory, name) = Root::of_file(file, Root::open)?;
         let name =
             name.into_string().map_err(|name| Error::invalid(name.to_string_lossy(), "the name is not Unicode"))?;
@@ -128,7 +132,10 @@ impl RobotArguments {
         };
         let launcher = match mode {
             EnvironmentMode::Direct => None,
-            _ => Some(self.launcher(platform)?),
+            _ => Some(match self.rcc_download.launcher(platform, directory.path(), surroundings)? {
+                Some(fetched) => fetched,
+                None => self.launcher(platform)?,
+            }),
         };
         Ok(RobotImage { robot, directory, file: name, task, environment, mode, places, launcher })
     }

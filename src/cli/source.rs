@@ -1,7 +1,7 @@
 //! Opening what a person names as an image.
 
 use super::network::NetworkArguments;
-use ocibuild::progress::Progress;
+use super::watch::Watch;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{ImageName, Layout, StoredImage};
 use ocibuild::{Location, Platform, Result};
@@ -32,7 +32,7 @@ pub(super) fn open(
     location: &Location,
     platform: Option<&Platform>,
     network: &NetworkArguments,
-    progress: Arc<dyn Progress + Send>,
+    watch: &Arc<Watch>,
 ) -> Result<Opened> {
     match location {
         Location::Layout { directory, tag } => {
@@ -51,7 +51,7 @@ pub(super) fn open(
             Ok(Opened { image: DockerArchive::open(file)?.image(reference.as_deref(), platform)?, names: Vec::new() })
         }
         Location::Registry(reference) => {
-            let image = network.repository(reference, progress)?.image(platform)?;
+            let image = network.first_that_answers(reference, watch, |repository| repository.image(platform))?;
             let names = if reference.digest().is_some() { Vec::new() } else { vec![reference.to_string().parse()?] };
             Ok(Opened { image, names })
         }

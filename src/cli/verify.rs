@@ -1,6 +1,6 @@
 //! `ocibuild verify`.
 
-use super::output::print;
+use super::output::{counted, print};
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
             }
             if report.faults.is_empty() && !arguments.common.quiet {
                 let bytes = ocibuild::bounded::size(report.bytes);
-                print(&format!("{} images, {} blobs, {bytes}: whole", report.images, report.blobs))?;
+                let (images, blobs) = (counted(report.images, "image"), counted(report.blobs, "blob"));
+                print(&format!("{images}, {blobs}, {bytes}: whole"))?;
             }
         }
     }

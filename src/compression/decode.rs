@@ -20,8 +20,25 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
         Encoding::Plain => Ok(Box::new(source)),
         Encoding::Gzip => Ok(Box::new(Members::Before(BufReader::with_capacity(BUFFER, source)))),
         Encoding::Zstd => {
-            zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, source)).map(|decoder| Box::new(decoder) as _)
+            let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, source))?;
+            Ok(Box::new(Frames(decoder)))
         }
+    }
+}
+
+/// zstd frames, one after another.
+struct Frames<R: BufRead>(zstd::Decoder<'static, R>);
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::corrupt("zstd", "truncated").into(),
+            // What the system did not say, the decoder said.
+            _ if error.raw_os_error().is_none() && error.get_ref().is_none_or(|inner| !inner.is::<Error>()) => {
+                Error::corrupt("zstd", error.to_string()).into()
+            }
+            _ => error,
+        })
     }
 }
 
@@ -151,7 +168,8 @@ mod tests {
         let mut out = Vec::new();
         io::copy(&mut decode(&frames[..], Encoding::Zstd).unwrap(), &mut out).unwrap();
         assert_eq!(out, b"one,two");
-        assert!(io::copy(&mut decode(&frames[..frames.len() - 1], Encoding::Zstd).unwrap(), &mut io::sink()).is_err());
+        let cut = io::copy(&mut decode(&frames[..frames.len() - 1], Encoding::Zstd).unwrap(), &mut io::sink());
+        assert_eq!(cut.unwrap_err().to_string(), "zstd: truncated");
         assert_eq!(Encoding::of_bytes(&frames), Encoding::Zstd);
     }
 }

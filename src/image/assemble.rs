@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::layer::Layer;
 use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
-use crate::store::{Layout, StoredImage};
+use crate::store::{BASE_NAME, Layout, StoredImage};
 use crate::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -47,9 +47,9 @@ impl Image {
     /// The annotations of the manifest: ours, and which base the image stands on (annotations.md).
     pub fn manifest_annotations(&self, base: &Base) -> BTreeMap<String, String> {
         let mut annotations = BTreeMap::new();
-        if let Base::Image { image, name } = base {
+        if let Base::Image { image, name, .. } = base {
             annotations.insert("org.opencontainers.image.base.digest".to_owned(), image.descriptor.digest.to_string());
-            annotations.extend(name.iter().map(|name| ("org.opencontainers.image.base.name".to_owned(), name.clone())));
+            annotations.extend(name.iter().map(|name| (BASE_NAME.to_owned(), name.clone())));
         }
         annotations.extend(self.annotations.clone());
         annotations

@@ -18,7 +18,18 @@ pub enum Base {
         image: Box<StoredImage>,
         /// Its full name, where it has one.
         name: Option<String>,
+        /// What becomes of its layers.
+        layers: BaseLayers,
     },
+}
+
+/// What becomes of the layers of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseLayers {
+    /// They are copied to where the new image is made.
+    Copied,
+    /// They stay in the registry that the base is from, and whoever wants the image whole takes them from there.
+    LeftOut,
 }
 
 impl Base {
@@ -41,7 +52,7 @@ impl Base {
             }
         };
         let name = image.descriptor.annotations.get(crate::spec::CONTAINERD_NAME).cloned();
-        Ok(Base::Image { image: Box::new(image), name })
+        Ok(Base::Image { image: Box::new(image), name, layers: BaseLayers::Copied })
     }
 
     /// The config to start from.

@@ -6,6 +6,6 @@ mod edit;
 mod usual;
 
 pub use assemble::{Image, NewLayer, assemble};
-pub use base::Base;
+pub use base::{Base, BaseLayers};
 pub use edit::ConfigEdit;
 pub(crate) use usual::{hidden_link, usual_directories};

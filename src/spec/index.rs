@@ -5,6 +5,7 @@ use super::manifest::check_type;
 use super::{MOST_MANIFESTS, Platform, REF_NAME, media_type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
+use crate::reference::Reference;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +84,7 @@ impl Index {
         }
     }
 
-    /// Finds what `name` means in a layout: a tag, or the digest of a manifest; without a name, the only entry.
+    /// Finds what `name` means in a layout: a tag, a full name, or the digest of a manifest; without a name, the only entry.
     ///
     /// # Errors
     /// When there is no such entry, or more than one.
@@ -91,9 +92,13 @@ impl Index {
         let matches: Vec<&Descriptor> = match name {
             None => self.manifests.iter().collect(),
             Some(name) => {
+                let full_name = full_name(name);
                 let has_name = |listed: &&Descriptor| {
                     listed.annotations.get(REF_NAME).is_some_and(|tag| tag == name)
-                        || listed.annotations.get(super::CONTAINERD_NAME).is_some_and(|full| full == name)
+                        || listed
+                            .annotations
+                            .get(super::CONTAINERD_NAME)
+                            .is_some_and(|full| full == name || Some(full) == full_name.as_ref())
                         || listed.digest.to_string() == name
                 };
                 self.manifests.iter().filter(has_name).collect()
@@ -148,6 +153,13 @@ impl Index {
             .collect();
         if tags.is_empty() { "it holds none".to_owned() } else { format!("it holds {}", tags.join(", ")) }
     }
+}
+
+/// What `name` means as an image's full name: `team/app` is `docker.io/team/app:latest`. A single word is a tag.
+fn full_name(name: &str) -> Option<String> {
+    let reference: Reference = name.contains('/').then(|| name.parse().ok())??;
+    let tag = reference.tag_or_latest();
+    Some(reference.with_tag(tag).to_string())
 }
 
 fn platforms(candidates: &[&Descriptor]) -> String {

@@ -77,7 +77,8 @@ pub fn copy_blobs(
 }
 
 impl Moved {
-    fn add(&mut self, other: Moved) {
+    /// Adds what moved elsewhere.
+    pub fn add(&mut self, other: Moved) {
         let Moved { copied, copied_bytes, present, mounted } = other;
         self.copied += copied;
         self.copied_bytes += copied_bytes;
@@ -98,15 +99,17 @@ fn copy_blob(
             "a foreign layer: its licence forbids that it is copied",
         ));
     }
+    let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
     if sink.contains(blob)? {
+        activity.finish("already there");
         return Ok(Moved { present: 1, ..Moved::default() });
     }
     if let Some(repository) = source.repository()
         && sink.try_mount(blob, repository)?
     {
+        activity.finish(&format!("mounted from {}", repository.repository()));
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
-    let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
     sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity })))?;
     activity.finish(&bounded::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })

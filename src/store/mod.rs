@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod bases;
+mod completed;
 mod copy;
 mod image;
 pub mod layout;
@@ -14,6 +15,7 @@ mod verified;
 mod verified_files;
 
 pub use bases::{BaseStore, Pulled, StoredBase};
+pub use completed::BASE_NAME;
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::Layout;

@@ -308,6 +308,10 @@ impl Headers {
             b'S' => return Err(self.wrong("sparse entries are not supported")),
             other => return Err(self.wrong(format_args!("unknown entry type {:?}", char::from(other)))),
         };
+        if kind == Kind::File && path.last() == Some(&b'/') {
+            // GNU tar and Go read a directory there, Python and libarchive a file.
+            return Err(self.wrong("a file whose name ends in a slash"));
+        }
         while kind == Kind::Directory && path.last() == Some(&b'/') {
             path.pop();
         }
@@ -559,6 +563,15 @@ mod tests {
         assert!(with_size(b"\x80\x80\0\0\0\0\0\0\0\0\0\0").is_err());
         assert!(with_size(b"0000000009\0\0").is_err());
         assert!(with_size(b"12345678x01\0").is_err());
+    }
+
+    #[test]
+    fn only_directories_have_a_slash_at_the_end() {
+        assert!(refusal(&archive(&[Header { path: b"d/", ..FILE }])).contains("ends in a slash"));
+        let mut old = archive(&[Header { path: b"d/", ..FILE }]);
+        old[156] = 0;
+        sum(&mut old[..512]);
+        assert_eq!(read(&old).unwrap()[0].kind, Kind::Directory);
     }
 
     #[test]

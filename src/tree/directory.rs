@@ -5,8 +5,8 @@ use super::rules::{ExtendedAttributes, SpecialFiles};
 use super::{Content, Entry, ImagePath, Kind, PathKind, Rules, Stamp, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
-use crate::root::{Root, name_bytes};
-use cap_fs_ext::{DirExt, MetadataExt as _};
+use crate::root::{Root, name_bytes, slashed};
+use cap_fs_ext::{DirEntryExt as _, DirExt, MetadataExt as _};
 use cap_std::fs::{Dir, DirEntry, Metadata};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ impl TreeBuilder {
             destination,
             rules,
             progress,
-            device: device(&own),
+            device: own.dev(),
             warned_of_mount: AtomicBool::new(false),
             found: Mutex::default(),
         };
@@ -59,7 +59,7 @@ impl TreeBuilder {
         let file = cap_std::fs::File::from_std(root.open_file(name)?);
         let metadata = file.metadata().map_err(|error| Error::io(root.display(name), "read", error))?;
         let mut attributes = rules.file(mode(&metadata));
-        if rules.xattrs == ExtendedAttributes::Keep {
+        if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
         }
         let kind = file_kind(root, Path::new(name), &metadata)?;
@@ -132,7 +132,8 @@ impl Walk<'_> {
             if is_left_out && !self.rules.ignore.may_take_back() {
                 continue;
             }
-            let metadata = entry.metadata().map_err(|error| Error::io(self.root.display(&path), "read", error))?;
+            // Windows tells the identity of a file only through a handle.
+            let metadata = entry.full_metadata().map_err(|error| Error::io(self.root.display(&path), "read", error))?;
             if metadata.is_dir() {
                 self.notice_mount(&path, &metadata);
                 below.push(path.clone());
@@ -154,7 +155,7 @@ impl Walk<'_> {
         } else if file_type.is_symlink() {
             let target =
                 dir.read_link_contents(entry.file_name()).map_err(|error| Error::io(object(), "read link", error))?;
-            let target = name_bytes(slashed(&target).as_os_str())?.into();
+            let target = image_bytes(&target)?.into();
             (Kind::Symlink { target }, self.rules.symlink())
         } else if self.rules.special_files == SpecialFiles::Skip {
             return Ok(None);
@@ -162,16 +163,16 @@ impl Walk<'_> {
             let reason = "neither a file, nor a directory, nor a link";
             return Err(Error::invalid(object(), reason).hint("--skip-special leaves such files out"));
         };
-        if self.rules.xattrs == ExtendedAttributes::Keep && !file_type.is_symlink() {
+        if keeps_xattrs(self.rules) && !file_type.is_symlink() {
             attributes.xattrs = xattrs_at(dir, entry, file_type.is_dir(), &object())?;
         }
-        let links = (file_type.is_file() && links(metadata) > 1).then(|| (metadata.dev(), metadata.ino()));
+        let links = (file_type.is_file() && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
         let path = self.destination.join(&image_path(path)?)?;
         Ok(Some(Found { entry: Entry { path, kind, attributes }, links }))
     }
 
     fn notice_mount(&self, path: &Path, metadata: &Metadata) {
-        if device(metadata) != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
+        if metadata.dev() != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
             warn(self.progress, &self.root.display(path), "another file system is mounted here, and copied too");
         }
     }
@@ -180,7 +181,7 @@ impl Walk<'_> {
 /// The entry of the copied directory itself.
 fn walk_root(root: &Root, own: &Metadata, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
     let mut attributes = rules.directory(mode(own));
-    if rules.xattrs == ExtendedAttributes::Keep {
+    if keeps_xattrs(rules) {
         let object = root.path().display().to_string();
         let here = root.dir().open(".").map_err(|error| Error::io(&object, "open", error))?;
         attributes.xattrs = xattrs(&here.into_std(), &object)?;
@@ -210,12 +211,16 @@ fn file_kind(root: &Root, path: &Path, metadata: &Metadata) -> Result<Kind> {
 
 /// A path of this platform as an image path.
 fn image_path(path: &Path) -> Result<ImagePath> {
-    ImagePath::new(&name_bytes(slashed(path).as_os_str())?)
+    ImagePath::new(&image_bytes(path)?)
 }
 
-/// The path with slashes, which on Unix it has already.
-fn slashed(path: &Path) -> std::borrow::Cow<'_, Path> {
-    if cfg!(windows) { PathBuf::from(path.to_string_lossy().replace('\\', "/")).into() } else { path.into() }
+/// The bytes of a path of this platform, with slashes.
+fn image_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = name_bytes(path.as_os_str())?;
+    if cfg!(windows) {
+        bytes.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+    }
+    Ok(bytes)
 }
 
 #[cfg(unix)]
@@ -226,16 +231,13 @@ fn mode(metadata: &Metadata) -> u32 {
 
 /// Windows has no execute bit; the policy alone decides.
 #[cfg(not(unix))]
-fn mode(_: &Metadata) -> u32 {
-    0o644
+fn mode(metadata: &Metadata) -> u32 {
+    if metadata.is_dir() { 0o755 } else { 0o644 }
 }
 
-fn device(metadata: &Metadata) -> u64 {
-    if cfg!(unix) { metadata.dev() } else { 0 }
-}
-
-fn links(metadata: &Metadata) -> u64 {
-    if cfg!(unix) { metadata.nlink() } else { 1 }
+/// Other systems have nothing that an image could hold.
+fn keeps_xattrs(rules: &Rules) -> bool {
+    cfg!(unix) && rules.xattrs == ExtendedAttributes::Keep
 }
 
 fn xattrs_at(dir: &Dir, entry: &DirEntry, is_directory: bool, object: &str) -> Result<Option<Box<Xattrs>>> {

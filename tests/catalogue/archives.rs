@@ -366,6 +366,17 @@ fn a17_a18_fields_are_numbers_and_pax_wins_over_them() {
 }
 
 #[test]
+fn a18_a_file_whose_name_ends_in_a_slash_is_refused() {
+    // GNU tar and Go see a directory, Python and libarchive a file.
+    is_no_source("A18", &forge::tar(&[Member::file("name/", b"1")]), &["a file whose name ends in a slash"]);
+    is_no_source("A18", &forge::tar(&[Member::pax("path", b"name/"), Member::file("f", b"")]), &["ends in a slash"]);
+    assert_eq!(
+        is_a_source("A18", &forge::tar(&[Member::of(0, "old/", b"")])).0[0].kind,
+        ocibuild::tar::Kind::Directory
+    );
+}
+
+#[test]
 fn a19_a21_the_limits_of_extended_headers() {
     let comment = |size: usize| {
         let empty = forge::record("comment", &vec![b'x'; size - 100]).len();

@@ -265,7 +265,7 @@ fn a_cache_that_others_may_change_is_refused() {
     let yard = Yard::new();
     std::fs::create_dir(yard.scratch.join("cache")).unwrap();
     std::fs::set_permissions(yard.scratch.join("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
-    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write to it");
+    yard.build(&["--base", &yard.base()]).ended_with(1).failed_saying("others may write in it");
 }
 
 #[test]
@@ -294,6 +294,45 @@ fn a_mirror_is_asked_first_and_never_given_the_credentials_of_another() {
     let other = format!("{}/{BASE}:other", yard.server.host());
     let built = yard.build(&["--base", &other, "--mirror", &rule]).success();
     assert!(built.stderr.contains("asking the next place"), "{built}");
+}
+
+#[test]
+fn a_mirror_of_registries_conf_is_asked() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let conf = format!(
+        "[[registry]]\nprefix = 'reg.example/x'\nlocation = 'reg.example/x'\n[[registry.mirror]]\nlocation = '{}/team'\n\
+         [[registry]]\nlocation = 'evil.example'\nblocked = true\n",
+        yard.server.host()
+    );
+    let conf = yard.scratch.write("registries.conf", conf);
+    let pull =
+        |reference: &str| run(yard.ocibuild().args(["pull", reference]).env("CONTAINERS_REGISTRIES_CONF", &conf));
+    assert!(pull("reg.example/x/base:stable").success().text().starts_with("reg.example/x/base:stable@sha256:"));
+    pull("evil.example/x").ended_with(1).failed_saying("registries.conf blocks it");
+    yard.build(&["--base", "reg.example/x/base:stable", "--offline"]).success();
+}
+
+#[test]
+fn credentials_of_standard_input_are_for_one_registry() {
+    let (yard, other) = (Yard::new(), Yard::new());
+    index(&yard.shelf, 5000, "stable");
+    let secret = yard.scratch.write("secret", format!("alice:{SECRET}\n"));
+    let export = |to: &str| {
+        let mut command = yard.ocibuild();
+        command.args([
+            "export",
+            "--creds-stdin",
+            "--platform",
+            "linux/amd64",
+            &format!("docker://{}", yard.base()),
+            to,
+        ]);
+        run(command.stdin(std::fs::File::open(&secret).unwrap()))
+    };
+    export(&format!("docker://{}/team/other:v1", yard.server.host())).success();
+    export(&format!("docker://{}/team/other:v1", other.server.host())).ended_with(2).failed_saying("another registry");
+    assert_no_credentials(&other.server);
 }
 
 #[test]
@@ -358,4 +397,50 @@ fn a_base_comes_from_a_real_registry() {
     drop(registry);
     yard.build(&["--base", &base]).success();
     run(yard.ocibuild().args(["verify", "out"])).success();
+}
+
+#[test]
+fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
+    let yard = Yard::new();
+    index(&yard.shelf, 500_000, "stable");
+    let base = yard.base();
+    let registry = yard.server.host();
+    let built = yard.build(&["--base", &base, "--sparse"]).success();
+    let gets = |yard: &Yard| {
+        yard.server.lines().iter().filter(|line| line.starts_with("GET ") && line.contains("/blobs/")).count()
+    };
+    assert_eq!(gets(&yard), 1, "the config, and no layer");
+    let export = |to: &str| run(yard.ocibuild().args(["export", "out", to, "--format", "json"]));
+    let pushed = export(&format!("docker://{registry}/team/robot:v1")).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    assert_eq!(gets(&yard), 1);
+
+    // Elsewhere the base's layers come from where they are, and pass through.
+    let elsewhere = Yard::new();
+    let moved = export(&format!("docker://{}/team/robot:v1", elsewhere.server.host())).success();
+    let report: Value = serde_json::from_slice(&moved.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&0.into(), &3.into()), "{report}");
+    export("oci:whole").success();
+    run(yard.ocibuild().args(["verify", "whole"])).success();
+    let mut offline = yard.ocibuild();
+    run(offline.args(["export", "out", "oci-archive:x.tar", "--offline"])).ended_with(2).failed_saying("--offline");
+
+    // It is the same image as the whole one.
+    let whole = yard.build(&["--base", &base]).success();
+    assert_eq!(whole.stdout, built.stdout);
+    yard.build(&["--base", "oci:whole", "--sparse"]).ended_with(2).failed_saying("is no registry");
+}
+
+#[test]
+fn the_layers_of_a_base_are_mounted_where_a_push_would_bring_them_back() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    yard.build(&["--base", &yard.base()]).success();
+    let to = format!("docker://{}/team/robot:v1", yard.server.host());
+    let pushed = run(yard.ocibuild().args(["export", "out", &to, "--format", "json"])).success();
+    let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
+    // No network is needed for what is whole.
+    run(yard.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"])).success();
 }

@@ -6,9 +6,13 @@ mod bases;
 mod challenges;
 mod credentials;
 #[cfg(target_os = "linux")]
+mod login;
+#[cfg(target_os = "linux")]
 mod program;
 mod pulling;
 mod pushing;
+#[cfg(target_os = "linux")]
+mod rcc_download;
 mod reaching;
 #[cfg(target_os = "linux")]
 mod real;

@@ -6,6 +6,7 @@ use super::*;
 use crate::consumers::{self, PASSWORD, USER};
 use crate::support::{Scratch, ocibuild, run};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -98,6 +99,87 @@ fn an_authority_is_trusted_by_directory_or_by_environment() {
     run(&mut export(&ours, &remote)).ended_with(1).failed_saying("signed by an unknown authority");
     run(export(&ours, &remote).arg("--cert-dir").arg(registry.certificates())).success();
     run(export(&ours, &remote).env("SSL_CERT_FILE", registry.certificates().join("ca.crt"))).success();
+}
+
+#[test]
+fn a_client_certificate_of_the_directory_is_shown() {
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let shelf = Shelf::default();
+    let server = Server::start_tls(super::reaching::tls("good", true), move |x| shelf.serve(x));
+    let remote = format!("docker://{}/team/robot:v1", server.host());
+    let certificates = scratch.join("certificates");
+    for (from, to) in [("authority.crt", "ca.crt"), ("client.crt", "client.cert"), ("client.key", "client.key")] {
+        scratch.write(Path::new("certificates").join(to), std::fs::read(Path::new("testdata/tls").join(from)).unwrap());
+    }
+    run(export(&ours, &remote).arg("--cert-dir").arg(&certificates)).success();
+    // Where podman keeps them for this registry.
+    let home = scratch.join("home");
+    let usual = home.join(".config/containers/certs.d").join(server.host());
+    std::fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    std::fs::rename(&certificates, &usual).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).success();
+    std::fs::remove_file(usual.join("client.key")).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).ended_with(1).failed_saying("client.key");
+    std::fs::remove_file(usual.join("client.cert")).unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).ended_with(1);
+}
+
+#[test]
+fn a_registry_at_an_ipv6_address_is_one() {
+    let shelf = Shelf::default();
+    let Some(server) = Server::start_at_ipv6(move |x| shelf.serve(x)) else { return };
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1");
+    assert!(server.host().starts_with("[::1]:"));
+    let remote = format!("docker://{}/team/robot:v1", server.host());
+    run(&mut export(&ours.image(), &remote)).success();
+    let back = consumers::Layout::new(scratch.join("back"), "v1");
+    run(&mut export(&remote, &back.location())).success();
+    assert_eq!(back.manifest_digest(), ours.manifest_digest());
+    let mut pull = ocibuild();
+    pull.args(["pull", &format!("{}/team/robot:v1", server.host())]).arg("--cache-dir").arg(scratch.join("cache"));
+    run(&mut pull).success();
+}
+
+#[test]
+fn each_blob_says_what_became_of_it() {
+    let shelf = Shelf::default();
+    let server = Server::start(move |x| shelf.serve(x));
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let remote = |name: &str| format!("docker://{}/team/{name}:v1", server.host());
+    let count = |text: &str, words: &str| text.lines().filter(|line| line.contains(words)).count();
+    let first = run(&mut export(&ours, &remote("robot"))).success();
+    assert_eq!(count(&first.stderr, "MiB"), 3, "{first}");
+    let second = run(&mut export(&ours, &remote("robot"))).success();
+    assert_eq!(count(&second.stderr, ": already there"), 4, "{second}");
+    let third = run(&mut export(&remote("robot"), &remote("other"))).success();
+    assert_eq!(count(&third.stderr, ": mounted from team/robot"), 4, "{third}");
+}
+
+#[test]
+fn podman_and_docker_pull_and_run_what_was_pushed() {
+    let Some(registry) = consumers::Registry::plain() else { return };
+    let scratch = Scratch::new();
+    let Some(busybox) = crate::support::consumer("busybox") else { return };
+    let name = format!("{}/team/robot:v1", registry.address());
+    let mut build = ocibuild();
+    build.args(["layout", "out", "--entrypoint", r#"["/bin/busybox", "echo", "pushed and pulled"]"#, "--copy"]);
+    build.arg(format!("{}:/bin/busybox", busybox.display())).args(["--chmod", "755"]).current_dir(scratch.path());
+    run(build.arg("--no-cache")).success();
+    run(export("out", &format!("docker://{name}")).current_dir(scratch.path())).success();
+    if let Some(podman) = consumers::Podman::find() {
+        podman.pull(&name).success();
+        podman.run(&name, &[]).success().printed("pushed and pulled\n");
+    }
+    if let Some(docker) = consumers::Docker::find() {
+        docker.pull(&name);
+        docker.run(&name, &[]).success().printed("pushed and pulled\n");
+    }
 }
 
 #[test]

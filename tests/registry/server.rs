@@ -43,7 +43,12 @@ type Script = Arc<dyn Fn(&mut Exchange) + Send + Sync>;
 impl Server {
     /// Starts a server that handles each request by `script`.
     pub(super) fn start(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Server {
-        Server::listen(Arc::new(script), None)
+        Server::listen(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(script), None)
+    }
+
+    /// The same at `[::1]`, where this machine has that.
+    pub(super) fn start_at_ipv6(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Option<Server> {
+        Some(Server::listen(TcpListener::bind("[::1]:0").ok()?, Arc::new(script), None))
     }
 
     /// The same behind TLS.
@@ -51,11 +56,10 @@ impl Server {
         tls: rustls::ServerConfig,
         script: impl Fn(&mut Exchange) + Send + Sync + 'static,
     ) -> Server {
-        Server::listen(Arc::new(script), Some(Arc::new(tls)))
+        Server::listen(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(script), Some(Arc::new(tls)))
     }
 
-    fn listen(script: Script, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn listen(listener: TcpListener, script: Script, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
         let address = listener.local_addr().unwrap();
         let server = Server { address, seen: Arc::default(), stopped: Arc::default() };
         let (seen, stopped) = (server.seen.clone(), server.stopped.clone());

@@ -27,6 +27,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command.env("HOME", session().directory().join("home"));
     command.env("TMPDIR", session().directory().join("tmp"));
     command.envs([("LC_ALL", "C"), ("TZ", "UTC0")]);
+    // Every layer is made anew, so that no test depends on another.
+    command.env("OCIBUILD_NO_CACHE", "1");
     command.stdin(Stdio::null());
     command
 }

@@ -32,6 +32,11 @@ impl Scopes {
         Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull")] }
     }
 
+    /// Nothing in particular.
+    pub(super) fn none() -> Self {
+        Scopes { repository: String::new(), list: Vec::new() }
+    }
+
     /// Writing to `repository`.
     pub(super) fn push(repository: &str) -> Self {
         Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull,push")] }
@@ -154,6 +159,22 @@ impl Authentication {
     pub(super) fn refused(&self, purpose: &Purpose, refusal: &Refusal) -> Error {
         let error = refusal.error(&purpose.object);
         if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
+    }
+
+    /// Whether the registry has asked for credentials, and got them.
+    ///
+    /// # Errors
+    /// When it asked, and they were kept from a token server that is not trusted with them.
+    pub(super) fn proved(&self) -> Result<bool> {
+        let state = self.lock();
+        match &state.asks {
+            None => Ok(false),
+            Some(Asks::Token(realm)) if realm.distrusted().is_some() => {
+                let error = Error::new(ErrorKind::Denied, &self.registry, "the credentials could not be tried");
+                Err(self.advise(&state, &Scopes::none(), error))
+            }
+            Some(_) => Ok(true),
+        }
     }
 
     /// Makes the header and keeps it; what is refused once is not tried again.

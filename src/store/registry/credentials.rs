@@ -13,7 +13,7 @@ use crate::{bounded, reference};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 use std::path::Path;
 
@@ -137,7 +137,7 @@ impl Keychain {
     pub fn find(&self, registry: &str, repository: &str) -> Result<Found> {
         let mut found = Found::default();
         if let Some(given) = &self.given {
-            found.tried.push("the credentials on the command line".to_owned());
+            found.tried.push("the command line".to_owned());
             found.credentials = Some(given.clone());
             return Ok(found);
         }
@@ -197,6 +197,59 @@ fn entry_for(document: &Value, registry: &str, repository: &str, file: &str) -> 
     match best {
         Some((_, key, entry)) => credentials_in(entry, &format!("{file}: `auths`: `{key}`")),
         None => Ok(None),
+    }
+}
+
+/// The content of a file of credentials after a login: everything that was in `file`, and `user` with `password` for
+/// `registry`. No file yet is an empty one.
+///
+/// # Errors
+/// When the file is not what it should be, or leaves this registry to a credential helper, or the name has a colon.
+pub fn logged_in(file: &AuthFile, registry: &str, user: &str, password: &Secret) -> Result<Vec<u8>> {
+    if user.contains(':') {
+        return Err(Error::usage(
+            "--username",
+            "has a colon, which no registry can tell from the one before the password",
+        ));
+    }
+    let (mut document, key) = file.entry_of(registry)?;
+    let entry = json!({"auth": BASE64.encode(format!("{user}:{}", password.reveal()))});
+    document["auths"][key] = entry;
+    Ok(format!("{document:#}\n").into_bytes())
+}
+
+/// The content of a file of credentials after a logout: all but the entry of `registry`.
+///
+/// # Errors
+/// As [`logged_in`], and when there is no such entry.
+pub fn logged_out(file: &AuthFile, registry: &str) -> Result<Vec<u8>> {
+    let (mut document, key) = file.entry_of(registry)?;
+    let entries = document.get_mut("auths").and_then(Value::as_object_mut);
+    if entries.and_then(|entries| entries.remove(&key)).is_none() {
+        return Err(Error::new(ErrorKind::NotFound, &file.name, format!("nobody is logged in to {registry}")));
+    }
+    Ok(format!("{document:#}\n").into_bytes())
+}
+
+impl AuthFile {
+    /// The document, and the key of its entry for the whole of `registry`: the one that is there, else the plain name.
+    fn entry_of(&self, registry: &str) -> Result<(Value, String)> {
+        let document = match &self.content {
+            Some(content) => json::parse(content, json::DOCUMENT_DEPTH, &self.name)?,
+            None => json!({}),
+        };
+        if let Some(helper) = helper_for(&document, registry, &self.name)? {
+            let reason = format!("leaves the credentials of {registry} to docker-credential-{helper}");
+            return Err(Error::invalid(&self.name, reason).hint("--authfile names another file"));
+        }
+        let entries = json::object_at(&document, "auths", &self.name)?;
+        let whole = Scope { host: registry.to_owned(), path: String::new() };
+        let known = entries.into_iter().flatten().map(|(key, _)| key).find(|key| Scope::of_key(key) == whole);
+        let key = known.cloned().unwrap_or_else(|| registry.to_owned());
+        if !document.is_object() {
+            return Err(Error::invalid(&self.name, "expected a JSON object"));
+        }
+        Ok((document, key))
     }
 }
 
@@ -370,6 +423,28 @@ mod tests {
         let text = format!("{keychain:?} {found:?}");
         assert!(!text.contains("pass:word"), "{text}");
         assert!(!text.contains(&BASE64.encode("a:pass:word")), "{text}");
+    }
+
+    #[test]
+    fn a_login_changes_one_entry_and_a_logout_removes_it() {
+        let before = r#"{"auths": {"https://REG.io/v1/": {"auth": "b2xkOm9sZA=="}, "reg.io/team": {"auth": "dDp0"}}, "more": 1}"#;
+        let after = logged_in(&file(before), "reg.io", "alice", &Secret::new("pa:ss")).unwrap();
+        let after = String::from_utf8(after).unwrap();
+        assert_eq!((user(&after, "reg.io", "x"), user(&after, "reg.io", "team")), ("alice".to_owned(), "t".to_owned()));
+        assert!(after.contains("\"more\": 1") && after.contains("https://REG.io/v1/"), "{after}");
+        let out = String::from_utf8(logged_out(&file(&after), "reg.io").unwrap()).unwrap();
+        assert_eq!(
+            (user(&out, "reg.io", "x"), user(&out, "reg.io", "team")),
+            ("(anonymous)".to_owned(), "t".to_owned())
+        );
+        let twice = logged_out(&file(&out), "reg.io").unwrap_err().to_string();
+        assert_eq!(twice, "auth.json: nobody is logged in to reg.io");
+
+        let new = logged_in(&AuthFile::new("auth.json", None), "docker.io", "a", &Secret::new("b")).unwrap();
+        assert_eq!(user(&String::from_utf8(new).unwrap(), "docker.io", "library/x"), "a");
+        for damaged in ["[]", "x", r#"{"auths": 1}"#, r#"{"credsStore": "pass"}"#] {
+            assert!(logged_in(&file(damaged), "reg.io", "a", &Secret::new("b")).is_err(), "{damaged}");
+        }
     }
 
     #[cfg(unix)]

@@ -14,6 +14,7 @@ mod authentication;
 mod challenge;
 mod content;
 pub mod credentials;
+mod fetch;
 pub mod helper;
 mod origin;
 mod proxy;
@@ -26,6 +27,7 @@ mod secret;
 mod token;
 mod transport;
 
+pub use fetch::fetch;
 pub use proxy::Proxies;
 pub use pull::Document;
 pub use repository::Repository;
@@ -36,7 +38,7 @@ pub use transport::{Identity, Limits, Network, Transport, certificates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::reference::DEFAULT_REGISTRY;
-use authentication::{Authentication, Means, Purpose};
+use authentication::{Authentication, Means, Purpose, Scopes};
 use credentials::Keychain;
 use origin::{Origin, Scheme};
 use refusal::Refusal;
@@ -157,6 +159,21 @@ impl Registry {
             Ok(_) => Ok(true),
             Err(Fault::NoTls(_)) => Ok(false),
             Err(fault) => Err(fault.error()),
+        }
+    }
+
+    /// Asks the registry whether it is one and lets us in. Answers whether it wanted to know who we are.
+    ///
+    /// # Errors
+    /// When it cannot be asked, is no registry, or refuses the credentials.
+    pub fn greet(&self) -> Result<bool> {
+        let url = self.origin()?.url("/v2/")?;
+        let mut request = Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
+        let purpose = Purpose { scopes: Scopes::none(), object: self.name.clone() };
+        let answer = self.persistently(&mut request, &purpose)?;
+        match answer.status {
+            200 => self.authentication.proved(),
+            _ => Err(self.refused(answer, &purpose)),
         }
     }
 

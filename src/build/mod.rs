@@ -1,97 +1,24 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
-use crate::cache::{Cache, Found, LayerKey, RecipeKey};
+mod checks;
+mod recall;
+mod spec;
+
+pub use checks::{check_names, check_output};
+pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
+
+use crate::cache::{Cache, LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
-use crate::image::{Base, ConfigEdit, Image, NewLayer, assemble, hidden_link, usual_directories};
-use crate::layer::{Layer, LayerRequest, hash_layer, write_layers};
+use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
+use crate::layer::{Layer, LayerRequest, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
-use crate::time::Timestamp;
-use crate::tree::{Attributes, Entry, ImagePath, PathKind, Rules, Tree, TreeBuilder};
+use crate::tree::{Tree, TreeBuilder};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::Read;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// A request for an image: everything that decides its bytes.
-#[derive(Debug)]
-pub struct BuildSpec {
-    /// What to build on.
-    pub base: Base,
-    /// The layers to add, lowest first.
-    pub layers: Vec<LayerSpec>,
-    /// Changes to the base's config.
-    pub config: ConfigEdit,
-    /// Notes in the manifest.
-    pub annotations: BTreeMap<String, String>,
-    /// When the image says that it was made, and when its files say that they were changed.
-    pub created: Timestamp,
-    /// How the new layers are wrapped.
-    pub compression: Compression,
-}
-
-/// A layer to be made.
-#[derive(Debug)]
-pub struct LayerSpec {
-    /// What messages call it. Unlike its history entry it may say where things are on this machine.
-    pub name: String,
-    /// What its history entry says.
-    pub created_by: String,
-    /// What goes into it, in any order.
-    pub sources: Vec<Source>,
-    /// What directories are like that its entries need and no source names.
-    pub known_directories: BTreeMap<ImagePath, Attributes>,
-    /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
-    pub recipe: Option<(RecipeKey, Value)>,
-}
-
-/// Something that goes into a layer.
-#[derive(Debug)]
-pub struct Source {
-    /// What messages call it.
-    pub name: String,
-    /// What it is.
-    pub content: SourceContent,
-    /// Where it goes.
-    pub destination: ImagePath,
-    /// What happens to owners, modes and times on the way.
-    pub rules: Rules,
-}
-
-/// What a source is.
-pub enum SourceContent {
-    /// Everything in a directory.
-    Directory(Root),
-    /// One file of a directory.
-    File(Root, OsString),
-    /// The entries of a tar, plain or compressed.
-    Archive(Mutex<Box<dyn Read + Send>>),
-    /// Entries that somebody else knows, and is asked for when they are needed. Their paths are from the root of the image,
-    /// whatever the destination.
-    Entries(Mutex<Box<EntriesOf>>),
-    /// The removal of the destination from the layers below.
-    Removal,
-}
-
-/// Names the entries of a source.
-pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
-
-impl std::fmt::Debug for SourceContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            SourceContent::Directory(_) => "Directory",
-            SourceContent::File(..) => "File",
-            SourceContent::Archive(_) => "Archive",
-            SourceContent::Entries(_) => "Entries",
-            SourceContent::Removal => "Removal",
-        })
-    }
-}
+use std::sync::{Arc, PoisonError};
 
 /// An image of which everything is decided and nothing is hashed: every path is known, no file has been opened for its
 /// content.
@@ -355,7 +282,7 @@ impl Plan {
 
     fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
         match &self.base {
-            Base::Scratch(_) => Ok(()),
+            Base::Scratch(_) | Base::Image { layers: BaseLayers::LeftOut, .. } => Ok(()),
             Base::Image { image, .. } => copy_blobs(&*image.source, &image.manifest.layers, layout, progress)
                 .map(|_| ())
                 .map_err(|error| error.within("base image")),
@@ -380,92 +307,4 @@ impl PlannedLayer {
             PlannedContent::Known(_) => None,
         }
     }
-
-    /// Looks for the layer of `tree` in the cache: by what the file system says of its files, and, where a tree of the same
-    /// names and sizes was seen before, by their content.
-    fn find(
-        &self,
-        tree: &Tree,
-        compression: Compression,
-        layout: &Layout,
-        cache: &Cache,
-        progress: &dyn Progress,
-    ) -> Result<Option<(Layer, Origin)>> {
-        let by_files = LayerKey::of_files(tree, compression);
-        if let Some((key, newest)) = &by_files
-            && let Some(found) = cache.find(key, layout)
-            && !found.is_racy(*newest)
-        {
-            return Ok(Some((found.layer, Origin::SameFiles)));
-        }
-        if cache.notes(&LayerKey::of_shape(tree, compression)).is_none() {
-            return Ok(None);
-        }
-        let diff_id = hash_layer(tree, &self.name, progress)?;
-        let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) else { return Ok(None) };
-        if let Some((key, _)) = by_files {
-            let kept = Found { recorded: cache.now(), ..found.clone() };
-            cache.keep(&key, &kept, layout, progress);
-        }
-        Ok(Some((found.layer, Origin::SameContent)))
-    }
-
-    /// Keeps the layer that was made of `tree`.
-    fn keep(
-        &self,
-        tree: &Tree,
-        compression: Compression,
-        layer: &Layer,
-        layout: &Layout,
-        cache: &Cache,
-        progress: &dyn Progress,
-    ) {
-        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
-        if let Some((recipe, notes)) = &self.recipe {
-            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
-            return;
-        }
-        let by_files = LayerKey::of_files(tree, compression).map(|(key, _)| key);
-        let others = [LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)];
-        for key in by_files.into_iter().chain(others) {
-            cache.keep(&key, &kept(Value::Null), layout, progress);
-        }
-    }
-}
-
-/// Requires that no two names are the same, which could only be a mistake.
-///
-/// # Errors
-/// When two are.
-pub fn check_names(names: &[ImageName]) -> Result<()> {
-    let mut seen: BTreeMap<&str, &ImageName> = BTreeMap::new();
-    for name in names {
-        let Some(other) = seen.insert(name.tag(), name) else { continue };
-        let reason = match other == name {
-            true => "given twice".to_owned(),
-            false => format!("has the same tag as `{other}`, and a layout keeps one image for each tag"),
-        };
-        return Err(Error::usage(format!("tag `{name}`"), reason));
-    }
-    Ok(())
-}
-
-/// Requires that the layout is not among what is copied into it.
-///
-/// # Errors
-/// When the layout is a source directory, or lies in one and is not left out by its rules.
-pub fn check_output(layers: &[LayerSpec], output: &std::path::Path) -> Result<()> {
-    for source in layers.iter().flat_map(|layer| &layer.sources) {
-        let SourceContent::Directory(root) = &source.content else { continue };
-        let Some(inside) = Root::path_inside(root.path(), output) else { continue };
-        let object = output.display().to_string();
-        if inside == PathBuf::new() {
-            return Err(Error::invalid(object, "is both the layout and a source"));
-        }
-        if !source.rules.ignore.leaves_out(&inside, PathKind::Directory) {
-            let hint = format!("--exclude {}", inside.display());
-            return Err(Error::invalid(object, format!("the layout lies inside the source {}", source.name)).hint(hint));
-        }
-    }
-    Ok(())
 }

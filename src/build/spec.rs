@@ -1,0 +1,89 @@
+//! A request, as whoever asks for an image makes it.
+
+use crate::cache::RecipeKey;
+use crate::compression::Compression;
+use crate::error::Result;
+use crate::image::{Base, ConfigEdit};
+use crate::root::Root;
+use crate::time::Timestamp;
+use crate::tree::{Attributes, Entry, ImagePath, Rules};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::sync::Mutex;
+
+/// A request for an image: everything that decides its bytes.
+#[derive(Debug)]
+pub struct BuildSpec {
+    /// What to build on.
+    pub base: Base,
+    /// The layers to add, lowest first.
+    pub layers: Vec<LayerSpec>,
+    /// Changes to the base's config.
+    pub config: ConfigEdit,
+    /// Notes in the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// When the image says that it was made, and when its files say that they were changed.
+    pub created: Timestamp,
+    /// How the new layers are wrapped.
+    pub compression: Compression,
+}
+
+/// A layer to be made.
+#[derive(Debug)]
+pub struct LayerSpec {
+    /// What messages call it. Unlike its history entry it may say where things are on this machine.
+    pub name: String,
+    /// What its history entry says.
+    pub created_by: String,
+    /// What goes into it, in any order.
+    pub sources: Vec<Source>,
+    /// What directories are like that its entries need and no source names.
+    pub known_directories: BTreeMap<ImagePath, Attributes>,
+    /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
+    pub recipe: Option<(RecipeKey, Value)>,
+}
+
+/// Something that goes into a layer.
+#[derive(Debug)]
+pub struct Source {
+    /// What messages call it.
+    pub name: String,
+    /// What it is.
+    pub content: SourceContent,
+    /// Where it goes.
+    pub destination: ImagePath,
+    /// What happens to owners, modes and times on the way.
+    pub rules: Rules,
+}
+
+/// What a source is.
+pub enum SourceContent {
+    /// Everything in a directory.
+    Directory(Root),
+    /// One file of a directory.
+    File(Root, OsString),
+    /// The entries of a tar, plain or compressed.
+    Archive(Mutex<Box<dyn Read + Send>>),
+    /// Entries that somebody else knows, and is asked for when they are needed. Their paths are from the root of the image,
+    /// whatever the destination.
+    Entries(Mutex<Box<EntriesOf>>),
+    /// The removal of the destination from the layers below.
+    Removal,
+}
+
+/// Names the entries of a source.
+pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
+
+impl std::fmt::Debug for SourceContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SourceContent::Directory(_) => "Directory",
+            SourceContent::File(..) => "File",
+            SourceContent::Archive(_) => "Archive",
+            SourceContent::Entries(_) => "Entries",
+            SourceContent::Removal => "Removal",
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! `ocibuild login` and `ocibuild logout`.
+
+use super::Common;
+use super::network::{ConnectionArguments, login_file};
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::progress::warn;
+use ocibuild::root::Root;
+use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain, logged_in, logged_out};
+use ocibuild::store::registry::{PlainHttp, Secret};
+use ocibuild::{Error, Reference, Result, bounded};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  pass registry | ocibuild login registry.example --username alice --password-stdin")]
+pub(super) struct LoginArguments {
+    /// The registry: HOST[:PORT]
+    #[arg(value_parser = registry)]
+    registry: String,
+    /// Who to log in as
+    #[arg(short, long, value_name = "NAME")]
+    username: String,
+    /// Read the password from standard input, the only place where nobody else can see it
+    #[arg(long, required = true)]
+    password_stdin: bool,
+    /// The file to keep it in [default: where podman login does]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogoutArguments {
+    /// The registry: HOST[:PORT]
+    #[arg(value_parser = registry)]
+    registry: String,
+    /// The file to remove it from [default: where podman login keeps it]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// The name of a registry, as references have it.
+fn registry(text: &str) -> Result<String> {
+    let reference: Reference = format!("{text}/x").parse()?;
+    let is_registry = !text.contains('/') && reference.repository() == "x" || text == "docker.io";
+    if !is_registry {
+        return Err(Error::usage(format!("`{text}`"), "not a registry").hint("HOST or HOST:PORT"));
+    }
+    Ok(reference.registry().to_owned())
+}
+
+/// Asks the registry with the name and password, and keeps them if they are right.
+pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let (registry, user) = (&arguments.registry, &arguments.username);
+    let path = login_file(arguments.authfile.as_deref())?;
+    let password = password_from_stdin()?;
+    let after = logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
+    let credentials = Credentials::Password { user: user.clone(), password };
+    let keychain = Keychain::anonymous().with(credentials);
+    let was_asked = arguments.connection.registry(registry, keychain, PlainHttp::default(), watch.clone())?.greet()?;
+    if !was_asked {
+        warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
+    }
+    replace(&path, &after)?;
+    watch.say(&format!("logged in to {registry} as {user}, kept in {}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Forgets the name and password.
+pub(super) fn log_out(arguments: &LogoutArguments) -> Result<ExitCode> {
+    let watch = Watch::new(&arguments.common);
+    let path = login_file(arguments.authfile.as_deref())?;
+    replace(&path, &logged_out(&AuthFile::read(&path)?, &arguments.registry)?)?;
+    watch.say(&format!("logged out of {}", arguments.registry));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn password_from_stdin() -> Result<Secret> {
+    let object = "--password-stdin";
+    let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
+    match text.trim_end_matches(['\n', '\r']) {
+        "" => Err(Error::usage(object, "there is no password")),
+        password => Ok(Secret::new(password)),
+    }
+}
+
+/// Replaces the file in one step. Nobody else may read it at any moment.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    // A link stays one: what it leads to is replaced.
+    let real = Root::resolve(path).unwrap_or_else(|_| path.to_owned());
+    let (root, name) = Root::of_file(&real, Root::create)?;
+    let mut temporary = root.temporary()?;
+    temporary.make_private()?;
+    temporary.write_all(bytes).map_err(|error| Error::io(path.display(), "write", error))?;
+    temporary.persist(name)?;
+    root.sync()
+}

@@ -1,0 +1,158 @@
+//! Fetching the rcc that goes into an image, for machines that run another one or none.
+
+use super::base::BaseArguments;
+use super::cache_directory::CacheDirectory;
+use super::lock_file::{Kind, LockFile, Locking};
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::digest::{Algorithm, Hasher};
+use ocibuild::rcc::image::check_launcher;
+use ocibuild::root::Root;
+use ocibuild::{Digest, Error, ErrorKind, Platform, Result};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where RCC's makers publish it.
+const RELEASES: &str = "https://downloads.robocorp.com/rcc/releases";
+
+/// Where fetched programs are, below the cache directory, each under its SHA-256.
+const STORE: &str = "rcc";
+
+#[derive(Debug, Args)]
+pub(super) struct RccDownloadArguments {
+    /// Fetch the Linux rcc of this version, or from this URL, and keep it in the cache
+    #[arg(long, value_name = "VERSION|URL", conflicts_with = "rcc_exec", help_heading = "Robot")]
+    rcc_download: Option<String>,
+    /// Where the versions are, as URL/vVERSION/linux64/rcc [default: RCC's release page]
+    #[arg(long, value_name = "URL", requires = "rcc_download", help_heading = "Robot")]
+    rcc_mirror: Option<String>,
+    /// What its SHA-256 has to be [default: what it was the first time, which ocibuild.lock keeps]
+    #[arg(long, value_name = "HEX", requires = "rcc_download", value_parser = sha256, help_heading = "Robot")]
+    rcc_sha256: Option<Digest>,
+}
+
+/// What a download needs besides its own flags.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'s> {
+    pub(super) bases: &'s BaseArguments,
+    pub(super) cache: &'s CacheDirectory,
+    pub(super) watch: &'s Arc<Watch>,
+}
+
+fn sha256(text: &str) -> Result<Digest> {
+    format!("sha256:{}", text.strip_prefix("sha256:").unwrap_or(text)).parse()
+}
+
+impl RccDownloadArguments {
+    /// The file with the rcc that was asked for, if one was. The lock file lies in `directory` unless it is named.
+    ///
+    /// # Errors
+    /// When it cannot be had, is not what it has to be, or is no program for `platform`.
+    pub(super) fn launcher(
+        &self,
+        platform: &Platform,
+        directory: &Path,
+        surroundings: Surroundings<'_>,
+    ) -> Result<Option<PathBuf>> {
+        let Some(wanted) = &self.rcc_download else { return Ok(None) };
+        let url = self.url(wanted)?;
+        let mut lock = surroundings.bases.lock_file(directory)?;
+        let expected = self.expected(&url, &lock)?;
+        let store = surroundings.cache.open()?.create_directory(STORE)?;
+        if let Some(digest) = expected
+            && holds(&store, &digest)?
+        {
+            let path = store.path().join(digest.hex());
+            return check_launcher(&path, platform).map(|()| Some(path)).map_err(|error| error.within(&url));
+        }
+        if surroundings.bases.network().is_offline() {
+            let reason = "not in the cache, and --offline forbids fetching it";
+            let hint = "build once where there is a network, or --rcc-exec FILE";
+            return Err(Error::new(ErrorKind::NotFound, url, reason).hint(hint));
+        }
+        let (temporary, digest) = surroundings.bases.network().fetch(&url, &store, surroundings.watch)?;
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            let reason = format!("expected {expected}, but the file there has {digest}");
+            return Err(Error::corrupt(url, reason).hint("--lock takes it as it is now, without --rcc-sha256"));
+        }
+        temporary.persist(digest.hex())?;
+        store.sync()?;
+        let path = store.path().join(digest.hex());
+        check_launcher(&path, platform).map_err(|error| error.within(&url))?;
+        if self.rcc_sha256.is_none() || lock.locking() == Locking::Renew {
+            lock.record(Kind::Download, &url, digest)?;
+        }
+        Ok(Some(path))
+    }
+
+    fn url(&self, wanted: &str) -> Result<String> {
+        if wanted.contains("://") {
+            return match &self.rcc_mirror {
+                None => Ok(wanted.to_owned()),
+                Some(_) => Err(Error::usage("--rcc-mirror", "--rcc-download names a URL already")),
+            };
+        }
+        let version = wanted.strip_prefix('v').unwrap_or(wanted);
+        let is_version = version.starts_with(|c: char| c.is_ascii_digit())
+            && version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        if !is_version {
+            return Err(Error::usage(format!("--rcc-download {wanted}"), "neither a version nor a URL"));
+        }
+        let releases = self.rcc_mirror.as_deref().unwrap_or(RELEASES).trim_end_matches('/');
+        Ok(format!("{releases}/v{version}/linux64/rcc"))
+    }
+
+    /// What the command line says, and the lock file must not contradict.
+    fn expected(&self, url: &str, lock: &LockFile) -> Result<Option<Digest>> {
+        let given = self.rcc_sha256;
+        match lock.locking() {
+            Locking::Honour if given.is_some() && lock.before(Kind::Download, url).is_none() => Ok(given),
+            _ => {
+                let locked = lock.wanted(Kind::Download, url)?;
+                if let Some(given) = given {
+                    lock.check(Kind::Download, url, given)?;
+                }
+                Ok(given.or(locked))
+            }
+        }
+    }
+}
+
+/// Whether the store has the program, whole.
+fn holds(store: &Root, digest: &Digest) -> Result<bool> {
+    let object = store.display(digest.hex());
+    let mut file = match store.open_file(digest.hex()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let (mut hasher, mut buffer) = (Hasher::new(Algorithm::Sha256), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer).map_err(|error| Error::io(&object, "read", error))? {
+            0 => return Ok(hasher.finish() == *digest),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(wanted: &str, mirror: Option<&str>) -> String {
+        let rcc_mirror = mirror.map(str::to_owned);
+        let arguments = RccDownloadArguments { rcc_download: None, rcc_mirror, rcc_sha256: None };
+        arguments.url(wanted).unwrap_or_else(|error| error.reason())
+    }
+
+    #[test]
+    fn a_version_becomes_an_address() {
+        assert_eq!(url("19.0.2", None), "https://downloads.robocorp.com/rcc/releases/v19.0.2/linux64/rcc");
+        assert_eq!(url("v19.0.2", Some("https://m.io/rcc/")), "https://m.io/rcc/v19.0.2/linux64/rcc");
+        assert_eq!(url("https://m.io/x", None), "https://m.io/x");
+        assert!(url("https://m.io/x", Some("https://m.io")).contains("a URL already"));
+        for wrong in ["", "latest", "1/../2", "1?x", "../1"] {
+            assert_eq!(url(wrong, None), "neither a version nor a URL", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One input, one digest: whatever the number of threads, the umask, the time zone, the order of a directory, the place of
+//! the source. And literal digests, which may change only on purpose: they are what every cache and every pinned reference
+//! out there relies on.
+
+use super::archives::entries;
+use super::contract::{Bench, spec};
+use crate::consumers::Layout as Image;
+use crate::support::{Scratch, command, run};
+use ocibuild::build::BuildSpec;
+use ocibuild::compression::Compression;
+use ocibuild::progress::Silent;
+use ocibuild::store::Layout;
+use ocibuild::tar::Kind;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file of two mebibytes and a bit, which is several blocks of a layer.
+fn large() -> Vec<u8> {
+    (0..550_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 12).to_le_bytes()).collect()
+}
+
+/// A tree of a few of everything, its files written in the order of `order`.
+fn fixed_tree(at: &Path, order: impl IntoIterator<Item = usize>) {
+    let large = large();
+    let long = format!("deep/{}/{}", "d".repeat(120), "f".repeat(130));
+    let files: [(&str, &[u8], u32); 7] = [
+        ("bin/tool", b"#!/bin/sh\nexit 0\n", 0o755),
+        ("etc/empty", b"", 0o644),
+        ("etc/secret", b"secret\n", 0o600),
+        ("lib/large", &large, 0o644),
+        ("gr\u{fc}n", b"green\n", 0o664),
+        (&long, b"long\n", 0o444),
+        ("zz", &[0; 513], 0o640),
+    ];
+    for number in order {
+        let (name, content, mode) = files[number];
+        fs::create_dir_all(at.join(name).parent().unwrap()).unwrap();
+        fs::write(at.join(name), content).unwrap();
+        fs::set_permissions(at.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("bin/tool", at.join("link")).unwrap();
+    fs::hard_link(at.join("bin/tool"), at.join("another-tool")).unwrap();
+}
+
+/// What is pinned of one kind of compression: the layer, the config and the manifest.
+struct Pinned {
+    flags: &'static [&'static str],
+    layer: &'static str,
+    config: &'static str,
+    manifest: &'static str,
+}
+
+/// The tar is the same whatever wraps it, and for ever.
+const DIFF_ID: &str = "sha256:8de0c6c38c3472d410ce8da6ffb8bf2d4eb62e8e884e0133dd11847bffc6d90c";
+
+const PINNED: [Pinned; 5] = [
+    Pinned {
+        flags: &["--compression-level", "1"],
+        layer: "sha256:124cf4ea9f0904c5d67d141d89c7ef7d25f5d20a9b9f7ce5dd27b20a8e009ac6",
+        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
+        manifest: "sha256:8a9685c72a282d0d51569b0593c5611e7f92059f1111db7cd61993806287c57b",
+    },
+    Pinned {
+        flags: &[],
+        layer: "sha256:4fd16f8afb09d45b279870cb7894c217bfd22caeba44a1dacc8238db28eabf72",
+        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
+        manifest: "sha256:e9ff13ff38ec874759ca08355509164481d1c12d5d9b3a592401351e91bb074a",
+    },
+    Pinned {
+        flags: &["--compression-level", "6"],
+        layer: "sha256:1277307aefc33e2267cdc589b22e92ab4b13ef4947d51bad89d70e6481f8dd74",
+        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
+        manifest: "sha256:ebc9542b30fc2d5757996d4db5de388d472b1acbdbf0747c0476346f70698356",
+    },
+    Pinned {
+        flags: &["--compression", "zstd"],
+        layer: "sha256:dac01b6510becf5890c5f2c0dd5a95141a77b566ae7ea5973463b6c5f9eb7959",
+        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
+        manifest: "sha256:aecb01770cb49ff0294b6da29099f585f1a3c85caddc3d7c35f9e521c2f6387a",
+    },
+    Pinned {
+        flags: &["--compression", "none"],
+        layer: "sha256:8de0c6c38c3472d410ce8da6ffb8bf2d4eb62e8e884e0133dd11847bffc6d90c",
+        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
+        manifest: "sha256:2b777185c8f8d3795fa3dce336bb220a9b983e2b145397f3eb534f1955d06b71",
+    },
+];
+
+#[test]
+fn the_digests_of_a_fixed_tree_never_change() {
+    let bench = Bench::empty();
+    fixed_tree(&bench.scratch.join("src"), 0..7);
+    for (number, Pinned { flags, layer, config, manifest }) in PINNED.iter().enumerate() {
+        run(bench.layout().args(["--copy", "src:/srv", "--entrypoint", "/srv/bin/tool"]).args(*flags)).success();
+        let image = Image::new(&bench.out, "latest");
+        let diff_id = image.config()["rootfs"]["diff_ids"][0].clone();
+        let found = [
+            image.layers()[0]["digest"].as_str().unwrap().to_owned(),
+            image.config_digest(),
+            image.manifest_digest(),
+            diff_id.as_str().unwrap().to_owned(),
+        ];
+        assert_eq!(found, [*layer, *config, *manifest, DIFF_ID], "{number} {flags:?}");
+    }
+}
+
+#[test]
+fn x4_one_digest_across_threads_umasks_time_zones_orders_and_places() {
+    let bench = Bench::empty();
+    let digest = |bench: &Bench, source: &str, flags: &[&str], surroundings: &[(&str, &str)]| {
+        let mut build = bench.layout();
+        build.args(["--copy", &format!("{source}:/srv")]).args(flags).envs(surroundings.iter().copied());
+        run(&mut build).success().text().to_owned()
+    };
+    fixed_tree(&bench.scratch.join("src"), 0..7);
+    fixed_tree(&bench.scratch.join("a/place/elsewhere/src"), [6, 2, 4, 0, 5, 3, 1]);
+    let expected = digest(&bench, "src", &["--jobs", "1"], &[]);
+    for jobs in ["1", "2", "3", "8", "64"] {
+        assert_eq!(digest(&bench, "src", &["--jobs", jobs], &[]), expected, "{jobs} jobs");
+    }
+    assert_eq!(digest(&bench, "a/place/elsewhere/src", &[], &[]), expected, "another place and order");
+    let absolute = bench.scratch.join("src").display().to_string();
+    assert_eq!(digest(&bench, &absolute, &[], &[]), expected, "an absolute path");
+    for zone in ["UTC", "Asia/Kathmandu", "America/St_Johns"] {
+        assert_eq!(digest(&bench, "src", &[], &[("TZ", zone), ("SOURCE_DATE_EPOCH", "0")]), expected, "{zone}");
+    }
+    let elsewhere = Bench::keeping();
+    assert_eq!(digest(&elsewhere, &absolute, &["--tag", "other"], &[]), expected, "another layout and tag");
+    for umask in ["000", "077"] {
+        // A checkout under another umask, too.
+        let script = format!(
+            "umask {umask}; rm -rf copy; mkdir copy; (cd src; tar -c .) | tar -x --no-same-permissions -C copy; \
+             exec \"$OCIBUILD\" layout out -q --copy copy:/srv"
+        );
+        let mut shell = command("sh");
+        shell.args(["-c", &script]).env("OCIBUILD", env!("CARGO_BIN_EXE_ocibuild")).current_dir(bench.scratch.path());
+        assert_eq!(run(&mut shell).success().text(), expected, "umask {umask}");
+    }
+    for path in ["src/etc/empty", "src/lib", "src/zz"] {
+        run(command("touch").args(["--date", "@1234567890"]).arg(bench.scratch.join(path))).success();
+    }
+    assert_eq!(digest(&bench, "src", &[], &[]), expected, "other times");
+}
+
+#[test]
+fn x4_an_archive_of_a_tree_gives_the_layer_of_the_tree() {
+    let bench = Bench::empty();
+    fixed_tree(&bench.scratch.join("src"), 0..7);
+    // Sorted, unsorted, and each of a format of its own: what is in them is the same.
+    let layer = |copy: &str| {
+        run(bench.layout().args(["--copy", copy])).success();
+        Image::new(&bench.out, "latest").layers()[0]["digest"].clone()
+    };
+    let expected = layer("src:/srv");
+    for flags in [&["--format=gnu", "--sort=name"][..], &["--format=pax"], &["--format=gnu", "--gzip"]] {
+        let mut pack = command("tar");
+        pack.args(["--create", "--file=tree.tar"]).args(flags).args(["--directory=src", "."]);
+        run(pack.current_dir(bench.scratch.path())).success();
+        assert_eq!(layer("tree.tar:/srv"), expected, "{flags:?}");
+    }
+}
+
+#[test]
+fn archives_are_the_same_every_time() {
+    let bench = Bench::keeping();
+    for destination in ["docker-archive:FILE:team/app:1", "oci-archive:FILE:v1"] {
+        let export = |source: &str, file: &str| {
+            run(&mut bench.command(&["export", source, &destination.replace("FILE", file), "-q"])).success();
+            fs::read(bench.scratch.join(file)).unwrap()
+        };
+        let first = export("out:keep", "one.tar");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        run(&mut bench.command(&["export", "out:keep", "oci:moved:other", "-q"])).success();
+        assert!(first == export("moved:other", "two.tar"), "{destination}");
+    }
+}
+
+/// What may be in a random tree.
+#[derive(Debug, Clone)]
+enum Node {
+    File { size: usize, executable: bool },
+    Directory,
+    Symlink(String),
+    HardLinkToFirst,
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    // Around the sizes at which blocks and padding change, and anything else.
+    let size = prop_oneof![0..3_usize, 510..515_usize, 0..200_000_usize, (1 << 20) - 513..(1 << 20) + 514_usize];
+    prop_oneof![
+        6 => (size, any::<bool>()).prop_map(|(size, executable)| Node::File { size, executable }),
+        2 => Just(Node::Directory),
+        1 => "[a-z./]{1,150}".prop_map(Node::Symlink),
+        1 => Just(Node::HardLinkToFirst),
+    ]
+}
+
+fn name() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![8 => 97..123_u8, 1 => 1..255_u8].prop_filter("a name", |byte| *byte != b'/');
+    proptest::collection::vec(byte, 1..130)
+        .prop_filter("a name", |name| !matches!(&name[..], b"." | b"..") && !name.starts_with(b".wh."))
+}
+
+/// Makes the tree, and answers what each path should become.
+fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (Kind, u64)> {
+    let mut expected = BTreeMap::new();
+    let mut first: Option<Vec<u8>> = None;
+    for (number, (name, node)) in nodes.iter().enumerate() {
+        // Every third lies in a directory of its own.
+        let path = if number % 3 == 0 {
+            [&b"dir-"[..], &[b'a' + (number % 20) as u8], b"/", name].concat()
+        } else {
+            name.clone()
+        };
+        let file = at.join(std::ffi::OsStr::from_bytes(&path));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        if number % 3 == 0 {
+            expected.insert(path[..5].to_vec(), (Kind::Directory, 0));
+        }
+        match node {
+            Node::File { size, executable } => {
+                fs::write(&file, vec![number as u8; *size]).unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(if *executable { 0o711 } else { 0o604 }))
+                    .unwrap();
+                first.get_or_insert(path.clone());
+                expected.insert(path.clone(), (Kind::File, *size as u64));
+            }
+            Node::Directory => {
+                fs::create_dir(&file).unwrap();
+                expected.insert(path.clone(), (Kind::Directory, 0));
+            }
+            Node::Symlink(target) => {
+                symlink(target, &file).unwrap();
+                expected.insert(path.clone(), (Kind::Symlink, 0));
+            }
+            Node::HardLinkToFirst => {
+                let Some(first) = &first else { continue };
+                fs::hard_link(at.join(std::ffi::OsStr::from_bytes(first)), &file).unwrap();
+                expected.insert(path.clone(), (Kind::HardLink, 0));
+            }
+        }
+    }
+    // Which name of a file comes first is a matter of their order.
+    let linked: Vec<Vec<u8>> =
+        expected.iter().filter(|(_, (kind, _))| *kind == Kind::HardLink).map(|(path, _)| path.clone()).collect();
+    if let Some(first) = first.filter(|_| !linked.is_empty()) {
+        let size = expected[&first].1;
+        let lowest = linked.iter().chain([&first]).min().unwrap().clone();
+        for path in linked.iter().chain([&first]) {
+            let kind = if *path == lowest { (Kind::File, size) } else { (Kind::HardLink, 0) };
+            expected.insert(path.clone(), kind);
+        }
+    }
+    expected
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tree_gives_one_layer_that_holds_what_it_should(nodes in proptest::collection::btree_map(name(), node(), 0..25)) {
+        let scratch = Scratch::new();
+        let source = scratch.join("src");
+        fs::create_dir(&source).unwrap();
+        let expected = make(&source, &nodes);
+        let plain = spec(&source);
+        let mut layers = Vec::new();
+        for threads in [1, 4] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for compression in [Compression::None, Compression::Gzip(1)] {
+                let out = scratch.join(format!("out-{threads}-{compression}"));
+                let built = pool.install(|| {
+                    let layout = Arc::new(Layout::create(&out).unwrap());
+                    let spec = BuildSpec { compression, ..plain() };
+                    spec.plan(layout.root(), None, &Silent).unwrap().build(&layout, None, &[], &Silent).unwrap()
+                });
+                layers.push((out, built.layers[0].0.clone()));
+            }
+        }
+        let [(out, one), (_, one_gzip), (_, four), (_, four_gzip)] = &layers[..] else { unreachable!() };
+        prop_assert_eq!(one, four);
+        prop_assert_eq!(one_gzip, four_gzip);
+        prop_assert_eq!(one.diff_id, one_gzip.diff_id);
+        prop_assert_eq!(one.descriptor.digest, one.diff_id.as_digest());
+        let tar = fs::read(Image::new(out, "latest").blob(&one.descriptor.digest.to_string())).unwrap();
+        let mut found: BTreeMap<Vec<u8>, (Kind, u64)> = BTreeMap::new();
+        let mut before: Vec<u8> = Vec::new();
+        for entry in entries(&tar) {
+            prop_assert!(before < entry.path, "sorted, and each once");
+            before.clone_from(&entry.path);
+            if let Some(path) = entry.path.strip_prefix(b"srv/") {
+                found.insert(path.to_vec(), (entry.kind, entry.size));
+            }
+            if entry.kind == Kind::File {
+                let content = &tar[entry.offset as usize..(entry.offset + entry.size) as usize];
+                prop_assert!(content.iter().all(|byte| *byte == content[0]));
+            }
+        }
+        prop_assert_eq!(found, expected);
+    }
+}

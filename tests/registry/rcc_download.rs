@@ -1,0 +1,125 @@
+//! Fetching the rcc that goes into an image.
+
+use super::server::{Exchange, Server};
+use super::*;
+use crate::support::{Finished, Scratch, ocibuild, run};
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The smallest thing that is a static program for Linux on x86-64.
+fn program(rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    bytes[16] = 2;
+    bytes[18] = 62;
+    bytes[32] = 64;
+    bytes[54] = 56;
+    bytes.extend(rest);
+    bytes
+}
+
+/// A machine without rcc, with a robot that needs no environment.
+struct Yard {
+    scratch: Scratch,
+    server: Server,
+}
+
+impl Yard {
+    fn new(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Yard {
+        let scratch = Scratch::new();
+        scratch.write("robot/robot.yaml", "tasks:\n  Run:\n    shell: echo hello\nartifactsDir: output\n");
+        Yard { scratch, server: Server::start(script) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.host())
+    }
+
+    fn build(&self, arguments: &[&str]) -> Finished {
+        let mut command = ocibuild();
+        command.args(["layout", "out", "--robot", "robot", "--base", "scratch"]).args(arguments);
+        command.env("PATH", "/nowhere").env("OCIBUILD_CACHE_DIR", self.scratch.join("cache"));
+        run(command.current_dir(self.scratch.path()))
+    }
+
+    fn lock(&self) -> String {
+        fs::read_to_string(self.scratch.join("robot/ocibuild.lock")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
+    let yard = Yard::new(|x| match x.line().as_str() {
+        "GET /rcc/v19.0.2/linux64/rcc" => x.answer(302, &[("Location", "/storage")], ""),
+        "GET /storage" => x.answer(200, &[], program(b"1")),
+        _ => x.answer(404, &[], ""),
+    });
+    let mirror = yard.url("/rcc/");
+    let arguments = ["--rcc-download", "19.0.2", "--rcc-mirror", &mirror];
+    let offline = ["--rcc-download", "19.0.2", "--rcc-mirror", &mirror, "--offline"];
+    yard.build(&offline).ended_with(1).failed_saying("--offline forbids fetching it");
+    let built = yard.build(&arguments).success();
+    let digest = Digest::of(&program(b"1"));
+    let url = yard.url("/rcc/v19.0.2/linux64/rcc");
+    assert!(yard.lock().contains(&format!("\"{url}\": \"{digest}\"")), "{}", yard.lock());
+    assert_no_credentials(&yard.server);
+
+    let before = yard.server.seen().len();
+    assert_eq!(yard.build(&offline).success().stdout, built.stdout);
+    assert_eq!(yard.build(&[&arguments[..], &["--locked"]].concat()).success().stdout, built.stdout);
+    assert_eq!(yard.server.seen().len(), before);
+
+    // A damaged copy is fetched again.
+    fs::write(yard.scratch.join("cache/rcc").join(digest.hex()), program(b"2")).unwrap();
+    assert_eq!(yard.build(&arguments).success().stdout, built.stdout);
+    fs::remove_file(yard.scratch.join("robot/ocibuild.lock")).unwrap();
+    yard.build(&[&arguments[..], &["--locked"]].concat()).ended_with(1).failed_saying("--lock writes it");
+    yard.build(&["--rcc-download", "20.0.0", "--rcc-mirror", &mirror]).ended_with(1).failed_saying("404");
+}
+
+#[test]
+fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
+    let versions = Arc::new(AtomicUsize::new(1));
+    let yard = Yard::new({
+        let versions = versions.clone();
+        move |x| x.answer(200, &[], program(&[u8::try_from(versions.load(Ordering::Relaxed)).unwrap()]))
+    });
+    let url = yard.url("/rcc");
+    yard.build(&["--rcc-download", &url]).success();
+    versions.store(2, Ordering::Relaxed);
+    fs::remove_dir_all(yard.scratch.join("cache")).unwrap();
+    let before = yard.lock();
+    yard.build(&["--rcc-download", &url]).ended_with(1).failed_saying("but the file there has sha256:");
+    assert_eq!(yard.lock(), before);
+    assert_eq!(fs::read_dir(yard.scratch.join("cache/rcc")).unwrap().count(), 0, "nothing is left of it");
+    yard.build(&["--rcc-download", &url, "--lock"]).success();
+    assert_ne!(yard.lock(), before);
+    yard.build(&["--rcc-download", &url, "--locked"]).success();
+    // What the command line says must not contradict what is locked.
+    let other = Digest::of(&program(b"x"));
+    yard.build(&["--rcc-download", &url, "--rcc-sha256", &other.hex().to_string()]).ended_with(1);
+}
+
+#[test]
+fn a_given_digest_is_enforced_and_needs_no_lock_file() {
+    let yard = Yard::new(|x| match x.line().as_str() {
+        "GET /page" => x.answer(200, &[("Content-Type", "text/html")], "<html>log in</html>"),
+        "GET /cut" if x.nth == 1 => {
+            x.answer(200, &[("Content-Length", "100")], program(b""));
+            x.cut();
+        }
+        _ => x.answer(200, &[], program(b"1")),
+    });
+    let good = Digest::of(&program(b"1"));
+    let with_digest = |path: &str, digest: Digest| {
+        yard.build(&["--rcc-download", &yard.url(path), "--rcc-sha256", &digest.hex().to_string()])
+    };
+    with_digest("/rcc", Digest::of(b"other")).ended_with(1).failed_saying("expected sha256:");
+    with_digest("/cut", good).success();
+    assert_eq!(yard.lock(), "");
+    with_digest("/page", Digest::of(b"<html>log in</html>")).ended_with(1).failed_saying("no Linux program");
+    yard.build(&["--rcc-download", &yard.url("/page")]).ended_with(1).failed_saying("no Linux program");
+    assert_eq!(yard.lock(), "", "what is no program is not written down");
+    yard.build(&["--rcc-download", "http://reg.example/rcc"]).ended_with(2).failed_saying("is not https");
+    yard.build(&["--rcc-download", &yard.url("/x"), "--rcc-sha256", "abc"]).ended_with(2);
+}
