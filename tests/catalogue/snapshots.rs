@@ -142,7 +142,11 @@ fn every_page_of_help() {
     let commands = run(ocibuild().arg("--help")).success();
     let listed =
         commands.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for command in listed.map(|line| line.split_whitespace().next().unwrap()) {
+    // A description that is too long goes on in a line that is indented further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty());
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() > 5, "{names:?}");
+    for command in names {
         assert!(text.contains(&format!("$ ocibuild {command} --help")), "no page of {command}");
     }
 }
