@@ -280,12 +280,15 @@ impl Root {
             }
             let mut options = OpenOptions::new();
             options.read(true).write(true).nonblock(true).follow(FollowSymlinks::No);
-            if let Ok(file) = self.dir.open_with(&name, &options)
-                && file.into_std().try_lock().is_ok()
-            {
-                // Losing this race, or the right to delete, costs only disk space.
+            let Ok(file) = self.dir.open_with(&name, &options) else { continue };
+            // Locked until it is gone: a maker that has made it and not yet locked it finds it locked or removed, and makes
+            // another.
+            let file = file.into_std();
+            if file.try_lock().is_ok() {
+                // Without the right to delete, it costs only disk space.
                 self.dir.remove_file(&name).ok();
             }
+            drop(file);
         }
     }
 
@@ -618,6 +621,28 @@ mod tests {
         assert_eq!(left.len(), 2);
         assert_eq!(left[1], "stranger");
         drop(living);
+    }
+
+    #[test]
+    fn sweepers_never_take_what_is_being_made() {
+        let (_keep, root) = scratch();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        root.sweep_temporaries();
+                    }
+                });
+            }
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for round in 0..2000 {
+                    root.temporary().unwrap().persist("made").unwrap_or_else(|error| panic!("round {round}: {error}"));
+                }
+            }));
+            stop.store(true, Ordering::Relaxed);
+            outcome.unwrap();
+        });
     }
 
     #[test]
