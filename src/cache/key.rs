@@ -2,9 +2,12 @@
 //!
 //! Everything is destructured without `..`: a new field does not compile until it is part of the key.
 
+use super::blocks::LATEST;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest, Hasher};
+use crate::layer::Fingerprint;
 use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
+use rayon::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The rules by which blocks are cut and the versions of the compressors. Whatever changes bytes changes this line.
@@ -46,27 +49,13 @@ impl LayerKey {
     /// tree with content that the file system cannot vouch for.
     pub fn of_files(tree: &Tree, compression: Compression) -> Option<(Self, SystemTime)> {
         let mut key = KeyHasher::layer("of files", compression);
-        let mut newest = 0;
+        let mut newest = i128::MIN;
         for entry in tree.entries() {
-            let content = key.entry(entry);
-            match content {
-                None => {}
-                Some(Content::Bytes(bytes)) => key.bytes(Digest::of(bytes).as_bytes()),
-                Some(Content::File(file)) => {
-                    let FileContent { root: _, path: _, stamp } = &**file;
-                    let Stamp { device, inode, size, modified, changed } = stamp;
-                    key.number(*device);
-                    key.number(*inode);
-                    key.number(*size);
-                    key.bytes(&modified.to_be_bytes());
-                    key.bytes(&changed.to_be_bytes());
-                    newest = newest.max(*modified).max(*changed);
-                }
-                Some(Content::Stored(_) | Content::Spooled { .. }) => return None,
+            if let Some(content) = key.entry(entry) {
+                newest = newest.max(key.content(content)?);
             }
         }
-        let newest = Duration::from_nanos(u64::try_from(newest).unwrap_or(u64::MAX));
-        Some((LayerKey(key.finish()), UNIX_EPOCH.checked_add(newest)?))
+        Some((LayerKey(key.finish()), time(newest)?))
     }
 
     /// A layer of a tree of the same names, kinds, attributes and sizes. That is no promise about its content.
@@ -88,6 +77,89 @@ impl LayerKey {
     pub(super) fn file_name(&self) -> String {
         self.0.hex()
     }
+}
+
+/// The builds of one layer over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesKey {
+    /// Those from the same places of this machine.
+    own: Digest,
+    /// Those from anywhere.
+    any: Digest,
+}
+
+impl SeriesKey {
+    /// The builds of the layer whose history entry says `created_by`, from `sources`.
+    pub fn new(created_by: &str, sources: &[Vec<u8>], compression: Compression) -> Self {
+        let mut any = KeyHasher::layer("series", compression);
+        any.bytes(created_by.as_bytes());
+        let mut own = KeyHasher(any.0.clone());
+        for source in sources {
+            own.bytes(source);
+        }
+        SeriesKey { own: own.finish(), any: any.finish() }
+    }
+
+    /// The name of what the build before kept.
+    pub(super) fn own_name(&self) -> String {
+        self.own.hex()
+    }
+
+    /// The name of what says which of them was the last anywhere.
+    pub(super) fn latest_name(&self) -> String {
+        format!("{}{LATEST}", self.any.hex())
+    }
+}
+
+/// What every entry of a tree is like.
+#[derive(Debug, Clone)]
+pub struct Fingerprints {
+    /// In the order of the tree.
+    pub entries: Vec<Fingerprint>,
+    /// The newest time of each one's file.
+    newest: Vec<i128>,
+}
+
+impl Fingerprints {
+    /// Fingerprints the entries of `tree`, without reading any.
+    pub fn of(tree: &Tree) -> Self {
+        let (entries, newest) = tree.entries().par_iter().map(fingerprint).unzip();
+        Fingerprints { entries, newest }
+    }
+
+    /// The fingerprints that hold later, too, if files were looked at when the clock said `recorded`: not those of files
+    /// that could change again without a new time.
+    pub fn lasting(self, recorded: SystemTime) -> Vec<Fingerprint> {
+        let racy = |newest| time(newest).is_none_or(|newest| is_racy(newest, recorded));
+        let Fingerprints { entries, newest } = self;
+        let lasting = |(Fingerprint { shape, whole }, newest)| {
+            let whole = whole.filter(|_| !racy(newest));
+            Fingerprint { shape, whole }
+        };
+        entries.into_iter().zip(newest).map(lasting).collect()
+    }
+}
+
+fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
+    let mut key = KeyHasher::new("entry");
+    let content = key.entry(entry);
+    let mut whole = KeyHasher(key.0.clone());
+    // What has no content of its own is as old as time.
+    let newest = content.map_or(Some(i128::MIN), |content| whole.content(content));
+    let mut shape = [0; 8];
+    shape.copy_from_slice(&key.finish().as_bytes()[..8]);
+    let whole = newest.map(|_| {
+        let mut start = [0; 16];
+        start.copy_from_slice(&whole.finish().as_bytes()[..16]);
+        start
+    });
+    (Fingerprint { shape: u64::from_be_bytes(shape), whole }, newest.unwrap_or_default())
+}
+
+/// A time in nanoseconds since the epoch; what was before is the epoch.
+fn time(nanoseconds: i128) -> Option<SystemTime> {
+    let since = Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX));
+    UNIX_EPOCH.checked_add(since)
 }
 
 /// Whether files whose newest time is `newest` may have changed without a new time since they were looked at, at `recorded`.
@@ -148,6 +220,27 @@ impl KeyHasher {
             }
         }
         None
+    }
+
+    /// Hashes what vouches for a content, and tells its newest time. Nothing for content that only reading tells.
+    fn content(&mut self, content: &Content) -> Option<i128> {
+        match content {
+            Content::Bytes(bytes) => {
+                self.bytes(Digest::of(bytes).as_bytes());
+                Some(i128::MIN)
+            }
+            Content::File(file) => {
+                let FileContent { root: _, path: _, stamp } = &**file;
+                let Stamp { device, inode, size, modified, changed } = stamp;
+                self.number(*device);
+                self.number(*inode);
+                self.number(*size);
+                self.bytes(&modified.to_be_bytes());
+                self.bytes(&changed.to_be_bytes());
+                Some(*modified.max(changed))
+            }
+            Content::Stored(_) | Content::Spooled { .. } => None,
+        }
     }
 
     fn number(&mut self, number: u64) {
