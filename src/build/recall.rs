@@ -61,18 +61,18 @@ impl Recall<'_> {
     /// same names and sizes was seen before, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
         let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
-        let by_files = LayerKey::of_files(tree, compression);
+        let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        let by_files = LayerKey::of_files(&parts.fingerprints, compression);
         if let Some((key, newest)) = &by_files
             && let Some(found) = cache.find(key, layout)
             && !found.is_racy(*newest)
         {
             return Ok(Recalled::known(found.layer, Origin::SameFiles));
         }
-        let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
         if let Some((earlier, blob)) = cache.earlier(&planned.series) {
             match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
                 Comparison::Same if cache.bring(&earlier.layer, layout) => {
-                    return Ok(self.touched(planned, tree, earlier, parts.fingerprints));
+                    return Ok(self.touched(planned, earlier, parts.fingerprints));
                 }
                 Comparison::Same => {}
                 Comparison::Other(reuse) => parts.reuse = Some(*reuse),
@@ -80,7 +80,7 @@ impl Recall<'_> {
             parts.earlier = Some(earlier.entries);
             return Ok(Recalled::Parts(Box::new(parts)));
         }
-        if cache.notes(&LayerKey::of_shape(tree, compression)).is_some() {
+        if cache.notes(&LayerKey::of_shape(&parts.fingerprints, compression)).is_some() {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
             if let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) {
                 if let Some((key, _)) = by_files {
@@ -94,23 +94,17 @@ impl Recall<'_> {
     }
 
     /// The layer of the build before, whose files are others now or were touched, and have the same content.
-    fn touched(
-        &self,
-        planned: &PlannedLayer,
-        tree: &Tree,
-        mut earlier: EarlierLayer,
-        fingerprints: Fingerprints,
-    ) -> Recalled {
+    fn touched(&self, planned: &PlannedLayer, mut earlier: EarlierLayer, fingerprints: Fingerprints) -> Recalled {
         let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let layer = earlier.layer.clone();
+        if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
+            let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
+            cache.keep(&key, &kept, layout, progress);
+        }
         for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
             entry.fingerprint = fingerprint;
         }
         cache.keep_blocks(&planned.series, &earlier, progress);
-        let layer = earlier.layer;
-        if let Some((key, _)) = LayerKey::of_files(tree, compression) {
-            let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
-            cache.keep(&key, &kept, layout, progress);
-        }
         let work = Work { reused: earlier.blocks.len(), ..Work::default() };
         Recalled::Whole(Box::new(BuiltLayer { layer, origin: Origin::SameContent, work, differences: None }))
     }
@@ -120,16 +114,17 @@ impl Recall<'_> {
         let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
         let MadeLayer { layer, work, blocks, contents } = made;
         let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
+        let Parts { earlier, reuse: _, fingerprints } = parts;
         if let Some((recipe, notes)) = &planned.recipe {
             cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
         } else {
-            let by_files = LayerKey::of_files(tree, compression).map(|(key, _)| key);
-            let others = [LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)];
+            let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
+            let others =
+                [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
             for key in by_files.into_iter().chain(others) {
                 cache.keep(&key, &kept(Value::Null), layout, progress);
             }
         }
-        let Parts { earlier, reuse: _, fingerprints } = parts;
         let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
         let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);
         cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);

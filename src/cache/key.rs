@@ -4,7 +4,7 @@
 
 use super::blocks::LATEST;
 use crate::compression::Compression;
-use crate::digest::{DiffId, Digest, Hasher};
+use crate::digest::{DiffId, Digest};
 use crate::layer::Fingerprint;
 use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
 use rayon::prelude::*;
@@ -47,22 +47,21 @@ impl LayerKey {
 
     /// The layer of a tree whose files are exactly those that they are now, and the newest time of any of them. Nothing for a
     /// tree with content that the file system cannot vouch for.
-    pub fn of_files(tree: &Tree, compression: Compression) -> Option<(Self, SystemTime)> {
+    pub fn of_files(tree: &Fingerprints, compression: Compression) -> Option<(Self, SystemTime)> {
+        let Fingerprints { entries, newest } = tree;
         let mut key = KeyHasher::layer("of files", compression);
-        let mut newest = i128::MIN;
-        for entry in tree.entries() {
-            if let Some(content) = key.entry(entry) {
-                newest = newest.max(key.content(content)?);
-            }
+        for Fingerprint { shape: _, whole } in entries {
+            key.bytes(&(*whole)?);
         }
+        let newest = newest.iter().copied().max().unwrap_or(i128::MIN);
         Some((LayerKey(key.finish()), time(newest)?))
     }
 
     /// A layer of a tree of the same names, kinds, attributes and sizes. That is no promise about its content.
-    pub fn of_shape(tree: &Tree, compression: Compression) -> Self {
+    pub fn of_shape(tree: &Fingerprints, compression: Compression) -> Self {
         let mut key = KeyHasher::layer("of shape", compression);
-        for entry in tree.entries() {
-            key.entry(entry);
+        for Fingerprint { shape, whole: _ } in &tree.entries {
+            key.number(*shape);
         }
         LayerKey(key.finish())
     }
@@ -143,14 +142,13 @@ impl Fingerprints {
 fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
     let mut key = KeyHasher::new("entry");
     let content = key.entry(entry);
-    let mut whole = KeyHasher(key.0.clone());
-    // What has no content of its own is as old as time.
-    let newest = content.map_or(Some(i128::MIN), |content| whole.content(content));
     let mut shape = [0; 8];
-    shape.copy_from_slice(&key.finish().as_bytes()[..8]);
+    shape.copy_from_slice(&key.digest().as_bytes()[..8]);
+    // What has no content of its own is as old as time.
+    let newest = content.map_or(Some(i128::MIN), |content| key.content(content));
     let whole = newest.map(|_| {
         let mut start = [0; 16];
-        start.copy_from_slice(&whole.finish().as_bytes()[..16]);
+        start.copy_from_slice(&key.finish().as_bytes()[..16]);
         start
     });
     (Fingerprint { shape: u64::from_be_bytes(shape), whole }, newest.unwrap_or_default())
@@ -167,12 +165,12 @@ pub(super) fn is_racy(newest: SystemTime, recorded: SystemTime) -> bool {
     newest.checked_add(RACY).is_none_or(|settled| settled >= recorded)
 }
 
-/// Hashes values so that their borders count.
-struct KeyHasher(Hasher);
+/// Hashes values so that their borders count. They are gathered first: hashing many short pieces takes longer.
+struct KeyHasher(Vec<u8>);
 
 impl KeyHasher {
     fn new(purpose: &str) -> Self {
-        let mut key = KeyHasher(Hasher::sha256());
+        let mut key = KeyHasher(Vec::with_capacity(256));
         key.bytes(purpose.as_bytes());
         key
     }
@@ -244,15 +242,20 @@ impl KeyHasher {
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The hash of everything so far.
+    fn digest(&self) -> Digest {
+        Digest::of(&self.0)
     }
 
     fn finish(self) -> Digest {
-        self.0.finish()
+        self.digest()
     }
 }
