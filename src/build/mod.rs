@@ -204,6 +204,9 @@ impl Plan {
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
         layout.commit(&image, names)?;
+        for digest in layout.healed() {
+            warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
+        }
         Ok(Built { image, layers })
     }
 
@@ -238,8 +241,10 @@ impl Plan {
             })
             .collect();
         let compression = self.compression;
-        let requests: Vec<LayerRequest<'_>> =
-            missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
+        let requests: Vec<LayerRequest<'_>> = missing
+            .iter()
+            .map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression, reuse: None })
+            .collect();
         let made = write_layers(&requests, layout, progress)?;
         if let Some(cache) = cache {
             for ((planned, tree), layer) in missing.iter().zip(&made) {
