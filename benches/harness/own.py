@@ -59,28 +59,27 @@ class OwnRobot:
     def __init__(self, version, recording):
         self.version, self.recording = version, recording
 
-    def first(self):
+    def first(self, title, *words):
         """An environment that no build has seen."""
-        command, output, cache = self.command("first")
-        return self.program("environment for the first time", command, output, prepare=lambda _: remove(output, cache))
+        command, output, cache = self.command("first", *words)
+        return self.program(title, command, output, prepare=lambda _: remove(output, cache))
 
-    def new_code(self, title="environment seen before, new code"):
+    def new_code(self, title):
         """An environment that was built before, and a robot that has changed since."""
         command, output, cache = self.command("again")
 
         def begin():
             remove(output, cache)
-            self.program("", command, output).round(0)
+            self.program(title, command, output).round(0)
 
         def edit(number):
             (self.recording.robot / "greet.py").write_text(f"print('hello', {number})\n")
 
         return self.program(title, command, output, begin=begin, prepare=edit)
 
-    def command(self, place):
+    def command(self, place, *words):
         output, cache = self.recording.scratch / f"{place}-layout", self.recording.scratch / f"{place}-cache"
-        words = ("--compression-level", "1", "--cache-dir", cache)
-        return self.recording.build_command(output, "ready", *words), output, cache
+        return self.recording.build_command(output, "ready", "--cache-dir", cache, *words), output, cache
 
     def program(self, title, command, output, **more):
         return Program(title, self.version, command, output, environment=self.recording.environment(), **more)

@@ -31,29 +31,38 @@ class Group:
     make: typing.Callable[[], tuple[Program, list[Row]]]
 
     def run(self, rounds):
-        """What every program of the group did, and which of them meet in which row; or why nothing was run."""
+        """Which programs meet in which row, what each of them did, and why some did nothing."""
         try:
             say(f"{self.peer}: preparing")
             peer, rows = self.make()
-            rows = [dataclasses.replace(row, theirs=row.theirs or peer) for row in rows]
-            # A peer that is met in several rows runs once in a round, right after the program of the first of them.
-            programs = {program.name: program for row in rows for program in (row.ours, row.theirs)}
-            met = [{"row": row.number, "ours": row.ours.name, "theirs": row.theirs.name, "targets": row.targets} for row in rows]
-            return {"peer": self.peer, "rows": met, "programs": self.measure(programs, rounds)}
         except Failed as error:
-            say(f"NOT RUN: {self.peer}: {error}")
-            return {"peer": self.peer, "not run": str(error)}
+            return {"peer": self.peer, "rows": [], "programs": {}, "not run": {self.peer: reason(self.peer, error)}}
+        rows = [dataclasses.replace(row, theirs=row.theirs or peer) for row in rows]
+        # A peer that is met in several rows runs once in a round, right after the program of the first of them.
+        programs = {program.name: program for row in rows for program in (row.ours, row.theirs)}
+        runs, not_run = self.measure(programs, rounds)
+        return {
+            "peer": self.peer,
+            "rows": [{"row": row.number, "ours": row.ours.name, "theirs": row.theirs.name, "targets": row.targets} for row in rows],
+            "programs": {name: {"version": programs[name].version, "command": list(map(str, programs[name].command)), "rounds": done}
+                         for name, done in runs.items()},
+            "not run": not_run,
+        }
 
     def measure(self, programs, rounds):
-        for program in programs.values():
-            program.begin()
-        runs = {name: [] for name in programs}
-        for number in range(rounds):
-            for name, program in programs.items():
-                say(f"{self.peer}: round {number + 1} of {rounds}: {name}")
-                runs[name].append(program.round(number))
-        return {name: {"version": program.version, "command": list(map(str, program.command)), "rounds": runs[name]}
-                for name, program in programs.items()}
+        runs, not_run = {name: [] for name in programs}, {}
+        for number in range(-1, rounds):
+            for name in list(runs):
+                try:
+                    if number < 0:
+                        programs[name].begin()
+                    else:
+                        say(f"{self.peer}: round {number + 1} of {rounds}: {name}")
+                        runs[name].append(programs[name].round(number))
+                except Failed as error:
+                    not_run[name] = reason(name, error)
+                    del runs[name]
+        return runs, not_run
 
 
 def groups(scratch, version, tree, base, files):
@@ -78,9 +87,10 @@ def groups(scratch, version, tree, base, files):
     def rcc():
         recordings = [Recording(scratch / name, size) for name, size in (("robot", files), ("small-robot", files // 10))]
         robot, small = (OwnRobot(version, recording) for recording in recordings)
-        seen = robot.new_code()
+        seen = robot.new_code("environment seen before, new code")
         return peers.rcc(scratch, recordings[0]), [
-            Row("7", robot.first(), {"wall": 0.15}),
+            Row("7", robot.first("environment for the first time, level 1", "--compression-level", "1"), {"wall": 0.15}),
+            Row("7", robot.first("environment for the first time, rcc's gzip reused", "--compression", "reuse"), {"wall": 0.15}),
             Row("8", seen, {"wall": 0.005}),
             Row("8", seen, theirs=small.new_code("ocibuild: a tenth of that environment")),
         ]
@@ -93,6 +103,11 @@ def groups(scratch, version, tree, base, files):
 
     return {"umoci": Group("umoci insert", umoci), "crane": Group("tar and crane append", crane), "ocidir": Group("ocidir", ocidir),
             "rcc": Group("real rcc", rcc), "mise": Group("mise oci build", mise), "buildah": Group("buildah", buildah)}
+
+
+def reason(name, error):
+    say(f"NOT RUN: {name}: {error}")
+    return str(error)
 
 
 def say(message):

@@ -9,22 +9,26 @@ CACHES = "Rows 5, 6 and 8 compare a cache with programs that have none."
 
 def table(document):
     tree, machine = document["tree"], document["machine"]
-    groups = [group for group in document["groups"] if "rows" in group]
-    lines = [(row["row"], compared(row, group["programs"])) for group in groups for row in group["rows"]]
-    if groups:
+    groups = document["groups"]
+    lines = [(row["row"], compared(row, group["programs"])) for group in groups for row in ran(group)]
+    if lines:
         lines.append(("9", highest_memory(groups, document["memory limit"])))
-    missing = [group for group in document["groups"] if "not run" in group]
     return "\n".join([
         f"{tree['files']:,} files, {tree['bytes'] / 1e6:,.0f} MB ({tree['made']}); {machine['cores']} cores, {machine['memory']}; "
         f"medians of {document['rounds']} rounds, ratios pair by pair.",
         "",
         HEAD,
         *(line for _, line in sorted(lines, key=lambda numbered: int(numbered[0] or 99))),
-        *(f"| | | {group['peer']} | not run: {group['not run']} | | | | | |" for group in missing),
+        *(f"| | | {name} | not run: {reason} | | | | | |" for group in groups for name, reason in group["not run"].items()),
         "",
         CACHES,
         *(line for group in groups for line in digests(group)),
     ])
+
+
+def ran(group):
+    """The rows of which both sides did what they should."""
+    return [row for row in group["rows"] if not {row["ours"], row["theirs"]} & set(group["not run"])]
 
 
 def compared(row, programs):
@@ -57,13 +61,13 @@ def relation(number, target):
 
 
 def highest_memory(groups, limit):
-    ours = {(number, row["ours"]) for number, group in enumerate(groups) for row in group["rows"]}
-    highest = max(run["memory"] for number, name in ours for run in sum(groups[number]["programs"][name]["rounds"], []))
+    ours = [group["programs"][row["ours"]] for group in groups for row in ran(group)]
+    highest = max(run["memory"] for program in ours for runs in program["rounds"] for run in runs)
     return f"| 9 | the highest memory of all rows | | {highest:.0f} MiB | | | | {relation(highest, limit)} MiB | |"
 
 
 def digests(group):
     """How many digests the programs of row 10 gave: its tree is the same in every round."""
-    for name in (row[side] for row in group["rows"] if row["row"] == "10" for side in ("ours", "theirs")):
+    for name in (row[side] for row in ran(group) if row["row"] == "10" for side in ("ours", "theirs")):
         found = [run["digest"] for runs in group["programs"][name]["rounds"] for run in runs]
         yield f"{len(found)} runs of {name} ({group['programs'][name]['version']}) on one tree gave {len(set(found))} digest(s)."
