@@ -1,6 +1,6 @@
 //! Why a layer was, or was not, taken from the cache, down to the entries that differ.
 
-use super::output::counted;
+use ocibuild::bounded::counted;
 use ocibuild::build::{BuiltLayer, Differences, Group, Origin};
 use ocibuild::error::one_line;
 use ocibuild::layer::Work;

@@ -361,8 +361,7 @@ impl<'a> Line<'a> {
         if let Some(reuse) = request.reuse {
             reuse.blob.check_untouched()?;
         }
-        let (digest, size) = writer.finish()?;
-        layout.mark_known(digest);
+        let (digest, size) = layout.finish_blob(writer)?;
         activity.finish(&bounded::size(size));
         let media_type = media_type::of_layer(request.compression.encoding());
         let layer = Layer {
