@@ -70,7 +70,7 @@ impl Recall<'_> {
             return Ok(Recalled::known(found.layer, Origin::SameFiles));
         }
         if let Some((earlier, blob)) = cache.earlier(&planned.series) {
-            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
+            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression, &planned.name, progress)? {
                 Comparison::Same if cache.bring(&earlier.layer, layout) => {
                     return Ok(self.touched(planned, earlier, parts.fingerprints));
                 }
