@@ -69,6 +69,9 @@ impl Opened {
             }
         };
         let parts = Parts::of(&catalog, shipping.split, recorded)?;
+        if parts.names().is_empty() && shipping.split.is_asked_for() {
+            warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
+        }
         Ok(Opened { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
     }
 

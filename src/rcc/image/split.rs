@@ -61,6 +61,11 @@ impl Split {
         }
     }
 
+    /// Whether somebody wants several layers.
+    pub(super) fn is_asked_for(self) -> bool {
+        matches!(self, Split::Packages | Split::AtMost(2..))
+    }
+
     /// What tells this choice from others in a recipe.
     pub(super) fn key(self) -> [u8; 2] {
         match self {
