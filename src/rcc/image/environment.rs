@@ -6,6 +6,7 @@ use super::parts::Parts;
 use super::recipe;
 use super::scrub::Scrubbed;
 use super::{RobotLayer, Shipping};
+use crate::bounded::counted;
 use crate::cache::RecipeKey;
 use crate::error::Result;
 use crate::progress::{Progress, Silent, warn};
@@ -179,8 +180,10 @@ impl Environment {
         let restorer = self.opened.get().and_then(|opened| opened.restorer.get());
         let unrewritten = restorer.map(Restorer::unrewritten).unwrap_or_default();
         if let Some(first) = unrewritten.first() {
-            let reason =
-                format!("{} files hold a build path that rcc did not list, the first is `{first}`", unrewritten.len());
+            let reason = format!(
+                "a build path that rcc did not list stands in {}, the first is `{first}`",
+                counted(unrewritten.len(), "file")
+            );
             warn(watcher, &format!("catalog {}", self.name), &reason);
         }
     }
