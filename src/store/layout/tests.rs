@@ -1,4 +1,5 @@
 use super::*;
+use crate::digest::Hasher;
 use crate::spec::{Config, Manifest, REF_NAME};
 use std::fs;
 
