@@ -203,7 +203,7 @@ impl Plan {
             .map(|((layer, _), planned)| NewLayer { layer, created_by: &planned.created_by })
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
-        layout.commit(&image, names)?;
+        layout.commit_without(&self.left_out(&layers), &image, names)?;
         Ok(Built { image, layers })
     }
 

@@ -12,12 +12,16 @@
 //! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
 //! a cache and one without give the same bytes, and losing the cache costs time.
 
+mod artifact;
 mod key;
 mod maintenance;
 mod record;
+mod shared;
 
+pub use artifact::SharedLayer;
 pub use key::{LayerKey, RecipeKey};
 pub use maintenance::{CacheUsage, Pruned};
+pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 
 use crate::error::Result;
 use crate::layer::Layer;
@@ -77,7 +81,7 @@ impl Cache {
     /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.
     pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
         let record = Record::read(&self.layers, key)?;
-        self.layers.touch(&key.file_name(), self.now);
+        self.layers.touch(&key.hex(), self.now);
         let descriptor = &record.layer.descriptor;
         if !layout.contains(descriptor).ok()? {
             if !self.store.contains(descriptor).ok()? {

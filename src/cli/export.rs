@@ -9,9 +9,10 @@ use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
-use ocibuild::store::{ImageName, Layout, Moved, StoredImage, copy};
-use ocibuild::{Error, Location, Platform, Reference, Result, Tag};
+use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
+use ocibuild::{Digest, Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -87,25 +88,45 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image with the repository of its base at its side, where that has what the image lacks, or spares an upload.
+/// The image with the repositories at its side that have what was left out of it, and that of its base, as far as they have
+/// what is missing or spare an upload.
 fn completed(
     opened: Opened,
     destinations: &[Destination],
     network: &NetworkArguments,
     watch: &Arc<Watch>,
 ) -> Result<Opened> {
-    let Some(base) = opened.image.base_reference().filter(|_| opened.image.source.repository().is_none()) else {
-        return Ok(opened);
-    };
-    let spares_an_upload = destinations.iter().any(|destination| match destination {
-        Destination::Repository(reference, _) => reference.registry() == base.registry(),
-        Destination::Layout(..) | Destination::File(..) => false,
-    });
-    if !spares_an_upload && !opened.image.lacks_layers() {
-        return Ok(opened);
+    let image = opened.image;
+    if image.source.repository(&image.descriptor).is_some() {
+        return Ok(Opened { image, ..opened });
     }
-    let base = network.other_repository(&base, watch.clone()).map_err(|error| error.within("layers of the base"))?;
-    Ok(Opened { image: opened.image.completed_by(base), ..opened })
+    let spares_an_upload = |from: &Reference| {
+        destinations.iter().any(|destination| match destination {
+            Destination::Repository(reference, _) => reference.registry() == from.registry(),
+            Destination::Layout(..) | Destination::File(..) => false,
+        })
+    };
+    let absent: BTreeSet<Digest> = image.absent_layers().map(|layer| layer.digest).collect();
+    let mut complement = Complement::default();
+    let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
+    for (layer, name) in LeftOut::of(&image.descriptor).iter() {
+        if !absent.contains(layer) && !spares_an_upload(name) {
+            continue;
+        }
+        let repository = match known.get(name) {
+            Some(repository) => repository.clone(),
+            None => network.mirrored_repository(name, watch).map_err(|error| error.within("layers left out"))?,
+        };
+        known.insert(name.clone(), repository.clone());
+        complement.blobs.insert(*layer, repository);
+    }
+    if let Some(base) = image.base_reference()
+        && (spares_an_upload(&base) || absent.iter().any(|layer| !complement.blobs.contains_key(layer)))
+    {
+        let base = network.mirrored_repository(&base, watch).map_err(|error| error.within("layers of the base"))?;
+        complement.others = Some(base);
+    }
+    Ok(Opened { image: image.completed_by(complement), ..opened })
 }
 
 /// A place to copy to.
