@@ -5,17 +5,19 @@ mod recall;
 mod spec;
 
 pub use checks::{check_names, check_output};
+pub use recall::{Memory, SharedLayers};
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
-use crate::cache::{Cache, LayerKey, RecipeKey};
+use crate::cache::{LayerKey, RecipeKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
 use crate::layer::{Layer, LayerRequest, write_layers};
 use crate::progress::{Activity, Progress, warn};
+use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
-use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
+use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::tree::{Tree, TreeBuilder};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -44,6 +46,7 @@ pub struct PlannedLayer {
     /// What it will hold.
     pub content: PlannedContent,
     recipe: Option<(RecipeKey, Value)>,
+    group: Option<RecipeKey>,
 }
 
 /// What a planned layer will hold.
@@ -51,17 +54,8 @@ pub struct PlannedLayer {
 pub enum PlannedContent {
     /// These entries.
     Tree(Tree),
-    /// What a build before put into the cache, and from there into the layout.
-    Known(Box<Layer>),
-}
-
-/// Where a build finds layers that were made before.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory<'a> {
-    /// The layers.
-    pub cache: &'a Cache,
-    /// The layout that they are brought into.
-    pub layout: &'a Layout,
+    /// What was made before, by this machine or another one.
+    Known(Box<BuiltLayer>),
 }
 
 /// Where a layer of a finished image came from.
@@ -69,6 +63,8 @@ pub struct Memory<'a> {
 pub enum Origin {
     /// It was made.
     Made,
+    /// Another machine made it and shared it in a registry.
+    Shared,
     /// What decides its content was known, so its sources were not looked at.
     SameRecipe,
     /// Its files are the same ones as before, untouched.
@@ -82,8 +78,21 @@ pub enum Origin {
 pub struct Built {
     /// The image, in its layout.
     pub image: StoredImage,
-    /// The new layers, lowest first, and where they came from.
-    pub layers: Vec<(Layer, Origin)>,
+    /// The new layers, lowest first.
+    pub layers: Vec<BuiltLayer>,
+    /// The layers, among them those of the base, that are not in the layout.
+    pub left_out: LeftOut,
+}
+
+/// A new layer of a finished image.
+#[derive(Debug, Clone)]
+pub struct BuiltLayer {
+    /// The layer.
+    pub layer: Layer,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The repository that it stays in, where it is not in the layout.
+    pub left_in: Option<Reference>,
 }
 
 impl BuildSpec {
@@ -131,17 +140,14 @@ impl LayerSpec {
         compression: Compression,
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
-        let LayerSpec { name, created_by, sources, known_directories, recipe } = self;
+        let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
         let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
-            memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
+            let group = group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
+            memory.find(group, &LayerKey::of_recipe(recipe, compression), Origin::SameRecipe, progress)
         });
-        if let Some(found) = known {
-            return Ok(PlannedLayer {
-                name,
-                created_by,
-                content: PlannedContent::Known(Box::new(found.layer)),
-                recipe,
-            });
+        if let Some(known) = known {
+            let content = PlannedContent::Known(Box::new(known));
+            return Ok(PlannedLayer { name, created_by, content, recipe, group });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = usual_directories(rules.mtime);
@@ -151,7 +157,7 @@ impl LayerSpec {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
-        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe })
+        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe, group })
     }
 }
 
@@ -175,9 +181,9 @@ impl Source {
 }
 
 impl Plan {
-    /// Makes the image in `layout` and lists it there under `names`. Layers that `cache` knows are not made again.
+    /// Makes the image in `layout` and lists it there under `names`. Layers that `memory` knows are not made again.
     ///
-    /// When this answers, every blob of the image is durable, and so is the index that names it.
+    /// When this answers, every blob of the image that is not left out is durable, and so is the index that names it.
     ///
     /// # Errors
     /// When a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
@@ -185,14 +191,14 @@ impl Plan {
     pub fn build(
         &self,
         layout: &Arc<Layout>,
-        cache: Option<&Cache>,
+        memory: Option<Memory<'_>>,
         names: &[ImageName],
         progress: &dyn Progress,
     ) -> Result<Built> {
         self.warn_of_many_layers(progress);
         let layers = std::thread::scope(|scope| {
             let base = scope.spawn(|| self.copy_base(layout, progress));
-            let layers = self.make_layers(layout, cache, progress);
+            let layers = self.make_layers(layout, memory, progress);
             let base =
                 base.join().unwrap_or_else(|_| Err(Error::invalid("base image", "the copy stopped unexpectedly")));
             base.and(layers)
@@ -200,27 +206,26 @@ impl Plan {
         let new: Vec<NewLayer<'_>> = layers
             .iter()
             .zip(&self.layers)
-            .map(|((layer, _), planned)| NewLayer { layer, created_by: &planned.created_by })
+            .map(|(built, planned)| NewLayer { layer: &built.layer, created_by: &planned.created_by })
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
-        layout.commit_without(&self.left_out(&layers), &image, names)?;
-        Ok(Built { image, layers })
+        let left_out = self.left_out(&layers);
+        layout.commit_without(&left_out, &image, names)?;
+        Ok(Built { image, layers, left_out })
     }
 
-    /// Brings every new layer into the layout: from the cache where it is known there, else made.
+    /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.
     fn make_layers(
         &self,
         layout: &Layout,
-        cache: Option<&Cache>,
+        memory: Option<Memory<'_>>,
         progress: &dyn Progress,
-    ) -> Result<Vec<(Layer, Origin)>> {
-        let mut layers: Vec<Option<(Layer, Origin)>> = Vec::new();
+    ) -> Result<Vec<BuiltLayer>> {
+        let mut layers: Vec<Option<BuiltLayer>> = Vec::new();
         for planned in &self.layers {
-            layers.push(match (&planned.content, cache) {
-                (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
-                (PlannedContent::Tree(tree), Some(cache)) => {
-                    planned.find(tree, self.compression, layout, cache, progress)?
-                }
+            layers.push(match (&planned.content, memory) {
+                (PlannedContent::Known(known), _) => Some((**known).clone()),
+                (PlannedContent::Tree(tree), Some(memory)) => planned.find(tree, self.compression, memory, progress)?,
                 (PlannedContent::Tree(_), None) => None,
             });
         }
@@ -241,14 +246,30 @@ impl Plan {
         let requests: Vec<LayerRequest<'_>> =
             missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
         let made = write_layers(&requests, layout, progress)?;
-        if let Some(cache) = cache {
+        if let Some(cache) = memory.and_then(|memory| memory.cache) {
             for ((planned, tree), layer) in missing.iter().zip(&made) {
                 planned.keep(tree, compression, layer, layout, cache, progress);
             }
         }
-        let mut made = made.into_iter();
-        let complete = layers.into_iter().map(|found| found.or_else(|| made.next().map(|layer| (layer, Origin::Made))));
+        let mut made = made.into_iter().map(|layer| BuiltLayer { layer, origin: Origin::Made, left_in: None });
+        let complete = layers.into_iter().map(|found| found.or_else(|| made.next()));
         complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
+    }
+
+    /// What of the image stays in registries.
+    fn left_out(&self, layers: &[BuiltLayer]) -> LeftOut {
+        let mut left_out = LeftOut::default();
+        if let Base::Image { image, name: Some(name), layers: BaseLayers::LeftOut } = &self.base
+            && let Ok(base) = name.parse()
+        {
+            image.manifest.layers.iter().for_each(|layer| left_out.insert(layer.digest, &base));
+        }
+        for built in layers {
+            if let Some(repository) = &built.left_in {
+                left_out.insert(built.layer.descriptor.digest, repository);
+            }
+        }
+        left_out
     }
 
     /// The plan as JSON: what `--dry-run` shows.

@@ -20,7 +20,7 @@ pub(super) struct BaseArguments {
     /// When to ask the registry for a base [default: missing; with --lock always]
     #[arg(long, value_name = "WHEN", help_heading = "Base image")]
     pull: Option<PullPolicy>,
-    /// Leave the base's layers in their registry; export mounts or fetches them
+    /// Leave layers in their registry: the base's, and what --cache-from finds; export mounts or fetches them
     #[arg(long, help_heading = "Base image")]
     sparse: bool,
     #[command(flatten)]
@@ -41,6 +41,11 @@ enum PullPolicy {
 }
 
 impl BaseArguments {
+    /// Whether layers stay in their registry.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.sparse
+    }
+
     /// How registries and other servers are reached.
     pub(super) fn network(&self) -> &NetworkArguments {
         &self.network

@@ -56,7 +56,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
     let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
-    let opened = completed(opened, destinations.as_deref().unwrap_or_default(), &arguments.network, &watch)?;
+    let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
+    let left_out = LeftOut::of(&opened.image.descriptor);
+    let image = completed(opened.image, &left_out, &registries, &arguments.network, &watch)?;
+    let opened = Opened { image, ..opened };
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
     };
@@ -89,28 +92,22 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
 }
 
 /// The image with the repositories at its side that have what was left out of it, and that of its base, as far as they have
-/// what is missing or spare an upload.
-fn completed(
-    opened: Opened,
-    destinations: &[Destination],
+/// what is missing, or spare an upload to one of `registries`.
+pub(super) fn completed(
+    image: StoredImage,
+    left_out: &LeftOut,
+    registries: &[&str],
     network: &NetworkArguments,
     watch: &Arc<Watch>,
-) -> Result<Opened> {
-    let image = opened.image;
+) -> Result<StoredImage> {
     if image.source.repository(&image.descriptor).is_some() {
-        return Ok(Opened { image, ..opened });
+        return Ok(image);
     }
-    let spares_an_upload = |from: &Reference| {
-        destinations.iter().any(|destination| match destination {
-            Destination::Repository(reference, _) => reference.registry() == from.registry(),
-            Destination::Layout(..) | Destination::File(..) => false,
-        })
-    };
     let absent: BTreeSet<Digest> = image.absent_layers().map(|layer| layer.digest).collect();
     let mut complement = Complement::default();
     let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
-    for (layer, name) in LeftOut::of(&image.descriptor).iter() {
-        if !absent.contains(layer) && !spares_an_upload(name) {
+    for (layer, name) in left_out.iter() {
+        if !absent.contains(layer) && !registries.contains(&name.registry()) {
             continue;
         }
         let repository = match known.get(name) {
@@ -121,12 +118,12 @@ fn completed(
         complement.blobs.insert(*layer, repository);
     }
     if let Some(base) = image.base_reference()
-        && (spares_an_upload(&base) || absent.iter().any(|layer| !complement.blobs.contains_key(layer)))
+        && (registries.contains(&base.registry()) || absent.iter().any(|layer| !complement.blobs.contains_key(layer)))
     {
         let base = network.mirrored_repository(&base, watch).map_err(|error| error.within("layers of the base"))?;
         complement.others = Some(base);
     }
-    Ok(Opened { image: image.completed_by(complement), ..opened })
+    Ok(image.completed_by(complement))
 }
 
 /// A place to copy to.
@@ -136,6 +133,15 @@ enum Destination {
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
     /// A repository, and all names that the image gets in it.
     Repository(Reference, Vec<ImageName>),
+}
+
+impl Destination {
+    fn registry(&self) -> Option<&str> {
+        match self {
+            Destination::Repository(reference, _) => Some(reference.registry()),
+            Destination::Layout(..) | Destination::File(..) => None,
+        }
+    }
 }
 
 /// What the texts name: standard output if nothing, and each repository once.

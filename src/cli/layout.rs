@@ -6,11 +6,12 @@ use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::output::print;
 use super::request::RequestArguments;
+use super::shared_cache::SharedCacheArguments;
 use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::{Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, Memory, Origin, Plan};
+use ocibuild::build::{self, BuildSpec, Built, BuiltLayer, Memory, Origin, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
@@ -43,6 +44,8 @@ pub(super) struct LayoutArguments {
     annotations: Vec<(String, String)>,
     #[command(flatten)]
     cache: LayerCacheArguments,
+    #[command(flatten)]
+    shared_cache: SharedCacheArguments,
     /// Write a docker-archive of the image, too
     #[arg(long, value_name = "FILE", conflicts_with = "sparse", help_heading = "Output")]
     save: Option<PathBuf>,
@@ -87,7 +90,13 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     arguments.check_result_files()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch);
     let compression = arguments.compression()?;
-    let noted = |recipe: &RecipeKey| cache.as_ref()?.notes(&LayerKey::of_recipe(recipe, compression));
+    let network = arguments.request.bases.network();
+    let shared = arguments.shared_cache.open(network, &watch)?;
+    let noted = |recipe: &RecipeKey| {
+        let key = LayerKey::of_recipe(recipe, compression);
+        let kept = cache.as_ref().and_then(|cache| cache.notes(&key));
+        kept.or_else(|| Some(shared.as_ref()?.find(&key, &key)?.shared.notes))
+    };
     let robot = arguments.request.robot_image(order, noted, &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
@@ -103,9 +112,15 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         layout = layout.with_memory(cache.verified_files().clone());
     }
     let layout = Arc::new(layout);
-    let memory = cache.as_ref().map(|cache| Memory { cache, layout: &layout });
-    let plan = spec.plan(layout.root(), memory, &watch)?;
-    let built = plan.build(&layout, cache.as_ref(), &names, &watch)?;
+    let is_sparse = arguments.request.bases.is_sparse();
+    let memory = Memory {
+        cache: cache.as_ref(),
+        shared: shared.as_ref(),
+        shared_layers: if is_sparse { SharedLayers::LeftOut } else { SharedLayers::Fetched },
+        layout: &layout,
+    };
+    let plan = spec.plan(layout.root(), Some(memory), &watch)?;
+    let built = plan.build(&layout, Some(memory), &names, &watch)?;
     if let Some(robot) = &robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
@@ -113,6 +128,9 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         export::save(&built.image, file, &names, &watch)?;
     }
     arguments.report(&plan, &built, &names, &watch)?;
+    if let Some(shared) = &shared {
+        arguments.shared_cache.publish(shared, (&plan, &built), network, &watch)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -182,13 +200,14 @@ impl LayoutArguments {
         match self.common.format {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for ((layer, origin), planned) in built.layers.iter().zip(&plan.layers) {
+                for (BuiltLayer { layer, origin, left_in }, planned) in built.layers.iter().zip(&plan.layers) {
                     let (size, tar) = (bounded::size(layer.descriptor.size), bounded::size(layer.tar_size));
                     let (digest, name) = (layer.descriptor.digest, &planned.name);
                     let entries = planned.tree().map(|tree| format!(", {} entries", tree.entries().len()));
                     watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
                     if self.cache.explain {
-                        watch.say(&format!("  {}", explanation(*origin)));
+                        let left = left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
+                        watch.say(&format!("  {}{left}", explanation(*origin)));
                     }
                 }
                 let layers = image.manifest.layers.len();
@@ -200,11 +219,14 @@ impl LayoutArguments {
                     .layers
                     .iter()
                     .zip(&plan.layers)
-                    .map(|((layer, origin), planned)| {
+                    .map(|(BuiltLayer { layer, origin, left_in }, planned)| {
                         let mut described = layer.descriptor.to_json();
                         described["diffId"] = layer.diff_id.to_string().into();
                         described["tarSize"] = layer.tar_size.into();
                         described["origin"] = origin_name(*origin).into();
+                        if let Some(name) = left_in {
+                            described["leftIn"] = name.to_string().into();
+                        }
                         if let Some(tree) = planned.tree() {
                             described["entries"] = tree.entries().len().into();
                         }
@@ -233,6 +255,7 @@ impl LayoutArguments {
 fn explanation(origin: Origin) -> &'static str {
     match origin {
         Origin::Made => "made: no layer of this content was in the cache",
+        Origin::Shared => "from --cache-from: another machine made it, and nothing was read",
         Origin::SameRecipe => "from the cache: the catalog and every option are the same, so nothing was read",
         Origin::SameFiles => "from the cache: every file is the one that it was, untouched",
         Origin::SameContent => "from the cache: the files are others, or were touched, and have the same content",
@@ -242,6 +265,7 @@ fn explanation(origin: Origin) -> &'static str {
 fn origin_name(origin: Origin) -> &'static str {
     match origin {
         Origin::Made => "made",
+        Origin::Shared => "shared",
         Origin::SameRecipe => "same-recipe",
         Origin::SameFiles => "same-files",
         Origin::SameContent => "same-content",
