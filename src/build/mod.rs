@@ -211,6 +211,9 @@ impl Plan {
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let left_out = self.left_out(&layers);
         layout.commit_without(&left_out, &image, names)?;
+        for digest in layout.healed() {
+            warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
+        }
         Ok(Built { image, layers, left_out })
     }
 
@@ -243,8 +246,10 @@ impl Plan {
             })
             .collect();
         let compression = self.compression;
-        let requests: Vec<LayerRequest<'_>> =
-            missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
+        let requests: Vec<LayerRequest<'_>> = missing
+            .iter()
+            .map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression, reuse: None })
+            .collect();
         let made = write_layers(&requests, layout, progress)?;
         if let Some(cache) = memory.and_then(|memory| memory.cache) {
             for ((planned, tree), layer) in missing.iter().zip(&made) {

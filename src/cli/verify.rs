@@ -1,9 +1,10 @@
 //! `ocibuild verify`.
 
-use super::output::{counted, print};
+use super::output::print;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
+use ocibuild::bounded::{counted, size};
 use ocibuild::verify::{LeftOutLayer, Report, verify};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -43,11 +44,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }
-            for LeftOutLayer { digest, size, repository } in report.left_out.iter().filter(|_| !arguments.common.quiet) {
-                print(&format!("blob {digest}: left out, {} in {repository}", ocibuild::bounded::size(*size)))?;
+            for layer in report.left_out.iter().filter(|_| !arguments.common.quiet) {
+                print(&format!("blob {}: left out, {} in {}", layer.digest, size(layer.size), layer.repository))?;
             }
             if report.faults.is_empty() && !arguments.common.quiet {
-                let bytes = ocibuild::bounded::size(report.bytes);
+                let bytes = size(report.bytes);
                 let (images, blobs) = (counted(report.images, "image"), counted(report.blobs, "blob"));
                 let left_out = match report.left_out.len() {
                     0 => String::new(),
