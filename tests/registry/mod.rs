@@ -18,6 +18,8 @@ mod reaching;
 mod real;
 mod redirects;
 mod server;
+#[cfg(target_os = "linux")]
+mod shared_cache;
 
 use base64::Engine;
 use ocibuild::progress::{Event, Progress};

@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The smallest thing that is a static program for Linux on x86-64.
-fn program(rest: &[u8]) -> Vec<u8> {
+pub(super) fn program(rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 64];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
     bytes[16] = 2;

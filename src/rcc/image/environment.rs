@@ -3,7 +3,7 @@
 use super::contents::{self, rewritten};
 use super::facts::{EnvironmentFacts, WarningRecorder};
 use super::scrub::{Scrubbed, Scrubbing};
-use super::{EnvironmentMode, Places};
+use super::{EnvironmentMode, Places, direct};
 use crate::bounded::counted;
 use crate::cache::RecipeKey;
 use crate::digest::Digest;
@@ -67,6 +67,20 @@ impl Opened {
         let catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
         Ok(Opened { catalog: Arc::new(catalog), stored: stored.into(), scrubbed, restorer: OnceLock::new() })
     }
+
+    /// Reads a file of the environment as it will be in `space`.
+    ///
+    /// # Errors
+    /// When it is larger than `limit` bytes, or its object is damaged.
+    pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Opened { catalog, scrubbed, .. } = self;
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
+        if let Some(content) = scrubbed.content(&found.digest) {
+            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
+        }
+        let restorer = Restorer::new(hololib, catalog, space)?;
+        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
+    }
 }
 
 impl Environment {
@@ -94,7 +108,11 @@ impl Environment {
             None => {
                 let recorder = WarningRecorder::new(watcher);
                 let made = Opened::new(&hololib, name, &stored, scrubbing, &recorder)?;
-                let facts = EnvironmentFacts::of(&made.catalog, recorder.warnings());
+                let activation = match mode {
+                    EnvironmentMode::Direct => direct::activation(&hololib, &made, places)?,
+                    EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
+                };
+                let facts = EnvironmentFacts::of(&made.catalog, activation, recorder.warnings());
                 opened.set(made).ok();
                 facts
             }
@@ -124,20 +142,6 @@ impl Environment {
         // What there was to warn of has been said from the notes.
         let made = Opened::new(&self.hololib, &self.name, &self.stored, self.scrubbing, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
-    }
-
-    /// Reads a file of the environment as it will be in `space`.
-    ///
-    /// # Errors
-    /// When there is no such file, it is larger than `limit` bytes, or its object is damaged.
-    pub(super) fn read(&self, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Opened { catalog, scrubbed, .. } = self.opened()?;
-        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
-        if let Some(content) = scrubbed.content(&found.digest) {
-            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
-        }
-        let restorer = Restorer::new(&self.hololib, catalog, space)?;
-        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
     }
 
     /// The entries of the environment's layer.

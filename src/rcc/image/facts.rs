@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::progress::{Event, Progress, warn};
 use crate::rcc::Catalog;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// What a catalog says of itself, and what there was to warn of.
@@ -17,16 +18,23 @@ pub struct EnvironmentFacts {
     pub document_digest: Digest,
     /// Whether the names of its objects are checksums that anybody can forge.
     pub has_forgeable_digests: bool,
+    /// The variables that belong to it, where the image sets them itself.
+    pub(super) activation: Option<BTreeMap<String, String>>,
     warnings: Vec<(String, String)>,
 }
 
 impl EnvironmentFacts {
-    pub(super) fn of(catalog: &Catalog, warnings: Vec<(String, String)>) -> Self {
+    pub(super) fn of(
+        catalog: &Catalog,
+        activation: Option<BTreeMap<String, String>>,
+        warnings: Vec<(String, String)>,
+    ) -> Self {
         EnvironmentFacts {
             base: catalog.base().to_owned(),
             recorder: catalog.recorder().map(str::to_owned),
             document_digest: catalog.document_digest(),
             has_forgeable_digests: catalog.objects().iter().any(|object| object.digest.is_forgeable()),
+            activation,
             warnings,
         }
     }
@@ -43,18 +51,20 @@ impl EnvironmentFacts {
             recorder: text("recorder").map(str::to_owned),
             document_digest: text("documentDigest")?.parse().ok()?,
             has_forgeable_digests: notes.get("hasForgeableDigests")?.as_bool()?,
+            activation: serde_json::from_value(notes.get("activation")?.clone()).ok()?,
             warnings,
         })
     }
 
     /// The facts as notes for the cache.
     pub fn to_json(&self) -> Value {
-        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, warnings } = self;
+        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, activation, warnings } = self;
         json!({
             "base": base,
             "recorder": recorder,
             "documentDigest": document_digest.to_string(),
             "hasForgeableDigests": has_forgeable_digests,
+            "activation": activation,
             "warnings": warnings,
         })
     }
