@@ -11,9 +11,21 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 const BLUEPRINT: &str = "0123456789abcdef";
+
+/// The environment of the robot, recorded once for all tests.
+fn recording() -> &'static Recording {
+    static RECORDING: OnceLock<Recording> = OnceLock::new();
+    RECORDING.get_or_init(|| {
+        let tree = Scratch::new();
+        write_environment(tree.path(), STAGE, 1);
+        tree.write("rcc_activate.json", r#"{"LD_LIBRARY_PATH": "/opt/lib"}"#);
+        Recording::of(tree.path(), STAGE, "blueprint", BLUEPRINT, Storage::Gzip)
+    })
+}
 
 /// A registry, and machines that build the same robot.
 struct Yard {
@@ -46,12 +58,7 @@ impl Yard {
     /// A machine that has nothing but a robot and what was recorded for it.
     fn machine(&self, name: &'static str) -> Machine<'_> {
         let machine = Machine { yard: self, name };
-        fs::create_dir_all(machine.path("tree")).unwrap();
-        write_environment(&machine.path("tree"), STAGE, 1);
-        fs::write(machine.path("tree/rcc_activate.json"), r#"{"LD_LIBRARY_PATH": "/opt/lib"}"#).unwrap();
-        Recording::of(&machine.path("tree"), STAGE, "blueprint", BLUEPRINT, Storage::Gzip)
-            .write(&machine.path("hololib"));
-        fs::remove_dir_all(machine.path("tree")).unwrap();
+        recording().write(&machine.path("hololib"));
         let robot = "tasks:\n  Run:\n    shell: echo hello\nartifactsDir: output\n";
         self.scratch.write(format!("{name}/robot/robot.yaml"), robot);
         machine
