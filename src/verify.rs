@@ -219,9 +219,10 @@ impl Survey<'_> {
         });
         match result {
             Ok(Document::Index(index)) if depth < DEEPEST => {
-                self.references.insert(descriptor.digest, index.manifests().iter().map(|listed| listed.digest).collect());
+                self.references
+                    .insert(descriptor.digest, index.manifests().iter().map(|listed| listed.digest).collect());
                 self.index(&index, &object, depth + 1);
-            },
+            }
             Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
             Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
             // A blob that is missing or damaged is reported once, when it is read as a blob.

@@ -223,7 +223,11 @@ impl SharedFind {
         let activity = Activity::start(progress, &format!("layer {digest}"), None);
         let name = self.repository.reference().clone().without_tag();
         if !self.repository.offers(&self.shared.layer.descriptor)? {
-            return Err(Error::new(ErrorKind::NotFound, format!("{name}: blob {digest}"), "missing, or of another size"));
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{name}: blob {digest}"),
+                "missing, or of another size",
+            ));
         }
         activity.finish(&format!("left in {name}"));
         Ok(())

@@ -151,8 +151,7 @@ impl NetworkArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        let registry =
-            self.connection.registry(place.reference.registry(), keychain, place.plain_http, progress)?;
+        let registry = self.connection.registry(place.reference.registry(), keychain, place.plain_http, progress)?;
         Repository::new(registry, &place.reference).map(Arc::new)
     }
 

@@ -85,7 +85,10 @@ impl MirroredRepository {
 
 impl fmt::Debug for MirroredRepository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MirroredRepository").field("name", &self.name).field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("MirroredRepository")
+            .field("name", &self.name)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
     }
 }
 

@@ -24,7 +24,10 @@ fn auth_file(host: &str, user: &str, password: &str) -> String {
 
 #[test]
 fn an_image_goes_to_a_registry_and_comes_back() {
-    let Some(registry) = consumers::Registry::plain() else { return };
+    consumers::Registry::all().for_each(|registry| there_and_back(&registry));
+}
+
+fn there_and_back(registry: &consumers::Registry) {
     let scratch = Scratch::new();
     layout(&scratch);
     let ours = consumers::Layout::new(scratch.join("ours"), "v1");
@@ -41,7 +44,8 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     let other = format!("docker://{}/team/other:v2", registry.address());
     let mounted = run(export(&remote, &other).args(["--format", "json"])).success();
     let report: serde_json::Value = serde_json::from_slice(&mounted.stdout).unwrap();
-    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&4.into(), &0.into()));
+    let expected = if registry.mounts { (&4.into(), &0.into()) } else { (&0.into(), &4.into()) };
+    assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["present"]), expected);
 }
 
 #[test]

@@ -261,43 +261,71 @@ fn what_is_wrong_with_what_is_shared_costs_a_warning_and_the_time() {
     let cache_blob = |x: &Exchange| x.line().contains("/team/cache/blobs/sha256:") && x.request.method == "GET";
     type Script = Box<dyn Fn(&mut Exchange, &Shelf) + Send + Sync>;
     let cases: [(&str, &str, Script); 7] = [
-        ("forbidden", "403", Box::new(move |x, shelf| match cache_manifest(x) {
-            true => x.refuse(403, "DENIED", "go away"),
-            false => shelf.serve(x),
-        })),
-        ("a page", "not a manifest", Box::new(move |x, shelf| match cache_manifest(x) {
-            true => x.answer(200, &[("Content-Type", "text/html")], "<html>"),
-            false => shelf.serve(x),
-        })),
-        ("another image", "not in the cache's format", Box::new(move |x, shelf| match cache_manifest(x) {
-            true => x.answer(200, &[("Content-Type", media_type::MANIFEST)], manifest()),
-            false => shelf.serve(x),
-        })),
-        ("torn", "JSON", Box::new(move |x, shelf| match cache_manifest(x) {
-            true => {
-                let whole = shelf.any_manifest("team/cache");
-                x.answer(200, &[("Content-Type", media_type::MANIFEST)], &whole[..whole.len() / 2]);
-            }
-            false => shelf.serve(x),
-        })),
-        ("no blob", "404", Box::new(move |x, shelf| match cache_blob(x) {
-            true => x.refuse(404, "BLOB_UNKNOWN", "gone"),
-            false => shelf.serve(x),
-        })),
-        ("another blob", "its content has the digest", Box::new(move |x, shelf| match cache_blob(x) {
-            true => {
-                let digest = x.line().rsplit('/').next().unwrap().parse().unwrap();
-                let mut bytes = shelf.blob("team/cache", digest).unwrap();
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-                x.answer(200, &[], bytes);
-            }
-            false => shelf.serve(x),
-        })),
-        ("a short blob", "the registry has", Box::new(move |x, shelf| match cache_blob(x) {
-            true => x.answer(200, &[], "short"),
-            false => shelf.serve(x),
-        })),
+        (
+            "forbidden",
+            "403",
+            Box::new(move |x, shelf| match cache_manifest(x) {
+                true => x.refuse(403, "DENIED", "go away"),
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "a page",
+            "not a manifest",
+            Box::new(move |x, shelf| match cache_manifest(x) {
+                true => x.answer(200, &[("Content-Type", "text/html")], "<html>"),
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "another image",
+            "not in the cache's format",
+            Box::new(move |x, shelf| match cache_manifest(x) {
+                true => x.answer(200, &[("Content-Type", media_type::MANIFEST)], manifest()),
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "torn",
+            "JSON",
+            Box::new(move |x, shelf| match cache_manifest(x) {
+                true => {
+                    let whole = shelf.any_manifest("team/cache");
+                    x.answer(200, &[("Content-Type", media_type::MANIFEST)], &whole[..whole.len() / 2]);
+                }
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "no blob",
+            "404",
+            Box::new(move |x, shelf| match cache_blob(x) {
+                true => x.refuse(404, "BLOB_UNKNOWN", "gone"),
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "another blob",
+            "its content has the digest",
+            Box::new(move |x, shelf| match cache_blob(x) {
+                true => {
+                    let digest = x.line().rsplit('/').next().unwrap().parse().unwrap();
+                    let mut bytes = shelf.blob("team/cache", digest).unwrap();
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    x.answer(200, &[], bytes);
+                }
+                false => shelf.serve(x),
+            }),
+        ),
+        (
+            "a short blob",
+            "the registry has",
+            Box::new(move |x, shelf| match cache_blob(x) {
+                true => x.answer(200, &[], "short"),
+                false => shelf.serve(x),
+            }),
+        ),
     ];
     for (name, said, script) in cases {
         let yard = Yard::with_script(script);
@@ -334,7 +362,11 @@ fn a_cache_that_takes_nothing_does_not_undo_the_build() {
     });
     let machine = yard.machine("first");
     let built = machine.build(&["--cache-to", &yard.name("team/cache"), "--quiet"]);
-    assert!(built.stderr.contains("read only") && built.stderr.contains("the layers are not shared"), "{}", built.stderr);
+    assert!(
+        built.stderr.contains("read only") && built.stderr.contains("the layers are not shared"),
+        "{}",
+        built.stderr
+    );
     machine.verify("out");
 }
 
@@ -345,7 +377,8 @@ fn what_is_shared_already_is_not_sent_again() {
     let both = ["--cache-from", &cache[..], "--cache-to", &cache];
     yard.machine("first").build(&both);
     assert_eq!(yard.shared("team/cache").len(), 1);
-    let writes = || yard.server.lines().iter().filter(|line| !line.starts_with("GET") && !line.starts_with("HEAD")).count();
+    let writes =
+        || yard.server.lines().iter().filter(|line| !line.starts_with("GET") && !line.starts_with("HEAD")).count();
     let before = writes();
     yard.machine("second").build(&both);
     assert_eq!(writes(), before);
@@ -409,12 +442,9 @@ fn what_cannot_be_meant_is_refused_before_anything_is_built() {
     let cache = yard.name("team/cache");
     let digest = format!("{cache}@{}", Digest::of(b"x"));
     let long = format!("{cache}:{}", "x".repeat(64));
-    for arguments in [
-        ["--cache-from", "oci:dir"],
-        ["--cache-to", "team/cache"],
-        ["--cache-from", &digest],
-        ["--cache-to", &long],
-    ] {
+    for arguments in
+        [["--cache-from", "oci:dir"], ["--cache-to", "team/cache"], ["--cache-from", &digest], ["--cache-to", &long]]
+    {
         run(&mut machine.command(&arguments)).ended_with(2);
     }
     run(&mut machine.command(&["--cache-from", &cache, "--no-cache"])).ended_with(2);
@@ -476,7 +506,10 @@ fn a_mirror_gives_what_was_left_out() {
 
 #[test]
 fn a_real_registry_keeps_what_is_shared() {
-    let Some(registry) = consumers::Registry::plain() else { return };
+    consumers::Registry::all().for_each(|registry| share_in(&registry));
+}
+
+fn share_in(registry: &consumers::Registry) {
     let yard = Yard::new();
     let cache = format!("docker://{}/team/cache", registry.address());
     let first = yard.machine("first");
@@ -486,7 +519,12 @@ fn a_real_registry_keeps_what_is_shared() {
     let built = second.build(&["--cache-from", &cache, "--sparse", "--cache-to", &cache]);
     assert_eq!((built.digest, built.origins[1].as_str()), (expected.clone(), "shared"));
     let report = second.export(&format!("docker://{}/team/robot:v1", registry.address()));
-    assert_eq!((&report["blobs"]["mounted"], &report["digest"]), (&2.into(), &expected.clone().into()), "{report}");
+    let mounted = if registry.mounts { 2 } else { 0 };
+    assert_eq!(
+        (&report["blobs"]["mounted"], &report["digest"]),
+        (&mounted.into(), &expected.clone().into()),
+        "{report}"
+    );
     let third = yard.machine("third");
     third.lose_objects();
     assert_eq!(third.build(&["--cache-from", &cache]).digest, expected);

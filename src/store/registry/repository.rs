@@ -1,7 +1,7 @@
 //! One repository, as a place that the copy loop reads from and writes to.
 
-use super::{Document, Registry};
 use super::push::{Mount, Session};
+use super::{Document, Registry};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::reference::{Reference, Tag};
