@@ -7,6 +7,7 @@ mod challenges;
 mod credentials;
 #[cfg(target_os = "linux")]
 mod login;
+mod long_transfers;
 #[cfg(target_os = "linux")]
 mod program;
 mod pulling;
