@@ -58,7 +58,7 @@ impl Cache {
             directory.replace_file("CACHEDIR.TAG", TAG)?;
         }
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
-        let verified = VerifiedFiles::new(directory.create_directory("verified")?.create_directory("v1")?);
+        let verified = VerifiedFiles::in_cache_directory(&directory)?;
         let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
         Ok(Cache { layers, verified, store, directory, now })
     }

@@ -7,7 +7,7 @@ use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
-use ocibuild::store::{BaseStore, Pulled, StoredBase};
+use ocibuild::store::{BaseStore, Pulled, StoredBase, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl BaseArguments {
             Some(Location::Registry(reference)) => {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
-                let store = open_store(cache)?;
+                let store = open_store(cache, Freshness::Tag)?;
                 let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
@@ -145,13 +145,18 @@ impl BaseArguments {
 pub(super) enum Freshness {
     /// Only what the tag stands for.
     Tag,
-    /// Every byte.
+    /// Every byte: a disk may have lost some without anybody writing to it.
     Content,
 }
 
 /// Opens the store of bases, after making it.
-pub(super) fn open_store(cache: &CacheDirectory) -> Result<BaseStore> {
-    BaseStore::create(&cache.open()?.path().join(STORE))
+pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness) -> Result<BaseStore> {
+    let directory = cache.open()?;
+    let memory = match freshness {
+        Freshness::Tag => Some(VerifiedFiles::in_cache_directory(&directory)?),
+        Freshness::Content => None,
+    };
+    BaseStore::create(&directory.path().join(STORE), memory)
 }
 
 /// Brings what `reference` names into `store`, from a mirror if there is one that has it.
