@@ -8,7 +8,7 @@ pub use checks::{check_names, check_output};
 pub use recall::{Memory, SharedLayers};
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
-use crate::cache::{LayerKey, RecipeKey};
+use crate::cache::RecipeKey;
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
@@ -110,8 +110,10 @@ impl BuildSpec {
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
         let compression = self.compression;
-        let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
-        let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
+        let known = known.into_iter().chain(std::iter::repeat_with(|| None));
+        let plan = |(layer, known): (LayerSpec, _)| layer.plan(known, spool, progress);
+        let layers = self.layers.into_iter().zip(known).map(plan).collect::<Result<Vec<_>>>()?;
         let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
         if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
             let reason =
@@ -133,18 +135,8 @@ fn check_layer_count(count: usize) -> Result<()> {
 }
 
 impl LayerSpec {
-    fn plan(
-        self,
-        spool: &Root,
-        memory: Option<Memory<'_>>,
-        compression: Compression,
-        progress: &dyn Progress,
-    ) -> Result<PlannedLayer> {
+    fn plan(self, known: Option<BuiltLayer>, spool: &Root, progress: &dyn Progress) -> Result<PlannedLayer> {
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
-        let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
-            let group = group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
-            memory.find(group, &LayerKey::of_recipe(recipe, compression), Origin::SameRecipe, progress)
-        });
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
             return Ok(PlannedLayer { name, created_by, content, recipe, group });

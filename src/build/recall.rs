@@ -1,7 +1,7 @@
 //! Layers that need not be made: finding them where they were kept or shared, keeping those that were made, and naming what
 //! is worth sharing.
 
-use super::{Built, BuiltLayer, Origin, Plan, PlannedContent, PlannedLayer};
+use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer};
 use crate::cache::{Cache, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
 use crate::compression::Compression;
 use crate::error::Result;
@@ -11,6 +11,8 @@ use crate::store::Layout;
 use crate::tree::Tree;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where a build finds layers that were made before.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,39 @@ pub enum SharedLayers {
     LeftOut,
 }
 
+/// How many layers are fetched at once.
+const TRANSFERS: usize = 4;
+
 impl Memory<'_> {
+    /// Finds what there is of `layers` by their recipes, several at once.
+    pub(super) fn recall(
+        &self,
+        layers: &[LayerSpec],
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Vec<Option<BuiltLayer>> {
+        let next = AtomicUsize::new(0);
+        let found: Vec<OnceLock<BuiltLayer>> = layers.iter().map(|_| OnceLock::new()).collect();
+        let work = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
+                let group = layer.group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
+                let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
+                if let Some(layer) = key.and_then(|key| self.find(group, &key, Origin::SameRecipe, progress)) {
+                    slot.set(layer).ok();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..TRANSFERS.min(layers.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        found.into_iter().map(OnceLock::into_inner).collect()
+    }
+
     /// Finds the layer of `key`: kept here, which is worth saying is `kept`, else shared in `group`. A shared layer that cannot
     /// be had is warned about, and not found.
     pub(super) fn find(

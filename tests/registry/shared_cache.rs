@@ -371,6 +371,20 @@ fn a_cache_that_takes_nothing_does_not_undo_the_build() {
 }
 
 #[test]
+fn a_registry_that_is_down_costs_a_warning_for_each_flag() {
+    let yard = Yard::new();
+    let machine = yard.machine("first");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cache = format!("docker://{nobody}/team/cache");
+    let began = std::time::Instant::now();
+    let built = machine.build(&["--cache-from", &cache, "--cache-to", &cache, "-q"]);
+    assert!(built.stderr.contains("building without this cache"), "{}", built.stderr);
+    assert!(built.stderr.contains("the layers are not shared"), "{}", built.stderr);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    machine.verify("out");
+}
+
+#[test]
 fn what_is_shared_already_is_not_sent_again() {
     let yard = Yard::new();
     let cache = yard.name("team/cache");
