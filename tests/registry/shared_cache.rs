@@ -477,6 +477,8 @@ fn verify_tells_what_is_left_out_from_what_is_lost() {
     let repository = format!("{}/team/cache", yard.server.host());
     assert!(said.text().contains(&format!("{}: left out, ", built.layers[1]["digest"].as_str().unwrap())), "{said}");
     assert!(said.text().contains(&repository), "{said}");
+    let shown = run(second.ocibuild().args(["inspect", "out"])).success();
+    assert_eq!(shown.text().matches(&format!("  left in {repository}")).count(), 2, "{shown}");
     // The robot's own layer is nowhere else.
     let blob = |layer: &Value| {
         let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
