@@ -218,7 +218,8 @@ fn without_sparse_a_shared_layer_is_fetched_once() {
     assert_eq!(second.verify("out")["leftOut"], json!([]));
     let requests = yard.server.seen().len();
     let again = second.build(&["--cache-from", &cache]);
-    assert_eq!(again.origins[..2], ["same-files", "same-recipe"], "{}", again.stderr);
+    // Whether a file is too young to be believed by its times depends on how fast this test is.
+    assert!(again.origins.iter().all(|origin| origin.starts_with("same-")), "{:?}", again.origins);
     assert_eq!(yard.server.seen().len(), requests, "what is kept here is not asked for");
     // Without a cache of its own, a machine may still use the shared one.
     let third = yard.machine("third");
