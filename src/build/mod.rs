@@ -1,24 +1,28 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
 mod checks;
+mod differences;
+mod memory;
 mod recall;
 mod spec;
 
 pub use checks::{check_names, check_output};
-pub use recall::{Memory, SharedLayers};
+pub use differences::{Differences, Group};
+pub use memory::{Memory, SharedLayers};
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
-use crate::cache::RecipeKey;
+use crate::cache::{RecipeKey, SeriesKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
-use crate::layer::{Layer, LayerRequest, write_layers};
+use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::tree::{Tree, TreeBuilder};
+use recall::{Recall, Recalled};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 
@@ -47,6 +51,7 @@ pub struct PlannedLayer {
     pub content: PlannedContent,
     recipe: Option<(RecipeKey, Value)>,
     group: Option<RecipeKey>,
+    series: SeriesKey,
 }
 
 /// What a planned layer will hold.
@@ -91,6 +96,10 @@ pub struct BuiltLayer {
     pub layer: Layer,
     /// Where it came from.
     pub origin: Origin,
+    /// What it took to make it.
+    pub work: Work,
+    /// How it differs from the one that the build before made, where both are known and differ.
+    pub differences: Option<Differences>,
     /// The repository that it stays in, where it is not in the layout.
     pub left_in: Option<Reference>,
 }
@@ -112,7 +121,7 @@ impl BuildSpec {
         let compression = self.compression;
         let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
         let known = known.into_iter().chain(std::iter::repeat_with(|| None));
-        let plan = |(layer, known): (LayerSpec, _)| layer.plan(known, spool, progress);
+        let plan = |(layer, known): (LayerSpec, _)| layer.plan(known, spool, compression, progress);
         let layers = self.layers.into_iter().zip(known).map(plan).collect::<Result<Vec<_>>>()?;
         let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
         if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
@@ -135,11 +144,18 @@ fn check_layer_count(count: usize) -> Result<()> {
 }
 
 impl LayerSpec {
-    fn plan(self, known: Option<BuiltLayer>, spool: &Root, progress: &dyn Progress) -> Result<PlannedLayer> {
+    fn plan(
+        self,
+        known: Option<BuiltLayer>,
+        spool: &Root,
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Result<PlannedLayer> {
+        let series = self.series(compression);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
-            return Ok(PlannedLayer { name, created_by, content, recipe, group });
+            return Ok(PlannedLayer { name, created_by, content, recipe, group, series });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = usual_directories(rules.mtime);
@@ -149,11 +165,29 @@ impl LayerSpec {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
-        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe, group })
+        let content = PlannedContent::Tree(builder.finish()?);
+        Ok(PlannedLayer { name, created_by, content, recipe, group, series })
+    }
+
+    /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
+    fn series(&self, compression: Compression) -> SeriesKey {
+        let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
+        SeriesKey::new(&self.created_by, &sources, compression)
     }
 }
 
 impl Source {
+    /// Where it is on this machine, and where it goes.
+    fn place(&self) -> Vec<u8> {
+        let mut place = self.name.clone().into_bytes();
+        if let SourceContent::Directory(root) | SourceContent::File(root, _) = &self.content {
+            let real = Root::resolve(root.path()).unwrap_or_else(|_| root.path().to_owned());
+            place.push(0);
+            place.extend_from_slice(real.as_os_str().as_encoded_bytes());
+        }
+        place
+    }
+
     fn add_to(self, builder: &mut TreeBuilder, spool: &Root, progress: &dyn Progress) -> Result<()> {
         let Source { name, content, destination, rules } = self;
         match content {
@@ -216,40 +250,34 @@ impl Plan {
         memory: Option<Memory<'_>>,
         progress: &dyn Progress,
     ) -> Result<Vec<BuiltLayer>> {
-        let mut layers: Vec<Option<BuiltLayer>> = Vec::new();
-        for planned in &self.layers {
-            layers.push(match (&planned.content, memory) {
-                (PlannedContent::Known(known), _) => Some((**known).clone()),
-                (PlannedContent::Tree(tree), Some(memory)) => planned.find(tree, self.compression, memory, progress)?,
-                (PlannedContent::Tree(_), None) => None,
-            });
-        }
-        for (found, planned) in layers.iter().zip(&self.layers) {
-            if found.is_some() {
-                Activity::start(progress, &planned.name, None).finish("known, from the cache");
+        let recall = memory.map(|memory| Recall { memory, compression: self.compression, progress });
+        let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
+            (PlannedContent::Known(known), _) => Ok(Recalled::Whole(known.clone())),
+            (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
+            (PlannedContent::Tree(_), None) => Ok(Recalled::Nothing),
+        };
+        let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let mut requests = Vec::new();
+        for (recalled, planned) in recalled.iter().zip(&self.layers) {
+            match (recalled, planned.tree()) {
+                (Recalled::Parts(_) | Recalled::Nothing, Some(tree)) => requests.push(LayerRequest {
+                    tree,
+                    name: &planned.name,
+                    compression: self.compression,
+                    reuse: recalled.reuse(),
+                }),
+                _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
             }
         }
-        let missing: Vec<(&PlannedLayer, &Tree)> = layers
-            .iter()
-            .zip(&self.layers)
-            .filter_map(|(found, planned)| match (&planned.content, found) {
-                (PlannedContent::Tree(tree), None) => Some((planned, tree)),
-                _ => None,
-            })
-            .collect();
-        let compression = self.compression;
-        let requests: Vec<LayerRequest<'_>> = missing
-            .iter()
-            .map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression, reuse: None })
-            .collect();
-        let made = write_layers(&requests, layout, progress)?;
-        if let Some(cache) = memory.and_then(|memory| memory.cache) {
-            for ((planned, tree), layer) in missing.iter().zip(&made) {
-                planned.keep(tree, compression, layer, layout, cache, progress);
+        let mut made = write_layers(&requests, layout, progress)?.into_iter();
+        let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
+            (Recalled::Whole(built), _) => Some(*built),
+            (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),
+            (Recalled::Parts(_) | Recalled::Nothing, _) => {
+                let MadeLayer { layer, work, .. } = made.next()?;
+                Some(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) })
             }
-        }
-        let mut made = made.into_iter().map(|layer| BuiltLayer { layer, origin: Origin::Made, left_in: None });
-        let complete = layers.into_iter().map(|found| found.or_else(|| made.next()));
+        });
         complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
     }
 
@@ -314,6 +342,13 @@ impl Plan {
         if count > MOST_STACKED {
             warn(progress, "image", &format!("{count} layers; many engines stack no more than {MOST_STACKED}"));
         }
+    }
+}
+
+impl BuiltLayer {
+    /// A layer that took no work, in the layout.
+    pub(super) fn of(layer: Layer, origin: Origin) -> Self {
+        BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None }
     }
 }
 

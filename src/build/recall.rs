@@ -1,196 +1,159 @@
-//! Layers that need not be made: finding them where they were kept or shared, keeping those that were made, and naming what
-//! is worth sharing.
+//! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
-use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer};
-use crate::cache::{Cache, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
+use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
+use crate::cache::{Cache, Fingerprints, Found, LayerKey};
 use crate::compression::Compression;
 use crate::error::Result;
-use crate::layer::{Layer, hash_layer};
-use crate::progress::{Progress, warn};
-use crate::store::Layout;
+use crate::layer::{
+    Comparison, EarlierEntry, EarlierLayer, Fingerprint, Layer, MadeLayer, Reuse, Work, compare, hash_layer,
+};
+use crate::progress::Progress;
 use crate::tree::Tree;
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where a build finds layers that were made before.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory<'a> {
-    /// Those that this machine made.
-    pub cache: Option<&'a Cache>,
-    /// Those that other machines share, which are asked for when this one made none.
-    pub shared: Option<&'a SharedCache>,
-    /// What becomes of shared ones.
-    pub shared_layers: SharedLayers,
-    /// The layout that layers are brought into.
-    pub layout: &'a Layout,
+/// What is known of a layer.
+pub(super) enum Recalled {
+    /// All of it.
+    Whole(Box<BuiltLayer>),
+    /// So much as the build before has in common with it.
+    Parts(Box<Parts>),
+    /// Nothing, and nobody asks.
+    Nothing,
 }
 
-/// What becomes of a layer that another machine shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SharedLayers {
-    /// It is fetched.
-    Fetched,
-    /// It stays in the registry, and whoever wants the image whole takes it from there.
-    LeftOut,
+/// What there is of a layer that has to be made.
+pub(super) struct Parts {
+    /// The entries of the build before, if there was one.
+    earlier: Option<Vec<EarlierEntry>>,
+    /// The blocks that need not be compressed.
+    reuse: Option<Reuse>,
+    /// What the entries are like now.
+    fingerprints: Fingerprints,
 }
 
-/// How many layers are fetched at once.
-const TRANSFERS: usize = 4;
-
-impl Memory<'_> {
-    /// Finds what there is of `layers` by their recipes, several at once.
-    pub(super) fn recall(
-        &self,
-        layers: &[LayerSpec],
-        compression: Compression,
-        progress: &dyn Progress,
-    ) -> Vec<Option<BuiltLayer>> {
-        let next = AtomicUsize::new(0);
-        let found: Vec<OnceLock<BuiltLayer>> = layers.iter().map(|_| OnceLock::new()).collect();
-        let work = || {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = layer.group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
-                let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
-                if let Some(layer) = key.and_then(|key| self.find(group, &key, Origin::SameRecipe, progress)) {
-                    slot.set(layer).ok();
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..TRANSFERS.min(layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        found.into_iter().map(OnceLock::into_inner).collect()
+impl Recalled {
+    fn known(layer: Layer, origin: Origin) -> Self {
+        Recalled::Whole(Box::new(BuiltLayer::of(layer, origin)))
     }
 
-    /// Finds the layer of `key`: kept here, which is worth saying is `kept`, else shared in `group`. A shared layer that cannot
-    /// be had is warned about, and not found.
-    pub(super) fn find(
-        &self,
-        group: Option<LayerKey>,
-        key: &LayerKey,
-        kept: Origin,
-        progress: &dyn Progress,
-    ) -> Option<BuiltLayer> {
-        if let Some(found) = self.cache.and_then(|cache| cache.find(key, self.layout)) {
-            return Some(BuiltLayer { layer: found.layer, origin: kept, left_in: None });
+    /// What need not be compressed of a layer that has to be made.
+    pub(super) fn reuse(&self) -> Option<&Reuse> {
+        match self {
+            Recalled::Parts(parts) => parts.reuse.as_ref(),
+            Recalled::Whole(_) | Recalled::Nothing => None,
         }
-        let find = self.shared?.find(&group?, key)?;
-        match self.take(&find, progress) {
-            Ok(layer) => Some(layer),
-            Err(error) => {
-                warn(progress, &error.object(), &format!("{}; the layer is made instead", error.reason()));
-                None
-            }
-        }
-    }
-
-    fn take(&self, find: &SharedFind, progress: &dyn Progress) -> Result<BuiltLayer> {
-        let SharedLayer { layer, keys, notes } = &find.shared;
-        if self.shared_layers == SharedLayers::LeftOut {
-            find.check(progress)?;
-            let left_in = Some(find.repository.reference().clone().without_tag());
-            return Ok(BuiltLayer { layer: layer.clone(), origin: Origin::Shared, left_in });
-        }
-        find.fetch(self.layout, progress)?;
-        if let Some(cache) = self.cache {
-            let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
-            keys.iter().for_each(|key| cache.keep(key, &kept, self.layout, progress));
-        }
-        Ok(BuiltLayer { layer: layer.clone(), origin: Origin::Shared, left_in: None })
-    }
-
-    fn knows_shape(&self, group: Option<LayerKey>, key: &LayerKey) -> bool {
-        let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
-        is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group, key).is_some())
     }
 }
 
-impl PlannedLayer {
-    /// Looks for the layer of `tree`: by what the file system says of its files, and, where a tree of the same names and sizes
-    /// was seen before, by their content.
-    pub(super) fn find(
-        &self,
-        tree: &Tree,
-        compression: Compression,
-        memory: Memory<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Option<BuiltLayer>> {
-        let by_files = LayerKey::of_files(tree, compression);
+/// Where layers are looked for and kept.
+#[derive(Clone, Copy)]
+pub(super) struct Recall<'a> {
+    pub(super) memory: Memory<'a>,
+    pub(super) compression: Compression,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Recall<'_> {
+    /// Looks for a layer of `tree`.
+    ///
+    /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
+    /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
+    /// same names and sizes was seen before, here or on another machine, by the hash of everything.
+    pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
+        let Recall { memory, compression, progress } = *self;
+        let group = planned.group_key(compression);
+        if memory.cache.is_none() && !memory.asks_others(group) {
+            return Ok(Recalled::Nothing);
+        }
+        let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        let by_files = LayerKey::of_files(&parts.fingerprints, compression);
         if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
             && let Some(found) = cache.find(key, memory.layout)
             && !found.is_racy(*newest)
         {
-            return Ok(Some(BuiltLayer { layer: found.layer, origin: Origin::SameFiles, left_in: None }));
+            return Ok(Recalled::known(found.layer, Origin::SameFiles));
         }
-        let group = self.group_key(compression);
-        if !memory.knows_shape(group, &LayerKey::of_shape(tree, compression)) {
-            return Ok(None);
+        if let Some(cache) = memory.cache
+            && let Some((earlier, blob)) = cache.earlier(&planned.series)
+        {
+            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
+                Comparison::Same if cache.bring(&earlier.layer, memory.layout) => {
+                    return Ok(self.touched(cache, planned, earlier, parts.fingerprints));
+                }
+                Comparison::Same => {}
+                Comparison::Other(reuse) => parts.reuse = Some(*reuse),
+            }
+            parts.earlier = Some(earlier.entries);
+            return Ok(Recalled::Parts(Box::new(parts)));
         }
-        let diff_id = hash_layer(tree, &self.name, progress)?;
-        let by_content = LayerKey::of_tar(&diff_id, compression);
-        let Some(found) = memory.find(group, &by_content, Origin::SameContent, progress) else { return Ok(None) };
-        if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
-            let kept = Found { layer: found.layer.clone(), notes: Value::Null, recorded: cache.now() };
-            cache.keep(&key, &kept, memory.layout, progress);
+        if memory.knows_shape(group, &LayerKey::of_shape(&parts.fingerprints, compression)) {
+            let diff_id = hash_layer(tree, &planned.name, progress)?;
+            let by_content = LayerKey::of_tar(&diff_id, compression);
+            if let Some(found) = memory.find(group, &by_content, Origin::SameContent, progress) {
+                if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
+                    let kept = Found { layer: found.layer.clone(), notes: Value::Null, recorded: cache.now() };
+                    cache.keep(&key, &kept, memory.layout, progress);
+                }
+                return Ok(Recalled::Whole(Box::new(found)));
+            }
         }
-        Ok(Some(found))
+        Ok(Recalled::Parts(Box::new(parts)))
     }
 
-    /// Keeps the layer that was made of `tree`.
-    pub(super) fn keep(
+    /// The layer of the build before, whose files are others now or were touched, and have the same content.
+    fn touched(
         &self,
-        tree: &Tree,
-        compression: Compression,
-        layer: &Layer,
-        layout: &Layout,
         cache: &Cache,
-        progress: &dyn Progress,
-    ) {
-        let by_files = LayerKey::of_files(tree, compression).filter(|_| self.recipe.is_none()).map(|(key, _)| key);
-        let keys = self.lasting_keys(tree, layer, compression);
-        let kept = Found { layer: layer.clone(), notes: self.notes(), recorded: cache.now() };
-        for key in by_files.into_iter().chain(keys) {
+        planned: &PlannedLayer,
+        mut earlier: EarlierLayer,
+        fingerprints: Fingerprints,
+    ) -> Recalled {
+        let Recall { memory: Memory { layout, .. }, compression, progress } = *self;
+        let layer = earlier.layer.clone();
+        if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
+            let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
-    }
-
-    /// The keys of the layer of `tree` that mean the same on every machine.
-    fn lasting_keys(&self, tree: &Tree, layer: &Layer, compression: Compression) -> Vec<LayerKey> {
-        match &self.recipe {
-            Some((recipe, _)) => vec![LayerKey::of_recipe(recipe, compression)],
-            None => vec![LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)],
+        for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
+            entry.fingerprint = fingerprint;
         }
+        cache.keep_blocks(&planned.series, &earlier, progress);
+        let work = Work { reused: earlier.blocks.len(), ..Work::default() };
+        Recalled::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::SameContent) }))
     }
 
-    fn notes(&self) -> Value {
-        self.recipe.as_ref().map(|(_, notes)| notes.clone()).unwrap_or_default()
-    }
-
-    fn group_key(&self, compression: Compression) -> Option<LayerKey> {
-        self.group.as_ref().map(|group| LayerKey::of_recipe(group, compression))
+    /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
+    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
+        let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
+        let MadeLayer { layer, work, blocks, contents } = made;
+        let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
+        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
+        let Parts { earlier, reuse: _, fingerprints } = parts;
+        if let Some((recipe, notes)) = &planned.recipe {
+            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
+        } else {
+            let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
+            let others =
+                [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
+            for key in by_files.into_iter().chain(others) {
+                cache.keep(&key, &kept(Value::Null), layout, progress);
+            }
+        }
+        let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
+        let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);
+        cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
+        BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
     }
 }
 
-impl Plan {
-    /// The layers of `built` that are worth sharing with other machines, by their groups.
-    pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Vec<SharedLayer>> {
-        let mut groups: BTreeMap<LayerKey, Vec<SharedLayer>> = BTreeMap::new();
-        for (planned, BuiltLayer { layer, .. }) in self.layers.iter().zip(&built.layers) {
-            let Some(group) = planned.group_key(self.compression) else { continue };
-            let keys = match (&planned.content, &planned.recipe) {
-                (PlannedContent::Tree(tree), _) => planned.lasting_keys(tree, layer, self.compression),
-                (PlannedContent::Known(_), Some((recipe, _))) => vec![LayerKey::of_recipe(recipe, self.compression)],
-                (PlannedContent::Known(_), None) => Vec::new(),
-            };
-            groups.entry(group).or_default().push(SharedLayer { layer: layer.clone(), keys, notes: planned.notes() });
-        }
-        groups
-    }
+/// The entries of a tree, as the next build wants to know them.
+fn entries(tree: &Tree, fingerprints: &[Fingerprint], contents: &[u32]) -> Vec<EarlierEntry> {
+    let parts = tree.entries().iter().zip(fingerprints).zip(contents);
+    let entry = parts.map(|((entry, &fingerprint), &content)| EarlierEntry {
+        path: entry.path.as_bytes().into(),
+        fingerprint,
+        size: entry.size(),
+        content,
+    });
+    entry.collect()
 }

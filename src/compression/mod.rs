@@ -1,8 +1,10 @@
 //! Wrapping and unwrapping: gzip and zstd.
 
+mod block;
 mod decode;
 mod encode;
 
+pub use block::Decompressor;
 pub use decode::decode;
 pub use encode::{Compression, Compressor};
 

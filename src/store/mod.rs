@@ -19,7 +19,7 @@ pub use bases::{BaseStore, Pulled, StoredBase};
 pub use completed::{BASE_NAME, Complement, MirroredRepository};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
-pub use layout::Layout;
+pub use layout::{Layout, OpenBlob};
 pub use left_out::LeftOut;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};

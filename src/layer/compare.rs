@@ -1,0 +1,320 @@
+//! Finding the blocks of a tree in an earlier layer.
+//!
+//! A block is the same as an earlier one if its entries are, and it begins at the same place in the first of them. Where
+//! the file system vouches for every entry (names, attributes and stamps are equal) no file is opened. Where only names,
+//! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with what the earlier blob holds,
+//! byte by byte; that is still a multiple faster than compressing it.
+
+use super::blocks::{Block, cut};
+use super::earlier::{DoneBlock, EarlierLayer, Fingerprint, spans};
+use super::fill::{fill, is_part_of_stream};
+use super::packing::{Place, Prefix, Reuse, copied};
+use crate::compression::{Compression, Decompressor};
+use crate::digest::{Digest, Hasher};
+use crate::error::Result;
+use crate::store::OpenBlob;
+use crate::tree::Tree;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// What a comparison came to.
+#[derive(Debug)]
+pub enum Comparison {
+    /// The tree makes the very same layer.
+    Same,
+    /// It makes another one, which takes over so much.
+    Other(Box<Reuse>),
+}
+
+/// Compares `tree`, whose entries have the `fingerprints`, with an earlier layer, whose blob is `blob`.
+///
+/// # Errors
+/// When a file that has to be read cannot be, or has changed.
+pub fn compare(
+    tree: &Tree,
+    fingerprints: &[Fingerprint],
+    earlier: &EarlierLayer,
+    blob: OpenBlob,
+    compression: Compression,
+) -> Result<Comparison> {
+    let blocks = cut(tree);
+    let places = places(earlier);
+    let found = search(&blocks, fingerprints, earlier);
+    let compared: Vec<Option<usize>> = found
+        .into_par_iter()
+        .enumerate()
+        .map_init(Examiner::default, |examiner, (number, found)| {
+            let known = match found {
+                Found::Same(known) => return Ok(Some(known)),
+                Found::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
+                Found::SameShape(_) | Found::Nowhere => return Ok(None),
+            };
+            fill(tree, &blocks[number], &mut None, &mut examiner.filled)?;
+            Ok(examiner.is_at(&blob, places[known], compression).then_some(known))
+        })
+        .collect::<Result<_>>()?;
+    let in_place = compared.iter().enumerate().take_while(|(number, known)| **known == Some(*number)).count();
+    if in_place == blocks.len() && in_place == earlier.blocks.len() {
+        return Ok(Comparison::Same);
+    }
+    let prefix = prefix(&blocks[..in_place], blocks.get(in_place), earlier);
+    let places = compared.into_iter().map(|known| known.map(|known| places[known])).collect();
+    Ok(Comparison::Other(Box::new(Reuse { blob, blocks, places, prefix })))
+}
+
+/// Where a block may be.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    /// There, the file system says.
+    Same(usize),
+    /// There, unless its content is another.
+    SameShape(usize),
+    /// It is new.
+    Nowhere,
+}
+
+fn search(blocks: &[Block], fingerprints: &[Fingerprint], earlier: &EarlierLayer) -> Vec<Found> {
+    let (mut whole, mut shapes) = (BTreeMap::new(), BTreeMap::new());
+    let earlier_blocks: Vec<Block> = earlier.blocks.iter().map(|done| done.block).collect();
+    let earlier_fingerprints: Vec<Fingerprint> = earlier.entries.iter().map(|entry| entry.fingerprint).collect();
+    for (number, names) in names(&earlier_blocks, &earlier_fingerprints).enumerate() {
+        shapes.insert(names.shape, number);
+        if let Some(name) = names.whole {
+            whole.insert(name, number);
+        }
+    }
+    let find = |names: Names| match names.whole.and_then(|name| whole.get(&name)) {
+        Some(&number) => Found::Same(number),
+        None => shapes.get(&names.shape).map_or(Found::Nowhere, |&number| Found::SameShape(number)),
+    };
+    names(blocks, fingerprints).map(find).collect()
+}
+
+/// What a block is known by.
+struct Names {
+    shape: Digest,
+    whole: Option<Digest>,
+}
+
+fn names<'a>(blocks: &'a [Block], fingerprints: &'a [Fingerprint]) -> impl Iterator<Item = Names> {
+    blocks.iter().zip(spans(blocks, fingerprints.len())).map(|(block, span)| {
+        let Block { entry: _, offset, length } = block;
+        let mut shape = Hasher::sha256();
+        shape.update(&offset.to_be_bytes());
+        shape.update(&length.to_be_bytes());
+        let mut whole = Some(shape.clone());
+        for Fingerprint { shape: part, whole: whole_part } in &fingerprints[span] {
+            shape.update(&part.to_be_bytes());
+            whole = whole.zip(*whole_part).map(|(mut whole, part)| {
+                whole.update(&part);
+                whole
+            });
+        }
+        Names { shape: shape.finish(), whole: whole.map(Hasher::finish) }
+    })
+}
+
+/// Where each block stands in the earlier blob.
+fn places(earlier: &EarlierLayer) -> Vec<Place> {
+    let places = earlier.blocks.iter().scan(0, |offset, done| {
+        let place = Place { offset: *offset, length: done.packed, tar_length: done.block.length, sum: done.sum };
+        *offset += u64::from(done.packed);
+        Some(place)
+    });
+    places.collect()
+}
+
+/// What need not even be looked at: the blocks at the start that both layers have, up to the last whole entry.
+fn prefix(in_place: &[Block], next: Option<&Block>, earlier: &EarlierLayer) -> Prefix {
+    let mut count = in_place.len();
+    if next.is_some_and(|next| next.offset > 0) {
+        count = in_place.iter().rposition(|block| block.offset == 0).unwrap_or(0);
+    }
+    let done: Vec<DoneBlock> = earlier.blocks[..count].to_vec();
+    let resumed = done.last().and_then(|last| Some((Hasher::resume(&last.tar)?, Hasher::resume(&last.blob)?)));
+    let Some((tar, blob)) = resumed else { return Prefix::nothing() };
+    let entries = in_place.get(count).or(next).map_or(earlier.entries.len(), |next| next.entry);
+    Prefix {
+        size: done.iter().map(|done| u64::from(done.packed)).sum(),
+        contents: earlier.entries.iter().take(entries).map(|entry| entry.content).collect(),
+        done,
+        tar,
+        blob,
+    }
+}
+
+/// Compares blocks; one per thread.
+#[derive(Debug, Default)]
+struct Examiner {
+    decompressor: Decompressor,
+    filled: Vec<u8>,
+    earlier: Vec<u8>,
+}
+
+impl Examiner {
+    /// Whether the block that was filled last stands at `place`. What cannot be read there is another block.
+    fn is_at(&mut self, blob: &OpenBlob, place: Place, compression: Compression) -> bool {
+        let Ok(packed) = copied(blob, place) else { return false };
+        place.tar_length == self.filled.len() as u64
+            && self
+                .decompressor
+                .decompress(&packed, compression.encoding(), self.filled.len(), &mut self.earlier)
+                .is_ok()
+            && self.earlier == self.filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::earlier::EarlierEntry;
+    use super::super::write::{LayerRequest, MadeLayer, write_layers};
+    use super::*;
+    use crate::progress::Silent;
+    use crate::store::Layout;
+    use crate::tree::{Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+
+    const COMPRESSION: Compression = Compression::Gzip(1);
+
+    /// Files by name, each with its content and with what is said of that.
+    type Files = Vec<(&'static str, Vec<u8>, u8)>;
+
+    fn tree(files: &Files) -> (Tree, Vec<Fingerprint>) {
+        let mut builder = TreeBuilder::new(&Rules::default());
+        for (path, content, _) in files {
+            let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.as_slice().into()) };
+            let path = ImagePath::new(path.as_bytes()).unwrap();
+            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+        }
+        let said = |(_, content, said): &(&str, Vec<u8>, u8)| Fingerprint {
+            shape: content.len() as u64,
+            whole: Some([*said; 16]),
+        };
+        (builder.finish().unwrap(), files.iter().map(said).collect())
+    }
+
+    fn write(tree: &Tree, layout: &Layout, reuse: Option<&Reuse>) -> Result<MadeLayer> {
+        let request = LayerRequest { tree, name: "layer", compression: COMPRESSION, reuse };
+        write_layers(&[request], layout, &Silent).map(|mut made| made.remove(0))
+    }
+
+    struct Scene {
+        _keep: tempfile::TempDir,
+        layout: Layout,
+        earlier: EarlierLayer,
+    }
+
+    impl Scene {
+        fn new(files: &Files) -> Scene {
+            let keep = tempfile::tempdir().unwrap();
+            let layout = Layout::create(&keep.path().join("out")).unwrap();
+            let (tree, fingerprints) = tree(files);
+            let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &layout, None).unwrap();
+            let entries = tree.entries().iter().zip(fingerprints).zip(contents);
+            let entries = entries.map(|((entry, fingerprint), content)| EarlierEntry {
+                path: entry.path.as_bytes().into(),
+                fingerprint,
+                size: entry.size(),
+                content,
+            });
+            let earlier = EarlierLayer { layer, entries: entries.collect(), blocks };
+            assert!(earlier.is_consistent());
+            Scene { _keep: keep, layout, earlier }
+        }
+
+        fn compare(&self, files: &Files) -> Comparison {
+            let (tree, fingerprints) = tree(files);
+            let blob = self.layout.open_whole(&self.earlier.layer.descriptor).unwrap().unwrap();
+            compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION).unwrap()
+        }
+
+        /// Makes the layer of `files` with what the earlier one has, and requires that it is the one that it is without.
+        #[track_caller]
+        fn reuse(&self, files: &Files) -> MadeLayer {
+            let Comparison::Other(reuse) = self.compare(files) else { panic!("the same") };
+            let (tree, _) = tree(files);
+            let made = write(&tree, &self.layout, Some(&reuse)).unwrap();
+            let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &self.layout, None).unwrap();
+            assert_eq!((&made.layer, &made.blocks, &made.contents), (&layer, &blocks, &contents));
+            made
+        }
+    }
+
+    fn content(seed: u8, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at / 11) as u8 ^ (at / 700) as u8 ^ seed).collect()
+    }
+
+    /// Six blocks: a; two of large; what is left of it and m; z; the end.
+    fn files() -> Files {
+        vec![
+            ("a", content(1, 700_000), 1),
+            ("large", content(2, 2_500_000), 2),
+            ("m", content(3, 300_000), 3),
+            ("z", content(4, 800_000), 4),
+        ]
+    }
+
+    #[test]
+    fn the_same_entries_need_no_look() {
+        let scene = Scene::new(&files());
+        assert_eq!(scene.earlier.blocks.len(), 6);
+        assert!(matches!(scene.compare(&files()), Comparison::Same));
+        let mut touched = files();
+        touched.iter_mut().for_each(|(_, _, said)| *said += 100);
+        assert!(matches!(scene.compare(&touched), Comparison::Same), "other files of the same content");
+    }
+
+    #[test]
+    fn what_was_done_before_the_change_is_taken_over() {
+        let scene = Scene::new(&files());
+        for (place, first) in [(0, 0), (1, 1), (2, 1), (3, 4)] {
+            let mut changed = files();
+            changed[place].1[0] ^= 1;
+            changed[place].2 += 100;
+            let Comparison::Other(reuse) = scene.compare(&changed) else { panic!("the same") };
+            assert_eq!(reuse.prefix.done.len(), first, "a change of file {place}");
+            let work = scene.reuse(&changed).work;
+            assert_eq!((work.reused, work.compressed), (5, 1), "a change of file {place}");
+        }
+    }
+
+    #[test]
+    fn entries_that_come_and_go_leave_the_others_alone() {
+        let scene = Scene::new(&files());
+        let mut files = files();
+        files.insert(0, ("0", content(9, 2_000_000), 9));
+        assert_eq!(scene.reuse(&files).work.reused, 6);
+        files.remove(2);
+        assert!(scene.reuse(&files).work.reused >= 2);
+        files.truncate(1);
+        assert_eq!(scene.reuse(&files).work.reused, 0);
+        files.clear();
+        // All tars end alike.
+        assert_eq!(scene.reuse(&files).work.reused, 1);
+    }
+
+    #[test]
+    fn stamps_that_lie_cost_a_compression_and_not_the_truth() {
+        let scene = Scene::new(&files());
+        let mut lying = files();
+        lying[0].1[0] ^= 1;
+        lying[0].2 += 100;
+        // The file system says that this one is as it was.
+        lying[3].1[1000] ^= 1;
+        let work = scene.reuse(&lying).work;
+        assert_eq!((work.reused, work.compressed), (4, 2));
+    }
+
+    #[test]
+    fn a_blob_that_changes_while_it_is_copied_fails_the_build() {
+        let scene = Scene::new(&files());
+        let mut changed = files();
+        changed[3].1[0] ^= 1;
+        changed[3].2 += 100;
+        let Comparison::Other(reuse) = scene.compare(&changed) else { panic!("the same") };
+        let name = scene.earlier.layer.descriptor.digest.hex();
+        let path = scene.layout.root().path().join("blobs/sha256").join(name);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        let error = write(&tree(&changed).0, &scene.layout, Some(&reuse)).unwrap_err();
+        assert!(error.to_string().contains("changed while it was read"), "{error}");
+    }
+}
