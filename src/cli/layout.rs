@@ -257,7 +257,7 @@ fn explanation(origin: Origin) -> &'static str {
     match origin {
         Origin::Made => "made: no layer of this content was in the cache",
         Origin::Shared => "from --cache-from: another machine made it, and nothing was read",
-        Origin::SameRecipe => "from the cache: the catalog and every option are the same, so nothing was read",
+        Origin::SameRecipe => "from the cache: all that decides its bytes is the same, so nothing of it was read",
         Origin::SameFiles => "from the cache: every file is the one that it was, untouched",
         Origin::SameContent => "from the cache: the files are others, or were touched, and have the same content",
     }

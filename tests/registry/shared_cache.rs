@@ -1,12 +1,11 @@
 //! Layers that machines share through a registry: how little moves, and that nothing that happens to it is an error.
 
-use super::rcc_download::program;
 use super::server::{Exchange, Server};
 use super::*;
 use crate::consumers;
 use crate::support::environment::write_environment;
 use crate::support::hololib::{Recording, Storage};
-use crate::support::{Finished, Scratch, consumer, ocibuild, run};
+use crate::support::{Finished, Scratch, consumer, ocibuild, run, static_program};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +45,7 @@ impl Yard {
             move |x| script(x, &shelf)
         });
         let scratch = Scratch::new();
-        scratch.write("rcc", program(&noise(300_000)));
+        scratch.write("rcc", static_program(&noise(300_000)));
         Yard { scratch, shelf, server }
     }
 
@@ -218,7 +217,8 @@ fn without_sparse_a_shared_layer_is_fetched_once() {
     assert_eq!(second.verify("out")["leftOut"], json!([]));
     let requests = yard.server.seen().len();
     let again = second.build(&["--cache-from", &cache]);
-    assert_eq!(again.origins[..2], ["same-files", "same-recipe"], "{}", again.stderr);
+    // Whether a file is too young to be believed by its times depends on how fast this test is.
+    assert!(again.origins.iter().all(|origin| origin.starts_with("same-")), "{:?}", again.origins);
     assert_eq!(yard.server.seen().len(), requests, "what is kept here is not asked for");
     // Without a cache of its own, a machine may still use the shared one.
     let third = yard.machine("third");
