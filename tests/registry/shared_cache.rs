@@ -1,12 +1,12 @@
 //! Layers that machines share through a registry: how little moves, and that nothing that happens to it is an error.
 
-use super::rcc_download::program;
 use super::server::{Exchange, Server};
 use super::*;
 use crate::consumers;
 use crate::support::environment::write_environment;
 use crate::support::hololib::{Recording, Storage};
-use crate::support::{Finished, Scratch, consumer, ocibuild, run};
+use crate::support::packages::{LARGE, install_packages};
+use crate::support::{Finished, Scratch, consumer, ocibuild, run, static_program};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Yard {
             move |x| script(x, &shelf)
         });
         let scratch = Scratch::new();
-        scratch.write("rcc", program(&noise(300_000)));
+        scratch.write("rcc", static_program(&noise(300_000)));
         Yard { scratch, shelf, server }
     }
 
@@ -430,6 +430,39 @@ fn every_mode_but_compact_is_shared() {
     let cache = yard.name("team/compact");
     let compact = yard.machine("first").build(&["--environment", "compact", "--cache-to", &cache, "-q"]);
     assert!(compact.stderr.contains("nothing to share"), "{}", compact.stderr);
+}
+
+#[test]
+fn one_request_finds_all_parts_of_an_environment() {
+    let yard = Yard::new();
+    let tree = Scratch::new();
+    install_packages(tree.path(), STAGE, &[]);
+    let recording = Recording::of(tree.path(), STAGE, "blueprint", BLUEPRINT, Storage::Gzip);
+    let machine = |name| {
+        let machine = yard.machine(name);
+        fs::remove_dir_all(machine.path("hololib")).unwrap();
+        recording.write(&machine.path("hololib"));
+        machine
+    };
+    let cache = yard.name("team/cache");
+    let split = ["--split", "packages"];
+    let first = machine("first").build(&[&split[..], &["--cache-to", &cache]].concat());
+    // The large packages, and at least rcc, the rest and the robot.
+    assert!(first.layers.len() >= LARGE.len() + 3, "{:?}", first.layers);
+    for sparse in [&["--sparse"][..], &[]] {
+        let second = machine(if sparse.is_empty() { "third" } else { "second" });
+        second.lose_objects();
+        let before = yard.server.lines().len();
+        let built = second.build(&[&split[..], sparse, &["--cache-from", &cache]].concat());
+        assert_eq!(built.digest, first.digest);
+        let (robot, shared) = built.origins.split_last().unwrap();
+        assert!(shared.iter().all(|origin| origin == "shared") && robot == "made", "{:?}", built.origins);
+        let lines = &yard.server.lines()[before..];
+        let lookups = lines.iter().filter(|line| line.contains("/manifests/")).count();
+        assert_eq!(lookups, 1, "{lines:?}");
+        let fetched = lines.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/")).count();
+        assert_eq!(fetched, if sparse.is_empty() { shared.len() } else { 0 }, "{lines:?}");
+    }
 }
 
 #[test]
