@@ -76,7 +76,7 @@ impl Recall<'_> {
         if let Some(cache) = memory.cache
             && let Some((earlier, blob)) = cache.earlier(&planned.series)
         {
-            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
+            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression, &planned.name, progress)? {
                 Comparison::Same if cache.bring(&earlier.layer, memory.layout) => {
                     return Ok(self.touched(cache, planned, earlier, parts.fingerprints));
                 }

@@ -25,7 +25,7 @@ pub(super) fn line(built: &BuiltLayer) -> String {
             format!("from --cache-from: another machine made it{left}")
         }
         (Origin::SameRecipe, _) => {
-            "from the cache: the catalog and every option are the same, so nothing was read".to_owned()
+            "from the cache: all that decides its bytes is the same, so nothing of it was read".to_owned()
         }
         (Origin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
         (Origin::SameContent, _) => {

@@ -34,7 +34,7 @@ pub(super) struct RobotArguments {
     /// How the environment is shipped
     #[arg(long, value_name = "MODE", default_value = "sealed", help_heading = "Robot")]
     environment: Mode,
-    /// Into how many layers: by packages, none, or by packages into N at most [default: packages from 64 MiB on]
+    /// Into how many layers: by packages, none, or by packages into N at most [default: packages from 32 MiB on]
     #[arg(long, value_name = "packages|none|N", help_heading = "Robot")]
     split: Option<Split>,
     /// Which catalog to take: a blueprint hash, a name, or a file [default: the one that rcc would take]

@@ -17,11 +17,16 @@ const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 /// A machine on which environments of packages were recorded, each with a robot of its own.
 struct Yard {
     scratch: Scratch,
+    storage: Storage,
 }
 
 impl Yard {
     fn new() -> Yard {
-        let yard = Yard { scratch: Scratch::new() };
+        Yard::storing(Storage::Gzip)
+    }
+
+    fn storing(storage: Storage) -> Yard {
+        let yard = Yard { scratch: Scratch::new(), storage };
         yard.scratch.write("rcc", static_program(b""));
         yard
     }
@@ -37,7 +42,7 @@ impl Yard {
         let text = format!("channels: [conda-forge]\ndependencies: [python=3.11.7, robot={robot}]\n");
         let blueprint = Blueprint::read(text.as_bytes(), "conda.yaml", &BlueprintOptions::default(), &Silent).unwrap();
         let hash = blueprint.hash().to_string();
-        Recording::of(&tree, STAGE, blueprint.text(), &hash, Storage::Gzip).write(&self.hololib());
+        Recording::of(&tree, STAGE, blueprint.text(), &hash, self.storage).write(&self.hololib());
         self.scratch.write(format!("{robot}/conda.yaml"), text);
         self.scratch.write(
             format!("{robot}/robot.yaml"),
@@ -196,17 +201,25 @@ fn a_divided_image_has_the_files_of_one_that_is_not() {
     let yard = Yard::new();
     yard.record("robot", &[]);
     for mode in MODES {
-        let build = |split: &str| unpacked(&yard.build("robot", &["--split", split, "--environment", mode]));
-        let whole = build("none");
-        assert!(whole.len() > 50 && whole.values().any(|entry| entry.kind == Kind::Symlink) || mode == "compact");
-        for split in ["packages", "2", "3", "7", "100"] {
-            let divided = build(split);
-            assert_eq!(whole.keys().collect::<Vec<_>>(), divided.keys().collect::<Vec<_>>(), "{mode}, {split}");
-            for (path, entry) in &divided {
-                // An object has the mode of a file beside it in its layer, and only its content counts.
-                let mode_here = if path.contains("/hololib/library/") { whole[path].mode } else { entry.mode };
-                assert_eq!(Unpacked { mode: mode_here, ..entry.clone() }, whole[path], "{mode}, {split}: {path}");
-            }
+        has_the_same_files(&yard, mode, &["packages", "2", "3", "7", "100"]);
+    }
+    let uncompressed = Yard::storing(Storage::Raw);
+    uncompressed.record("robot", &[]);
+    has_the_same_files(&uncompressed, "sealed", &["packages"]);
+}
+
+#[track_caller]
+fn has_the_same_files(yard: &Yard, mode: &str, splits: &[&str]) {
+    let build = |split: &str| unpacked(&yard.build("robot", &["--split", split, "--environment", mode]));
+    let whole = build("none");
+    assert!(whole.len() > 50 && (mode == "compact" || whole.values().any(|entry| entry.kind == Kind::Symlink)));
+    for split in splits {
+        let divided = build(split);
+        assert_eq!(whole.keys().collect::<Vec<_>>(), divided.keys().collect::<Vec<_>>(), "{mode}, {split}");
+        for (path, entry) in &divided {
+            // An object has the mode of a file beside it in its layer, and only its content counts.
+            let mode_here = if path.contains("/hololib/library/") { whole[path].mode } else { entry.mode };
+            assert_eq!(Unpacked { mode: mode_here, ..entry.clone() }, whole[path], "{mode}, {split}: {path}");
         }
     }
 }

@@ -31,12 +31,17 @@ const PACKAGES: [(Tool, &str, usize); 9] = [
 pub(crate) const LARGE: [&str; 3] = ["interpreter", "numpy", "pandas"];
 
 /// Installs the packages into `tree`, which will stand at `prefix`: the second version of those in `newer`, the first of all
-/// others. All of them have some files in common, and a script in which the prefix stands.
+/// others, in the place of what was there. All of them have some files in common, and a script in which the prefix stands.
 pub(crate) fn install_packages(tree: &Path, prefix: &str, newer: &[&str]) {
     for (number, (tool, name, size)) in PACKAGES.into_iter().enumerate() {
         let version = if newer.contains(&name) { 2 } else { 1 };
+        for old in [format!("{SITE}/{name}"), format!("{SITE}/{name}-1.0.dist-info"), format!("share/{name}")] {
+            fs::remove_dir_all(tree.join(old)).ok();
+        }
+        fs::remove_file(tree.join(format!("conda-meta/{name}-1.0-h{number}_0.json"))).ok();
         let home = if tool == Tool::Conda { format!("share/{name}") } else { format!("{SITE}/{name}") };
-        let library = Random::new(100 * version + number as u64).bytes(size);
+        // Alike from end to end, since nothing here is about compression.
+        let library = Random::new(100 * version + number as u64).bytes(1000).repeat(size / 1000);
         let script = format!("#!{prefix}/bin/python\n# {name}\n");
         let mut files = vec![
             (format!("{home}/__init__.py"), 0o644, Vec::new()),

@@ -105,4 +105,14 @@ mod tests {
         }
         assert_eq!(files(b"").unwrap(), [""; 0]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_quoted_is_read_back(names in proptest::collection::vec("[a-c\",\n\r ]{1,8}", 0..8), junk in ".*") {
+            let quoted: String = names.iter().map(|name| format!("\"x{}\",,\n", name.replace('"', "\"\""))).collect();
+            let expected: Vec<String> = names.iter().map(|name| format!("lib/python3/site-packages/x{name}")).collect();
+            assert_eq!(files(quoted.as_bytes()).unwrap(), expected);
+            files(junk.as_bytes());
+        }
+    }
 }
