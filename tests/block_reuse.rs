@@ -67,6 +67,7 @@ impl Bench {
                 }],
                 known_directories: BTreeMap::new(),
                 recipe: None,
+                group: None,
             }],
             config: ConfigEdit::default(),
             annotations: BTreeMap::new(),
@@ -84,10 +85,10 @@ impl Bench {
             Some(cache) => layout.with_memory(cache.verified_files().clone()),
             None => layout,
         });
-        let memory = cache.map(|cache| Memory { cache, layout: &layout });
+        let memory = cache.map(|cache| Memory::of(cache, &layout));
         let plan = self.spec(source).plan(layout.root(), memory, &Silent).unwrap();
         meanwhile();
-        let built = plan.build(&layout, cache, &[], &Silent);
+        let built = plan.build(&layout, memory, &[], &Silent);
         let faults = verify(&out, &Silent).unwrap().faults;
         assert!(faults.is_empty(), "{}", faults[0]);
         fs::remove_dir_all(&out).unwrap();
