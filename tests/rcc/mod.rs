@@ -5,3 +5,4 @@ mod images;
 mod recorded;
 mod restored;
 mod robots;
+mod split;
