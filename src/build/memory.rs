@@ -71,8 +71,8 @@ impl<'a> Memory<'a> {
         found.into_iter().map(OnceLock::into_inner).collect()
     }
 
-    /// Finds the layer of `key`: kept here, which is worth saying is `kept`, else shared in `group`. A shared layer that cannot
-    /// be had is warned about, and not found.
+    /// Finds the layer of `key`: kept by this machine, for which `kept` says where it came from, else shared in `group`. A
+    /// shared layer that cannot be had is warned about, and not found.
     pub(super) fn find(
         &self,
         group: Option<LayerKey>,

@@ -12,6 +12,8 @@
 //! The cache knows nothing about making layers. A key holds everything that decides a byte; a value is believed only as far
 //! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
 //! a cache and one without give the same bytes, and losing the cache costs time.
+//!
+//! What other machines made, and share in a repository of a registry, is in [`SharedCache`].
 
 mod artifact;
 mod blocks;

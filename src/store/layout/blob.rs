@@ -15,7 +15,7 @@ use super::OpenBlob;
 /// Copying goes through a buffer of this many bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Writes and hashes a blob. It exists under its digest only after [`BlobWriter::finish`]; dropped before, it leaves
+/// Writes and hashes a blob. It exists under its digest only after [`Layout::finish_blob`](super::Layout::finish_blob); dropped before, it leaves
 /// nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
