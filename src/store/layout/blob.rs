@@ -15,8 +15,8 @@ use super::OpenBlob;
 /// Copying goes through a buffer of this many bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Writes and hashes a blob. It exists under its digest only after [`Layout::finish_blob`](super::Layout::finish_blob); dropped before, it leaves
-/// nothing.
+/// Writes and hashes a blob. It exists under its digest only after [`finish_blob`](super::Layout::finish_blob); dropped
+/// before, it leaves nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
     directory: Root,
