@@ -5,7 +5,7 @@ use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
 use super::parts::Parts;
 use super::recipe;
 use super::scrub::Scrubbed;
-use super::{RobotLayer, Shipping};
+use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::bounded::counted;
 use crate::cache::RecipeKey;
 use crate::error::Result;
@@ -76,12 +76,35 @@ impl Opened {
         Ok(Opened { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
     }
 
-    fn facts(&self, hololib: &Hololib, shipping: &Shipping, warnings: Vec<(String, String)>) -> EnvironmentFacts {
+    fn facts(
+        &self,
+        hololib: &Hololib,
+        shipping: &Shipping,
+        warnings: Vec<(String, String)>,
+    ) -> Result<EnvironmentFacts> {
         let Opened { catalog, scrubbed, parts, .. } = self;
         let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
         let names = parts.names().iter().enumerate();
         let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
-        EnvironmentFacts::of(catalog, parts, warnings)
+        let activation = match shipping.mode {
+            EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
+            EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
+        };
+        Ok(EnvironmentFacts::of(catalog, parts, activation, warnings))
+    }
+
+    /// Reads a file of the environment as it will be in `space`.
+    ///
+    /// # Errors
+    /// When it is larger than `limit` bytes, or its object is damaged.
+    pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Opened { catalog, scrubbed, .. } = self;
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
+        if let Some(content) = scrubbed.content(&found.digest) {
+            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
+        }
+        let restorer = Restorer::new(hololib, catalog, space)?;
+        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
     }
 }
 
@@ -109,7 +132,7 @@ impl Environment {
             None => {
                 let recorder = WarningRecorder::new(watcher);
                 let made = Opened::new(&hololib, name, &stored, &shipping, &recorder)?;
-                let facts = made.facts(&hololib, &shipping, recorder.warnings());
+                let facts = made.facts(&hololib, &shipping, recorder.warnings())?;
                 opened.set(made).ok();
                 facts
             }
@@ -125,6 +148,11 @@ impl Environment {
     /// What the catalog says of itself.
     pub fn facts(&self) -> &EnvironmentFacts {
         &self.facts
+    }
+
+    /// What decides the environment's layers. Nothing where the catalog does not: digests that anybody can forge fix nothing.
+    pub fn recipe(&self) -> Option<&RecipeKey> {
+        (!self.facts.has_forgeable_digests).then_some(&self.recipe)
     }
 
     /// The layers of the environment, what changes rarely first.
@@ -155,20 +183,6 @@ impl Environment {
         // What there was to warn of has been said from the notes.
         let made = Opened::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
-    }
-
-    /// Reads a file of the environment as it will be in `space`.
-    ///
-    /// # Errors
-    /// When there is no such file, it is larger than `limit` bytes, or its object is damaged.
-    pub(super) fn read(&self, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Opened { catalog, scrubbed, .. } = self.opened()?;
-        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
-        if let Some(content) = scrubbed.content(&found.digest) {
-            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
-        }
-        let restorer = Restorer::new(&self.hololib, catalog, space)?;
-        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
     }
 
     fn entries(&self, part: usize) -> Result<Vec<Entry>> {

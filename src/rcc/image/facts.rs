@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::progress::{Event, Progress, warn};
 use crate::rcc::Catalog;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// What a catalog says of itself, and what there was to warn of.
@@ -19,6 +20,8 @@ pub struct EnvironmentFacts {
     pub has_forgeable_digests: bool,
     /// The layers that it is divided into, the last one left out.
     pub(super) parts: Vec<PartFacts>,
+    /// The variables that belong to it, where the image sets them itself.
+    pub(super) activation: Option<BTreeMap<String, String>>,
     warnings: Vec<(String, String)>,
 }
 
@@ -32,13 +35,19 @@ pub(super) struct PartFacts {
 }
 
 impl EnvironmentFacts {
-    pub(super) fn of(catalog: &Catalog, parts: Vec<PartFacts>, warnings: Vec<(String, String)>) -> Self {
+    pub(super) fn of(
+        catalog: &Catalog,
+        parts: Vec<PartFacts>,
+        activation: Option<BTreeMap<String, String>>,
+        warnings: Vec<(String, String)>,
+    ) -> Self {
         EnvironmentFacts {
             base: catalog.base().to_owned(),
             recorder: catalog.recorder().map(str::to_owned),
             document_digest: catalog.document_digest(),
             has_forgeable_digests: catalog.objects().iter().any(|object| object.digest.is_forgeable()),
             parts,
+            activation,
             warnings,
         }
     }
@@ -61,13 +70,15 @@ impl EnvironmentFacts {
             document_digest: text("documentDigest")?.parse().ok()?,
             has_forgeable_digests: notes.get("hasForgeableDigests")?.as_bool()?,
             parts,
+            activation: serde_json::from_value(notes.get("activation")?.clone()).ok()?,
             warnings,
         })
     }
 
     /// The facts as notes for the cache.
     pub fn to_json(&self) -> Value {
-        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, parts, warnings } = self;
+        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, parts, activation, warnings } =
+            self;
         let parts: Vec<Value> = parts.iter().map(|part| json!([part.name, part.digest.to_string()])).collect();
         json!({
             "base": base,
@@ -75,6 +86,7 @@ impl EnvironmentFacts {
             "documentDigest": document_digest.to_string(),
             "hasForgeableDigests": has_forgeable_digests,
             "parts": parts,
+            "activation": activation,
             "warnings": warnings,
         })
     }

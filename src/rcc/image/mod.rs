@@ -140,6 +140,13 @@ impl RobotImage {
         Ok(layers)
     }
 
+    /// What the layers below the robot are shared under with other machines. Nothing where that would help none: without an
+    /// environment, and where the environment follows from more than its catalog.
+    pub fn group(&self) -> Option<RecipeKey> {
+        let environment = self.environment.as_ref().filter(|_| self.mode != EnvironmentMode::Compact)?;
+        environment.recipe().cloned()
+    }
+
     /// How the robot's own files are copied: without version control, results, and what the robot says does not belong.
     ///
     /// # Errors
