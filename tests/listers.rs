@@ -82,9 +82,7 @@ pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
 pub(crate) fn with_files_for_links(entries: &[Entry]) -> Vec<Entry> {
     let sizes: BTreeMap<&[u8], u64> = entries.iter().map(|entry| (&entry.path[..], entry.size)).collect();
     let file = |entry: &Entry| match entry.kind {
-        Kind::HardLink => {
-            Entry { kind: Kind::File, size: sizes[&entry.link[..]], link: Vec::new(), ..entry.clone() }
-        }
+        Kind::HardLink => Entry { kind: Kind::File, size: sizes[&entry.link[..]], link: Vec::new(), ..entry.clone() },
         _ => entry.clone(),
     };
     entries.iter().map(file).collect()
