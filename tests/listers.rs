@@ -4,6 +4,7 @@
 use crate::bases;
 use crate::support::{Scratch, command, consumer, python_with, run};
 use ocibuild::tar::{Headers, Kind};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
@@ -75,6 +76,16 @@ pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
         entries.push(Entry { kind, mode, uid, gid, size, mtime, path, link }.normal());
     }
     entries
+}
+
+/// The entries, with a file in the place of every hard link.
+pub(crate) fn with_files_for_links(entries: &[Entry]) -> Vec<Entry> {
+    let sizes: BTreeMap<&[u8], u64> = entries.iter().map(|entry| (&entry.path[..], entry.size)).collect();
+    let file = |entry: &Entry| match entry.kind {
+        Kind::HardLink => Entry { kind: Kind::File, size: sizes[&entry.link[..]], link: Vec::new(), ..entry.clone() },
+        _ => entry.clone(),
+    };
+    entries.iter().map(file).collect()
 }
 
 fn listed_by_python(reader: &str, tar: &Path) -> Option<Vec<Entry>> {

@@ -296,7 +296,7 @@ fn large_objects(hololib: &Path) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 pending.push(path);
-            } else if fs::metadata(&path).unwrap().len() > 4_000_000 {
+            } else if fs::metadata(&path).unwrap().len() > 3_000 {
                 found.push(path);
             }
         }

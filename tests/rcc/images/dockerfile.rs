@@ -2,24 +2,24 @@
 
 use super::Workshop;
 use super::workshop::Outcome;
-use crate::dockerfile::built_by_others;
+use crate::dockerfile::{Links, built_by_others};
 use crate::support::{Scratch, run};
 
 #[test]
 fn others_build_the_same_robot_from_a_dockerfile() {
     let Some(workshop) = Workshop::shared_by_tests() else { return };
     for mode in ["sealed", "ready"] {
-        others_build(workshop, &["--environment", mode]);
+        others_build(workshop, &["--environment", mode], Links::Kept);
     }
 }
 
 #[test]
 fn others_build_the_same_layers_of_a_divided_environment() {
     let Some(workshop) = Workshop::with_packages() else { return };
-    others_build(workshop, &["--split", "packages"]);
+    others_build(workshop, &["--split", "packages"], Links::MayBecomeFiles);
 }
 
-fn others_build(workshop: &Workshop, arguments: &[&str]) {
+fn others_build(workshop: &Workshop, arguments: &[&str], links: Links) {
     let scratch = Scratch::new();
     let robot = scratch.join("robot");
     let built = workshop.build(&robot, arguments);
@@ -30,7 +30,8 @@ fn others_build(workshop: &Workshop, arguments: &[&str]) {
     let base = workshop.base.location();
     let words = [&["dockerfile", "--context", "./context", "--base", &base], arguments].concat();
     run(&mut workshop.ocibuild(&words, &robot)).success();
-    let runs = built_by_others(&scratch, &workshop.base, &robot.join("context"), &layout, &built.archive);
+    let context = robot.join("context");
+    let runs = built_by_others(&scratch, &workshop.base, &context, (&layout, &built.archive), links);
     for finished in runs {
         assert!(Outcome::of(&finished) == workshop.on_this_machine[0], "{finished}");
     }
