@@ -111,6 +111,7 @@ impl KeyHasher {
         match compression {
             Compression::None => key.bytes(b"none"),
             Compression::Gzip(level) => key.bytes(&[b'g', level]),
+            Compression::Reuse(level) => key.bytes(&[b'r', level]),
             Compression::Zstd(level) => key.bytes(&[b'z', level]),
         }
         key

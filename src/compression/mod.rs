@@ -2,9 +2,11 @@
 
 mod decode;
 mod encode;
+mod members;
 
-pub use decode::decode;
+pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
+pub use members::{GZIP_HEADER, Members, single_member};
 
 /// What wraps a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

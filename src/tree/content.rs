@@ -5,6 +5,7 @@
 //! So a content gives exactly the bytes that were announced, or fails.
 
 use super::Stamp;
+use crate::compression::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
 use crate::section::{read_at, read_full_at};
@@ -41,6 +42,15 @@ pub trait Stored: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the content is missing or found damaged at once.
     fn open(&self) -> Result<Box<dyn Read + Send>>;
+
+    /// As [`Stored::open`], together with the gzip members that hold the content, where the store keeps it in such. Members
+    /// are there as far as the reader was read, and all of them when it has ended.
+    ///
+    /// # Errors
+    /// As [`Stored::open`].
+    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        Ok((self.open()?, None))
+    }
 }
 
 /// A file as the walk found it.

@@ -1,7 +1,7 @@
 //! One library object: what is stored, and what that holds.
 
 use super::archive::{Archive, Member};
-use crate::compression::{self, Encoding};
+use crate::compression::{self, Encoding, Members};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rcc::NamedObject;
 use crate::rcc::object::ObjectHasher;
@@ -120,6 +120,17 @@ impl StoredObject {
         }
     }
 
+    /// As [`StoredObject::content`], together with the gzip members that hold it; none where it is stored in another form.
+    ///
+    /// # Errors
+    /// As [`StoredObject::content`].
+    pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        match self.small_content_with_members()? {
+            Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),
+            None => self.stream_with_members(),
+        }
+    }
+
     /// Reads the bytes as they are stored; they end without error only if the content in them is what it must be.
     ///
     /// # Errors
@@ -137,19 +148,43 @@ impl StoredObject {
 
     /// The verified content of a small object that stands in a file; nothing for any other.
     pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.small()?.map(|(content, _)| content))
+    }
+
+    /// As [`StoredObject::small_content`], together with the one gzip member that holds it. Nothing also for more than one.
+    pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<Members>)>> {
+        let Some((content, stored)) = self.small()? else { return Ok(None) };
+        if self.encoding != Encoding::Gzip || !self.is_dense() {
+            return Ok(Some((content, None)));
+        }
+        let member = stored.and_then(compression::single_member);
+        Ok(member.map(|member| (content, Some(Members::of(member)))))
+    }
+
+    /// The verified content, and what it was unwrapped from.
+    fn small(&self) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
         let stored_size = self.stored_size();
         if self.object.size > SMALL || stored_size > SMALL {
             return Ok(None);
         }
-        let content = match self.encoding {
-            Encoding::Plain => self.stored_bytes(stored_size)?,
-            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|stored| self.inflate(&stored)),
+        let found = match self.encoding {
+            Encoding::Plain => self.stored_bytes(stored_size)?.map(|content| (content, None)),
+            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|stored| {
+                let content = self.inflate(&stored)?;
+                Some((content, Some(stored)))
+            }),
             Encoding::Zstd => None,
         };
         // Whatever is wrong here, the slow way will say it.
-        Ok(content.filter(|content| {
+        Ok(found.filter(|(content, _)| {
             content.len() as u64 == self.object.size && self.object.digest.like(content) == self.object.digest
         }))
+    }
+
+    /// Whether it is about as long as its content at the most, as what compresses makes it. Deflate may also be any number of
+    /// times longer, and would fill the memory.
+    fn is_dense(&self) -> bool {
+        self.stored_size() <= self.object.size + self.object.size / 8 + 64
     }
 
     fn stored_bytes(&self, size: u64) -> Result<Option<Vec<u8>>> {
@@ -176,6 +211,19 @@ impl StoredObject {
     pub(super) fn stream(&self) -> Result<Box<dyn Read + Send>> {
         let decoded = compression::decode(self.raw(), self.encoding).map_err(|error| self.blame(error))?;
         Ok(Box::new(ContentReader { source: decoded, check: Some(Check::new(self.clone())) }))
+    }
+
+    /// As [`StoredObject::stream`], leaving the gzip members that were read behind.
+    pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        if self.encoding != Encoding::Gzip || !self.is_dense() {
+            return Ok((self.stream()?, None));
+        }
+        let members = Members::default();
+        let decoded = compression::decode_gzip_keeping(self.raw(), &members);
+        Ok((
+            Box::new(ContentReader { source: Box::new(decoded), check: Some(Check::new(self.clone())) }),
+            Some(members),
+        ))
     }
 
     fn drain(&self, content: &mut dyn Read) -> Result<()> {
