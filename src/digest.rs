@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::SerializableState as _;
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -206,6 +207,40 @@ impl Hasher {
     }
 }
 
+/// A SHA-256 that stopped half-way, to be kept and gone on with later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashState([u8; HashState::LENGTH]);
+
+impl HashState {
+    /// How many bytes it takes.
+    pub const LENGTH: usize = 104;
+
+    /// The state as kept.
+    pub fn from_bytes(bytes: [u8; HashState::LENGTH]) -> Self {
+        HashState(bytes)
+    }
+
+    /// The state to keep.
+    pub fn as_bytes(&self) -> &[u8; HashState::LENGTH] {
+        &self.0
+    }
+}
+
+impl Hasher {
+    /// What everything that was hashed so far has come to. Only a SHA-256 can be kept.
+    pub fn state(&self) -> Option<HashState> {
+        match &self.0 {
+            State::Sha256(hash) => Some(HashState(hash.serialize().into())),
+            State::Sha512(_) => None,
+        }
+    }
+
+    /// Goes on where `state` was taken. Nothing for bytes that are no state.
+    pub fn resume(state: &HashState) -> Option<Self> {
+        sha2::Sha256::deserialize(&state.0.into()).ok().map(|hash| Hasher(State::Sha256(hash)))
+    }
+}
+
 /// A reader that hashes what passes through it.
 #[derive(Debug)]
 pub struct Hashing<R> {
@@ -274,6 +309,20 @@ mod tests {
         for (input, expected) in vectors {
             assert_eq!(Digest::of(input).hex(), expected);
         }
+    }
+
+    #[test]
+    fn a_hash_goes_on_from_a_state() {
+        let bytes: Vec<u8> = (0..1000_u32).map(|number| number as u8).collect();
+        for cut in [0, 1, 63, 64, 65, 512, 999, 1000] {
+            let mut hasher = Hasher::sha256();
+            hasher.update(&bytes[..cut]);
+            let mut resumed = Hasher::resume(&hasher.state().unwrap()).unwrap();
+            resumed.update(&bytes[cut..]);
+            assert_eq!(resumed.finish(), Digest::of(&bytes), "cut at {cut}");
+        }
+        assert!(Hasher::resume(&HashState([0xff; HashState::LENGTH])).is_none());
+        assert!(Hasher::new(Algorithm::Sha512).state().is_none());
     }
 
     #[test]

@@ -238,8 +238,10 @@ impl Plan {
             })
             .collect();
         let compression = self.compression;
-        let requests: Vec<LayerRequest<'_>> =
-            missing.iter().map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression }).collect();
+        let requests: Vec<LayerRequest<'_>> = missing
+            .iter()
+            .map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression, reuse: None })
+            .collect();
         let made = write_layers(&requests, layout, progress)?;
         if let Some(cache) = cache {
             for ((planned, tree), layer) in missing.iter().zip(&made) {

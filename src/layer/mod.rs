@@ -14,9 +14,12 @@
 
 mod blocks;
 mod fill;
+mod packing;
 mod plain;
 mod sequence;
+mod sums;
 mod write;
 
+pub use packing::{Place, Reuse};
 pub use plain::write_tar;
 pub use write::{Layer, LayerRequest, hash_layer, write_layers};

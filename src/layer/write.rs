@@ -2,9 +2,11 @@
 
 use super::blocks::{Block, cut};
 use super::fill::{HalfRead, fill};
+use super::packing::{Packed, Packer, Packing, Reuse};
 use super::sequence::Sequence;
+use super::sums::Sums;
 use crate::bounded;
-use crate::compression::{Compression, Compressor};
+use crate::compression::Compression;
 use crate::digest::{DiffId, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Activity, Progress};
@@ -28,6 +30,8 @@ pub struct LayerRequest<'a> {
     pub name: &'a str,
     /// How it is wrapped.
     pub compression: Compression,
+    /// What need not be compressed, because an earlier blob holds it.
+    pub reuse: Option<&'a Reuse>,
 }
 
 /// A layer that is in the layout.
@@ -58,7 +62,7 @@ pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &d
 /// # Errors
 /// When a source cannot be read or has changed.
 pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
-    let request = LayerRequest { tree, name, compression: Compression::None };
+    let request = LayerRequest { tree, name, compression: Compression::None, reuse: None };
     let lines = [Line::start(&request, None, progress)];
     run(&lines)?;
     let [line] = lines;
@@ -90,7 +94,7 @@ struct Line<'a> {
     half_read: Mutex<HalfRead>,
     tar: Sequence<Filled, Hasher>,
     /// Absent where only the hash of the tar is wanted.
-    blob: Option<Sequence<Packed, BlobWriter>>,
+    blob: Option<Sequence<Ready, BlobWriter>>,
     activity: Activity<'a>,
 }
 
@@ -100,9 +104,9 @@ struct Filled {
     _ticket: Arc<Ticket>,
 }
 
-/// A block's compressed bytes.
-struct Packed {
-    bytes: Vec<u8>,
+/// A block's compressed bytes, ready to be written.
+struct Ready {
+    packed: Packed,
     _ticket: Arc<Ticket>,
 }
 
@@ -203,13 +207,13 @@ impl Drop for TellOthers<'_> {
 
 fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
     let _guard = TellOthers(schedule);
-    let mut compressor: Option<(Compression, Compressor)> = None;
+    let mut packer = Packer::default();
     while let Some((line, block, ticket)) = schedule.next(lines) {
         let filled = lines[line].fill(block);
         if lines[line].is_in_stream(block) {
             schedule.end_of_stream_part(line);
         }
-        if let Err(error) = filled.and_then(|bytes| lines[line].advance(block, bytes, ticket, &mut compressor)) {
+        if let Err(error) = filled.and_then(|bytes| lines[line].advance(block, bytes, ticket, &mut packer)) {
             schedule.fail(error.within(lines[line].request.name));
         }
     }
@@ -249,14 +253,8 @@ impl<'a> Line<'a> {
         Ok(bytes)
     }
 
-    /// Hands a block to the hash, compresses it and hands it to the blob.
-    fn advance(
-        &self,
-        number: usize,
-        bytes: Vec<u8>,
-        ticket: Arc<Ticket>,
-        compressor: &mut Option<(Compression, Compressor)>,
-    ) -> Result<()> {
+    /// Hands a block to the hash, packs it and hands it to the blob.
+    fn advance(&self, number: usize, bytes: Vec<u8>, ticket: Arc<Ticket>, packer: &mut Packer) -> Result<()> {
         let bytes = Arc::new(bytes);
         self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |hasher, filled| {
             hasher.update(&filled.bytes);
@@ -264,15 +262,14 @@ impl<'a> Line<'a> {
             Ok(())
         })?;
         let Some(blob) = &self.blob else { return Ok(()) };
-        let wanted = self.request.compression;
-        let engine = match compressor {
-            Some((compression, engine)) if *compression == wanted => engine,
-            other => &mut other.insert((wanted, Compressor::new(wanted)?)).1,
-        };
-        let mut packed = Vec::new();
-        engine.compress(&bytes, &mut packed)?;
+        let sums = Sums::of(self.request.tree, &self.blocks[number], &bytes);
+        let packed = packer.pack(&bytes, sums.block, self.packing(number), self.request.compression)?;
         drop(bytes);
-        blob.deliver(number, Packed { bytes: packed, _ticket: ticket }, |writer, packed| writer.write(&packed.bytes))
+        blob.deliver(number, Ready { packed, _ticket: ticket }, |writer, ready| writer.write(ready.packed.bytes()))
+    }
+
+    fn packing(&self, number: usize) -> Packing<'_> {
+        self.request.reuse.map_or(Packing::Compress, |reuse| reuse.packing(number))
     }
 
     /// The diff ID, once every block has arrived.

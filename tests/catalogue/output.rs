@@ -182,6 +182,7 @@ fn many_entries(count: usize) {
         tree: &tree,
         name: "many",
         compression: ocibuild::compression::Compression::None,
+        reuse: None,
     };
     let layer = ocibuild::layer::write_layers(&[request], &layout, &Silent).unwrap().remove(0);
     let path = scratch.join("out/blobs").join(layer.descriptor.digest.to_string().replacen(':', "/", 1));

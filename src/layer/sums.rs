@@ -1,0 +1,79 @@
+//! Cheap checksums of what a block holds.
+//!
+//! They are CRC-32: against mistakes, not against malice. Equal checksums alone never decide that two blocks are one.
+
+use super::blocks::{Block, entry_length};
+use crate::tar;
+use crate::tree::Tree;
+use libdeflater::{Crc, crc32};
+
+/// The checksums of one block.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// Of everything in it.
+    pub(super) block: u32,
+    /// Of the part of each file's content that is in it, by the number of the entry.
+    pub(super) contents: Vec<(usize, u32)>,
+}
+
+impl Sums {
+    /// Sums up `bytes`, which are those of `block`, in one pass.
+    pub(super) fn of(tree: &Tree, block: &Block, bytes: &[u8]) -> Sums {
+        let (mut sum, mut contents) = (Crc::new(), Vec::new());
+        let (mut rest, mut skip) = (bytes, block.offset);
+        for (number, entry) in tree.entries().iter().enumerate().skip(block.entry) {
+            if rest.is_empty() {
+                break;
+            }
+            let left = usize::try_from(entry_length(entry) - skip).unwrap_or(usize::MAX);
+            let (part, behind) = rest.split_at(left.min(rest.len()));
+            // Positions in the part; what lies before it or behind it falls on its borders.
+            let header = tar::encoded_length(&entry.header());
+            let within = |position: u64| position.saturating_sub(skip).min(part.len() as u64) as usize;
+            let (start, end) = (within(header), within(header + entry.size()));
+            let content = crc32(&part[start..end]);
+            sum.update(&part[..start]);
+            sum.update(&content.to_le_bytes());
+            sum.update(&part[end..]);
+            if start < end {
+                contents.push((number, content));
+            }
+            (rest, skip) = (behind, 0);
+        }
+        sum.update(rest);
+        Sums { block: sum.sum(), contents }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::cut;
+    use super::super::fill::fill;
+    use super::*;
+    use crate::tree::{Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+
+    #[test]
+    fn every_byte_counts_and_contents_are_told_apart() {
+        let mut builder = TreeBuilder::new(&Rules::default());
+        for (path, content) in [("big", vec![7; 2_500_000]), ("small", b"content".to_vec()), ("tail", Vec::new())] {
+            let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
+            let path = ImagePath::new(path.as_bytes()).unwrap();
+            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+        }
+        let tree = builder.finish().unwrap();
+        let blocks = cut(&tree);
+        assert_eq!(blocks.len(), 3);
+        let mut bytes = Vec::new();
+        fill(&tree, &blocks[2], &mut None, &mut bytes).unwrap();
+        let sums = Sums::of(&tree, &blocks[2], &bytes);
+        let numbers: Vec<usize> = sums.contents.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 1]);
+        assert_eq!(sums.contents[1].1, crc32(b"content"));
+        for position in [0, bytes.len() / 2, bytes.len() - 1] {
+            bytes[position] ^= 1;
+            assert_ne!(Sums::of(&tree, &blocks[2], &bytes).block, sums.block, "at {position}");
+            bytes[position] ^= 1;
+        }
+        assert_eq!(Sums::of(&tree, &blocks[2], &bytes), sums);
+    }
+}
