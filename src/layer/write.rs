@@ -1,7 +1,7 @@
 //! Several layers at once, by as many workers as rayon's pool has threads.
 
 use super::blocks::{Block, cut};
-use super::fill::{HalfRead, fill};
+use super::fill::{HalfRead, Taken, fill};
 use super::packing::{Packed, Packer, Packing, Reuse};
 use super::sequence::Sequence;
 use super::sums::Sums;
@@ -213,7 +213,7 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
         if lines[line].is_in_stream(block) {
             schedule.end_of_stream_part(line);
         }
-        if let Err(error) = filled.and_then(|bytes| lines[line].advance(block, bytes, ticket, &mut packer)) {
+        if let Err(error) = filled.and_then(|filled| lines[line].advance(block, filled, ticket, &mut packer)) {
             schedule.fail(error.within(lines[line].request.name));
         }
     }
@@ -242,19 +242,26 @@ impl<'a> Line<'a> {
         self.blocks[number..].iter().take(2).any(begins_within)
     }
 
-    fn fill(&self, number: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
+        let (mut bytes, mut taken) = (Vec::new(), Vec::new());
+        let taking = matches!(self.request.compression, Compression::Reuse(_)).then_some(&mut taken);
         if self.is_in_stream(number) {
             let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
-            fill(self.request.tree, &self.blocks[number], &mut half_read, &mut bytes)?;
+            fill(self.request.tree, &self.blocks[number], &mut half_read, taking, &mut bytes)?;
         } else {
-            fill(self.request.tree, &self.blocks[number], &mut None, &mut bytes)?;
+            fill(self.request.tree, &self.blocks[number], &mut None, taking, &mut bytes)?;
         }
-        Ok(bytes)
+        Ok((bytes, taken))
     }
 
     /// Hands a block to the hash, packs it and hands it to the blob.
-    fn advance(&self, number: usize, bytes: Vec<u8>, ticket: Arc<Ticket>, packer: &mut Packer) -> Result<()> {
+    fn advance(
+        &self,
+        number: usize,
+        (bytes, taken): (Vec<u8>, Vec<Taken>),
+        ticket: Arc<Ticket>,
+        packer: &mut Packer,
+    ) -> Result<()> {
         let bytes = Arc::new(bytes);
         self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |hasher, filled| {
             hasher.update(&filled.bytes);
@@ -263,7 +270,8 @@ impl<'a> Line<'a> {
         })?;
         let Some(blob) = &self.blob else { return Ok(()) };
         let sums = Sums::of(self.request.tree, &self.blocks[number], &bytes);
-        let packed = packer.pack(&bytes, sums.block, self.packing(number), self.request.compression)?;
+        let packing = if taken.is_empty() { self.packing(number) } else { Packing::TakeOver(&taken) };
+        let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
         drop(bytes);
         blob.deliver(number, Ready { packed, _ticket: ticket }, |writer, ready| writer.write(ready.packed.bytes()))
     }

@@ -23,6 +23,13 @@ pub struct StoredObject {
     shown: String,
 }
 
+/// A small object that was read at once.
+struct Small {
+    content: Vec<u8>,
+    /// What the content was unwrapped from.
+    gzip: Option<Vec<u8>>,
+}
+
 #[derive(Debug, Clone)]
 enum Bytes {
     File { file: Arc<File>, stamp: Stamp },
@@ -148,35 +155,33 @@ impl StoredObject {
 
     /// The verified content of a small object that stands in a file; nothing for any other.
     pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.small()?.map(|(content, _)| content))
+        Ok(self.small()?.map(|small| small.content))
     }
 
     /// As [`StoredObject::small_content`], together with the one gzip member that holds it. Nothing also for more than one.
     pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<Members>)>> {
-        let Some((content, stored)) = self.small()? else { return Ok(None) };
-        if self.encoding != Encoding::Gzip || !self.is_dense() {
-            return Ok(Some((content, None)));
+        let Some(Small { content, gzip }) = self.small()? else { return Ok(None) };
+        match gzip.filter(|_| self.is_dense()) {
+            Some(gzip) => Ok(compression::single_member(gzip).map(|member| (content, Some(Members::of(member))))),
+            None => Ok(Some((content, None))),
         }
-        let member = stored.and_then(compression::single_member);
-        Ok(member.map(|member| (content, Some(Members::of(member)))))
     }
 
-    /// The verified content, and what it was unwrapped from.
-    fn small(&self) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    fn small(&self) -> Result<Option<Small>> {
         let stored_size = self.stored_size();
         if self.object.size > SMALL || stored_size > SMALL {
             return Ok(None);
         }
         let found = match self.encoding {
-            Encoding::Plain => self.stored_bytes(stored_size)?.map(|content| (content, None)),
-            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|stored| {
-                let content = self.inflate(&stored)?;
-                Some((content, Some(stored)))
+            Encoding::Plain => self.stored_bytes(stored_size)?.map(|content| Small { content, gzip: None }),
+            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|gzip| {
+                let content = self.inflate(&gzip)?;
+                Some(Small { content, gzip: Some(gzip) })
             }),
             Encoding::Zstd => None,
         };
         // Whatever is wrong here, the slow way will say it.
-        Ok(found.filter(|(content, _)| {
+        Ok(found.filter(|Small { content, .. }| {
             content.len() as u64 == self.object.size && self.object.digest.like(content) == self.object.digest
         }))
     }
