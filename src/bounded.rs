@@ -32,6 +32,15 @@ pub fn size(bytes: u64) -> String {
     if bytes.is_power_of_two() { format!("{value} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A number and what it counts: "1 layer", "2 layers", "2 entries".
+pub fn counted(number: usize, noun: &str) -> String {
+    match (number, noun.strip_suffix("ry")) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ries"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +57,13 @@ mod tests {
         assert_eq!(size(0), "0 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(1 << 20), "1 MiB");
+    }
+
+    #[test]
+    fn counts_read_well() {
+        assert_eq!(counted(1, "layer"), "1 layer");
+        assert_eq!(counted(0, "layer"), "0 layers");
+        assert_eq!(counted(2, "entry"), "2 entries");
+        assert_eq!(counted(2, "key"), "2 keys");
     }
 }

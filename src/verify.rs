@@ -3,6 +3,7 @@
 //! No single one of the known validators finds every fault, so this one is stricter than each: it reads every blob, unwraps
 //! every layer, and looks at every entry of every tar.
 
+use crate::bounded::counted;
 use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::error::{Error, ErrorKind, Result, one_line};
@@ -71,7 +72,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let present: BTreeSet<Digest> = present.into_iter().collect();
     let unreferenced: Vec<Digest> = present.iter().filter(|digest| !roles.contains_key(*digest)).copied().collect();
     if !unreferenced.is_empty() {
-        warn(progress, &layout.display(), &format!("{} blobs that no image needs", unreferenced.len()));
+        warn(progress, &layout.display(), &format!("{} that no image needs", counted(unreferenced.len(), "blob")));
     }
     let work: Vec<(Digest, Role)> =
         roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
@@ -183,12 +184,12 @@ impl Survey<'_> {
         self.platforms.insert(*digest, config.platform().clone());
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
         if layers != diff_ids {
-            self.fault(object, format!("{layers} layers but {diff_ids} diff IDs"));
+            self.fault(object, format!("{} but {}", counted(layers, "layer"), counted(diff_ids, "diff ID")));
         }
         if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
             self.fault(
                 format!("blob {}", manifest.config.digest),
-                format!("the history tells of {told} layers, the image has {layers}"),
+                format!("the history tells of {}, the image has {layers}", counted(told, "layer")),
             );
         }
         for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {

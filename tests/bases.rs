@@ -1,14 +1,10 @@
 //! Base images as users have them: made by umoci, buildah, skopeo, podman, docker and debootstrap, none of them by us.
 
 use crate::consumers::{Buildah, Docker, Layout, Podman, Settings, Skopeo, Umoci};
-use crate::support::{Scratch, command, consumer, consumer_as_root, run, run_within};
+use crate::support::debian::debootstrap;
+use crate::support::kept::kept;
+use crate::support::{Scratch, command, consumer, run};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Where bases that take long to make are kept between runs.
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-cache")
-}
 
 /// Makes a root directory of busybox and links to it: 2 MB.
 pub(crate) fn busybox_root(directory: &Path) -> Option<()> {
@@ -103,51 +99,20 @@ pub(crate) fn saved_by_podman(scratch: &Scratch, archive: &Path) -> Option<PathB
     Some(saved)
 }
 
-/// A Debian with Python, by debootstrap and umoci: 6,700 files, 50 MB compressed. It is made once and then kept in the
-/// cache, so nobody may write to it.
+/// A Debian with Python, by debootstrap and umoci: 6,700 files, 50 MB compressed.
 pub(crate) fn debian() -> Option<Layout> {
-    // The number goes up when the recipe below changes.
-    let kept = Layout::new(cache().join("debian-bookworm-1"), "debian");
-    std::fs::create_dir_all(cache()).unwrap();
-    let lock = std::fs::File::create(cache().join("lock")).unwrap();
-    lock.lock().unwrap();
-    if !kept.path.exists() {
-        let scratch = Scratch::new();
-        let made = make_debian(&scratch)?;
-        // In two steps, since a scratch directory may lie on another file system.
-        let nearly = cache().join("unfinished");
-        std::fs::remove_dir_all(&nearly).ok();
-        run(command("cp").arg("-r").args([&made.path, &nearly])).success();
-        std::fs::rename(nearly, &kept.path).unwrap();
-    }
-    Some(kept)
-}
-
-fn make_debian(scratch: &Scratch) -> Option<Layout> {
-    let (debootstrap, umoci) = (consumer_as_root("debootstrap")?, Umoci::find()?);
-    let root = scratch.join("root");
-    let mut bootstrap = command(debootstrap);
-    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
-        bootstrap.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
-    }
-    bootstrap.args(["--variant=minbase", "--include=python3-minimal", "bookworm"]).arg(&root);
-    // The mirror of this machine, where it is a Debian; else debootstrap's own.
-    bootstrap.args(debian_mirror());
-    run_within(Duration::from_secs(600), &mut bootstrap).success();
-    let (tar, layout) = (scratch.join("debian.tar"), Layout::new(scratch.join("debian"), "debian"));
-    pack(&root, &tar, &["./dev/*", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/log/*"]);
-    umoci.create(&layout);
-    umoci.add_layer(&layout, &tar);
-    umoci.configure(&layout, &Settings { entrypoint: &[], cmd: &["/bin/sh"] });
-    Some(layout)
-}
-
-fn debian_mirror() -> Option<String> {
-    let apt =
-        ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Codename: bookworm"];
-    let listed = command("apt-get").args(apt).output().ok()?;
-    let first = String::from_utf8(listed.stdout).ok()?.lines().next()?.to_owned();
-    Some(first)
+    let path = kept("debian-bookworm-1", |scratch| {
+        let (root, tar) = (scratch.join("root"), scratch.join("debian.tar"));
+        let umoci = Umoci::find()?;
+        debootstrap("bookworm", &["python3-minimal"], &root)?.success();
+        pack(&root, &tar, &["./dev/*", "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/log/*"]);
+        let layout = Layout::new(scratch.join("debian"), "debian");
+        umoci.create(&layout);
+        umoci.add_layer(&layout, &tar);
+        umoci.configure(&layout, &Settings { entrypoint: &[], cmd: &["/bin/sh"] });
+        Some(layout.path)
+    })?;
+    Some(Layout::new(path, "debian"))
 }
 
 /// Packs `directory` with GNU tar.

@@ -50,11 +50,12 @@ pub(crate) fn built_by_others(
         buildah.build(context, &saved);
         check("buildah", &podman.load(&saved));
     }
-    if let Some(docker) = Docker::find() {
-        // The daemon knows the base by a name only.
-        let name = format!("localhost/base-of-{}:1", scratch.path().file_name().unwrap().to_str().unwrap());
-        docker.load(&bases::docker_archive(scratch, base, &name).unwrap());
-        let saved = scratch.join("by-docker.tar");
+    // The daemons know the base by a name only.
+    let name = format!("localhost/base-of-{}:1", scratch.path().file_name().unwrap().to_str().unwrap());
+    let base = bases::docker_archive(scratch, base, &name).unwrap();
+    for (number, docker) in Docker::all().enumerate() {
+        docker.load(&base);
+        let saved = scratch.join(format!("by-docker-{number}.tar"));
         docker.build(context, &name, &saved);
         check("docker", &podman.load(&saved));
     }

@@ -204,6 +204,9 @@ impl Plan {
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
         layout.commit(&image, names)?;
+        for digest in layout.healed() {
+            warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
+        }
         Ok(Built { image, layers })
     }
 

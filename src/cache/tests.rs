@@ -30,7 +30,7 @@ impl Scene {
     fn keep(&self, key: &LayerKey, content: &[u8]) -> Layer {
         let mut writer = self.layout.blob_writer().unwrap();
         writer.write(content).unwrap();
-        let (digest, size) = writer.finish().unwrap();
+        let (digest, size) = self.layout.finish_blob(writer).unwrap();
         let layer = Layer {
             descriptor: Descriptor::new(media_type::LAYER, digest, size),
             diff_id: DiffId::of_tar(digest),

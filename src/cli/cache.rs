@@ -2,9 +2,10 @@
 
 use super::cache_directory::CacheDirectory;
 use super::layer_cache;
-use super::output::{counted, print};
+use super::output::print;
 use super::{Common, Format};
 use clap::{Args, Subcommand};
+use ocibuild::bounded::counted;
 use ocibuild::cache::{CacheUsage, Pruned};
 use ocibuild::progress::Silent;
 use ocibuild::verify::verify;

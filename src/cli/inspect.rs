@@ -6,7 +6,7 @@ use super::source::{self, Opened};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
-use ocibuild::bounded::size;
+use ocibuild::bounded::{counted, size};
 use ocibuild::error::one_line;
 use ocibuild::{Location, Platform, Result};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ fn to_text(opened: &Opened) -> String {
         line("annotation", format!("{key}={value}"));
     }
     let total = image.manifest.layers.iter().map(|layer| layer.size).sum();
-    line("size", format!("{} in {} layers", size(total), image.manifest.layers.len()));
+    line("size", format!("{} in {}", size(total), counted(image.manifest.layers.len(), "layer")));
     for layer in &image.manifest.layers {
         line("layer", format!("{}  {}", layer.digest, size(layer.size)));
     }

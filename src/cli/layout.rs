@@ -10,6 +10,7 @@ use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::{Args, ValueEnum};
+use ocibuild::bounded::{counted, size};
 use ocibuild::build::{self, BuildSpec, Built, Memory, Origin, Plan};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
@@ -17,7 +18,7 @@ use ocibuild::progress::warn;
 use ocibuild::rcc::image::RobotImage;
 use ocibuild::root::Root;
 use ocibuild::store::Layout;
-use ocibuild::{Error, ImageName, Result, bounded};
+use ocibuild::{Error, ImageName, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -186,16 +187,16 @@ impl LayoutArguments {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
                 for ((layer, origin), planned) in built.layers.iter().zip(&plan.layers) {
-                    let (size, tar) = (bounded::size(layer.descriptor.size), bounded::size(layer.tar_size));
+                    let (size, tar) = (size(layer.descriptor.size), size(layer.tar_size));
                     let (digest, name) = (layer.descriptor.digest, &planned.name);
-                    let entries = planned.tree().map(|tree| format!(", {} entries", tree.entries().len()));
+                    let entries = planned.tree().map(|tree| format!(", {}", counted(tree.entries().len(), "entry")));
                     watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
                     if self.cache.explain {
                         watch.say(&format!("  {}", explanation(*origin)));
                     }
                 }
-                let layers = image.manifest.layers.len();
-                watch.say(&format!("image of {layers} layers, {}, in {}", bounded::size(total), self.output.display()));
+                let layers = counted(image.manifest.layers.len(), "layer");
+                watch.say(&format!("image of {layers}, {}, in {}", size(total), self.output.display()));
                 print(&digest)
             }
             Format::Json => {
@@ -275,11 +276,11 @@ fn show(plan: &Plan, format: Format) -> Result<()> {
     }
     let mut lines = Vec::new();
     for layer in plan.base.layers() {
-        lines.push(format!("base layer  {}  {}", layer.digest, bounded::size(layer.size)));
+        lines.push(format!("base layer  {}  {}", layer.digest, size(layer.size)));
     }
     for layer in &plan.layers {
         let content = match layer.tree() {
-            Some(tree) => format!("{} entries, {}", tree.entries().len(), bounded::size(tree.content_size())),
+            Some(tree) => format!("{}, {}", counted(tree.entries().len(), "entry"), size(tree.content_size())),
             None => "from the cache".to_owned(),
         };
         lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));

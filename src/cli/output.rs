@@ -23,8 +23,3 @@ pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
     stderr.write_all(format!("{text}\n").as_bytes()).ok();
 }
-
-/// A number and what it counts: "1 layer", "2 layers".
-pub(super) fn counted(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}

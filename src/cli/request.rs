@@ -97,6 +97,13 @@ impl RequestArguments {
         let directory = robot.map_or(Path::new("."), |robot| robot.directory.path());
         let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
         let base = self.bases.open(location_of_base, platform, directory, &self.cache_directory, watch)?;
+        if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
+            warn(
+                watch,
+                "base image",
+                "seems to be Alpine, which has no glibc; the python of an environment needs that",
+            );
+        }
         Ok(Request { spec: BuildSpec { base, layers, config, annotations, created, compression }, location })
     }
 

@@ -1,9 +1,10 @@
 //! `ocibuild verify`.
 
-use super::output::{counted, print};
+use super::output::print;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
+use ocibuild::bounded::counted;
 use ocibuild::verify::verify;
 use serde_json::json;
 use std::path::PathBuf;

@@ -71,6 +71,17 @@ impl Base {
         }
     }
 
+    /// Whether programs made for glibc will most likely not start on it.
+    ///
+    /// Layers are not read for this, and left-out ones cannot be. Alpine, which is nearly every base with musl, shows in
+    /// its name, or in the history of what was made from it: its root is unpacked from a tar of that name, and programs are
+    /// installed with `apk add`. (On Wolfi they are, too, and that has glibc; few of its images have a history.)
+    pub fn seems_to_have_musl(&self) -> bool {
+        let Base::Image { image, name, .. } = self else { return false };
+        let is_telling = |step: &str| step.contains("alpine-minirootfs") || step.contains("apk add");
+        name.as_deref().is_some_and(|name| name.contains("alpine")) || image.config.created_by().any(is_telling)
+    }
+
     /// The layers to start from, lowest first.
     pub fn layers(&self) -> &[Descriptor] {
         match self {

@@ -296,8 +296,7 @@ impl<'a> Line<'a> {
         let diff_id = self.hashed()?;
         let (written, writer) = self.blob.take().map_or((0, None), Sequence::finish);
         let writer = writer.filter(|_| written == self.blocks.len()).ok_or_else(|| self.incomplete())?;
-        let (digest, size) = writer.finish()?;
-        layout.mark_known(digest);
+        let (digest, size) = layout.finish_blob(writer)?;
         self.activity.finish(&bounded::size(size));
         let media_type = media_type::of_layer(self.request.compression.encoding());
         Ok(Layer {

@@ -1,6 +1,7 @@
 //! Image configs.
 
 use super::Platform;
+use crate::bounded::counted;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::json;
@@ -68,6 +69,11 @@ impl Config {
         Some(history.iter().filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true)).count())
     }
 
+    /// What made its layers, as far as its history tells.
+    pub fn created_by(&self) -> impl Iterator<Item = &str> {
+        self.document["history"].as_array().into_iter().flatten().filter_map(|entry| entry["created_by"].as_str())
+    }
+
     /// Whether the history can be continued: every entry is one, and as many as there are layers tell of a layer.
     pub fn has_fitting_history(&self) -> bool {
         let history = self.document["history"].as_array().map_or(&[][..], |history| history);
@@ -88,7 +94,7 @@ impl Config {
     fn history_oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
         if let Some(told) = self.layers_in_history().filter(|told| *told != self.diff_ids.len()) {
-            odd.push(format!("its history tells of {told} layers, it has {}", self.diff_ids.len()));
+            odd.push(format!("its history tells of {}, it has {}", counted(told, "layer"), self.diff_ids.len()));
         }
         for entry in self.document["history"].as_array().into_iter().flatten() {
             if !entry.is_object() {
@@ -175,6 +181,6 @@ mod tests {
         let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},
             "history":[{"created":"yesterday"},{"empty_layer":true}]}"#;
         let odd = Config::read(text.as_bytes(), "config").unwrap().oddities();
-        assert_eq!(odd, ["its history tells of 1 layers, it has 0", "its history holds the time \"yesterday\""]);
+        assert_eq!(odd, ["its history tells of 1 layer, it has 0", "its history holds the time \"yesterday\""]);
     }
 }

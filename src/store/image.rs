@@ -1,6 +1,7 @@
 //! One image in some place: its documents read, its layers still there.
 
 use super::{BlobSource, read_document};
+use crate::bounded::counted;
 use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
@@ -87,7 +88,10 @@ impl StoredImage {
         let config = Config::read(&config_bytes, object)?;
         let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
         if layers != diff_ids {
-            return Err(Error::invalid(object, format!("{layers} layers but {diff_ids} diff IDs")));
+            return Err(Error::invalid(
+                object,
+                format!("{} but {}", counted(layers, "layer"), counted(diff_ids, "diff ID")),
+            ));
         }
         if let Some(wanted) = platform.filter(|wanted| !config.platform().satisfies(wanted)) {
             let reason = format!("no image for {wanted}");

@@ -234,7 +234,7 @@ fn a9_members_that_are_named_must_be_there() {
         is_no_base("A9", &|saved| saved.edit_list(|list| list[0]["Config"] = json!(name)), &[&missing]);
         is_no_base("A9", &|saved| saved.edit_list(|list| list[0]["Layers"] = json!([name])), &[&missing]);
     }
-    is_no_base("A9", &|saved| saved.edit_list(|list| list[0]["Layers"] = json!([])), &["0 layers but 1 diff IDs"]);
+    is_no_base("A9", &|saved| saved.edit_list(|list| list[0]["Layers"] = json!([])), &["0 layers but 1 diff ID"]);
     let other = forge::tar(&[Member::file("other", b"")]);
     is_no_base("A9", &|saved| saved.member("one/layer.tar").content = other.clone(), &["is not the layer sha256:"]);
 }

@@ -149,7 +149,14 @@ fn f8_f9_damaged_blobs_are_healed_by_the_same_command() {
                 );
                 fs::remove_dir(&path).unwrap();
             }
-            assert_eq!(again().text(), digest, "F8 {damage}");
+            let healed = again();
+            assert_eq!(healed.text(), digest, "F8 {damage}");
+            let notices = match damage {
+                "empty" | "short" | "long" | "other bytes" => 1,
+                _ => 0,
+            };
+            let notice = format!("blob {blob}: was damaged; it has been written anew");
+            assert_eq!(healed.stderr.matches(&notice).count(), notices, "F8 {damage}: {}", healed.stderr);
             assert_eq!(fs::read(&path).unwrap(), whole, "F8 {damage}");
             assert!(fs::symlink_metadata(&path).unwrap().is_file(), "F8 {damage}");
             bench.is_intact("F8");

@@ -436,8 +436,8 @@ fn b26_embedded_data_must_be_the_blob_or_is_passed_over() {
 #[test]
 fn b27_diff_ids_and_layers_must_be_as_many() {
     each_is_refused(&[
-        ("B27", &|base| base.edit_config(|it| it["rootfs"]["diff_ids"] = json!([])), &["1 layers but 0 diff IDs"]),
-        ("B27", &|base| base.edit_manifest(|it| it["layers"] = json!([])), &["0 layers but 1 diff IDs"]),
+        ("B27", &|base| base.edit_config(|it| it["rootfs"]["diff_ids"] = json!([])), &["1 layer but 0 diff IDs"]),
+        ("B27", &|base| base.edit_manifest(|it| it["layers"] = json!([])), &["0 layers but 1 diff ID"]),
         (
             "B27",
             &|base| base.edit_config(|it| it["rootfs"]["diff_ids"] = json!([7])),

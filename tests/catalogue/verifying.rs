@@ -118,7 +118,7 @@ fn l17_documents_that_lie_or_are_malformed() {
                     config.as_object_mut().unwrap().remove("history");
                 })
             },
-            "1 layers but 2 diff IDs",
+            "1 layer but 2 diff IDs",
         ),
         (
             "absent diff IDs",
@@ -127,7 +127,7 @@ fn l17_documents_that_lie_or_are_malformed() {
                     config["rootfs"]["diff_ids"] = json!([]);
                 })
             },
-            "1 layers but 0 diff IDs",
+            "1 layer but 0 diff IDs",
         ),
         (
             "history longer than layers",
@@ -335,7 +335,7 @@ fn l17_layers_whose_tars_are_malformed() {
 #[test]
 fn l17_what_is_odd_and_no_fault() {
     let harmless: [Seed<'_>; 6] = [
-        ("an unreferenced blob", &|it| drop(it.descriptor("x", b"nobody needs it")), "1 blobs that no image needs"),
+        ("an unreferenced blob", &|it| drop(it.descriptor("x", b"nobody needs it")), "1 blob that no image needs"),
         (
             "a stranger's file",
             &|it| it.write("blobs/sha256/README", "x"),

@@ -1,7 +1,11 @@
-//! docker, with a daemon that is started once a session.
+//! docker, with a daemon that is started once a session; and the docker of Debian's next release, which keeps images in
+//! containerd's store and so calls them by the digests of their manifests.
 
+use super::Layout;
 use super::daemon::Daemon;
-use crate::support::{Finished, command, consumer, consumer_as_root, run, session};
+use crate::support::debian::debootstrap;
+use crate::support::kept::kept;
+use crate::support::{Finished, command, consumer, consumer_as_root, not_proven, run, session};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,42 +15,131 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub(crate) struct Docker {
     program: PathBuf,
     socket: PathBuf,
+    store: ImageStore,
+    /// The tree that the daemon comes from, where that is not this machine.
+    tree: Option<PathBuf>,
     /// Held while a name must lead to the image that was just loaded.
     naming: Mutex<()>,
     _daemon: Daemon,
 }
 
+/// Where a daemon keeps its images, by the name that docker has for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ImageStore {
+    Overlay2,
+    Containerd,
+}
+
+/// Runs `$3...` in the tree `$1`, where it sees the directory `$2` and this machine's devices. The mounts are its own.
+const IN_TREE: &str = r#"
+    set -e
+    tree=$1 shared=$2; shift 2
+    mount --bind "$tree" "$tree"
+    mount -t proc proc "$tree/proc"
+    mount --rbind /sys "$tree/sys"
+    mount --rbind /dev "$tree/dev"
+    mkdir -p "$tree$shared"
+    mount --bind "$shared" "$tree$shared"
+    exec chroot "$tree" "$@""#;
+
+/// A command in the tree, which sees what tests make.
+fn in_tree(unshare: &Path, tree: &Path) -> Command {
+    let mut command = command(unshare);
+    command.args(["--mount", "sh", "-c", IN_TREE, "sh"]).arg(tree).arg(session().directory());
+    command
+}
+
 impl Docker {
+    /// The docker of this machine, and the current one, as far as they can be had.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Docker> {
+        Docker::find().into_iter().chain(Docker::find_current())
+    }
+
     /// Finds the programs, and starts the daemon if this is the first test that wants it.
     pub(crate) fn find() -> Option<&'static Docker> {
         let (daemon, program) = (consumer_as_root("dockerd")?, consumer("docker")?);
         // Never dropped: the session's sweeper ends the daemon. Starting it for each test would cost seconds.
         static DOCKER: OnceLock<Docker> = OnceLock::new();
-        Some(DOCKER.get_or_init(|| Docker::start(&daemon, program)))
+        let directory = session().directory().join("docker");
+        let start = || Docker::start(command(&daemon), program, directory, ImageStore::Overlay2);
+        Some(DOCKER.get_or_init(start))
     }
 
-    fn start(daemon: &Path, program: PathBuf) -> Docker {
-        let directory = session().directory().join("docker");
+    /// Starts the daemon of Debian's next release, out of a directory that holds it. That release is still in the making, so
+    /// not having it is no failure.
+    fn find_current() -> Option<&'static Docker> {
+        let (unshare, program) = (consumer_as_root("unshare")?, consumer("docker")?);
+        static DOCKER: OnceLock<Option<Docker>> = OnceLock::new();
+        let start = || {
+            let Some(tree) = Docker::next_release() else {
+                not_proven(
+                    "Debian's next release cannot be had, so not proven here: that a current docker runs our images",
+                );
+                return None;
+            };
+            let mut daemon = in_tree(&unshare, &tree);
+            daemon.arg("dockerd");
+            let directory = session().directory().join("docker-next");
+            let docker = Docker::start(daemon, program, directory, ImageStore::Containerd);
+            Some(Docker { tree: Some(tree), ..docker })
+        };
+        DOCKER.get_or_init(start).as_ref()
+    }
+
+    /// A tree with `dockerd` and BuildKit in it: 600 MB, made in 40 seconds.
+    fn next_release() -> Option<PathBuf> {
+        kept("docker-of-forky-2", |scratch| {
+            let root = scratch.join("root");
+            let packages = ["docker.io", "docker-cli", "docker-buildx", "containerd", "runc", "iptables"];
+            let made = debootstrap("forky", &packages, &root)?;
+            (made.status == 0).then_some(root)
+        })
+    }
+
+    fn start(mut start: Command, program: PathBuf, directory: PathBuf, store: ImageStore) -> Docker {
         std::fs::create_dir_all(&directory).unwrap();
         let socket = directory.join("socket");
-        std::fs::write(directory.join("daemon.json"), "{}").unwrap();
-        let mut start = command(daemon);
+        let (settings, driver) = match store {
+            ImageStore::Overlay2 => ("{}", "overlay2"),
+            ImageStore::Containerd => (r#"{"features":{"containerd-snapshotter":true}}"#, "overlayfs"),
+        };
+        std::fs::write(directory.join("daemon.json"), settings).unwrap();
         start.arg("--config-file").arg(directory.join("daemon.json"));
         start.arg("--host").arg(format!("unix://{}", socket.display()));
         start.arg("--data-root").arg(directory.join("data"));
         start.arg("--exec-root").arg(directory.join("exec"));
         start.arg("--pidfile").arg(directory.join("pid"));
-        start.args(["--storage-driver", "overlay2", "--group", "root"]);
+        start.args(["--storage-driver", driver, "--group", "root"]);
         // The machine's network is not ours to change.
         start.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]);
         let mut daemon = Daemon::start(&mut start, directory.join("log"));
         daemon.wait_for(|_| UnixStream::connect(&socket).ok());
-        Docker { program, socket, naming: Mutex::new(()), _daemon: daemon }
+        Docker { program, socket, store, tree: None, naming: Mutex::new(()), _daemon: daemon }
     }
 
     /// The daemon's address. skopeo has to be told it by `--dest-daemon-host`, since it ignores `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// The ID that this docker gives the image.
+    pub(crate) fn id_of(&self, image: &Layout) -> String {
+        match self.store {
+            ImageStore::Overlay2 => image.config_digest(),
+            ImageStore::Containerd => image.manifest_digest(),
+        }
+    }
+
+    /// The ID that it gives the image when it loads `archive`. Of one without manifests, containerd's store makes its own.
+    pub(crate) fn id_in(&self, archive: &Path, image: &Layout) -> Option<String> {
+        let has_manifests =
+            || run(command("tar").arg("--list").arg("--file").arg(archive).arg("index.json")).status == 0;
+        (self.store == ImageStore::Overlay2 || has_manifests()).then(|| self.id_of(image))
+    }
+
+    /// Whether the skopeo of this machine can talk to it, which takes a docker of its own time.
+    pub(crate) fn hears_skopeo(&self) -> bool {
+        self.store == ImageStore::Overlay2
     }
 
     /// Loads an archive, and answers the ID of the image that was in it.
@@ -77,13 +170,21 @@ impl Docker {
         run(self.command().args(["save", "--output"]).arg(archive).arg(image)).success();
     }
 
-    /// Builds a context on the base called `base`, and saves the image as docker-archive. The old builder does it: the new
-    /// one is a program that not every machine has.
+    /// Builds a context on the base called `base`, and saves the image as docker-archive. The docker of this machine does
+    /// it with its old builder, the current one with BuildKit.
     #[track_caller]
     pub(crate) fn build(&self, context: &Path, base: &str, archive: &Path) {
         let argument = format!("BASE={base}");
-        let mut build = self.command();
-        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=none", "--build-arg", &argument]);
+        let mut build = match &self.tree {
+            None => self.command(),
+            Some(tree) => {
+                let mut client = in_tree(&consumer("unshare").unwrap(), tree);
+                client.arg("docker").env("DOCKER_HOST", self.host());
+                client
+            }
+        };
+        build.env("DOCKER_BUILDKIT", if self.tree.is_some() { "1" } else { "0" });
+        build.args(["build", "--quiet", "--network=none", "--build-arg", &argument]);
         let id = run(build.arg(context)).success().text().to_owned();
         let name = format!("ocibuild-built:{}", &id[id.len() - 12..]);
         self.tag(&id, &name);

@@ -176,7 +176,7 @@ fn podman_and_docker_pull_and_run_what_was_pushed() {
         podman.pull(&name).success();
         podman.run(&name, &[]).success().printed("pushed and pulled\n");
     }
-    if let Some(docker) = consumers::Docker::find() {
+    for docker in consumers::Docker::all() {
         docker.pull(&name);
         docker.run(&name, &[]).success().printed("pushed and pulled\n");
     }

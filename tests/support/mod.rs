@@ -2,9 +2,13 @@
 
 mod command;
 #[cfg(target_os = "linux")]
+pub(crate) mod debian;
+#[cfg(target_os = "linux")]
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod hololib;
+#[cfg(target_os = "linux")]
+pub(crate) mod kept;
 #[cfg(target_os = "linux")]
 mod presence;
 #[cfg(target_os = "linux")]
@@ -15,5 +19,5 @@ mod scratch;
 
 pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
-pub(crate) use presence::{consumer, consumer_as_root, python_with};
+pub(crate) use presence::{consumer, consumer_as_root, not_proven, python_with};
 pub(crate) use scratch::{Scratch, session};

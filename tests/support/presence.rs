@@ -41,13 +41,18 @@ pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
 }
 
 fn miss(reason: &str, program: &str) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let message = format!("{reason}, so not proven here: {}", proves(program));
     let is_required = ["CI", "OCIBUILD_REQUIRE_CONSUMERS"]
         .iter()
         .any(|name| std::env::var(name).is_ok_and(|value| value == "true" || value == "1"));
     assert!(!is_required, "{message}");
-    let is_first = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(program.to_owned());
+    not_proven(&message);
+}
+
+/// Says aloud, once, what the tests could not prove, and why.
+pub(crate) fn not_proven(message: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_first = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(message.to_owned());
     if is_first {
         // Not by eprintln, which the test runner keeps to itself when a test passes.
         writeln!(std::io::stderr(), "\nNOT PROVEN: {message}").ok();

@@ -4,6 +4,7 @@ use super::contents::{self, rewritten};
 use super::facts::{EnvironmentFacts, WarningRecorder};
 use super::scrub::{Scrubbed, Scrubbing};
 use super::{EnvironmentMode, Places};
+use crate::bounded::counted;
 use crate::cache::RecipeKey;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -148,8 +149,10 @@ impl Environment {
         let restorer = self.opened.get().and_then(|opened| opened.restorer.get());
         let unrewritten = restorer.map(Restorer::unrewritten).unwrap_or_default();
         if let Some(first) = unrewritten.first() {
-            let reason =
-                format!("{} files hold a build path that rcc did not list, the first is `{first}`", unrewritten.len());
+            let reason = format!(
+                "a build path that rcc did not list stands in {}, the first is `{first}`",
+                counted(unrewritten.len(), "file")
+            );
             warn(watcher, &format!("catalog {}", self.name), &reason);
         }
     }

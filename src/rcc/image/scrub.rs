@@ -3,7 +3,7 @@
 //! An overwritten file has another digest, so the catalog is changed with it; everything else stays as it was.
 
 use super::meta;
-use crate::bounded;
+use crate::bounded::{self, counted};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
@@ -70,8 +70,10 @@ impl Scrubbed {
             }
         }
         if let Some(first) = paths_of_homes.first() {
-            let reason =
-                format!("{} files name a home directory of this machine, the first is `{first}`", paths_of_homes.len());
+            let reason = format!(
+                "a home directory of this machine is named in {}, the first is `{first}`",
+                counted(paths_of_homes.len(), "file")
+            );
             warn(watcher, &format!("catalog {}", catalog.name()), &reason);
         }
         Ok(scrubbed)

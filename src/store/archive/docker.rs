@@ -1,6 +1,7 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
 use super::members::Members;
+use crate::bounded::counted;
 use crate::compression::{Encoding, decode};
 use crate::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::error::{Error, Result};
@@ -65,7 +66,9 @@ impl DockerArchive {
         let config_bytes = self.members.read(&listed.config, LARGEST_CONFIG)?;
         let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
         if listed.layers.len() != config.diff_ids().len() {
-            let reason = format!("{} layers but {} diff IDs", listed.layers.len(), config.diff_ids().len());
+            let (layers, diff_ids) =
+                (counted(listed.layers.len(), "layer"), counted(config.diff_ids().len(), "diff ID"));
+            let reason = format!("{layers} but {diff_ids}");
             return Err(Error::invalid(object, reason));
         }
         let described = listed

@@ -55,11 +55,13 @@ impl BlobWriter {
         }
     }
 
-    /// Completes a blob that turned out to be what it turned out to be.
-    ///
-    /// # Errors
-    /// When it cannot be made durable.
-    pub fn finish(self) -> Result<(Digest, u64)> {
+    /// The blob as it would be if it ended here, of no particular type.
+    pub(super) fn describe(&self) -> Descriptor {
+        Descriptor::new("application/octet-stream", self.hasher.clone().finish(), self.size)
+    }
+
+    /// Gives the blob the name that its content has.
+    pub(super) fn finish(self) -> Result<(Digest, u64)> {
         let (digest, size) = (self.hasher.finish(), self.size);
         self.temporary.persist(digest.hex())?;
         Ok((digest, size))

@@ -48,6 +48,8 @@ pub struct Layout {
     lock_timeout: Duration,
     /// Blobs that this process has written or hashed itself.
     known: Mutex<BTreeSet<Digest>>,
+    /// Blobs of which this process has found something else under their names.
+    damaged: Mutex<BTreeSet<Digest>>,
     /// Blobs that an earlier process has written or hashed.
     memory: Option<VerifiedFiles>,
 }
@@ -100,7 +102,7 @@ impl Layout {
     }
 
     fn at(root: Root) -> Layout {
-        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), memory: None }
+        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), damaged: Mutex::default(), memory: None }
     }
 
     /// The directory.
@@ -211,6 +213,25 @@ impl Layout {
         Ok(())
     }
 
+    /// Completes a blob that turned out to be what it turned out to be.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub fn finish_blob(&self, writer: BlobWriter) -> Result<(Digest, u64)> {
+        // What is there already is replaced in any case; whether it was damaged is something to tell.
+        self.contains(&writer.describe())?;
+        let (digest, size) = writer.finish()?;
+        self.mark_known(digest);
+        Ok((digest, size))
+    }
+
+    /// The blobs that were damaged when this process found them, and are whole now.
+    pub fn healed(&self) -> Vec<Digest> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.intersection(&known).copied().collect()
+    }
+
     /// Takes the blob over from `other`: the same file where both are on one file system, else a copy.
     ///
     /// # Errors
@@ -234,6 +255,10 @@ impl Layout {
         {
             memory.remember(&file, &digest);
         }
+    }
+
+    fn mark_damaged(&self, digest: Digest) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
     }
 
     /// Makes every blob durable that was written so far. The index may name them only afterwards.
@@ -373,6 +398,7 @@ impl BlobSink for Layout {
         let Ok(file) = directory.open_file(descriptor.digest.hex()) else { return Ok(false) };
         let size = file.metadata().map_err(|error| Error::io(directory.path().display(), "read", error))?.len();
         if size != descriptor.size {
+            self.mark_damaged(descriptor.digest);
             return Ok(false);
         }
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
@@ -383,8 +409,9 @@ impl BlobSink for Layout {
         }
         // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
         let is_whole = io::copy(&mut Verified::new(file, descriptor), &mut io::sink()).is_ok();
-        if is_whole {
-            self.mark_known(descriptor.digest);
+        match is_whole {
+            true => self.mark_known(descriptor.digest),
+            false => self.mark_damaged(descriptor.digest),
         }
         Ok(is_whole)
     }

@@ -12,7 +12,7 @@ fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
 fn image(layout: &Arc<Layout>, content: &[u8]) -> StoredImage {
     let mut writer = layout.blob_writer().unwrap();
     writer.write(content).unwrap();
-    let (digest, size) = writer.finish().unwrap();
+    let (digest, size) = layout.finish_blob(writer).unwrap();
     let mut config = Config::scratch(&Platform::linux_amd64()).document().clone();
     config["rootfs"]["diff_ids"] = serde_json::json!([digest.to_string()]);
     let config_bytes = json::canonical(&config);

@@ -86,3 +86,24 @@ fn what_is_missing_is_said_with_what_helps() {
     assert_eq!(other.stderr.lines().count(), 1, "{other}");
     assert!(!robot.join("out").exists());
 }
+
+#[test]
+fn a_base_on_which_python_will_not_start_is_warned_about() {
+    let Some(workshop) = Workshop::shared_by_tests() else { return };
+    let scratch = Scratch::new();
+    let robot = scratch.join("robot");
+    workshop.copy_robot(&robot);
+    let on =
+        |base: &str| run(&mut workshop.ocibuild(&["layout", "./out", "--dry-run", "--base", base], &robot)).success();
+    let theirs = workshop.base.location();
+    let tagged = ["layout", "./alpine", "--base", &theirs, "--tag", "alpine:3.20", "--copy", "robot.yaml:/x"];
+    run(&mut workshop.ocibuild(&tagged, &robot)).success();
+    for (base, warning) in [
+        ("scratch", "base scratch: has no C library"),
+        ("oci:alpine", "base image: seems to be Alpine, which has no glibc"),
+    ] {
+        let said = on(base).stderr;
+        assert_eq!(said.matches(warning).count(), 1, "{said}");
+    }
+    assert!(!on(&theirs).stderr.contains("libc"));
+}
