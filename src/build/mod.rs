@@ -16,7 +16,7 @@ use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
-use crate::tree::{Tree, TreeBuilder};
+use crate::tree::{Content, Entry, Kind, Tree, TreeBuilder};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 
@@ -222,7 +222,7 @@ impl Plan {
             layers.push(match (&planned.content, cache) {
                 (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
                 (PlannedContent::Tree(tree), Some(cache)) => {
-                    planned.find(tree, self.compression, layout, cache, progress)?
+                    planned.find(tree, planned.compression(self.compression), layout, cache, progress)?
                 }
                 (PlannedContent::Tree(_), None) => None,
             });
@@ -240,15 +240,17 @@ impl Plan {
                 _ => None,
             })
             .collect();
-        let compression = self.compression;
         let requests: Vec<LayerRequest<'_>> = missing
             .iter()
-            .map(|(planned, tree)| LayerRequest { tree, name: &planned.name, compression, reuse: None })
+            .map(|(planned, tree)| {
+                let compression = planned.compression(self.compression);
+                LayerRequest { tree, name: &planned.name, compression, reuse: None }
+            })
             .collect();
         let made = write_layers(&requests, layout, progress)?;
         if let Some(cache) = cache {
             for ((planned, tree), layer) in missing.iter().zip(&made) {
-                planned.keep(tree, compression, layer, layout, cache, progress);
+                planned.keep(tree, planned.compression(self.compression), layer, layout, cache, progress);
             }
         }
         let mut made = made.into_iter();
@@ -305,6 +307,17 @@ impl Plan {
 }
 
 impl PlannedLayer {
+    /// How it is compressed where `wanted` is asked for: where nothing of it is gzip already, there is nothing to take over,
+    /// and the layer is known to builds that did not ask for that.
+    fn compression(&self, wanted: Compression) -> Compression {
+        let is_stored = |entry: &Entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. });
+        let has_stored = || self.tree().is_none_or(|tree| tree.entries().iter().any(is_stored));
+        match wanted {
+            Compression::Reuse(level) if !has_stored() => Compression::Gzip(level),
+            wanted => wanted,
+        }
+    }
+
     /// The entries, where they are known.
     pub fn tree(&self) -> Option<&Tree> {
         match &self.content {

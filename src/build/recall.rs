@@ -21,6 +21,9 @@ impl PlannedLayer {
         cache: &Cache,
         progress: &dyn Progress,
     ) -> Result<Option<(Layer, Origin)>> {
+        if depends_on_a_store(compression) {
+            return Ok(None);
+        }
         let by_files = LayerKey::of_files(tree, compression);
         if let Some((key, newest)) = &by_files
             && let Some(found) = cache.find(key, layout)
@@ -55,10 +58,19 @@ impl PlannedLayer {
             cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
             return;
         }
+        if depends_on_a_store(compression) {
+            return;
+        }
         let by_files = LayerKey::of_files(tree, compression).map(|(key, _)| key);
         let others = [LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)];
         for key in by_files.into_iter().chain(others) {
             cache.keep(&key, &kept(Value::Null), layout, progress);
         }
     }
+}
+
+/// Whether the bytes of a blob follow from a store that is known to recipes only. A tree with the same content may have been
+/// taken over from another one.
+fn depends_on_a_store(compression: Compression) -> bool {
+    matches!(compression, Compression::Reuse(_))
 }

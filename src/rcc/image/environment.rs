@@ -167,28 +167,32 @@ fn recipe(
     places: &Places,
 ) -> RecipeKey {
     let Places { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
+    let store = hololib.identity();
     // A library that is shipped as it is stored follows from its catalog only as far as its own bytes go.
     let library = match mode {
-        EnvironmentMode::Compact => hololib.identity(),
-        EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Direct => String::new(),
+        EnvironmentMode::Compact => store.as_str(),
+        EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Direct => "",
     };
     let scrubbing: &[u8] = match scrubbing {
         Scrubbing::Warn => b"warn",
         Scrubbing::Overwrite => b"overwrite",
     };
-    RecipeKey::new(&[
-        b"environment 1",
-        name.to_string().as_bytes(),
-        Digest::of(stored).as_bytes(),
-        scrubbing,
-        mode.name().as_bytes(),
-        home.as_bytes(),
-        product_home.as_bytes(),
-        app.as_bytes(),
-        controller.as_bytes(),
-        space.as_bytes(),
-        &uid.to_be_bytes(),
-        &gid.to_be_bytes(),
-        library.as_bytes(),
-    ])
+    RecipeKey::new(
+        &[
+            b"environment 1",
+            name.to_string().as_bytes(),
+            Digest::of(stored).as_bytes(),
+            scrubbing,
+            mode.name().as_bytes(),
+            home.as_bytes(),
+            product_home.as_bytes(),
+            app.as_bytes(),
+            controller.as_bytes(),
+            space.as_bytes(),
+            &uid.to_be_bytes(),
+            &gid.to_be_bytes(),
+            library.as_bytes(),
+        ],
+        &store,
+    )
 }
