@@ -4,4 +4,5 @@ mod blueprint;
 mod images;
 mod recorded;
 mod restored;
+mod reused;
 mod robots;
