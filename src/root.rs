@@ -365,6 +365,24 @@ impl Temporary {
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
     }
 
+    /// Writes `bytes` where they belong, whatever was written before.
+    ///
+    /// # Errors
+    /// When the system cannot write there.
+    pub fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?;
+        crate::section::write_all_at(file, bytes, offset)
+    }
+
+    /// A second handle of the same file, for whoever writes to another part of it.
+    ///
+    /// # Errors
+    /// When the system has no more.
+    pub fn share(&self) -> Result<File> {
+        let file = self.file.as_ref().ok_or_else(|| Error::new(ErrorKind::Io, "temporary file", "already closed"))?;
+        file.try_clone().map_err(|error| Error::io(self.root.path.display(), "open", error))
+    }
+
     /// Lets nobody but the owner read the file. To be called before anything is written.
     ///
     /// # Errors

@@ -60,3 +60,56 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     }
     Ok(filled)
 }
+
+/// Writes all of `bytes` into `file` from `offset`.
+///
+/// # Errors
+/// When the system cannot write there.
+pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+    }
+    #[cfg(windows)]
+    {
+        let mut written = 0;
+        while written < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_write(file, &bytes[written..], offset + written as u64)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                more => written += more,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies the first `length` bytes of `from` to the start of `to`; where the file system can, both then share them.
+///
+/// # Errors
+/// When `from` is shorter, or one cannot be read or the other written.
+pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
+    let mut copied = 0;
+    #[cfg(target_os = "linux")]
+    while copied < length {
+        let (mut source, mut target) = (copied, copied);
+        let left = usize::try_from(length - copied).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), left) {
+            Ok(0) => break,
+            Ok(more) => copied += more as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            // Two file systems, or one that cannot: bytes then go through here.
+            Err(_) => break,
+        }
+    }
+    let mut buffer = vec![0; 256 << 10];
+    while copied < length {
+        let wanted = buffer.len().min(usize::try_from(length - copied).unwrap_or(usize::MAX));
+        let read = read_full_at(from, &mut buffer[..wanted], copied)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        write_all_at(to, &buffer[..read], copied)?;
+        copied += read as u64;
+    }
+    Ok(())
+}

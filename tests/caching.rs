@@ -120,8 +120,7 @@ fn c11_c12_c13_c15_every_change_is_noticed() {
 
     fs::write(file.with_extension("new"), &before).unwrap();
     fs::rename(file.with_extension("new"), &file).unwrap();
-    let (again, origin) = bench.build("renamed-over");
-    assert_eq!((again.as_str(), origin.as_str()), (digest.as_str(), "same-content"), "C13: the first content again");
+    assert_eq!(bench.build("renamed-over").0, digest, "C13: the first content again");
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     assert_ne!(bench.build("mode").0, digest, "C15");

@@ -1,22 +1,25 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
 mod checks;
+mod differences;
 mod recall;
 mod spec;
 
 pub use checks::{check_names, check_output};
+pub use differences::{Differences, Group};
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
-use crate::cache::{Cache, LayerKey, RecipeKey};
+use crate::cache::{Cache, LayerKey, RecipeKey, SeriesKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
-use crate::layer::{Layer, LayerRequest, write_layers};
+use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
 use crate::tree::{Content, Entry, Kind, Tree, TreeBuilder};
+use recall::{Recall, Recalled};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
 
@@ -44,6 +47,7 @@ pub struct PlannedLayer {
     /// What it will hold.
     pub content: PlannedContent,
     recipe: Option<(RecipeKey, Value)>,
+    series: SeriesKey,
 }
 
 /// What a planned layer will hold.
@@ -82,8 +86,21 @@ pub enum Origin {
 pub struct Built {
     /// The image, in its layout.
     pub image: StoredImage,
-    /// The new layers, lowest first, and where they came from.
-    pub layers: Vec<(Layer, Origin)>,
+    /// The new layers, lowest first.
+    pub layers: Vec<BuiltLayer>,
+}
+
+/// A new layer of a finished image.
+#[derive(Debug)]
+pub struct BuiltLayer {
+    /// The layer.
+    pub layer: Layer,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What it took to make it.
+    pub work: Work,
+    /// How it differs from the one that the build before made, where both are known and differ.
+    pub differences: Option<Differences>,
 }
 
 impl BuildSpec {
@@ -131,6 +148,7 @@ impl LayerSpec {
         compression: Compression,
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
+        let series = self.series(compression);
         let LayerSpec { name, created_by, sources, known_directories, recipe } = self;
         let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
             memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
@@ -141,6 +159,7 @@ impl LayerSpec {
                 created_by,
                 content: PlannedContent::Known(Box::new(found.layer)),
                 recipe,
+                series,
             });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
@@ -151,11 +170,28 @@ impl LayerSpec {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
-        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe })
+        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe, series })
+    }
+
+    /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
+    fn series(&self, compression: Compression) -> SeriesKey {
+        let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
+        SeriesKey::new(&self.created_by, &sources, compression)
     }
 }
 
 impl Source {
+    /// Where it is on this machine, and where it goes.
+    fn place(&self) -> Vec<u8> {
+        let mut place = self.name.clone().into_bytes();
+        if let SourceContent::Directory(root) | SourceContent::File(root, _) = &self.content {
+            let real = Root::resolve(root.path()).unwrap_or_else(|_| root.path().to_owned());
+            place.push(0);
+            place.extend_from_slice(real.as_os_str().as_encoded_bytes());
+        }
+        place
+    }
+
     fn add_to(self, builder: &mut TreeBuilder, spool: &Root, progress: &dyn Progress) -> Result<()> {
         let Source { name, content, destination, rules } = self;
         match content {
@@ -200,7 +236,7 @@ impl Plan {
         let new: Vec<NewLayer<'_>> = layers
             .iter()
             .zip(&self.layers)
-            .map(|((layer, _), planned)| NewLayer { layer, created_by: &planned.created_by })
+            .map(|(built, planned)| NewLayer { layer: &built.layer, created_by: &planned.created_by })
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
         layout.commit(&image, names)?;
@@ -211,50 +247,36 @@ impl Plan {
     }
 
     /// Brings every new layer into the layout: from the cache where it is known there, else made.
-    fn make_layers(
-        &self,
-        layout: &Layout,
-        cache: Option<&Cache>,
-        progress: &dyn Progress,
-    ) -> Result<Vec<(Layer, Origin)>> {
-        let mut layers: Vec<Option<(Layer, Origin)>> = Vec::new();
-        for planned in &self.layers {
-            layers.push(match (&planned.content, cache) {
-                (PlannedContent::Known(layer), _) => Some(((**layer).clone(), Origin::SameRecipe)),
-                (PlannedContent::Tree(tree), Some(cache)) => {
-                    planned.find(tree, planned.compression(self.compression), layout, cache, progress)?
-                }
-                (PlannedContent::Tree(_), None) => None,
-            });
-        }
-        for (found, planned) in layers.iter().zip(&self.layers) {
-            if found.is_some() {
-                Activity::start(progress, &planned.name, None).finish("known, from the cache");
+    fn make_layers(&self, layout: &Layout, cache: Option<&Cache>, progress: &dyn Progress) -> Result<Vec<BuiltLayer>> {
+        let recall =
+            cache.map(|cache| Recall { memory: Memory { cache, layout }, compression: self.compression, progress });
+        let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
+            (PlannedContent::Known(layer), _) => Ok(Recalled::known((**layer).clone(), Origin::SameRecipe)),
+            (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
+            (PlannedContent::Tree(_), None) => Ok(Recalled::Nothing),
+        };
+        let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let mut requests = Vec::new();
+        for (recalled, planned) in recalled.iter().zip(&self.layers) {
+            match (recalled, planned.tree()) {
+                (Recalled::Parts(_) | Recalled::Nothing, Some(tree)) => requests.push(LayerRequest {
+                    tree,
+                    name: &planned.name,
+                    compression: planned.compression(self.compression),
+                    reuse: recalled.reuse(),
+                }),
+                _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
             }
         }
-        let missing: Vec<(&PlannedLayer, &Tree)> = layers
-            .iter()
-            .zip(&self.layers)
-            .filter_map(|(found, planned)| match (&planned.content, found) {
-                (PlannedContent::Tree(tree), None) => Some((planned, tree)),
-                _ => None,
-            })
-            .collect();
-        let requests: Vec<LayerRequest<'_>> = missing
-            .iter()
-            .map(|(planned, tree)| {
-                let compression = planned.compression(self.compression);
-                LayerRequest { tree, name: &planned.name, compression, reuse: None }
-            })
-            .collect();
-        let made = write_layers(&requests, layout, progress)?;
-        if let Some(cache) = cache {
-            for ((planned, tree), layer) in missing.iter().zip(&made) {
-                planned.keep(tree, planned.compression(self.compression), layer, layout, cache, progress);
+        let mut made = write_layers(&requests, layout, progress)?.into_iter();
+        let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
+            (Recalled::Whole(built), _) => Some(*built),
+            (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),
+            (Recalled::Parts(_) | Recalled::Nothing, _) => {
+                let MadeLayer { layer, work, .. } = made.next()?;
+                Some(BuiltLayer { layer, origin: Origin::Made, work, differences: None })
             }
-        }
-        let mut made = made.into_iter();
-        let complete = layers.into_iter().map(|found| found.or_else(|| made.next().map(|layer| (layer, Origin::Made))));
+        });
         complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
     }
 

@@ -1,76 +1,161 @@
-//! Layers that need not be made: finding them in the cache, and keeping those that were made.
+//! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
-use super::{Origin, PlannedLayer};
-use crate::cache::{Cache, Found, LayerKey};
+use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
+use crate::cache::{Fingerprints, Found, LayerKey};
 use crate::compression::Compression;
 use crate::error::Result;
-use crate::layer::{Layer, hash_layer};
+use crate::layer::{
+    Comparison, EarlierEntry, EarlierLayer, Fingerprint, Layer, MadeLayer, Reuse, Work, compare, hash_layer,
+};
 use crate::progress::Progress;
-use crate::store::Layout;
 use crate::tree::Tree;
 use serde_json::Value;
 
-impl PlannedLayer {
-    /// Looks for the layer of `tree` in the cache: by what the file system says of its files, and, where a tree of the same
-    /// names and sizes was seen before, by their content.
-    pub(super) fn find(
-        &self,
-        tree: &Tree,
-        compression: Compression,
-        layout: &Layout,
-        cache: &Cache,
-        progress: &dyn Progress,
-    ) -> Result<Option<(Layer, Origin)>> {
-        if depends_on_a_store(compression) {
-            return Ok(None);
-        }
-        let by_files = LayerKey::of_files(tree, compression);
-        if let Some((key, newest)) = &by_files
-            && let Some(found) = cache.find(key, layout)
-            && !found.is_racy(*newest)
-        {
-            return Ok(Some((found.layer, Origin::SameFiles)));
-        }
-        if cache.notes(&LayerKey::of_shape(tree, compression)).is_none() {
-            return Ok(None);
-        }
-        let diff_id = hash_layer(tree, &self.name, progress)?;
-        let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) else { return Ok(None) };
-        if let Some((key, _)) = by_files {
-            let kept = Found { recorded: cache.now(), ..found.clone() };
-            cache.keep(&key, &kept, layout, progress);
-        }
-        Ok(Some((found.layer, Origin::SameContent)))
+/// What is known of a layer.
+pub(super) enum Recalled {
+    /// All of it.
+    Whole(Box<BuiltLayer>),
+    /// So much as the build before has in common with it.
+    Parts(Box<Parts>),
+    /// Nothing, and nobody asks.
+    Nothing,
+}
+
+/// What there is of a layer that has to be made.
+pub(super) struct Parts {
+    /// The entries of the build before, if there was one.
+    earlier: Option<Vec<EarlierEntry>>,
+    /// The blocks that need not be compressed.
+    reuse: Option<Reuse>,
+    /// What the entries are like now.
+    fingerprints: Fingerprints,
+}
+
+impl Recalled {
+    pub(super) fn known(layer: Layer, origin: Origin) -> Self {
+        Recalled::Whole(Box::new(BuiltLayer { layer, origin, work: Work::default(), differences: None }))
     }
 
-    /// Keeps the layer that was made of `tree`.
-    pub(super) fn keep(
-        &self,
-        tree: &Tree,
-        compression: Compression,
-        layer: &Layer,
-        layout: &Layout,
-        cache: &Cache,
-        progress: &dyn Progress,
-    ) {
-        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
-        if let Some((recipe, notes)) = &self.recipe {
-            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
-            return;
-        }
-        if depends_on_a_store(compression) {
-            return;
-        }
-        let by_files = LayerKey::of_files(tree, compression).map(|(key, _)| key);
-        let others = [LayerKey::of_shape(tree, compression), LayerKey::of_tar(&layer.diff_id, compression)];
-        for key in by_files.into_iter().chain(others) {
-            cache.keep(&key, &kept(Value::Null), layout, progress);
+    /// What need not be compressed of a layer that has to be made.
+    pub(super) fn reuse(&self) -> Option<&Reuse> {
+        match self {
+            Recalled::Parts(parts) => parts.reuse.as_ref(),
+            Recalled::Whole(_) | Recalled::Nothing => None,
         }
     }
 }
 
-/// Whether the bytes of a blob follow from a store that is known to recipes only. A tree with the same content may have been
-/// taken over from another one.
-fn depends_on_a_store(compression: Compression) -> bool {
+/// Where layers are looked for and kept.
+#[derive(Clone, Copy)]
+pub(super) struct Recall<'a> {
+    pub(super) memory: Memory<'a>,
+    pub(super) compression: Compression,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Recall<'_> {
+    /// Looks for a layer of `tree` in the cache.
+    ///
+    /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
+    /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
+    /// same names and sizes was seen before, by the hash of everything.
+    pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
+        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let compression = planned.compression(compression);
+        let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        if follows_from_a_store(compression) {
+            return Ok(Recalled::Parts(Box::new(parts)));
+        }
+        let by_files = LayerKey::of_files(&parts.fingerprints, compression);
+        if let Some((key, newest)) = &by_files
+            && let Some(found) = cache.find(key, layout)
+            && !found.is_racy(*newest)
+        {
+            return Ok(Recalled::known(found.layer, Origin::SameFiles));
+        }
+        if let Some((earlier, blob)) = cache.earlier(&planned.series) {
+            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
+                Comparison::Same if cache.bring(&earlier.layer, layout) => {
+                    return Ok(self.touched(planned, earlier, parts.fingerprints));
+                }
+                Comparison::Same => {}
+                Comparison::Other(reuse) => parts.reuse = Some(*reuse),
+            }
+            parts.earlier = Some(earlier.entries);
+            return Ok(Recalled::Parts(Box::new(parts)));
+        }
+        if cache.notes(&LayerKey::of_shape(&parts.fingerprints, compression)).is_some() {
+            let diff_id = hash_layer(tree, &planned.name, progress)?;
+            if let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) {
+                if let Some((key, _)) = by_files {
+                    let kept = Found { recorded: cache.now(), ..found.clone() };
+                    cache.keep(&key, &kept, layout, progress);
+                }
+                return Ok(Recalled::known(found.layer, Origin::SameContent));
+            }
+        }
+        Ok(Recalled::Parts(Box::new(parts)))
+    }
+
+    /// The layer of the build before, whose files are others now or were touched, and have the same content.
+    fn touched(&self, planned: &PlannedLayer, mut earlier: EarlierLayer, fingerprints: Fingerprints) -> Recalled {
+        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let compression = planned.compression(compression);
+        let layer = earlier.layer.clone();
+        if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
+            let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
+            cache.keep(&key, &kept, layout, progress);
+        }
+        for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
+            entry.fingerprint = fingerprint;
+        }
+        cache.keep_blocks(&planned.series, &earlier, progress);
+        let work = Work { reused: earlier.blocks.len(), ..Work::default() };
+        Recalled::Whole(Box::new(BuiltLayer { layer, origin: Origin::SameContent, work, differences: None }))
+    }
+
+    /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
+    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
+        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let compression = planned.compression(compression);
+        let MadeLayer { layer, work, blocks, contents } = made;
+        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
+        let Parts { earlier, reuse: _, fingerprints } = parts;
+        if let Some((recipe, notes)) = &planned.recipe {
+            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
+        }
+        if follows_from_a_store(compression) {
+            return BuiltLayer { layer, origin: Origin::Made, work, differences: None };
+        }
+        if planned.recipe.is_none() {
+            let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
+            let others =
+                [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
+            for key in by_files.into_iter().chain(others) {
+                cache.keep(&key, &kept(Value::Null), layout, progress);
+            }
+        }
+        let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
+        let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);
+        cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
+        BuiltLayer { layer, origin: Origin::Made, work, differences }
+    }
+}
+
+/// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
+/// tells which store its gzip was taken over from.
+fn follows_from_a_store(compression: Compression) -> bool {
     matches!(compression, Compression::Reuse(_))
+}
+
+/// The entries of a tree, as the next build wants to know them.
+fn entries(tree: &Tree, fingerprints: &[Fingerprint], contents: &[u32]) -> Vec<EarlierEntry> {
+    let parts = tree.entries().iter().zip(fingerprints).zip(contents);
+    let entry = parts.map(|((entry, &fingerprint), &content)| EarlierEntry {
+        path: entry.path.as_bytes().into(),
+        fingerprint,
+        size: entry.size(),
+        content,
+    });
+    entry.collect()
 }

@@ -1,7 +1,7 @@
 //! Looking after the cache: what it takes, and making it smaller.
 
-use super::Cache;
 use super::record::Record;
+use super::{Cache, blocks};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ pub struct CacheUsage {
     pub records: usize,
     /// How many blobs there are.
     pub blobs: usize,
-    /// How many bytes those take.
+    /// How many bytes those take, and what is kept of their blocks.
     pub bytes: u64,
 }
 
@@ -36,11 +36,13 @@ impl Pruned {
     }
 }
 
-/// One blob of the cache and the records that lead to it.
+/// One blob of the cache, and the files that lead to it.
 struct Kept {
     used: SystemTime,
+    /// With its lists of blocks.
     size: u64,
     records: Vec<String>,
+    lists: Vec<String>,
 }
 
 impl Cache {
@@ -92,13 +94,16 @@ impl Cache {
         for record in &kept.records {
             remove_file(&self.layers, record)?;
         }
+        for list in &kept.lists {
+            remove_file(&self.blocks, list)?;
+        }
         remove_file(&self.store.root().directory("blobs")?.directory(digest.algorithm().name())?, &digest.hex())?;
         pruned.blobs += 1;
         pruned.bytes += kept.size;
         Ok(())
     }
 
-    /// Every blob, and who leads to it. Records that lead nowhere are removed on the way.
+    /// Every blob, and what leads to it. What leads nowhere is removed on the way.
     fn blobs(&self) -> Result<BTreeMap<Digest, Kept>> {
         let mut blobs = BTreeMap::new();
         let (digests, _) = self.store.blobs()?;
@@ -106,7 +111,7 @@ impl Cache {
             let directory = self.store.root().directory("blobs")?.directory(digest.algorithm().name())?;
             let Ok(metadata) = directory.dir().symlink_metadata(digest.hex()) else { continue };
             let used = metadata.modified().map_or(UNIX_EPOCH, cap_std::time::SystemTime::into_std);
-            blobs.insert(digest, Kept { used, size: metadata.len(), records: Vec::new() });
+            blobs.insert(digest, Kept { used, size: metadata.len(), records: Vec::new(), lists: Vec::new() });
         }
         let unreadable = |error| Error::io(self.layers.path().display(), "read", error);
         let mut useless = BTreeSet::new();
@@ -127,7 +132,38 @@ impl Cache {
         for name in useless {
             remove_file(&self.layers, &name)?;
         }
+        self.add_lists(&mut blobs)?;
         Ok(blobs)
+    }
+
+    fn add_lists(&self, blobs: &mut BTreeMap<Digest, Kept>) -> Result<()> {
+        let unreadable = |error| Error::io(self.blocks.path().display(), "read", error);
+        let (mut lists, mut others) = (BTreeSet::new(), Vec::new());
+        for entry in self.blocks.dir().entries().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(metadata) = entry.metadata() else { continue };
+            match blocks::subject(&self.blocks, &name).and_then(|digest| blobs.get_mut(&digest)) {
+                Some(kept) => {
+                    let used = metadata.modified().map_or(UNIX_EPOCH, cap_std::time::SystemTime::into_std);
+                    kept.used = kept.used.max(used);
+                    kept.size += metadata.len();
+                    kept.lists.push(name.clone());
+                    lists.insert(name);
+                }
+                None => others.push(name),
+            }
+        }
+        for name in others {
+            let is_useless = match name.strip_suffix(blocks::LATEST) {
+                Some(_) => !blocks::latest(&self.blocks, &name).is_some_and(|list| lists.contains(&list)),
+                None => name.len() == 64,
+            };
+            if is_useless {
+                remove_file(&self.blocks, &name)?;
+            }
+        }
+        Ok(())
     }
 }
 

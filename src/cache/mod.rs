@@ -4,6 +4,7 @@
 //! ocibuild/                the cache directory, open to its owner only
 //!   CACHEDIR.TAG           tells backups to leave it out
 //!   layers/v1/<key>        what decides a layer's bytes → the layer, one small file each
+//!   blocks/v1/<series>     the last build of a layer, block by block, for the next one, and which series was the latest
 //!   verified/v1/<file>     which blobs were found whole
 //!   store/                 the blobs, an image layout without images
 //! ```
@@ -12,11 +13,12 @@
 //! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
 //! a cache and one without give the same bytes, and losing the cache costs time.
 
+mod blocks;
 mod key;
 mod maintenance;
 mod record;
 
-pub use key::{LayerKey, RecipeKey};
+pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use maintenance::{CacheUsage, Pruned};
 
 use crate::error::Result;
@@ -33,6 +35,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Cache {
     layers: Root,
+    blocks: Root,
     verified: VerifiedFiles,
     store: Layout,
     directory: Root,
@@ -54,9 +57,11 @@ impl Cache {
             directory.replace_file("CACHEDIR.TAG", TAG)?;
         }
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
+        let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
+        blocks.sweep_temporaries();
         let verified = VerifiedFiles::new(directory.create_directory("verified")?.create_directory("v1")?);
         let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
-        Ok(Cache { layers, verified, store, directory, now })
+        Ok(Cache { layers, blocks, verified, store, directory, now })
     }
 
     /// Where the cache is.
@@ -78,14 +83,16 @@ impl Cache {
     pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
         let record = Record::read(&self.layers, key)?;
         self.layers.touch(&key.file_name(), self.now);
-        let descriptor = &record.layer.descriptor;
-        if !layout.contains(descriptor).ok()? {
-            if !self.store.contains(descriptor).ok()? {
-                return None;
-            }
-            layout.take_over(&self.store, descriptor).ok()?;
+        if !self.bring(&record.layer, layout) {
+            return None;
         }
         Some(Found { layer: record.layer, notes: record.notes, recorded: record.recorded })
+    }
+
+    /// Brings the blob of `layer` into `layout`, and answers whether it is there, whole.
+    pub fn bring(&self, layer: &Layer, layout: &Layout) -> bool {
+        let has = |layout: &Layout| layout.contains(&layer.descriptor).unwrap_or(false);
+        has(layout) || (has(&self.store) && layout.take_over(&self.store, &layer.descriptor).is_ok())
     }
 
     /// What is known of `key` besides its layer, wherever the layer's blob is.

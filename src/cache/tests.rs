@@ -1,6 +1,7 @@
 use super::*;
 use crate::compression::Compression;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{DiffId, Digest, Hasher};
+use crate::layer::{Block, DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
 use crate::progress::Silent;
 use crate::spec::{Descriptor, media_type};
 use crate::tree::{Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, Stamp, Tree, TreeBuilder};
@@ -114,6 +115,118 @@ fn a_blob_that_is_gone_short_or_altered_is_a_miss() {
     }
 }
 
+fn series() -> SeriesKey {
+    SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(5))
+}
+
+impl Scene {
+    fn lists(&self) -> Vec<PathBuf> {
+        let lists = fs::read_dir(self.directory.path().join("cache/blocks/v1")).unwrap();
+        lists.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_none()).collect()
+    }
+
+    /// Keeps a layer of one block and two entries.
+    fn keep_blocks(&self, series: &SeriesKey, content: &[u8]) -> EarlierLayer {
+        let layer = self.keep(&key("a"), content);
+        let entry = |path: &str, whole| EarlierEntry {
+            path: path.as_bytes().into(),
+            fingerprint: Fingerprint { shape: 7, whole },
+            size: 3,
+            content: 9,
+        };
+        let mut hasher = Hasher::sha256();
+        hasher.update(content);
+        let state = hasher.state().unwrap();
+        let block = Block { entry: 0, offset: 0, length: layer.tar_size };
+        let packed = layer.descriptor.size as u32;
+        let kept = EarlierLayer {
+            layer,
+            entries: vec![entry("app/one", Some([1; 16])), entry("app/other", None)],
+            blocks: vec![DoneBlock { block, packed, sum: 5, tar: state, blob: state }],
+        };
+        self.cache.keep_blocks(series, &kept, &Silent);
+        kept
+    }
+}
+
+#[test]
+fn blocks_are_found_by_their_series_and_by_another_of_its_kind() {
+    let scene = Scene::new();
+    assert!(scene.cache.earlier(&series()).is_none());
+    let kept = scene.keep_blocks(&series(), b"content");
+    let (found, blob) = scene.cache.earlier(&series()).unwrap();
+    assert_eq!((found, blob.size()), (kept.clone(), 7));
+    let elsewhere = SeriesKey::new("copy to /app", &[b"/other/checkout".to_vec()], Compression::Gzip(5));
+    assert_eq!(scene.cache.earlier(&elsewhere).unwrap().0, kept);
+    for other in [
+        SeriesKey::new("copy to /srv", &[b"app".to_vec()], Compression::Gzip(5)),
+        SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(6)),
+    ] {
+        assert!(scene.cache.earlier(&other).is_none());
+    }
+}
+
+#[test]
+fn a_damaged_list_is_a_miss_at_every_cut_and_every_flip() {
+    let scene = Scene::new();
+    scene.keep_blocks(&series(), b"content");
+    let list = scene.lists().pop().unwrap();
+    let whole = fs::read(&list).unwrap();
+    for cut in 0..whole.len() {
+        fs::write(&list, &whole[..cut]).unwrap();
+        assert!(scene.cache.earlier(&series()).is_none(), "cut at {cut}");
+    }
+    // Behind a checksum that fits, damage is none that a crash or a disk makes; still it must not hurt.
+    let resummed = |bytes: &mut Vec<u8>| {
+        let sum = Digest::of(&bytes[50..]);
+        bytes[18..50].copy_from_slice(sum.as_bytes());
+    };
+    for flip in 0..whole.len() {
+        for bit in [1, 0x80] {
+            let mut flipped = whole.clone();
+            flipped[flip] ^= bit;
+            fs::write(&list, &flipped).unwrap();
+            assert!(scene.cache.earlier(&series()).is_none(), "flipped at {flip}");
+            resummed(&mut flipped);
+            fs::write(&list, &flipped).unwrap();
+            scene.cache.earlier(&series());
+        }
+    }
+    fs::write(&list, [&whole[..], b"more"].concat()).unwrap();
+    assert!(scene.cache.earlier(&series()).is_none());
+    fs::write(&list, &whole).unwrap();
+    assert!(scene.cache.earlier(&series()).is_some());
+}
+
+#[test]
+fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
+    let scene = Scene::new();
+    let kept = scene.keep_blocks(&series(), b"content");
+    fs::remove_file(scene.blob(&kept.layer)).unwrap();
+    let again = open(&scene.directory.path().join("cache"), at(2_000_000));
+    assert!(again.earlier(&series()).is_none());
+    fs::write(scene.blob(&kept.layer), b"Content").unwrap();
+    assert!(again.earlier(&series()).is_none());
+    fs::write(scene.blob(&kept.layer), b"content").unwrap();
+    assert!(again.earlier(&series()).is_some());
+}
+
+#[test]
+fn lists_go_with_their_blobs() {
+    let scene = Scene::new();
+    let kept = scene.keep_blocks(&series(), b"content");
+    let list = fs::metadata(scene.lists().pop().unwrap()).unwrap().len();
+    assert_eq!(scene.cache.usage().unwrap(), CacheUsage { records: 1, blobs: 1, bytes: 7 + list });
+    fs::write(scene.directory.path().join("cache/blocks/v1").join("0".repeat(64)), b"garbage").unwrap();
+    fs::remove_file(scene.blob(&kept.layer)).unwrap();
+    assert_eq!(scene.cache.usage().unwrap(), CacheUsage::default());
+    assert_eq!(fs::read_dir(scene.directory.path().join("cache/blocks/v1")).unwrap().count(), 0);
+
+    scene.keep_blocks(&series(), b"others");
+    assert_eq!(scene.cache.prune_to_size(0).unwrap().blobs, 1);
+    assert_eq!(scene.lists(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn a_cache_of_somebody_else_or_open_to_others_is_refused() {
     #[cfg(unix)]
@@ -201,7 +314,9 @@ fn changes() -> Vec<Entry> {
 
 #[test]
 fn every_change_of_one_thing_changes_the_key() {
-    let of_files = |tree: &Tree, compression| LayerKey::of_files(tree, compression).map(|(key, _)| key).unwrap();
+    let of_files = |tree: &Tree, compression| {
+        LayerKey::of_files(&Fingerprints::of(tree), compression).map(|(key, _)| key).unwrap()
+    };
     let mut keys = vec![of_files(&tree(&[entry()]), Compression::Gzip(5))];
     for compression in [Compression::None, Compression::Gzip(6), Compression::Zstd(5)] {
         keys.push(of_files(&tree(&[entry()]), compression));

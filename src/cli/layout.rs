@@ -2,6 +2,7 @@
 
 use super::config::unique;
 use super::content::{self, LayerFlag};
+use super::explain;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::output::print;
@@ -11,7 +12,7 @@ use super::watch::Watch;
 use super::{Common, Format};
 use clap::{Args, ValueEnum};
 use ocibuild::bounded::{counted, size};
-use ocibuild::build::{self, BuildSpec, Built, Memory, Origin, Plan};
+use ocibuild::build::{self, BuildSpec, Built, Memory, Plan};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
@@ -186,13 +187,14 @@ impl LayoutArguments {
         match self.common.format {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for ((layer, origin), planned) in built.layers.iter().zip(&plan.layers) {
+                for (made, planned) in built.layers.iter().zip(&plan.layers) {
+                    let layer = &made.layer;
                     let (size, tar) = (size(layer.descriptor.size), size(layer.tar_size));
                     let (digest, name) = (layer.descriptor.digest, &planned.name);
                     let entries = planned.tree().map(|tree| format!(", {}", counted(tree.entries().len(), "entry")));
                     watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
                     if self.cache.explain {
-                        watch.say(&format!("  {}", explanation(*origin)));
+                        watch.say(&format!("  {}", explain::line(made)));
                     }
                 }
                 let layers = counted(image.manifest.layers.len(), "layer");
@@ -204,11 +206,12 @@ impl LayoutArguments {
                     .layers
                     .iter()
                     .zip(&plan.layers)
-                    .map(|((layer, origin), planned)| {
+                    .map(|(made, planned)| {
+                        let layer = &made.layer;
                         let mut described = layer.descriptor.to_json();
                         described["diffId"] = layer.diff_id.to_string().into();
                         described["tarSize"] = layer.tar_size.into();
-                        described["origin"] = origin_name(*origin).into();
+                        explain::add_to(&mut described, made);
                         if let Some(tree) = planned.tree() {
                             described["entries"] = tree.entries().len().into();
                         }
@@ -230,25 +233,6 @@ impl LayoutArguments {
                 print(&result.to_string())
             }
         }
-    }
-}
-
-/// Why a layer was, or was not, taken from the cache.
-fn explanation(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Made => "made: no layer of this content was in the cache",
-        Origin::SameRecipe => "from the cache: the catalog and every option are the same, so nothing was read",
-        Origin::SameFiles => "from the cache: every file is the one that it was, untouched",
-        Origin::SameContent => "from the cache: the files are others, or were touched, and have the same content",
-    }
-}
-
-fn origin_name(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Made => "made",
-        Origin::SameRecipe => "same-recipe",
-        Origin::SameFiles => "same-files",
-        Origin::SameContent => "same-content",
     }
 }
 

@@ -1,9 +1,11 @@
 //! Wrapping and unwrapping: gzip and zstd.
 
+mod block;
 mod decode;
 mod encode;
 mod members;
 
+pub use block::Decompressor;
 pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
 pub use members::{GZIP_HEADER, Members, single_member};

@@ -13,7 +13,7 @@ use crate::tar;
 use crate::tree::{Entry, Tree};
 
 /// The largest block, and the size from which a file is cut itself, in bytes.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 /// No block ends earlier by choice, in bytes.
 const SMALLEST: u64 = 256 << 10;
 /// How many bytes lie between two chosen cuts on average, beyond the smallest block.
@@ -21,13 +21,13 @@ const SPREAD: u64 = 512 << 10;
 
 /// A run of bytes of a layer's tar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
+pub struct Block {
     /// The entry that the block begins in; behind the last one for an empty layer.
-    pub(super) entry: usize,
+    pub entry: usize,
     /// Where in that entry (its header, content and padding) the block begins.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// How many bytes the block holds, the end of the archive included where it is the last.
-    pub(super) length: u64,
+    pub length: u64,
 }
 
 /// The bytes that an entry takes in the tar.

@@ -9,6 +9,15 @@ use std::ops::Range;
 /// A stored file that a block before has left half-read: the number of its entry, and the open content.
 pub(super) type HalfRead = Option<(usize, ContentStream)>;
 
+/// Whether block `number` begins or ends within a stored file, so that it can only be filled in its turn.
+pub(super) fn is_part_of_stream(tree: &Tree, blocks: &[Block], number: usize) -> bool {
+    let begins_within = |block: &Block| {
+        let entry = tree.entries().get(block.entry).filter(|_| block.offset > 0);
+        entry.is_some_and(|entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. }))
+    };
+    blocks[number..].iter().take(2).any(begins_within)
+}
+
 /// The smallest file whose gzip is taken over, in bytes. A member of its own, and another one for what stands in front of it,
 /// cost context: measured on 25,000 files of an environment, taking over all of them saves 4 % of the time and makes the layer
 /// 1 % larger.

@@ -13,6 +13,8 @@
 //! (`sequence`).
 
 mod blocks;
+mod compare;
+mod earlier;
 mod fill;
 mod packing;
 mod plain;
@@ -20,6 +22,9 @@ mod sequence;
 mod sums;
 mod write;
 
-pub use packing::{Place, Reuse};
+pub use blocks::Block;
+pub use compare::{Comparison, compare};
+pub use earlier::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+pub use packing::Reuse;
 pub use plain::write_tar;
-pub use write::{Layer, LayerRequest, hash_layer, write_layers};
+pub use write::{Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};

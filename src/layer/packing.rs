@@ -1,31 +1,68 @@
 //! Where the compressed bytes of a block come from: the compressor, a blob that holds the block already, or sources that
 //! hold parts of it in gzip.
+//!
+//! Why a layer that is partly taken over is right. Its digest is the hash of the bytes that were written, except for its
+//! prefix, whose hash goes on from a state that the build of the earlier layer kept; the prefix is copied from the earlier
+//! blob, which as a whole has its digest (`OpenBlob`), and is looked at again when the copy is done. Its diff ID is the
+//! hash of the bytes that files gave now, again except for the prefix. That both are of one tar rests on the list of the
+//! earlier layer: it was written by the build that made the blob, stands behind a checksum, and belongs to its digest.
+//! Where files are read, the checksum of each block is held against that list too, so that a file system whose stamps lie
+//! costs a compression, and not the truth.
 
+use super::blocks::Block;
+use super::earlier::DoneBlock;
 use super::fill::Taken;
 use crate::compression::{Compression, Compressor};
+use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::section::read_full_at;
-use std::fs::File;
-use std::sync::Arc;
+use crate::store::OpenBlob;
 
 /// Where a block stands in a blob, compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Where its compressed bytes begin.
-    pub offset: u64,
+    pub(super) offset: u64,
     /// How many there are.
-    pub length: u32,
-    /// The checksum of what they hold (`sums`).
-    pub sum: u32,
+    pub(super) length: u32,
+    /// How many bytes of a tar they hold.
+    pub(super) tar_length: u64,
+    /// The checksum of those (`sums`).
+    pub(super) sum: u32,
 }
 
 /// What a layer takes over from the blob of an earlier one.
 #[derive(Debug)]
 pub struct Reuse {
-    /// That blob, verified as a whole.
-    pub(super) blob: Arc<File>,
-    /// Where each block of the new layer stands in it.
+    /// That blob.
+    pub(super) blob: OpenBlob,
+    /// What the new layer is cut into.
+    pub(super) blocks: Vec<Block>,
+    /// Where each of these blocks stands in the blob.
     pub(super) places: Vec<Option<Place>>,
+    /// What both begin with.
+    pub(super) prefix: Prefix,
+}
+
+/// The blocks that two layers begin with.
+#[derive(Debug, Clone)]
+pub(super) struct Prefix {
+    /// These.
+    pub(super) done: Vec<DoneBlock>,
+    /// How many bytes of the blob they take.
+    pub(super) size: u64,
+    /// The hash of the tar up to their end.
+    pub(super) tar: Hasher,
+    /// The hash of the blob up to their end.
+    pub(super) blob: Hasher,
+    /// The checksums of what their entries hold.
+    pub(super) contents: Vec<u32>,
+}
+
+impl Prefix {
+    pub(super) fn nothing() -> Self {
+        Prefix { done: Vec::new(), size: 0, tar: Hasher::sha256(), blob: Hasher::sha256(), contents: Vec::new() }
+    }
 }
 
 /// The source of one block's compressed bytes.
@@ -34,7 +71,7 @@ pub(super) enum Packing<'a> {
     /// The compressor makes them.
     Compress,
     /// They are copied, if they hold the block that they should.
-    Copy(&'a File, Place),
+    Copy(&'a OpenBlob, Place),
     /// The compressor makes them, but for the parts of the block that are gzip already.
     TakeOver(&'a [Taken]),
 }
@@ -59,7 +96,7 @@ impl Packed {
 impl Reuse {
     /// Where the bytes of block `number` come from.
     pub(super) fn packing(&self, number: usize) -> Packing<'_> {
-        match self.places.get(number).copied().flatten() {
+        match self.places[number] {
             Some(place) => Packing::Copy(&self.blob, place),
             None => Packing::Compress,
         }
@@ -82,8 +119,9 @@ impl Packer {
         compression: Compression,
     ) -> Result<Packed> {
         match packing {
-            // Whatever led to that place, it holds other bytes. Files whose stamps lie are made anew, not lost.
-            Packing::Copy(blob, place) if place.sum == sum => copied(blob, place).map(Packed::Copied),
+            Packing::Copy(blob, place) if (place.sum, place.tar_length) == (sum, block.len() as u64) => {
+                copied(blob, place).map(Packed::Copied)
+            }
             Packing::TakeOver(taken) => self.join(block, taken, compression).map(Packed::Compressed),
             Packing::Copy(..) | Packing::Compress => self.compress(block, compression).map(Packed::Compressed),
         }
@@ -121,12 +159,13 @@ impl Packer {
     }
 }
 
-fn copied(blob: &File, place: Place) -> Result<Vec<u8>> {
+/// The compressed bytes at `place` of an earlier blob.
+pub(super) fn copied(blob: &OpenBlob, place: Place) -> Result<Vec<u8>> {
     let mut packed = vec![0; place.length as usize];
-    let read = read_full_at(blob, &mut packed, place.offset)
-        .map_err(|error| Error::io("blob of an earlier layer", "read", error))?;
+    let read = read_full_at(blob.file(), &mut packed, place.offset)
+        .map_err(|error| Error::io(blob.object(), "read", error))?;
     if read < packed.len() {
-        return Err(Error::corrupt("blob of an earlier layer", "truncated while it was read"));
+        return Err(Error::corrupt(blob.object(), "truncated while it was read"));
     }
     Ok(packed)
 }

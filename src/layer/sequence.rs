@@ -4,7 +4,7 @@ use crate::error::Result;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Items numbered from zero, consumed in order. Whoever delivers the item that is due consumes it, and those behind it that
+/// Numbered items, consumed in order. Whoever delivers the item that is due consumes it, and those behind it that
 /// have been waiting.
 #[derive(Debug)]
 pub(super) struct Sequence<Item, State> {
@@ -20,8 +20,9 @@ struct Inner<Item, State> {
 }
 
 impl<Item, State> Sequence<Item, State> {
-    pub(super) fn new(state: State) -> Self {
-        Sequence { inner: Mutex::new(Inner { due: 0, waiting: BTreeMap::new(), state: Some(state) }) }
+    /// A sequence whose items begin with number `first`.
+    pub(super) fn new(first: usize, state: State) -> Self {
+        Sequence { inner: Mutex::new(Inner { due: first, waiting: BTreeMap::new(), state: Some(state) }) }
     }
 
     /// Hands in item `number`; `consume` is called for every item that has become due, one at a time and in order.
@@ -49,19 +50,10 @@ impl<Item, State> Sequence<Item, State> {
         result
     }
 
-    /// The state after everything that was delivered, and the number of items consumed.
+    /// The number that is due next, and the state after everything that was delivered.
     pub(super) fn finish(self) -> (usize, Option<State>) {
         let inner = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         (inner.due, inner.state)
-    }
-
-    /// A copy of the state after everything that was delivered, and the number of items consumed.
-    pub(super) fn finished(&self) -> (usize, Option<State>)
-    where
-        State: Clone,
-    {
-        let inner = self.lock();
-        (inner.due, inner.state.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<Item, State>> {
@@ -75,7 +67,7 @@ mod tests {
 
     #[test]
     fn items_come_out_in_order_whoever_brings_them() {
-        let sequence = Sequence::new(Vec::new());
+        let sequence = Sequence::new(0, Vec::new());
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let sequence = &sequence;
@@ -97,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_error_is_the_deliverers() {
-        let sequence = Sequence::new(());
+        let sequence = Sequence::new(0, ());
         let refuse = |(): &mut (), _: u8| Err(crate::Error::invalid("x", "y"));
         assert!(sequence.deliver(1, 1, refuse).is_ok());
         assert!(sequence.deliver(0, 0, refuse).is_err());

@@ -1,20 +1,22 @@
 //! Several layers at once, by as many workers as rayon's pool has threads.
 
 use super::blocks::{Block, cut};
-use super::fill::{HalfRead, Taken, fill};
-use super::packing::{Packed, Packer, Packing, Reuse};
+use super::earlier::DoneBlock;
+use super::fill::{HalfRead, Taken, fill, is_part_of_stream};
+use super::packing::{Packed, Packer, Packing, Prefix, Reuse};
 use super::sequence::Sequence;
 use super::sums::Sums;
 use crate::bounded;
 use crate::compression::Compression;
-use crate::digest::{DiffId, Hasher};
+use crate::digest::{DiffId, HashState, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Activity, Progress};
 use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
-use crate::store::layout::BlobWriter;
-use crate::tree::{Content, Kind, Tree};
+use crate::store::layout::{BlobWriter, Gap};
+use crate::tree::Tree;
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// One layer is hashed by one thread at a time, which keeps up with about this many compressors. Beyond that, the others
@@ -45,16 +47,58 @@ pub struct Layer {
     pub tar_size: u64,
 }
 
+/// A layer that was made, and what a later build of it may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeLayer {
+    /// The layer.
+    pub layer: Layer,
+    /// What it took to make it.
+    pub work: Work,
+    /// Its blocks, in order.
+    pub blocks: Vec<DoneBlock>,
+    /// A checksum of each entry's content.
+    pub contents: Vec<u32>,
+}
+
+/// What it took to make a layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// How many blocks were taken over from an earlier layer.
+    pub reused: usize,
+    /// How many were compressed.
+    pub compressed: usize,
+    /// How many bytes those held.
+    pub bytes_compressed: u64,
+}
+
 /// Writes every requested layer into `layout`, in the order of the requests. Nothing refers to the blobs yet.
 ///
 /// # Errors
 /// When a source cannot be read or has changed, or the layout cannot be written. No blob is left half-made.
-pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &dyn Progress) -> Result<Vec<Layer>> {
-    let start = |request| Ok(Line::start(request, Some(layout.blob_writer()?), progress));
+pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &dyn Progress) -> Result<Vec<MadeLayer>> {
+    let mut gaps = Vec::new();
+    let start = |request| {
+        let mut writer = layout.blob_writer()?;
+        gaps.extend(gap(request, &mut writer)?);
+        Ok(Line::start(request, Some(writer), progress))
+    };
     let lines = requests.iter().map(start).collect::<Result<Vec<_>>>()?;
-    run(&lines)?;
+    std::thread::scope(|scope| {
+        // A copy costs the processor little, and what follows it has to be hashed meanwhile.
+        let copies = scope.spawn(|| gaps.into_iter().try_for_each(|(gap, reuse)| gap.fill(&reuse.blob)));
+        let made = run(&lines);
+        let stopped = |_| Err(Error::new(ErrorKind::Io, "layer", "a copy stopped unexpectedly"));
+        made.and(copies.join().unwrap_or_else(stopped))
+    })?;
     // Each blob waits for its disk, so all wait at once.
     lines.into_par_iter().map(|line| line.finish(layout)).collect()
+}
+
+/// The start of a layer's blob that is copied from an earlier one.
+fn gap<'a>(request: &LayerRequest<'a>, writer: &mut BlobWriter) -> Result<Option<(Gap, &'a Reuse)>> {
+    let Some(reuse) = request.reuse.filter(|reuse| !reuse.prefix.done.is_empty()) else { return Ok(None) };
+    let gap = writer.begin_behind(reuse.prefix.size, reuse.prefix.blob.clone())?;
+    Ok(Some((gap, reuse)))
 }
 
 /// Reads everything that a layer of `tree` would hold, and tells the diff ID that it would have.
@@ -65,17 +109,17 @@ pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<Di
     let request = LayerRequest { tree, name, compression: Compression::None, reuse: None };
     let lines = [Line::start(&request, None, progress)];
     run(&lines)?;
-    let [line] = lines;
-    let diff_id = line.hashed()?;
-    line.activity.finish("read");
-    Ok(diff_id)
+    let [Line { blocks, tar, activity, .. }] = lines;
+    let tar = complete(Some(tar), blocks.len(), name)?;
+    activity.finish("read");
+    Ok(DiffId::of_tar(tar.hasher.finish()))
 }
 
 fn run(lines: &[Line<'_>]) -> Result<()> {
     let threads = rayon::current_num_threads();
     let schedule = Arc::new(Schedule {
         state: Mutex::new(State {
-            lines: lines.iter().map(|_| Position::default()).collect(),
+            lines: lines.iter().map(|line| Position { next: line.first, ..Position::default() }).collect(),
             tickets: 2 * threads + 2,
             error: None,
         }),
@@ -91,11 +135,35 @@ fn run(lines: &[Line<'_>]) -> Result<()> {
 struct Line<'a> {
     request: LayerRequest<'a>,
     blocks: Vec<Block>,
+    /// The first block that is made; those before are taken over as they are.
+    first: usize,
     half_read: Mutex<HalfRead>,
-    tar: Sequence<Filled, Hasher>,
+    tar: Sequence<Filled, HashedTar>,
     /// Absent where only the hash of the tar is wanted.
-    blob: Option<Sequence<Ready, BlobWriter>>,
+    blob: Option<Sequence<Ready, WrittenBlob>>,
+    /// The checksum of each entry's content, the parts of a large one added up.
+    contents: Vec<AtomicU32>,
     activity: Activity<'a>,
+}
+
+/// The tar so far, and what it came to at the end of each block.
+struct HashedTar {
+    hasher: Hasher,
+    states: Vec<Option<HashState>>,
+}
+
+/// The blob so far.
+struct WrittenBlob {
+    writer: BlobWriter,
+    blocks: Vec<WrittenBlock>,
+    work: Work,
+}
+
+/// A block in a blob.
+struct WrittenBlock {
+    packed: u32,
+    sum: u32,
+    state: Option<HashState>,
 }
 
 /// A block's bytes, shared by the hash and the compressor.
@@ -107,6 +175,8 @@ struct Filled {
 /// A block's compressed bytes, ready to be written.
 struct Ready {
     packed: Packed,
+    tar_length: u64,
+    sum: u32,
     _ticket: Arc<Ticket>,
 }
 
@@ -221,25 +291,32 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
 
 impl<'a> Line<'a> {
     fn start(request: &LayerRequest<'a>, blob: Option<BlobWriter>, progress: &'a dyn Progress) -> Self {
-        let blocks = cut(request.tree);
+        let nothing = Prefix::nothing();
+        let (blocks, prefix) = match request.reuse {
+            Some(reuse) => (reuse.blocks.clone(), &reuse.prefix),
+            None => (cut(request.tree), &nothing),
+        };
+        let first = prefix.done.len();
         let size = blocks.iter().map(|block| block.length).sum();
+        let activity = Activity::start(progress, request.name, Some(size));
+        activity.advance(blocks[..first].iter().map(|block| block.length).sum());
+        let work = Work { reused: first, ..Work::default() };
+        let mut contents = prefix.contents.clone();
+        contents.resize(request.tree.entries().len(), 0);
         Line {
             request: *request,
             blocks,
+            first,
             half_read: Mutex::new(None),
-            tar: Sequence::new(Hasher::sha256()),
-            blob: blob.map(Sequence::new),
-            activity: Activity::start(progress, request.name, Some(size)),
+            tar: Sequence::new(first, HashedTar { hasher: prefix.tar.clone(), states: Vec::new() }),
+            blob: blob.map(|writer| Sequence::new(first, WrittenBlob { writer, blocks: Vec::new(), work })),
+            contents: contents.into_iter().map(AtomicU32::new).collect(),
+            activity,
         }
     }
 
-    /// Whether a block begins or ends within a stored file.
     fn is_in_stream(&self, number: usize) -> bool {
-        let begins_within = |block: &Block| {
-            let entry = self.request.tree.entries().get(block.entry).filter(|_| block.offset > 0);
-            entry.is_some_and(|entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. }))
-        };
-        self.blocks[number..].iter().take(2).any(begins_within)
+        is_part_of_stream(self.request.tree, &self.blocks, number)
     }
 
     fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
@@ -263,46 +340,72 @@ impl<'a> Line<'a> {
         packer: &mut Packer,
     ) -> Result<()> {
         let bytes = Arc::new(bytes);
-        self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |hasher, filled| {
-            hasher.update(&filled.bytes);
+        self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |tar, filled| {
+            tar.hasher.update(&filled.bytes);
+            tar.states.push(tar.hasher.state());
             self.activity.advance(filled.bytes.len() as u64);
             Ok(())
         })?;
         let Some(blob) = &self.blob else { return Ok(()) };
         let sums = Sums::of(self.request.tree, &self.blocks[number], &bytes);
+        for (entry, sum) in sums.contents {
+            self.contents[entry].fetch_add(sum, Ordering::Relaxed);
+        }
         let packing = if taken.is_empty() { self.packing(number) } else { Packing::TakeOver(&taken) };
         let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
+        let tar_length = bytes.len() as u64;
         drop(bytes);
-        blob.deliver(number, Ready { packed, _ticket: ticket }, |writer, ready| writer.write(ready.packed.bytes()))
+        blob.deliver(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket }, WrittenBlob::append)
     }
 
     fn packing(&self, number: usize) -> Packing<'_> {
         self.request.reuse.map_or(Packing::Compress, |reuse| reuse.packing(number))
     }
 
-    /// The diff ID, once every block has arrived.
-    fn hashed(&self) -> Result<DiffId> {
-        match self.tar.finished() {
-            (hashed, Some(hasher)) if hashed == self.blocks.len() => Ok(DiffId::of_tar(hasher.finish())),
-            _ => Err(self.incomplete()),
+    fn finish(self, layout: &Layout) -> Result<MadeLayer> {
+        let Line { request, blocks, tar, blob, contents, activity, .. } = self;
+        let tar = complete(Some(tar), blocks.len(), request.name)?;
+        let WrittenBlob { writer, blocks: written, work } = complete(blob, blocks.len(), request.name)?;
+        if let Some(reuse) = request.reuse {
+            reuse.blob.check_untouched()?;
         }
-    }
-
-    fn incomplete(&self) -> Error {
-        Error::new(ErrorKind::Io, self.request.name, "not every block arrived")
-    }
-
-    fn finish(mut self, layout: &Layout) -> Result<Layer> {
-        let diff_id = self.hashed()?;
-        let (written, writer) = self.blob.take().map_or((0, None), Sequence::finish);
-        let writer = writer.filter(|_| written == self.blocks.len()).ok_or_else(|| self.incomplete())?;
         let (digest, size) = layout.finish_blob(writer)?;
-        self.activity.finish(&bounded::size(size));
-        let media_type = media_type::of_layer(self.request.compression.encoding());
-        Ok(Layer {
+        activity.finish(&bounded::size(size));
+        let media_type = media_type::of_layer(request.compression.encoding());
+        let layer = Layer {
             descriptor: Descriptor::new(media_type, digest, size),
-            diff_id,
-            tar_size: self.blocks.iter().map(|block| block.length).sum(),
-        })
+            diff_id: DiffId::of_tar(tar.hasher.finish()),
+            tar_size: blocks.iter().map(|block| block.length).sum(),
+        };
+        let mut done = request.reuse.map(|reuse| reuse.prefix.done.clone()).unwrap_or_default();
+        let made = blocks[done.len()..].iter().zip(tar.states).zip(written);
+        done.extend(made.filter_map(|((&block, tar), WrittenBlock { packed, sum, state })| {
+            Some(DoneBlock { block, packed, sum, tar: tar?, blob: state? })
+        }));
+        Ok(MadeLayer { layer, work, blocks: done, contents: contents.into_iter().map(AtomicU32::into_inner).collect() })
     }
+}
+
+impl WrittenBlob {
+    fn append(&mut self, ready: Ready) -> Result<()> {
+        let Ready { packed, tar_length, sum, _ticket } = ready;
+        match &packed {
+            Packed::Copied(_) => self.work.reused += 1,
+            Packed::Compressed(_) => {
+                self.work.compressed += 1;
+                self.work.bytes_compressed += tar_length;
+            }
+        }
+        self.writer.write(packed.bytes())?;
+        let packed = u32::try_from(packed.bytes().len()).unwrap_or(u32::MAX);
+        self.blocks.push(WrittenBlock { packed, sum, state: self.writer.state() });
+        Ok(())
+    }
+}
+
+/// What a sequence has come to, if all of its `count` items have arrived.
+fn complete<Item, State>(sequence: Option<Sequence<Item, State>>, count: usize, name: &str) -> Result<State> {
+    let (arrived, state) = sequence.map_or((0, None), Sequence::finish);
+    let incomplete = || Error::new(ErrorKind::Io, name, "not every block arrived");
+    state.filter(|_| arrived == count).ok_or_else(incomplete)
 }

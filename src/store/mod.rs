@@ -18,7 +18,7 @@ pub use bases::{BaseStore, Pulled, StoredBase};
 pub use completed::BASE_NAME;
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
-pub use layout::Layout;
+pub use layout::{Layout, OpenBlob};
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;

@@ -129,12 +129,18 @@ impl TreeBuilder {
         self.check_duplicates(&mut order)?;
         let mut directories: BTreeSet<&ImagePath> = BTreeSet::new();
         let mut needed: BTreeSet<ImagePath> = BTreeSet::new();
+        let mut seen = None;
         for &at in &order {
             let entry = &self.entries[at];
             if matches!(entry.kind, Kind::Directory) {
                 directories.insert(&entry.path);
             }
+            // Most entries are in the directory of the one before.
             let mut parent = entry.path.parent();
+            if parent == seen {
+                continue;
+            }
+            seen.clone_from(&parent);
             while let Some(path) =
                 parent.filter(|path| !path.is_root() && !directories.contains(path) && !needed.contains(path))
             {

@@ -152,7 +152,7 @@ fn race(row: &str, prepare: impl Fn(&Path), disturb: impl Fn(&Path, usize) + Syn
                 match build(&spec, &bench.out, "new") {
                     Ok(image) => {
                         built += 1;
-                        only_what_was_planned(row, &bench.out, &image.layers[0].0.descriptor);
+                        only_what_was_planned(row, &bench.out, &image.layers[0].layer.descriptor);
                     }
                     Err(error) => {
                         refused += 1;

@@ -279,7 +279,7 @@ proptest! {
                     let spec = BuildSpec { compression, ..plain() };
                     spec.plan(layout.root(), None, &Silent).unwrap().build(&layout, None, &[], &Silent).unwrap()
                 });
-                layers.push((out, built.layers[0].0.clone()));
+                layers.push((out, built.layers[0].layer.clone()));
             }
         }
         let [(out, one), (_, one_gzip), (_, four), (_, four_gzip)] = &layers[..] else { unreachable!() };

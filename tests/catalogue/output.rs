@@ -184,7 +184,7 @@ fn many_entries(count: usize) {
         compression: ocibuild::compression::Compression::None,
         reuse: None,
     };
-    let layer = ocibuild::layer::write_layers(&[request], &layout, &Silent).unwrap().remove(0);
+    let layer = ocibuild::layer::write_layers(&[request], &layout, &Silent).unwrap().remove(0).layer;
     let path = scratch.join("out/blobs").join(layer.descriptor.digest.to_string().replacen(':', "/", 1));
     assert_eq!(listed_alike(&path).len(), count + 2);
 }

@@ -1,10 +1,16 @@
 //! A blob in the making.
 
-use crate::digest::{Algorithm, Digest, Hasher};
+use crate::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::error::{Error, Result};
 use crate::root::{Root, Temporary};
+use crate::section::copy_start;
 use crate::spec::Descriptor;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::OpenBlob;
 
 /// Copying goes through a buffer of this many bytes.
 const BUFFER: usize = 256 << 10;
@@ -17,12 +23,49 @@ pub struct BlobWriter {
     temporary: Temporary,
     hasher: Hasher,
     size: u64,
+    /// Whether the part that was left out at the start is still missing.
+    is_open: Arc<AtomicBool>,
+}
+
+/// The start of a blob in the making that somebody else fills, from another blob.
+#[derive(Debug)]
+pub struct Gap {
+    file: File,
+    size: u64,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Gap {
+    /// Fills the gap with as many bytes from the start of `blob`, without their passing through here where the system can
+    /// do that, and begins to make them durable.
+    ///
+    /// # Errors
+    /// When `blob` is too short or cannot be read, or the system cannot write.
+    pub fn fill(self, blob: &OpenBlob) -> Result<()> {
+        copy_start(blob.file(), &self.file, self.size).map_err(|error| Error::io(blob.object(), "copy", error))?;
+        // Only to have it behind us: what the system refuses here, it refuses again when the whole blob is synced.
+        self.file.sync_data().ok();
+        self.is_open.store(false, Ordering::Release);
+        Ok(())
+    }
 }
 
 impl BlobWriter {
     pub(super) fn start(directory: Root, algorithm: Algorithm) -> Result<Self> {
         let temporary = directory.temporary()?;
-        Ok(BlobWriter { directory, temporary, hasher: Hasher::new(algorithm), size: 0 })
+        Ok(BlobWriter { directory, temporary, hasher: Hasher::new(algorithm), size: 0, is_open: Arc::default() })
+    }
+
+    /// Leaves out the first `size` bytes, which have come to `hasher`. The blob cannot be finished before the gap is filled,
+    /// and nothing may have been written before.
+    ///
+    /// # Errors
+    /// When the file is no longer open.
+    pub fn begin_behind(&mut self, size: u64, hasher: Hasher) -> Result<Gap> {
+        let file = self.temporary.share()?;
+        self.is_open.store(true, Ordering::Release);
+        (self.size, self.hasher) = (size, hasher);
+        Ok(Gap { file, size, is_open: self.is_open.clone() })
     }
 
     /// Appends `bytes`.
@@ -31,11 +74,16 @@ impl BlobWriter {
     /// When the system cannot write them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.temporary
-            .write_all(bytes)
+            .write_all_at(bytes, self.size)
             .map_err(|error| Error::io(self.directory.path().display(), "write a blob", error))?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())
+    }
+
+    /// What everything so far has come to.
+    pub fn state(&self) -> Option<HashState> {
+        self.hasher.state()
     }
 
     /// Appends everything that `content` gives, and stops at the first byte beyond `size`.
@@ -62,6 +110,9 @@ impl BlobWriter {
 
     /// Gives the blob the name that its content has.
     pub(super) fn finish(self) -> Result<(Digest, u64)> {
+        if self.is_open.load(Ordering::Acquire) {
+            return Err(Error::invalid("blob", "its start was left out and never filled"));
+        }
         let (digest, size) = (self.hasher.finish(), self.size);
         self.temporary.persist(digest.hex())?;
         Ok((digest, size))

@@ -15,8 +15,10 @@
 mod blob;
 mod commit;
 mod lock;
+mod open_blob;
 
-pub use blob::BlobWriter;
+pub use blob::{BlobWriter, Gap};
+pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
@@ -181,6 +183,34 @@ impl Layout {
             .existing_blob_directory(descriptor.digest.algorithm())
             .and_then(|directory| directory.open_file(descriptor.digest.hex()));
         opened.is_ok_and(|file| file.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size))
+    }
+
+    /// Opens the blob, if it is here and has its digest.
+    ///
+    /// # Errors
+    /// When the file system cannot tell.
+    pub fn open_whole(&self, descriptor: &Descriptor) -> Result<Option<OpenBlob>> {
+        let Ok(directory) = self.existing_blob_directory(descriptor.digest.algorithm()) else { return Ok(None) };
+        let name = descriptor.digest.hex();
+        let Ok(file) = directory.open_file(&name) else { return Ok(None) };
+        let blob = OpenBlob::before_check(file, directory.display(&name))?;
+        if blob.size() != descriptor.size {
+            self.mark_damaged(descriptor.digest);
+            return Ok(None);
+        }
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
+            return Ok(Some(blob));
+        }
+        if self.memory.as_ref().and_then(|memory| memory.recall(blob.file())) == Some(descriptor.digest) {
+            return Ok(Some(blob));
+        }
+        // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
+        let is_whole = io::copy(&mut Verified::new(blob.file(), descriptor), &mut io::sink()).is_ok();
+        match is_whole {
+            true => self.mark_known(descriptor.digest),
+            false => self.mark_damaged(descriptor.digest),
+        }
+        Ok(is_whole.then_some(blob))
     }
 
     /// Starts a blob whose digest is not known yet.
@@ -394,26 +424,7 @@ impl BlobSink for Layout {
     }
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
-        let Ok(directory) = self.existing_blob_directory(descriptor.digest.algorithm()) else { return Ok(false) };
-        let Ok(file) = directory.open_file(descriptor.digest.hex()) else { return Ok(false) };
-        let size = file.metadata().map_err(|error| Error::io(directory.path().display(), "read", error))?.len();
-        if size != descriptor.size {
-            self.mark_damaged(descriptor.digest);
-            return Ok(false);
-        }
-        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
-            return Ok(true);
-        }
-        if self.memory.as_ref().and_then(|memory| memory.recall(&file)) == Some(descriptor.digest) {
-            return Ok(true);
-        }
-        // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
-        let is_whole = io::copy(&mut Verified::new(file, descriptor), &mut io::sink()).is_ok();
-        match is_whole {
-            true => self.mark_known(descriptor.digest),
-            false => self.mark_damaged(descriptor.digest),
-        }
-        Ok(is_whole)
+        self.open_whole(descriptor).map(|blob| blob.is_some())
     }
 
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {

@@ -2,8 +2,12 @@
 
 use super::Workshop;
 use super::engines::Engine;
-use super::workshop::{Built, Outcome};
+use super::workshop::{Built, Outcome, SECRET};
 use crate::support::{Finished, Scratch};
+use flate2::read::MultiGzDecoder;
+use ocibuild::tar::{Headers, Kind};
+use std::fs;
+use std::io::{Cursor, Read};
 
 /// Asserts that containers of the image, started with each of `containers`, do what the robot does on this machine: at
 /// the first start and at the second, and when the robot fails, which ends with `failed`.
@@ -88,6 +92,49 @@ fn a_robot_whose_gzip_was_taken_over_runs_as_it_does_here_and_rcc_finds_nothing_
     for engine in Engine::all() {
         is_clean(&engine.run(&[], &engine.load(&built.archive), &["--timeline"]));
     }
+}
+
+#[test]
+fn a_scrubbed_robot_runs_as_it_does_here_and_keeps_no_secret() {
+    let Some(workshop) = Workshop::shared_by_tests() else { return };
+    let scratch = Scratch::new();
+    for mode in ["sealed", "ready", "compact"] {
+        let arguments = ["--environment", mode];
+        assert!(tells_the_secret(&workshop.build(&scratch.join(format!("{mode}-with-it")), &arguments)), "{mode}");
+        let built = workshop.build(&scratch.join(mode), &[&arguments[..], &["--scrub"]].concat());
+        assert!(!tells_the_secret(&built), "{mode}");
+        runs_as_here(workshop, &built, &[&[]], 10);
+        is_a_good_hololib(&built);
+        for engine in Engine::all().iter().filter(|_| mode == "ready") {
+            is_clean(&engine.run(&[], &engine.load(&built.archive), &["--timeline"]));
+        }
+    }
+}
+
+/// Whether the secret stands in any file of the image, be it compressed.
+fn tells_the_secret(built: &Built) -> bool {
+    let layers = built.layout.layers();
+    layers.iter().any(|layer| {
+        let blob = fs::read(built.layout.blob(layer["digest"].as_str().unwrap())).unwrap();
+        let tar = inflated(&blob);
+        let (mut source, mut headers) = (Cursor::new(&tar), Headers::new("layer"));
+        std::iter::from_fn(|| {
+            source.set_position(headers.position());
+            headers.next(&mut source).unwrap()
+        })
+        .filter(|entry| entry.kind == Kind::File)
+        .any(|entry| {
+            let content = &tar[entry.offset as usize..][..entry.size as usize];
+            let content = if content.starts_with(&[0x1f, 0x8b]) { inflated(content) } else { content.to_vec() };
+            content.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+        })
+    })
+}
+
+fn inflated(bytes: &[u8]) -> Vec<u8> {
+    let mut inflated = Vec::new();
+    MultiGzDecoder::new(bytes).read_to_end(&mut inflated).unwrap();
+    inflated
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub(super) struct Built {
     pub(super) archive: PathBuf,
 }
 
+/// A password that the environment was recorded with.
+pub(super) const SECRET: &str = "hunter2-of-the-index";
+
 impl Workshop {
     /// One for all tests that only read it; nothing where a program for it is missing.
     pub(super) fn shared_by_tests() -> Option<&'static Workshop> {
@@ -170,6 +173,7 @@ fn fill(scratch: &Scratch, prefix: &Path) -> Option<Layout> {
     scratch.write("tree/share/twice", "the same content");
     scratch.write("tree/share/closed", "the same content");
     fs::set_permissions(tree.join("share/closed"), fs::Permissions::from_mode(0o600)).unwrap();
+    scratch.write("tree/pip.conf", format!("[global]\nindex-url = https://robot:{SECRET}@index.example/simple\n"));
     let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(b"packed before it was recorded").unwrap();
     scratch.write("tree/share/packed.gz", packed.finish().unwrap());

@@ -1,17 +1,14 @@
-"""A robot and its environment, recorded by the real rcc without a network, for the measurements beside this file.
+"""A robot and its environment, recorded by the real rcc without a network, for measurements.
 
 The environment holds a copy of this machine's Python, so that the robot runs, and as many generated files as are wanted.
 """
 
 import os
-import pathlib
-import random
 import shutil
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "target/release/ocibuild"
+from . import PROGRAM, ROOT, fetch, trees
+from .measure import call
 
 # What rcc asks of micromamba: a version, a directory filled, a list, an activation.
 STAND_IN = """#!/bin/sh
@@ -32,30 +29,22 @@ esac
 """
 
 
-def find_rcc():
-    """The rcc that is named by RCC_BIN, on PATH, or left there by the tests."""
-    fetched = ROOT / "target/tmp/real-rcc/rcc-19.0.2"
-    found = os.environ.get("RCC_BIN") or shutil.which("rcc") or (fetched if fetched.exists() else None)
-    return pathlib.Path(found) if found else sys.exit("no rcc: set RCC_BIN, or run the tests once, which fetch it")
-
-
 class Recording:
     """A user's home in `scratch` with the recorded environment, the robot in `robot`, and a base image in `base`."""
 
-    def __init__(self, scratch, files, size):
-        self.rcc, self.scratch = find_rcc(), scratch
+    def __init__(self, scratch, files):
+        self.rcc, self.scratch = fetch.rcc(), scratch
         self.home, self.robot, self.base = scratch / "home", scratch / "robot", scratch / "base"
         tree, root = scratch / "tree", scratch / "root"
-        busybox = shutil.which("busybox") or sys.exit("busybox is not installed")
+        busybox = fetch.installed("busybox")
         (root / "bin").mkdir(parents=True)
         shutil.copy(busybox, root / "bin/busybox")
         for name in ("sh", "true"):
             (root / "bin" / name).symlink_to("busybox")
         python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
-        subprocess.run([python, ROOT / "tests/rcc/images/python.py", tree, root], check=True)
-        write_files(tree / "lib/generated", files, size)
-        subprocess.run([PROGRAM, "layout", self.base, "--copy", f"{root}:/", "--preserve-modes", "--quiet", "--no-cache"],
-                       check=True, stdout=subprocess.DEVNULL)
+        call(python, ROOT / "tests/rcc/images/python.py", tree, root)
+        trees.write_tree(tree / "lib/generated", files)
+        call(PROGRAM, "layout", self.base, "--copy", f"{root}:/", "--preserve-modes", "--quiet", "--no-cache")
         self.robot.mkdir()
         (self.robot / "robot.yaml").write_text(
             "tasks:\n  greet:\n    shell: python greet.py\ncondaConfigFile: conda.yaml\nartifactsDir: output\n")
@@ -78,8 +67,7 @@ class Recording:
                 "--space", space, "--bundled"]
 
     def restore(self, space):
-        subprocess.run(self.restore_command(space), check=True, cwd=self.home, env=self.environment(),
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        call(*self.restore_command(space), cwd=self.home, env=self.environment())
 
     def environment(self):
         return {"HOME": str(self.home), "USER": "robot", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
@@ -87,27 +75,10 @@ class Recording:
     def build_command(self, output, mode, *more):
         """What builds the robot's image in this mode."""
         return [PROGRAM, "layout", output, "--robot", self.robot, "--environment", mode, "--rcc-exec", self.rcc,
-                "--base", f"oci:{self.base}", "--quiet", "--no-cache", *more]
+                "--base", f"oci:{self.base}", "--quiet", *more]
 
     def facts(self):
         """How large the environment is."""
         paths = [path for path in self.spaces.glob("*_*_*/**/*") if path.is_file() and not path.is_symlink()]
         objects = sum(1 for path in (self.hololib / "library").rglob("*") if path.is_file())
         return {"files": len(paths), "bytes": sum(path.stat().st_size for path in paths), "objects": objects}
-
-
-def write_files(directory, count, size, seed=1):
-    """Text as compressible as source code in small files, and a tenth of the bytes as noise in large ones."""
-    rng = random.Random(seed)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz_", k=rng.randint(2, 11))) for _ in range(6000)]
-    text = " ".join(rng.choices(words, k=400_000)).encode()
-    lengths = [min(int(rng.paretovariate(0.9) * 1500), 400_000) for _ in range(count)]
-    scale = size * 0.9 / sum(lengths)
-    for number, length in enumerate(lengths):
-        path = directory / f"package{number % 331:03}" / f"part{number % 7}" / f"module{number:05}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        start = rng.randrange(len(text) // 2)
-        path.write_bytes((text[start:] + text)[:int(length * scale)] + b"#%d\n" % number)
-    for number in range(20):
-        path = directory / f"package{number:03}/library{number}.so"
-        path.write_bytes(rng.randbytes(size // 200))

@@ -1,0 +1,6 @@
+"""What the measurements in benches/ have in common."""
+
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target/release/ocibuild"

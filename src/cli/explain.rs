@@ -1,0 +1,93 @@
+//! Why a layer was, or was not, taken from the cache, down to the entries that differ.
+
+use ocibuild::bounded::counted;
+use ocibuild::build::{BuiltLayer, Differences, Group, Origin};
+use ocibuild::error::one_line;
+use ocibuild::layer::Work;
+use serde_json::{Map, Value, json};
+
+/// The explanation for people, on one line.
+pub(super) fn line(built: &BuiltLayer) -> String {
+    match (built.origin, &built.differences) {
+        (Origin::Made, None) => {
+            "made: no layer of this content was in the cache, and no earlier build of it".to_owned()
+        }
+        (Origin::Made, Some(differences)) => {
+            let Work { reused, compressed, bytes_compressed: _ } = built.work;
+            let mut parts: Vec<String> = groups(differences)
+                .map(|(name, group)| format!("{name}: {}", told(group, differences.entries)))
+                .collect();
+            parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
+            format!("made again, {}", parts.join("; "))
+        }
+        (Origin::SameRecipe, _) => {
+            "from the cache: the catalog and every option are the same, so nothing was read".to_owned()
+        }
+        (Origin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
+        (Origin::SameContent, _) => {
+            "from the cache: the files are others, or were touched, and have the same content".to_owned()
+        }
+    }
+}
+
+/// The explanation for programs: members of the layer's description.
+pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
+    let Work { reused, compressed, bytes_compressed } = built.work;
+    described["origin"] = origin_name(built.origin).into();
+    described["blocks"] = json!({"reused": reused, "compressed": compressed});
+    described["bytesCompressed"] = bytes_compressed.into();
+    if let Some(differences) = &built.differences {
+        let groups = groups(differences).map(|(name, Group { count, under, first })| {
+            (name.to_owned(), json!({"count": count, "under": shown(under), "first": shown(first)}))
+        });
+        described["differences"] = Value::Object(groups.collect::<Map<_, _>>());
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Made => "made",
+        Origin::SameRecipe => "same-recipe",
+        Origin::SameFiles => "same-files",
+        Origin::SameContent => "same-content",
+    }
+}
+
+/// The differences that there are, by name.
+fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Group)> {
+    let Differences { entries: _, changed, added, removed, attributes } = differences;
+    let all = [("changed", changed), ("added", added), ("removed", removed), ("attributes", attributes)];
+    all.into_iter().filter_map(|(name, group)| Some((name, group.as_ref()?)))
+}
+
+fn told(group: &Group, entries: usize) -> String {
+    let Group { count, under, first } = group;
+    let first = shown(first);
+    if *count == 1 {
+        return format!("1 of {entries} entries, {first}");
+    }
+    let under = if under.is_empty() { String::new() } else { format!(", under {}", shown(under)) };
+    format!("{count} of {entries} entries{under}, the first is {first}")
+}
+
+/// A path in the image, on one line whatever it contains.
+fn shown(path: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_told_by_its_directory_and_its_first() {
+        let mut group =
+            Group { count: 1, under: b"site-packages/pandas".to_vec(), first: b"site-packages/pandas/x.py".to_vec() };
+        assert_eq!(told(&group, 9), "1 of 9 entries, site-packages/pandas/x.py");
+        group.count = 3;
+        let expected = "3 of 9 entries, under site-packages/pandas, the first is site-packages/pandas/x.py";
+        assert_eq!(told(&group, 9), expected);
+        group.under.clear();
+        assert_eq!(told(&group, 9), "3 of 9 entries, the first is site-packages/pandas/x.py");
+    }
+}
