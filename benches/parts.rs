@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput};
 use ocibuild::build::{BuildSpec, LayerSpec, PlannedContent, Source, SourceContent};
-use ocibuild::cache::{Cache, LayerKey};
+use ocibuild::cache::{Cache, Fingerprints, LayerKey};
 use ocibuild::compression::{Compression, Compressor, Encoding, decode};
 use ocibuild::image::Base;
 use ocibuild::progress::Silent;
@@ -119,7 +119,7 @@ fn cache(criterion: &mut Criterion, scratch: &Path, directory: &Path) -> Result<
     plan.build(&layout, Some(&cache), &["t".parse()?], &Silent)?;
     let PlannedContent::Tree(tree) = &plan.layers[0].content else { return Err("nothing was known before".into()) };
     let look_up = || {
-        let (key, _) = LayerKey::of_files(tree, plan.compression)?;
+        let (key, _) = LayerKey::of_files(&Fingerprints::of(tree), plan.compression)?;
         cache.find(&key, &layout)
     };
     look_up().ok_or("the layer is not in the cache")?;

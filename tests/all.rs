@@ -10,6 +10,7 @@
 //! * `dockerfile`: images that others build of our Dockerfiles.
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `caching`: layers that were made before.
+//! * `block_reuse`: what a layer takes over from the build before.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -22,6 +23,8 @@ mod support;
 mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
+#[cfg(target_os = "linux")]
+mod block_reuse;
 #[cfg(target_os = "linux")]
 mod caching;
 #[cfg(target_os = "linux")]

@@ -163,3 +163,158 @@ impl Examiner {
             && self.earlier == self.filled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::earlier::EarlierEntry;
+    use super::super::write::{LayerRequest, MadeLayer, write_layers};
+    use super::*;
+    use crate::progress::Silent;
+    use crate::store::Layout;
+    use crate::tree::{Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+
+    const COMPRESSION: Compression = Compression::Gzip(1);
+
+    /// Files by name, each with its content and with what is said of that.
+    type Files = Vec<(&'static str, Vec<u8>, u8)>;
+
+    fn tree(files: &Files) -> (Tree, Vec<Fingerprint>) {
+        let mut builder = TreeBuilder::new(&Rules::default());
+        for (path, content, _) in files {
+            let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.as_slice().into()) };
+            let path = ImagePath::new(path.as_bytes()).unwrap();
+            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+        }
+        let said = |(_, content, said): &(&str, Vec<u8>, u8)| Fingerprint {
+            shape: content.len() as u64,
+            whole: Some([*said; 16]),
+        };
+        (builder.finish().unwrap(), files.iter().map(said).collect())
+    }
+
+    fn write(tree: &Tree, layout: &Layout, reuse: Option<&Reuse>) -> Result<MadeLayer> {
+        let request = LayerRequest { tree, name: "layer", compression: COMPRESSION, reuse };
+        write_layers(&[request], layout, &Silent).map(|mut made| made.remove(0))
+    }
+
+    struct Scene {
+        _keep: tempfile::TempDir,
+        layout: Layout,
+        earlier: EarlierLayer,
+    }
+
+    impl Scene {
+        fn new(files: &Files) -> Scene {
+            let keep = tempfile::tempdir().unwrap();
+            let layout = Layout::create(&keep.path().join("out")).unwrap();
+            let (tree, fingerprints) = tree(files);
+            let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &layout, None).unwrap();
+            let entries = tree.entries().iter().zip(fingerprints).zip(contents);
+            let entries = entries.map(|((entry, fingerprint), content)| EarlierEntry {
+                path: entry.path.as_bytes().into(),
+                fingerprint,
+                size: entry.size(),
+                content,
+            });
+            let earlier = EarlierLayer { layer, entries: entries.collect(), blocks };
+            assert!(earlier.is_consistent());
+            Scene { _keep: keep, layout, earlier }
+        }
+
+        fn compare(&self, files: &Files) -> Comparison {
+            let (tree, fingerprints) = tree(files);
+            let blob = self.layout.open_whole(&self.earlier.layer.descriptor).unwrap().unwrap();
+            compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION).unwrap()
+        }
+
+        /// Makes the layer of `files` with what the earlier one has, and requires that it is the one that it is without.
+        #[track_caller]
+        fn reuse(&self, files: &Files) -> MadeLayer {
+            let Comparison::Other(reuse) = self.compare(files) else { panic!("the same") };
+            let (tree, _) = tree(files);
+            let made = write(&tree, &self.layout, Some(&reuse)).unwrap();
+            let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &self.layout, None).unwrap();
+            assert_eq!((&made.layer, &made.blocks, &made.contents), (&layer, &blocks, &contents));
+            made
+        }
+    }
+
+    fn content(seed: u8, length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at / 11) as u8 ^ (at / 700) as u8 ^ seed).collect()
+    }
+
+    /// Six blocks: a; two of large; what is left of it and m; z; the end.
+    fn files() -> Files {
+        vec![
+            ("a", content(1, 700_000), 1),
+            ("large", content(2, 2_500_000), 2),
+            ("m", content(3, 300_000), 3),
+            ("z", content(4, 800_000), 4),
+        ]
+    }
+
+    #[test]
+    fn the_same_entries_need_no_look() {
+        let scene = Scene::new(&files());
+        assert_eq!(scene.earlier.blocks.len(), 6);
+        assert!(matches!(scene.compare(&files()), Comparison::Same));
+        let mut touched = files();
+        touched.iter_mut().for_each(|(_, _, said)| *said += 100);
+        assert!(matches!(scene.compare(&touched), Comparison::Same), "other files of the same content");
+    }
+
+    #[test]
+    fn what_was_done_before_the_change_is_taken_over() {
+        let scene = Scene::new(&files());
+        for (place, first) in [(0, 0), (1, 1), (2, 1), (3, 4)] {
+            let mut changed = files();
+            changed[place].1[0] ^= 1;
+            changed[place].2 += 100;
+            let Comparison::Other(reuse) = scene.compare(&changed) else { panic!("the same") };
+            assert_eq!(reuse.prefix.done.len(), first, "a change of file {place}");
+            let work = scene.reuse(&changed).work;
+            assert_eq!((work.reused, work.compressed), (5, 1), "a change of file {place}");
+        }
+    }
+
+    #[test]
+    fn entries_that_come_and_go_leave_the_others_alone() {
+        let scene = Scene::new(&files());
+        let mut files = files();
+        files.insert(0, ("0", content(9, 2_000_000), 9));
+        assert_eq!(scene.reuse(&files).work.reused, 6);
+        files.remove(2);
+        assert!(scene.reuse(&files).work.reused >= 2);
+        files.truncate(1);
+        assert_eq!(scene.reuse(&files).work.reused, 0);
+        files.clear();
+        // All tars end alike.
+        assert_eq!(scene.reuse(&files).work.reused, 1);
+    }
+
+    #[test]
+    fn stamps_that_lie_cost_a_compression_and_not_the_truth() {
+        let scene = Scene::new(&files());
+        let mut lying = files();
+        lying[0].1[0] ^= 1;
+        lying[0].2 += 100;
+        // The file system says that this one is as it was.
+        lying[3].1[1000] ^= 1;
+        let work = scene.reuse(&lying).work;
+        assert_eq!((work.reused, work.compressed), (4, 2));
+    }
+
+    #[test]
+    fn a_blob_that_changes_while_it_is_copied_fails_the_build() {
+        let scene = Scene::new(&files());
+        let mut changed = files();
+        changed[3].1[0] ^= 1;
+        changed[3].2 += 100;
+        let Comparison::Other(reuse) = scene.compare(&changed) else { panic!("the same") };
+        let name = scene.earlier.layer.descriptor.digest.hex();
+        let path = scene.layout.root().path().join("blobs/sha256").join(name);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        let error = write(&tree(&changed).0, &scene.layout, Some(&reuse)).unwrap_err();
+        assert!(error.to_string().contains("changed while it was read"), "{error}");
+    }
+}
