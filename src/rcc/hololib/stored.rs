@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
-const SMALL: u64 = 4 << 20;
+const SMALL: u64 = 1 << 20;
 
 /// A library object, open for reading as often as needed.
 #[derive(Debug, Clone)]
