@@ -354,7 +354,7 @@ impl<'a> Line<'a> {
         let packing = if taken.is_empty() { self.packing(number) } else { Packing::TakeOver(&taken) };
         let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
         let tar_length = bytes.len() as u64;
-        drop(bytes);
+        drop((bytes, taken));
         blob.deliver(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket }, WrittenBlob::append)
     }
 
