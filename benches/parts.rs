@@ -5,7 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "makes the directories that it walks")]
 
 use criterion::{Criterion, Throughput};
-use ocibuild::build::{BuildSpec, LayerSpec, PlannedContent, Source, SourceContent};
+use ocibuild::build::{BuildSpec, LayerSpec, Memory, PlannedContent, Source, SourceContent};
 use ocibuild::cache::{Cache, Fingerprints, LayerKey};
 use ocibuild::compression::{Compression, Compressor, Encoding, decode};
 use ocibuild::image::Base;
@@ -116,7 +116,7 @@ fn cache(criterion: &mut Criterion, scratch: &Path, directory: &Path) -> Result<
     let cache = Cache::open(Root::create_private(&scratch.join("cache"))?, SystemTime::now())?;
     let layout = Arc::new(Layout::create(&scratch.join("out"))?);
     let plan = request(directory)?.plan(layout.root(), None, &Silent)?;
-    plan.build(&layout, Some(&cache), &["t".parse()?], &Silent)?;
+    plan.build(&layout, Some(Memory::of(&cache, &layout)), &["t".parse()?], &Silent)?;
     let PlannedContent::Tree(tree) = &plan.layers[0].content else { return Err("nothing was known before".into()) };
     let look_up = || {
         let (key, _) = LayerKey::of_files(&Fingerprints::of(tree), plan.compression)?;
@@ -151,6 +151,7 @@ fn request(directory: &Path) -> Result<BuildSpec, Error> {
         sources: vec![source],
         known_directories: Default::default(),
         recipe: None,
+        group: None,
     };
     Ok(BuildSpec {
         base: Base::Scratch(Platform::linux_amd64()),

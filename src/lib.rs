@@ -29,7 +29,7 @@
 //! };
 //! let spec = BuildSpec {
 //!     base: Base::Scratch(Platform::linux_amd64()),
-//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default(), recipe: None }],
+//!     layers: vec![LayerSpec { name: "site".to_owned(), created_by: "the site".to_owned(), sources: vec![source], known_directories: Default::default(), recipe: None, group: None }],
 //!     config: Default::default(),
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,

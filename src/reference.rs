@@ -116,6 +116,13 @@ impl Reference {
         self
     }
 
+    /// The same reference without its digest.
+    #[must_use]
+    pub fn without_digest(mut self) -> Self {
+        self.digest = None;
+        self
+    }
+
     /// Whether both name the same repository of the same registry.
     pub fn is_beside(&self, other: &Reference) -> bool {
         (&self.registry, &self.repository) == (&other.registry, &other.repository)

@@ -8,10 +8,11 @@ use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::progress::{Activity, Progress, warn};
+use crate::reference::Reference;
 use crate::spec::{
     Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, REF_NAME, media_type,
 };
-use crate::store::{BlobSource, Layout, read_document};
+use crate::store::{BlobSource, Layout, LeftOut, read_document};
 use crate::tar::{self, Ending, Headers};
 use crate::tree::ImagePath;
 use rayon::prelude::*;
@@ -29,8 +30,21 @@ pub struct Report {
     pub blobs: usize,
     /// How many bytes those are.
     pub bytes: u64,
+    /// The layers that stay in a registry, as the layout says.
+    pub left_out: Vec<LeftOutLayer>,
     /// Everything that is wrong, sorted.
     pub faults: Vec<Fault>,
+}
+
+/// A layer that is not in the layout, and is not meant to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOutLayer {
+    /// Its digest.
+    pub digest: Digest,
+    /// How many bytes it has, as its manifest says.
+    pub size: u64,
+    /// The repository that has it, as the layout says.
+    pub repository: Reference,
 }
 
 /// Something that is wrong.
@@ -50,26 +64,39 @@ impl fmt::Display for Fault {
 
 /// Reads the whole layout at `path` and reports every fault.
 ///
-/// Blobs that nothing refers to are no fault, since a tag that was built again leaves some; they are warned about.
+/// Blobs that nothing refers to are no fault, since a tag that was built again leaves some; they are warned about. Nor are
+/// layers that every image with them has left out.
 ///
 /// # Errors
 /// When there is no layout at `path`.
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let layout = Layout::open(path)?;
-    let mut survey =
-        Survey { layout: &layout, report: Report::default(), roles: BTreeMap::new(), platforms: BTreeMap::new() };
+    let mut survey = Survey::of(&layout);
+    let mut left_out = LeftOut::default();
     match layout.index() {
-        Ok(index) => survey.index(&index, "index.json", 0),
+        Ok(index) => {
+            survey.index(&index, "index.json", 0);
+            left_out = survey.left_out(&index);
+        }
         Err(error) => survey.fault(error.object(), error.reason()),
     }
     survey.tags();
-    let roles = std::mem::take(&mut survey.roles);
+    let mut roles = std::mem::take(&mut survey.roles);
     let mut report = survey.report;
     let (present, strangers) = layout.blobs()?;
     for stranger in strangers {
         warn(progress, &format!("{}/{stranger}", layout.display()), "not the name of a blob");
     }
     let present: BTreeSet<Digest> = present.into_iter().collect();
+    roles.retain(|digest, role| {
+        let is_layer = !role.diff_ids.is_empty() && role.sizes.len() == 1;
+        let Some(repository) = left_out.repository(digest).filter(|_| is_layer && !present.contains(digest)) else {
+            return true;
+        };
+        let size = role.sizes.first().copied().unwrap_or_default();
+        report.left_out.push(LeftOutLayer { digest: *digest, size, repository: repository.clone() });
+        false
+    });
     let unreferenced: Vec<Digest> = present.iter().filter(|digest| !roles.contains_key(*digest)).copied().collect();
     if !unreferenced.is_empty() {
         warn(progress, &layout.display(), &format!("{} that no image needs", counted(unreferenced.len(), "blob")));
@@ -105,9 +132,39 @@ struct Survey<'a> {
     roles: BTreeMap<Digest, Role>,
     /// Where the image of each manifest runs, as its config says.
     platforms: BTreeMap<Digest, Platform>,
+    /// What each index and manifest refers to.
+    references: BTreeMap<Digest, BTreeSet<Digest>>,
 }
 
 impl Survey<'_> {
+    fn of(layout: &Layout) -> Survey<'_> {
+        Survey {
+            layout,
+            report: Report::default(),
+            roles: BTreeMap::new(),
+            platforms: BTreeMap::new(),
+            references: BTreeMap::new(),
+        }
+    }
+
+    /// What no entry of `index` needs here.
+    fn left_out(&self, index: &Index) -> LeftOut {
+        let (mut left_out, mut needed) = (LeftOut::default(), BTreeSet::new());
+        for listed in index.manifests() {
+            let here = LeftOut::of(listed);
+            let mut pending = vec![listed.digest];
+            while let Some(document) = pending.pop() {
+                for blob in self.references.get(&document).into_iter().flatten() {
+                    if here.repository(blob).is_none() && needed.insert(*blob) {
+                        pending.push(*blob);
+                    }
+                }
+            }
+            left_out.extend(here);
+        }
+        left_out.without(&needed)
+    }
+
     fn fault(&mut self, object: impl Into<String>, reason: impl Into<String>) {
         self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
     }
@@ -161,7 +218,11 @@ impl Survey<'_> {
             }
         });
         match result {
-            Ok(Document::Index(index)) if depth < DEEPEST => self.index(&index, &object, depth + 1),
+            Ok(Document::Index(index)) if depth < DEEPEST => {
+                self.references
+                    .insert(descriptor.digest, index.manifests().iter().map(|listed| listed.digest).collect());
+                self.index(&index, &object, depth + 1);
+            }
             Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
             Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
             // A blob that is missing or damaged is reported once, when it is read as a blob.
@@ -173,6 +234,7 @@ impl Survey<'_> {
     fn manifest(&mut self, manifest: &Manifest, digest: &Digest) {
         let object = format!("blob {digest}");
         self.report.images += 1;
+        self.references.insert(*digest, manifest.blobs().map(|blob| blob.digest).collect());
         for blob in manifest.blobs() {
             self.note(blob);
         }

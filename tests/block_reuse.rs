@@ -12,7 +12,7 @@ use ocibuild::root::Root;
 use ocibuild::store::Layout;
 use ocibuild::tree::{ImagePath, Modes, Rules};
 use ocibuild::verify::verify;
-use ocibuild::{Platform, Timestamp};
+use ocibuild::{ErrorKind, Platform, Result, Timestamp};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -52,11 +52,8 @@ impl Bench {
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
     }
 
-    fn build_of(&mut self, source: &Path, cache: Option<&Cache>) -> BuiltLayer {
-        self.builds += 1;
-        let out = self.scratch.join(format!("out{}", self.builds));
-        let rules = Rules { modes: Modes::Preserve, ..Rules::default() };
-        let spec = BuildSpec {
+    fn spec(&self, source: &Path) -> BuildSpec {
+        BuildSpec {
             base: Base::Scratch(Platform::linux_amd64()),
             layers: vec![LayerSpec {
                 name: "source".to_owned(),
@@ -65,28 +62,40 @@ impl Bench {
                     name: "source".to_owned(),
                     content: SourceContent::Directory(Root::open(source).unwrap()),
                     destination: ImagePath::new(b"srv").unwrap(),
-                    rules,
+                    rules: Rules { modes: Modes::Preserve, ..Rules::default() },
                 }],
                 known_directories: BTreeMap::new(),
                 recipe: None,
+                group: None,
             }],
             config: ConfigEdit::default(),
             annotations: BTreeMap::new(),
             created: Timestamp::from_seconds(0).unwrap(),
             compression: self.compression,
-        };
+        }
+    }
+
+    /// Builds into a layout of its own, lets `meanwhile` happen between the walk and the rest, and verifies what came of it.
+    fn try_build(&mut self, source: &Path, cache: Option<&Cache>, meanwhile: impl Fn()) -> Result<BuiltLayer> {
+        self.builds += 1;
+        let out = self.scratch.join(format!("out{}", self.builds));
         let layout = Layout::create(&out).unwrap();
         let layout = Arc::new(match cache {
             Some(cache) => layout.with_memory(cache.verified_files().clone()),
             None => layout,
         });
-        let memory = cache.map(|cache| Memory { cache, layout: &layout });
-        let plan = spec.plan(layout.root(), memory, &Silent).unwrap();
-        let Built { mut layers, .. } = plan.build(&layout, cache, &[], &Silent).unwrap();
+        let memory = cache.map(|cache| Memory::of(cache, &layout));
+        let plan = self.spec(source).plan(layout.root(), memory, &Silent).unwrap();
+        meanwhile();
+        let built = plan.build(&layout, memory, &[], &Silent);
         let faults = verify(&out, &Silent).unwrap().faults;
         assert!(faults.is_empty(), "{}", faults[0]);
         fs::remove_dir_all(&out).unwrap();
-        layers.remove(0)
+        built.map(|Built { mut layers, .. }| layers.remove(0))
+    }
+
+    fn build_of(&mut self, source: &Path, cache: Option<&Cache>) -> BuiltLayer {
+        self.try_build(source, cache, || ()).unwrap()
     }
 
     /// Builds with the cache and without it, requires one result, and tells what the first took.
@@ -225,6 +234,25 @@ fn a_damaged_list_or_blob_costs_time_only() {
             assert_eq!(bench.build().work.compressed, 1, "the next one is quick again");
         }
     }
+}
+
+#[test]
+fn a_file_that_changes_after_the_walk_fails_a_rebuild_that_reads_it() {
+    let mut bench = Bench::new(Compression::Gzip(1));
+    write_tree(&bench.source());
+    bench.build();
+    let (source, cache) = (bench.source(), bench.cache());
+    edit(&source.join("package06/module045"));
+    let late = source.join("package12/module089");
+    let error = bench.try_build(&source, Some(&cache), || edit(&late)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
+    // What lies before the first change is taken over as it was when the walk saw it.
+    edit(&late);
+    let expected = bench.build_of(&source, None).layer;
+    let early = source.join("package00/module000");
+    let built = bench.try_build(&source, Some(&cache), || edit(&early)).unwrap();
+    assert_eq!(built.layer, expected);
+    assert_ne!(bench.build().layer, expected, "and noticed by the next build");
 }
 
 #[test]

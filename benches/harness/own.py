@@ -22,7 +22,7 @@ class Own:
 
     def unchanged(self):
         """The same command again."""
-        return self.again("unchanged")
+        return self.again("unchanged", turns=3)
 
     def one_file_changed(self):
         """The same command after one of three files has grown by a line: the first, one in the middle, and a late one."""
@@ -75,7 +75,7 @@ class OwnRobot:
         def edit(number):
             (self.recording.robot / "greet.py").write_text(f"print('hello', {number})\n")
 
-        return self.program(title, command, output, begin=begin, prepare=edit)
+        return self.program(title, command, output, begin=begin, prepare=edit, turns=3)
 
     def command(self, place, *words):
         output, cache = self.recording.scratch / f"{place}-layout", self.recording.scratch / f"{place}-cache"

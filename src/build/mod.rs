@@ -2,22 +2,25 @@
 
 mod checks;
 mod differences;
+mod memory;
 mod recall;
 mod spec;
 
 pub use checks::{check_names, check_output};
 pub use differences::{Differences, Group};
+pub use memory::{Memory, SharedLayers};
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
-use crate::cache::{Cache, LayerKey, RecipeKey, SeriesKey};
+use crate::cache::{RecipeKey, SeriesKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
 use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
+use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
-use crate::store::{BlobSink, ImageName, Layout, StoredImage, copy_blobs};
+use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::tree::{Content, Entry, Kind, Tree, TreeBuilder};
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
@@ -47,6 +50,7 @@ pub struct PlannedLayer {
     /// What it will hold.
     pub content: PlannedContent,
     recipe: Option<(RecipeKey, Value)>,
+    group: Option<RecipeKey>,
     series: SeriesKey,
 }
 
@@ -55,17 +59,8 @@ pub struct PlannedLayer {
 pub enum PlannedContent {
     /// These entries.
     Tree(Tree),
-    /// What a build before put into the cache, and from there into the layout.
-    Known(Box<Layer>),
-}
-
-/// Where a build finds layers that were made before.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory<'a> {
-    /// The layers.
-    pub cache: &'a Cache,
-    /// The layout that they are brought into.
-    pub layout: &'a Layout,
+    /// What was made before, by this machine or another one.
+    Known(Box<BuiltLayer>),
 }
 
 /// Where a layer of a finished image came from.
@@ -73,6 +68,8 @@ pub struct Memory<'a> {
 pub enum Origin {
     /// It was made.
     Made,
+    /// Another machine made it and shared it in a registry.
+    Shared,
     /// What decides its content was known, so its sources were not looked at.
     SameRecipe,
     /// Its files are the same ones as before, untouched.
@@ -88,10 +85,12 @@ pub struct Built {
     pub image: StoredImage,
     /// The new layers, lowest first.
     pub layers: Vec<BuiltLayer>,
+    /// The layers, among them those of the base, that are not in the layout.
+    pub left_out: LeftOut,
 }
 
 /// A new layer of a finished image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BuiltLayer {
     /// The layer.
     pub layer: Layer,
@@ -101,6 +100,8 @@ pub struct BuiltLayer {
     pub work: Work,
     /// How it differs from the one that the build before made, where both are known and differ.
     pub differences: Option<Differences>,
+    /// The repository that it stays in, where it is not in the layout.
+    pub left_in: Option<Reference>,
 }
 
 impl BuildSpec {
@@ -118,8 +119,10 @@ impl BuildSpec {
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
         let compression = self.compression;
-        let plan = |layer: LayerSpec| layer.plan(spool, memory, compression, progress);
-        let layers = self.layers.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
+        let known = known.into_iter().chain(std::iter::repeat_with(|| None));
+        let plan = |(layer, known): (LayerSpec, _)| layer.plan(known, spool, compression, progress);
+        let layers = self.layers.into_iter().zip(known).map(plan).collect::<Result<Vec<_>>>()?;
         let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
         if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
             let reason =
@@ -143,24 +146,16 @@ fn check_layer_count(count: usize) -> Result<()> {
 impl LayerSpec {
     fn plan(
         self,
+        known: Option<BuiltLayer>,
         spool: &Root,
-        memory: Option<Memory<'_>>,
         compression: Compression,
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
         let series = self.series(compression);
-        let LayerSpec { name, created_by, sources, known_directories, recipe } = self;
-        let known = memory.zip(recipe.as_ref()).and_then(|(memory, (recipe, _))| {
-            memory.cache.find(&LayerKey::of_recipe(recipe, compression), memory.layout)
-        });
-        if let Some(found) = known {
-            return Ok(PlannedLayer {
-                name,
-                created_by,
-                content: PlannedContent::Known(Box::new(found.layer)),
-                recipe,
-                series,
-            });
+        let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
+        if let Some(known) = known {
+            let content = PlannedContent::Known(Box::new(known));
+            return Ok(PlannedLayer { name, created_by, content, recipe, group, series });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = usual_directories(rules.mtime);
@@ -170,7 +165,8 @@ impl LayerSpec {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
-        Ok(PlannedLayer { name, created_by, content: PlannedContent::Tree(builder.finish()?), recipe, series })
+        let content = PlannedContent::Tree(builder.finish()?);
+        Ok(PlannedLayer { name, created_by, content, recipe, group, series })
     }
 
     /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
@@ -211,9 +207,9 @@ impl Source {
 }
 
 impl Plan {
-    /// Makes the image in `layout` and lists it there under `names`. Layers that `cache` knows are not made again.
+    /// Makes the image in `layout` and lists it there under `names`. Layers that `memory` knows are not made again.
     ///
-    /// When this answers, every blob of the image is durable, and so is the index that names it.
+    /// When this answers, every blob of the image that is not left out is durable, and so is the index that names it.
     ///
     /// # Errors
     /// When a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
@@ -221,14 +217,14 @@ impl Plan {
     pub fn build(
         &self,
         layout: &Arc<Layout>,
-        cache: Option<&Cache>,
+        memory: Option<Memory<'_>>,
         names: &[ImageName],
         progress: &dyn Progress,
     ) -> Result<Built> {
         self.warn_of_many_layers(progress);
         let layers = std::thread::scope(|scope| {
             let base = scope.spawn(|| self.copy_base(layout, progress));
-            let layers = self.make_layers(layout, cache, progress);
+            let layers = self.make_layers(layout, memory, progress);
             let base =
                 base.join().unwrap_or_else(|_| Err(Error::invalid("base image", "the copy stopped unexpectedly")));
             base.and(layers)
@@ -239,19 +235,24 @@ impl Plan {
             .map(|(built, planned)| NewLayer { layer: &built.layer, created_by: &planned.created_by })
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
-        layout.commit(&image, names)?;
+        let left_out = self.left_out(&layers);
+        layout.commit_without(&left_out, &image, names)?;
         for digest in layout.healed() {
             warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
         }
-        Ok(Built { image, layers })
+        Ok(Built { image, layers, left_out })
     }
 
-    /// Brings every new layer into the layout: from the cache where it is known there, else made.
-    fn make_layers(&self, layout: &Layout, cache: Option<&Cache>, progress: &dyn Progress) -> Result<Vec<BuiltLayer>> {
-        let recall =
-            cache.map(|cache| Recall { memory: Memory { cache, layout }, compression: self.compression, progress });
+    /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.
+    fn make_layers(
+        &self,
+        layout: &Layout,
+        memory: Option<Memory<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<BuiltLayer>> {
+        let recall = memory.map(|memory| Recall { memory, compression: self.compression, progress });
         let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
-            (PlannedContent::Known(layer), _) => Ok(Recalled::known((**layer).clone(), Origin::SameRecipe)),
+            (PlannedContent::Known(known), _) => Ok(Recalled::Whole(known.clone())),
             (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
             (PlannedContent::Tree(_), None) => Ok(Recalled::Nothing),
         };
@@ -274,10 +275,26 @@ impl Plan {
             (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),
             (Recalled::Parts(_) | Recalled::Nothing, _) => {
                 let MadeLayer { layer, work, .. } = made.next()?;
-                Some(BuiltLayer { layer, origin: Origin::Made, work, differences: None })
+                Some(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) })
             }
         });
         complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
+    }
+
+    /// What of the image stays in registries.
+    fn left_out(&self, layers: &[BuiltLayer]) -> LeftOut {
+        let mut left_out = LeftOut::default();
+        if let Base::Image { image, name: Some(name), layers: BaseLayers::LeftOut } = &self.base
+            && let Ok(base) = name.parse()
+        {
+            image.manifest.layers.iter().for_each(|layer| left_out.insert(layer.digest, &base));
+        }
+        for built in layers {
+            if let Some(repository) = &built.left_in {
+                left_out.insert(built.layer.descriptor.digest, repository);
+            }
+        }
+        left_out
     }
 
     /// The plan as JSON: what `--dry-run` shows.
@@ -325,6 +342,13 @@ impl Plan {
         if count > MOST_STACKED {
             warn(progress, "image", &format!("{count} layers; many engines stack no more than {MOST_STACKED}"));
         }
+    }
+}
+
+impl BuiltLayer {
+    /// A layer that took no work, in the layout.
+    pub(super) fn of(layer: Layer, origin: Origin) -> Self {
+        BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None }
     }
 }
 

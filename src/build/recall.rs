@@ -1,7 +1,7 @@
 //! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
 use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
-use crate::cache::{Fingerprints, Found, LayerKey};
+use crate::cache::{Cache, Fingerprints, Found, LayerKey};
 use crate::compression::Compression;
 use crate::error::Result;
 use crate::layer::{
@@ -32,8 +32,8 @@ pub(super) struct Parts {
 }
 
 impl Recalled {
-    pub(super) fn known(layer: Layer, origin: Origin) -> Self {
-        Recalled::Whole(Box::new(BuiltLayer { layer, origin, work: Work::default(), differences: None }))
+    fn known(layer: Layer, origin: Origin) -> Self {
+        Recalled::Whole(Box::new(BuiltLayer::of(layer, origin)))
     }
 
     /// What need not be compressed of a layer that has to be made.
@@ -54,29 +54,35 @@ pub(super) struct Recall<'a> {
 }
 
 impl Recall<'_> {
-    /// Looks for a layer of `tree` in the cache.
+    /// Looks for a layer of `tree`.
     ///
     /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
     /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
-    /// same names and sizes was seen before, by the hash of everything.
+    /// same names and sizes was seen before, here or on another machine, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
-        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let Recall { memory, compression, progress } = *self;
         let compression = planned.compression(compression);
+        let group = planned.group_key(compression);
+        if memory.cache.is_none() && !memory.asks_others(group) {
+            return Ok(Recalled::Nothing);
+        }
         let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
         if follows_from_a_store(compression) {
             return Ok(Recalled::Parts(Box::new(parts)));
         }
         let by_files = LayerKey::of_files(&parts.fingerprints, compression);
-        if let Some((key, newest)) = &by_files
-            && let Some(found) = cache.find(key, layout)
+        if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
+            && let Some(found) = cache.find(key, memory.layout)
             && !found.is_racy(*newest)
         {
             return Ok(Recalled::known(found.layer, Origin::SameFiles));
         }
-        if let Some((earlier, blob)) = cache.earlier(&planned.series) {
-            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression)? {
-                Comparison::Same if cache.bring(&earlier.layer, layout) => {
-                    return Ok(self.touched(planned, earlier, parts.fingerprints));
+        if let Some(cache) = memory.cache
+            && let Some((earlier, blob)) = cache.earlier(&planned.series)
+        {
+            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression, &planned.name, progress)? {
+                Comparison::Same if cache.bring(&earlier.layer, memory.layout) => {
+                    return Ok(self.touched(cache, planned, earlier, parts.fingerprints));
                 }
                 Comparison::Same => {}
                 Comparison::Other(reuse) => parts.reuse = Some(*reuse),
@@ -84,22 +90,29 @@ impl Recall<'_> {
             parts.earlier = Some(earlier.entries);
             return Ok(Recalled::Parts(Box::new(parts)));
         }
-        if cache.notes(&LayerKey::of_shape(&parts.fingerprints, compression)).is_some() {
+        if memory.knows_shape(group, &LayerKey::of_shape(&parts.fingerprints, compression)) {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
-            if let Some(found) = cache.find(&LayerKey::of_tar(&diff_id, compression), layout) {
-                if let Some((key, _)) = by_files {
-                    let kept = Found { recorded: cache.now(), ..found.clone() };
-                    cache.keep(&key, &kept, layout, progress);
+            let by_content = LayerKey::of_tar(&diff_id, compression);
+            if let Some(found) = memory.find(group, &by_content, Origin::SameContent, progress) {
+                if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
+                    let kept = Found { layer: found.layer.clone(), notes: Value::Null, recorded: cache.now() };
+                    cache.keep(&key, &kept, memory.layout, progress);
                 }
-                return Ok(Recalled::known(found.layer, Origin::SameContent));
+                return Ok(Recalled::Whole(Box::new(found)));
             }
         }
         Ok(Recalled::Parts(Box::new(parts)))
     }
 
     /// The layer of the build before, whose files are others now or were touched, and have the same content.
-    fn touched(&self, planned: &PlannedLayer, mut earlier: EarlierLayer, fingerprints: Fingerprints) -> Recalled {
-        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+    fn touched(
+        &self,
+        cache: &Cache,
+        planned: &PlannedLayer,
+        mut earlier: EarlierLayer,
+        fingerprints: Fingerprints,
+    ) -> Recalled {
+        let Recall { memory: Memory { layout, .. }, compression, progress } = *self;
         let compression = planned.compression(compression);
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
@@ -111,21 +124,22 @@ impl Recall<'_> {
         }
         cache.keep_blocks(&planned.series, &earlier, progress);
         let work = Work { reused: earlier.blocks.len(), ..Work::default() };
-        Recalled::Whole(Box::new(BuiltLayer { layer, origin: Origin::SameContent, work, differences: None }))
+        Recalled::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::SameContent) }))
     }
 
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
     pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
-        let Recall { memory: Memory { cache, layout }, compression, progress } = *self;
+        let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
         let compression = planned.compression(compression);
         let MadeLayer { layer, work, blocks, contents } = made;
+        let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
         let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
         let Parts { earlier, reuse: _, fingerprints } = parts;
         if let Some((recipe, notes)) = &planned.recipe {
             cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
         }
         if follows_from_a_store(compression) {
-            return BuiltLayer { layer, origin: Origin::Made, work, differences: None };
+            return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) };
         }
         if planned.recipe.is_none() {
             let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
@@ -138,7 +152,7 @@ impl Recall<'_> {
         let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
         let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);
         cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
-        BuiltLayer { layer, origin: Origin::Made, work, differences }
+        BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
     }
 }
 

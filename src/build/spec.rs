@@ -43,6 +43,9 @@ pub struct LayerSpec {
     pub known_directories: BTreeMap<ImagePath, Attributes>,
     /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
     pub recipe: Option<(RecipeKey, Value)>,
+    /// The recipe of the whole that the layer is a part of. The layers of one whole are shared together with other machines; a
+    /// layer of none is not shared.
+    pub group: Option<RecipeKey>,
 }
 
 /// Something that goes into a layer.

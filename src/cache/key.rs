@@ -18,7 +18,7 @@ pub(super) const FORMAT: &str = "layer 1, libdeflate 1.26.1, zstd 0.14.3";
 const RACY: Duration = Duration::from_secs(2);
 
 /// The name of a layer in the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerKey(Digest);
 
 /// What decides the content of a layer, where that is known without looking at its files.
@@ -81,8 +81,13 @@ impl LayerKey {
         LayerKey(key.finish())
     }
 
-    pub(super) fn file_name(&self) -> String {
+    pub(super) fn hex(&self) -> String {
         self.0.hex()
+    }
+
+    /// Reads what [`LayerKey::hex`] wrote.
+    pub(super) fn from_hex(text: &str) -> Option<Self> {
+        format!("sha256:{text}").parse().ok().map(LayerKey)
     }
 }
 

@@ -13,13 +13,17 @@
 //! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
 //! a cache and one without give the same bytes, and losing the cache costs time.
 
+mod artifact;
 mod blocks;
 mod key;
 mod maintenance;
 mod record;
+mod shared;
 
+pub use artifact::SharedLayer;
 pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use maintenance::{CacheUsage, Pruned};
+pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 
 use crate::error::Result;
 use crate::layer::Layer;
@@ -59,7 +63,7 @@ impl Cache {
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
         let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
         blocks.sweep_temporaries();
-        let verified = VerifiedFiles::new(directory.create_directory("verified")?.create_directory("v1")?);
+        let verified = VerifiedFiles::in_cache_directory(&directory)?;
         let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
         Ok(Cache { layers, blocks, verified, store, directory, now })
     }
@@ -82,7 +86,7 @@ impl Cache {
     /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.
     pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
         let record = Record::read(&self.layers, key)?;
-        self.layers.touch(&key.file_name(), self.now);
+        self.layers.touch(&key.hex(), self.now);
         if !self.bring(&record.layer, layout) {
             return None;
         }

@@ -26,7 +26,7 @@ pub(super) struct Record {
 impl Record {
     /// Reads the record of `key`. One that is missing, torn, altered or of another form is none.
     pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<Record> {
-        Record::read_named(directory, &key.file_name())
+        Record::read_named(directory, &key.hex())
     }
 
     pub(super) fn read_named(directory: &Root, name: &str) -> Option<Record> {
@@ -64,7 +64,7 @@ impl Record {
             "size": descriptor.size,
             "tarSize": tar_size,
         }));
-        let name = key.file_name();
+        let name = key.hex();
         let mut temporary = directory.temporary()?;
         let written = temporary.write_all(Digest::of(&body).hex().as_bytes()).and_then(|()| temporary.write_all(&body));
         written.map_err(|error| Error::io(directory.display(&name), "write", error))?;

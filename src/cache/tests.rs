@@ -217,7 +217,10 @@ fn lists_go_with_their_blobs() {
     let kept = scene.keep_blocks(&series(), b"content");
     let list = fs::metadata(scene.lists().pop().unwrap()).unwrap().len();
     assert_eq!(scene.cache.usage().unwrap(), CacheUsage { records: 1, blobs: 1, bytes: 7 + list });
-    fs::write(scene.directory.path().join("cache/blocks/v1").join("0".repeat(64)), b"garbage").unwrap();
+    let garbage = scene.directory.path().join("cache/blocks/v1").join("0".repeat(64));
+    assert_eq!(scene.cache.damaged_lists().unwrap(), Vec::<String>::new());
+    fs::write(&garbage, b"garbage").unwrap();
+    assert_eq!(scene.cache.damaged_lists().unwrap(), [garbage.display().to_string()]);
     fs::remove_file(scene.blob(&kept.layer)).unwrap();
     assert_eq!(scene.cache.usage().unwrap(), CacheUsage::default());
     assert_eq!(fs::read_dir(scene.directory.path().join("cache/blocks/v1")).unwrap().count(), 0);

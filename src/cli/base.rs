@@ -7,7 +7,7 @@ use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
-use ocibuild::store::{BaseStore, Pulled, StoredBase};
+use ocibuild::store::{BaseStore, Pulled, StoredBase, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) struct BaseArguments {
     /// When to ask the registry for a base [default: missing; with --lock always]
     #[arg(long, value_name = "WHEN", help_heading = "Base image")]
     pull: Option<PullPolicy>,
-    /// Leave the base's layers in their registry; export mounts or fetches them
+    /// Leave layers in their registry: the base's, and what --cache-from finds; export mounts or fetches them
     #[arg(long, help_heading = "Base image")]
     sparse: bool,
     #[command(flatten)]
@@ -41,6 +41,11 @@ enum PullPolicy {
 }
 
 impl BaseArguments {
+    /// Whether layers stay in their registry.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.sparse
+    }
+
     /// How registries and other servers are reached.
     pub(super) fn network(&self) -> &NetworkArguments {
         &self.network
@@ -69,7 +74,7 @@ impl BaseArguments {
             Some(Location::Registry(reference)) => {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
-                let store = open_store(cache)?;
+                let store = open_store(cache, Freshness::Tag)?;
                 let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
@@ -140,13 +145,18 @@ impl BaseArguments {
 pub(super) enum Freshness {
     /// Only what the tag stands for.
     Tag,
-    /// Every byte.
+    /// Every byte: a disk may have lost some without anybody writing to it.
     Content,
 }
 
 /// Opens the store of bases, after making it.
-pub(super) fn open_store(cache: &CacheDirectory) -> Result<BaseStore> {
-    BaseStore::create(&cache.open()?.path().join(STORE))
+pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness) -> Result<BaseStore> {
+    let directory = cache.open()?;
+    let memory = match freshness {
+        Freshness::Tag => Some(VerifiedFiles::in_cache_directory(&directory)?),
+        Freshness::Content => None,
+    };
+    BaseStore::create(&directory.path().join(STORE), memory)
 }
 
 /// Brings what `reference` names into `store`, from a mirror if there is one that has it.

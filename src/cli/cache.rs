@@ -88,7 +88,11 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }
-            if !report.faults.is_empty() {
+            let damaged = cache.damaged_lists()?;
+            for list in &damaged {
+                print(&format!("{list}: damaged; the next build of its layer compresses everything again"))?;
+            }
+            if !report.faults.is_empty() || !damaged.is_empty() {
                 return Ok(ExitCode::FAILURE);
             }
             print(&format!("{}, {}: whole", counted(report.blobs, "blob"), bounded::size(report.bytes)))?;

@@ -130,6 +130,7 @@ impl ContentArguments {
                         sources: Vec::new(),
                         known_directories: BTreeMap::new(),
                         recipe: None,
+                        group: None,
                     });
                     in_group = true;
                     continue;
@@ -156,6 +157,7 @@ impl ContentArguments {
                     sources: vec![source],
                     known_directories: BTreeMap::new(),
                     recipe: None,
+                    group: None,
                 }),
             }
         }

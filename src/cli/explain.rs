@@ -20,8 +20,12 @@ pub(super) fn line(built: &BuiltLayer) -> String {
             parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
             format!("made again, {}", parts.join("; "))
         }
+        (Origin::Shared, _) => {
+            let left = built.left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
+            format!("from --cache-from: another machine made it{left}")
+        }
         (Origin::SameRecipe, _) => {
-            "from the cache: the catalog and every option are the same, so nothing was read".to_owned()
+            "from the cache: all that decides its bytes is the same, so nothing of it was read".to_owned()
         }
         (Origin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
         (Origin::SameContent, _) => {
@@ -34,6 +38,9 @@ pub(super) fn line(built: &BuiltLayer) -> String {
 pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
     let Work { reused, compressed, bytes_compressed } = built.work;
     described["origin"] = origin_name(built.origin).into();
+    if let Some(name) = &built.left_in {
+        described["leftIn"] = name.to_string().into();
+    }
     described["blocks"] = json!({"reused": reused, "compressed": compressed});
     described["bytesCompressed"] = bytes_compressed.into();
     if let Some(differences) = &built.differences {
@@ -47,6 +54,7 @@ pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
 fn origin_name(origin: Origin) -> &'static str {
     match origin {
         Origin::Made => "made",
+        Origin::Shared => "shared",
         Origin::SameRecipe => "same-recipe",
         Origin::SameFiles => "same-files",
         Origin::SameContent => "same-content",

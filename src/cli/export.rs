@@ -9,9 +9,10 @@ use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
-use ocibuild::store::{ImageName, Layout, Moved, StoredImage, copy};
-use ocibuild::{Error, Location, Platform, Reference, Result, Tag};
+use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
+use ocibuild::{Digest, Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,7 +56,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
     let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
-    let opened = completed(opened, destinations.as_deref().unwrap_or_default(), &arguments.network, &watch)?;
+    let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
+    let left_out = LeftOut::of(&opened.image.descriptor);
+    let image = completed(opened.image, &left_out, &registries, &arguments.network, &watch)?;
+    let opened = Opened { image, ..opened };
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
     };
@@ -87,25 +91,39 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image with the repository of its base at its side, where that has what the image lacks, or spares an upload.
-fn completed(
-    opened: Opened,
-    destinations: &[Destination],
+/// The image with the repositories at its side that have what was left out of it, and that of its base, as far as they have
+/// what is missing, or spare an upload to one of `registries`.
+pub(super) fn completed(
+    image: StoredImage,
+    left_out: &LeftOut,
+    registries: &[&str],
     network: &NetworkArguments,
     watch: &Arc<Watch>,
-) -> Result<Opened> {
-    let Some(base) = opened.image.base_reference().filter(|_| opened.image.source.repository().is_none()) else {
-        return Ok(opened);
-    };
-    let spares_an_upload = destinations.iter().any(|destination| match destination {
-        Destination::Repository(reference, _) => reference.registry() == base.registry(),
-        Destination::Layout(..) | Destination::File(..) => false,
-    });
-    if !spares_an_upload && !opened.image.lacks_layers() {
-        return Ok(opened);
+) -> Result<StoredImage> {
+    if image.source.repository(&image.descriptor).is_some() {
+        return Ok(image);
     }
-    let base = network.other_repository(&base, watch.clone()).map_err(|error| error.within("layers of the base"))?;
-    Ok(Opened { image: opened.image.completed_by(base), ..opened })
+    let absent: BTreeSet<Digest> = image.absent_layers().map(|layer| layer.digest).collect();
+    let mut complement = Complement::default();
+    let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
+    for (layer, name) in left_out.iter() {
+        if !absent.contains(layer) && !registries.contains(&name.registry()) {
+            continue;
+        }
+        let repository = match known.get(name) {
+            Some(repository) => repository.clone(),
+            None => network.mirrored_repository(name, watch).map_err(|error| error.within("layers left out"))?,
+        };
+        known.insert(name.clone(), repository.clone());
+        complement.blobs.insert(*layer, repository);
+    }
+    if let Some(base) = image.base_reference()
+        && (registries.contains(&base.registry()) || absent.iter().any(|layer| !complement.blobs.contains_key(layer)))
+    {
+        let base = network.mirrored_repository(&base, watch).map_err(|error| error.within("layers of the base"))?;
+        complement.others = Some(base);
+    }
+    Ok(image.completed_by(complement))
 }
 
 /// A place to copy to.
@@ -115,6 +133,15 @@ enum Destination {
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
     /// A repository, and all names that the image gets in it.
     Repository(Reference, Vec<ImageName>),
+}
+
+impl Destination {
+    fn registry(&self) -> Option<&str> {
+        match self {
+            Destination::Repository(reference, _) => Some(reference.registry()),
+            Destination::Layout(..) | Destination::File(..) => None,
+        }
+    }
 }
 
 /// What the texts name: standard output if nothing, and each repository once.

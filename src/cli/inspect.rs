@@ -8,6 +8,7 @@ use super::{Common, Format};
 use clap::Args;
 use ocibuild::bounded::{counted, size};
 use ocibuild::error::one_line;
+use ocibuild::store::LeftOut;
 use ocibuild::{Location, Platform, Result};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -95,8 +96,10 @@ fn to_text(opened: &Opened) -> String {
     }
     let total = image.manifest.layers.iter().map(|layer| layer.size).sum();
     line("size", format!("{} in {}", size(total), counted(image.manifest.layers.len(), "layer")));
+    let left_out = LeftOut::of(&image.descriptor);
     for layer in &image.manifest.layers {
-        line("layer", format!("{}  {}", layer.digest, size(layer.size)));
+        let elsewhere = left_out.repository(&layer.digest).map(|name| format!("  left in {name}")).unwrap_or_default();
+        line("layer", format!("{}  {}{elsewhere}", layer.digest, size(layer.size)));
     }
     lines.join("\n")
 }

@@ -7,12 +7,13 @@ use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::output::print;
 use super::request::RequestArguments;
+use super::shared_cache::SharedCacheArguments;
 use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::{Args, ValueEnum};
 use ocibuild::bounded::{counted, size};
-use ocibuild::build::{self, BuildSpec, Built, Memory, Plan};
+use ocibuild::build::{self, BuildSpec, Built, Memory, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
@@ -45,6 +46,8 @@ pub(super) struct LayoutArguments {
     annotations: Vec<(String, String)>,
     #[command(flatten)]
     cache: LayerCacheArguments,
+    #[command(flatten)]
+    shared_cache: SharedCacheArguments,
     /// Write a docker-archive of the image, too
     #[arg(long, value_name = "FILE", conflicts_with = "sparse", help_heading = "Output")]
     save: Option<PathBuf>,
@@ -91,7 +94,13 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     arguments.check_result_files()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch);
     let compression = arguments.compression()?;
-    let noted = |recipe: &RecipeKey| cache.as_ref()?.notes(&LayerKey::of_recipe(recipe, compression));
+    let network = arguments.request.bases.network();
+    let shared = arguments.shared_cache.open(network, &watch)?;
+    let noted = |recipe: &RecipeKey| {
+        let key = LayerKey::of_recipe(recipe, compression);
+        let kept = cache.as_ref().and_then(|cache| cache.notes(&key));
+        kept.or_else(|| Some(shared.as_ref()?.find(&key, &key)?.shared.notes))
+    };
     let robot = arguments.request.robot_image(order, noted, &watch)?;
     let names = arguments.names(robot.as_ref())?;
     let spec = arguments.spec(order, robot.as_ref(), &watch)?;
@@ -107,9 +116,15 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         layout = layout.with_memory(cache.verified_files().clone());
     }
     let layout = Arc::new(layout);
-    let memory = cache.as_ref().map(|cache| Memory { cache, layout: &layout });
-    let plan = spec.plan(layout.root(), memory, &watch)?;
-    let built = plan.build(&layout, cache.as_ref(), &names, &watch)?;
+    let is_sparse = arguments.request.bases.is_sparse();
+    let memory = Memory {
+        cache: cache.as_ref(),
+        shared: shared.as_ref(),
+        shared_layers: if is_sparse { SharedLayers::LeftOut } else { SharedLayers::Fetched },
+        layout: &layout,
+    };
+    let plan = spec.plan(layout.root(), Some(memory), &watch)?;
+    let built = plan.build(&layout, Some(memory), &names, &watch)?;
     if let Some(robot) = &robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
@@ -117,6 +132,9 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         export::save(&built.image, file, &names, &watch)?;
     }
     arguments.report(&plan, &built, &names, &watch)?;
+    if let Some(shared) = &shared {
+        arguments.shared_cache.publish(shared, (&plan, &built), network, &watch)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

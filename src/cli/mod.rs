@@ -24,6 +24,7 @@ mod rcc_download;
 mod report;
 mod request;
 mod robot;
+mod shared_cache;
 mod signals;
 mod source;
 mod values;

@@ -5,6 +5,7 @@ use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
 use ocibuild::root::{Root, Temporary};
+use ocibuild::store::MirroredRepository;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
     Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, fetch,
@@ -77,19 +78,24 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        self.repository_with(reference, self.keychain(reference.registry())?, progress)
+        let place = Place { reference: reference.clone(), plain_http: PlainHttp::default() };
+        self.repository_with(&place, self.keychain(reference.registry())?, progress)
     }
 
-    /// The repository of `reference`, of which the person has said nothing: what was given for another is not for it.
+    /// The repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not
+    /// for it.
     ///
     /// # Errors
     /// When no connection may be opened, or a file that is named is missing or malformed.
-    pub(super) fn other_repository(
+    pub(super) fn mirrored_repository(
         &self,
         reference: &Reference,
-        progress: Arc<dyn Progress + Send>,
-    ) -> Result<Arc<Repository>> {
-        self.repository_with(reference, self.kept_credentials()?, progress)
+        watch: &Arc<Watch>,
+    ) -> Result<Arc<MirroredRepository>> {
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let open = |place: &Place| self.repository_with(place, self.kept_credentials()?, watch.clone());
+        let places = places.iter().map(open).collect::<Result<_>>()?;
+        Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
     }
 
     /// Whether no connection may be opened.
@@ -136,22 +142,17 @@ impl NetworkArguments {
     fn repository_at(&self, place: &Place, reference: &Reference, watch: &Arc<Watch>) -> Result<Arc<Repository>> {
         let is_own = place.reference.registry() == reference.registry();
         let keychain = if is_own { self.keychain(reference.registry())? } else { self.kept_credentials()? };
-        let registry =
-            self.connection.registry(place.reference.registry(), keychain, place.plain_http, watch.clone())?;
-        Repository::new(registry, &place.reference).map(Arc::new)
+        self.repository_with(place, keychain, watch.clone())
     }
 
     fn repository_with(
         &self,
-        reference: &Reference,
+        place: &Place,
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        Repository::new(
-            self.connection.registry(reference.registry(), keychain, PlainHttp::default(), progress)?,
-            reference,
-        )
-        .map(Arc::new)
+        let registry = self.connection.registry(place.reference.registry(), keychain, place.plain_http, progress)?;
+        Repository::new(registry, &place.reference).map(Arc::new)
     }
 
     fn keychain(&self, registry: &str) -> Result<Keychain> {

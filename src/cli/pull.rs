@@ -43,7 +43,7 @@ fn reference(text: &str) -> Result<Reference> {
 /// Brings the images into the base store, and prints what they are.
 pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let store = base::open_store(&arguments.cache)?;
+    let store = base::open_store(&arguments.cache, Freshness::Content)?;
     let platform = arguments.platform.as_ref();
     let mut results = Vec::new();
     for reference in &arguments.references {

@@ -13,8 +13,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where RCC's makers publish it.
-const RELEASES: &str = "https://downloads.robocorp.com/rcc/releases";
+/// Where RCC's makers publish it: the README of robocorp/rcc, "Installing RCC from the command line". (Before version 18 they did
+/// at downloads.robocorp.com, in the same folders. Forks publish elsewhere, and are named by URL.)
+const RELEASES: &str = "https://cdn.sema4.ai/rcc/releases";
 
 /// Where fetched programs are, below the cache directory, each under its SHA-256.
 const STORE: &str = "rcc";
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_version_becomes_an_address() {
-        assert_eq!(url("19.0.2", None), "https://downloads.robocorp.com/rcc/releases/v19.0.2/linux64/rcc");
+        assert_eq!(url("19.0.2", None), "https://cdn.sema4.ai/rcc/releases/v19.0.2/linux64/rcc");
         assert_eq!(url("v19.0.2", Some("https://m.io/rcc/")), "https://m.io/rcc/v19.0.2/linux64/rcc");
         assert_eq!(url("https://m.io/x", None), "https://m.io/x");
         assert!(url("https://m.io/x", Some("https://m.io")).contains("a URL already"));

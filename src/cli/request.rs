@@ -29,7 +29,7 @@ pub(super) struct RequestArguments {
     #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
     base: Option<String>,
     #[command(flatten)]
-    bases: BaseArguments,
+    pub(super) bases: BaseArguments,
     #[command(flatten)]
     pub(super) cache_directory: CacheDirectory,
     /// Platform to take of the base, or to claim on scratch, such as linux/arm64
@@ -148,6 +148,7 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
             name: layer.name,
             known_directories: known_directories.clone(),
             recipe: layer.recipe,
+            group: robot.group(),
         });
     }
     let mut rules = robot.robot_rules()?;
@@ -171,6 +172,7 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
         sources: vec![own, entries("robot", Box::new(move || Ok(robot_entries)))],
         known_directories,
         recipe: None,
+        group: None,
     });
     Ok(layers)
 }

@@ -6,7 +6,9 @@ use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::cache::RecipeKey;
 use ocibuild::progress::warn;
-use ocibuild::rcc::image::{Environment, EnvironmentMode, Places, RobotImage, Scrubbing, check_launcher};
+use ocibuild::rcc::image::{
+    Environment, EnvironmentMode, Places, RobotImage, Scrubbing, Shipping, Split, check_launcher,
+};
 use ocibuild::rcc::{
     BlueprintOptions, CatalogLimits, CatalogName, Hololib, Holotree, Owner, Product, Robot, local_channel,
 };
@@ -32,6 +34,9 @@ pub(super) struct RobotArguments {
     /// How the environment is shipped
     #[arg(long, value_name = "MODE", default_value = "sealed", help_heading = "Robot")]
     environment: Mode,
+    /// Into how many layers: by packages, none, or by packages into N at most [default: packages from 32 MiB on]
+    #[arg(long, value_name = "packages|none|N", help_heading = "Robot")]
+    split: Option<Split>,
     /// Which catalog to take: a blueprint hash, a name, or a file [default: the one that rcc would take]
     #[arg(long, value_name = "HASH|FILE", help_heading = "Robot")]
     catalog: Option<String>,
@@ -123,7 +128,9 @@ impl RobotArguments {
         let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
         let environment = match self.find_environment(&robot, &directory, file, platform, watch)? {
             Some((hololib, name)) => {
-                Some(Arc::new(Environment::open(hololib, &name, scrubbing, (mode, &places), noted, watch)?))
+                let split = self.split.unwrap_or_default();
+                let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
+                Some(Arc::new(Environment::open(hololib, &name, shipping, noted, watch)?))
             }
             None => {
                 warn(watch, &robot.file, "names no environment, so the image gets none");

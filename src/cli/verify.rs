@@ -4,21 +4,26 @@ use super::output::print;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
-use ocibuild::bounded::counted;
-use ocibuild::verify::verify;
-use serde_json::json;
+use ocibuild::bounded::{counted, size};
+use ocibuild::verify::{LeftOutLayer, Report, verify};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any."
+    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any. \
+                  Layers that `layout --sparse` has left in their registry are no fault."
 )]
 pub(super) struct VerifyArguments {
     /// The layout
     layout: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+fn described(LeftOutLayer { digest, size, repository }: &LeftOutLayer) -> Value {
+    json!({"digest": digest.to_string(), "size": size, "repository": repository.to_string()})
 }
 
 /// Prints every fault, or how much was found to be whole.
@@ -29,19 +34,27 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
         Format::Json => {
             let faults: Vec<_> =
                 report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
-            print(
-                &json!({"images": report.images, "blobs": report.blobs, "bytes": report.bytes, "faults": faults})
-                    .to_string(),
-            )?;
+            let left_out: Vec<_> = report.left_out.iter().map(described).collect();
+            let Report { images, blobs, bytes, .. } = report;
+            let result =
+                json!({"images": images, "blobs": blobs, "bytes": bytes, "leftOut": left_out, "faults": faults});
+            print(&result.to_string())?;
         }
         Format::Text => {
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }
+            for layer in report.left_out.iter().filter(|_| !arguments.common.quiet) {
+                print(&format!("blob {}: left out, {} in {}", layer.digest, size(layer.size), layer.repository))?;
+            }
             if report.faults.is_empty() && !arguments.common.quiet {
-                let bytes = ocibuild::bounded::size(report.bytes);
+                let bytes = size(report.bytes);
                 let (images, blobs) = (counted(report.images, "image"), counted(report.blobs, "blob"));
-                print(&format!("{images}, {blobs}, {bytes}: whole"))?;
+                let left_out = match report.left_out.len() {
+                    0 => String::new(),
+                    layers => format!(", except for {} left out", counted(layers, "layer")),
+                };
+                print(&format!("{images}, {blobs}, {bytes}: whole{left_out}"))?;
             }
         }
     }

@@ -12,6 +12,7 @@ use super::packing::{Place, Prefix, Reuse, copied};
 use crate::compression::{Compression, Decompressor};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
+use crate::progress::{Activity, Progress};
 use crate::store::OpenBlob;
 use crate::tree::Tree;
 use rayon::prelude::*;
@@ -26,7 +27,8 @@ pub enum Comparison {
     Other(Box<Reuse>),
 }
 
-/// Compares `tree`, whose entries have the `fingerprints`, with an earlier layer, whose blob is `blob`.
+/// Compares `tree`, whose entries have the `fingerprints`, with an earlier layer, whose blob is `blob`. People call the layer
+/// `name`.
 ///
 /// # Errors
 /// When a file that has to be read cannot be, or has changed.
@@ -36,10 +38,13 @@ pub fn compare(
     earlier: &EarlierLayer,
     blob: OpenBlob,
     compression: Compression,
+    name: &str,
+    progress: &dyn Progress,
 ) -> Result<Comparison> {
     let blocks = cut(tree);
     let places = places(earlier);
     let found = search(&blocks, fingerprints, earlier);
+    let activity = activity(&blocks, &found, name, progress);
     let compared: Vec<Option<usize>> = found
         .into_par_iter()
         .enumerate()
@@ -49,10 +54,12 @@ pub fn compare(
                 Found::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
                 Found::SameShape(_) | Found::Nowhere => return Ok(None),
             };
-            fill(tree, &blocks[number], &mut None, None, &mut examiner.filled)?;
+            fill(tree, &blocks[number], &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
+            activity.iter().for_each(|activity| activity.advance(blocks[number].length));
             Ok(examiner.is_at(&blob, places[known], compression).then_some(known))
         })
         .collect::<Result<_>>()?;
+    activity.into_iter().for_each(|activity| activity.finish("compared"));
     let in_place = compared.iter().enumerate().take_while(|(number, known)| **known == Some(*number)).count();
     if in_place == blocks.len() && in_place == earlier.blocks.len() {
         return Ok(Comparison::Same);
@@ -88,6 +95,13 @@ fn search(blocks: &[Block], fingerprints: &[Fingerprint], earlier: &EarlierLayer
         None => shapes.get(&names.shape).map_or(Found::Nowhere, |&number| Found::SameShape(number)),
     };
     names(blocks, fingerprints).map(find).collect()
+}
+
+/// The reading of the blocks that have to be read, if there are any.
+fn activity<'a>(blocks: &[Block], found: &[Found], name: &str, progress: &'a dyn Progress) -> Option<Activity<'a>> {
+    let read = blocks.iter().zip(found).filter(|(_, found)| matches!(found, Found::SameShape(_)));
+    let bytes: u64 = read.map(|(block, _)| block.length).sum();
+    (bytes > 0).then(|| Activity::start(progress, name, Some(bytes)))
 }
 
 /// What a block is known by.
@@ -224,7 +238,7 @@ mod tests {
         fn compare(&self, files: &Files) -> Comparison {
             let (tree, fingerprints) = tree(files);
             let blob = self.layout.open_whole(&self.earlier.layer.descriptor).unwrap().unwrap();
-            compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION).unwrap()
+            compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION, "layer", &Silent).unwrap()
         }
 
         /// Makes the layer of `files` with what the earlier one has, and requires that it is the one that it is without.

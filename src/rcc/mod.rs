@@ -20,6 +20,7 @@ mod leaks;
 mod matching;
 mod names;
 mod object;
+mod packages;
 mod robot;
 mod siphash;
 #[cfg(test)]

@@ -42,24 +42,33 @@ impl Descriptor {
     /// # Errors
     /// When a required member is missing or malformed, or embedded `data` contradicts digest or size.
     pub fn read(value: &Value, object: &str) -> Result<Self> {
+        Descriptor::read_with_data(value, object).map(|(descriptor, _)| descriptor)
+    }
+
+    /// As [`Descriptor::read`], with the content that it embeds, if that is no larger than 48 KiB.
+    ///
+    /// # Errors
+    /// As [`Descriptor::read`].
+    pub fn read_with_data(value: &Value, object: &str) -> Result<(Self, Option<Vec<u8>>)> {
         let missing = |key: &str| Error::invalid(object, format!("a descriptor without `{key}`"));
         let media_type = json::string_at(value, "mediaType", object)?.ok_or_else(|| missing("mediaType"))?;
         let digest = json::string_at(value, "digest", object)?.ok_or_else(|| missing("digest"))?;
         let digest: Digest = digest.parse().map_err(|error: Error| error.within(object))?;
         let size = json::integer_at(value, "size", object)?.ok_or_else(|| missing("size"))?;
-        check_data(value, &digest, size, object)?;
+        let data = data(value, &digest, size, object)?;
         let platform = match value.get("platform") {
             None | Some(Value::Null) => None,
             // skopeo and others write an empty platform for "not known".
             Some(platform) => Platform::read(platform, object).ok(),
         };
-        Ok(Descriptor {
+        let descriptor = Descriptor {
             media_type: media_type.to_owned(),
             digest,
             size,
             platform,
             annotations: annotations(value, object)?,
-        })
+        };
+        Ok((descriptor, data))
     }
 
     /// The descriptor as a member of a document.
@@ -79,6 +88,16 @@ impl Descriptor {
             object.insert("annotations".to_owned(), annotations.into());
         }
         object.into()
+    }
+
+    /// The descriptor as a member of a document, with the content that it describes where that is small enough to be read.
+    pub fn to_json_with_data(&self, content: &[u8]) -> Value {
+        let mut object = self.to_json();
+        let data = base64::engine::general_purpose::STANDARD.encode(content);
+        if data.len() <= LARGEST_DATA {
+            object["data"] = data.into();
+        }
+        object
     }
 
     /// The descriptor with one more annotation.
@@ -102,9 +121,10 @@ pub(super) fn annotations(value: &Value, object: &str) -> Result<BTreeMap<String
     Ok(annotations)
 }
 
-fn check_data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result<()> {
+/// The embedded content (descriptor.md, "Embedded Content").
+fn data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result<Option<Vec<u8>>> {
     let Some(data) = json::string_at(value, "data", object)?.filter(|data| data.len() <= LARGEST_DATA) else {
-        return Ok(());
+        return Ok(None);
     };
     let wrong = |reason: &str| Error::invalid(object, format!("the embedded data of {digest} {reason}"));
     let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|_| wrong("is not base64"))?;
@@ -113,7 +133,7 @@ fn check_data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result
     if bytes.len() as u64 != size || hasher.finish() != *digest {
         return Err(wrong("does not have its digest and size"));
     }
-    Ok(())
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

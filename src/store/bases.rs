@@ -12,7 +12,7 @@
 //! still finds it when the tag has moved on.
 
 use super::registry::Repository;
-use super::{ImageName, Layout, Moved, StoredImage, copy};
+use super::{ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Progress;
@@ -48,12 +48,18 @@ pub struct Pulled {
 }
 
 impl BaseStore {
-    /// Opens the store in the directory `path`, after making it where it is missing.
+    /// Opens the store in the directory `path`, after making it where it is missing. Blobs that `memory` knows to be whole are
+    /// not read again.
     ///
     /// # Errors
     /// As [`Layout::create`].
-    pub fn create(path: &Path) -> Result<Self> {
-        Layout::create(path).map(|layout| BaseStore { layout: Arc::new(layout) })
+    pub fn create(path: &Path, memory: Option<VerifiedFiles>) -> Result<Self> {
+        let layout = Layout::create(path)?;
+        let layout = match memory {
+            Some(memory) => layout.with_memory(memory),
+            None => layout,
+        };
+        Ok(BaseStore { layout: Arc::new(layout) })
     }
 
     /// The platform that a reference means where it names images for several and the person names none. It is the same on
@@ -89,7 +95,8 @@ impl BaseStore {
     }
 
     /// Brings the image that `source` names into the store, under `reference`. `source` is another name of it where a
-    /// mirror is asked. Every blob that is here already is read and held against its digest.
+    /// mirror is asked. A blob that is here already is read and held against its digest, unless the store's memory knows
+    /// it.
     ///
     /// # Errors
     /// When the registry cannot be asked or has no such image, a blob is not what its digest says, or the store cannot be

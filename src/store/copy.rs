@@ -104,7 +104,7 @@ fn copy_blob(
         activity.finish("already there");
         return Ok(Moved { present: 1, ..Moved::default() });
     }
-    if let Some(repository) = source.repository()
+    if let Some(repository) = source.repository(blob)
         && sink.try_mount(blob, repository)?
     {
         activity.finish(&format!("mounted from {}", repository.repository()));

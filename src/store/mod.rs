@@ -9,16 +9,18 @@ mod completed;
 mod copy;
 mod image;
 pub mod layout;
+mod left_out;
 mod name;
 pub mod registry;
 mod verified;
 mod verified_files;
 
 pub use bases::{BaseStore, Pulled, StoredBase};
-pub use completed::BASE_NAME;
+pub use completed::{BASE_NAME, Complement, MirroredRepository};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::{Layout, OpenBlob};
+pub use left_out::LeftOut;
 pub use name::ImageName;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;
@@ -39,8 +41,9 @@ pub trait BlobSource: Send + Sync {
     /// When the blob is not there or cannot be read.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
 
-    /// The repository that holds these blobs, where the place is a registry: another repository there can mount them.
-    fn repository(&self) -> Option<&Reference> {
+    /// The repository that holds the blob, where that is in a registry: another repository there can mount it.
+    fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
+        let _ = descriptor;
         None
     }
 }

@@ -20,6 +20,14 @@ pub struct VerifiedFiles {
 }
 
 impl VerifiedFiles {
+    /// Remembers in the cache directory `root`, where everything that is kept there finds it.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn in_cache_directory(root: &Root) -> Result<Self> {
+        root.create_directory("verified")?.create_directory("v1").map(VerifiedFiles::new)
+    }
+
     /// Remembers in the directory `root`.
     pub fn new(root: Root) -> Self {
         VerifiedFiles { root }

@@ -191,6 +191,7 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
             created_by: "the source".to_owned(),
             known_directories: Default::default(),
             recipe: None,
+            group: None,
             sources: vec![Source {
                 name: "source".to_owned(),
                 content: SourceContent::Directory(Root::open(&source).unwrap()),

@@ -1,7 +1,9 @@
-//! The reference registry (distribution), on a free port of the loopback.
+//! The reference registry (distribution) and the one of go-containerregistry (crane), each on a free port of the loopback.
 
 use super::daemon::Daemon;
-use crate::support::{Scratch, command, consumer, run};
+use crate::support::debian::unpack;
+use crate::support::kept::kept;
+use crate::support::{Scratch, command, consumer, not_proven, run};
 use std::path::{Path, PathBuf};
 
 /// Who may use a registry with a password.
@@ -15,9 +17,37 @@ pub(crate) struct Registry {
     _daemon: Daemon,
     scratch: Scratch,
     port: u16,
+    /// Whether a blob has to be mounted from one repository into another; crane has one store for all.
+    pub(crate) mounts: bool,
 }
 
 impl Registry {
+    /// Starts one of each kind, speaking HTTP and letting everyone in.
+    pub(crate) fn all() -> impl Iterator<Item = Registry> {
+        Registry::plain().into_iter().chain(Registry::crane())
+    }
+
+    /// Starts the registry that crane has built in. It is in Debian's next release, which is still in the making, so not
+    /// having it is no failure.
+    fn crane() -> Option<Registry> {
+        let package = kept("crane-of-forky-1", |scratch| {
+            let root = scratch.join("root");
+            let unpacked = unpack("forky", "crane", &root)?;
+            (unpacked.status == 0).then_some(root)
+        });
+        let Some(package) = package else {
+            not_proven("crane cannot be had, so not proven here: that a second kind of registry takes our images");
+            return None;
+        };
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.join("storage")).unwrap();
+        let mut start = command(package.join("usr/bin/crane"));
+        start.args(["registry", "serve", "--address", "127.0.0.1:0", "--disk"]).arg(scratch.join("storage"));
+        let mut daemon = Daemon::start(&mut start, scratch.join("log"));
+        let port = daemon.wait_for(|log| log.split_once("serving on port ")?.1.split_once('\n')?.0.parse().ok());
+        Some(Registry { _daemon: daemon, scratch, port, mounts: false })
+    }
+
     /// Starts a registry that speaks HTTP and lets everyone in.
     pub(crate) fn plain() -> Option<Registry> {
         let program = consumer("docker-registry")?;
@@ -96,7 +126,7 @@ impl Registry {
             let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
             rest[..digits].parse().ok()
         });
-        Registry { _daemon: daemon, scratch, port }
+        Registry { _daemon: daemon, scratch, port, mounts: true }
     }
 
     /// `127.0.0.1:PORT`

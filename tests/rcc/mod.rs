@@ -6,3 +6,4 @@ mod recorded;
 mod restored;
 mod reused;
 mod robots;
+mod split;

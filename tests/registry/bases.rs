@@ -28,7 +28,12 @@ fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
 
 /// Puts an index of images for amd64 and arm64 onto the shelf under `tag`, and answers its digest.
 fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
-    let manifests: Vec<Value> = ["amd64", "arm64"]
+    index_of(shelf, content, tag, &["amd64", "arm64"])
+}
+
+fn index_of(shelf: &Shelf, content: usize, tag: &str, architectures: &[&str]) -> Digest {
+    let manifests: Vec<Value> = architectures
+        .iter()
         .map(|architecture| {
             let manifest = image(shelf, content, architecture);
             let digest = Digest::of(&manifest).to_string();
@@ -37,7 +42,7 @@ fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
             listed["platform"] = json!({"os": "linux", "architecture": architecture});
             listed
         })
-        .into();
+        .collect();
     let index = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests}).to_string();
     shelf.clone().with_manifest(BASE, tag, media_type::INDEX, index.as_bytes());
     Digest::of(index.as_bytes())
@@ -261,6 +266,36 @@ fn what_is_damaged_or_missing_in_the_store_is_fetched_again() {
 }
 
 #[test]
+fn a_build_believes_what_was_hashed_before_and_a_pull_reads_it_again() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    yard.build(&["--base", &base]).success();
+    let manifest: Value = serde_json::from_slice(&image(&yard.shelf, 5000, "amd64")).unwrap();
+    let blob = yard.blob_in_store(manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap());
+    // What a failing disk does: other bytes, and the same times.
+    let written = std::fs::metadata(&blob).unwrap().modified().unwrap();
+    let length = std::fs::read(&blob).unwrap().len();
+    std::fs::write(&blob, vec![0; length]).unwrap();
+    std::fs::File::options().write(true).open(&blob).unwrap().set_modified(written).unwrap();
+    std::fs::remove_dir_all(yard.scratch.join("out")).unwrap();
+    // The index has moved, and names the same layer.
+    index_of(&yard.shelf, 5000, "stable", &["amd64"]);
+    let fetched = || {
+        let is_layer = |line: &&String| {
+            line.starts_with("GET") && line.ends_with(&blob.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        yard.server.lines().iter().filter(is_layer).count()
+    };
+    assert_eq!(fetched(), 1);
+    yard.build(&["--base", &base, "--pull", "always"]).ended_with(1).failed_saying("its content has the digest");
+    assert_eq!(fetched(), 1);
+    run(yard.ocibuild().args(["pull", &base])).success();
+    assert_eq!(fetched(), 2);
+    yard.build(&["--base", &base]).success();
+}
+
+#[test]
 fn a_cache_that_others_may_change_is_refused() {
     let yard = Yard::new();
     std::fs::create_dir(yard.scratch.join("cache")).unwrap();
@@ -410,6 +445,9 @@ fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
         yard.server.lines().iter().filter(|line| line.starts_with("GET ") && line.contains("/blobs/")).count()
     };
     assert_eq!(gets(&yard), 1, "the config, and no layer");
+    let verified = run(yard.ocibuild().args(["verify", "out"])).success();
+    assert!(verified.text().contains(&format!(" in {registry}/{BASE}\n")), "{verified}");
+    assert!(verified.text().ends_with(": whole, except for 1 layer left out"), "{verified}");
     let export = |to: &str| run(yard.ocibuild().args(["export", "out", to, "--format", "json"]));
     let pushed = export(&format!("docker://{registry}/team/robot:v1")).success();
     let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();

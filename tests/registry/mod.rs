@@ -7,6 +7,7 @@ mod challenges;
 mod credentials;
 #[cfg(target_os = "linux")]
 mod login;
+mod long_transfers;
 #[cfg(target_os = "linux")]
 mod program;
 mod pulling;
@@ -18,6 +19,8 @@ mod reaching;
 mod real;
 mod redirects;
 mod server;
+#[cfg(target_os = "linux")]
+mod shared_cache;
 
 use base64::Engine;
 use ocibuild::progress::{Event, Progress};

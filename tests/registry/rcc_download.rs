@@ -2,21 +2,9 @@
 
 use super::server::{Exchange, Server};
 use super::*;
-use crate::support::{Finished, Scratch, ocibuild, run};
+use crate::support::{Finished, Scratch, ocibuild, run, static_program};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The smallest thing that is a static program for Linux on x86-64.
-fn program(rest: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 64];
-    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    bytes[16] = 2;
-    bytes[18] = 62;
-    bytes[32] = 64;
-    bytes[54] = 56;
-    bytes.extend(rest);
-    bytes
-}
 
 /// A machine without rcc, with a robot that needs no environment.
 struct Yard {
@@ -51,7 +39,7 @@ impl Yard {
 fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     let yard = Yard::new(|x| match x.line().as_str() {
         "GET /rcc/v19.0.2/linux64/rcc" => x.answer(302, &[("Location", "/storage")], ""),
-        "GET /storage" => x.answer(200, &[], program(b"1")),
+        "GET /storage" => x.answer(200, &[], static_program(b"1")),
         _ => x.answer(404, &[], ""),
     });
     let mirror = yard.url("/rcc/");
@@ -59,7 +47,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     let offline = ["--rcc-download", "19.0.2", "--rcc-mirror", &mirror, "--offline"];
     yard.build(&offline).ended_with(1).failed_saying("--offline forbids fetching it");
     let built = yard.build(&arguments).success();
-    let digest = Digest::of(&program(b"1"));
+    let digest = Digest::of(&static_program(b"1"));
     let url = yard.url("/rcc/v19.0.2/linux64/rcc");
     assert!(yard.lock().contains(&format!("\"{url}\": \"{digest}\"")), "{}", yard.lock());
     assert_no_credentials(&yard.server);
@@ -70,7 +58,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     assert_eq!(yard.server.seen().len(), before);
 
     // A damaged copy is fetched again.
-    fs::write(yard.scratch.join("cache/rcc").join(digest.hex()), program(b"2")).unwrap();
+    fs::write(yard.scratch.join("cache/rcc").join(digest.hex()), static_program(b"2")).unwrap();
     assert_eq!(yard.build(&arguments).success().stdout, built.stdout);
     fs::remove_file(yard.scratch.join("robot/ocibuild.lock")).unwrap();
     yard.build(&[&arguments[..], &["--locked"]].concat()).ended_with(1).failed_saying("--lock writes it");
@@ -82,7 +70,7 @@ fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
     let versions = Arc::new(AtomicUsize::new(1));
     let yard = Yard::new({
         let versions = versions.clone();
-        move |x| x.answer(200, &[], program(&[u8::try_from(versions.load(Ordering::Relaxed)).unwrap()]))
+        move |x| x.answer(200, &[], static_program(&[u8::try_from(versions.load(Ordering::Relaxed)).unwrap()]))
     });
     let url = yard.url("/rcc");
     yard.build(&["--rcc-download", &url]).success();
@@ -96,7 +84,7 @@ fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
     assert_ne!(yard.lock(), before);
     yard.build(&["--rcc-download", &url, "--locked"]).success();
     // What the command line says must not contradict what is locked.
-    let other = Digest::of(&program(b"x"));
+    let other = Digest::of(&static_program(b"x"));
     yard.build(&["--rcc-download", &url, "--rcc-sha256", &other.hex().to_string()]).ended_with(1);
 }
 
@@ -105,12 +93,12 @@ fn a_given_digest_is_enforced_and_needs_no_lock_file() {
     let yard = Yard::new(|x| match x.line().as_str() {
         "GET /page" => x.answer(200, &[("Content-Type", "text/html")], "<html>log in</html>"),
         "GET /cut" if x.nth == 1 => {
-            x.answer(200, &[("Content-Length", "100")], program(b""));
+            x.answer(200, &[("Content-Length", "100")], static_program(b""));
             x.cut();
         }
-        _ => x.answer(200, &[], program(b"1")),
+        _ => x.answer(200, &[], static_program(b"1")),
     });
-    let good = Digest::of(&program(b"1"));
+    let good = Digest::of(&static_program(b"1"));
     let with_digest = |path: &str, digest: Digest| {
         yard.build(&["--rcc-download", &yard.url(path), "--rcc-sha256", &digest.hex().to_string()])
     };

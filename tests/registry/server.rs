@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ impl Seen {
 pub(super) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    moved: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -61,8 +62,8 @@ impl Server {
 
     fn listen(listener: TcpListener, script: Script, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
         let address = listener.local_addr().unwrap();
-        let server = Server { address, seen: Arc::default(), stopped: Arc::default() };
-        let (seen, stopped) = (server.seen.clone(), server.stopped.clone());
+        let server = Server { address, seen: Arc::default(), moved: Arc::default(), stopped: Arc::default() };
+        let (seen, moved, stopped) = (server.seen.clone(), server.moved.clone(), server.stopped.clone());
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 if stopped.load(Ordering::Relaxed) {
@@ -70,8 +71,8 @@ impl Server {
                 }
                 let Ok(connection) = connection else { continue };
                 let (script, tls) = (script.clone(), tls.clone());
-                let (seen, stopped) = (seen.clone(), stopped.clone());
-                std::thread::spawn(move || serve(connection, tls, &script, &seen, &stopped, address));
+                let (seen, moved, stopped) = (seen.clone(), moved.clone(), stopped.clone());
+                std::thread::spawn(move || serve(connection, tls, &script, &seen, moved, &stopped, address));
             }
         });
         server
@@ -80,6 +81,11 @@ impl Server {
     /// `127.0.0.1:PORT`
     pub(super) fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many bytes have gone to and fro, heads and bodies.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// All requests so far, in order.
@@ -111,6 +117,7 @@ fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     script: &Script,
     seen: &Mutex<Vec<Seen>>,
+    moved: Arc<AtomicU64>,
     stopped: &AtomicBool,
     address: SocketAddr,
 ) {
@@ -131,6 +138,7 @@ fn serve(
             Box::new(connection)
         }
     };
+    let stream: Box<dyn Stream> = Box::new(Counted { stream, moved });
     let mut stream = BufReader::new(stream);
     while let Ok(Some(request)) = read_head(&mut stream) {
         let nth = {
@@ -152,6 +160,32 @@ fn serve(
             socket.shutdown(Shutdown::Both).ok();
             return;
         }
+    }
+}
+
+/// Counts what passes.
+struct Counted {
+    stream: Box<dyn Stream>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.moved.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes)?;
+        self.moved.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 
@@ -356,6 +390,18 @@ impl Shelf {
 
     pub(super) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
         self.0.lock().unwrap().manifests.get(&format!("{repository} {name}")).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// The tags in a repository.
+    pub(super) fn tags(&self, repository: &str) -> Vec<String> {
+        let content = self.0.lock().unwrap();
+        let names = content.manifests.keys().filter_map(|key| key.strip_prefix(&format!("{repository} ")));
+        names.filter(|name| !name.contains(':')).map(str::to_owned).collect()
+    }
+
+    /// One of the manifests in a repository.
+    pub(super) fn any_manifest(&self, repository: &str) -> Vec<u8> {
+        self.manifest(repository, &self.tags(repository)[0]).unwrap()
     }
 
     /// Puts bytes into an upload, as if a request that was cut had brought them.

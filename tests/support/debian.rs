@@ -1,6 +1,6 @@
 //! Debian, as a directory.
 
-use super::{Finished, command, consumer_as_root, run_within};
+use super::{Finished, Scratch, command, consumer_as_root, run_within};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,35 @@ pub(crate) fn debootstrap(codename: &str, packages: &[&str], root: &Path) -> Opt
     // A release is made as `sid` is, whether this debootstrap has heard of it or not.
     bootstrap.args(mirror().map(|mirror| [mirror, "sid".to_owned()]).into_iter().flatten());
     Some(run_within(Duration::from_secs(600), &mut bootstrap))
+}
+
+/// Lists and packages of the release `$3` in the directory `$1`, from the mirror `$2`; the package `$4` unpacked into `$5`.
+const UNPACK: &str = r#"
+    set -e
+    mkdir -p "$1/state/lists/partial" "$1/cache/archives/partial"
+    cd "$1"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $2 $3 main" >sources
+    : >status
+    for setting in "State $1/state" "State::status $1/status" "Cache $1/cache" "Etc::SourceList $1/sources" \
+      "Etc::SourceParts /dev/null" "Etc::Parts /dev/null"; do
+      echo "Dir::${setting% *} \"${setting#* }\";"
+    done >conf
+    # A release in the making may be older than it says, and another user may not read this directory.
+    echo 'Acquire::Check-Valid-Until "false"; Acquire::Languages "none"; APT::Sandbox::User "root";' >>conf
+    export APT_CONFIG=$1/conf
+    apt-get update -qq
+    apt-get download -qq "$4"
+    dpkg-deb --extract "$4"_*.deb "$5""#;
+
+/// Unpacks one package of the release called `codename` into `root`, without what it needs.
+pub(crate) fn unpack(codename: &str, package: &str, root: &Path) -> Option<Finished> {
+    let scratch = Scratch::new();
+    let mut unpack = command("sh");
+    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
+        unpack.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
+    }
+    unpack.args(["-c", UNPACK, "sh"]).arg(scratch.path()).args([&mirror()?, codename, package]).arg(root);
+    Some(run_within(Duration::from_secs(120), &mut unpack))
 }
 
 fn mirror() -> Option<String> {

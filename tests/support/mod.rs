@@ -10,14 +10,20 @@ pub(crate) mod hololib;
 #[cfg(target_os = "linux")]
 pub(crate) mod kept;
 #[cfg(target_os = "linux")]
+pub(crate) mod packages;
+#[cfg(target_os = "linux")]
 mod presence;
 #[cfg(target_os = "linux")]
 pub(crate) mod random;
 #[cfg(target_os = "linux")]
 pub(crate) mod real_rcc;
 mod scratch;
+#[cfg(target_os = "linux")]
+mod static_program;
 
 pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use presence::{consumer, consumer_as_root, not_proven, python_with};
 pub(crate) use scratch::{Scratch, session};
+#[cfg(target_os = "linux")]
+pub(crate) use static_program::static_program;

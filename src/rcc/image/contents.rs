@@ -1,4 +1,4 @@
-//! The entries of an environment's layer, straight from the hololib.
+//! The entries of an environment's layers, straight from the hololib.
 //!
 //! RCC runs an environment only if the library holds every object of the catalog. Shipping both would store everything
 //! twice, so a library object and the files of the space with its content are one file with several names. They can be:
@@ -12,7 +12,7 @@ use super::keeper::Keeper;
 use super::places::Management;
 use super::sharing::SharedFiles;
 use super::wrap::wrapped_size;
-use super::{EnvironmentMode, Places, meta, text};
+use super::{EnvironmentMode, Places, meta, parts, text};
 use crate::error::Result;
 use crate::rcc::{Catalog, EntryKind, Hololib, NamedObject, Restorer};
 use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
@@ -22,28 +22,25 @@ use std::sync::Arc;
 /// The mark of RCC's uncompressed mode, without which it would not accept such a library.
 const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
 
-/// Lists the entries of the layer in any order.
+/// Lists the entries of the layer of `part` in any order.
 pub(super) fn entries(
     hololib: &Hololib,
     opened: &Opened,
+    part: usize,
     mode: EnvironmentMode,
     places: &Places,
 ) -> Result<Vec<Entry>> {
     let space = places.space_name(management(mode));
     let mut contents =
-        Contents { hololib, opened, mode, places, space, entries: Vec::new(), shared: SharedFiles::default() };
+        Contents { hololib, opened, part, mode, places, space, entries: Vec::new(), shared: SharedFiles::default() };
     if mode != EnvironmentMode::Compact {
         contents.add_space()?;
     }
     if mode != EnvironmentMode::Direct {
-        // rcc restores or locks beside the space, whether there is one yet or not.
-        let base = ImagePath::new(opened.catalog.base().as_bytes())?;
-        contents.entries.push(directory(base, places.writable()));
         contents.add_library()?;
-        contents.add_catalog()?;
     }
-    if mode == EnvironmentMode::Ready {
-        contents.add_companions()?;
+    if part == opened.parts.last() {
+        contents.add_what_is_of_the_whole()?;
     }
     let Contents { mut entries, shared, .. } = contents;
     shared.link(&mut entries);
@@ -61,6 +58,7 @@ pub(super) fn management(mode: EnvironmentMode) -> Management {
 struct Contents<'a> {
     hololib: &'a Hololib,
     opened: &'a Opened,
+    part: usize,
     mode: EnvironmentMode,
     places: &'a Places,
     space: String,
@@ -80,7 +78,13 @@ impl Contents<'_> {
         let keeper = Keeper::of(self.mode, self.places);
         let root = ImagePath::new(catalog.space_path(&self.space)?.as_bytes())?;
         self.entries.push(directory(root.clone(), keeper.directory()));
-        for (number, entry) in catalog.entries().iter().enumerate() {
+        let numbers = || self.opened.parts.entries(self.part);
+        let paths = numbers().map(|number| catalog.entries()[number].path.as_str());
+        for path in parts::directories(paths) {
+            self.entries.push(directory(root.join(&ImagePath::new(path.as_bytes())?)?, keeper.directory()));
+        }
+        for number in numbers() {
+            let entry = &catalog.entries()[number];
             let path = root.join(&ImagePath::new(entry.path.as_bytes())?)?;
             self.entries.push(match &entry.kind {
                 EntryKind::Directory { .. } => directory(path, keeper.directory()),
@@ -110,15 +114,13 @@ impl Contents<'_> {
 
     fn add_library(&mut self) -> Result<()> {
         let catalog = self.catalog().clone();
-        let forms: Vec<(NamedObject, LibraryForm, u64)> = catalog
-            .objects()
-            .par_iter()
-            .map(|object| self.form(object).map(|(form, size)| (*object, form, size)))
+        let forms: Vec<(NamedObject, LibraryForm, u64)> = self
+            .opened
+            .parts
+            .objects(&catalog, self.part)
+            .into_par_iter()
+            .map(|object| self.form(&object).map(|(form, size)| (object, form, size)))
             .collect::<Result<_>>()?;
-        if catalog.objects().iter().any(|object| object.digest.is_forgeable()) {
-            let mark = self.places.in_hololib(UNCOMPRESSED_MARK)?;
-            self.entries.push(text(mark, "", attributes(0o644, Owner::default())));
-        }
         for (object, form, size) in forms {
             let path = self.places.in_hololib(&object.digest.library_path())?;
             if form == LibraryForm::Content {
@@ -154,7 +156,24 @@ impl Contents<'_> {
         Ok((LibraryForm::Wrapped, wrapped_size(object.size)))
     }
 
+    fn add_what_is_of_the_whole(&mut self) -> Result<()> {
+        if self.mode != EnvironmentMode::Direct {
+            // rcc restores or locks beside the space, whether there is one yet or not.
+            let base = ImagePath::new(self.catalog().base().as_bytes())?;
+            self.entries.push(directory(base, self.places.writable()));
+            self.add_catalog()?;
+        }
+        if self.mode == EnvironmentMode::Ready {
+            self.add_companions()?;
+        }
+        Ok(())
+    }
+
     fn add_catalog(&mut self) -> Result<()> {
+        if self.catalog().objects().iter().any(|object| object.digest.is_forgeable()) {
+            let mark = self.places.in_hololib(UNCOMPRESSED_MARK)?;
+            self.entries.push(text(mark, "", attributes(0o644, Owner::default())));
+        }
         let path = self.places.in_hololib(&format!("catalog/{}", self.catalog().name()))?;
         let stored = &self.opened.stored;
         let content = Content::Bytes(stored.clone());

@@ -1,11 +1,12 @@
 //! Running a task without rcc: its own command, in the variables that rcc would have set.
 
+use super::environment::Opened;
 use super::places::Management;
-use super::{Robot, RobotImage};
+use super::{Places, Robot, RobotImage};
 use crate::error::{Error, Result};
 use crate::image::ConfigEdit;
 use crate::json;
-use crate::rcc::Task;
+use crate::rcc::{Hololib, Task};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -41,9 +42,7 @@ impl RobotImage {
         if let Some(environment) = &self.environment {
             let name = self.places.space_name(Management::Managed);
             let space = format!("{}/{name}", environment.facts().base);
-            if let Some(bytes) = environment.read(ACTIVATION, &name, 1 << 20)? {
-                variables.extend(activation(&bytes)?);
-            }
+            variables.extend(environment.facts().activation.clone().unwrap_or_default());
             for (key, value) in [
                 ("CONDA_DEFAULT_ENV", "rcc"),
                 ("CONDA_PREFIX", &space),
@@ -72,8 +71,17 @@ impl RobotImage {
     }
 }
 
-/// The variables that belong to the environment.
-fn activation(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+/// The variables that belong to an environment whose space has the name that RCC gives it in `places`.
+pub(super) fn activation(
+    hololib: &Hololib,
+    opened: &Opened,
+    places: &Places,
+) -> Result<Option<BTreeMap<String, String>>> {
+    let name = places.space_name(Management::Managed);
+    opened.read(hololib, ACTIVATION, &name, 1 << 20)?.map(|bytes| parse(&bytes)).transpose()
+}
+
+fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, ACTIVATION)?;
     let members = document.as_object().ok_or_else(|| Error::invalid(ACTIVATION, "expected a map"))?;
     let wanted = members.iter().filter(|(key, _)| !OF_THE_RECORDER.contains(&key.as_str()));
@@ -91,9 +99,9 @@ mod tests {
 
     #[test]
     fn the_recorders_own_variables_stay_behind() {
-        let kept = activation(br#"{"LD_LIBRARY_PATH": "/x/lib", "PWD": "/home/me", "_": "/bin/env"}"#).unwrap();
+        let kept = parse(br#"{"LD_LIBRARY_PATH": "/x/lib", "PWD": "/home/me", "_": "/bin/env"}"#).unwrap();
         assert_eq!(kept, [("LD_LIBRARY_PATH".to_owned(), "/x/lib".to_owned())].into());
-        assert!(activation(br#"{"A": 1}"#).is_err());
-        assert!(activation(br#"[]"#).is_err());
+        assert!(parse(br#"{"A": 1}"#).is_err());
+        assert!(parse(br#"[]"#).is_err());
     }
 }

@@ -1,18 +1,20 @@
-//! A recorded environment, as a source of an image's layer.
+//! A recorded environment, as a source of an image's layers.
 
 use super::contents::{self, rewritten};
-use super::facts::{EnvironmentFacts, WarningRecorder};
-use super::scrub::{Scrubbed, Scrubbing};
-use super::{EnvironmentMode, Places};
+use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
+use super::parts::Parts;
+use super::recipe;
+use super::scrub::Scrubbed;
+use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::bounded::counted;
 use crate::cache::RecipeKey;
-use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::{Progress, Silent, warn};
 use crate::rcc::matching::warn_of_layer;
-use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, Restorer};
-use crate::tree::{Entry, Owner};
+use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, NamedObject, Restorer};
+use crate::tree::Entry;
 use serde_json::Value;
+use std::io::{Cursor, Read};
 use std::sync::{Arc, OnceLock};
 
 /// A recorded environment: a catalog, and the hololib that it is in.
@@ -25,8 +27,8 @@ pub struct Environment {
     name: CatalogName,
     /// The catalog as the hololib has it.
     stored: Vec<u8>,
-    scrubbing: Scrubbing,
-    /// What decides the bytes of the layer.
+    shipping: Shipping,
+    /// What decides the bytes of every layer.
     recipe: RecipeKey,
     facts: EnvironmentFacts,
     opened: OnceLock<Opened>,
@@ -39,6 +41,7 @@ pub(super) struct Opened {
     /// The catalog as the image will have it.
     pub(super) stored: Arc<[u8]>,
     pub(super) scrubbed: Scrubbed,
+    pub(super) parts: Parts,
     pub(super) restorer: OnceLock<Restorer>,
 }
 
@@ -47,44 +50,79 @@ impl Opened {
         hololib: &Hololib,
         name: &CatalogName,
         stored: &[u8],
-        scrubbing: Scrubbing,
+        shipping: &Shipping,
         watcher: &dyn Progress,
     ) -> Result<Opened> {
         let limits = CatalogLimits::default();
-        let catalog = Catalog::read(stored, name, &limits, watcher)?;
+        let mut catalog = Catalog::read(stored, name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
         warn_of_layer(&catalog, watcher);
-        let scrubbed = Scrubbed::find(hololib, &catalog, scrubbing, watcher)?;
-        if scrubbed.is_empty() {
-            return Ok(Opened {
-                catalog: Arc::new(catalog),
-                stored: stored.into(),
-                scrubbed,
-                restorer: OnceLock::new(),
-            });
+        let scrubbed = Scrubbed::find(hololib, &catalog, shipping.scrubbing, watcher)?;
+        let mut stored: Arc<[u8]> = stored.into();
+        if !scrubbed.is_empty() {
+            stored = scrubbed.rewrite_catalog(&stored, &catalog)?.into();
+            catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
         }
-        let stored = scrubbed.rewrite_catalog(stored, &catalog)?;
-        let catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
-        Ok(Opened { catalog: Arc::new(catalog), stored: stored.into(), scrubbed, restorer: OnceLock::new() })
+        let recorded = |_: &str, file: &FileEntry| -> Result<Box<dyn Read + Send>> {
+            match scrubbed.content(&file.digest) {
+                Some(content) => Ok(Box::new(Cursor::new(content.clone()))),
+                None => hololib.object(&NamedObject { digest: file.digest, size: file.size })?.content(),
+            }
+        };
+        let parts = Parts::of(&catalog, shipping.split, recorded)?;
+        if parts.names().is_empty() && shipping.split.is_asked_for() {
+            warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
+        }
+        Ok(Opened { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
+    }
+
+    fn facts(
+        &self,
+        hololib: &Hololib,
+        shipping: &Shipping,
+        warnings: Vec<(String, String)>,
+    ) -> Result<EnvironmentFacts> {
+        let Opened { catalog, scrubbed, parts, .. } = self;
+        let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
+        let names = parts.names().iter().enumerate();
+        let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
+        let activation = match shipping.mode {
+            EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
+            EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
+        };
+        Ok(EnvironmentFacts::of(catalog, parts, activation, warnings))
+    }
+
+    /// Reads a file of the environment as it will be in `space`.
+    ///
+    /// # Errors
+    /// When it is larger than `limit` bytes, or its object is damaged.
+    pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Opened { catalog, scrubbed, .. } = self;
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
+        if let Some(content) = scrubbed.content(&found.digest) {
+            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
+        }
+        let restorer = Restorer::new(hololib, catalog, space)?;
+        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
     }
 }
 
 impl Environment {
-    /// Takes the catalog called `name` of `hololib`, to be shipped in `mode` to `places`. `noted` tells what a build before
-    /// noted of it, which makes reading it unnecessary.
+    /// Takes the catalog called `name` of `hololib`. `noted` tells what a build before noted of it, which makes reading it
+    /// unnecessary.
     ///
     /// # Errors
     /// When the catalog cannot be read, or objects that it names are missing.
     pub fn open(
         hololib: Hololib,
         name: &CatalogName,
-        scrubbing: Scrubbing,
-        (mode, places): (EnvironmentMode, &Places),
+        shipping: Shipping,
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
         let stored = hololib.stored_catalog(name)?;
-        let recipe = recipe(&hololib, name, &stored, scrubbing, mode, places);
+        let recipe = recipe::of_environment(&hololib, name, &stored, &shipping);
         let opened = OnceLock::new();
         let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
             Some(facts) => {
@@ -93,13 +131,13 @@ impl Environment {
             }
             None => {
                 let recorder = WarningRecorder::new(watcher);
-                let made = Opened::new(&hololib, name, &stored, scrubbing, &recorder)?;
-                let facts = EnvironmentFacts::of(&made.catalog, recorder.warnings());
+                let made = Opened::new(&hololib, name, &stored, &shipping, &recorder)?;
+                let facts = made.facts(&hololib, &shipping, recorder.warnings())?;
                 opened.set(made).ok();
                 facts
             }
         };
-        Ok(Environment { hololib, name: name.clone(), stored, scrubbing, recipe, facts, opened })
+        Ok(Environment { hololib, name: name.clone(), stored, shipping, recipe, facts, opened })
     }
 
     /// The name of its catalog.
@@ -112,9 +150,33 @@ impl Environment {
         &self.facts
     }
 
-    /// What decides the environment's layer. Nothing where the catalog does not: digests that anybody can forge fix nothing.
+    /// What decides the environment's layers. Nothing where the catalog does not: digests that anybody can forge fix nothing.
     pub fn recipe(&self) -> Option<&RecipeKey> {
         (!self.facts.has_forgeable_digests).then_some(&self.recipe)
+    }
+
+    /// The layers of the environment, what changes rarely first.
+    pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
+        let parts = self
+            .facts
+            .parts
+            .iter()
+            .map(|part| (part.name.as_str(), recipe::of_part(&self.hololib, &part.digest), Value::Null));
+        let last = if self.facts.parts.is_empty() { "" } else { "the rest" };
+        // What was noted of the environment is kept with its last layer.
+        let all = parts.chain([(last, self.recipe.clone(), self.facts.to_json())]);
+        all.enumerate()
+            .map(|(part, (name, recipe, notes))| {
+                let environment = self.clone();
+                let separator = if name.is_empty() { "" } else { ": " };
+                RobotLayer {
+                    name: format!("environment {}{separator}{name}", self.name),
+                    // Digests that anybody can forge fix nothing.
+                    recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
+                    entries: Box::new(move || environment.entries(part)),
+                }
+            })
+            .collect()
     }
 
     fn opened(&self) -> Result<&Opened> {
@@ -122,27 +184,13 @@ impl Environment {
             return Ok(opened);
         }
         // What there was to warn of has been said from the notes.
-        let made = Opened::new(&self.hololib, &self.name, &self.stored, self.scrubbing, &Silent)?;
+        let made = Opened::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
     }
 
-    /// Reads a file of the environment as it will be in `space`.
-    ///
-    /// # Errors
-    /// When there is no such file, it is larger than `limit` bytes, or its object is damaged.
-    pub(super) fn read(&self, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Opened { catalog, scrubbed, .. } = self.opened()?;
-        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
-        if let Some(content) = scrubbed.content(&found.digest) {
-            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
-        }
-        let restorer = Restorer::new(&self.hololib, catalog, space)?;
-        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
-    }
-
-    /// The entries of the environment's layer.
-    pub(super) fn entries(&self, mode: EnvironmentMode, places: &Places) -> Result<Vec<Entry>> {
-        contents::entries(&self.hololib, self.opened()?, mode, places)
+    fn entries(&self, part: usize) -> Result<Vec<Entry>> {
+        let Shipping { mode, places, .. } = &self.shipping;
+        contents::entries(&self.hololib, self.opened()?, part, *mode, places)
     }
 
     pub(super) fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {
@@ -156,43 +204,4 @@ impl Environment {
             warn(watcher, &format!("catalog {}", self.name), &reason);
         }
     }
-}
-
-fn recipe(
-    hololib: &Hololib,
-    name: &CatalogName,
-    stored: &[u8],
-    scrubbing: Scrubbing,
-    mode: EnvironmentMode,
-    places: &Places,
-) -> RecipeKey {
-    let Places { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
-    let store = hololib.identity();
-    // A library that is shipped as it is stored follows from its catalog only as far as its own bytes go.
-    let library = match mode {
-        EnvironmentMode::Compact => store.as_str(),
-        EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Direct => "",
-    };
-    let scrubbing: &[u8] = match scrubbing {
-        Scrubbing::Warn => b"warn",
-        Scrubbing::Overwrite => b"overwrite",
-    };
-    RecipeKey::new(
-        &[
-            b"environment 1",
-            name.to_string().as_bytes(),
-            Digest::of(stored).as_bytes(),
-            scrubbing,
-            mode.name().as_bytes(),
-            home.as_bytes(),
-            product_home.as_bytes(),
-            app.as_bytes(),
-            controller.as_bytes(),
-            space.as_bytes(),
-            &uid.to_be_bytes(),
-            &gid.to_be_bytes(),
-            library.as_bytes(),
-        ],
-        &store,
-    )
 }

@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::progress::{Event, Progress, warn};
 use crate::rcc::Catalog;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// What a catalog says of itself, and what there was to warn of.
@@ -17,16 +18,36 @@ pub struct EnvironmentFacts {
     pub document_digest: Digest,
     /// Whether the names of its objects are checksums that anybody can forge.
     pub has_forgeable_digests: bool,
+    /// The layers that it is divided into, the last one left out.
+    pub(super) parts: Vec<PartFacts>,
+    /// The variables that belong to it, where the image sets them itself.
+    pub(super) activation: Option<BTreeMap<String, String>>,
     warnings: Vec<(String, String)>,
 }
 
+/// One of several layers of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PartFacts {
+    /// What it is called.
+    pub(super) name: String,
+    /// What decides its bytes, as a hash.
+    pub(super) digest: Digest,
+}
+
 impl EnvironmentFacts {
-    pub(super) fn of(catalog: &Catalog, warnings: Vec<(String, String)>) -> Self {
+    pub(super) fn of(
+        catalog: &Catalog,
+        parts: Vec<PartFacts>,
+        activation: Option<BTreeMap<String, String>>,
+        warnings: Vec<(String, String)>,
+    ) -> Self {
         EnvironmentFacts {
             base: catalog.base().to_owned(),
             recorder: catalog.recorder().map(str::to_owned),
             document_digest: catalog.document_digest(),
             has_forgeable_digests: catalog.objects().iter().any(|object| object.digest.is_forgeable()),
+            parts,
+            activation,
             warnings,
         }
     }
@@ -34,6 +55,11 @@ impl EnvironmentFacts {
     /// Reads what [`EnvironmentFacts::to_json`] wrote.
     pub(super) fn read(notes: &Value) -> Option<Self> {
         let text = |key: &str| notes.get(key).and_then(Value::as_str);
+        let mut parts = Vec::new();
+        for part in notes.get("parts")?.as_array()? {
+            let (name, digest) = (part.get(0)?.as_str()?.to_owned(), part.get(1)?.as_str()?.parse().ok()?);
+            parts.push(PartFacts { name, digest });
+        }
         let mut warnings = Vec::new();
         for warning in notes.get("warnings")?.as_array()? {
             warnings.push((warning.get(0)?.as_str()?.to_owned(), warning.get(1)?.as_str()?.to_owned()));
@@ -43,18 +69,24 @@ impl EnvironmentFacts {
             recorder: text("recorder").map(str::to_owned),
             document_digest: text("documentDigest")?.parse().ok()?,
             has_forgeable_digests: notes.get("hasForgeableDigests")?.as_bool()?,
+            parts,
+            activation: serde_json::from_value(notes.get("activation")?.clone()).ok()?,
             warnings,
         })
     }
 
     /// The facts as notes for the cache.
     pub fn to_json(&self) -> Value {
-        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, warnings } = self;
+        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, parts, activation, warnings } =
+            self;
+        let parts: Vec<Value> = parts.iter().map(|part| json!([part.name, part.digest.to_string()])).collect();
         json!({
             "base": base,
             "recorder": recorder,
             "documentDigest": document_digest.to_string(),
             "hasForgeableDigests": has_forgeable_digests,
+            "parts": parts,
+            "activation": activation,
             "warnings": warnings,
         })
     }

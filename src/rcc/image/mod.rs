@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rcc          /usr/local/bin/rcc, and the home in which it keeps its own things
-//! environment  the space where the catalog says that it must be, and a hololib that rcc accepts
+//! environment  the space where the catalog says that it must be, and a hololib that rcc accepts; in one layer or in several
 //! robot        /home/robot/app
 //! ```
 //!
@@ -16,9 +16,12 @@ mod facts;
 mod files;
 mod keeper;
 mod meta;
+mod parts;
 mod places;
+mod recipe;
 mod scrub;
 mod sharing;
+mod split;
 mod wrap;
 
 pub use elf::check_launcher;
@@ -26,6 +29,7 @@ pub use environment::Environment;
 pub use facts::EnvironmentFacts;
 pub use places::Places;
 pub use scrub::Scrubbing;
+pub use split::Split;
 
 use super::{IgnoreRules as RobotIgnoreRules, Robot};
 use crate::cache::RecipeKey;
@@ -64,6 +68,19 @@ impl EnvironmentMode {
             EnvironmentMode::Direct => "direct",
         }
     }
+}
+
+/// How and where an environment is shipped: everything that decides its layers, besides itself.
+#[derive(Debug, Clone)]
+pub struct Shipping {
+    /// In which form.
+    pub mode: EnvironmentMode,
+    /// Where everything goes.
+    pub places: Places,
+    /// What happens to secrets.
+    pub scrubbing: Scrubbing,
+    /// In how many layers.
+    pub split: Split,
 }
 
 /// Everything that decides the content of a robot's image, besides its base.
@@ -118,14 +135,16 @@ impl RobotImage {
             layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: Box::new(move || Ok(entries)) });
         }
         if let Some(environment) = &self.environment {
-            let (source, mode, places) = (environment.clone(), self.mode, self.places.clone());
-            layers.push(RobotLayer {
-                name: format!("environment {}", environment.name()),
-                recipe: environment.recipe().map(|recipe| (recipe.clone(), environment.facts().to_json())),
-                entries: Box::new(move || source.entries(mode, &places)),
-            });
+            layers.extend(environment.layers());
         }
         Ok(layers)
+    }
+
+    /// What the layers below the robot are shared under with other machines. Nothing where that would help none: without an
+    /// environment, and where the environment follows from more than its catalog.
+    pub fn group(&self) -> Option<RecipeKey> {
+        let environment = self.environment.as_ref().filter(|_| self.mode != EnvironmentMode::Compact)?;
+        environment.recipe().cloned()
     }
 
     /// How the robot's own files are copied: without version control, results, and what the robot says does not belong.

@@ -4,17 +4,17 @@ use super::{INDEX_FILE, Layout};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME};
-use crate::store::{ImageName, StoredImage};
+use crate::store::{ImageName, LeftOut, StoredImage};
 use std::io::Write;
 
 /// How often another program may change the index under our hands before we give up. Such programs do not take the lock.
 const RETRIES: usize = 20;
 
-/// The descriptor of `image` as the index lists it under `name`.
-pub(super) fn listed(image: &StoredImage, name: &ImageName) -> Descriptor {
+/// The descriptor of `image`, of which `left_out` is elsewhere, as the index lists it under `name`.
+pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) -> Descriptor {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
-    let descriptor = descriptor.annotated(REF_NAME, name.tag());
+    let descriptor = left_out.note_in(descriptor.annotated(REF_NAME, name.tag()));
     match name.reference() {
         Some(reference) => descriptor.annotated(CONTAINERD_NAME, reference.to_string()),
         None => descriptor,

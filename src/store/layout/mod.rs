@@ -21,7 +21,7 @@ pub use blob::{BlobWriter, Gap};
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
-use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, LeftOut, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
@@ -304,6 +304,22 @@ impl Layout {
         Ok(())
     }
 
+    /// As [`BlobSink::commit`], for an image that is here except for the layers in `left_out`.
+    ///
+    /// # Errors
+    /// As [`BlobSink::commit`].
+    pub fn commit_without(&self, left_out: &LeftOut, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+        if !self.contains(&image.descriptor)? {
+            self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
+        }
+        let listed: Vec<Descriptor> = match names {
+            [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()), left_out)],
+            names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),
+        };
+        self.sync_blobs()?;
+        self.publish(&listed)
+    }
+
     fn blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
         self.root.create_directory("blobs")?.create_directory(algorithm.name())
     }
@@ -432,15 +448,7 @@ impl BlobSink for Layout {
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
-        if !self.contains(&image.descriptor)? {
-            self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
-        }
-        let listed: Vec<Descriptor> = match names {
-            [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()))],
-            names => names.iter().map(|name| commit::listed(image, name)).collect(),
-        };
-        self.sync_blobs()?;
-        self.publish(&listed)
+        self.commit_without(&LeftOut::default(), image, names)
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_not_found_means_anonymous() {
+    fn r5_only_not_found_means_anonymous() {
         let _turn = turn();
         assert_eq!(said("echo credentials not found in native keychain; exit 1", PATIENCE), "nothing");
         assert!(said("echo locked; exit 1", PATIENCE).ends_with("failed (exit status: 1): locked"));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_hangs_or_floods_is_stopped() {
+    fn r5_a_helper_that_hangs_or_floods_is_stopped() {
         let _turn = turn();
         let begin = Instant::now();
         assert!(said("exec sleep 60", Duration::from_millis(300)).ends_with("timed out"));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_unusable_helper_is_an_error() {
+    fn r5_a_missing_or_unusable_helper_is_an_error() {
         let _turn = turn();
         let empty = tempfile::tempdir().unwrap();
         let missing = ask(&[empty.path().to_owned()], "x", "reg.io", PATIENCE).unwrap_err();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_lead_elsewhere_are_refused() {
+    fn r7_names_that_could_lead_elsewhere_are_refused() {
         for name in ["", "../x", "a b", "x/y", "x\n"] {
             assert!(ask(&[], name, "reg.io", PATIENCE).unwrap_err().to_string().contains("not a name"), "{name:?}");
         }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_directory_of_path_is_never_searched() {
+    fn r7_a_relative_directory_of_path_is_never_searched() {
         let _turn = turn();
         // Cargo runs tests in the package's directory, so this relative path does lead to the helper.
         let folder = tempfile::tempdir_in("target").unwrap();

@@ -75,20 +75,29 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be asked or forbids it.
     pub(super) fn has_blob(&self, repository: &str, descriptor: &Descriptor) -> Result<bool> {
+        self.is_there(repository, descriptor, &self.pushing(repository, descriptor))
+    }
+
+    /// As [`Registry::has_blob`], with no more rights than it takes to fetch it.
+    pub(super) fn offers_blob(&self, repository: &str, descriptor: &Descriptor) -> Result<bool> {
+        let object = format!("{}: blob {}", self.object(repository), descriptor.digest);
+        self.is_there(repository, descriptor, &Purpose { scopes: Scopes::pull(repository), object })
+    }
+
+    fn is_there(&self, repository: &str, descriptor: &Descriptor, purpose: &Purpose) -> Result<bool> {
         let mut request = Request {
             method: Method::HEAD,
             url: self.url(repository, &format!("blobs/{}", descriptor.digest))?,
             headers: Vec::new(),
             payload: Payload::None,
         };
-        let purpose = self.pushing(repository, descriptor);
-        let answer = self.persistently(&mut request, &purpose)?;
+        let answer = self.persistently(&mut request, purpose)?;
         match answer.status {
             200 => {
                 let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
                 Ok(length.is_none_or(|length| length == descriptor.size))
             }
-            401 | 403 => Err(self.refused(answer, &purpose)),
+            401 | 403 => Err(self.refused(answer, purpose)),
             _ => Ok(false),
         }
     }

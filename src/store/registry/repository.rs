@@ -1,10 +1,10 @@
 //! One repository, as a place that the copy loop reads from and writes to.
 
-use super::Registry;
 use super::push::{Mount, Session};
+use super::{Document, Registry};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::reference::Reference;
+use crate::reference::{Reference, Tag};
 use crate::spec::{Descriptor, Platform, media_type};
 use crate::store::{BlobSink, BlobSource, ImageName, Opener, StoredImage};
 use std::collections::BTreeMap;
@@ -55,6 +55,35 @@ impl Repository {
         Ok(document.descriptor)
     }
 
+    /// What was asked for.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// Fetches the manifest that `tag` names in this repository, whatever it is of.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub fn tagged(&self, tag: &Tag) -> Result<Document> {
+        self.registry.manifest(&self.reference.clone().without_digest().with_tag(tag.clone()))
+    }
+
+    /// Stores a manifest, all of whose blobs are here, under `tag`.
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub fn put_tagged(&self, tag: &Tag, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.registry.put_manifest(self.reference.repository(), descriptor, bytes, tag.as_str())
+    }
+
+    /// Whether the blob is here for somebody who only reads.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked or forbids it.
+    pub fn offers(&self, descriptor: &Descriptor) -> Result<bool> {
+        self.registry.offers_blob(self.reference.repository(), descriptor)
+    }
+
     /// Opens the image that the reference names, for `platform` where the registry holds several.
     ///
     /// # Errors
@@ -81,7 +110,7 @@ impl BlobSource for Repository {
         Ok(Box::new(Cursor::new(bytes)))
     }
 
-    fn repository(&self) -> Option<&Reference> {
+    fn repository(&self, _: &Descriptor) -> Option<&Reference> {
         Some(&self.reference)
     }
 }

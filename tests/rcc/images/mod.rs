@@ -5,6 +5,7 @@ mod dockerfile;
 mod engines;
 mod modes;
 mod sources;
+mod split;
 mod workshop;
 
 use workshop::Workshop;

@@ -12,7 +12,7 @@ use std::io::{Cursor, Read};
 /// Asserts that containers of the image, started with each of `containers`, do what the robot does on this machine: at
 /// the first start and at the second, and when the robot fails, which ends with `failed`.
 #[track_caller]
-fn runs_as_here(workshop: &Workshop, built: &Built, containers: &[&[&str]], failed: i32) {
+pub(super) fn runs_as_here(workshop: &Workshop, built: &Built, containers: &[&[&str]], failed: i32) {
     let [good, bad] = &workshop.on_this_machine;
     let bad = Outcome { status: failed, ..bad.clone() };
     for engine in Engine::all() {
@@ -33,7 +33,7 @@ fn is(finished: &Finished, expected: &Outcome) {
 
 /// Asserts that rcc finds the hololib in the image complete and undamaged.
 #[track_caller]
-fn is_a_good_hololib(built: &Built) {
+pub(super) fn is_a_good_hololib(built: &Built) {
     for engine in Engine::all() {
         let image = engine.load(&built.archive);
         let check = ["holotree", "check", "--bundled"];
@@ -41,7 +41,7 @@ fn is_a_good_hololib(built: &Built) {
     }
 }
 
-const AS_OPENSHIFT: &[&str] = &["--user=12345:0"];
+pub(super) const AS_OPENSHIFT: &[&str] = &["--user=12345:0"];
 
 #[test]
 fn a_sealed_robot_runs_under_any_user_as_it_does_here() {
@@ -67,7 +67,7 @@ fn a_ready_robot_runs_as_it_does_here_and_rcc_finds_nothing_to_repair() {
 
 /// Asserts that rcc compared every file of the space, and found all of them as they should be.
 #[track_caller]
-fn is_clean(finished: &Finished) {
+pub(super) fn is_clean(finished: &Finished) {
     let checked = finished.stderr.lines().find(|line| line.contains("dirty"));
     let checked = checked.unwrap_or_else(|| panic!("no word of what is dirty in {finished}"));
     assert!(checked.contains("dirty 0/") && !checked.contains("dirty 0/0"), "{checked}");

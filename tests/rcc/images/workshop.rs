@@ -2,6 +2,7 @@
 
 use crate::bases::{busybox_root, pack};
 use crate::consumers::{Layout, Settings, Umoci};
+use crate::support::packages::install_packages;
 use crate::support::real_rcc::{RealRcc, executable};
 use crate::support::{Finished, Scratch, command, consumer_as_root, python_with, run, run_within};
 use flate2::write::GzEncoder;
@@ -26,6 +27,8 @@ pub(super) enum Setup {
     Shared,
     /// Below the user's home, and nothing is compressed.
     Uncompressed,
+    /// Below the user's home, with packages in the environment.
+    Packages,
 }
 
 /// A machine on which a robot runs.
@@ -33,6 +36,8 @@ pub(super) struct Workshop {
     scratch: Scratch,
     rcc: RealRcc,
     setup: Setup,
+    /// Where environments stand when they are recorded.
+    prefix: PathBuf,
     /// A base image with the C library of this machine and little else.
     pub(super) base: Layout,
     /// What the robot says here, ending well and with a status of its own.
@@ -71,6 +76,12 @@ impl Workshop {
         WORKSHOP.get_or_init(|| Workshop::new(Setup::Private)).as_ref()
     }
 
+    /// One with packages in its environment, for the tests that are about those.
+    pub(super) fn with_packages() -> Option<&'static Workshop> {
+        static WORKSHOP: OnceLock<Option<Workshop>> = OnceLock::new();
+        WORKSHOP.get_or_init(|| Workshop::new(Setup::Packages)).as_ref()
+    }
+
     /// Sets up a machine and lets rcc record the environment there, and run the robot.
     pub(super) fn new(setup: Setup) -> Option<Workshop> {
         let scratch = Scratch::new();
@@ -87,12 +98,16 @@ impl Workshop {
         let stage = stage_directory(&Owner::Home(rcc.home().to_str().unwrap().to_owned()), "linux", "amd64");
         let holotree = match setup {
             Setup::Shared => PathBuf::from("/opt/robocorp/ht"),
-            Setup::Private | Setup::Uncompressed => rcc.product_home().join("holotree"),
+            Setup::Private | Setup::Uncompressed | Setup::Packages => rcc.product_home().join("holotree"),
         };
-        let base = fill(&scratch, &holotree.join(stage))?;
+        let prefix = holotree.join(stage);
+        let base = fill(&scratch, &prefix)?;
+        if setup == Setup::Packages {
+            install_packages(&scratch.join("tree"), prefix.to_str().unwrap(), &[]);
+        }
         rcc.install_micromamba(&scratch.join("tree"));
         let nothing = Outcome { said: Vec::new(), status: 0 };
-        let mut workshop = Workshop { scratch, rcc, setup, base, on_this_machine: [nothing.clone(), nothing] };
+        let mut workshop = Workshop { scratch, rcc, setup, prefix, base, on_this_machine: [nothing.clone(), nothing] };
         workshop.copy_robot(&workshop.scratch.join("robot"));
         workshop.on_this_machine = ["0", "5"].map(|status| workshop.run_here(status));
         let [good, failed] = &workshop.on_this_machine;
@@ -110,6 +125,16 @@ impl Workshop {
         run(command("cp").arg("-r").arg(robot).arg(directory)).success();
     }
 
+    /// Lets rcc record another environment, with these packages in their second version, for a robot in `directory`.
+    pub(super) fn record_with_newer(&self, packages: &[&str], directory: &Path) {
+        install_packages(&self.scratch.join("tree"), self.prefix.to_str().unwrap(), packages);
+        self.copy_robot(directory);
+        fs::write(directory.join("conda.yaml"), "channels:\n  - conda-forge\ndependencies:\n  - python=3.11.8\n")
+            .unwrap();
+        let robot = directory.join("robot.yaml");
+        self.rcc.run(&["holotree", "variables", "--robot", robot.to_str().unwrap()]);
+    }
+
     /// rcc's own command, for the user of this machine.
     pub(super) fn rcc(&self) -> &RealRcc {
         &self.rcc
@@ -121,7 +146,7 @@ impl Workshop {
         unshare.args(["-n", "-m", "--", "sh", "-c"]);
         match self.setup {
             Setup::Shared => unshare.arg("mount --bind \"$0\" /opt && exec \"$@\"").arg(self.scratch.join("opt")),
-            Setup::Private | Setup::Uncompressed => unshare.arg("exec \"$@\"").arg("sh"),
+            Setup::Private | Setup::Uncompressed | Setup::Packages => unshare.arg("exec \"$@\"").arg("sh"),
         };
         unshare.arg(env!("CARGO_BIN_EXE_ocibuild")).args(words).current_dir(robot);
         unshare.env("HOME", self.rcc.home());

@@ -1,0 +1,155 @@
+//! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
+
+use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer};
+use crate::cache::{Cache, Fingerprints, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
+use crate::compression::Compression;
+use crate::error::Result;
+use crate::progress::{Progress, warn};
+use crate::store::Layout;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Where a build finds layers that were made before.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// Those that this machine made.
+    pub cache: Option<&'a Cache>,
+    /// Those that other machines share, which are asked for when this one made none.
+    pub shared: Option<&'a SharedCache>,
+    /// What becomes of shared ones.
+    pub shared_layers: SharedLayers,
+    /// The layout that layers are brought into.
+    pub layout: &'a Layout,
+}
+
+/// What becomes of a layer that another machine shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedLayers {
+    /// It is fetched.
+    Fetched,
+    /// It stays in the registry, and whoever wants the image whole takes it from there.
+    LeftOut,
+}
+
+/// How many layers are fetched at once.
+const TRANSFERS: usize = 4;
+
+impl<'a> Memory<'a> {
+    /// What this machine made, and nobody else.
+    pub fn of(cache: &'a Cache, layout: &'a Layout) -> Self {
+        Memory { cache: Some(cache), shared: None, shared_layers: SharedLayers::Fetched, layout }
+    }
+
+    /// Finds what there is of `layers` by their recipes, several at once.
+    pub(super) fn recall(
+        &self,
+        layers: &[LayerSpec],
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Vec<Option<BuiltLayer>> {
+        let next = AtomicUsize::new(0);
+        let found: Vec<OnceLock<BuiltLayer>> = layers.iter().map(|_| OnceLock::new()).collect();
+        let work = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
+                let group = layer.group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
+                let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
+                if let Some(layer) = key.and_then(|key| self.find(group, &key, Origin::SameRecipe, progress)) {
+                    slot.set(layer).ok();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..TRANSFERS.min(layers.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        found.into_iter().map(OnceLock::into_inner).collect()
+    }
+
+    /// Finds the layer of `key`: kept here, which is worth saying is `kept`, else shared in `group`. A shared layer that cannot
+    /// be had is warned about, and not found.
+    pub(super) fn find(
+        &self,
+        group: Option<LayerKey>,
+        key: &LayerKey,
+        kept: Origin,
+        progress: &dyn Progress,
+    ) -> Option<BuiltLayer> {
+        if let Some(found) = self.cache.and_then(|cache| cache.find(key, self.layout)) {
+            return Some(BuiltLayer::of(found.layer, kept));
+        }
+        let find = self.shared?.find(&group?, key)?;
+        match self.take(&find, progress) {
+            Ok(layer) => Some(layer),
+            Err(error) => {
+                warn(progress, &error.object(), &format!("{}; the layer is made instead", error.reason()));
+                None
+            }
+        }
+    }
+
+    fn take(&self, find: &SharedFind, progress: &dyn Progress) -> Result<BuiltLayer> {
+        let SharedLayer { layer, keys, notes } = &find.shared;
+        if self.shared_layers == SharedLayers::LeftOut {
+            find.check(progress)?;
+            let left_in = Some(find.repository.reference().clone().without_tag());
+            return Ok(BuiltLayer { left_in, ..BuiltLayer::of(layer.clone(), Origin::Shared) });
+        }
+        find.fetch(self.layout, progress)?;
+        if let Some(cache) = self.cache {
+            let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
+            keys.iter().for_each(|key| cache.keep(key, &kept, self.layout, progress));
+        }
+        Ok(BuiltLayer::of(layer.clone(), Origin::Shared))
+    }
+
+    /// Whether another machine may have shared a layer of `group`.
+    pub(super) fn asks_others(&self, group: Option<LayerKey>) -> bool {
+        self.shared.is_some() && group.is_some()
+    }
+
+    /// Whether there is a layer of this shape.
+    pub(super) fn knows_shape(&self, group: Option<LayerKey>, key: &LayerKey) -> bool {
+        let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
+        is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group, key).is_some())
+    }
+}
+
+impl PlannedLayer {
+    pub(super) fn group_key(&self, compression: Compression) -> Option<LayerKey> {
+        self.group.as_ref().map(|group| LayerKey::of_recipe(group, compression))
+    }
+
+    /// The layer with its keys that mean the same on every machine.
+    fn shared(&self, built: &BuiltLayer, compression: Compression) -> SharedLayer {
+        let layer = built.layer.clone();
+        if let Some((recipe, notes)) = &self.recipe {
+            return SharedLayer { layer, keys: vec![LayerKey::of_recipe(recipe, compression)], notes: notes.clone() };
+        }
+        let shape = match &self.content {
+            PlannedContent::Tree(tree) => Some(LayerKey::of_shape(&Fingerprints::of(tree), compression)),
+            PlannedContent::Known(_) => None,
+        };
+        let by_content = LayerKey::of_tar(&layer.diff_id, compression);
+        SharedLayer { layer, keys: shape.into_iter().chain([by_content]).collect(), notes: Value::Null }
+    }
+}
+
+impl Plan {
+    /// The layers of `built` that are worth sharing with other machines, by their groups.
+    pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Vec<SharedLayer>> {
+        let mut groups: BTreeMap<LayerKey, Vec<SharedLayer>> = BTreeMap::new();
+        for (planned, built) in self.layers.iter().zip(&built.layers) {
+            let compression = planned.compression(self.compression);
+            if let Some(group) = planned.group_key(compression) {
+                groups.entry(group).or_default().push(planned.shared(built, compression));
+            }
+        }
+        groups
+    }
+}

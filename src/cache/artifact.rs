@@ -1,0 +1,221 @@
+//! Layers as an artifact of a registry: a manifest that keeps their blobs in the repository, and a config that says what they
+//! are.
+//!
+//! ```text
+//! manifest  config ─▶ group, and for each layer its diff ID, its keys and its notes
+//!           layers ─▶ the blobs, in the same order
+//! ```
+//!
+//! The config is embedded in the manifest as well, so that reading both takes one request. Equal layers give equal documents.
+
+use super::LayerKey;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::layer::Layer;
+use crate::spec::{Descriptor, MOST_LAYERS, media_type};
+use serde_json::{Value, json};
+
+/// What the artifact is (manifest.md, "Guidelines for Artifact Usage").
+const ARTIFACT_TYPE: &str = "application/vnd.ocibuild.cache.v1";
+/// What its config is.
+pub(super) const CONFIG_TYPE: &str = "application/vnd.ocibuild.cache.v1+json";
+
+/// No layer has more keys than this.
+const MOST_KEYS: usize = 16;
+
+/// A layer that is found under several keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedLayer {
+    /// The layer.
+    pub layer: Layer,
+    /// Under which keys it is found.
+    pub keys: Vec<LayerKey>,
+    /// What whoever shared it wanted to be known again.
+    pub notes: Value,
+}
+
+/// An artifact that is ready to be stored.
+#[derive(Debug)]
+pub(super) struct Documents {
+    pub(super) config: Descriptor,
+    pub(super) config_bytes: Vec<u8>,
+    pub(super) manifest: Descriptor,
+    pub(super) manifest_bytes: Vec<u8>,
+}
+
+/// The manifest of an artifact, read.
+#[derive(Debug)]
+pub(super) struct Manifest {
+    /// What describes the layers.
+    pub(super) config: Descriptor,
+    /// Its bytes, where they are embedded.
+    pub(super) config_bytes: Option<Vec<u8>>,
+    layers: Vec<Descriptor>,
+}
+
+/// The documents that share `layers` as `group`.
+pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> Documents {
+    let described: Vec<Value> = layers
+        .iter()
+        .map(|shared| {
+            let SharedLayer { layer: Layer { descriptor, diff_id, tar_size }, keys, notes } = shared;
+            let keys: Vec<String> = keys.iter().map(LayerKey::hex).collect();
+            let (diff_id, digest) = (diff_id.to_string(), descriptor.digest.to_string());
+            json!({"diffId": diff_id, "digest": digest, "keys": keys, "notes": notes, "tarSize": tar_size})
+        })
+        .collect();
+    let config_bytes = json::canonical(&json!({"group": group.hex(), "layers": described}));
+    let config = Descriptor::of(CONFIG_TYPE, &config_bytes);
+    let blobs: Vec<Value> = layers.iter().map(|shared| shared.layer.descriptor.to_json()).collect();
+    let manifest_bytes = json::canonical(&json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::MANIFEST,
+        "artifactType": ARTIFACT_TYPE,
+        "config": config.to_json_with_data(&config_bytes),
+        "layers": blobs,
+    }));
+    let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
+    Documents { config, config_bytes, manifest, manifest_bytes }
+}
+
+impl Manifest {
+    /// Reads the manifest that messages call `object`.
+    ///
+    /// # Errors
+    /// When it is malformed, or no manifest of this kind of artifact.
+    pub(super) fn read(bytes: &[u8], object: &str) -> Result<Manifest> {
+        let wrong = |reason: &str| Error::invalid(object, reason);
+        let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
+        if value.get("manifests").is_some() || value.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
+            return Err(wrong("not a manifest"));
+        }
+        let config = value.get("config").ok_or_else(|| wrong("a manifest without `config`"))?;
+        let (config, config_bytes) = Descriptor::read_with_data(config, object)?;
+        if config.media_type != CONFIG_TYPE {
+            return Err(wrong("something else that is not in the cache's format"));
+        }
+        let layers = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
+        if layers.len() > MOST_LAYERS {
+            return Err(wrong("too many layers"));
+        }
+        let layers = layers.iter().map(|layer| Descriptor::read(layer, object)).collect::<Result<Vec<_>>>()?;
+        let is_layer = |layer: &Descriptor| media_type::layer_encoding(&layer.media_type).is_some();
+        if !layers.iter().all(is_layer) {
+            return Err(wrong("a blob of it is no layer"));
+        }
+        Ok(Manifest { config, config_bytes, layers })
+    }
+
+    /// The layers that the config of this manifest, which is `bytes`, shares as `group`.
+    ///
+    /// # Errors
+    /// When it is malformed, is about another group, or does not describe exactly the layers of the manifest.
+    pub(super) fn layers(&self, bytes: &[u8], group: &LayerKey, object: &str) -> Result<Vec<SharedLayer>> {
+        let wrong = |reason: &str| Error::invalid(object, reason);
+        let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
+        if json::string_at(&value, "group", object)? != Some(&group.hex()) {
+            return Err(wrong("it is about something else than its tag says"));
+        }
+        let described = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
+        if described.len() != self.layers.len() {
+            return Err(wrong("it describes other layers than it has"));
+        }
+        described.iter().zip(&self.layers).map(|(described, blob)| shared_layer(described, blob, object)).collect()
+    }
+}
+
+fn shared_layer(described: &Value, blob: &Descriptor, object: &str) -> Result<SharedLayer> {
+    let wrong = |reason: &str| Error::invalid(object, reason);
+    let text = |key: &str| json::string_at(described, key, object).transpose();
+    let digest: Digest = text("digest").ok_or_else(|| wrong("a layer without digest"))??.parse()?;
+    if digest != blob.digest {
+        return Err(wrong("it describes other layers than it has"));
+    }
+    let keys = json::array_at(described, "keys", object)?.map_or(&[][..], Vec::as_slice);
+    if keys.len() > MOST_KEYS {
+        return Err(wrong("too many keys"));
+    }
+    let keys: Option<Vec<LayerKey>> = keys.iter().map(|key| LayerKey::from_hex(key.as_str()?)).collect();
+    Ok(SharedLayer {
+        layer: Layer {
+            descriptor: Descriptor::new(&blob.media_type, blob.digest, blob.size),
+            diff_id: text("diffId").ok_or_else(|| wrong("a layer without diff ID"))??.parse()?,
+            tar_size: json::integer_at(described, "tarSize", object)?.unwrap_or_default(),
+        },
+        keys: keys.ok_or_else(|| wrong("malformed key"))?,
+        notes: described.get("notes").cloned().unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::RecipeKey;
+    use crate::compression::Compression;
+    use crate::digest::DiffId;
+
+    fn key(name: &str) -> LayerKey {
+        LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)
+    }
+
+    fn layer(content: &[u8]) -> SharedLayer {
+        let descriptor = Descriptor::of(media_type::LAYER_GZIP, content);
+        let diff_id = DiffId::of_tar(Digest::of(&[content, b"tar"].concat()));
+        SharedLayer {
+            layer: Layer { descriptor, diff_id, tar_size: 512 },
+            keys: vec![key("a"), key("b")],
+            notes: json!({"base": "/opt"}),
+        }
+    }
+
+    fn read(manifest: &[u8], config: Option<&[u8]>, group: &LayerKey) -> Result<Vec<SharedLayer>> {
+        let manifest = Manifest::read(manifest, "artifact")?;
+        let embedded = manifest.config_bytes.clone().unwrap_or_default();
+        manifest.layers(config.unwrap_or(&embedded), group, "artifact")
+    }
+
+    #[test]
+    fn what_is_shared_is_read_again() {
+        let layers = [layer(b"one"), layer(b"two")];
+        let made = documents(&key("g"), &layers);
+        assert_eq!(read(&made.manifest_bytes, None, &key("g")).unwrap(), layers);
+        assert_eq!(documents(&key("g"), &layers).manifest, made.manifest);
+        assert!(made.manifest_bytes.len() < 3000, "{}", made.manifest_bytes.len());
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let made = documents(&key("g"), &[layer(b"one")]);
+        let refused = |manifest: &[u8], config: Option<&[u8]>, group: &str| {
+            read(manifest, config, &key(group)).unwrap_err().reason()
+        };
+        assert!(refused(&made.manifest_bytes, None, "other").contains("something else than its tag"));
+        let other = documents(&key("g"), &[layer(b"two")]);
+        assert!(refused(&made.manifest_bytes, Some(&other.config_bytes), "g").contains("other layers"));
+        let none = documents(&key("g"), &[]);
+        assert!(refused(&made.manifest_bytes, Some(&none.config_bytes), "g").contains("other layers"));
+        for length in 0..made.manifest_bytes.len() {
+            assert!(read(&made.manifest_bytes[..length], None, &key("g")).is_err());
+        }
+        let text = String::from_utf8(made.manifest_bytes).unwrap();
+        for (from, to) in [
+            (CONFIG_TYPE, media_type::CONFIG),
+            (media_type::LAYER_GZIP, "text/html"),
+            ("\"schemaVersion\":2", "\"schemaVersion\":1"),
+            ("\"data\":\"", "\"data\":\"AAAA"),
+        ] {
+            assert!(text.contains(from));
+            assert!(read(text.replace(from, to).as_bytes(), None, &key("g")).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_large_config_is_not_embedded() {
+        let notes = "x".repeat(60_000);
+        let made = documents(&key("g"), &[SharedLayer { notes: notes.into(), ..layer(b"one") }]);
+        let manifest = Manifest::read(&made.manifest_bytes, "artifact").unwrap();
+        assert_eq!(manifest.config_bytes, None);
+        assert_eq!(manifest.layers(&made.config_bytes, &key("g"), "artifact").unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Layers that machines share through a registry, as the command line wants it.
+
+use super::export;
+use super::network::NetworkArguments;
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::build::{Built, Plan};
+use ocibuild::cache::{CachePlace, Published, SharedCache};
+use ocibuild::progress::{Activity, warn};
+use ocibuild::store::Moved;
+use ocibuild::{Error, Location, Reference, Result, bounded};
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+pub(super) struct SharedCacheArguments {
+    /// Take an environment's layers from this repository, where a machine shared them; what is there is trusted. Repeatable
+    #[arg(
+        long = "cache-from",
+        value_name = "docker://REPOSITORY",
+        value_parser = repository,
+        conflicts_with = "no_cache",
+        help_heading = "Cache"
+    )]
+    from: Vec<Reference>,
+    /// Share an environment's layers in this repository, for --cache-from of other machines. Repeatable
+    #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = repository, help_heading = "Cache")]
+    to: Vec<Reference>,
+}
+
+fn repository(text: &str) -> Result<Reference> {
+    let Location::Registry(reference) = text.parse()? else {
+        return Err(Error::usage(format!("`{text}`"), "is no repository of a registry: docker://HOST/NAME"));
+    };
+    CachePlace::prefix(&reference).map(|_| reference)
+}
+
+impl SharedCacheArguments {
+    /// What is shared with this machine. Nothing where no connection may be opened.
+    ///
+    /// # Errors
+    /// When a file that says how a registry is reached is missing or malformed.
+    pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Option<SharedCache>> {
+        if self.from.is_empty() && self.to.is_empty() {
+            return Ok(None);
+        }
+        let places = places(&self.from, "--cache-from", network, watch)?;
+        Ok(Some(SharedCache::new(places, watch.clone())))
+    }
+
+    /// Shares the layers of what was built. That this fails is no reason to throw the image away, and is told.
+    ///
+    /// # Errors
+    /// As [`SharedCacheArguments::open`].
+    pub(super) fn publish(
+        &self,
+        cache: &SharedCache,
+        (plan, built): (&Plan, &Built),
+        network: &NetworkArguments,
+        watch: &Arc<Watch>,
+    ) -> Result<()> {
+        let places = places(&self.to, "--cache-to", network, watch)?;
+        let groups = plan.shareable(built);
+        if groups.is_empty() && !places.is_empty() {
+            let reason = "nothing to share: no layer here follows from the catalog of an environment alone";
+            warn(watch, "--cache-to", reason);
+        }
+        if groups.is_empty() || places.is_empty() {
+            return Ok(());
+        }
+        let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
+        let image = export::completed(built.image.clone(), &built.left_out, &registries, network, watch)?;
+        for place in &places {
+            let activity = Activity::start(watch, &format!("share in {}", place.name()), None);
+            let mut moved = Moved::default();
+            for (group, layers) in &groups {
+                match cache.publish(place, group, layers, &*image.source) {
+                    Ok(Published::Unchanged) => {}
+                    Ok(Published::Written(more)) => moved.add(more),
+                    Err(error) => {
+                        let reason = format!("{}; the layers are not shared", error.reason());
+                        warn(watch, &error.object(), &reason);
+                    }
+                }
+            }
+            activity.finish(&format!("{} sent", bounded::size(moved.copied_bytes)));
+        }
+        Ok(())
+    }
+}
+
+fn places(
+    references: &[Reference],
+    flag: &str,
+    network: &NetworkArguments,
+    watch: &Arc<Watch>,
+) -> Result<Vec<CachePlace>> {
+    if network.is_offline() {
+        for reference in references {
+            warn(watch, &format!("{flag} {reference}"), "not asked: --offline forbids it");
+        }
+        return Ok(Vec::new());
+    }
+    references.iter().map(|reference| CachePlace::new(network.repository(reference, watch.clone())?)).collect()
+}

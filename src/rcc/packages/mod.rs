@@ -1,0 +1,212 @@
+//! Which package brought which file of an environment.
+//!
+//! ```text
+//! conda-meta/NAME-VERSION-BUILD.json      what conda installed, with a list of its files
+//! …/NAME-VERSION.dist-info/RECORD         what pip installed, with a list of its files
+//! ```
+//!
+//! Both are written by others and read here without trust: what is too large, malformed, or leads out of the environment
+//! belongs to no package, and that is no error.
+
+mod conda;
+mod record;
+
+use super::{Catalog, Entry, EntryKind, FileEntry};
+use crate::bounded;
+use crate::error::Result;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// The largest list that is read, in bytes. Those of the largest packages take about 10 MiB.
+const LARGEST_LIST: u64 = 32 << 20;
+/// How much of lists is read together, in bytes.
+const MOST_LISTED: u64 = 256 << 20;
+/// No package has a longer name.
+const LONGEST_NAME: usize = 100;
+
+/// The owners of an environment's files.
+#[derive(Debug)]
+pub(super) struct Packages {
+    /// Sorted.
+    names: Vec<String>,
+    /// By the number of the catalog's entry, the number of a name.
+    owners: Vec<Option<usize>>,
+}
+
+/// A list of files that an environment holds.
+struct List<'a> {
+    tool: Tool<'a>,
+    /// The package in its normal form, so that both tools mean the same one.
+    package: String,
+    /// The number of its entry.
+    entry: usize,
+    file: &'a FileEntry,
+}
+
+/// Whose list it is. What both claim is conda's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tool<'a> {
+    Conda,
+    /// With the directory in which the list lies.
+    Pip(&'a str),
+}
+
+impl Packages {
+    /// Reads the lists of `catalog`, whose files `open` opens.
+    ///
+    /// # Errors
+    /// When a list cannot be read, or its object is damaged.
+    pub(super) fn find(
+        catalog: &Catalog,
+        open: impl Fn(&str, &FileEntry) -> Result<Box<dyn Read + Send>> + Sync,
+    ) -> Result<Packages> {
+        let lists = lists(catalog);
+        let claims: Vec<Vec<usize>> = lists
+            .par_iter()
+            .map(|list| {
+                let path = &catalog.entries()[list.entry].path;
+                let bytes = bounded::read(open(path, list.file)?, LARGEST_LIST, path)?;
+                Ok(list.claims(catalog, &bytes))
+            })
+            .collect::<Result<_>>()?;
+        let mut owners: Vec<Option<usize>> = vec![None; catalog.entries().len()];
+        for (number, (list, claims)) in lists.iter().zip(claims).enumerate() {
+            // What pip's way of installing left in a package of conda is a part of that package.
+            let package = owners[list.entry].unwrap_or(number);
+            for entry in claims {
+                owners[entry].get_or_insert(package);
+            }
+        }
+        give_compiled_to_sources(catalog, &mut owners);
+        Ok(named(&lists, owners))
+    }
+
+    /// The package of the catalog's entry with this number, where it has one.
+    pub(super) fn owner(&self, entry: usize) -> Option<&str> {
+        self.owners.get(entry).copied().flatten().map(|name| self.names[name].as_str())
+    }
+}
+
+/// The lists that can be read, those of conda first, then by name.
+fn lists(catalog: &Catalog) -> Vec<List<'_>> {
+    let mut lists: Vec<List<'_>> = Vec::new();
+    for (entry, found) in catalog.entries().iter().enumerate() {
+        let EntryKind::File(file) = &found.kind else { continue };
+        let Some((tool, name)) = list_of(&found.path) else { continue };
+        if let Some(package) = normal_name(name).filter(|_| file.size <= LARGEST_LIST) {
+            lists.push(List { tool, package, entry, file });
+        }
+    }
+    let is_pips = |list: &List<'_>| list.tool != Tool::Conda;
+    lists.sort_by(|a, b| (is_pips(a), &a.package, a.entry).cmp(&(is_pips(b), &b.package, b.entry)));
+    let mut left = MOST_LISTED;
+    lists.retain(|list| match left.checked_sub(list.file.size) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    lists
+}
+
+/// Whose list the file at `path` is, and of which package.
+fn list_of(path: &str) -> Option<(Tool<'_>, &str)> {
+    if let Some(name) = path.strip_prefix("conda-meta/") {
+        let stem = name.strip_suffix(".json").filter(|stem| !stem.contains('/'))?;
+        return Some((Tool::Conda, stem.rsplitn(3, '-').nth(2).unwrap_or(stem)));
+    }
+    let directory = path.strip_suffix("/RECORD")?;
+    let stem = directory.rsplit('/').next()?.strip_suffix(".dist-info")?;
+    Some((Tool::Pip(directory), stem.rsplit_once('-').map_or(stem, |(name, _)| name)))
+}
+
+/// The name as the specification of Python's package names normalises it ("Names and normalization"), which fits conda's,
+/// too. Nothing for what is no name.
+fn normal_name(name: &str) -> Option<String> {
+    let is_separator = |c: char| matches!(c, '-' | '_' | '.');
+    let is_name = name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || is_separator(c));
+    let parts = name.split(is_separator).filter(|part| !part.is_empty());
+    let normal = parts.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    (is_name && !normal.is_empty()).then_some(normal)
+}
+
+impl List<'_> {
+    /// The numbers of the files and links that the list claims, itself among them.
+    fn claims(&self, catalog: &Catalog, bytes: &[u8]) -> Vec<usize> {
+        let mut claims = Vec::new();
+        let claim = |path: &str| {
+            let found = position(catalog, path);
+            claims.extend(found.filter(|&at| !is_directory(&catalog.entries()[at])));
+        };
+        let is_read = match self.tool {
+            Tool::Conda => conda::each_file(bytes, claim),
+            Tool::Pip(directory) => record::each_file(bytes, directory, &stage(catalog), claim),
+        };
+        if is_read.is_none() {
+            return Vec::new();
+        }
+        claims.push(self.entry);
+        if let Tool::Pip(directory) = self.tool {
+            claims.extend(below(catalog, directory));
+        }
+        claims.sort_unstable();
+        claims.dedup();
+        claims
+    }
+}
+
+/// Where the environment was recorded.
+fn stage(catalog: &Catalog) -> String {
+    format!("{}/{}/", catalog.base(), catalog.identity())
+}
+
+fn is_directory(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::Directory { .. })
+}
+
+fn position(catalog: &Catalog, path: &str) -> Option<usize> {
+    catalog.entries().binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()
+}
+
+/// The files and links below a directory.
+fn below(catalog: &Catalog, directory: &str) -> impl Iterator<Item = usize> {
+    let prefix = format!("{directory}/");
+    let first = catalog.entries().partition_point(|entry| entry.path < prefix);
+    let entries = catalog.entries().iter().enumerate().skip(first);
+    let inside = entries.take_while(move |(_, entry)| entry.path.starts_with(&prefix));
+    inside.filter(|(_, entry)| !is_directory(entry)).map(|(number, _)| number)
+}
+
+/// Compiled modules go with their sources, where no list has them.
+fn give_compiled_to_sources(catalog: &Catalog, owners: &mut [Option<usize>]) {
+    for (entry, found) in catalog.entries().iter().enumerate() {
+        if owners[entry].is_none() && found.path.ends_with(".pyc") {
+            let source = source_of(&found.path).and_then(|source| position(catalog, &source));
+            owners[entry] = source.and_then(|source| owners[source]);
+        }
+    }
+}
+
+/// `a/b.py` for `a/__pycache__/b.cpython-311.pyc` (PEP 3147) and for `a/b.pyc`.
+fn source_of(compiled: &str) -> Option<String> {
+    let (directory, name) = compiled.rsplit_once('/').unwrap_or(("", compiled));
+    let module = name.split('.').next()?;
+    let directory = directory.strip_suffix("__pycache__").unwrap_or(directory).trim_end_matches('/');
+    Some(if directory.is_empty() { format!("{module}.py") } else { format!("{directory}/{module}.py") })
+}
+
+/// Puts the names of packages in the place of the numbers of lists. A package may have several lists.
+fn named(lists: &[List<'_>], owners: Vec<Option<usize>>) -> Packages {
+    let mut names: BTreeMap<&str, usize> = lists.iter().map(|list| (list.package.as_str(), 0)).collect();
+    for (number, place) in names.values_mut().enumerate() {
+        *place = number;
+    }
+    let number = |list: usize| names.get(lists[list].package.as_str()).copied();
+    let owners = owners.into_iter().map(|owner| owner.and_then(number)).collect();
+    Packages { names: names.keys().map(|name| (*name).to_owned()).collect(), owners }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Layers that stay in a registry although their image is in a layout.
+
+use crate::digest::Digest;
+use crate::reference::Reference;
+use crate::spec::Descriptor;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The annotation of an image in `index.json` that names what is left out of its layout, as references with digests. It is
+/// no part of the image, whose bytes are the same wherever its layers are.
+const LEFT_OUT: &str = "dev.ocibuild.layers.left-out";
+
+/// The layers of an image that its layout does not hold, and the repositories that do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut(BTreeMap<Digest, Reference>);
+
+impl LeftOut {
+    /// What the entry of an image in `index.json` says to be left out. What cannot be read there is not left out but missing.
+    pub fn of(listed: &Descriptor) -> LeftOut {
+        let named = listed.annotations.get(LEFT_OUT).map(String::as_str).unwrap_or_default();
+        let references = named.split_ascii_whitespace().filter_map(|text| text.parse::<Reference>().ok());
+        LeftOut(references.filter_map(|reference| Some((reference.digest()?, reference.without_digest()))).collect())
+    }
+
+    /// Adds a layer that `repository` holds.
+    pub fn insert(&mut self, layer: Digest, repository: &Reference) {
+        self.0.insert(layer, repository.clone().without_tag().without_digest());
+    }
+
+    /// The repository that holds the layer.
+    pub fn repository(&self, layer: &Digest) -> Option<&Reference> {
+        self.0.get(layer)
+    }
+
+    /// Every layer with its repository.
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Reference)> {
+        self.0.iter()
+    }
+
+    /// Adds everything that `other` names.
+    pub fn extend(&mut self, other: LeftOut) {
+        self.0.extend(other.0);
+    }
+
+    /// The same, except for the layers in `needed`.
+    #[must_use]
+    pub fn without(mut self, needed: &BTreeSet<Digest>) -> LeftOut {
+        self.0.retain(|layer, _| !needed.contains(layer));
+        self
+    }
+
+    /// Notes this in the entry of an image, if there is anything to note.
+    pub(super) fn note_in(&self, listed: Descriptor) -> Descriptor {
+        if self.0.is_empty() {
+            return listed;
+        }
+        let named: Vec<String> =
+            self.0.iter().map(|(digest, repository)| repository.clone().with_digest(*digest).to_string()).collect();
+        listed.annotated(LEFT_OUT, named.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_is_read_again() {
+        let mut left_out = LeftOut::default();
+        left_out.insert(Digest::of(b"one"), &"reg.io:5000/team/base:v1".parse().unwrap());
+        left_out.insert(Digest::of(b"two"), &"debian".parse().unwrap());
+        let listed = left_out.note_in(Descriptor::of("m", b"image"));
+        assert_eq!(LeftOut::of(&listed), left_out);
+        let repository = left_out.repository(&Digest::of(b"one")).unwrap();
+        assert_eq!(repository.to_string(), "reg.io:5000/team/base");
+        assert_eq!(LeftOut::default().note_in(Descriptor::of("m", b"image")), Descriptor::of("m", b"image"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_left_out() {
+        let listed = Descriptor::of("m", b"image").annotated(LEFT_OUT, "reg.io/team/base ../x@sha256:1 \u{1b}[31m");
+        assert_eq!(LeftOut::of(&listed), LeftOut::default());
+    }
+}
