@@ -510,6 +510,14 @@ fn live_temporaries() -> std::sync::MutexGuard<'static, LiveTemporaries> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Makes the content of a file in the making durable, so far as it is written.
+///
+/// # Errors
+/// When the system reports that it could not. It does so once: syncing the file again may seem to go well.
+pub fn sync_content(file: &File) -> io::Result<()> {
+    tolerate_no_sync(file.sync_data())
+}
+
 /// Some file systems (FUSE, SMB, exFAT) cannot sync and say so; the work goes on and the user is warned once.
 fn tolerate_no_sync(result: io::Result<()>) -> io::Result<()> {
     match result {

@@ -1,7 +1,7 @@
 //! Blocks taken over from the build before: nothing but time may tell.
 
 use crate::support::random::Random;
-use crate::support::{Scratch, run};
+use crate::support::{Scratch, command, consumer, ocibuild, run};
 use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerSpec, Memory, Origin, Source, SourceContent};
 use ocibuild::cache::Cache;
 use ocibuild::compression::Compression;
@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -256,13 +257,61 @@ fn a_file_that_changes_after_the_walk_fails_a_rebuild_that_reads_it() {
 }
 
 #[test]
+fn a_fault_while_a_blob_is_taken_over_is_no_other_image() {
+    let Some(strace) = consumer("strace") else { return };
+    let scratch = Scratch::new();
+    let source = scratch.join("source");
+    write_tree(&source);
+    let arguments = |out: &str| {
+        let mut arguments = vec!["layout".into(), scratch.join(out), "-q".into(), "--cache-dir".into()];
+        arguments.extend([scratch.join("cache"), "--copy".into(), format!("{}:/srv", source.display()).into()]);
+        arguments
+    };
+    let with_cache = |mut program: Command| {
+        program.env_remove("OCIBUILD_NO_CACHE");
+        program
+    };
+    std::thread::sleep(Duration::from_millis(2100));
+    run(with_cache(ocibuild()).args(arguments("first"))).success();
+    let faults = [
+        // Where the system cannot copy by itself, bytes go through the program.
+        ("copy_file_range", "error=EXDEV", 0),
+        ("copy_file_range", "error=EIO", 0),
+        ("copy_file_range", "retval=0", 0),
+        ("fdatasync", "error=EINVAL", 0),
+        ("fdatasync", "error=EIO", 1),
+        ("pwrite64", "error=ENOSPC", 1),
+        ("copy_file_range", "signal=KILL", 137),
+        ("fdatasync", "signal=KILL", 137),
+    ];
+    for (number, (call, fault, status)) in faults.into_iter().enumerate() {
+        edit(&source.join("package06/module045"));
+        let out = format!("out{number}");
+        let mut traced = with_cache(command(&strace));
+        traced.args(["-f", "-qq", "-o"]).arg(scratch.join("strace.log"));
+        traced.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:{fault}:when=1")]);
+        let finished = run(traced.arg(env!("CARGO_BIN_EXE_ocibuild")).args(arguments(&out)));
+        assert!(fs::read_to_string(scratch.join("strace.log")).unwrap().contains(call), "{call} is not called");
+        let finished = finished.ended_with(status);
+        let again = run(with_cache(ocibuild()).args(arguments(&out))).success();
+        if status == 0 {
+            assert_eq!(finished.text(), again.text(), "{call} {fault}");
+        }
+        run(ocibuild().args(["verify", "-q"]).arg(scratch.join(&out))).success();
+        let plain = run(ocibuild().args(arguments(&format!("plain{number}")))).success();
+        assert_eq!(again.text(), plain.text(), "{call} {fault}");
+        std::thread::sleep(Duration::from_millis(2100));
+    }
+}
+
+#[test]
 fn explain_tells_what_differs() {
     let scratch = Scratch::new();
     let source = scratch.join("source");
     write_tree(&source);
     let build = |out: &str, more: &str| {
         std::thread::sleep(Duration::from_millis(2100));
-        let mut program = crate::support::ocibuild();
+        let mut program = ocibuild();
         program.env_remove("OCIBUILD_NO_CACHE").arg("layout").arg(scratch.join(out)).arg("--cache-dir");
         program.arg(scratch.join("cache")).arg("--copy").arg(format!("{}:/srv", source.display())).arg(more);
         run(&mut program).success()

@@ -56,7 +56,7 @@ def seconds(number):
 
 def relation(number, target):
     """A figure, and on which side of its target it lies."""
-    shown = f"{number:.3g}"
+    shown = f"{number:.3g}" if number < 1 else f"{number:.4g}"
     return shown if target is None else f"{shown} {'≤' if number <= target else '>'} {target:g}"
 
 

@@ -113,6 +113,7 @@ fn killed(traced: &Traced, _: &Bench, row: &str) {
 #[test]
 fn f1_a_full_disk_at_every_write_and_rename() {
     each_fault("write", "error=ENOSPC", 1, &full_disk);
+    each_fault("pwrite64", "error=ENOSPC", 1, &full_disk);
     each_fault("renameat", "error=ENOSPC", 1, &full_disk);
     each_fault("mkdirat", "error=ENOSPC", 1, &full_disk);
 }
@@ -133,6 +134,7 @@ fn f2_a_broken_disk_at_every_read() {
 #[test]
 fn f2_a_broken_disk_at_every_write() {
     each_fault("write", "error=EIO", 1, &broken_disk);
+    each_fault("pwrite64", "error=EIO", 1, &broken_disk);
     each_fault("fsync", "error=EIO", 1, &broken_disk);
     each_fault("renameat", "error=EIO", 1, &broken_disk);
     each_fault("unlinkat", "error=EIO", 1, &broken_disk);
@@ -150,7 +152,7 @@ fn f2_a_call_that_is_interrupted_is_made_again() {
     let unnoticed = |traced: &Traced, _: &Bench, row: &str| {
         assert_eq!(traced.finished.status, 0, "{row}: {}", traced.finished);
     };
-    for call in ["write", "read", "pread64"] {
+    for call in ["write", "read", "pread64", "pwrite64"] {
         each_fault(call, "error=EINTR", 2, &unnoticed);
     }
 }
@@ -158,6 +160,7 @@ fn f2_a_call_that_is_interrupted_is_made_again() {
 #[test]
 fn f4_s3_killed_at_every_write_and_rename() {
     each_fault("write", "signal=KILL", 1, &killed);
+    each_fault("pwrite64", "signal=KILL", 1, &killed);
     each_fault("renameat", "signal=KILL", 1, &killed);
     each_fault("mkdirat", "signal=KILL", 1, &killed);
 }

@@ -2,7 +2,7 @@
 
 use crate::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::error::{Error, Result};
-use crate::root::{Root, Temporary};
+use crate::root::{Root, Temporary, sync_content};
 use crate::section::copy_start;
 use crate::spec::Descriptor;
 use std::fs::File;
@@ -43,8 +43,7 @@ impl Gap {
     /// When `blob` is too short or cannot be read, or the system cannot write.
     pub fn fill(self, blob: &OpenBlob) -> Result<()> {
         copy_start(blob.file(), &self.file, self.size).map_err(|error| Error::io(blob.object(), "copy", error))?;
-        // Only to have it behind us: what the system refuses here, it refuses again when the whole blob is synced.
-        self.file.sync_data().ok();
+        sync_content(&self.file).map_err(|error| Error::io("blob", "write", error))?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::digest::Hasher;
 use crate::spec::{Config, Manifest, REF_NAME};
 use std::fs;
 
@@ -215,4 +216,31 @@ fn links_in_the_place_of_files_are_refused() {
     Layout::open(&keep.path().join("link")).unwrap();
     std::os::unix::fs::symlink(keep.path().join("nowhere"), keep.path().join("dangling")).unwrap();
     assert!(Layout::create(&keep.path().join("dangling")).is_err());
+}
+
+#[test]
+fn a_blob_with_a_gap_at_its_start_cannot_be_finished() {
+    let keep = tempfile::tempdir().unwrap();
+    let layout = Layout::create(&keep.path().join("out")).unwrap();
+    let whole = layout.put_document(b"start, end", "text").unwrap();
+    let mut hasher = Hasher::sha256();
+    hasher.update(b"start, ");
+    for fill in [true, false] {
+        let mut writer = layout.blob_writer().unwrap();
+        let gap = writer.begin_behind(7, hasher.clone()).unwrap();
+        writer.write(b"other end").unwrap();
+        if fill {
+            gap.fill(&layout.open_whole(&whole).unwrap().unwrap()).unwrap();
+            let (digest, size) = layout.finish_blob(writer).unwrap();
+            assert_eq!((digest, size), (Digest::of(b"start, other end"), 16));
+            let descriptor = Descriptor::new("text", digest, size);
+            assert!(Layout::open(layout.root().path()).unwrap().contains(&descriptor).unwrap(), "hashed anew");
+        } else {
+            assert!(layout.finish_blob(writer).unwrap_err().to_string().contains("never filled"));
+        }
+    }
+    // What is too short fills nothing.
+    let mut writer = layout.blob_writer().unwrap();
+    let gap = writer.begin_behind(11, hasher).unwrap();
+    assert!(gap.fill(&layout.open_whole(&whole).unwrap().unwrap()).is_err());
 }
