@@ -1,7 +1,7 @@
 //! Reading foreign bytes into memory, up to a stated limit and no further.
 
 use crate::error::{Error, Result};
-use std::io::Read;
+use std::io::{self, Read};
 
 /// Reads all of `source`, or fails as soon as it proves longer than `limit` bytes.
 ///
@@ -15,6 +15,27 @@ pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
         return Err(Error::invalid(object, format!("larger than {}", size(limit))));
     }
     Ok(bytes)
+}
+
+/// A reader of `source` that fails as soon as it proves longer than `limit` bytes. Messages call it `object`.
+pub fn reader<'a>(source: impl Read + 'a, limit: u64, object: &'a str) -> impl Read + 'a {
+    Bounded { source, left: limit, limit, object }
+}
+
+struct Bounded<'a, R> {
+    source: R,
+    left: u64,
+    limit: u64,
+    object: &'a str,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        let too_large = || Error::invalid(self.object, format!("larger than {}", size(self.limit)));
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_large)?;
+        Ok(read)
+    }
 }
 
 /// A size as people write it: exact below 1 KiB, else the largest unit that leaves a number of at least one.
@@ -49,6 +70,9 @@ mod tests {
     fn the_limit_itself_is_allowed_and_one_more_is_not() {
         assert_eq!(read(&[7_u8; 10][..], 10, "x").unwrap().len(), 10);
         assert_eq!(read(&[7_u8; 11][..], 10, "x").unwrap_err().to_string(), "x: larger than 10 B");
+        let copy = |length: usize| io::copy(&mut reader(&vec![7; length][..], 10, "x"), &mut io::sink());
+        assert_eq!(copy(10).unwrap(), 10);
+        assert_eq!(copy(11).unwrap_err().to_string(), "x: larger than 10 B");
         assert_eq!(read(std::io::repeat(0), 8 << 20, "x").unwrap_err().to_string(), "x: larger than 8 MiB");
     }
 

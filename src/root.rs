@@ -21,7 +21,7 @@ pub const TEMPORARY_PREFIX: &str = ".ocibuild-";
 #[derive(Debug, Clone)]
 pub struct Root {
     dir: Arc<Dir>,
-    path: PathBuf,
+    path: Arc<Path>,
 }
 
 impl Root {
@@ -33,7 +33,7 @@ impl Root {
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
         let authority = cap_std::ambient_authority();
         let dir = Dir::open_ambient_dir(path, authority).map_err(|error| Error::io(path.display(), "open", error))?;
-        Ok(Root { dir: Arc::new(dir), path: path.to_owned() })
+        Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
     /// Opens a directory, after making it and its missing parents, durably.
@@ -146,7 +146,9 @@ impl Root {
     pub fn display(&self, name: impl AsRef<Path>) -> String {
         let name = name.as_ref();
         // Joining nothing would leave a slash at the end.
-        if name.as_os_str().is_empty() { self.path.clone() } else { self.path.join(name) }.display().to_string()
+        if name.as_os_str().is_empty() { Cow::Borrowed(&*self.path) } else { Cow::Owned(self.path.join(name)) }
+            .display()
+            .to_string()
     }
 
     /// Opens the directory `name` below this one, itself and not what a link there points to.
@@ -156,7 +158,7 @@ impl Root {
     pub fn directory(&self, name: impl AsRef<Path>) -> Result<Root> {
         let path = self.path.join(name.as_ref());
         let dir = self.dir.open_dir_nofollow(name).map_err(|error| Error::io(path.display(), "open", error))?;
-        Ok(Root { dir: Arc::new(dir), path })
+        Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
     /// Opens the directory `name` below this one, after making it where it is missing.

@@ -145,8 +145,9 @@ impl Plan {
     pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Vec<SharedLayer>> {
         let mut groups: BTreeMap<LayerKey, Vec<SharedLayer>> = BTreeMap::new();
         for (planned, built) in self.layers.iter().zip(&built.layers) {
-            if let Some(group) = planned.group_key(self.compression) {
-                groups.entry(group).or_default().push(planned.shared(built, self.compression));
+            let compression = planned.compression(self.compression);
+            if let Some(group) = planned.group_key(compression) {
+                groups.entry(group).or_default().push(planned.shared(built, compression));
             }
         }
         groups

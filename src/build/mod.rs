@@ -21,7 +21,7 @@ use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
-use crate::tree::{Tree, TreeBuilder};
+use crate::tree::{Content, Entry, Kind, Tree, TreeBuilder};
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -263,7 +263,7 @@ impl Plan {
                 (Recalled::Parts(_) | Recalled::Nothing, Some(tree)) => requests.push(LayerRequest {
                     tree,
                     name: &planned.name,
-                    compression: self.compression,
+                    compression: planned.compression(self.compression),
                     reuse: recalled.reuse(),
                 }),
                 _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
@@ -353,6 +353,17 @@ impl BuiltLayer {
 }
 
 impl PlannedLayer {
+    /// How it is compressed where `wanted` is asked for: where nothing of it is gzip already, there is nothing to take over,
+    /// and the layer is known to builds that did not ask for that.
+    fn compression(&self, wanted: Compression) -> Compression {
+        let is_stored = |entry: &Entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. });
+        let has_stored = || self.tree().is_none_or(|tree| tree.entries().iter().any(is_stored));
+        match wanted {
+            Compression::Reuse(level) if !has_stored() => Compression::Gzip(level),
+            wanted => wanted,
+        }
+    }
+
     /// The entries, where they are known.
     pub fn tree(&self) -> Option<&Tree> {
         match &self.content {

@@ -61,11 +61,15 @@ impl Recall<'_> {
     /// same names and sizes was seen before, here or on another machine, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
         let Recall { memory, compression, progress } = *self;
+        let compression = planned.compression(compression);
         let group = planned.group_key(compression);
         if memory.cache.is_none() && !memory.asks_others(group) {
             return Ok(Recalled::Nothing);
         }
         let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        if follows_from_a_store(compression) {
+            return Ok(Recalled::Parts(Box::new(parts)));
+        }
         let by_files = LayerKey::of_files(&parts.fingerprints, compression);
         if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
             && let Some(found) = cache.find(key, memory.layout)
@@ -109,6 +113,7 @@ impl Recall<'_> {
         fingerprints: Fingerprints,
     ) -> Recalled {
         let Recall { memory: Memory { layout, .. }, compression, progress } = *self;
+        let compression = planned.compression(compression);
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
             let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
@@ -125,13 +130,18 @@ impl Recall<'_> {
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
     pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
         let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
+        let compression = planned.compression(compression);
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
         let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
         let Parts { earlier, reuse: _, fingerprints } = parts;
         if let Some((recipe, notes)) = &planned.recipe {
             cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
-        } else {
+        }
+        if follows_from_a_store(compression) {
+            return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) };
+        }
+        if planned.recipe.is_none() {
             let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
             let others =
                 [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
@@ -144,6 +154,12 @@ impl Recall<'_> {
         cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
     }
+}
+
+/// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
+/// tells which store its gzip was taken over from.
+fn follows_from_a_store(compression: Compression) -> bool {
+    matches!(compression, Compression::Reuse(_))
 }
 
 /// The entries of a tree, as the next build wants to know them.

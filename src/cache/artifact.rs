@@ -156,7 +156,7 @@ mod tests {
     use crate::digest::DiffId;
 
     fn key(name: &str) -> LayerKey {
-        LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()]), Compression::DEFAULT_GZIP)
+        LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)
     }
 
     fn layer(content: &[u8]) -> SharedLayer {

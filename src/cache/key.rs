@@ -23,25 +23,33 @@ pub struct LayerKey(Digest);
 
 /// What decides the content of a layer, where that is known without looking at its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipeKey(Digest);
+pub struct RecipeKey {
+    content: Digest,
+    /// Who holds the content compressed. That decides no byte of the tar, but some of a blob that takes gzip over.
+    store: Digest,
+}
 
 impl RecipeKey {
-    /// Names a recipe by its parts, in order. Each part stands for itself: no two lists of parts have one name.
-    pub fn new(parts: &[&[u8]]) -> Self {
+    /// Names a recipe by its parts, in order, and by the store that its files come from. Each part stands for itself: no two
+    /// lists of parts have one name.
+    pub fn new(parts: &[&[u8]], store: &str) -> Self {
         let mut key = KeyHasher::new("recipe");
         for part in parts {
             key.bytes(part);
         }
-        RecipeKey(key.finish())
+        RecipeKey { content: key.finish(), store: Digest::of(store.as_bytes()) }
     }
 }
 
 impl LayerKey {
     /// The layer that a recipe makes.
     pub fn of_recipe(recipe: &RecipeKey, compression: Compression) -> Self {
-        let RecipeKey(recipe) = recipe;
+        let RecipeKey { content, store } = recipe;
         let mut key = KeyHasher::layer("of recipe", compression);
-        key.bytes(recipe.as_bytes());
+        key.bytes(content.as_bytes());
+        if matches!(compression, Compression::Reuse(_)) {
+            key.bytes(store.as_bytes());
+        }
         LayerKey(key.finish())
     }
 
@@ -186,6 +194,7 @@ impl KeyHasher {
         match compression {
             Compression::None => key.bytes(b"none"),
             Compression::Gzip(level) => key.bytes(&[b'g', level]),
+            Compression::Reuse(level) => key.bytes(&[b'r', level]),
             Compression::Zstd(level) => key.bytes(&[b'z', level]),
         }
         key

@@ -68,7 +68,7 @@ fn open(path: &Path, now: SystemTime) -> Cache {
 }
 
 fn key(name: &str) -> LayerKey {
-    LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()]), Compression::DEFAULT_GZIP)
+    LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)
 }
 
 #[test]
@@ -332,8 +332,13 @@ fn every_change_of_one_thing_changes_the_key() {
 
 #[test]
 fn borders_between_parts_count() {
-    assert_ne!(RecipeKey::new(&[b"ab", b"c"]), RecipeKey::new(&[b"a", b"bc"]));
-    assert_ne!(RecipeKey::new(&[b"a"]), RecipeKey::new(&[b"a", b""]));
+    assert_ne!(RecipeKey::new(&[b"ab", b"c"], ""), RecipeKey::new(&[b"a", b"bc"], ""));
+    assert_ne!(RecipeKey::new(&[b"a"], ""), RecipeKey::new(&[b"a", b""], ""));
+    let [here, there] = ["here", "there"].map(|store| RecipeKey::new(&[b"a"], store));
+    let of = |recipe, compression| LayerKey::of_recipe(recipe, compression);
+    assert_eq!(of(&here, Compression::Gzip(5)), of(&there, Compression::Gzip(5)));
+    assert_ne!(of(&here, Compression::Reuse(5)), of(&there, Compression::Reuse(5)));
+    assert_ne!(of(&here, Compression::Reuse(5)), of(&here, Compression::Gzip(5)));
 }
 
 #[test]

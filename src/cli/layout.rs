@@ -79,6 +79,8 @@ pub(super) struct LayoutArguments {
 enum CompressionKind {
     /// Read everywhere
     Gzip,
+    /// gzip that rcc made of an environment, as it is, and gzip for the rest: soonest done
+    Reuse,
     /// Smaller and faster; Docker before version 23 cannot read it
     Zstd,
     /// Tars as they are
@@ -157,11 +159,12 @@ impl LayoutArguments {
 
     fn compression(&self) -> Result<Compression> {
         let encoding = match self.compression {
-            CompressionKind::Gzip => Encoding::Gzip,
+            CompressionKind::Gzip | CompressionKind::Reuse => Encoding::Gzip,
             CompressionKind::Zstd => Encoding::Zstd,
             CompressionKind::None => Encoding::Plain,
         };
-        Compression::new(encoding, self.compression_level)
+        let compression = Compression::new(encoding, self.compression_level)?;
+        Ok(if self.compression == CompressionKind::Reuse { compression.reusing() } else { compression })
     }
 
     fn iid_file(&self) -> Result<Option<(Root, String)>> {

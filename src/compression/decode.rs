@@ -4,6 +4,7 @@
 //! not. Here every member is read, and anything but zero padding behind the last one is an error.
 
 use super::Encoding;
+use super::members::{Members, Recorder};
 use crate::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,13 +19,29 @@ const BUFFER: usize = 128 << 10;
 pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + Send + 'a>> {
     match encoding {
         Encoding::Plain => Ok(Box::new(source)),
-        Encoding::Gzip => Ok(Box::new(Members::Before(BufReader::with_capacity(BUFFER, source)))),
+        Encoding::Gzip => Ok(Box::new(GzipReader::Before(BufReader::with_capacity(BUFFER, source)))),
         Encoding::Zstd => {
             let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, source))?;
             Ok(Box::new(Frames(decoder)))
         }
     }
 }
+
+/// A reader of what the gzip of `source` holds, which leaves the members that it has read in `members`.
+pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &Members) -> impl Read + Send + 'a {
+    GzipReader::Before(Recorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
+}
+
+/// What gzip is read from, told where its members are.
+pub(super) trait MemberSource: BufRead {
+    /// The header of a member has been read.
+    fn begin_body(&mut self) {}
+
+    /// The checksum and size behind its body have been read.
+    fn end_member(&mut self) {}
+}
+
+impl<R: Read> MemberSource for BufReader<R> {}
 
 /// zstd frames, one after another.
 struct Frames<R: BufRead>(zstd::Decoder<'static, R>);
@@ -43,7 +60,7 @@ impl<R: BufRead> Read for Frames<R> {
 }
 
 /// gzip members, one after another.
-enum Members<R> {
+enum GzipReader<R> {
     /// Between two members.
     Before(R),
     /// Within one.
@@ -52,16 +69,16 @@ enum Members<R> {
     Done,
 }
 
-impl<R: BufRead> Read for Members<R> {
+impl<R: MemberSource> Read for GzipReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let mut is_first = matches!(self, Members::Before(_));
+        let mut is_first = matches!(self, GzipReader::Before(_));
         loop {
-            match std::mem::replace(self, Members::Done) {
-                Members::Done => return Ok(0),
-                Members::Before(mut source) => {
+            match std::mem::replace(self, GzipReader::Done) {
+                GzipReader::Done => return Ok(0),
+                GzipReader::Before(mut source) => {
                     let start = source.fill_buf()?;
                     if start.is_empty() && !is_first {
                         return Ok(0);
@@ -76,16 +93,20 @@ impl<R: BufRead> Read for Members<R> {
                         let reason = if is_first { "is not gzip" } else { "trailing data behind the gzip" };
                         return Err(Error::corrupt("gzip", reason).into());
                     }
-                    *self = Members::Within(Box::new(GzDecoder::new(source)));
+                    let mut member = Box::new(GzDecoder::new(source));
+                    member.get_mut().begin_body();
+                    *self = GzipReader::Within(member);
                     is_first = false;
                 }
-                Members::Within(mut member) => match member.read(buffer) {
+                GzipReader::Within(mut member) => match member.read(buffer) {
                     Ok(0) => {
-                        *self = Members::Before(member.into_inner());
+                        let mut source = member.into_inner();
+                        source.end_member();
+                        *self = GzipReader::Before(source);
                         is_first = false;
                     }
                     Ok(read) => {
-                        *self = Members::Within(member);
+                        *self = GzipReader::Within(member);
                         return Ok(read);
                     }
                     Err(error) => return Err(in_our_words(error)),

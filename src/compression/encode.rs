@@ -11,6 +11,8 @@ pub enum Compression {
     None,
     /// gzip, level 1 to 12.
     Gzip(u8),
+    /// gzip that a store of files has made already, taken over as it is, and gzip of this level for everything else.
+    Reuse(u8),
     /// zstd, level 1 to 19.
     Zstd(u8),
 }
@@ -43,11 +45,19 @@ impl Compression {
         }
     }
 
+    /// The same, taking over what is gzip already; for gzip only.
+    pub fn reusing(self) -> Self {
+        match self {
+            Compression::Gzip(level) => Compression::Reuse(level),
+            other => other,
+        }
+    }
+
     /// What wraps the bytes afterwards.
     pub fn encoding(self) -> Encoding {
         match self {
             Compression::None => Encoding::Plain,
-            Compression::Gzip(_) => Encoding::Gzip,
+            Compression::Gzip(_) | Compression::Reuse(_) => Encoding::Gzip,
             Compression::Zstd(_) => Encoding::Zstd,
         }
     }
@@ -58,6 +68,7 @@ impl fmt::Display for Compression {
         match self {
             Compression::None => f.write_str("none"),
             Compression::Gzip(level) => write!(f, "gzip {level}"),
+            Compression::Reuse(level) => write!(f, "reused gzip, else gzip {level}"),
             Compression::Zstd(level) => write!(f, "zstd {level}"),
         }
     }
@@ -91,7 +102,7 @@ impl Compressor {
         let no_level = || Error::usage(compression.to_string(), "no such level");
         Ok(Compressor(match compression {
             Compression::None => Engine::None,
-            Compression::Gzip(level) => {
+            Compression::Gzip(level) | Compression::Reuse(level) => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level)).map_err(|_| no_level())?;
                 Engine::Gzip(libdeflater::Compressor::new(level))
             }
@@ -111,7 +122,8 @@ impl Compressor {
         match &mut self.0 {
             Engine::None => out.extend_from_slice(block),
             Engine::Gzip(compressor) => {
-                out.resize(compressor.gzip_compress_bound(block.len()), 0);
+                // Fresh zeros come from the system, and cost nothing where they are not overwritten.
+                *out = vec![0; compressor.gzip_compress_bound(block.len())];
                 let length = compressor.gzip_compress(block, out).map_err(|_| failed())?;
                 out.truncate(length);
             }
@@ -127,7 +139,7 @@ impl Compressor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode;
+    use super::super::{GZIP_HEADER, decode};
     use super::*;
 
     #[test]
@@ -151,6 +163,7 @@ mod tests {
         let mut member = Vec::new();
         Compressor::new(Compression::Gzip(5)).unwrap().compress(b"x", &mut member).unwrap();
         assert_eq!(member[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        assert_eq!(member[..10], GZIP_HEADER);
     }
 
     #[test]

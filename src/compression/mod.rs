@@ -3,10 +3,12 @@
 mod block;
 mod decode;
 mod encode;
+mod members;
 
 pub use block::Decompressor;
-pub use decode::decode;
+pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
+pub use members::{GZIP_HEADER, Members, single_member};
 
 /// What wraps a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -54,7 +54,7 @@ pub fn compare(
                 Found::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
                 Found::SameShape(_) | Found::Nowhere => return Ok(None),
             };
-            fill(tree, &blocks[number], &mut None, &mut examiner.filled).map_err(|error| error.within(name))?;
+            fill(tree, &blocks[number], &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
             activity.iter().for_each(|activity| activity.advance(blocks[number].length));
             Ok(examiner.is_at(&blob, places[known], compression).then_some(known))
         })

@@ -1,7 +1,7 @@
 //! Making the bytes of one block.
 
 use super::blocks::{Block, entry_length};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tar;
 use crate::tree::{Content, ContentStream, Entry, Kind, Tree};
 use std::ops::Range;
@@ -18,21 +18,42 @@ pub(super) fn is_part_of_stream(tree: &Tree, blocks: &[Block], number: usize) ->
     blocks[number..].iter().take(2).any(begins_within)
 }
 
-/// Replaces the content of `buffer` by the bytes of `block`.
+/// The smallest file whose gzip is taken over, in bytes. A member of its own, and another one for what stands in front of it,
+/// cost context: measured on 25,000 files of an environment, taking over all of them saves 4 % of the time and makes the layer
+/// 1 % larger.
+const SMALLEST_TAKEN: u64 = 8 << 10;
+
+/// A part of a block that its source holds in gzip.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Where it stands in the block.
+    pub(super) range: Range<usize>,
+    /// The members that hold it. Those of a file that lies in several blocks begin and end in others.
+    pub(super) members: Vec<u8>,
+}
+
+/// Replaces the content of `buffer` by the bytes of `block`. What of them their sources hold in gzip is added to `taken`, where
+/// that is wanted.
 ///
 /// Blocks of one stored file come here in order, and `half_read` is handed on from one to the next.
-pub(super) fn fill(tree: &Tree, block: &Block, half_read: &mut HalfRead, buffer: &mut Vec<u8>) -> Result<()> {
+pub(super) fn fill(
+    tree: &Tree,
+    block: &Block,
+    half_read: &mut HalfRead,
+    taken: Option<&mut Vec<Taken>>,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
     buffer.clear();
     let length = block.length as usize;
     buffer.reserve(length);
+    let mut filling = Filling { half_read, taken, buffer };
     let mut skip = block.offset;
     for (number, entry) in tree.entries().iter().enumerate().skip(block.entry) {
-        let left = (length - buffer.len()) as u64;
+        let left = (length - filling.buffer.len()) as u64;
         if left == 0 {
             return Ok(());
         }
-        let part = skip..skip + left.min(entry_length(entry) - skip);
-        append((number, entry), part, half_read, buffer)?;
+        filling.append((number, entry), skip..skip + left.min(entry_length(entry) - skip))?;
         skip = 0;
     }
     // Only the last block of a layer goes beyond its last entry.
@@ -40,57 +61,66 @@ pub(super) fn fill(tree: &Tree, block: &Block, half_read: &mut HalfRead, buffer:
     Ok(())
 }
 
-/// Appends the bytes in `part` of an entry: parts of its header, its content and its padding.
-fn append(
-    (number, entry): (usize, &Entry),
-    part: Range<u64>,
-    half_read: &mut HalfRead,
-    buffer: &mut Vec<u8>,
-) -> Result<()> {
-    let start = buffer.len();
-    let header = entry.header();
-    let header_length = tar::encoded_length(&header);
-    if part.start < header_length {
-        let mut whole = Vec::new();
-        tar::append(&header, &mut whole);
-        buffer.extend_from_slice(&whole[part.start as usize..part.end.min(header_length) as usize]);
-    }
-    if let Kind::File { size, content } = &entry.kind {
-        let from = part.start.max(header_length) - header_length;
-        let to = part.end.saturating_sub(header_length).min(*size);
-        // An empty file is looked at, too: it may not be empty any more.
-        if from < to || (*size == 0 && part.start == 0) {
-            let at = buffer.len();
-            buffer.resize(at + (to - from) as usize, 0);
-            read((number, content), from, *size, half_read, &mut buffer[at..])?;
-        }
-    }
-    buffer.resize(start + (part.end - part.start) as usize, 0);
-    Ok(())
+/// A block in the making.
+struct Filling<'a> {
+    half_read: &'a mut HalfRead,
+    taken: Option<&'a mut Vec<Taken>>,
+    buffer: &'a mut Vec<u8>,
 }
 
-fn read(
-    (number, content): (usize, &Content),
-    from: u64,
-    size: u64,
-    half_read: &mut HalfRead,
-    buffer: &mut [u8],
-) -> Result<()> {
-    let is_whole = buffer.len() as u64 == size;
-    let stored = match content {
-        Content::Stored(stored) if !is_whole => stored,
-        other => return other.read(from, size, buffer),
-    };
-    let mut stream = match half_read.take() {
-        Some((entry, stream)) if entry == number && stream.position() == from => stream,
-        _ if from == 0 => ContentStream::open(&**stored)?,
-        _ => return content.read(from, size, buffer),
-    };
-    stream.read(size, buffer)?;
-    if stream.position() < size {
-        *half_read = Some((number, stream));
+impl Filling<'_> {
+    /// Appends the bytes in `part` of an entry: parts of its header, its content and its padding.
+    fn append(&mut self, (number, entry): (usize, &Entry), part: Range<u64>) -> Result<()> {
+        let start = self.buffer.len();
+        let header = entry.header();
+        let header_length = tar::encoded_length(&header);
+        if part.start < header_length {
+            let mut whole = Vec::new();
+            tar::append(&header, &mut whole);
+            self.buffer.extend_from_slice(&whole[part.start as usize..part.end.min(header_length) as usize]);
+        }
+        if let Kind::File { size, content } = &entry.kind {
+            let from = part.start.max(header_length) - header_length;
+            let to = part.end.saturating_sub(header_length).min(*size);
+            // An empty file is looked at, too: it may not be empty any more.
+            if from < to || (*size == 0 && part.start == 0) {
+                let at = self.buffer.len();
+                self.buffer.resize(at + (to - from) as usize, 0);
+                self.read((number, content), from, *size, at)?;
+            }
+        }
+        self.buffer.resize(start + (part.end - part.start) as usize, 0);
+        Ok(())
     }
-    Ok(())
+
+    /// Fills the buffer, from `at` to its end, with what a content of `size` bytes holds from `from`.
+    fn read(&mut self, (number, content): (usize, &Content), from: u64, size: u64, at: usize) -> Result<()> {
+        let buffer = &mut self.buffer[at..];
+        let is_whole = buffer.len() as u64 == size;
+        let takes = self.taken.is_some() && size >= SMALLEST_TAKEN;
+        let stored = match content {
+            Content::Stored(stored) if takes || !is_whole => stored,
+            other => return other.read(from, size, buffer),
+        };
+        let mut stream = match self.half_read.take() {
+            Some((entry, stream)) if entry == number && stream.position() == from => stream,
+            _ if from == 0 && takes => ContentStream::open_with_members(&**stored)?,
+            _ if from == 0 => ContentStream::open(&**stored)?,
+            // The block before holds the beginning of a member that nobody could go on with.
+            _ if takes => return Err(Error::invalid("content", "a part was asked for before the one in front of it")),
+            _ => return content.read(from, size, buffer),
+        };
+        stream.read(size, buffer)?;
+        if let Some(taken) = &mut self.taken
+            && let Some(members) = stream.take_members()
+        {
+            taken.push(Taken { range: at..self.buffer.len(), members });
+        }
+        if stream.position() < size {
+            *self.half_read = Some((number, stream));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -117,16 +147,16 @@ mod tests {
         let mut joined = Vec::new();
         let (mut buffer, mut half_read) = (Vec::new(), None);
         for block in cut(&tree) {
-            fill(&tree, &block, &mut half_read, &mut buffer).unwrap();
+            fill(&tree, &block, &mut half_read, None, &mut buffer).unwrap();
             assert_eq!(buffer.len() as u64, block.length);
             joined.extend_from_slice(&buffer);
         }
         let whole = Block { entry: 0, offset: 0, length: joined.len() as u64 };
-        fill(&tree, &whole, &mut None, &mut buffer).unwrap();
+        fill(&tree, &whole, &mut None, None, &mut buffer).unwrap();
         assert_eq!(joined, buffer);
         let mut bytewise = Vec::new();
         for offset in 0..2000 {
-            fill(&tree, &Block { entry: 1, offset, length: 1 }, &mut None, &mut buffer).unwrap();
+            fill(&tree, &Block { entry: 1, offset, length: 1 }, &mut None, None, &mut buffer).unwrap();
             bytewise.extend_from_slice(&buffer);
         }
         assert_eq!(bytewise, joined[512..2512]);
@@ -153,7 +183,7 @@ mod tests {
         let tree = builder.finish().unwrap();
         let (mut joined, mut buffer, mut half_read) = (Vec::new(), Vec::new(), None);
         for block in cut(&tree) {
-            fill(&tree, &block, &mut half_read, &mut buffer).unwrap();
+            fill(&tree, &block, &mut half_read, None, &mut buffer).unwrap();
             joined.extend_from_slice(&buffer);
         }
         assert_eq!(joined[512..3_500_512], stored.0);
@@ -168,6 +198,6 @@ mod tests {
         lying.kind = Kind::File { size: 3, content: Content::Bytes(Arc::from(&b"content"[..])) };
         builder.add(lying).unwrap();
         let tree = builder.finish().unwrap();
-        assert!(fill(&tree, &cut(&tree)[0], &mut None, &mut Vec::new()).is_err());
+        assert!(fill(&tree, &cut(&tree)[0], &mut None, None, &mut Vec::new()).is_err());
     }
 }

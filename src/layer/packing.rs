@@ -1,4 +1,5 @@
-//! Where the compressed bytes of a block come from: the compressor, or a blob that holds the block already.
+//! Where the compressed bytes of a block come from: the compressor, a blob that holds the block already, or sources that
+//! hold parts of it in gzip.
 //!
 //! Why a layer that is partly taken over is right. Its digest is the hash of the bytes that were written, except for its
 //! prefix, whose hash goes on from a state that the build of the earlier layer kept; the prefix is copied from the earlier
@@ -10,6 +11,7 @@
 
 use super::blocks::Block;
 use super::earlier::DoneBlock;
+use super::fill::Taken;
 use crate::compression::{Compression, Compressor};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
@@ -70,6 +72,8 @@ pub(super) enum Packing<'a> {
     Compress,
     /// They are copied, if they hold the block that they should.
     Copy(&'a OpenBlob, Place),
+    /// The compressor makes them, but for the parts of the block that are gzip already.
+    TakeOver(&'a [Taken]),
 }
 
 /// A block's compressed bytes, and where they came from.
@@ -118,18 +122,40 @@ impl Packer {
             Packing::Copy(blob, place) if (place.sum, place.tar_length) == (sum, block.len() as u64) => {
                 copied(blob, place).map(Packed::Copied)
             }
+            Packing::TakeOver(taken) => self.join(block, taken, compression).map(Packed::Compressed),
             Packing::Copy(..) | Packing::Compress => self.compress(block, compression).map(Packed::Compressed),
         }
     }
 
-    fn compress(&mut self, block: &[u8], wanted: Compression) -> Result<Vec<u8>> {
-        let engine = match &mut self.compressor {
-            Some((compression, engine)) if *compression == wanted => engine,
-            other => &mut other.insert((wanted, Compressor::new(wanted)?)).1,
-        };
+    fn compress(&mut self, block: &[u8], compression: Compression) -> Result<Vec<u8>> {
         let mut packed = Vec::new();
-        engine.compress(block, &mut packed)?;
+        self.compressor(compression)?.compress(block, &mut packed)?;
         Ok(packed)
+    }
+
+    /// The members that were taken over, and between them members of ours.
+    fn join(&mut self, block: &[u8], taken: &[Taken], compression: Compression) -> Result<Vec<u8>> {
+        let compressor = self.compressor(compression)?;
+        let (mut packed, mut own, mut at) = (Vec::new(), Vec::new(), 0);
+        let end = block.len();
+        let ends = [(end..end, &[][..])];
+        for (range, members) in taken.iter().map(|part| (part.range.clone(), &part.members[..])).chain(ends) {
+            if at < range.start {
+                compressor.compress(&block[at..range.start], &mut own)?;
+                packed.extend_from_slice(&own);
+            }
+            packed.extend_from_slice(members);
+            at = range.end;
+        }
+        Ok(packed)
+    }
+
+    fn compressor(&mut self, wanted: Compression) -> Result<&mut Compressor> {
+        let compressor = match self.compressor.take() {
+            Some((compression, compressor)) if compression == wanted => compressor,
+            _ => Compressor::new(wanted)?,
+        };
+        Ok(&mut self.compressor.insert((wanted, compressor)).1)
     }
 }
 

@@ -17,7 +17,7 @@ pub fn write_tar(tree: &Tree, name: &str, out: &mut dyn Write, progress: &dyn Pr
     let activity = Activity::start(progress, name, Some(size));
     let (mut half_read, mut buffer) = (None, Vec::new());
     for block in &blocks {
-        fill(tree, block, &mut half_read, &mut buffer).map_err(|error| error.within(name))?;
+        fill(tree, block, &mut half_read, None, &mut buffer).map_err(|error| error.within(name))?;
         out.write_all(&buffer).map_err(|error| Error::io(name, "write", error))?;
         activity.advance(buffer.len() as u64);
     }

@@ -64,7 +64,7 @@ mod tests {
         let blocks = cut(&tree);
         assert_eq!(blocks.len(), 3);
         let mut bytes = Vec::new();
-        fill(&tree, &blocks[2], &mut None, &mut bytes).unwrap();
+        fill(&tree, &blocks[2], &mut None, None, &mut bytes).unwrap();
         let sums = Sums::of(&tree, &blocks[2], &bytes);
         let numbers: Vec<usize> = sums.contents.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1]);

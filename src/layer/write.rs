@@ -2,7 +2,7 @@
 
 use super::blocks::{Block, cut};
 use super::earlier::DoneBlock;
-use super::fill::{HalfRead, fill, is_part_of_stream};
+use super::fill::{HalfRead, Taken, fill, is_part_of_stream};
 use super::packing::{Packed, Packer, Packing, Prefix, Reuse};
 use super::sequence::Sequence;
 use super::sums::Sums;
@@ -283,7 +283,7 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
         if lines[line].is_in_stream(block) {
             schedule.end_of_stream_part(line);
         }
-        if let Err(error) = filled.and_then(|bytes| lines[line].advance(block, bytes, ticket, &mut packer)) {
+        if let Err(error) = filled.and_then(|filled| lines[line].advance(block, filled, ticket, &mut packer)) {
             schedule.fail(error.within(lines[line].request.name));
         }
     }
@@ -319,19 +319,26 @@ impl<'a> Line<'a> {
         is_part_of_stream(self.request.tree, &self.blocks, number)
     }
 
-    fn fill(&self, number: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
+        let (mut bytes, mut taken) = (Vec::new(), Vec::new());
+        let taking = matches!(self.request.compression, Compression::Reuse(_)).then_some(&mut taken);
         if self.is_in_stream(number) {
             let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
-            fill(self.request.tree, &self.blocks[number], &mut half_read, &mut bytes)?;
+            fill(self.request.tree, &self.blocks[number], &mut half_read, taking, &mut bytes)?;
         } else {
-            fill(self.request.tree, &self.blocks[number], &mut None, &mut bytes)?;
+            fill(self.request.tree, &self.blocks[number], &mut None, taking, &mut bytes)?;
         }
-        Ok(bytes)
+        Ok((bytes, taken))
     }
 
     /// Hands a block to the hash, packs it and hands it to the blob.
-    fn advance(&self, number: usize, bytes: Vec<u8>, ticket: Arc<Ticket>, packer: &mut Packer) -> Result<()> {
+    fn advance(
+        &self,
+        number: usize,
+        (bytes, taken): (Vec<u8>, Vec<Taken>),
+        ticket: Arc<Ticket>,
+        packer: &mut Packer,
+    ) -> Result<()> {
         let bytes = Arc::new(bytes);
         self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |tar, filled| {
             tar.hasher.update(&filled.bytes);
@@ -344,9 +351,10 @@ impl<'a> Line<'a> {
         for (entry, sum) in sums.contents {
             self.contents[entry].fetch_add(sum, Ordering::Relaxed);
         }
-        let packed = packer.pack(&bytes, sums.block, self.packing(number), self.request.compression)?;
+        let packing = if taken.is_empty() { self.packing(number) } else { Packing::TakeOver(&taken) };
+        let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
         let tar_length = bytes.len() as u64;
-        drop(bytes);
+        drop((bytes, taken));
         blob.deliver(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket }, WrittenBlob::append)
     }
 

@@ -160,13 +160,16 @@ impl TreeBuilder {
             }
         }
         let mut slots: Vec<Option<Entry>> = std::mem::take(&mut self.entries).into_iter().map(Some).collect();
-        let mut entries: Vec<Entry> = order.into_iter().filter_map(|at| slots[at].take()).collect();
+        let mut entries: Vec<Entry> = Vec::with_capacity(order.len() + needed.len());
+        entries.extend(order.into_iter().filter_map(|at| slots[at].take()));
+        drop(slots);
         let implied = needed.into_iter().map(|path| {
             let attributes = self.known.get(&path).unwrap_or(&self.parents).clone();
             Entry { path, kind: Kind::Directory, attributes }
         });
         entries.extend(implied);
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        // In place: no path is there twice.
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(Tree { entries })
     }
 

@@ -5,6 +5,7 @@
 //! So a content gives exactly the bytes that were announced, or fails.
 
 use super::Stamp;
+use crate::compression::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
 use crate::section::{read_at, read_full_at};
@@ -41,6 +42,15 @@ pub trait Stored: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the content is missing or found damaged at once.
     fn open(&self) -> Result<Box<dyn Read + Send>>;
+
+    /// As [`Stored::open`], together with the gzip members that hold the content, where the store keeps it in such. Members
+    /// are there as far as the reader was read, and all of them when it has ended.
+    ///
+    /// # Errors
+    /// As [`Stored::open`].
+    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        Ok((self.open()?, None))
+    }
 }
 
 /// A file as the walk found it.
@@ -92,6 +102,7 @@ impl Content {
 /// A stored content that is read in parts, one after the other.
 pub struct ContentStream {
     reader: Box<dyn Read + Send>,
+    members: Option<Members>,
     position: u64,
 }
 
@@ -107,7 +118,22 @@ impl ContentStream {
     /// # Errors
     /// As [`Stored::open`].
     pub fn open(stored: &dyn Stored) -> Result<Self> {
-        Ok(ContentStream { reader: stored.open()?, position: 0 })
+        Ok(ContentStream { reader: stored.open()?, members: None, position: 0 })
+    }
+
+    /// Opens `stored` at its start, together with the gzip members that hold it.
+    ///
+    /// # Errors
+    /// As [`Stored::open_with_members`].
+    pub fn open_with_members(stored: &dyn Stored) -> Result<Self> {
+        let (reader, members) = stored.open_with_members()?;
+        Ok(ContentStream { reader, members, position: 0 })
+    }
+
+    /// Takes the gzip members that hold what was read since the last time, as far as they were read. Nothing where there are
+    /// none.
+    pub fn take_members(&self) -> Option<Vec<u8>> {
+        self.members.as_ref().map(Members::take)
     }
 
     /// How many bytes have been read.

@@ -1,7 +1,10 @@
 //! Paths inside an image.
 
 use crate::error::{Error, Result};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The longest path, in bytes (PATH_MAX of Linux).
 const LONGEST: usize = 4096;
@@ -10,13 +13,19 @@ const LONGEST_NAME: usize = 255;
 
 /// A path from the root of an image: bytes, relative, without `.`, `..`, empty components or a slash at either end. The
 /// root itself is the empty path.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ImagePath(Box<[u8]>);
+///
+/// Clones and parents share the bytes: a layer has many directories and links that are named after its files.
+#[derive(Clone)]
+pub struct ImagePath {
+    bytes: Arc<[u8]>,
+    /// How many of the bytes are its own; the rest are those of an entry below.
+    length: u16,
+}
 
 impl ImagePath {
     /// The root of the image.
     pub fn root() -> Self {
-        ImagePath(Box::default())
+        ImagePath { bytes: Arc::default(), length: 0 }
     }
 
     /// Reads a path that a person wrote, such as `/usr/./local/`.
@@ -37,8 +46,13 @@ impl ImagePath {
                 }
             }
         }
-        check(&path)?;
-        Ok(ImagePath(path.into()))
+        ImagePath::checked(&path)
+    }
+
+    fn checked(path: &[u8]) -> Result<Self> {
+        check(path)?;
+        // Not longer than `LONGEST`.
+        Ok(ImagePath { bytes: path.into(), length: path.len() as u16 })
     }
 
     /// The entry `name` of this directory.
@@ -49,7 +63,7 @@ impl ImagePath {
         if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
             return Err(unsafe_path(name, "not a file name"));
         }
-        self.join(&ImagePath(name.into()))
+        self.joined(name)
     }
 
     /// The path `below` this one.
@@ -57,28 +71,31 @@ impl ImagePath {
     /// # Errors
     /// When it becomes too long.
     pub fn join(&self, below: &ImagePath) -> Result<Self> {
-        let path = match (self.0.is_empty(), below.0.is_empty()) {
-            (true, _) => below.0.to_vec(),
-            (_, true) => self.0.to_vec(),
-            _ => [&self.0, &b"/"[..], &below.0].concat(),
-        };
-        check(&path)?;
-        Ok(ImagePath(path.into()))
+        self.joined(below.as_bytes())
+    }
+
+    fn joined(&self, below: &[u8]) -> Result<Self> {
+        let own = self.as_bytes();
+        match (own.is_empty(), below.is_empty()) {
+            (true, _) => ImagePath::checked(below),
+            (_, true) => Ok(self.clone()),
+            _ => ImagePath::checked(&[own, b"/", below].concat()),
+        }
     }
 
     /// The bytes, without a slash in front.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes[..self.length.into()]
     }
 
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
-        self.0.is_empty()
+        self.length == 0
     }
 
     /// The last component; empty for the root.
     pub fn name(&self) -> &[u8] {
-        self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+        self.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
     }
 
     /// The directory that holds this entry; nothing for the root.
@@ -86,8 +103,34 @@ impl ImagePath {
         if self.is_root() {
             return None;
         }
-        let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        Some(ImagePath(self.0[..end].into()))
+        let end = self.as_bytes().iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(ImagePath { bytes: self.bytes.clone(), length: end as u16 })
+    }
+}
+
+impl PartialEq for ImagePath {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for ImagePath {}
+
+impl Ord for ImagePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for ImagePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for ImagePath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -111,7 +154,7 @@ fn unsafe_path(path: &[u8], reason: &str) -> Error {
 
 impl fmt::Display for ImagePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", String::from_utf8_lossy(&self.0))
+        write!(f, "/{}", String::from_utf8_lossy(self.as_bytes()))
     }
 }
 

@@ -4,5 +4,6 @@ mod blueprint;
 mod images;
 mod recorded;
 mod restored;
+mod reused;
 mod robots;
 mod split;

@@ -9,6 +9,7 @@ use crate::rcc::ObjectDigest;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io::Read;
 
 /// The top of a catalog.
 pub(super) struct Document {
@@ -22,7 +23,8 @@ pub(super) struct Document {
 
 /// A directory, or a link to one with what lay behind it.
 pub(super) struct Directory {
-    pub(super) name: String,
+    /// What it calls itself, where that is not the key under which it stands.
+    pub(super) other_name: Option<String>,
     pub(super) link: Option<String>,
     pub(super) mode: u32,
     pub(super) directories: Vec<(String, Directory)>,
@@ -33,7 +35,8 @@ pub(super) struct Directory {
 
 /// A file, or a link to one with what lay behind it.
 pub(super) struct File {
-    pub(super) name: String,
+    /// What it calls itself, where that is not the key under which it stands.
+    pub(super) other_name: Option<String>,
     pub(super) link: Option<String>,
     pub(super) mode: u32,
     pub(super) size: u64,
@@ -41,13 +44,13 @@ pub(super) struct File {
     pub(super) rewrites: Vec<u64>,
 }
 
-/// Reads the one document in `bytes`.
+/// Reads the one document that `source` holds, to its end.
 ///
 /// # Errors
-/// When it is not JSON, not a catalog, or exceeds a limit.
-pub(super) fn parse(bytes: &[u8], limits: &CatalogLimits, object: &str) -> Result<Document> {
+/// When it cannot be read, is not JSON, not a catalog, or exceeds a limit.
+pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<Document> {
     let reading = Reading { place: RefCell::new(Vec::new()), entries: Cell::new(0), limits };
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_reader(source);
     // The depth of directories is counted below; unknown members are skipped without recursion.
     deserializer.disable_recursion_limit();
     let parsed = Top(&reading).deserialize(&mut deserializer).and_then(|document| {
@@ -55,6 +58,10 @@ pub(super) fn parse(bytes: &[u8], limits: &CatalogLimits, object: &str) -> Resul
         Ok(document)
     });
     parsed.map_err(|error| {
+        if error.is_io() {
+            let error = Error::io(object, "read", error.into());
+            return if error.object() == object { error } else { error.within(object) };
+        }
         let place = reading.place.borrow().join("/");
         let object = if place.is_empty() { object.to_owned() } else { format!("{object}: `{place}`") };
         Error::invalid(object, error.to_string())
@@ -76,6 +83,12 @@ impl Reading<'_> {
             true => Err(E::custom(format_args!("more than {} entries", self.limits.entries))),
             false => Ok(()),
         }
+    }
+
+    /// The name that an entry calls itself, unless it is the key of what is being read. Nearly always it is, and twice the
+    /// names would take as much memory as everything else.
+    fn other_than_key(&self, name: String) -> Option<String> {
+        Some(name).filter(|name| self.place.borrow().last() != Some(name))
     }
 }
 
@@ -197,12 +210,12 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
                     let seed = Named { reading, of: DirectorySeed { reading, depth: depth + 1 } };
                     once(&mut members, &key, &mut directories, seed)?;
                 }
-                "files" => once(&mut members, &key, &mut files, Named { reading, of: FileSeed })?,
+                "files" => once(&mut members, &key, &mut files, Named { reading, of: FileSeed { reading } })?,
                 _ => skip(&mut members, &key, &["name", "symlink", "mode", "shadow", "subdirs", "files"])?,
             }
         }
         Ok(Directory {
-            name: required(name, "name")?,
+            other_name: reading.other_than_key(required(name, "name")?),
             link: link.filter(|target: &String| !target.is_empty()),
             mode: required(mode, "mode")?,
             directories: directories.unwrap_or_default(),
@@ -213,9 +226,11 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct FileSeed;
+struct FileSeed<'a> {
+    reading: &'a Reading<'a>,
+}
 
-impl<'de> DeserializeSeed<'de> for FileSeed {
+impl<'de> DeserializeSeed<'de> for FileSeed<'_> {
     type Value = File;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<File, D::Error> {
@@ -223,7 +238,7 @@ impl<'de> DeserializeSeed<'de> for FileSeed {
     }
 }
 
-impl<'de> Visitor<'de> for FileSeed {
+impl<'de> Visitor<'de> for FileSeed<'_> {
     type Value = File;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,7 +262,7 @@ impl<'de> Visitor<'de> for FileSeed {
         let (size, digest): (i64, String) = (required(size, "size")?, required(digest, "digest")?);
         let is_no_digest = || A::Error::custom(format_args!("invalid digest {digest:?}"));
         Ok(File {
-            name: required(name, "name")?,
+            other_name: self.reading.other_than_key(required(name, "name")?),
             link: link.filter(|target: &String| !target.is_empty()),
             mode: required(mode, "mode")?,
             size: u64::try_from(size).map_err(|_| A::Error::custom(format_args!("negative `size` {size}")))?,

@@ -27,7 +27,7 @@ pub(super) struct Flat {
 /// When a name, mode, digest, size, link or rewrite is not what RCC could have recorded, or must not get into an image.
 pub(super) fn flatten(tree: Directory, identity: u64, limits: &CatalogLimits, object: &str) -> Result<Flat> {
     let mut flattening = Flattening { identity, object, entries: Vec::new(), sizes: BTreeMap::new() };
-    if !tree.name.is_empty() || tree.link.is_some() || tree.is_shadow {
+    if tree.other_name.as_deref().is_some_and(|name| !name.is_empty()) || tree.link.is_some() || tree.is_shadow {
         return Err(flattening.wrong("", "the root of `tree` must be a directory without a name"));
     }
     // A stack of our own: the depth is limited, but no limit has to know how large a frame is.
@@ -154,14 +154,14 @@ impl Flattening<'_> {
 
     fn check_names(&self, path: &str, directories: &[(String, Directory)], files: &[(String, File)]) -> Result<()> {
         let mut seen = HashMap::new();
-        let directories = directories.iter().map(|(key, directory)| (key, &directory.name));
-        let files = files.iter().map(|(key, file)| (key, &file.name));
-        for (key, name) in directories.chain(files) {
+        let directories = directories.iter().map(|(key, directory)| (key, &directory.other_name));
+        let files = files.iter().map(|(key, file)| (key, &file.other_name));
+        for (key, other_name) in directories.chain(files) {
             let path = || shortened(&joined(path, key));
             if let Some(reason) = unsafe_name(key) {
                 return Err(self.wrong(&path(), format!("unsafe name: {reason}")));
             }
-            if key != name {
+            if let Some(name) = other_name {
                 return Err(self.wrong(&path(), format!("the entry `{key}` calls itself `{name}`")));
             }
             if seen.insert(key.as_str(), ()).is_some() {

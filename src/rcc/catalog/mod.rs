@@ -11,13 +11,16 @@ mod name;
 use super::{NAME_LENGTH, ObjectDigest};
 use crate::bounded;
 use crate::compression::{self, Encoding};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest, Hashing};
 use crate::error::{Error, Result};
 use crate::progress::{self, Progress};
 use crate::spec::Platform;
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read};
 
 pub use name::CatalogName;
+
+/// How much of a document is looked at once, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// How much a catalog may hold.
 #[derive(Debug, Clone, Copy)]
@@ -109,10 +112,11 @@ impl Catalog {
         watcher: &dyn Progress,
     ) -> Result<Catalog> {
         let object = format!("catalog {name}");
-        let bytes = unwrap(stored, limits.document, &object)?;
-        let document = document::parse(&bytes, limits, &object)?;
-        let digest = Digest::of(&bytes);
-        drop(bytes);
+        let bounded = bounded::reader(unwrap(stored, &object)?, limits.document, &object);
+        // Not kept: it is several times as large as what is in it.
+        let mut bytes = Hashing::new(bounded, Algorithm::Sha256);
+        let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;
+        let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
         check_origin(&document, name, &object)?;
         let document::Document { recorder, identity, path, tree, .. } = document;
         let flat = entries::flatten(tree, identity.len() as u64, limits, &object)?;
@@ -214,7 +218,7 @@ impl Catalog {
     }
 }
 
-fn unwrap(mut stored: impl Read + Send, limit: u64, object: &str) -> Result<Vec<u8>> {
+fn unwrap<'a>(mut stored: impl Read + Send + 'a, object: &str) -> Result<Box<dyn Read + Send + 'a>> {
     let unreadable = |error| Error::io(object, "read", error);
     let mut start = [0; 4];
     let mut filled = 0;
@@ -226,17 +230,12 @@ fn unwrap(mut stored: impl Read + Send, limit: u64, object: &str) -> Result<Vec<
             Err(error) => return Err(unreadable(error)),
         }
     }
-    let start = &start[..filled];
-    let encoding = match Encoding::of_bytes(start) {
-        Encoding::Plain if start.is_empty() => return Err(Error::corrupt(object, "is empty")),
+    let encoding = match Encoding::of_bytes(&start[..filled]) {
+        Encoding::Plain if filled == 0 => return Err(Error::corrupt(object, "is empty")),
         Encoding::Plain => return Err(Error::corrupt(object, "is neither gzip nor zstd")),
         encoding => encoding,
     };
-    let decoder = compression::decode(start.chain(stored), encoding).map_err(unreadable)?;
-    bounded::read(decoder, limit, object).map_err(|error| match error.object() == object {
-        true => error,
-        false => error.within(object),
-    })
+    compression::decode(Cursor::new(start).take(filled as u64).chain(stored), encoding).map_err(unreadable)
 }
 
 /// Checks what the document says of itself against the name of its file, and the path that everything depends on.

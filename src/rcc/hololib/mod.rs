@@ -33,13 +33,13 @@ pub use stored::StoredObject;
 /// A hololib, open for reading. Cheap to clone, and read from many threads at once.
 #[derive(Debug, Clone)]
 pub struct Hololib {
-    place: Place,
+    place: Arc<Place>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Place {
     Directory(Root),
-    Archive(Arc<Archive>, Arc<str>),
+    Archive(Arc<Archive>, String),
 }
 
 impl Hololib {
@@ -58,7 +58,7 @@ impl Hololib {
             let shown = root.path().display().to_string();
             progress::warn(watcher, &shown, "everybody on this machine may write to it");
         }
-        Ok(Hololib { place: Place::Directory(root) })
+        Ok(Hololib { place: Arc::new(Place::Directory(root)) })
     }
 
     /// Takes a `hololib.zip`, which messages call `shown`.
@@ -66,20 +66,21 @@ impl Hololib {
     /// # Errors
     /// When it is no zip, or one that could be read in two ways.
     pub fn in_archive(file: File, shown: &str) -> Result<Hololib> {
-        Ok(Hololib { place: Place::Archive(Arc::new(Archive::open(file, shown)?), shown.into()) })
+        let archive = Arc::new(Archive::open(file, shown)?);
+        Ok(Hololib { place: Arc::new(Place::Archive(archive, shown.to_owned())) })
     }
 
     /// The hololib for messages.
     pub fn shown(&self) -> String {
-        match &self.place {
+        match &*self.place {
             Place::Directory(root) => root.path().display().to_string(),
-            Place::Archive(_, shown) => shown.to_string(),
+            Place::Archive(_, shown) => shown.clone(),
         }
     }
 
     /// Which hololib of this machine it is. Its objects never change, so the same one gives the same bytes.
     pub(crate) fn identity(&self) -> String {
-        match &self.place {
+        match &*self.place {
             Place::Directory(root) => {
                 let which = root.dir().dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
                 format!("directory {:?} {which:?}", root.path())
@@ -93,7 +94,7 @@ impl Hololib {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn catalogs(&self) -> Result<Vec<CatalogName>> {
-        let mut names: Vec<CatalogName> = match &self.place {
+        let mut names: Vec<CatalogName> = match &*self.place {
             Place::Directory(root) => {
                 let unlisted = |error| Error::io(root.display("catalog"), "list", error);
                 let mut names = Vec::new();
@@ -118,7 +119,7 @@ impl Hololib {
     /// When it is missing, or as [`Catalog::read`].
     pub fn catalog(&self, name: &CatalogName, limits: &CatalogLimits, watcher: &dyn Progress) -> Result<Catalog> {
         let path = format!("catalog/{name}");
-        let stored: Box<dyn Read + Send> = match &self.place {
+        let stored: Box<dyn Read + Send> = match &*self.place {
             Place::Directory(root) => Box::new(root.open_file(&path)?),
             Place::Archive(archive, _) => archive.read(archive.member(&path)?),
         };
@@ -133,7 +134,7 @@ impl Hololib {
         const LARGEST: u64 = 256 << 20;
         let path = format!("catalog/{name}");
         let object = format!("{}: {path}", self.shown());
-        match &self.place {
+        match &*self.place {
             Place::Directory(root) => bounded::read(root.open_file(&path)?, LARGEST, &object),
             Place::Archive(archive, _) => bounded::read(archive.read(archive.member(&path)?), LARGEST, &object),
         }
@@ -153,7 +154,7 @@ impl Hololib {
             }
             _ => error,
         };
-        match &self.place {
+        match &*self.place {
             Place::Directory(root) => {
                 let file = root.open_file(&path).map_err(missing)?;
                 StoredObject::in_file(*object, file, root.display(&path))
@@ -169,7 +170,7 @@ impl Hololib {
     pub fn missing<'a>(&self, catalog: &'a Catalog) -> Vec<&'a NamedObject> {
         let is_missing = |object: &&NamedObject| {
             let path = object.digest.library_path();
-            match &self.place {
+            match &*self.place {
                 Place::Directory(root) => !root.dir().symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()),
                 Place::Archive(archive, _) => archive.member(&path).is_err(),
             }

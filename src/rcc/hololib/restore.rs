@@ -1,6 +1,7 @@
 //! The content of restored files: library objects with the name of the space written into them.
 
-use super::Hololib;
+use super::{Hololib, StoredObject};
+use crate::compression::Members;
 use crate::error::{Error, Result};
 use crate::rcc::{Catalog, FileEntry, NamedObject};
 use memchr::memmem::Finder;
@@ -53,27 +54,38 @@ impl Restorer {
     /// # Errors
     /// When the object is missing or found damaged at once. Damage to a large one is an error of the reader.
     pub fn open(&self, path: &str, file: &FileEntry) -> Result<Box<dyn Read + Send>> {
-        let stored = self.0.hololib.object(&NamedObject { digest: file.digest, size: file.size })?;
-        let mut rewriting = Rewriting {
-            shared: self.0.clone(),
-            path: path.to_owned(),
-            rewrites: file.rewrites.clone(),
-            is_noted: false,
-        };
+        let stored = self.object(file)?;
+        let rewriting = self.rewriting(path, file);
         match stored.small_content()? {
-            Some(mut content) => {
-                rewriting.apply(&mut content, 0)?;
-                Ok(Box::new(Cursor::new(content)))
-            }
-            None => Ok(Box::new(RewritingReader {
-                source: stored.stream()?,
-                rewriting,
-                window: Vec::new(),
-                start: 0,
-                ready: 0..0,
-                is_at_end: false,
-            })),
+            Some(content) => rewriting.of_small(content),
+            None => Ok(rewriting.of_stream(stored.stream()?)),
         }
+    }
+
+    /// As [`Restorer::open`], together with the gzip members that hold the file; none where it is rewritten, or where its
+    /// object is stored in another form.
+    ///
+    /// # Errors
+    /// As [`Restorer::open`].
+    pub fn open_with_members(&self, path: &str, file: &FileEntry) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        if !file.rewrites.is_empty() {
+            return Ok((self.open(path, file)?, None));
+        }
+        let stored = self.object(file)?;
+        let rewriting = self.rewriting(path, file);
+        if let Some((content, members)) = stored.small_content_with_members()? {
+            return Ok((rewriting.of_small(content)?, members));
+        }
+        let (stream, members) = stored.stream_with_members()?;
+        Ok((rewriting.of_stream(stream), members))
+    }
+
+    fn object(&self, file: &FileEntry) -> Result<StoredObject> {
+        self.0.hololib.object(&NamedObject { digest: file.digest, size: file.size })
+    }
+
+    fn rewriting(&self, path: &str, file: &FileEntry) -> Rewriting {
+        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.clone(), is_noted: false }
     }
 
     /// The files read so far in which a build path stands that the catalog does not list: RCC misses some.
@@ -91,6 +103,16 @@ struct Rewriting {
 }
 
 impl Rewriting {
+    fn of_small(mut self, mut content: Vec<u8>) -> Result<Box<dyn Read + Send>> {
+        self.apply(&mut content, 0)?;
+        Ok(Box::new(Cursor::new(content)))
+    }
+
+    fn of_stream(self, source: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        let (window, start, ready) = (Vec::new(), 0, 0..0);
+        Box::new(RewritingReader { source, rewriting: self, window, start, ready, is_at_end: false })
+    }
+
     /// Rewrites in `window`, which begins at `start` in the file, what lies completely in it.
     fn apply(&mut self, window: &mut [u8], start: u64) -> Result<()> {
         let Rewriting { shared, path, rewrites, .. } = self;

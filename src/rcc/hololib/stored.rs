@@ -1,7 +1,7 @@
 //! One library object: what is stored, and what that holds.
 
 use super::archive::{Archive, Member};
-use crate::compression::{self, Encoding};
+use crate::compression::{self, Encoding, Members};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rcc::NamedObject;
 use crate::rcc::object::ObjectHasher;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
-const SMALL: u64 = 4 << 20;
+const SMALL: u64 = 1 << 20;
 
 /// A library object, open for reading as often as needed.
 #[derive(Debug, Clone)]
@@ -21,6 +21,13 @@ pub struct StoredObject {
     bytes: Bytes,
     encoding: Encoding,
     shown: String,
+}
+
+/// A small object that was read at once.
+struct Small {
+    content: Vec<u8>,
+    /// What the content was unwrapped from.
+    gzip: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +127,17 @@ impl StoredObject {
         }
     }
 
+    /// As [`StoredObject::content`], together with the gzip members that hold it; none where it is stored in another form.
+    ///
+    /// # Errors
+    /// As [`StoredObject::content`].
+    pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        match self.small_content_with_members()? {
+            Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),
+            None => self.stream_with_members(),
+        }
+    }
+
     /// Reads the bytes as they are stored; they end without error only if the content in them is what it must be.
     ///
     /// # Errors
@@ -137,19 +155,41 @@ impl StoredObject {
 
     /// The verified content of a small object that stands in a file; nothing for any other.
     pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.small()?.map(|small| small.content))
+    }
+
+    /// As [`StoredObject::small_content`], together with the one gzip member that holds it. Nothing also for more than one.
+    pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<Members>)>> {
+        let Some(Small { content, gzip }) = self.small()? else { return Ok(None) };
+        match gzip.filter(|_| self.is_dense()) {
+            Some(gzip) => Ok(compression::single_member(gzip).map(|member| (content, Some(Members::of(member))))),
+            None => Ok(Some((content, None))),
+        }
+    }
+
+    fn small(&self) -> Result<Option<Small>> {
         let stored_size = self.stored_size();
         if self.object.size > SMALL || stored_size > SMALL {
             return Ok(None);
         }
-        let content = match self.encoding {
-            Encoding::Plain => self.stored_bytes(stored_size)?,
-            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|stored| self.inflate(&stored)),
+        let found = match self.encoding {
+            Encoding::Plain => self.stored_bytes(stored_size)?.map(|content| Small { content, gzip: None }),
+            Encoding::Gzip => self.stored_bytes(stored_size)?.and_then(|gzip| {
+                let content = self.inflate(&gzip)?;
+                Some(Small { content, gzip: Some(gzip) })
+            }),
             Encoding::Zstd => None,
         };
         // Whatever is wrong here, the slow way will say it.
-        Ok(content.filter(|content| {
+        Ok(found.filter(|Small { content, .. }| {
             content.len() as u64 == self.object.size && self.object.digest.like(content) == self.object.digest
         }))
+    }
+
+    /// Whether it is about as long as its content at the most, as what compresses makes it. Deflate may also be any number of
+    /// times longer, and would fill the memory.
+    fn is_dense(&self) -> bool {
+        self.stored_size() <= self.object.size + self.object.size / 8 + 64
     }
 
     fn stored_bytes(&self, size: u64) -> Result<Option<Vec<u8>>> {
@@ -176,6 +216,19 @@ impl StoredObject {
     pub(super) fn stream(&self) -> Result<Box<dyn Read + Send>> {
         let decoded = compression::decode(self.raw(), self.encoding).map_err(|error| self.blame(error))?;
         Ok(Box::new(ContentReader { source: decoded, check: Some(Check::new(self.clone())) }))
+    }
+
+    /// As [`StoredObject::stream`], leaving the gzip members that were read behind.
+    pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        if self.encoding != Encoding::Gzip || !self.is_dense() {
+            return Ok((self.stream()?, None));
+        }
+        let members = Members::default();
+        let decoded = compression::decode_gzip_keeping(self.raw(), &members);
+        Ok((
+            Box::new(ContentReader { source: Box::new(decoded), check: Some(Check::new(self.clone())) }),
+            Some(members),
+        ))
     }
 
     fn drain(&self, content: &mut dyn Read) -> Result<()> {

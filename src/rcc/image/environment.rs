@@ -157,8 +157,11 @@ impl Environment {
 
     /// The layers of the environment, what changes rarely first.
     pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
-        let parts =
-            self.facts.parts.iter().map(|part| (part.name.as_str(), recipe::of_part(&part.digest), Value::Null));
+        let parts = self
+            .facts
+            .parts
+            .iter()
+            .map(|part| (part.name.as_str(), recipe::of_part(&self.hololib, &part.digest), Value::Null));
         let last = if self.facts.parts.is_empty() { "" } else { "the rest" };
         // What was noted of the environment is kept with its last layer.
         let all = parts.chain([(last, self.recipe.clone(), self.facts.to_json())]);

@@ -1,6 +1,7 @@
 //! Entries of the kinds that an environment is made of.
 
 use super::wrap;
+use crate::compression::Members;
 use crate::error::{Error, Result};
 use crate::rcc::Catalog;
 use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
@@ -51,6 +52,11 @@ impl Stored for RestoredFile {
         let (path, file) = self.entry()?;
         self.restorer.open(path, file)
     }
+
+    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        let (path, file) = self.entry()?;
+        self.restorer.open_with_members(path, file)
+    }
 }
 
 /// A library object, in the form in which the hololib has it or as what it holds.
@@ -79,6 +85,13 @@ impl Stored for LibraryFile {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
             LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, self.object.size))),
+        }
+    }
+
+    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        match self.form {
+            LibraryForm::Content => self.hololib.object(&self.object)?.content_with_members(),
+            LibraryForm::AsStored | LibraryForm::Wrapped => Ok((self.open()?, None)),
         }
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn documents(stored: &[u8], catalog: &Catalog, space: &str, places: &
         .into_iter()
         .filter_map(|key| Some((key, info[key].as_str()?)))
         .collect();
-    let relocated = with_members(&document(stored, &format!("catalog {name}"))?, &changes);
+    let mut relocated = document(stored, &format!("catalog {name}"))?;
+    replace_members(&mut relocated, &changes);
     Ok(Documents { meta: gzip(&relocated)?, info: crate::json::canonical(&info).into() })
 }
 
@@ -60,20 +61,16 @@ pub(super) fn document(stored: &[u8], object: &str) -> Result<Vec<u8>> {
 
 /// Replaces members of the outermost object of a document that is known to be JSON.
 ///
-/// This is done on the text: as a tree of values, the document of a large environment would take hundreds of megabytes.
-fn with_members(document: &[u8], changes: &BTreeMap<&str, &str>) -> Vec<u8> {
-    let mut changed = Vec::with_capacity(document.len() + 100);
-    let mut copied = 0;
-    for (key, value) in outer_members(document) {
+/// This is done on the text, in its place: as a tree of values, the document of a large environment would take hundreds of
+/// megabytes.
+fn replace_members(document: &mut Vec<u8>, changes: &BTreeMap<&str, &str>) {
+    // From the end, so that what is still to be replaced stays where it is.
+    for (key, value) in outer_members(document).into_iter().rev() {
         let name: String = serde_json::from_slice(&document[key]).unwrap_or_default();
         if let Some(text) = changes.get(name.as_str()) {
-            changed.extend_from_slice(&document[copied..value.start]);
-            changed.extend_from_slice(json!(text).to_string().as_bytes());
-            copied = value.end;
+            document.splice(value, json!(text).to_string().into_bytes());
         }
     }
-    changed.extend_from_slice(&document[copied..]);
-    changed
 }
 
 /// Where the keys and values of the outermost object stand.
@@ -128,11 +125,14 @@ mod tests {
         let document = br#" { "path" : "/a\"}", "tree": {"path": "kept", "list": [",", {"space": 1}]}, "n": 1,
             "sp\u0061ce": "", "last": "path" } "#;
         let changes = [("path", "/new"), ("space", "user")].into();
-        let changed = with_members(document, &changes);
+        let mut changed = document.to_vec();
+        replace_members(&mut changed, &changes);
         let expected = json!({
             "path": "/new", "tree": {"path": "kept", "list": [",", {"space": 1}]}, "n": 1, "space": "user", "last": "path",
         });
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&changed).unwrap(), expected);
-        assert_eq!(with_members(b"{}", &changes), b"{}");
+        let mut empty = b"{}".to_vec();
+        replace_members(&mut empty, &changes);
+        assert_eq!(empty, b"{}");
     }
 }

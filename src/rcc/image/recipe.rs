@@ -15,20 +15,23 @@ pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &[u8
         Scrubbing::Warn => b"warn",
         Scrubbing::Overwrite => b"overwrite",
     };
-    RecipeKey::new(&[
-        b"environment 2",
-        name.to_string().as_bytes(),
-        Digest::of(stored).as_bytes(),
-        scrubbing,
-        &split.key(),
-        shipped(hololib, *mode, places).as_bytes(),
-    ])
+    RecipeKey::new(
+        &[
+            b"environment 2",
+            name.to_string().as_bytes(),
+            Digest::of(stored).as_bytes(),
+            scrubbing,
+            &split.key(),
+            shipped(hololib, *mode, places).as_bytes(),
+        ],
+        &hololib.identity(),
+    )
 }
 
 /// What decides a part but the last: its files, and how they are shipped. Another environment that has the same files has
 /// the same part.
-pub(super) fn of_part(digest: &Digest) -> RecipeKey {
-    RecipeKey::new(&[b"part of an environment 1", digest.as_bytes()])
+pub(super) fn of_part(hololib: &Hololib, digest: &Digest) -> RecipeKey {
+    RecipeKey::new(&[b"part of an environment 1", digest.as_bytes()], &hololib.identity())
 }
 
 /// Names everything that decides the bytes of a part but the last.

@@ -1,9 +1,8 @@
 //! gzip that only wraps: the content in stored blocks (RFC 1951, 3.2.4), so that the length is known before.
 
+use crate::compression::GZIP_HEADER;
 use std::io::{self, Read};
 
-/// The header: no name, no time, no system (RFC 1952, 2.3).
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// The most that a stored block holds, in bytes.
 const BLOCK: u64 = 65_535;
 /// What a stored block takes besides.
@@ -13,7 +12,7 @@ const TRAILER: u64 = 8;
 
 /// How long `size` bytes are when wrapped.
 pub(super) fn wrapped_size(size: u64) -> u64 {
-    HEADER.len() as u64 + size + BLOCK_HEADER * size.div_ceil(BLOCK).max(1) + TRAILER
+    GZIP_HEADER.len() as u64 + size + BLOCK_HEADER * size.div_ceil(BLOCK).max(1) + TRAILER
 }
 
 /// Wraps what it reads.
@@ -37,7 +36,14 @@ enum State {
 impl<R: Read> Wrapping<R> {
     /// Wraps `source`, which holds `size` bytes.
     pub(super) fn new(source: R, size: u64) -> Self {
-        Wrapping { source, left: size, sum: flate2::Crc::new(), ready: HEADER.to_vec(), given: 0, state: State::Blocks }
+        Wrapping {
+            source,
+            left: size,
+            sum: flate2::Crc::new(),
+            ready: GZIP_HEADER.to_vec(),
+            given: 0,
+            state: State::Blocks,
+        }
     }
 
     fn refill(&mut self) -> io::Result<()> {

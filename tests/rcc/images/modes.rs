@@ -83,6 +83,18 @@ fn a_compact_robot_runs_as_it_does_here() {
 }
 
 #[test]
+fn a_robot_whose_gzip_was_taken_over_runs_as_it_does_here_and_rcc_finds_nothing_to_repair() {
+    let Some(workshop) = Workshop::shared_by_tests() else { return };
+    let scratch = Scratch::new();
+    let built = workshop.build(&scratch.join("robot"), &["--environment", "ready", "--compression", "reuse"]);
+    runs_as_here(workshop, &built, &[&[]], 10);
+    is_a_good_hololib(&built);
+    for engine in Engine::all() {
+        is_clean(&engine.run(&[], &engine.load(&built.archive), &["--timeline"]));
+    }
+}
+
+#[test]
 fn a_scrubbed_robot_runs_as_it_does_here_and_keeps_no_secret() {
     let Some(workshop) = Workshop::shared_by_tests() else { return };
     let scratch = Scratch::new();
