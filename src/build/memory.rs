@@ -1,7 +1,8 @@
 //! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
 
+use super::recall::follows_from_a_store;
 use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer};
-use crate::cache::{Cache, Fingerprints, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
+use crate::cache::{Cache, Fingerprints, Found, LayerKey, RecipeKey, SharedCache, SharedFind, SharedLayer};
 use crate::compression::Compression;
 use crate::error::Result;
 use crate::progress::{Progress, warn};
@@ -55,7 +56,7 @@ impl<'a> Memory<'a> {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = layer.group.as_ref().map(|group| LayerKey::of_recipe(group, compression));
+                let group = group_key(layer.group.as_ref(), compression);
                 let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
                 if let Some(layer) = key.and_then(|key| self.find(group, &key, Origin::SameRecipe, progress)) {
                     slot.set(layer).ok();
@@ -120,9 +121,14 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// The key that machines share a group under. A blob that takes gzip over is that of one machine's store: there is none for it.
+fn group_key(group: Option<&RecipeKey>, compression: Compression) -> Option<LayerKey> {
+    group.filter(|_| !follows_from_a_store(compression)).map(|group| LayerKey::of_recipe(group, compression))
+}
+
 impl PlannedLayer {
     pub(super) fn group_key(&self, compression: Compression) -> Option<LayerKey> {
-        self.group.as_ref().map(|group| LayerKey::of_recipe(group, compression))
+        group_key(self.group.as_ref(), compression)
     }
 
     /// The layer with its keys that mean the same on every machine.

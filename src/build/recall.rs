@@ -158,7 +158,7 @@ impl Recall<'_> {
 
 /// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
 /// tells which store its gzip was taken over from.
-fn follows_from_a_store(compression: Compression) -> bool {
+pub(super) fn follows_from_a_store(compression: Compression) -> bool {
     matches!(compression, Compression::Reuse(_))
 }
 

@@ -14,11 +14,10 @@ pub(super) fn line(built: &BuiltLayer) -> String {
         }
         (Origin::Made, Some(differences)) => {
             let Work { reused, compressed, bytes_compressed: _ } = built.work;
-            let mut parts: Vec<String> = groups(differences)
-                .map(|(name, group)| format!("{name}: {}", told(group, differences.entries)))
-                .collect();
+            let mut parts: Vec<String> = groups(differences).map(|(name, group)| told(name, group)).collect();
             parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
-            format!("made again, {}", parts.join("; "))
+            let entries = counted(differences.entries, "entry");
+            format!("made again, {entries}: {}", parts.join("; "))
         }
         (Origin::Shared, _) => {
             let left = built.left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
@@ -68,14 +67,15 @@ fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Gro
     all.into_iter().filter_map(|(name, group)| Some((name, group.as_ref()?)))
 }
 
-fn told(group: &Group, entries: usize) -> String {
+fn told(name: &str, group: &Group) -> String {
     let Group { count, under, first } = group;
+    let name = if name == "attributes" { "with other attributes" } else { name };
     let first = shown(first);
     if *count == 1 {
-        return format!("1 of {entries} entries, {first}");
+        return format!("1 {name}, {first}");
     }
-    let under = if under.is_empty() { String::new() } else { format!(", under {}", shown(under)) };
-    format!("{count} of {entries} entries{under}, the first is {first}")
+    let under = if under.is_empty() { String::new() } else { format!(" under {}", shown(under)) };
+    format!("{count} {name}{under}, first {first}")
 }
 
 /// A path in the image, on one line whatever it contains.
@@ -91,11 +91,11 @@ mod tests {
     fn a_group_is_told_by_its_directory_and_its_first() {
         let mut group =
             Group { count: 1, under: b"site-packages/pandas".to_vec(), first: b"site-packages/pandas/x.py".to_vec() };
-        assert_eq!(told(&group, 9), "1 of 9 entries, site-packages/pandas/x.py");
+        assert_eq!(told("changed", &group), "1 changed, site-packages/pandas/x.py");
         group.count = 3;
-        let expected = "3 of 9 entries, under site-packages/pandas, the first is site-packages/pandas/x.py";
-        assert_eq!(told(&group, 9), expected);
+        let expected = "3 changed under site-packages/pandas, first site-packages/pandas/x.py";
+        assert_eq!(told("changed", &group), expected);
         group.under.clear();
-        assert_eq!(told(&group, 9), "3 of 9 entries, the first is site-packages/pandas/x.py");
+        assert_eq!(told("changed", &group), "3 changed, first site-packages/pandas/x.py");
     }
 }

@@ -128,9 +128,8 @@ impl Compressor {
                 out.truncate(length);
             }
             Engine::Zstd(compressor) => {
-                out.resize(zstd::zstd_safe::compress_bound(block.len()), 0);
-                let length = compressor.compress_to_buffer(block, &mut out[..]).map_err(|_| failed())?;
-                out.truncate(length);
+                out.reserve(zstd::zstd_safe::compress_bound(block.len()));
+                compressor.compress_to_buffer(block, out).map_err(|_| failed())?;
             }
         }
         Ok(())
