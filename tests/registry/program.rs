@@ -3,6 +3,7 @@
 use super::real::layout;
 use super::server::{Exchange, Server};
 use super::*;
+use crate::bases;
 use crate::consumers::{self, PASSWORD, USER};
 use crate::support::{Scratch, ocibuild, run};
 use std::os::unix::fs::PermissionsExt;
@@ -241,6 +242,44 @@ fn podman_and_docker_pull_and_run_what_was_pushed() {
     for docker in consumers::Docker::all() {
         docker.pull(&name);
         docker.run(&name, &[]).success().printed("pushed and pulled\n");
+    }
+}
+
+#[test]
+fn what_podman_and_docker_push_is_built_on() {
+    let Some(registry) = consumers::Registry::plain() else { return };
+    let scratch = Scratch::new();
+    let Some(busybox) = bases::busybox_by_umoci(&scratch, &consumers::Settings { entrypoint: &[], cmd: &["sh"] })
+    else {
+        return;
+    };
+    let local = "localhost/pushed-by-others:1";
+    let archive = bases::docker_archive(&scratch, &busybox, local).unwrap();
+    let mut pushed = Vec::new();
+    if let Some(podman) = consumers::Podman::find() {
+        podman.load(&archive);
+        let name = format!("{}/team/by-podman:1", registry.address());
+        run(podman.command().args(["push", "--quiet", "--tls-verify=false", local, &name])).success();
+        pushed.push(name);
+    }
+    for (number, docker) in consumers::Docker::all().enumerate() {
+        let name = format!("{}/team/by-docker-{number}:1", registry.address());
+        docker.tag(&docker.load(&archive), &name);
+        run(docker.command().args(["push", "--quiet", &name])).success();
+        pushed.push(name);
+    }
+    for (number, base) in pushed.iter().enumerate() {
+        let out = format!("out{number}");
+        let in_scratch = || {
+            let mut command = ocibuild();
+            command.env("OCIBUILD_CACHE_DIR", scratch.join("cache")).current_dir(scratch.path());
+            command
+        };
+        run(in_scratch().args(["layout", &out, "--base", base, "--entrypoint", "echo built on"])).success();
+        run(in_scratch().args(["verify", &out])).success();
+        run(in_scratch().args(["export", &out, &format!("docker-archive:{out}.tar")])).success();
+        let Some(podman) = consumers::Podman::find() else { continue };
+        podman.run(&podman.load(&scratch.join(format!("{out}.tar"))), &[]).success().printed("built on\n");
     }
 }
 
