@@ -273,8 +273,9 @@ impl Plan {
         let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
             (Recalled::Whole(built), _) => Some(*built),
             (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),
-            (Recalled::Parts(_) | Recalled::Nothing, _) => {
+            (Recalled::Parts(_) | Recalled::Nothing, recall) => {
                 let MadeLayer { layer, work, .. } = made.next()?;
+                recall.iter().for_each(|recall| recall.keep_by_recipe(planned, &layer));
                 Some(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) })
             }
         });

@@ -17,7 +17,7 @@ pub(super) enum Recalled {
     Whole(Box<BuiltLayer>),
     /// So much as the build before has in common with it.
     Parts(Box<Parts>),
-    /// Nothing, and nobody asks.
+    /// Nothing, and only its recipe will tell it again, if anything does.
     Nothing,
 }
 
@@ -54,7 +54,8 @@ pub(super) struct Recall<'a> {
 }
 
 impl Recall<'_> {
-    /// Looks for a layer of `tree`.
+    /// Looks for a layer of `tree`. Where there is a recipe, that was asked for when the layer was planned, and says more than
+    /// all that follows.
     ///
     /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
     /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
@@ -63,13 +64,11 @@ impl Recall<'_> {
         let Recall { memory, compression, progress } = *self;
         let compression = planned.compression(compression);
         let group = planned.group_key(compression);
-        if memory.cache.is_none() && !memory.asks_others(group) {
+        let nobody_knows = memory.cache.is_none() && !memory.asks_others(group);
+        if nobody_knows || planned.recipe.is_some() || follows_from_a_store(compression) {
             return Ok(Recalled::Nothing);
         }
         let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
-        if follows_from_a_store(compression) {
-            return Ok(Recalled::Parts(Box::new(parts)));
-        }
         let by_files = LayerKey::of_files(&parts.fingerprints, compression);
         if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
             && let Some(found) = cache.find(key, memory.layout)
@@ -127,27 +126,26 @@ impl Recall<'_> {
         Recalled::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::SameContent) }))
     }
 
+    /// Keeps a layer that was made by a recipe.
+    pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
+        let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
+        let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
+        let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
+        cache.keep(&LayerKey::of_recipe(recipe, planned.compression(compression)), &kept, layout, progress);
+    }
+
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
     pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
         let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
         let compression = planned.compression(compression);
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
-        let kept = |notes: Value| Found { layer: layer.clone(), notes, recorded: cache.now() };
         let Parts { earlier, reuse: _, fingerprints } = parts;
-        if let Some((recipe, notes)) = &planned.recipe {
-            cache.keep(&LayerKey::of_recipe(recipe, compression), &kept(notes.clone()), layout, progress);
-        }
-        if follows_from_a_store(compression) {
-            return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) };
-        }
-        if planned.recipe.is_none() {
-            let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
-            let others =
-                [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
-            for key in by_files.into_iter().chain(others) {
-                cache.keep(&key, &kept(Value::Null), layout, progress);
-            }
+        let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
+        let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
+        let others = [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
+        for key in by_files.into_iter().chain(others) {
+            cache.keep(&key, &kept, layout, progress);
         }
         let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
         let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);

@@ -122,6 +122,7 @@ impl Walk<'_> {
             opened = self.root.dir().open_dir_nofollow(relative).map_err(failed)?;
             &opened
         };
+        let here = self.destination.join(&image_path(relative)?)?;
         let (mut found, mut below) = (Vec::new(), Vec::new());
         for entry in dir.entries().map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -138,14 +139,22 @@ impl Walk<'_> {
                 self.notice_mount(&path, &metadata);
                 below.push(path.clone());
             }
-            if !is_left_out && let Some(entry) = self.found(dir, &entry, &path, &metadata)? {
+            if !is_left_out && let Some(entry) = self.found(dir, &here, &entry, &path, &metadata)? {
                 found.push(entry);
             }
         }
         Ok((found, below))
     }
 
-    fn found(&self, dir: &Dir, entry: &DirEntry, path: &Path, metadata: &Metadata) -> Result<Option<Found>> {
+    /// What `entry` of `dir` will be in the image, where that directory is called `here`.
+    fn found(
+        &self,
+        dir: &Dir,
+        here: &ImagePath,
+        entry: &DirEntry,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<Option<Found>> {
         let object = || self.root.display(path);
         let file_type = metadata.file_type();
         let (kind, mut attributes) = if file_type.is_dir() {
@@ -167,7 +176,7 @@ impl Walk<'_> {
             attributes.xattrs = xattrs_at(dir, entry, file_type.is_dir(), &object())?;
         }
         let links = (file_type.is_file() && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
-        let path = self.destination.join(&image_path(path)?)?;
+        let path = here.join_name(&name_bytes(&entry.file_name())?)?;
         Ok(Some(Found { entry: Entry { path, kind, attributes }, links }))
     }
 
