@@ -68,7 +68,7 @@ def npm(package, program):
 def cargo(package):
     """A program built from its package in benches/, and the version of the crate that gives the package its name."""
     manifest, target = ROOT / "benches" / package / "Cargo.toml", FETCHED / package
-    call("cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", manifest, "--target-dir", target)
+    call("cargo", "build", "--release", "--quiet", "--manifest-path", manifest, "--target-dir", target)
     version = call("cargo", "pkgid", "--manifest-path", manifest, package).rpartition("@")[2].rpartition("#")[2]
     return target / f"release/{package}-layer", version
 
