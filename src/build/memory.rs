@@ -121,7 +121,8 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// The key that machines share a group under. A blob that takes gzip over is that of one machine's store: there is none for it.
+/// The key that machines share a group under, in builds of this `compression`. Blobs that take gzip over are those of one
+/// machine's store: there is none for them, nor for what else is in their group.
 fn group_key(group: Option<&RecipeKey>, compression: Compression) -> Option<LayerKey> {
     group.filter(|_| !follows_from_a_store(compression)).map(|group| LayerKey::of_recipe(group, compression))
 }
@@ -151,9 +152,8 @@ impl Plan {
     pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Vec<SharedLayer>> {
         let mut groups: BTreeMap<LayerKey, Vec<SharedLayer>> = BTreeMap::new();
         for (planned, built) in self.layers.iter().zip(&built.layers) {
-            let compression = planned.compression(self.compression);
-            if let Some(group) = planned.group_key(compression) {
-                groups.entry(group).or_default().push(planned.shared(built, compression));
+            if let Some(group) = planned.group_key(self.compression) {
+                groups.entry(group).or_default().push(planned.shared(built, self.compression));
             }
         }
         groups

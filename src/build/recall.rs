@@ -62,8 +62,8 @@ impl Recall<'_> {
     /// same names and sizes was seen before, here or on another machine, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
         let Recall { memory, compression, progress } = *self;
-        let compression = planned.compression(compression);
         let group = planned.group_key(compression);
+        let compression = planned.compression(compression);
         let nobody_knows = memory.cache.is_none() && !memory.asks_others(group);
         if nobody_knows || planned.recipe.is_some() || follows_from_a_store(compression) {
             return Ok(Recalled::Nothing);
@@ -126,12 +126,12 @@ impl Recall<'_> {
         Recalled::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::SameContent) }))
     }
 
-    /// Keeps a layer that was made by a recipe.
+    /// Keeps a layer that was made by a recipe, under the key that it will be looked for before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
         let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
         let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
         let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
-        cache.keep(&LayerKey::of_recipe(recipe, planned.compression(compression)), &kept, layout, progress);
+        cache.keep(&LayerKey::of_recipe(recipe, compression), &kept, layout, progress);
     }
 
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.

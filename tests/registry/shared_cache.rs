@@ -433,6 +433,18 @@ fn every_mode_but_compact_is_shared() {
 }
 
 #[test]
+fn a_build_that_takes_gzip_over_neither_shares_nor_spoils_what_is_shared() {
+    let yard = Yard::new();
+    let cache = yard.name("team/cache");
+    yard.machine("first").build(&["--cache-to", &cache]);
+    let tag = &yard.shared("team/cache")[0];
+    let before = yard.shelf.manifest("team/cache", tag);
+    let second = yard.machine("second").build(&["--compression", "reuse", "--cache-to", &cache, "-q"]);
+    assert!(second.stderr.contains("--cache-to: nothing to share"), "{}", second.stderr);
+    assert_eq!((yard.shared("team/cache").len(), yard.shelf.manifest("team/cache", tag)), (1, before));
+}
+
+#[test]
 fn one_request_finds_all_parts_of_an_environment() {
     let yard = Yard::new();
     let tree = Scratch::new();
