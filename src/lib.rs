@@ -63,6 +63,7 @@ pub mod tar;
 pub mod time;
 pub mod tree;
 pub mod verify;
+pub mod wording;
 
 pub use digest::{DiffId, Digest};
 pub use error::{Error, ErrorKind, Result};

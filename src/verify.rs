@@ -3,7 +3,6 @@
 //! No single one of the known validators finds every fault, so this one is stricter than each: it reads every blob, unwraps
 //! every layer, and looks at every entry of every tar.
 
-use crate::bounded::counted;
 use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::error::{Error, ErrorKind, Result, one_line};
@@ -15,6 +14,7 @@ use crate::spec::{
 use crate::store::{BlobSource, Layout, LeftOut, read_document};
 use crate::tar::{self, Ending, Headers};
 use crate::tree::ImagePath;
+use crate::wording::counted;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;

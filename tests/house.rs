@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "dockerfile",
     "build",
     "verify",
@@ -25,6 +25,7 @@ const ORDER: [&str; 23] = [
     "time",
     "progress",
     "bounded",
+    "wording",
     "error",
     "lib",
     "main",

@@ -5,11 +5,11 @@ use super::layer_cache;
 use super::output::print;
 use super::{Common, Format};
 use clap::{Args, Subcommand};
-use ocibuild::bounded::counted;
 use ocibuild::cache::{CacheUsage, Pruned};
 use ocibuild::progress::Silent;
 use ocibuild::verify::verify;
-use ocibuild::{Error, Result, bounded};
+use ocibuild::wording::counted;
+use ocibuild::{Error, Result, wording};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
                 Format::Text => format!(
                     "{directory}: {}, {}, {}",
                     counted(blobs, "layer"),
-                    bounded::size(bytes),
+                    wording::size(bytes),
                     counted(records, "key")
                 ),
             })?;
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
             if !report.faults.is_empty() || !damaged.is_empty() {
                 return Ok(ExitCode::FAILURE);
             }
-            print(&format!("{}, {}: whole", counted(report.blobs, "blob"), bounded::size(report.bytes)))?;
+            print(&format!("{}, {}: whole", counted(report.blobs, "blob"), wording::size(report.bytes)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -105,7 +105,7 @@ fn tell(pruned: Pruned, format: Format) -> Result<()> {
     let Pruned { blobs, bytes } = pruned;
     print(&match format {
         Format::Json => json!({"blobs": blobs, "bytes": bytes}).to_string(),
-        Format::Text => format!("{} taken out, {}", counted(blobs, "layer"), bounded::size(bytes)),
+        Format::Text => format!("{} taken out, {}", counted(blobs, "layer"), wording::size(bytes)),
     })
 }
 

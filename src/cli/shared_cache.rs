@@ -8,7 +8,7 @@ use ocibuild::build::{Built, Plan};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
 use ocibuild::progress::{Activity, warn};
 use ocibuild::store::Moved;
-use ocibuild::{Error, Location, Reference, Result, bounded};
+use ocibuild::{Error, Location, Reference, Result, wording};
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -82,7 +82,7 @@ impl SharedCacheArguments {
                     }
                 }
             }
-            activity.finish(&format!("{} sent", bounded::size(moved.copied_bytes)));
+            activity.finish(&format!("{} sent", wording::size(moved.copied_bytes)));
         }
         Ok(())
     }

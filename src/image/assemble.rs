@@ -1,13 +1,13 @@
 //! Config and manifest of a new image.
 
 use super::{Base, ConfigEdit};
-use crate::bounded;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::layer::Layer;
 use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
 use crate::store::{BASE_NAME, Layout, StoredImage};
 use crate::time::Timestamp;
+use crate::wording;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
     if bytes.len() as u64 > limit {
         return Err(Error::invalid(
             format!("{name} of the new image"),
-            format!("larger than {}", bounded::size(limit)),
+            format!("larger than {}", wording::size(limit)),
         ));
     }
     Ok(bytes)

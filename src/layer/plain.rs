@@ -21,6 +21,6 @@ pub fn write_tar(tree: &Tree, name: &str, out: &mut dyn Write, progress: &dyn Pr
         out.write_all(&buffer).map_err(|error| Error::io(name, "write", error))?;
         activity.advance(buffer.len() as u64);
     }
-    activity.finish(&crate::bounded::size(size));
+    activity.finish(&crate::wording::size(size));
     Ok(())
 }

@@ -6,7 +6,6 @@ use super::fill::{HalfRead, Taken, fill, is_part_of_stream};
 use super::packing::{Packed, Packer, Packing, Prefix, Reuse};
 use super::sequence::Sequence;
 use super::sums::Sums;
-use crate::bounded;
 use crate::compression::Compression;
 use crate::digest::{DiffId, HashState, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +14,7 @@ use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
 use crate::store::layout::{BlobWriter, Gap};
 use crate::tree::Tree;
+use crate::wording;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -370,7 +370,7 @@ impl<'a> Line<'a> {
             reuse.blob.check_untouched()?;
         }
         let (digest, size) = layout.finish_blob(writer)?;
-        activity.finish(&bounded::size(size));
+        activity.finish(&wording::size(size));
         let media_type = media_type::of_layer(request.compression.encoding());
         let layer = Layer {
             descriptor: Descriptor::new(media_type, digest, size),

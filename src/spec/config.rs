@@ -1,11 +1,11 @@
 //! Image configs.
 
 use super::Platform;
-use crate::bounded::counted;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::time::Timestamp;
+use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
 //! The one loop that moves blobs, whatever the places.
 
 use super::{BlobSink, BlobSource, ImageName, StoredImage};
-use crate::bounded;
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress};
 use crate::spec::{Descriptor, media_type};
+use crate::wording;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -111,7 +111,7 @@ fn copy_blob(
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
     sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity })))?;
-    activity.finish(&bounded::size(blob.size));
+    activity.finish(&wording::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }
 

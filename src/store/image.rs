@@ -1,10 +1,10 @@
 //! One image in some place: its documents read, its layers still there.
 
 use super::{BlobSource, read_document};
-use crate::bounded::counted;
 use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
+use crate::wording::counted;
 use std::sync::Arc;
 
 /// How deeply indexes may list indexes.

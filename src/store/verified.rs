@@ -5,6 +5,7 @@ use crate::bounded;
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::spec::Descriptor;
+use crate::wording;
 use std::io::{self, Read};
 
 /// A reader that ends well only if it gave exactly the bytes that a descriptor names.
@@ -66,7 +67,7 @@ impl<R: Read> Read for Verified<R> {
 pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
     let object = format!("blob {}", descriptor.digest);
     if descriptor.size > limit {
-        return Err(Error::invalid(object, format!("larger than {}", bounded::size(limit))));
+        return Err(Error::invalid(object, format!("larger than {}", wording::size(limit))));
     }
     bounded::read(Verified::new(source.open(descriptor)?, descriptor), limit, &object)
 }

@@ -61,11 +61,7 @@ impl Yard {
     }
 
     fn with_script(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> Yard {
-        let shelf = Shelf::default();
-        let server = Server::start({
-            let shelf = shelf.clone();
-            move |x| script(x, &shelf)
-        });
+        let (server, shelf) = Server::with_shelf(script);
         let scratch = Scratch::new();
         scratch.write("app/file", "content\n");
         Yard { shelf, server, scratch }

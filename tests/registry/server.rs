@@ -47,6 +47,13 @@ impl Server {
         Server::listen(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(script), None)
     }
 
+    /// Starts a server whose `script` has the shelf of a registry at hand, and answers both.
+    pub(super) fn with_shelf(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> (Server, Shelf) {
+        let shelf = Shelf::default();
+        let its = shelf.clone();
+        (Server::start(move |x| script(x, &its)), shelf)
+    }
+
     /// The same at `[::1]`, where this machine has that.
     pub(super) fn start_at_ipv6(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Option<Server> {
         Some(Server::listen(TcpListener::bind("[::1]:0").ok()?, Arc::new(script), None))

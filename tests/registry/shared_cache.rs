@@ -40,11 +40,7 @@ impl Yard {
     }
 
     fn with_script(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> Yard {
-        let shelf = Shelf::default();
-        let server = Server::start({
-            let shelf = shelf.clone();
-            move |x| script(x, &shelf)
-        });
+        let (server, shelf) = Server::with_shelf(script);
         let scratch = Scratch::new();
         scratch.write("rcc", static_program(&noise(300_000)));
         Yard { scratch, shelf, server }

@@ -3,11 +3,12 @@
 //! An overwritten file has another digest, so the catalog is changed with it; everything else stays as it was.
 
 use super::meta;
-use crate::bounded::{self, counted};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
 use crate::rcc::{Catalog, EntryKind, Hololib, NamedObject, ObjectDigest, find_leaks, may_leak, scrub};
+use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! From bytes to the tree of a document.
 
 use super::{ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain};
-use crate::bounded;
 use crate::error::{Error, Result};
+use crate::wording;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// [`ALIAS_LIMIT`] nodes.
 pub(crate) fn load(bytes: &[u8], name: &str) -> Result<Document> {
     if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(Error::invalid(name, format!("larger than {}", bounded::size(SIZE_LIMIT))));
+        return Err(Error::invalid(name, format!("larger than {}", wording::size(SIZE_LIMIT))));
     }
     let text = utf8(bytes, name)?;
     let mut options = Options::default();

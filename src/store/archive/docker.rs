@@ -1,7 +1,6 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
 use super::members::Members;
-use crate::bounded::counted;
 use crate::compression::{Encoding, decode};
 use crate::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::error::{Error, Result};
@@ -9,6 +8,7 @@ use crate::json;
 use crate::reference::Reference;
 use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Manifest, Platform, media_type};
 use crate::store::{BlobSource, StoredImage};
+use crate::wording::counted;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! The step that makes images known: the index is read, merged and replaced under the lock.
 
 use super::{INDEX_FILE, Layout};
-use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME};
 use crate::store::{ImageName, LeftOut, StoredImage};
+use crate::wording;
 use std::io::Write;
 
 /// How often another program may change the index under our hands before we give up. Such programs do not take the lock.
@@ -57,7 +57,7 @@ impl Layout {
             return too_much(format!("{manifests} images, more than {MOST_MANIFESTS}"));
         }
         if bytes as u64 > LARGEST_MANIFEST {
-            return too_much(format!("more than {}", bounded::size(LARGEST_MANIFEST)));
+            return too_much(format!("more than {}", wording::size(LARGEST_MANIFEST)));
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use super::refusal::Refusal;
 use super::retry::Attempts;
 use super::transport::{Answer, Fault, Payload, Request, Transport};
 use super::{Options, PlainHttp, passes, redirected};
-use crate::bounded;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Activity, Progress};
 use crate::root::{Root, Temporary};
+use crate::wording;
 use std::io::{Read, Write};
 use ureq::http::{Method, Uri, header};
 
@@ -105,7 +105,7 @@ fn receive(
         };
         size += read as u64;
         if size > LARGEST {
-            let reason = format!("larger than {}", bounded::size(LARGEST));
+            let reason = format!("larger than {}", wording::size(LARGEST));
             return Err(Fault::Lasting(Error::invalid(object, reason)));
         }
         hasher.update(&buffer[..read]);
@@ -116,6 +116,6 @@ fn receive(
     if length.is_some_and(|length| length != size) {
         return Err(Fault::Passing(Error::new(ErrorKind::Network, object, "the body ended early")));
     }
-    activity.finish(&bounded::size(size));
+    activity.finish(&wording::size(size));
     Ok((temporary, hasher.finish()))
 }

@@ -254,7 +254,7 @@ impl Registry {
             let mut bytes = Vec::new();
             match io::copy(&mut (&mut answer.body).take(limit + 1), &mut bytes) {
                 Ok(read) if read > limit => {
-                    let reason = format!("the document is larger than {}", crate::bounded::size(limit));
+                    let reason = format!("the document is larger than {}", crate::wording::size(limit));
                     return Err(Error::invalid(&purpose.object, reason));
                 }
                 Ok(_) => return Ok((answer, bytes)),

@@ -8,7 +8,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
 use crate::spec::{Descriptor, media_type};
-use crate::{bounded, json};
+use crate::{json, wording};
 use std::io::{self, Read};
 use ureq::http::{HeaderName, Method, header};
 
@@ -224,7 +224,7 @@ impl Read for Download<'_> {
                 Ok(_) => Error::new(
                     ErrorKind::Network,
                     origin::shown(&answer.url),
-                    format!("the body ended {} early", bounded::size(missing)),
+                    format!("the body ended {} early", wording::size(missing)),
                 ),
                 Err(_) if missing == 0 => return Ok(0),
                 Err(error) => match self.registry.transport.body_fault(&answer.url, error) {

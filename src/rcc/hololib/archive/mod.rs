@@ -4,9 +4,9 @@
 //! header must agree with it. Nothing may lie before, between or behind the members, none may overlap another, and no name
 //! may occur twice. (APPNOTE.TXT 6.3.10; section numbers below are from there.)
 
-use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::section::{Section, read_full_at};
+use crate::wording;
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use std::collections::HashMap;
@@ -186,7 +186,7 @@ impl Reader<'_> {
         if end.entries > MEMBER_LIMIT || end.directory_size > DIRECTORY_LIMIT {
             return Err(self.corrupt(format!(
                 "more than {MEMBER_LIMIT} members, or a directory larger than {}",
-                bounded::size(DIRECTORY_LIMIT)
+                wording::size(DIRECTORY_LIMIT)
             )));
         }
         Ok(end)
