@@ -113,3 +113,19 @@ fn no_test_file_is_forgotten() {
         assert!(name == "all" || all.contains(&format!("mod {name};")), "{} is in no module list", file.display());
     }
 }
+
+#[test]
+fn every_crate_is_argued_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let told = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let rows: Vec<&str> = told.lines().filter(|line| line.starts_with("| ")).collect();
+    let unix = &manifest["target"]["cfg(unix)"];
+    for table in [&manifest["dependencies"], &manifest["dev-dependencies"], &unix["dependencies"]] {
+        for name in table.as_table().unwrap().keys() {
+            let words =
+                |row: &&str| row.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).any(|word| word == name);
+            assert!(rows.iter().any(words), "no word on {name}");
+        }
+    }
+}
