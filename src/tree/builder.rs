@@ -1,6 +1,6 @@
 //! Putting a tree together.
 
-use super::nodes::{Nodes, ROOT, What, count};
+use super::nodes::{NOBODY, Node, Nodes, ROOT, What, count};
 use super::sorted::WHITEOUT_PREFIX;
 use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, Tree};
 use crate::error::{Error, Result};
@@ -13,15 +13,10 @@ use std::sync::Arc;
 /// More entries than this no tree may have.
 const MOST_ENTRIES: usize = 10_000_000;
 
-/// No child, no sibling, no source.
-const NONE: u32 = u32::MAX;
-
 /// Collects entries from one or more sources.
 #[derive(Debug)]
 pub struct TreeBuilder {
     nodes: Nodes,
-    /// By the number of their place.
-    relations: Vec<Relations>,
     /// Finds places by the number of their directory and by their name.
     places: HashTable<u32>,
     hasher: RandomState,
@@ -36,17 +31,6 @@ pub struct TreeBuilder {
     known: BTreeMap<ImagePath, Attributes>,
 }
 
-/// What there is to know of a place until the tree is finished.
-#[derive(Debug, Clone, Copy)]
-struct Relations {
-    first_child: u32,
-    next_sibling: u32,
-    /// Who named it; a directory that nobody did is there because others need it.
-    source: u32,
-}
-
-const UNRELATED: Relations = Relations { first_child: NONE, next_sibling: NONE, source: NONE };
-
 impl TreeBuilder {
     /// Starts with nothing. Directories that no source names, but that its entries need, get the owner root, the mode 0755
     /// and the time of `rules`.
@@ -54,7 +38,6 @@ impl TreeBuilder {
         let parents = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: rules.mtime.seconds(), xattrs: None };
         TreeBuilder {
             nodes: Nodes::new(parents.clone()),
-            relations: vec![UNRELATED],
             places: HashTable::new(),
             hasher: RandomState::new(),
             attributes: [(parents.clone(), 0)].into(),
@@ -97,7 +80,7 @@ impl TreeBuilder {
         match entry.kind {
             Kind::Directory => Ok(()),
             _ => {
-                let source = self.source(count(&self.sources) - 1);
+                let source = self.source(self.current_source());
                 Err(Error::invalid("/", format!("is a directory in every image, and no directory in {source}")))
             }
         }
@@ -120,18 +103,19 @@ impl TreeBuilder {
     fn put(&mut self, entry: Entry) -> Result<()> {
         let Entry { path, kind, attributes } = entry;
         let place = self.place(&path)?;
-        let source = count(&self.sources) - 1;
-        let Relations { first_child, source: earlier, .. } = self.relations[place as usize];
+        let source = self.current_source();
+        let Node { what: known, is_parent, source: earlier, .. } = *self.nodes.node(place);
         let is_directory = matches!(kind, Kind::Directory);
-        if earlier != NONE {
-            if is_directory && self.nodes.node(place).what == What::Directory {
+        if earlier != NOBODY {
+            if is_directory && known == What::Directory {
                 return Ok(());
             }
             let (first, second) = (self.source(earlier), self.source(source));
             return Err(Error::invalid(path.to_string(), format!("is in {first} and in {second}")));
         }
-        if !is_directory && first_child != NONE {
-            return Err(self.no_directory(&path, source, &self.nodes.path(first_child)));
+        if !is_directory && is_parent {
+            let below = (place..count(&self.nodes.list)).find(|&other| self.nodes.node(other).parent == place);
+            return Err(self.no_directory(&path, source, &self.nodes.path(below.unwrap_or(place))));
         }
         let what = match kind {
             Kind::Directory => What::Directory,
@@ -147,8 +131,7 @@ impl TreeBuilder {
         };
         let attributes = self.number_of(attributes);
         let node = &mut self.nodes.list[place as usize];
-        (node.what, node.attributes) = (what, attributes);
-        self.relations[place as usize].source = source;
+        (node.what, node.attributes, node.source) = (what, attributes, source);
         Ok(())
     }
 
@@ -169,8 +152,8 @@ impl TreeBuilder {
             let mut at = ROOT;
             for name in parent.names() {
                 at = self.child(at, name)?;
-                let source = self.relations[at as usize].source;
-                if source != NONE && self.nodes.node(at).what != What::Directory {
+                let Node { what, source, .. } = *self.nodes.node(at);
+                if what != What::Directory {
                     return Err(self.no_directory(&self.nodes.path(at), source, path));
                 }
             }
@@ -180,7 +163,7 @@ impl TreeBuilder {
     }
 
     fn child(&mut self, parent: u32, name: &[u8]) -> Result<u32> {
-        let TreeBuilder { nodes, relations, places, hasher, .. } = self;
+        let TreeBuilder { nodes, places, hasher, .. } = self;
         let hash = hasher.hash_one((parent, name));
         if let Some(&found) =
             places.find(hash, |&other| nodes.node(other).parent == parent && nodes.name(other) == name)
@@ -192,8 +175,6 @@ impl TreeBuilder {
         }
         let number = nodes.push(parent, name);
         places.insert_unique(hash, number, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
-        let next_sibling = std::mem::replace(&mut relations[parent as usize].first_child, number);
-        relations.push(Relations { next_sibling, ..UNRELATED });
         Ok(number)
     }
 
@@ -205,8 +186,8 @@ impl TreeBuilder {
         self.complete_directories();
         self.check_hard_links()?;
         let order = self.order();
-        let TreeBuilder { mut nodes, relations, places, .. } = self;
-        drop((relations, places));
+        let TreeBuilder { mut nodes, places, .. } = self;
+        drop(places);
         nodes.reorder(&order);
         Ok(Tree::of_sorted(nodes))
     }
@@ -215,7 +196,7 @@ impl TreeBuilder {
     fn complete_directories(&mut self) {
         for (path, attributes) in std::mem::take(&mut self.known) {
             let found = path.names().try_fold(ROOT, |at, name| self.find_child(at, name));
-            if let Some(place) = found.filter(|&place| place != ROOT && self.relations[place as usize].source == NONE) {
+            if let Some(place) = found.filter(|&place| place != ROOT && self.nodes.node(place).source == NOBODY) {
                 self.nodes.list[place as usize].attributes = self.number_of(attributes);
             }
         }
@@ -240,30 +221,31 @@ impl TreeBuilder {
 
     /// All places but the root, in the order of their paths.
     fn order(&self) -> Vec<u32> {
-        let mut order = Vec::with_capacity(self.nodes.list.len() - 1);
+        let mut siblings: Vec<u32> = (1..count(&self.nodes.list)).collect();
+        siblings.sort_unstable_by_key(|&place| self.nodes.node(place).parent);
+        let mut order = Vec::with_capacity(siblings.len());
         // A stack of our own: how deep a tree is, its source decides.
-        let mut open = vec![self.steps(ROOT)];
+        let mut open = vec![self.steps(ROOT, &siblings)];
         while let Some(steps) = open.last_mut() {
             match steps.next() {
                 None => drop(open.pop()),
                 Some(Step { place, part: Part::Itself }) => order.push(place),
-                Some(Step { place, part: Part::Below }) => open.push(self.steps(place)),
+                Some(Step { place, part: Part::Below }) => open.push(self.steps(place, &siblings)),
             }
         }
         order
     }
 
     /// What is in a directory, in order. `a-b` comes between `a` and `a/c`, so a directory and what is in it are two steps.
-    fn steps(&self, directory: u32) -> std::vec::IntoIter<Step> {
+    fn steps(&self, directory: u32, siblings: &[u32]) -> std::vec::IntoIter<Step> {
+        let first = siblings.partition_point(|&place| self.nodes.node(place).parent < directory);
+        let own = siblings[first..].iter().take_while(|&&place| self.nodes.node(place).parent == directory);
         let mut steps = Vec::new();
-        let mut child = self.relations[directory as usize].first_child;
-        while child != NONE {
-            let Relations { first_child, next_sibling, .. } = self.relations[child as usize];
-            steps.push(Step { place: child, part: Part::Itself });
-            if first_child != NONE {
-                steps.push(Step { place: child, part: Part::Below });
+        for &place in own {
+            steps.push(Step { place, part: Part::Itself });
+            if self.nodes.node(place).is_parent {
+                steps.push(Step { place, part: Part::Below });
             }
-            child = next_sibling;
         }
         steps.sort_unstable_by(|one, other| self.compare(one, other));
         steps.into_iter()
@@ -277,13 +259,18 @@ impl TreeBuilder {
         a[..shared].cmp(&b[..shared]).then_with(|| next(a, one).cmp(&next(b, other)))
     }
 
-    fn no_directory(&self, path: &ImagePath, source: u32, below: &ImagePath) -> Error {
+    fn no_directory(&self, path: &ImagePath, source: u16, below: &ImagePath) -> Error {
         let source = self.source(source);
         Error::invalid(path.to_string(), format!("is no directory in {source}, and {below} needs one"))
     }
 
-    fn source(&self, number: u32) -> &str {
-        &self.sources[number as usize]
+    /// The number of the source that adds now. Nobody has as many as there are numbers, and they are for messages alone.
+    fn current_source(&self) -> u16 {
+        u16::try_from(self.sources.len() - 1).map_or(NOBODY - 1, |number| number.min(NOBODY - 1))
+    }
+
+    fn source(&self, number: u16) -> &str {
+        self.sources.get(usize::from(number)).map_or("the layer", String::as_str)
     }
 }
 

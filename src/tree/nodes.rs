@@ -20,7 +20,14 @@ pub(super) struct Node {
     pub(super) attributes: u32,
     name_start: u32,
     name_length: u8,
+    /// Whether something is in it.
+    pub(super) is_parent: bool,
+    /// Which source named it; [`NOBODY`] for a directory that is there because others need it.
+    pub(super) source: u16,
 }
+
+/// No source.
+pub(super) const NOBODY: u16 = u16::MAX;
 
 /// What is at a place, with the number of what else there is to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +51,18 @@ pub(super) struct Nodes {
     pub(super) targets: Vec<Box<[u8]>>,
 }
 
+impl Node {
+    fn directory(parent: u32, name_start: u32, name_length: u8) -> Node {
+        let (what, is_parent, source) = (What::Directory, false, NOBODY);
+        Node { parent, what, attributes: 0, name_start, name_length, is_parent, source }
+    }
+}
+
 impl Nodes {
     /// The root alone.
     pub(super) fn new(root: Attributes) -> Nodes {
-        let node = Node { parent: ROOT, what: What::Directory, attributes: 0, name_start: 0, name_length: 0 };
-        Nodes { list: vec![node], names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
+        let list = vec![Node::directory(ROOT, 0, 0)];
+        Nodes { list, names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
     }
 
     /// Adds the directory `name` of the place `parent`, with the attributes of the root, and tells its number. The name is that
@@ -58,7 +72,8 @@ impl Nodes {
         // A name has 255 bytes at most.
         let (name_start, name_length) = (count(&self.names), name.len() as u8);
         self.names.extend_from_slice(name);
-        self.list.push(Node { parent, what: What::Directory, attributes: 0, name_start, name_length });
+        self.list.push(Node::directory(parent, name_start, name_length));
+        self.list[parent as usize].is_parent = true;
         number
     }
 
@@ -110,16 +125,21 @@ impl Nodes {
         for (place, &number) in order.iter().enumerate() {
             places[number as usize] = place as u32 + 1;
         }
-        let reordered = |node: &Node| Node {
-            parent: places[node.parent as usize],
-            what: match node.what {
-                What::HardLink(target) => What::HardLink(places[target as usize]),
-                other => other,
-            },
-            ..*node
-        };
-        let root = self.list[..1].iter();
-        self.list = root.chain(order.iter().map(|&number| self.node(number))).map(reordered).collect();
+        for node in &mut self.list {
+            node.parent = places[node.parent as usize];
+            if let What::HardLink(target) = &mut node.what {
+                *target = places[*target as usize];
+            }
+        }
+        // In place: a second list would be the largest thing in memory.
+        for number in 0..places.len() {
+            while places[number] as usize != number {
+                let place = places[number] as usize;
+                self.list.swap(number, place);
+                places.swap(number, place);
+            }
+        }
+        self.list.shrink_to_fit();
         self.names.shrink_to_fit();
         self.files.shrink_to_fit();
     }

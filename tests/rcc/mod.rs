@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod images;
+mod large;
 mod recorded;
 mod restored;
 mod reused;

@@ -15,7 +15,6 @@ mod restore;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
-use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
@@ -118,25 +117,18 @@ impl Hololib {
     /// # Errors
     /// When it is missing, or as [`Catalog::read`].
     pub fn catalog(&self, name: &CatalogName, limits: &CatalogLimits, watcher: &dyn Progress) -> Result<Catalog> {
-        let path = format!("catalog/{name}");
-        let stored: Box<dyn Read + Send> = match &*self.place {
-            Place::Directory(root) => Box::new(root.open_file(&path)?),
-            Place::Archive(archive, _) => archive.read(archive.member(&path)?),
-        };
-        Catalog::read(stored, name, limits, watcher)
+        Catalog::read(self.stored_catalog(name)?, name, limits, watcher)
     }
 
-    /// The catalog called `name` as it is stored, unread.
+    /// Opens the catalog called `name` as it is stored.
     ///
     /// # Errors
-    /// When it is missing, or larger than 256 MiB.
-    pub fn stored_catalog(&self, name: &CatalogName) -> Result<Vec<u8>> {
-        const LARGEST: u64 = 256 << 20;
+    /// When it is missing.
+    pub fn stored_catalog(&self, name: &CatalogName) -> Result<Box<dyn Read + Send>> {
         let path = format!("catalog/{name}");
-        let object = format!("{}: {path}", self.shown());
         match &*self.place {
-            Place::Directory(root) => bounded::read(root.open_file(&path)?, LARGEST, &object),
-            Place::Archive(archive, _) => bounded::read(archive.read(archive.member(&path)?), LARGEST, &object),
+            Place::Directory(root) => Ok(Box::new(root.open_file(&path)?)),
+            Place::Archive(archive, _) => Ok(archive.read(archive.member(&path)?)),
         }
     }
 

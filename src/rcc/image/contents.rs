@@ -232,8 +232,8 @@ impl Contents<'_> {
         }
         let path = self.places.in_hololib(&format!("catalog/{}", self.catalog().name()))?;
         let stored = &self.opened.stored;
-        let content = Content::Bytes(stored.clone());
-        add(file(path, stored.len() as u64, content, attributes(0o644, Owner::default())))
+        let content = Content::Stored(StoredFile { files: Arc::new(stored.clone()), number: 0 });
+        add(file(path, stored.size, content, attributes(0o644, Owner::default())))
     }
 
     /// What rcc writes beside a managed space, so that it finds nothing to do.
@@ -241,9 +241,11 @@ impl Contents<'_> {
         let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.root).as_bytes());
         let documents = meta::documents(&self.opened.stored, self.catalog(), &self.space, self.places)?;
         let writable = self.places.writable_file();
-        for (ending, bytes) in [(".meta", documents.meta), (".meta.info", documents.info)] {
-            add(file(beside(ending)?, bytes.len() as u64, Content::Bytes(bytes), writable.clone()))?;
-        }
+        let size = documents.meta.size()?;
+        let meta = Content::Stored(StoredFile { files: Arc::new(documents.meta), number: 0 });
+        add(file(beside(".meta")?, size, meta, writable.clone()))?;
+        let size = documents.info.len() as u64;
+        add(file(beside(".meta.info")?, size, Content::Bytes(documents.info), writable.clone()))?;
         add(text(beside(".lck")?, "", writable.clone()))?;
         add(text(beside(".use")?, ".", writable))
     }

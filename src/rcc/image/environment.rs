@@ -1,5 +1,6 @@
 //! A recorded environment, as a source of an image's layers.
 
+use super::catalog_file::CatalogFile;
 use super::contents::{self, rewritten};
 use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
 use super::parts::Parts;
@@ -26,7 +27,7 @@ pub struct Environment {
     hololib: Hololib,
     name: CatalogName,
     /// The catalog as the hololib has it.
-    stored: Arc<[u8]>,
+    stored: CatalogFile,
     shipping: Shipping,
     /// What decides the bytes of every layer.
     recipe: RecipeKey,
@@ -39,7 +40,7 @@ pub struct Environment {
 pub(super) struct Opened {
     pub(super) catalog: Arc<Catalog>,
     /// The catalog as the image will have it.
-    pub(super) stored: Arc<[u8]>,
+    pub(super) stored: CatalogFile,
     pub(super) scrubbed: Scrubbed,
     pub(super) parts: Parts,
     pub(super) restorer: OnceLock<Restorer>,
@@ -49,19 +50,19 @@ impl Opened {
     fn new(
         hololib: &Hololib,
         name: &CatalogName,
-        stored: &Arc<[u8]>,
+        stored: &CatalogFile,
         shipping: &Shipping,
         watcher: &dyn Progress,
     ) -> Result<Opened> {
         let limits = CatalogLimits::default();
-        let mut catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
+        let mut catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
         warn_of_layer(&catalog, watcher);
         let scrubbed = Scrubbed::find(hololib, &catalog, shipping.scrubbing, watcher)?;
         let mut stored = stored.clone();
         if !scrubbed.is_empty() {
-            stored = scrubbed.rewrite_catalog(&stored, &catalog)?.into();
-            catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
+            stored = CatalogFile::of_bytes(name, scrubbed.rewrite_catalog(stored.open()?, &catalog)?);
+            catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
         }
         let recorded = |_: &str, file: &FileEntry<'_>| -> Result<Box<dyn Read + Send>> {
             match scrubbed.content(&file.digest) {
@@ -121,8 +122,8 @@ impl Environment {
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
-        let stored: Arc<[u8]> = hololib.stored_catalog(name)?.into();
-        let recipe = recipe::of_environment(&hololib, name, &stored, &shipping);
+        let stored = CatalogFile::find(&hololib, name)?;
+        let recipe = recipe::of_environment(&hololib, name, &stored.digest, &shipping);
         let opened = OnceLock::new();
         let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
             Some(facts) => {

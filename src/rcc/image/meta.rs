@@ -1,25 +1,31 @@
 //! What rcc keeps beside a space that it manages: the catalog again, with the names of the space in it.
 
 use super::Places;
+use super::catalog_file::{CatalogFile, MetaFile};
 use crate::bounded;
 use crate::compression::{Compression, Compressor, Encoding, decode};
 use crate::error::{Error, Result};
 use crate::rcc::{Catalog, CatalogLimits, Space};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 /// The two documents.
 pub(super) struct Documents {
     /// The relocated catalog, gzip.
-    pub(super) meta: Arc<[u8]>,
+    pub(super) meta: MetaFile,
     /// What it says of itself, plain.
     pub(super) info: Arc<[u8]>,
 }
 
 /// Makes the documents of `space` from the catalog as it is stored.
-pub(super) fn documents(stored: &[u8], catalog: &Catalog, space: &str, places: &Places) -> Result<Documents> {
+pub(super) fn documents(
+    catalog_file: &CatalogFile,
+    catalog: &Catalog,
+    space: &str,
+    places: &Places,
+) -> Result<Documents> {
     let controller = Space {
         owner: crate::rcc::Owner::Unmanaged,
         controller: places.controller.clone(),
@@ -38,22 +44,7 @@ pub(super) fn documents(stored: &[u8], catalog: &Catalog, space: &str, places: &
     });
     let changed = ["identity", "path", "controller", "space"].into_iter();
     let changes = changed.map(|key| (key, info[key].to_string())).collect();
-    let object = format!("catalog {name}");
-    let failed = |error: std::io::Error| Error::io(&object, "read", error);
-    let mut document = decode(stored, Encoding::of_bytes(stored)).map_err(failed)?;
-    let (mut relocation, mut meta) = (Relocation::new(changes), GzipMembers::new()?);
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = match document.read(&mut piece) {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        relocation.push(&piece[..length]);
-        meta.push(&mut relocation.out)?;
-    }
-    Ok(Documents { meta: meta.finish()?, info: crate::json::canonical(&info).into() })
+    Ok(Documents { meta: MetaFile::new(catalog_file, changes), info: crate::json::canonical(&info).into() })
 }
 
 /// How much of a document is looked at once, in bytes.
@@ -62,39 +53,67 @@ const PIECE: usize = 64 << 10;
 /// How much of a document a gzip member holds, in bytes.
 const MEMBER: usize = 1 << 20;
 
-/// gzip, member by member: the document of a large environment is many times as long as what becomes of it.
-struct GzipMembers {
+/// A catalog's document with some of its outermost members replaced, as gzip, member by member.
+pub(super) struct RelocatedReader {
+    document: Box<dyn Read + Send>,
+    is_at_end: bool,
+    relocation: Relocation,
     compressor: Compressor,
-    pending: Vec<u8>,
     member: Vec<u8>,
-    packed: Vec<u8>,
+    given: usize,
 }
 
-impl GzipMembers {
-    fn new() -> Result<GzipMembers> {
-        let compressor = Compressor::new(Compression::DEFAULT_GZIP)?;
-        Ok(GzipMembers { compressor, pending: Vec::new(), member: Vec::new(), packed: Vec::new() })
+impl RelocatedReader {
+    /// Reads the catalog that `stored` gives as it is stored.
+    ///
+    /// # Errors
+    /// When its start cannot be read.
+    pub(super) fn new(stored: Box<dyn Read + Send>, changes: Arc<BTreeMap<&'static str, String>>) -> Result<Self> {
+        let failed = |error| Error::io("catalog", "read", error);
+        let mut stored = BufReader::with_capacity(PIECE, stored);
+        let encoding = Encoding::of_bytes(stored.fill_buf().map_err(failed)?);
+        Ok(RelocatedReader {
+            document: decode(stored, encoding).map_err(failed)?,
+            is_at_end: false,
+            relocation: Relocation::new(changes),
+            compressor: Compressor::new(Compression::Gzip(1))?,
+            member: Vec::new(),
+            given: 0,
+        })
     }
 
-    /// Takes all of `bytes`.
-    fn push(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
-        self.pending.append(bytes);
-        while self.pending.len() > MEMBER {
-            self.pack(MEMBER)?;
+    /// Makes the next member.
+    fn refill(&mut self) -> io::Result<()> {
+        let mut piece = [0; PIECE];
+        while self.relocation.out.len() < MEMBER && !self.is_at_end {
+            match self.document.read(&mut piece) {
+                Ok(0) => self.is_at_end = true,
+                Ok(length) => self.relocation.push(&piece[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let ready = &mut self.relocation.out;
+        let length = ready.len().min(MEMBER);
+        self.member.clear();
+        self.given = 0;
+        if length > 0 {
+            self.compressor.compress(&ready[..length], &mut self.member)?;
+            ready.drain(..length);
         }
         Ok(())
     }
+}
 
-    fn pack(&mut self, length: usize) -> Result<()> {
-        self.compressor.compress(&self.pending[..length], &mut self.member)?;
-        self.packed.extend_from_slice(&self.member);
-        self.pending.drain(..length);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Arc<[u8]>> {
-        self.pack(self.pending.len())?;
-        Ok(self.packed.into())
+impl Read for RelocatedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.member.len() {
+            self.refill()?;
+        }
+        let length = buffer.len().min(self.member.len() - self.given);
+        buffer[..length].copy_from_slice(&self.member[self.given..][..length]);
+        self.given += length;
+        Ok(length)
     }
 }
 
@@ -106,9 +125,11 @@ pub(super) fn gzip(content: &[u8]) -> Result<Arc<[u8]>> {
 }
 
 /// The document of a catalog, unwrapped.
-pub(super) fn document(stored: &[u8], object: &str) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| Error::io(object, "read", error);
-    let content = decode(stored, Encoding::of_bytes(stored)).map_err(failed)?;
+pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| Error::io(object, "read", error);
+    let mut stored = BufReader::new(stored);
+    let encoding = Encoding::of_bytes(stored.fill_buf().map_err(failed)?);
+    let content = decode(stored, encoding).map_err(failed)?;
     bounded::read(content, CatalogLimits::default().document, object)
 }
 
@@ -118,7 +139,7 @@ pub(super) fn document(stored: &[u8], object: &str) -> Result<Vec<u8>> {
 /// megabytes.
 struct Relocation {
     /// By the name of each member, its new value as JSON.
-    changes: BTreeMap<&'static str, String>,
+    changes: Arc<BTreeMap<&'static str, String>>,
     depth: usize,
     is_in_string: bool,
     is_escaped: bool,
@@ -144,7 +165,7 @@ enum Passing {
 const LONGEST_KEY: usize = 100;
 
 impl Relocation {
-    fn new(changes: BTreeMap<&'static str, String>) -> Relocation {
+    fn new(changes: Arc<BTreeMap<&'static str, String>>) -> Relocation {
         let (key, value, out) = (Vec::new(), Passing::Between, Vec::new());
         Relocation { changes, depth: 0, is_in_string: false, is_escaped: false, key, value, out }
     }
@@ -213,8 +234,8 @@ mod tests {
     fn members_are_replaced_in_the_outermost_object_only() {
         let document = br#" { "path" : "/a\"}", "tree": {"path": "kept", "list": [",", {"space": 1}]}, "n": 1,
             "sp\u0061ce": "", "last": "path" } "#;
-        let changes: BTreeMap<&str, String> =
-            [("path", json!("/new").to_string()), ("space", json!("user").to_string())].into();
+        let changes: Arc<BTreeMap<&str, String>> =
+            Arc::new([("path", json!("/new").to_string()), ("space", json!("user").to_string())].into());
         let expected = json!({
             "path": "/new", "tree": {"path": "kept", "list": [",", {"space": 1}]}, "n": 1, "space": "user", "last": "path",
         });
@@ -230,11 +251,12 @@ mod tests {
 
     #[test]
     fn long_documents_become_several_members() {
-        let content: Vec<u8> = (0..2_500_000_u32).map(|number| (number % 251) as u8).collect();
-        let mut members = GzipMembers::new().unwrap();
-        content.chunks(70_000).for_each(|piece| members.push(&mut piece.to_vec()).unwrap());
-        let packed = members.finish().unwrap();
-        assert_eq!(document(&packed, "x").unwrap(), content);
+        let long = json!({ "path": "/old", "tree": "x".repeat(2_500_000) }).to_string().into_bytes();
+        let changes = Arc::new(BTreeMap::from([("path", json!("/new").to_string())]));
+        let stored = Box::new(io::Cursor::new(gzip(&long).unwrap()));
+        let packed = bounded::read(RelocatedReader::new(stored, changes).unwrap(), 1 << 20, "x").unwrap();
+        let expected = String::from_utf8(long).unwrap().replace("/old", "/new");
+        assert!(document(&packed[..], "x").unwrap() == expected.as_bytes());
         assert_eq!(packed.windows(4).filter(|window| window == &[0x1f, 0x8b, 8, 0]).count(), 3);
     }
 }

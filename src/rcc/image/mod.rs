@@ -8,6 +8,7 @@
 //!
 //! Most stable first: a new version of the robot moves the last layer only.
 
+mod catalog_file;
 mod contents;
 mod direct;
 mod elf;

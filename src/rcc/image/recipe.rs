@@ -9,7 +9,7 @@ use crate::rcc::{Catalog, CatalogName, EntryKind, FileEntry, Hololib};
 use crate::tree::Owner;
 
 /// What decides everything: the catalog as it is stored, and every option.
-pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &[u8], shipping: &Shipping) -> RecipeKey {
+pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Digest, shipping: &Shipping) -> RecipeKey {
     let Shipping { mode, places, scrubbing, split } = shipping;
     let scrubbing: &[u8] = match scrubbing {
         Scrubbing::Warn => b"warn",
@@ -19,7 +19,7 @@ pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &[u8
         &[
             b"environment 2",
             name.to_string().as_bytes(),
-            Digest::of(stored).as_bytes(),
+            stored.as_bytes(),
             scrubbing,
             &split.key(),
             shipped(hololib, *mode, places).as_bytes(),

@@ -11,6 +11,7 @@ use crate::rcc::{Catalog, EntryKind, Hololib, ObjectDigest, find_leaks, may_leak
 use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 
 /// What happens to secrets.
@@ -96,7 +97,7 @@ impl Scrubbed {
     }
 
     /// The catalog with the new digests, gzip as RCC stores it.
-    pub(super) fn rewrite_catalog(&self, stored: &[u8], catalog: &Catalog) -> Result<Vec<u8>> {
+    pub(super) fn rewrite_catalog(&self, stored: impl Read + Send, catalog: &Catalog) -> Result<Vec<u8>> {
         const DEPTH: usize = 2000;
         let object = format!("catalog {}", catalog.name());
         let mut document = json::parse(&meta::document(stored, &object)?, DEPTH, &object)?;
