@@ -378,9 +378,8 @@ impl Temporary {
     ///
     /// # Errors
     /// When the system has no more.
-    pub fn share(&self) -> Result<File> {
-        let file = self.file.as_ref().ok_or_else(|| Error::new(ErrorKind::Io, "temporary file", "already closed"))?;
-        file.try_clone().map_err(|error| Error::io(self.root.path.display(), "open", error))
+    pub fn share(&self) -> io::Result<File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?.try_clone()
     }
 
     /// Lets nobody but the owner read the file. To be called before anything is written.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Reads the bytes from one position to another without moving the file's own position.
@@ -83,16 +84,16 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Copies the first `length` bytes of `from` to the start of `to`; where the file system can, both then share them.
+/// Copies the bytes of `from` in `range` to the same place in `to`; where the file system can, both then share them.
 ///
 /// # Errors
 /// When `from` is shorter, or one cannot be read or the other written.
-pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
-    let mut copied = 0;
+pub fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+    let Range { start: mut copied, end } = range;
     #[cfg(target_os = "linux")]
-    while copied < length {
+    while copied < end {
         let (mut source, mut target) = (copied, copied);
-        let left = usize::try_from(length - copied).unwrap_or(usize::MAX).min(1 << 30);
+        let left = usize::try_from(end - copied).unwrap_or(usize::MAX).min(1 << 30);
         match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), left) {
             Ok(0) => break,
             Ok(more) => copied += more as u64,
@@ -102,8 +103,8 @@ pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
         }
     }
     let mut buffer = vec![0; 256 << 10];
-    while copied < length {
-        let wanted = buffer.len().min(usize::try_from(length - copied).unwrap_or(usize::MAX));
+    while copied < end {
+        let wanted = buffer.len().min(usize::try_from(end - copied).unwrap_or(usize::MAX));
         let read = read_full_at(from, &mut buffer[..wanted], copied)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
