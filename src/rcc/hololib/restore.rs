@@ -3,7 +3,7 @@
 use super::{Hololib, StoredObject};
 use crate::compression::Members;
 use crate::error::{Error, Result};
-use crate::rcc::{Catalog, FileEntry, NamedObject};
+use crate::rcc::{Catalog, FileEntry};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
@@ -53,7 +53,7 @@ impl Restorer {
     ///
     /// # Errors
     /// When the object is missing or found damaged at once. Damage to a large one is an error of the reader.
-    pub fn open(&self, path: &str, file: &FileEntry) -> Result<Box<dyn Read + Send>> {
+    pub fn open(&self, path: &str, file: &FileEntry<'_>) -> Result<Box<dyn Read + Send>> {
         let stored = self.object(file)?;
         let rewriting = self.rewriting(path, file);
         match stored.small_content()? {
@@ -67,7 +67,11 @@ impl Restorer {
     ///
     /// # Errors
     /// As [`Restorer::open`].
-    pub fn open_with_members(&self, path: &str, file: &FileEntry) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    pub fn open_with_members(
+        &self,
+        path: &str,
+        file: &FileEntry<'_>,
+    ) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         if !file.rewrites.is_empty() {
             return Ok((self.open(path, file)?, None));
         }
@@ -80,12 +84,12 @@ impl Restorer {
         Ok((rewriting.of_stream(stream), members))
     }
 
-    fn object(&self, file: &FileEntry) -> Result<StoredObject> {
-        self.0.hololib.object(&NamedObject { digest: file.digest, size: file.size })
+    fn object(&self, file: &FileEntry<'_>) -> Result<StoredObject> {
+        self.0.hololib.object(&file.named_object())
     }
 
-    fn rewriting(&self, path: &str, file: &FileEntry) -> Rewriting {
-        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.clone(), is_noted: false }
+    fn rewriting(&self, path: &str, file: &FileEntry<'_>) -> Rewriting {
+        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.into(), is_noted: false }
     }
 
     /// The files read so far in which a build path stands that the catalog does not list: RCC misses some.
