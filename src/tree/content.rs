@@ -20,7 +20,7 @@ pub enum Content {
     /// Bytes at hand.
     Bytes(Arc<[u8]>),
     /// A file in a source directory, which may change at any moment.
-    File(Box<FileContent>),
+    File(Arc<FileContent>),
     /// A file of another program's store, in whatever form that keeps it.
     Stored(StoredFile),
     /// A part of a file that nobody else can reach.
@@ -252,7 +252,7 @@ mod tests {
         let root = Root::open(directory.path()).unwrap();
         let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
         let file = FileContent { root, path: PathBuf::from("f").into(), stamp };
-        (directory, Content::File(Box::new(file)), content.len() as u64)
+        (directory, Content::File(Arc::new(file)), content.len() as u64)
     }
 
     fn read(content: &Content, size: u64) -> Result<Vec<u8>> {
