@@ -179,7 +179,7 @@ mod tests {
         copy_range(&from, &to, 8..10).unwrap();
         let mut copied = Vec::new();
         append_from(&to, 0, 20, &mut copied).unwrap();
-        assert_eq!(copied, b"\0\0234\0\0\089");
+        assert_eq!(copied, [&[0; 2][..], b"234", &[0; 3], b"89"].concat());
         let error = copy_range(&from, &to, 8..11).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
