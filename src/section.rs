@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Reads the bytes from one position to another without moving the file's own position.
@@ -61,6 +62,41 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     Ok(filled)
 }
 
+/// Appends to `buffer` what `file` has from `offset`: everything to its end, or more than `length` bytes. Tells how many.
+///
+/// # Errors
+/// When the system cannot read there.
+pub fn append_from(file: &File, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let start = buffer.len();
+    // With room for more, the read that gives all that is wanted also tells whether the file ends there.
+    buffer.reserve(length + 1);
+    loop {
+        let appended = buffer.len() - start;
+        match append_once(file, offset + appended as u64, length + 1 - appended, buffer) {
+            Ok(read) if read == 0 || appended + read >= length => return Ok(appended + read),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Appends what one read gives, which asks for `wanted` bytes, or for all that `buffer` has room for.
+#[cfg(unix)]
+fn append_once(file: &File, offset: u64, _wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    // Room that was never written to need not be cleared first.
+    Ok(rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), offset)?)
+}
+
+#[cfg(not(unix))]
+fn append_once(file: &File, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let start = buffer.len();
+    buffer.resize(start + wanted, 0);
+    let read = read_at(file, &mut buffer[start..], offset);
+    buffer.truncate(start + read.as_ref().map_or(0, |read| *read));
+    read
+}
+
 /// Writes all of `bytes` into `file` from `offset`.
 ///
 /// # Errors
@@ -83,16 +119,16 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Copies the first `length` bytes of `from` to the start of `to`; where the file system can, both then share them.
+/// Copies the bytes of `from` in `range` to the same place in `to`; where the file system can, both then share them.
 ///
 /// # Errors
 /// When `from` is shorter, or one cannot be read or the other written.
-pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
-    let mut copied = 0;
+pub fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+    let Range { start: mut copied, end } = range;
     #[cfg(target_os = "linux")]
-    while copied < length {
+    while copied < end {
         let (mut source, mut target) = (copied, copied);
-        let left = usize::try_from(length - copied).unwrap_or(usize::MAX).min(1 << 30);
+        let left = usize::try_from(end - copied).unwrap_or(usize::MAX).min(1 << 30);
         match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), left) {
             Ok(0) => break,
             Ok(more) => copied += more as u64,
@@ -102,8 +138,8 @@ pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
         }
     }
     let mut buffer = vec![0; 256 << 10];
-    while copied < length {
-        let wanted = buffer.len().min(usize::try_from(length - copied).unwrap_or(usize::MAX));
+    while copied < end {
+        let wanted = buffer.len().min(usize::try_from(end - copied).unwrap_or(usize::MAX));
         let read = read_full_at(from, &mut buffer[..wanted], copied)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -112,4 +148,39 @@ pub fn copy_start(from: &File, to: &File, length: u64) -> io::Result<()> {
         copied += read as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_goes_on_is_told_from_one_that_ends() {
+        let file = tempfile::tempfile().unwrap();
+        write_all_at(&file, b"0123456789", 0).unwrap();
+        for (offset, length, appended) in [(0, 10, 10), (0, 11, 10), (7, 3, 3), (10, 0, 0), (10, 1, 0), (11, 5, 0)] {
+            let mut buffer = b"before".to_vec();
+            assert_eq!(append_from(&file, offset, length, &mut buffer).unwrap(), appended, "{offset} {length}");
+            assert_eq!(&buffer[..6], b"before");
+            assert_eq!(&buffer[6..], &b"0123456789"[(offset as usize).min(10)..]);
+        }
+        for (offset, length) in [(0, 0), (0, 9), (3, 4)] {
+            let mut buffer = Vec::new();
+            assert!(append_from(&file, offset, length, &mut buffer).unwrap() > length, "{offset} {length}");
+            assert_eq!(buffer[..length], b"0123456789"[offset as usize..][..length]);
+        }
+    }
+
+    #[test]
+    fn a_range_is_copied_to_its_place_and_a_short_file_is_told() {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        write_all_at(&from, b"0123456789", 0).unwrap();
+        copy_range(&from, &to, 2..5).unwrap();
+        copy_range(&from, &to, 8..10).unwrap();
+        let mut copied = Vec::new();
+        append_from(&to, 0, 20, &mut copied).unwrap();
+        assert_eq!(copied, [&[0; 2][..], b"234", &[0; 3], b"89"].concat());
+        let error = copy_range(&from, &to, 8..11).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
 }

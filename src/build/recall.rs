@@ -147,9 +147,12 @@ impl Recall<'_> {
         for key in by_files.into_iter().chain(others) {
             cache.keep(&key, &kept, layout, progress);
         }
-        let differences = earlier.map(|earlier| Differences::between(&earlier, tree, &fingerprints.entries, &contents));
-        let entries = entries(tree, &fingerprints.lasting(cache.now()), &contents);
-        cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
+        let between = |earlier| Differences::between(earlier, tree, &fingerprints.entries, &contents);
+        let keep_blocks = || {
+            let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
+            cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
+        };
+        let (differences, ()) = rayon::join(|| earlier.as_deref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
     }
 }
@@ -161,9 +164,9 @@ pub(super) fn follows_from_a_store(compression: Compression) -> bool {
 }
 
 /// The entries of a tree, as the next build wants to know them.
-fn entries(tree: &Tree, fingerprints: &[Fingerprint], contents: &[u32]) -> Vec<EarlierEntry> {
+fn entries(tree: &Tree, fingerprints: impl Iterator<Item = Fingerprint>, contents: &[u32]) -> Vec<EarlierEntry> {
     let parts = tree.entries().zip(fingerprints).zip(contents);
-    let entry = parts.map(|((entry, &fingerprint), &content)| EarlierEntry {
+    let entry = parts.map(|((entry, fingerprint), &content)| EarlierEntry {
         path: entry.path.as_bytes().into(),
         fingerprint,
         size: entry.size(),

@@ -145,14 +145,12 @@ impl Fingerprints {
 
     /// The fingerprints that hold later, too, if files were looked at when the clock said `recorded`: not those of files
     /// that could change again without a new time.
-    pub fn lasting(self, recorded: SystemTime) -> Vec<Fingerprint> {
-        let racy = |newest| time(newest).is_none_or(|newest| is_racy(newest, recorded));
-        let Fingerprints { entries, newest } = self;
-        let lasting = |(Fingerprint { shape, whole }, newest)| {
+    pub fn lasting(&self, recorded: SystemTime) -> impl Iterator<Item = Fingerprint> {
+        let racy = move |newest| time(newest).is_none_or(|newest| is_racy(newest, recorded));
+        self.entries.iter().zip(&self.newest).map(move |(&Fingerprint { shape, whole }, &newest)| {
             let whole = whole.filter(|_| !racy(newest));
             Fingerprint { shape, whole }
-        };
-        entries.into_iter().zip(newest).map(lasting).collect()
+        })
     }
 }
 

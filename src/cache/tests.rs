@@ -270,7 +270,7 @@ const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed:
 fn entry() -> Entry {
     let directory = std::env::current_dir().unwrap();
     let file = FileContent { root: Root::open(&directory).unwrap(), path: PathBuf::from("f").into(), stamp: STAMP };
-    let kind = Kind::File { size: 3, content: Content::File(Box::new(file)) };
+    let kind = Kind::File { size: 3, content: Content::File(Arc::new(file)) };
     Entry { path: ImagePath::new(b"f").unwrap(), kind, attributes: Rules::default().file(0o644) }
 }
 
@@ -287,7 +287,7 @@ fn changes() -> Vec<Entry> {
     let with_stamp = |stamp: Stamp| {
         let mut changed = entry();
         let Kind::File { content: Content::File(file), .. } = &mut changed.kind else { panic!("no file") };
-        file.stamp = stamp;
+        Arc::make_mut(file).stamp = stamp;
         changed
     };
     let with_attributes = |change: fn(&mut Attributes)| {

@@ -41,9 +41,9 @@ pub fn compare(
     name: &str,
     progress: &dyn Progress,
 ) -> Result<Comparison> {
-    let blocks = cut(tree);
+    let (blocks, known) = rayon::join(|| cut(tree), || KnownBlocks::of(earlier));
     let places = places(earlier);
-    let found = search(&blocks, fingerprints, earlier);
+    let found: Vec<Found> = names(&blocks, fingerprints).map(|names| known.find(&names)).collect();
     let activity = activity(&blocks, &found, name, progress);
     let compared: Vec<Option<usize>> = found
         .into_par_iter()
@@ -80,21 +80,32 @@ enum Found {
     Nowhere,
 }
 
-fn search(blocks: &[Block], fingerprints: &[Fingerprint], earlier: &EarlierLayer) -> Vec<Found> {
-    let (mut whole, mut shapes) = (BTreeMap::new(), BTreeMap::new());
-    let earlier_blocks: Vec<Block> = earlier.blocks.iter().map(|done| done.block).collect();
-    let earlier_fingerprints: Vec<Fingerprint> = earlier.entries.iter().map(|entry| entry.fingerprint).collect();
-    for (number, names) in names(&earlier_blocks, &earlier_fingerprints).enumerate() {
-        shapes.insert(names.shape, number);
-        if let Some(name) = names.whole {
-            whole.insert(name, number);
+/// The blocks of an earlier layer, by what they are known by.
+struct KnownBlocks {
+    whole: BTreeMap<Digest, usize>,
+    shapes: BTreeMap<Digest, usize>,
+}
+
+impl KnownBlocks {
+    fn of(earlier: &EarlierLayer) -> KnownBlocks {
+        let (mut whole, mut shapes) = (BTreeMap::new(), BTreeMap::new());
+        let blocks: Vec<Block> = earlier.blocks.iter().map(|done| done.block).collect();
+        let fingerprints: Vec<Fingerprint> = earlier.entries.iter().map(|entry| entry.fingerprint).collect();
+        for (number, names) in names(&blocks, &fingerprints).enumerate() {
+            shapes.insert(names.shape, number);
+            if let Some(name) = names.whole {
+                whole.insert(name, number);
+            }
+        }
+        KnownBlocks { whole, shapes }
+    }
+
+    fn find(&self, names: &Names) -> Found {
+        match names.whole.and_then(|name| self.whole.get(&name)) {
+            Some(&number) => Found::Same(number),
+            None => self.shapes.get(&names.shape).map_or(Found::Nowhere, |&number| Found::SameShape(number)),
         }
     }
-    let find = |names: Names| match names.whole.and_then(|name| whole.get(&name)) {
-        Some(&number) => Found::Same(number),
-        None => shapes.get(&names.shape).map_or(Found::Nowhere, |&number| Found::SameShape(number)),
-    };
-    names(blocks, fingerprints).map(find).collect()
 }
 
 /// The reading of the blocks that have to be read, if there are any.

@@ -45,7 +45,8 @@ pub(super) fn fill(
 ) -> Result<()> {
     buffer.clear();
     let length = block.length as usize;
-    buffer.reserve(length);
+    // With room for the byte that would be one too many (`Content::append`).
+    buffer.reserve(length + 1);
     let mut filling = Filling { half_read, taken, buffer };
     let mut skip = block.offset;
     for (number, entry) in tree.entries_from(block.entry) {
@@ -74,7 +75,9 @@ impl Filling<'_> {
         let start = self.buffer.len();
         let header = entry.header();
         let header_length = tar::encoded_length(&header);
-        if part.start < header_length {
+        if part.start == 0 && part.end >= header_length {
+            tar::append(&header, self.buffer);
+        } else if part.start < header_length {
             let mut whole = Vec::new();
             tar::append(&header, &mut whole);
             self.buffer.extend_from_slice(&whole[part.start as usize..part.end.min(header_length) as usize]);
@@ -84,23 +87,26 @@ impl Filling<'_> {
             let to = part.end.saturating_sub(header_length).min(*size);
             // An empty file is looked at, too: it may not be empty any more.
             if from < to || (*size == 0 && part.start == 0) {
-                let at = self.buffer.len();
-                self.buffer.resize(at + (to - from) as usize, 0);
-                self.read((number, content), from, *size, at)?;
+                self.append_content((number, content), from, (to - from) as usize, *size)?;
             }
         }
         self.buffer.resize(start + (part.end - part.start) as usize, 0);
         Ok(())
     }
 
-    /// Fills the buffer, from `at` to its end, with what a content of `size` bytes holds from `from`.
-    fn read(&mut self, (number, content): (usize, &Content), from: u64, size: u64, at: usize) -> Result<()> {
-        let buffer = &mut self.buffer[at..];
-        let is_whole = buffer.len() as u64 == size;
+    /// Appends the `length` bytes from `from` of a content of `size` bytes.
+    fn append_content(
+        &mut self,
+        (number, content): (usize, &Content),
+        from: u64,
+        length: usize,
+        size: u64,
+    ) -> Result<()> {
+        let is_whole = length as u64 == size;
         let takes = self.taken.is_some() && size >= SMALLEST_TAKEN;
         let stored = match content {
             Content::Stored(stored) if takes || !is_whole => stored,
-            other => return other.read(from, size, buffer),
+            other => return other.append(from, length, size, self.buffer),
         };
         let mut stream = match self.half_read.take() {
             Some((entry, stream)) if entry == number && stream.position() == from => stream,
@@ -108,9 +114,10 @@ impl Filling<'_> {
             _ if from == 0 => ContentStream::open(stored)?,
             // The block before holds the beginning of a member that nobody could go on with.
             _ if takes => return Err(Error::invalid("content", "a part was asked for before the one in front of it")),
-            _ => return content.read(from, size, buffer),
+            _ => return content.append(from, length, size, self.buffer),
         };
-        stream.read(size, buffer)?;
+        let at = self.buffer.len();
+        stream.append(length, size, self.buffer)?;
         if let Some(taken) = &mut self.taken
             && let Some(members) = stream.take_members()
         {

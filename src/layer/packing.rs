@@ -15,7 +15,7 @@ use super::fill::Taken;
 use crate::compression::{Compression, Compressor};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
-use crate::section::read_full_at;
+use crate::section::append_from;
 use crate::store::OpenBlob;
 
 /// Where a block stands in a blob, compressed.
@@ -161,11 +161,12 @@ impl Packer {
 
 /// The compressed bytes at `place` of an earlier blob.
 pub(super) fn copied(blob: &OpenBlob, place: Place) -> Result<Vec<u8>> {
-    let mut packed = vec![0; place.length as usize];
-    let read = read_full_at(blob.file(), &mut packed, place.offset)
+    let (mut packed, length) = (Vec::new(), place.length as usize);
+    let read = append_from(blob.file(), place.offset, length, &mut packed)
         .map_err(|error| Error::io(blob.object(), "read", error))?;
-    if read < packed.len() {
+    if read < length {
         return Err(Error::corrupt(blob.object(), "truncated while it was read"));
     }
+    packed.truncate(length);
     Ok(packed)
 }

@@ -4,8 +4,8 @@ use crate::error::Result;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Numbered items, consumed in order. Whoever delivers the item that is due consumes it, and those behind it that
-/// have been waiting.
+/// Numbered items, consumed in order: by whoever comes first when the item that is due is there, together with those behind
+/// it that have been waiting.
 #[derive(Debug)]
 pub(super) struct Sequence<Item, State> {
     inner: Mutex<Inner<Item, State>>,
@@ -25,15 +25,14 @@ impl<Item, State> Sequence<Item, State> {
         Sequence { inner: Mutex::new(Inner { due: first, waiting: BTreeMap::new(), state: Some(state) }) }
     }
 
-    /// Hands in item `number`; `consume` is called for every item that has become due, one at a time and in order.
-    pub(super) fn deliver(
-        &self,
-        number: usize,
-        item: Item,
-        consume: impl Fn(&mut State, Item) -> Result<()>,
-    ) -> Result<()> {
+    /// Hands in item `number`. Whoever does so comes back to [`Sequence::consume`].
+    pub(super) fn put(&self, number: usize, item: Item) {
+        self.lock().waiting.insert(number, item);
+    }
+
+    /// Calls `consume` for every item that has become due, one at a time and in order, unless somebody else is at it.
+    pub(super) fn consume(&self, consume: impl Fn(&mut State, Item) -> Result<()>) -> Result<()> {
         let mut inner = self.lock();
-        inner.waiting.insert(number, item);
         // If somebody else is consuming, they look here again before they leave.
         let Some(mut state) = inner.state.take() else { return Ok(()) };
         let mut result = Ok(());
@@ -73,11 +72,12 @@ mod tests {
                 let sequence = &sequence;
                 scope.spawn(move || {
                     for step in (0..1000).rev() {
-                        let deliver = |list: &mut Vec<usize>, item| {
+                        let consume = |list: &mut Vec<usize>, item| {
                             list.push(item);
                             Ok(())
                         };
-                        sequence.deliver(step * 4 + thread, step * 4 + thread, deliver).unwrap();
+                        sequence.put(step * 4 + thread, step * 4 + thread);
+                        sequence.consume(consume).unwrap();
                     }
                 });
             }
@@ -88,10 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_the_deliverers() {
+    fn an_error_is_the_consumers() {
         let sequence = Sequence::new(0, ());
         let refuse = |(): &mut (), _: u8| Err(crate::Error::invalid("x", "y"));
-        assert!(sequence.deliver(1, 1, refuse).is_ok());
-        assert!(sequence.deliver(0, 0, refuse).is_err());
+        sequence.put(1, 1);
+        assert!(sequence.consume(refuse).is_ok());
+        sequence.put(0, 0);
+        assert!(sequence.consume(refuse).is_err());
     }
 }

@@ -331,7 +331,8 @@ impl<'a> Line<'a> {
         Ok((bytes, taken))
     }
 
-    /// Hands a block to the hash, packs it and hands it to the blob.
+    /// Packs a block, and hands it to the hash and to the blob. Only then are those carried on: whoever is at one of them
+    /// keeps nothing back that the other waits for.
     fn advance(
         &self,
         number: usize,
@@ -340,13 +341,8 @@ impl<'a> Line<'a> {
         packer: &mut Packer,
     ) -> Result<()> {
         let bytes = Arc::new(bytes);
-        self.tar.deliver(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() }, |tar, filled| {
-            tar.hasher.update(&filled.bytes);
-            tar.states.push(tar.hasher.state());
-            self.activity.advance(filled.bytes.len() as u64);
-            Ok(())
-        })?;
-        let Some(blob) = &self.blob else { return Ok(()) };
+        self.tar.put(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() });
+        let Some(blob) = &self.blob else { return self.advance_tar() };
         let sums = Sums::of(self.request.tree, &self.blocks[number], &bytes);
         for (entry, sum) in sums.contents {
             self.contents[entry].fetch_add(sum, Ordering::Relaxed);
@@ -355,7 +351,18 @@ impl<'a> Line<'a> {
         let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
         let tar_length = bytes.len() as u64;
         drop((bytes, taken));
-        blob.deliver(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket }, WrittenBlob::append)
+        blob.put(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket });
+        self.advance_tar()?;
+        blob.consume(WrittenBlob::append)
+    }
+
+    fn advance_tar(&self) -> Result<()> {
+        self.tar.consume(|tar, filled| {
+            tar.hasher.update(&filled.bytes);
+            tar.states.push(tar.hasher.state());
+            self.activity.advance(filled.bytes.len() as u64);
+            Ok(())
+        })
     }
 
     fn packing(&self, number: usize) -> Packing<'_> {

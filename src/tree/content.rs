@@ -8,8 +8,8 @@ use super::Stamp;
 use crate::compression::Members;
 use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
-use crate::section::{read_at, read_full_at};
-use cap_std::fs::File;
+use crate::section::append_from;
+use cap_std::fs::Metadata;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub enum Content {
     /// Bytes at hand.
     Bytes(Arc<[u8]>),
     /// A file in a source directory, which may change at any moment.
-    File(Box<FileContent>),
+    File(Arc<FileContent>),
     /// A file of another program's store, in whatever form that keeps it.
     Stored(StoredFile),
     /// A part of a file that nobody else can reach.
@@ -74,34 +74,36 @@ pub struct FileContent {
 }
 
 impl Content {
-    /// Fills `buffer` with the bytes from `offset` of a content that is `size` bytes long.
+    /// Appends to `buffer` the `length` bytes from `offset` of a content that is `size` bytes long.
     ///
     /// # Errors
     /// When the content cannot be read, is shorter or longer than `size`, or has changed since it was found.
-    pub fn read(&self, offset: u64, size: u64, buffer: &mut [u8]) -> Result<()> {
+    pub fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         match self {
             Content::Bytes(bytes) => {
-                let range = offset as usize..offset as usize + buffer.len();
+                let range = offset as usize..offset as usize + length;
                 match bytes.get(range) {
-                    Some(part) if bytes.len() as u64 == size => buffer.copy_from_slice(part),
+                    Some(part) if bytes.len() as u64 == size => buffer.extend_from_slice(part),
                     _ => {
                         return Err(Error::invalid("content", format!("expected {size} bytes, found {}", bytes.len())));
                     }
                 }
                 Ok(())
             }
-            Content::File(file) => file.read(offset, size, buffer),
+            Content::File(file) => file.append(offset, length, size, buffer),
             Content::Stored(stored) => {
                 let mut stream = ContentStream::open(stored)?;
                 stream.skip(offset)?;
-                stream.read(size, buffer)
+                stream.append(length, size, buffer)
             }
             Content::Spooled { file, offset: start } => {
-                let read = read_full_at(file, buffer, start + offset)
+                let end = buffer.len() + length;
+                let read = append_from(file, start + offset, length, buffer)
                     .map_err(|error| Error::io("spooled archive", "read", error))?;
-                if read < buffer.len() {
+                if read < length {
                     return Err(Error::corrupt("spooled archive", "truncated"));
                 }
+                buffer.truncate(end);
                 Ok(())
             }
         }
@@ -150,16 +152,18 @@ impl ContentStream {
         self.position
     }
 
-    /// Fills `buffer` with the next bytes of a content that is `size` bytes long. The part that reaches its end requires
-    /// that nothing follows.
+    /// Appends to `buffer` the next `length` bytes of a content that is `size` bytes long. The part that reaches its end
+    /// requires that nothing follows.
     ///
     /// # Errors
     /// When the content cannot be read, is damaged, or is shorter or longer than `size`.
-    pub fn read(&mut self, size: u64, buffer: &mut [u8]) -> Result<()> {
+    pub fn append(&mut self, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         let failed = |error| Error::io("content", "read", error);
-        let read = fill(&mut self.reader, buffer).map_err(failed)?;
+        let start = buffer.len();
+        buffer.resize(start + length, 0);
+        let read = fill(&mut self.reader, &mut buffer[start..]).map_err(failed)?;
         self.position += read as u64;
-        if read < buffer.len() {
+        if read < length {
             return Err(Error::corrupt("content", format!("expected {size} bytes, found {}", self.position)));
         }
         if self.position == size && fill(&mut self.reader, &mut [0]).map_err(failed)? > 0 {
@@ -195,32 +199,29 @@ impl FileContent {
         self.root.display(&self.path)
     }
 
-    fn read(&self, offset: u64, size: u64, buffer: &mut [u8]) -> Result<()> {
+    fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         let failed = |error: io::Error| Error::io(self.display(), "read", error);
-        let file = self.root.open_file(&self.path).map_err(|error| match error.kind() {
+        let (file, metadata) = self.root.open_described_file(&self.path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => self.changed("it is gone"),
             _ => error,
         })?;
-        let file = File::from_std(file);
-        self.compare(&file)?;
-        let file = file.into_std();
-        let read = read_full_at(&file, buffer, offset).map_err(failed)?;
-        if read < buffer.len() {
+        self.compare(&metadata)?;
+        let end = buffer.len() + length;
+        let read = append_from(&file, offset, length, buffer).map_err(failed)?;
+        if read < length {
             return Err(self.changed(&format!("expected {size} bytes, found {}", offset + read as u64)));
         }
-        let is_last_part = offset + buffer.len() as u64 == size;
-        if is_last_part && read_at(&file, &mut [0], size).map_err(failed)? > 0 {
+        let is_last_part = offset + length as u64 == size;
+        if is_last_part && read > length {
             return Err(self.changed(&format!("expected {size} bytes, found more")));
         }
-        self.compare(&File::from_std(file))
+        buffer.truncate(end);
+        self.compare(&Metadata::from_file(&file).map_err(failed)?)
     }
 
     /// Requires that the open file is the one that the walk saw, untouched.
-    fn compare(&self, file: &File) -> Result<()> {
-        let now = file
-            .metadata()
-            .and_then(|metadata| Stamp::of(&metadata))
-            .map_err(|error| Error::io(self.display(), "read", error))?;
+    fn compare(&self, metadata: &Metadata) -> Result<()> {
+        let now = Stamp::of(metadata).map_err(|error| Error::io(self.display(), "read", error))?;
         if now.has_content_of(&self.stamp) {
             return Ok(());
         }
@@ -251,12 +252,12 @@ mod tests {
         let root = Root::open(directory.path()).unwrap();
         let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
         let file = FileContent { root, path: PathBuf::from("f").into(), stamp };
-        (directory, Content::File(Box::new(file)), content.len() as u64)
+        (directory, Content::File(Arc::new(file)), content.len() as u64)
     }
 
     fn read(content: &Content, size: u64) -> Result<Vec<u8>> {
-        let mut buffer = vec![0; size as usize];
-        content.read(0, size, &mut buffer)?;
+        let mut buffer = Vec::new();
+        content.append(0, size as usize, size, &mut buffer)?;
         Ok(buffer)
     }
 
@@ -264,9 +265,10 @@ mod tests {
     fn a_file_at_rest_is_read_whole_and_in_parts() {
         let (_keep, content, size) = found(b"0123456789");
         assert_eq!(read(&content, size).unwrap(), b"0123456789");
-        let mut part = [0; 4];
-        content.read(3, size, &mut part).unwrap();
-        assert_eq!(&part, b"3456");
+        let mut parts = b"in front ".to_vec();
+        content.append(3, 4, size, &mut parts).unwrap();
+        content.append(7, 3, size, &mut parts).unwrap();
+        assert_eq!(parts, b"in front 3456789");
     }
 
     #[test]

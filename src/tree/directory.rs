@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 impl TreeBuilder {
     /// Adds everything in the directory `root` under `destination`, itself included.
@@ -214,7 +214,7 @@ fn join_hard_links(found: Vec<Found>) -> impl Iterator<Item = Entry> {
 
 fn file_kind(root: &Root, path: &Path, metadata: &Metadata) -> Result<Kind> {
     let stamp = Stamp::of(metadata).map_err(|error| Error::io(root.display(path), "read", error))?;
-    let content = Content::File(Box::new(FileContent { root: root.clone(), path: path.into(), stamp }));
+    let content = Content::File(Arc::new(FileContent { root: root.clone(), path: path.into(), stamp }));
     Ok(Kind::File { size: metadata.len(), content })
 }
 

@@ -3,14 +3,15 @@
 use crate::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::error::{Error, Result};
 use crate::root::{Root, Temporary, sync_content};
-use crate::section::copy_start;
+use crate::section::copy_range;
 use crate::spec::Descriptor;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::OpenBlob;
+use super::flush::{AT_ONCE, Flush};
 
 /// Copying goes through a buffer of this many bytes.
 const BUFFER: usize = 256 << 10;
@@ -20,6 +21,8 @@ const BUFFER: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     directory: Root,
+    // Dropped before the file, so that it is closed when its name is removed.
+    flush: Flush,
     temporary: Temporary,
     hasher: Hasher,
     size: u64,
@@ -37,13 +40,21 @@ pub struct Gap {
 
 impl Gap {
     /// Fills the gap with as many bytes from the start of `blob`, without their passing through here where the system can
-    /// do that, and begins to make them durable.
+    /// do that, and makes them durable.
     ///
     /// # Errors
     /// When `blob` is too short or cannot be read, or the system cannot write.
     pub fn fill(self, blob: &OpenBlob) -> Result<()> {
-        copy_start(blob.file(), &self.file, self.size).map_err(|error| Error::io(blob.object(), "copy", error))?;
-        sync_content(&self.file).map_err(|error| Error::io("blob", "write", error))?;
+        let not_written = |error| Error::io("blob", "write", error);
+        let (mut flush, mut filled) = (Flush::default(), 0);
+        while filled < self.size {
+            let end = self.size.min(filled + AT_ONCE);
+            copy_range(blob.file(), &self.file, filled..end)
+                .map_err(|error| Error::io(blob.object(), "copy", error))?;
+            flush.advance(end - filled, || self.file.try_clone()).map_err(not_written)?;
+            filled = end;
+        }
+        flush.wait().and_then(|()| sync_content(&self.file)).map_err(not_written)?;
         self.is_open.store(false, Ordering::Release);
         Ok(())
     }
@@ -52,7 +63,8 @@ impl Gap {
 impl BlobWriter {
     pub(super) fn start(directory: Root, algorithm: Algorithm) -> Result<Self> {
         let temporary = directory.temporary()?;
-        Ok(BlobWriter { directory, temporary, hasher: Hasher::new(algorithm), size: 0, is_open: Arc::default() })
+        let (flush, hasher) = (Flush::default(), Hasher::new(algorithm));
+        Ok(BlobWriter { directory, flush, temporary, hasher, size: 0, is_open: Arc::default() })
     }
 
     /// Leaves out the first `size` bytes, which have come to `hasher`. The blob cannot be finished before the gap is filled,
@@ -61,7 +73,7 @@ impl BlobWriter {
     /// # Errors
     /// When the file is no longer open.
     pub fn begin_behind(&mut self, size: u64, hasher: Hasher) -> Result<Gap> {
-        let file = self.temporary.share()?;
+        let file = self.temporary.share().map_err(|error| self.not_written(error))?;
         self.is_open.store(true, Ordering::Release);
         (self.size, self.hasher) = (size, hasher);
         Ok(Gap { file, size, is_open: self.is_open.clone() })
@@ -70,11 +82,13 @@ impl BlobWriter {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// When the system cannot write them.
+    /// When the system cannot write them, or some before them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.temporary
+        let BlobWriter { flush, temporary, .. } = self;
+        temporary
             .write_all_at(bytes, self.size)
-            .map_err(|error| Error::io(self.directory.path().display(), "write a blob", error))?;
+            .and_then(|()| flush.advance(bytes.len() as u64, || temporary.share()))
+            .map_err(|error| self.not_written(error))?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())
@@ -112,8 +126,8 @@ impl BlobWriter {
         if self.is_open.load(Ordering::Acquire) {
             return Err(Error::invalid("blob", "its start was left out and never filled"));
         }
-        let (digest, size) = (self.hasher.finish(), self.size);
-        self.temporary.persist(digest.hex())?;
+        let (digest, size) = (self.hasher.clone().finish(), self.size);
+        self.persist(&digest)?;
         Ok((digest, size))
     }
 
@@ -124,10 +138,20 @@ impl BlobWriter {
             let reason = format!("expected {} bytes, found {}", descriptor.size, self.size);
             return Err(Error::corrupt(object(), reason));
         }
-        let digest = self.hasher.finish();
+        let digest = self.hasher.clone().finish();
         if digest != descriptor.digest {
             return Err(Error::corrupt(object(), format!("its content has the digest {digest}")));
         }
+        self.persist(&digest)
+    }
+
+    fn persist(mut self, digest: &Digest) -> Result<()> {
+        // The system tells of a failed write once: what this one hears, the last sync would not.
+        self.flush.wait().map_err(|error| self.not_written(error))?;
         self.temporary.persist(digest.hex())
+    }
+
+    fn not_written(&self, error: io::Error) -> Error {
+        Error::io(self.directory.path().display(), "write a blob", error)
     }
 }

@@ -14,6 +14,7 @@
 
 mod blob;
 mod commit;
+mod flush;
 mod lock;
 mod open_blob;
 
