@@ -10,8 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
 use crate::section::{read_at, read_full_at};
 use cap_std::fs::File;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The source of a file's bytes.
@@ -20,7 +22,7 @@ pub enum Content {
     /// Bytes at hand.
     Bytes(Arc<[u8]>),
     /// A file in a source directory, which may change at any moment.
-    File(Box<FileContent>),
+    File(Arc<FileContent>),
     /// A file of another program's store, in whatever form that keeps it.
     Stored(StoredFile),
     /// A part of a file that nobody else can reach.
@@ -65,12 +67,21 @@ pub struct StoredFile {
 /// A file as the walk found it.
 #[derive(Debug, Clone)]
 pub struct FileContent {
-    /// The directory that the user named.
-    pub root: Root,
-    /// The file below it.
-    pub path: Box<std::path::Path>,
+    /// The directory that it is in, one for all of its files.
+    pub directory: Arc<SourceDirectory>,
+    /// Its name there.
+    pub name: Box<OsStr>,
     /// What the file system said about it then.
     pub stamp: Stamp,
+}
+
+/// A directory with files to copy.
+#[derive(Debug)]
+pub struct SourceDirectory {
+    /// The directory that the user named.
+    pub root: Root,
+    /// Where this one is below it; empty where they are the same.
+    pub path: PathBuf,
 }
 
 impl Content {
@@ -192,12 +203,17 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 impl FileContent {
     /// The file's name, for messages.
     pub fn display(&self) -> String {
-        self.root.display(&self.path)
+        self.directory.root.display(self.path())
+    }
+
+    /// Where it is below the directory that the user named.
+    fn path(&self) -> PathBuf {
+        self.directory.path.join(&*self.name)
     }
 
     fn read(&self, offset: u64, size: u64, buffer: &mut [u8]) -> Result<()> {
         let failed = |error: io::Error| Error::io(self.display(), "read", error);
-        let file = self.root.open_file(&self.path).map_err(|error| match error.kind() {
+        let file = self.directory.root.open_file(self.path()).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => self.changed("it is gone"),
             _ => error,
         })?;
@@ -242,7 +258,6 @@ impl FileContent {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::PathBuf;
     use std::time::SystemTime;
 
     fn found(content: &[u8]) -> (tempfile::TempDir, Content, u64) {
@@ -250,8 +265,9 @@ mod tests {
         fs::write(directory.path().join("f"), content).unwrap();
         let root = Root::open(directory.path()).unwrap();
         let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
-        let file = FileContent { root, path: PathBuf::from("f").into(), stamp };
-        (directory, Content::File(Box::new(file)), content.len() as u64)
+        let directory_of_it = Arc::new(SourceDirectory { root, path: PathBuf::new() });
+        let file = FileContent { directory: directory_of_it, name: OsStr::new("f").into(), stamp };
+        (directory, Content::File(Arc::new(file)), content.len() as u64)
     }
 
     fn read(content: &Content, size: u64) -> Result<Vec<u8>> {
