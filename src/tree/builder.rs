@@ -372,6 +372,21 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_and_strangers_find_their_directory() {
+        let entries = ["a/b/c/d", "a/b/x", "a/b/c/f", "a/e", "q", "a/b/c", "b/b/c", "a/bc/c"].map(file).to_vec();
+        let error = build(&[("s", entries.clone())]).unwrap_err();
+        assert_eq!(error.to_string(), "/a/b/c: is no directory in s, and /a/b/c/f needs one");
+        let entries = entries.into_iter().filter(|entry| entry.path != path("a/b/c")).collect();
+        assert_eq!(
+            build(&[("s", entries)]).unwrap(),
+            [
+                "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/a/b/c/f", "/a/b/x", "/a/bc", "/a/bc/c", "/a/e", "/b", "/b/b",
+                "/b/b/c", "/q"
+            ]
+        );
+    }
+
+    #[test]
     fn the_same_path_twice_names_both_sources() {
         let error = build(&[("one", vec![file("a/b")]), ("two", vec![file("a/b")])]).unwrap_err();
         assert_eq!(error.to_string(), "/a/b: is in one and in two");

@@ -41,7 +41,7 @@ impl Listing {
                 Ok(entry) => visit(Ok(Listed { directory: &self.0, entry }))?,
                 // It was removed, so it has no entries.
                 Err(Errno::NOENT) => break,
-                Err(error) => visit(Err(error.into()))?,
+                Err(error) => return visit(Err(error.into())),
             }
         }
         Ok(())
