@@ -39,6 +39,7 @@ impl Listing {
             match entry {
                 Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
                 Ok(entry) => visit(Ok(Listed { directory: &self.0, entry }))?,
+                Err(Errno::INTR) => {}
                 // It was removed, so it has no entries.
                 Err(Errno::NOENT) => break,
                 Err(error) => return visit(Err(error.into())),
