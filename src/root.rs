@@ -161,6 +161,20 @@ impl Root {
         Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
+    /// Opens the directory `name` below this one to read what is in it, itself and not what a link there points to. No name is
+    /// this directory.
+    ///
+    /// # Errors
+    /// When it is missing, a link, or no directory, or may not be read.
+    #[cfg(target_os = "linux")]
+    pub fn open_to_list(&self, name: &Path) -> io::Result<File> {
+        use cap_std::fs::OpenOptionsExt as _;
+        let name = if name.as_os_str().is_empty() { Path::new(".") } else { name };
+        let mut options = OpenOptions::new();
+        options.read(true).follow(FollowSymlinks::No).custom_flags(rustix::fs::OFlags::DIRECTORY.bits() as i32);
+        self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+    }
+
     /// Opens the directory `name` below this one, after making it where it is missing.
     ///
     /// # Errors
@@ -596,14 +610,14 @@ pub fn slashed(path: &Path) -> Cow<'_, Path> {
 ///
 /// # Errors
 /// On Windows, when the name is not Unicode.
-pub fn name_bytes(name: &OsStr) -> Result<Vec<u8>> {
+pub fn name_bytes(name: &OsStr) -> Result<&[u8]> {
     #[cfg(unix)]
     {
-        Ok(std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec())
+        Ok(std::os::unix::ffi::OsStrExt::as_bytes(name))
     }
     #[cfg(not(unix))]
     match name.to_str() {
-        Some(text) => Ok(text.as_bytes().to_vec()),
+        Some(text) => Ok(text.as_bytes()),
         None => Err(Error::invalid(name.to_string_lossy(), "the name is not Unicode")),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::blocks::LATEST;
 use crate::compression::Compression;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::layer::Fingerprint;
 use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
 use rayon::prelude::*;
@@ -105,7 +105,7 @@ impl SeriesKey {
     pub fn new(created_by: &str, sources: &[Vec<u8>], compression: Compression) -> Self {
         let mut any = KeyHasher::layer("series", compression);
         any.bytes(created_by.as_bytes());
-        let mut own = KeyHasher(any.0.clone());
+        let mut own = any.clone();
         for source in sources {
             own.bytes(source);
         }
@@ -135,11 +135,7 @@ pub struct Fingerprints {
 impl Fingerprints {
     /// Fingerprints the entries of `tree`, without reading any.
     pub fn of(tree: &Tree) -> Self {
-        let (entries, newest) = (0..tree.len())
-            .into_par_iter()
-            .filter_map(|number| tree.entry(number))
-            .map(|entry| fingerprint(&entry))
-            .unzip();
+        let (entries, newest) = tree.par_entries().map(|entry| fingerprint(&entry)).unzip();
         Fingerprints { entries, newest }
     }
 
@@ -157,16 +153,23 @@ impl Fingerprints {
 fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
     let mut key = KeyHasher::new("entry");
     let content = key.entry(entry);
+    let without_stamp = key.digest();
+    let (whole, newest) = match content {
+        // As old as time.
+        None => (Some(without_stamp), i128::MIN),
+        Some(content) => match key.content(content) {
+            Some(newest) => (Some(key.finish()), newest),
+            None => (None, 0),
+        },
+    };
     let mut shape = [0; 8];
-    shape.copy_from_slice(&key.digest().as_bytes()[..8]);
-    // What has no content of its own is as old as time.
-    let newest = content.map_or(Some(i128::MIN), |content| key.content(content));
-    let whole = newest.map(|_| {
+    shape.copy_from_slice(&without_stamp.as_bytes()[..8]);
+    let whole = whole.map(|whole| {
         let mut start = [0; 16];
-        start.copy_from_slice(&key.finish().as_bytes()[..16]);
+        start.copy_from_slice(&whole.as_bytes()[..16]);
         start
     });
-    (Fingerprint { shape: u64::from_be_bytes(shape), whole }, newest.unwrap_or_default())
+    (Fingerprint { shape: u64::from_be_bytes(shape), whole }, newest)
 }
 
 /// A time in nanoseconds since the epoch; what was before is the epoch.
@@ -181,11 +184,15 @@ pub(super) fn is_racy(newest: SystemTime, recorded: SystemTime) -> bool {
 }
 
 /// Hashes values so that their borders count. They are gathered first: hashing many short pieces takes longer.
-struct KeyHasher(Vec<u8>);
+#[derive(Clone)]
+struct KeyHasher {
+    hashed: Hasher,
+    gathered: Vec<u8>,
+}
 
 impl KeyHasher {
     fn new(purpose: &str) -> Self {
-        let mut key = KeyHasher(Vec::with_capacity(256));
+        let mut key = KeyHasher { hashed: Hasher::new(Algorithm::Sha256), gathered: Vec::with_capacity(256) };
         key.bytes(purpose.as_bytes());
         key
     }
@@ -244,7 +251,7 @@ impl KeyHasher {
                 Some(i128::MIN)
             }
             Content::File(file) => {
-                let FileContent { root: _, path: _, stamp } = &**file;
+                let FileContent { directory: _, name: _, stamp } = &**file;
                 let Stamp { device, inode, size, modified, changed } = stamp;
                 self.number(*device);
                 self.number(*inode);
@@ -258,20 +265,23 @@ impl KeyHasher {
     }
 
     fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_be_bytes());
+        self.gathered.extend_from_slice(&number.to_be_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
+        self.gathered.extend_from_slice(bytes);
     }
 
     /// The hash of everything so far.
-    fn digest(&self) -> Digest {
-        Digest::of(&self.0)
+    fn digest(&mut self) -> Digest {
+        self.hashed.update(&self.gathered);
+        self.gathered.clear();
+        self.hashed.clone().finish()
     }
 
-    fn finish(self) -> Digest {
-        self.digest()
+    fn finish(mut self) -> Digest {
+        self.hashed.update(&self.gathered);
+        self.hashed.finish()
     }
 }

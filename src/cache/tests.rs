@@ -4,7 +4,10 @@ use crate::digest::{DiffId, Digest, Hasher};
 use crate::layer::{Block, DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
 use crate::progress::Silent;
 use crate::spec::{Descriptor, media_type};
-use crate::tree::{Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, Stamp, Tree, TreeBuilder};
+use crate::tree::{
+    Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
+};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -268,8 +271,9 @@ fn pruning_takes_the_longest_unused_first() {
 const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };
 
 fn entry() -> Entry {
-    let directory = std::env::current_dir().unwrap();
-    let file = FileContent { root: Root::open(&directory).unwrap(), path: PathBuf::from("f").into(), stamp: STAMP };
+    let root = Root::open(&std::env::current_dir().unwrap()).unwrap();
+    let directory = Arc::new(SourceDirectory { root, path: PathBuf::new() });
+    let file = FileContent { directory, name: OsStr::new("f").into(), stamp: STAMP };
     let kind = Kind::File { size: 3, content: Content::File(Arc::new(file)) };
     Entry { path: ImagePath::new(b"f").unwrap(), kind, attributes: Rules::default().file(0o644) }
 }

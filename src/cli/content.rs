@@ -194,7 +194,7 @@ fn copy_source(copy: &Copy, rules: &Rules) -> Result<Source> {
         CopyTarget::Exact => copy.destination.clone(),
         CopyTarget::Directory => {
             let name = copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
-            copy.destination.join_name(&ocibuild::root::name_bytes(name)?)?
+            copy.destination.join_name(ocibuild::root::name_bytes(name)?)?
         }
     };
     Ok(source(SourceContent::File(root, name), destination))

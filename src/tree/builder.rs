@@ -67,23 +67,42 @@ impl TreeBuilder {
     /// being a directory, its path is there already, a file is where it needs a directory, it is a file where another one
     /// needs a directory, or there are too many.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
-        if entry.path.name().starts_with(WHITEOUT_PREFIX) {
-            return Err(Error::invalid(
-                entry.path.to_string(),
-                "would be a whiteout: it would delete a file instead of adding one",
-            ));
-        }
-        if !entry.path.is_root() {
-            return self.put(entry);
+        let Entry { path, kind, attributes } = entry;
+        if let Some(parent) = path.parent() {
+            return self.add_to(&parent, path.name(), kind, attributes);
         }
         // The root is in every image already, and a header for it would only change its owner.
-        match entry.kind {
+        match kind {
             Kind::Directory => Ok(()),
             _ => {
                 let source = self.source(self.current_source());
                 Err(Error::invalid("/", format!("is a directory in every image, and no directory in {source}")))
             }
         }
+    }
+
+    /// As [`TreeBuilder::add`], an entry of `directory`. Its name is one that a path can have.
+    pub(super) fn add_to(
+        &mut self,
+        directory: &ImagePath,
+        name: &[u8],
+        kind: Kind,
+        attributes: Attributes,
+    ) -> Result<()> {
+        if name.starts_with(WHITEOUT_PREFIX) {
+            return Err(Error::invalid(
+                directory.join_name(name)?.to_string(),
+                "would be a whiteout: it would delete a file instead of adding one",
+            ));
+        }
+        self.put(directory, name, kind, attributes)
+    }
+
+    /// Makes room for so many entries more.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        let TreeBuilder { nodes, places, hasher, .. } = self;
+        nodes.list.reserve(entries);
+        places.reserve(entries, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
     }
 
     /// Marks `path` of the layers below as deleted.
@@ -97,12 +116,12 @@ impl TreeBuilder {
         let name = [WHITEOUT_PREFIX, path.name()].concat();
         let attributes = Attributes { mode: 0o644, ..self.parents.clone() };
         let kind = Kind::File { size: 0, content: Content::Bytes(Arc::from(&b""[..])) };
-        self.put(Entry { path: parent.join_name(&name)?, kind, attributes })
+        parent.check_name(&name)?;
+        self.put(&parent, &name, kind, attributes)
     }
 
-    fn put(&mut self, entry: Entry) -> Result<()> {
-        let Entry { path, kind, attributes } = entry;
-        let place = self.place(&path)?;
+    fn put(&mut self, directory: &ImagePath, name: &[u8], kind: Kind, attributes: Attributes) -> Result<()> {
+        let place = self.place_in(directory, name)?;
         let source = self.current_source();
         let Node { what: known, is_parent, source: earlier, .. } = *self.nodes.node(place);
         let is_directory = matches!(kind, Kind::Directory);
@@ -111,11 +130,12 @@ impl TreeBuilder {
                 return Ok(());
             }
             let (first, second) = (self.source(earlier), self.source(source));
-            return Err(Error::invalid(path.to_string(), format!("is in {first} and in {second}")));
+            return Err(Error::invalid(self.nodes.path(place).to_string(), format!("is in {first} and in {second}")));
         }
         if !is_directory && is_parent {
             let below = (place..count(&self.nodes.list)).find(|&other| self.nodes.node(other).parent == place);
-            return Err(self.no_directory(&path, source, &self.nodes.path(below.unwrap_or(place))));
+            let below = self.nodes.path(below.unwrap_or(place));
+            return Err(self.no_directory(&self.nodes.path(place), source, &below));
         }
         let what = match kind {
             Kind::Directory => What::Directory,
@@ -147,19 +167,36 @@ impl TreeBuilder {
 
     /// The place of `path`, which is made where there is none, together with the directories that it needs.
     fn place(&mut self, path: &ImagePath) -> Result<u32> {
-        let Some(parent) = path.parent() else { return Ok(ROOT) };
-        if parent != self.recent.0 {
-            let mut at = ROOT;
-            for name in parent.names() {
-                at = self.child(at, name)?;
+        match path.parent() {
+            Some(parent) => self.place_in(&parent, path.name()),
+            None => Ok(ROOT),
+        }
+    }
+
+    fn place_in(&mut self, directory: &ImagePath, name: &[u8]) -> Result<u32> {
+        if *directory != self.recent.0 {
+            let (mut at, depth) = self.shared_with_recent(directory);
+            for above in directory.names().skip(depth) {
+                at = self.child(at, above)?;
                 let Node { what, source, .. } = *self.nodes.node(at);
                 if what != What::Directory {
-                    return Err(self.no_directory(&self.nodes.path(at), source, path));
+                    return Err(self.no_directory(&self.nodes.path(at), source, &directory.join_name(name)?));
                 }
             }
-            self.recent = (parent, at);
+            self.recent = (directory.clone(), at);
         }
-        self.child(self.recent.1, path.name())
+        self.child(self.recent.1, name)
+    }
+
+    /// The lowest directory that is on the way to `directory` and to that of the entry before, and its depth: most sources go
+    /// from neighbour to neighbour.
+    fn shared_with_recent(&self, directory: &ImagePath) -> (u32, usize) {
+        let (recent, mut at) = (&self.recent.0, self.recent.1);
+        let depth = recent.names().zip(directory.names()).take_while(|(one, other)| one == other).count();
+        for _ in depth..recent.names().count() {
+            at = self.nodes.node(at).parent;
+        }
+        (at, depth)
     }
 
     fn child(&mut self, parent: u32, name: &[u8]) -> Result<u32> {
@@ -319,6 +356,21 @@ mod tests {
     fn entries_are_sorted_by_bytes_and_parents_come_first() {
         let entries = vec![file("a/c"), file("a-b"), file("z/y/x"), file("B")];
         assert_eq!(build(&[("s", entries)]).unwrap(), ["/B", "/a", "/a-b", "/a/c", "/z", "/z/y", "/z/y/x"]);
+    }
+
+    #[test]
+    fn neighbours_and_strangers_find_their_directory() {
+        let entries = ["a/b/c/d", "a/b/x", "a/b/c/f", "a/e", "q", "a/b/c", "b/b/c", "a/bc/c"].map(file).to_vec();
+        let error = build(&[("s", entries.clone())]).unwrap_err();
+        assert_eq!(error.to_string(), "/a/b/c: is no directory in s, and /a/b/c/f needs one");
+        let entries = entries.into_iter().filter(|entry| entry.path != path("a/b/c")).collect();
+        assert_eq!(
+            build(&[("s", entries)]).unwrap(),
+            [
+                "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/a/b/c/f", "/a/b/x", "/a/bc", "/a/bc/c", "/a/e", "/b", "/b/b",
+                "/b/b/c", "/q"
+            ]
+        );
     }
 
     #[test]

@@ -10,8 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::root::Root;
 use crate::section::append_from;
 use cap_std::fs::Metadata;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The source of a file's bytes.
@@ -65,12 +67,21 @@ pub struct StoredFile {
 /// A file as the walk found it.
 #[derive(Debug, Clone)]
 pub struct FileContent {
-    /// The directory that the user named.
-    pub root: Root,
-    /// The file below it.
-    pub path: Box<std::path::Path>,
+    /// The directory that it is in, one for all of its files.
+    pub directory: Arc<SourceDirectory>,
+    /// Its name there.
+    pub name: Box<OsStr>,
     /// What the file system said about it then.
     pub stamp: Stamp,
+}
+
+/// A directory with files to copy.
+#[derive(Debug)]
+pub struct SourceDirectory {
+    /// The directory that the user named.
+    pub root: Root,
+    /// Where this one is below it; empty where they are the same.
+    pub path: PathBuf,
 }
 
 impl Content {
@@ -196,12 +207,18 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 impl FileContent {
     /// The file's name, for messages.
     pub fn display(&self) -> String {
-        self.root.display(&self.path)
+        self.directory.root.display(self.path())
+    }
+
+    /// Where it is below the directory that the user named.
+    fn path(&self) -> PathBuf {
+        self.directory.path.join(&*self.name)
     }
 
     fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         let failed = |error: io::Error| Error::io(self.display(), "read", error);
-        let (file, metadata) = self.root.open_described_file(&self.path).map_err(|error| match error.kind() {
+        let opened = self.directory.root.open_described_file(self.path());
+        let (file, metadata) = opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => self.changed("it is gone"),
             _ => error,
         })?;
@@ -243,7 +260,6 @@ impl FileContent {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::PathBuf;
     use std::time::SystemTime;
 
     fn found(content: &[u8]) -> (tempfile::TempDir, Content, u64) {
@@ -251,7 +267,8 @@ mod tests {
         fs::write(directory.path().join("f"), content).unwrap();
         let root = Root::open(directory.path()).unwrap();
         let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
-        let file = FileContent { root, path: PathBuf::from("f").into(), stamp };
+        let directory_of_it = Arc::new(SourceDirectory { root, path: PathBuf::new() });
+        let file = FileContent { directory: directory_of_it, name: OsStr::new("f").into(), stamp };
         (directory, Content::File(Arc::new(file)), content.len() as u64)
     }
 

@@ -1,15 +1,17 @@
 //! Trees from source directories and files.
 
-use super::content::FileContent;
+use super::content::{FileContent, SourceDirectory};
+use super::listing::{FileKind, Listed, Listing, Status};
 use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Content, Entry, ImagePath, Kind, PathKind, Rules, Stamp, TreeBuilder, Xattrs};
+use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
 use crate::root::{Root, name_bytes, slashed};
-use cap_fs_ext::{DirEntryExt as _, DirExt, MetadataExt as _};
-use cap_std::fs::{Dir, DirEntry, Metadata};
+use rayon::slice::ParallelSliceMut as _;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,25 +30,30 @@ impl TreeBuilder {
         rules: &Rules,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let own = root.dir().dir_metadata().map_err(|error| Error::io(root.path().display(), "read", error))?;
+        let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
+        let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
         let walk = Walk {
             root,
             destination,
             rules,
             progress,
-            device: own.dev(),
+            device: own.stamp.device,
             warned_of_mount: AtomicBool::new(false),
             found: Mutex::default(),
         };
         rayon::scope(|scope| walk.directory(scope, PathBuf::new()));
-        let (mut found, error) = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner).into_parts();
+        let Bag { mut found, error } = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = error {
             return Err(error);
         }
-        found.push(Found { entry: walk_root(root, &own, destination, rules)?, links: None });
-        found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        for entry in join_hard_links(found) {
-            self.add(entry)?;
+        found.par_sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        join_hard_links(&mut found)?;
+        self.reserve(found.iter().map(|directory| directory.entries.len()).sum());
+        self.add(walk_root(root, own, destination, rules)?)?;
+        for Directory { path, entries } in found {
+            for Found { name, kind, attributes, has_other_names: _ } in entries {
+                self.add_to(&path, &name, kind, attributes)?;
+            }
         }
         Ok(())
     }
@@ -57,33 +64,36 @@ impl TreeBuilder {
     /// When it cannot be read or is not a regular file.
     pub fn add_file(&mut self, root: &Root, name: &OsStr, destination: &ImagePath, rules: &Rules) -> Result<()> {
         let file = cap_std::fs::File::from_std(root.open_file(name)?);
-        let metadata = file.metadata().map_err(|error| Error::io(root.display(name), "read", error))?;
-        let mut attributes = rules.file(mode(&metadata));
+        let status = file.metadata().and_then(|metadata| Status::of(&metadata));
+        let status = status.map_err(|error| Error::io(root.display(name), "read", error))?;
+        let mut attributes = rules.file(status.mode);
         if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
         }
-        let kind = file_kind(root, Path::new(name), &metadata)?;
-        self.add(Entry { path: destination.clone(), kind, attributes })
+        let directory = Arc::new(SourceDirectory { root: root.clone(), path: PathBuf::new() });
+        self.add(Entry { path: destination.clone(), kind: file_kind(directory, name, &status), attributes })
     }
 }
 
-/// An entry as found, and which file it is if that file has other names, too.
+/// A directory, by its path in the image, and what was found in it.
+struct Directory {
+    path: ImagePath,
+    entries: Vec<Found>,
+}
+
+/// An entry as found.
 struct Found {
-    entry: Entry,
-    links: Option<(u64, u64)>,
+    name: Box<[u8]>,
+    kind: Kind,
+    attributes: Attributes,
+    has_other_names: bool,
 }
 
 /// What the threads of a walk bring together.
 #[derive(Default)]
 struct Bag {
-    found: Vec<Found>,
+    found: Vec<Directory>,
     error: Option<Error>,
-}
-
-impl Bag {
-    fn into_parts(self) -> (Vec<Found>, Option<Error>) {
-        (self.found, self.error)
-    }
 }
 
 struct Walk<'a> {
@@ -99,97 +109,102 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Lists one directory and leaves its subdirectories to whoever has time. The handle is opened here and not before, so
     /// that never more are open than threads run.
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, relative: PathBuf) {
-        let result = self.list(&relative).map(|(found, below)| {
-            for directory in below {
-                scope.spawn(move |scope| self.directory(scope, directory));
+    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, path: PathBuf) {
+        let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
+        let result = self.list(&directory).map(|(found, below)| {
+            for path in below {
+                scope.spawn(move |scope| self.directory(scope, path));
             }
             found
         });
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
-            Ok(found) => bag.found.extend(found),
+            Ok(found) => bag.found.push(found),
             Err(error) => drop(bag.error.get_or_insert(error)),
         }
     }
 
-    fn list(&self, relative: &Path) -> Result<(Vec<Found>, Vec<PathBuf>)> {
+    /// What is in `directory`, and the directories below it.
+    fn list(&self, directory: &Arc<SourceDirectory>) -> Result<(Directory, Vec<PathBuf>)> {
+        let relative = &*directory.path;
         let failed = |error| Error::io(self.root.display(relative), "read directory", error);
-        let opened;
-        let dir: &Dir = if relative.as_os_str().is_empty() {
-            self.root.dir()
-        } else {
-            opened = self.root.dir().open_dir_nofollow(relative).map_err(failed)?;
-            &opened
-        };
         let here = self.destination.join(&image_path(relative)?)?;
-        let (mut found, mut below) = (Vec::new(), Vec::new());
-        for entry in dir.entries().map_err(failed)? {
+        let (mut entries, mut below) = (Vec::new(), Vec::new());
+        let listing = Listing::open(self.root, relative).map_err(failed)?;
+        listing.for_each(|entry| {
             let entry = entry.map_err(failed)?;
-            let path = relative.join(entry.file_name());
-            let file_type = entry.file_type().map_err(|error| Error::io(self.root.display(&path), "read", error))?;
-            let kind = if file_type.is_dir() { PathKind::Directory } else { PathKind::Other };
-            let is_left_out = !self.rules.ignore.is_empty() && self.rules.ignore.leaves_out(&slashed(&path), kind);
+            let is_left_out = self.leaves_out(relative, &entry)?;
             if is_left_out && !self.rules.ignore.may_take_back() {
-                continue;
+                return Ok(());
             }
-            // Windows tells the identity of a file only through a handle.
-            let metadata = entry.full_metadata().map_err(|error| Error::io(self.root.display(&path), "read", error))?;
-            if metadata.is_dir() {
-                self.notice_mount(&path, &metadata);
-                below.push(path.clone());
+            let status = entry.status().map_err(|error| self.read_failed(relative, &entry, error))?;
+            if status.kind == FileKind::Directory {
+                let path = relative.join(entry.name());
+                self.notice_mount(&path, &status);
+                below.push(path);
             }
-            if !is_left_out && let Some(entry) = self.found(dir, &here, &entry, &path, &metadata)? {
-                found.push(entry);
+            if !is_left_out && let Some(entry) = self.found(&here, directory, &entry, &status)? {
+                entries.push(entry);
             }
-        }
-        Ok((found, below))
+            Ok(())
+        })?;
+        Ok((Directory { path: here, entries }, below))
     }
 
-    /// What `entry` of `dir` will be in the image, where that directory is called `here`.
+    fn leaves_out(&self, directory: &Path, entry: &Listed<'_>) -> Result<bool> {
+        let ignore = &self.rules.ignore;
+        if ignore.is_empty() {
+            return Ok(false);
+        }
+        let kind = entry.path_kind().map_err(|error| self.read_failed(directory, entry, error))?;
+        Ok(ignore.leaves_out(&slashed(&directory.join(entry.name())), kind))
+    }
+
+    fn read_failed(&self, directory: &Path, entry: &Listed<'_>, error: io::Error) -> Error {
+        Error::io(self.root.display(directory.join(entry.name())), "read", error)
+    }
+
+    /// What `entry` of `directory` will be in the image, where that is called `here`.
     fn found(
         &self,
-        dir: &Dir,
         here: &ImagePath,
-        entry: &DirEntry,
-        path: &Path,
-        metadata: &Metadata,
+        directory: &Arc<SourceDirectory>,
+        entry: &Listed<'_>,
+        status: &Status,
     ) -> Result<Option<Found>> {
-        let object = || self.root.display(path);
-        let file_type = metadata.file_type();
-        let (kind, mut attributes) = if file_type.is_dir() {
-            (Kind::Directory, self.rules.directory(mode(metadata)))
-        } else if file_type.is_file() {
-            (file_kind(self.root, path, metadata)?, self.rules.file(mode(metadata)))
-        } else if file_type.is_symlink() {
-            let target =
-                dir.read_link_contents(entry.file_name()).map_err(|error| Error::io(object(), "read link", error))?;
-            let target = image_bytes(&target)?.into();
-            (Kind::Symlink { target }, self.rules.symlink())
-        } else if self.rules.special_files == SpecialFiles::Skip {
-            return Ok(None);
-        } else {
-            let reason = "neither a file, nor a directory, nor a link";
-            return Err(Error::invalid(object(), reason).hint("--skip-special leaves such files out"));
+        let object = || self.root.display(directory.path.join(entry.name()));
+        let (kind, mut attributes) = match status.kind {
+            FileKind::Directory => (Kind::Directory, self.rules.directory(status.mode)),
+            FileKind::File => (file_kind(directory.clone(), entry.name(), status), self.rules.file(status.mode)),
+            FileKind::Symlink => {
+                let target = entry.target().map_err(|error| Error::io(object(), "read link", error))?;
+                (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink())
+            }
+            FileKind::Special if self.rules.special_files == SpecialFiles::Skip => return Ok(None),
+            FileKind::Special => {
+                let reason = "neither a file, nor a directory, nor a link";
+                return Err(Error::invalid(object(), reason).hint("--skip-special leaves such files out"));
+            }
         };
-        if keeps_xattrs(self.rules) && !file_type.is_symlink() {
-            attributes.xattrs = xattrs_at(dir, entry, file_type.is_dir(), &object())?;
+        if keeps_xattrs(self.rules) && status.kind != FileKind::Symlink {
+            let file = entry.open().map_err(|error| Error::io(object(), "open", error))?;
+            attributes.xattrs = xattrs(&file, &object())?;
         }
-        let links = (file_type.is_file() && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
-        let path = here.join_name(&name_bytes(&entry.file_name())?)?;
-        Ok(Some(Found { entry: Entry { path, kind, attributes }, links }))
+        let name = name_bytes(entry.name())?;
+        here.check_name(name)?;
+        Ok(Some(Found { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
     }
 
-    fn notice_mount(&self, path: &Path, metadata: &Metadata) {
-        if metadata.dev() != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
+    fn notice_mount(&self, path: &Path, status: &Status) {
+        if status.stamp.device != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
             warn(self.progress, &self.root.display(path), "another file system is mounted here, and copied too");
         }
     }
 }
 
 /// The entry of the copied directory itself.
-fn walk_root(root: &Root, own: &Metadata, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
-    let mut attributes = rules.directory(mode(own));
+fn walk_root(root: &Root, own: Status, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
+    let mut attributes = rules.directory(own.mode);
     if keeps_xattrs(rules) {
         let object = root.path().display().to_string();
         let here = root.dir().open(".").map_err(|error| Error::io(&object, "open", error))?;
@@ -199,23 +214,31 @@ fn walk_root(root: &Root, own: &Metadata, destination: &ImagePath, rules: &Rules
 }
 
 /// The first name in the order of paths is the file, the others are links to it.
-fn join_hard_links(found: Vec<Found>) -> impl Iterator<Item = Entry> {
-    let mut first_names: BTreeMap<(u64, u64), ImagePath> = BTreeMap::new();
-    found.into_iter().map(move |Found { mut entry, links }| {
-        if let Some(file) = links {
-            match first_names.get(&file) {
-                Some(target) => entry.kind = Kind::HardLink { target: target.clone() },
-                None => drop(first_names.insert(file, entry.path.clone())),
+fn join_hard_links(found: &mut [Directory]) -> Result<()> {
+    let mut linked = Vec::new();
+    for Directory { path, entries } in found {
+        for Found { name, kind, .. } in entries.iter_mut().filter(|found| found.has_other_names) {
+            if let Kind::File { content: Content::File(file), .. } = kind {
+                let file = (file.stamp.device, file.stamp.inode);
+                linked.push((path.join_name(name)?, file, kind));
             }
         }
-        entry
-    })
+    }
+    linked.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let mut first_names: BTreeMap<(u64, u64), ImagePath> = BTreeMap::new();
+    for (path, file, kind) in linked {
+        match first_names.get(&file) {
+            Some(target) => *kind = Kind::HardLink { target: target.clone() },
+            None => drop(first_names.insert(file, path)),
+        }
+    }
+    Ok(())
 }
 
-fn file_kind(root: &Root, path: &Path, metadata: &Metadata) -> Result<Kind> {
-    let stamp = Stamp::of(metadata).map_err(|error| Error::io(root.display(path), "read", error))?;
-    let content = Content::File(Arc::new(FileContent { root: root.clone(), path: path.into(), stamp }));
-    Ok(Kind::File { size: metadata.len(), content })
+fn file_kind(directory: Arc<SourceDirectory>, name: &OsStr, status: &Status) -> Kind {
+    let stamp = status.stamp;
+    let content = Content::File(Arc::new(FileContent { directory, name: name.into(), stamp }));
+    Kind::File { size: stamp.size, content }
 }
 
 /// A path of this platform as an image path.
@@ -225,23 +248,11 @@ fn image_path(path: &Path) -> Result<ImagePath> {
 
 /// The bytes of a path of this platform, with slashes.
 fn image_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = name_bytes(path.as_os_str())?;
+    let mut bytes = name_bytes(path.as_os_str())?.to_vec();
     if cfg!(windows) {
         bytes.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
     }
     Ok(bytes)
-}
-
-#[cfg(unix)]
-fn mode(metadata: &Metadata) -> u32 {
-    use cap_std::fs::MetadataExt as _;
-    metadata.mode()
-}
-
-/// Windows has no execute bit; the policy alone decides.
-#[cfg(not(unix))]
-fn mode(metadata: &Metadata) -> u32 {
-    if metadata.is_dir() { 0o755 } else { 0o644 }
 }
 
 /// Other systems have nothing that an image could hold.
@@ -249,18 +260,8 @@ fn keeps_xattrs(rules: &Rules) -> bool {
     cfg!(unix) && rules.xattrs == ExtendedAttributes::Keep
 }
 
-fn xattrs_at(dir: &Dir, entry: &DirEntry, is_directory: bool, object: &str) -> Result<Option<Box<Xattrs>>> {
-    let failed = |error| Error::io(object, "open", error);
-    let file = if is_directory {
-        dir.open_dir_nofollow(entry.file_name()).and_then(|below| below.open(".")).map_err(failed)?
-    } else {
-        entry.open().map_err(failed)?
-    };
-    xattrs(&file.into_std(), object)
-}
-
 #[cfg(unix)]
-fn xattrs(file: &std::fs::File, object: &str) -> Result<Option<Box<Xattrs>>> {
+fn xattrs(file: &File, object: &str) -> Result<Option<Box<Xattrs>>> {
     use rustix::fs::{fgetxattr, flistxattr};
     let failed = |error: rustix::io::Errno| Error::io(object, "read extended attributes", error.into());
     let mut names = vec![0; LARGEST_XATTR];
@@ -285,7 +286,7 @@ fn xattrs(file: &std::fs::File, object: &str) -> Result<Option<Box<Xattrs>>> {
 }
 
 #[cfg(not(unix))]
-fn xattrs(_: &std::fs::File, _: &str) -> Result<Option<Box<Xattrs>>> {
+fn xattrs(_: &File, _: &str) -> Result<Option<Box<Xattrs>>> {
     Ok(None)
 }
 

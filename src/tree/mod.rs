@@ -10,6 +10,7 @@ mod content;
 mod directory;
 mod entry;
 mod ignore;
+mod listing;
 mod nodes;
 mod path;
 mod rules;
@@ -17,7 +18,7 @@ mod sorted;
 mod stamp;
 
 pub use builder::TreeBuilder;
-pub use content::{Content, ContentStream, FileContent, StoredFile, StoredFiles};
+pub use content::{Content, ContentStream, FileContent, SourceDirectory, StoredFile, StoredFiles};
 pub use entry::{Attributes, Entry, Kind, Xattrs};
 pub use ignore::{IgnoreRules, PathKind};
 pub use path::ImagePath;

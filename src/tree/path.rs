@@ -1,6 +1,7 @@
 //! Paths inside an image.
 
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -66,10 +67,19 @@ impl ImagePath {
     /// # Errors
     /// When `name` is not a single name, or the path becomes too long.
     pub fn join_name(&self, name: &[u8]) -> Result<Self> {
+        self.check_name(name)?;
+        Ok(self.joined(name))
+    }
+
+    /// Requires of `name` what [`ImagePath::join_name`] does.
+    ///
+    /// # Errors
+    /// As [`ImagePath::join_name`].
+    pub(super) fn check_name(&self, name: &[u8]) -> Result<()> {
         if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
             return Err(unsafe_path(name, "not a file name"));
         }
-        self.joined(name)
+        self.check_below(name)
     }
 
     /// The path `below` this one.
@@ -77,15 +87,33 @@ impl ImagePath {
     /// # Errors
     /// When it becomes too long.
     pub fn join(&self, below: &ImagePath) -> Result<Self> {
-        self.joined(below.as_bytes())
+        self.check_below(below.as_bytes())?;
+        Ok(self.joined(below.as_bytes()))
     }
 
-    fn joined(&self, below: &[u8]) -> Result<Self> {
+    /// Requires that this path can go on with `below`. Its own part was checked before.
+    fn check_below(&self, below: &[u8]) -> Result<()> {
+        if usize::from(self.length) + 1 + below.len() > LONGEST {
+            return check(self.joined_bytes(below).as_ref());
+        }
+        check(below)
+    }
+
+    fn joined(&self, below: &[u8]) -> Self {
+        if below.is_empty() {
+            return self.clone();
+        }
+        let path = self.joined_bytes(below);
+        // Not longer than `LONGEST`.
+        ImagePath { bytes: path.as_ref().into(), length: path.len() as u16 }
+    }
+
+    fn joined_bytes<'a>(&'a self, below: &'a [u8]) -> Cow<'a, [u8]> {
         let own = self.as_bytes();
         match (own.is_empty(), below.is_empty()) {
-            (true, _) => ImagePath::checked(below),
-            (_, true) => Ok(self.clone()),
-            _ => ImagePath::checked(&[own, b"/", below].concat()),
+            (true, _) => below.into(),
+            (_, true) => own.into(),
+            _ => [own, b"/", below].concat().into(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::nodes::{Nodes, ROOT};
 use super::{Content, Entry, ImagePath, Rules, TreeBuilder};
 use crate::error::Result;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _, ParallelIterator as _};
 
 /// How whiteouts begin (layer.md, "Whiteouts"). Nothing else may.
 pub(super) const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -34,6 +35,11 @@ impl Tree {
     /// The entries, in order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + '_ {
         (0..self.len()).map(|number| self.made(number))
+    }
+
+    /// The entries, in order, for all threads.
+    pub fn par_entries(&self) -> impl IndexedParallelIterator<Item = Entry> + '_ {
+        (0..self.len()).into_par_iter().map(|number| self.made(number))
     }
 
     /// The entries from `first` on, with their numbers.

@@ -129,6 +129,7 @@ fn f2_a_broken_disk_at_every_read() {
     each_fault("pread64", "error=EIO", 1, &broken_disk);
     each_fault("getdents64", "error=EIO", 1, &broken_disk);
     each_fault("statx", "error=EIO", 1, &broken_disk);
+    each_fault("newfstatat", "error=EIO", 1, &broken_disk);
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn f2_a_call_that_is_interrupted_is_made_again() {
     let unnoticed = |traced: &Traced, _: &Bench, row: &str| {
         assert_eq!(traced.finished.status, 0, "{row}: {}", traced.finished);
     };
-    for call in ["write", "read", "pread64", "pwrite64"] {
+    for call in ["write", "read", "pread64", "pwrite64", "getdents64"] {
         each_fault(call, "error=EINTR", 2, &unnoticed);
     }
 }

@@ -1,0 +1,105 @@
+//! Listing directories by the calls of Linux.
+
+use super::{FileKind, Status};
+use crate::error::Result;
+use crate::root::Root;
+use crate::tree::{PathKind, Stamp};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// For the names that one call gives, in bytes: those of all but the largest directories.
+const BUFFER: usize = 32 << 10;
+
+/// A directory, opened to be listed.
+#[derive(Debug)]
+pub(in crate::tree) struct Listing(File);
+
+/// An entry of a directory.
+pub(in crate::tree) struct Listed<'a> {
+    directory: &'a File,
+    entry: RawDirEntry<'a>,
+}
+
+impl Listing {
+    /// Opens the directory `relative` below `root`, or `root` itself where that is empty.
+    pub(in crate::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
+        root.open_to_list(relative).map(Listing)
+    }
+
+    /// Shows `visit` every entry, in the order of the file system, until it fails.
+    pub(in crate::tree) fn for_each(&self, mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>) -> Result<()> {
+        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+                Ok(entry) => visit(Ok(Listed { directory: &self.0, entry }))?,
+                Err(Errno::INTR) => {}
+                // It was removed, so it has no entries.
+                Err(Errno::NOENT) => break,
+                Err(error) => return visit(Err(error.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Listed<'_> {
+    pub(in crate::tree) fn name(&self) -> &OsStr {
+        OsStr::from_bytes(self.entry.file_name().to_bytes())
+    }
+
+    /// Whether it is a directory, which most file systems tell without a look at it.
+    pub(in crate::tree) fn path_kind(&self) -> io::Result<PathKind> {
+        match self.entry.file_type() {
+            FileType::Unknown => Ok(self.status()?.kind.path_kind()),
+            file_type => Ok(kind(file_type).path_kind()),
+        }
+    }
+
+    pub(in crate::tree) fn status(&self) -> io::Result<Status> {
+        Ok(status(&statat(self.directory, self.entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    /// Where a symbolic link leads.
+    pub(in crate::tree) fn target(&self) -> io::Result<PathBuf> {
+        let target = readlinkat(self.directory, self.entry.file_name(), Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// Opens it for reading, if it is no link.
+    pub(in crate::tree) fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(openat(self.directory, self.entry.file_name(), flags, Mode::empty())?.into())
+    }
+}
+
+fn kind(file_type: FileType) -> FileKind {
+    match file_type {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Special,
+    }
+}
+
+fn status(stat: &Stat) -> Status {
+    let time = |seconds, nanoseconds| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    Status {
+        kind: kind(FileType::from_raw_mode(stat.st_mode)),
+        mode: stat.st_mode,
+        has_other_names: stat.st_nlink > 1,
+        stamp: Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
+        },
+    }
+}

@@ -1,0 +1,79 @@
+//! Listing directories through cap-std.
+
+use super::{FileKind, Status};
+use crate::error::Result;
+use crate::root::Root;
+use crate::tree::PathKind;
+use cap_fs_ext::{DirEntryExt as _, DirExt as _};
+use cap_std::fs::{Dir, DirEntry};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A directory, opened to be listed.
+#[derive(Debug)]
+pub(in crate::tree) struct Listing(Dir);
+
+/// An entry of a directory.
+pub(in crate::tree) struct Listed<'a> {
+    directory: &'a Dir,
+    entry: DirEntry,
+    name: OsString,
+}
+
+impl Listing {
+    /// Opens the directory `relative` below `root`, or `root` itself where that is empty.
+    pub(in crate::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
+        let opened = if relative.as_os_str().is_empty() {
+            root.dir().try_clone()
+        } else {
+            root.dir().open_dir_nofollow(relative)
+        };
+        opened.map(Listing)
+    }
+
+    /// Shows `visit` every entry, in the order of the file system, until it fails.
+    pub(in crate::tree) fn for_each(&self, mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>) -> Result<()> {
+        let entries = match self.0.entries() {
+            Ok(entries) => entries,
+            Err(error) => return visit(Err(error)),
+        };
+        for entry in entries {
+            let listed = |entry: DirEntry| Listed { directory: &self.0, name: entry.file_name(), entry };
+            visit(entry.map(listed))?;
+        }
+        Ok(())
+    }
+}
+
+impl Listed<'_> {
+    pub(in crate::tree) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Whether it is a directory, which most file systems tell without a look at it.
+    pub(in crate::tree) fn path_kind(&self) -> io::Result<PathKind> {
+        Ok(FileKind::of(self.entry.file_type()?).path_kind())
+    }
+
+    pub(in crate::tree) fn status(&self) -> io::Result<Status> {
+        // Windows tells the identity of a file only through a handle.
+        Status::of(&self.entry.full_metadata()?)
+    }
+
+    /// Where a symbolic link leads.
+    pub(in crate::tree) fn target(&self) -> io::Result<PathBuf> {
+        self.directory.read_link_contents(&self.name)
+    }
+
+    /// Opens it for reading, if it is no link.
+    pub(in crate::tree) fn open(&self) -> io::Result<File> {
+        let opened = if self.status()?.kind == FileKind::Directory {
+            self.directory.open_dir_nofollow(&self.name)?.open(".")?
+        } else {
+            self.entry.open()?
+        };
+        Ok(opened.into_std())
+    }
+}
