@@ -8,7 +8,7 @@ use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncEx
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -179,6 +179,14 @@ impl Root {
     /// # Errors
     /// When it is missing, may not be read, or is anything but a regular file.
     pub fn open_file(&self, name: impl AsRef<Path>) -> Result<File> {
+        self.open_file_with_metadata(name).map(|(file, _)| file)
+    }
+
+    /// As [`Root::open_file`], together with what was learned about the file.
+    ///
+    /// # Errors
+    /// As [`Root::open_file`].
+    pub fn open_file_with_metadata(&self, name: impl AsRef<Path>) -> Result<(File, Metadata)> {
         self.open_regular(name.as_ref(), FollowSymlinks::No)
     }
 
@@ -193,7 +201,7 @@ impl Root {
         let mut options = OpenOptions::new();
         options.read(true).nonblock(true);
         let opened = cap_std::fs::File::open_ambient_with(path, &options, authority);
-        regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string())
+        regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string()).map(|(file, _)| file)
     }
 
     /// Opens the regular file `name` for reading, through links that stay below this directory.
@@ -201,10 +209,10 @@ impl Root {
     /// # Errors
     /// When it is missing, may not be read, is anything but a regular file, or lies outside this directory.
     pub fn open_linked_file(&self, name: impl AsRef<Path>) -> Result<File> {
-        self.open_regular(name.as_ref(), FollowSymlinks::Yes)
+        self.open_regular(name.as_ref(), FollowSymlinks::Yes).map(|(file, _)| file)
     }
 
-    fn open_regular(&self, name: &Path, follow: FollowSymlinks) -> Result<File> {
+    fn open_regular(&self, name: &Path, follow: FollowSymlinks) -> Result<(File, Metadata)> {
         let mut options = OpenOptions::new();
         options.read(true).nonblock(true).follow(follow);
         let opened = self.dir.open_with(name, &options).map(cap_std::fs::File::into_std);
@@ -224,7 +232,7 @@ impl Root {
             options.write(false).create(false);
             opened = self.dir.open_with(name, &options);
         }
-        regular(opened.map(cap_std::fs::File::into_std), || self.display(name))
+        regular(opened.map(cap_std::fs::File::into_std), || self.display(name)).map(|(file, _)| file)
     }
 
     /// Starts a new file in this directory that gets its name when it is complete.
@@ -550,7 +558,7 @@ fn is_removed(file: &File) -> bool {
     }
 }
 
-fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File> {
+fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(File, Metadata)> {
     let not_regular = || Error::invalid(object(), "not a regular file");
     // What the systems answer for a link that may not be followed, and for a device or socket without a reader.
     const ELOOP: [i32; 2] = [40, 62];
@@ -567,7 +575,7 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<File
         Err(error) => return Err(Error::io(object(), "open", error)),
     };
     let metadata = file.metadata().map_err(|error| Error::io(object(), "read", error))?;
-    if metadata.is_file() { Ok(file) } else { Err(not_regular()) }
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(not_regular()) }
 }
 
 /// Makes an open file tell of its living writer: nobody else can open it for writing. A lock, which does that on Unix, would

@@ -43,6 +43,15 @@ pub trait Stored: fmt::Debug + Send + Sync {
     /// When the content is missing or found damaged at once.
     fn open(&self) -> Result<Box<dyn Read + Send>>;
 
+    /// Fills `buffer`, which is as long as announced, with all of the content.
+    ///
+    /// # Errors
+    /// When the content is missing, damaged, or of another length.
+    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
+        let mut stream = ContentStream { reader: self.open()?, members: None, position: 0 };
+        stream.read(buffer.len() as u64, buffer)
+    }
+
     /// As [`Stored::open`], together with the gzip members that hold the content, where the store keeps it in such. Members
     /// are there as far as the reader was read, and all of them when it has ended.
     ///
@@ -82,6 +91,7 @@ impl Content {
                 Ok(())
             }
             Content::File(file) => file.read(offset, size, buffer),
+            Content::Stored(stored) if buffer.len() as u64 == size => stored.read_whole(buffer),
             Content::Stored(stored) => {
                 let mut stream = ContentStream::open(&**stored)?;
                 stream.skip(offset)?;

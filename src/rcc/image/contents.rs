@@ -150,7 +150,7 @@ impl Contents<'_> {
         if object.digest.is_forgeable() {
             return Ok((LibraryForm::Content, object.size));
         }
-        if self.shared.has(&object.digest) && !self.hololib.object(object)?.content_looks_compressed()? {
+        if self.shared.has(&object.digest) && !self.hololib.content_looks_compressed(object)? {
             return Ok((LibraryForm::Content, object.size));
         }
         Ok((LibraryForm::Wrapped, wrapped_size(object.size)))

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::rcc::Catalog;
 use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Owner, Stored};
+use crate::tree::{Attributes, Content, ContentStream, Entry, ImagePath, Kind, Owner, Stored};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -53,6 +53,11 @@ impl Stored for RestoredFile {
         self.restorer.open(path, file)
     }
 
+    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
+        let (path, file) = self.entry()?;
+        self.restorer.read(path, file, buffer)
+    }
+
     fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         let (path, file) = self.entry()?;
         self.restorer.open_with_members(path, file)
@@ -85,6 +90,15 @@ impl Stored for LibraryFile {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
             LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, self.object.size))),
+        }
+    }
+
+    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
+        match self.form {
+            LibraryForm::Content => self.hololib.read(&self.object, buffer),
+            LibraryForm::AsStored | LibraryForm::Wrapped => {
+                ContentStream::open(self)?.read(buffer.len() as u64, buffer)
+            }
         }
     }
 
