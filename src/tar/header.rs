@@ -148,8 +148,9 @@ impl Ustar<'_> {
         octal(&mut block[329..337], 0);
         octal(&mut block[337..345], 0);
         block[345..345 + self.prefix.len()].copy_from_slice(self.prefix);
-        let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
-        octal(&mut block[148..155], sum);
+        // Far from overflowing; without a check for it, several bytes are added at a time.
+        let sum = block.iter().fold(0_u32, |sum, &byte| sum.wrapping_add(byte.into()));
+        octal(&mut block[148..155], sum.into());
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn read(object: &NamedObject, file: &File, content: &mut [u8]) -> boo
         if unwrapping.stored.is_empty() {
             unwrapping.stored = vec![0; MOST_STORED];
         }
-        let length = read_at(file, &mut unwrapping.stored, 0).unwrap_or(0);
+        let Ok(length) = read_at(file, &mut unwrapping.stored, 0) else { return false };
         let stored = &unwrapping.stored[..length];
         match Encoding::of_bytes(stored) {
             Encoding::Plain if length == content.len() => {
