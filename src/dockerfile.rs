@@ -51,7 +51,7 @@ impl Dockerfile {
             let planned = layer
                 .tree()
                 .ok_or_else(|| Error::invalid(&layer.name, "planned from the cache, so its entries are not known"))?;
-            let (tree, removals) = planned.without_removals();
+            let (tree, removals) = planned.without_removals()?;
             lines.push(format!("\n# {}", crate::error::one_line(&layer.created_by)));
             if !removals.is_empty() && !runs_as_root {
                 lines.push("USER 0".to_owned());
@@ -64,7 +64,7 @@ impl Dockerfile {
                 lines.push(removal(path)?);
             }
             // An empty tar would be taken for a file and copied.
-            if !tree.entries().is_empty() {
+            if !tree.is_empty() {
                 let name = format!("layer-{}.tar", number + 1);
                 lines.push(format!("ADD {}", json!([name, "/"])));
                 tars.push((name, tree));

@@ -39,9 +39,9 @@ impl Differences {
         fingerprints: &[Fingerprint],
         contents: &[u32],
     ) -> Differences {
-        let mut differences = Differences { entries: tree.entries().len(), ..Differences::default() };
+        let mut differences = Differences { entries: tree.len(), ..Differences::default() };
         let mut before = earlier.iter().peekable();
-        let mut now = tree.entries().iter().zip(fingerprints).zip(contents).peekable();
+        let mut now = tree.entries().zip(fingerprints).zip(contents).peekable();
         loop {
             let order = match (before.peek(), now.peek()) {
                 (None, None) => return differences,

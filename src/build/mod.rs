@@ -21,7 +21,7 @@ use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
-use crate::tree::{Content, Entry, Kind, Tree, TreeBuilder};
+use crate::tree::{Content, Tree, TreeBuilder};
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -199,7 +199,7 @@ impl Source {
             }
             SourceContent::Entries(entries) => {
                 let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-                entries()?.into_iter().try_for_each(|entry| builder.add(entry))
+                entries(&mut |entry| builder.add(entry))
             }
             SourceContent::Removal => builder.remove(&destination),
         }
@@ -313,7 +313,7 @@ impl Plan {
                     "mediaType": media_type::of_layer(self.compression.encoding()),
                 });
                 if let Some(tree) = layer.tree() {
-                    described["entries"] = tree.entries().len().into();
+                    described["entries"] = tree.len().into();
                     described["bytes"] = tree.content_size().into();
                 }
                 described
@@ -357,8 +357,8 @@ impl PlannedLayer {
     /// How it is compressed where `wanted` is asked for: where nothing of it is gzip already, there is nothing to take over,
     /// and the layer is known to builds that did not ask for that.
     fn compression(&self, wanted: Compression) -> Compression {
-        let is_stored = |entry: &Entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. });
-        let has_stored = || self.tree().is_none_or(|tree| tree.entries().iter().any(is_stored));
+        let is_stored = |content: &Content| matches!(content, Content::Stored(_));
+        let has_stored = || self.tree().is_none_or(|tree| tree.contents().any(is_stored));
         match wanted {
             Compression::Reuse(level) if !has_stored() => Compression::Gzip(level),
             wanted => wanted,

@@ -162,7 +162,7 @@ pub(super) fn follows_from_a_store(compression: Compression) -> bool {
 
 /// The entries of a tree, as the next build wants to know them.
 fn entries(tree: &Tree, fingerprints: &[Fingerprint], contents: &[u32]) -> Vec<EarlierEntry> {
-    let parts = tree.entries().iter().zip(fingerprints).zip(contents);
+    let parts = tree.entries().zip(fingerprints).zip(contents);
     let entry = parts.map(|((entry, &fingerprint), &content)| EarlierEntry {
         path: entry.path.as_bytes().into(),
         fingerprint,

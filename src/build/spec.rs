@@ -76,8 +76,8 @@ pub enum SourceContent {
     Removal,
 }
 
-/// Names the entries of a source.
-pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
+/// Names the entries of a source, in any order, one call for each.
+pub type EntriesOf = dyn FnOnce(&mut dyn FnMut(Entry) -> Result<()>) -> Result<()> + Send;
 
 impl std::fmt::Debug for SourceContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

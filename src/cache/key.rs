@@ -135,7 +135,11 @@ pub struct Fingerprints {
 impl Fingerprints {
     /// Fingerprints the entries of `tree`, without reading any.
     pub fn of(tree: &Tree) -> Self {
-        let (entries, newest) = tree.entries().par_iter().map(fingerprint).unzip();
+        let (entries, newest) = (0..tree.len())
+            .into_par_iter()
+            .filter_map(|number| tree.entry(number))
+            .map(|entry| fingerprint(&entry))
+            .unzip();
         Fingerprints { entries, newest }
     }
 

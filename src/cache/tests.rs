@@ -320,11 +320,14 @@ fn every_change_of_one_thing_changes_the_key() {
     let of_files = |tree: &Tree, compression| {
         LayerKey::of_files(&Fingerprints::of(tree), compression).map(|(key, _)| key).unwrap()
     };
-    let mut keys = vec![of_files(&tree(&[entry()]), Compression::Gzip(5))];
+    // What a hard link may name.
+    let beside = Entry { path: ImagePath::new(b"x").unwrap(), ..entry() };
+    let with = |entry: Entry| tree(&[entry, beside.clone()]);
+    let mut keys = vec![of_files(&with(entry()), Compression::Gzip(5))];
     for compression in [Compression::None, Compression::Gzip(6), Compression::Zstd(5)] {
-        keys.push(of_files(&tree(&[entry()]), compression));
+        keys.push(of_files(&with(entry()), compression));
     }
-    keys.extend(changes().iter().map(|changed| of_files(&tree(std::slice::from_ref(changed)), Compression::Gzip(5))));
+    keys.extend(changes().into_iter().map(|changed| of_files(&with(changed), Compression::Gzip(5))));
     for (place, key) in keys.iter().enumerate() {
         assert!(!keys[..place].contains(key), "change {place} has the key of another");
     }

@@ -209,7 +209,7 @@ impl LayoutArguments {
                     let layer = &made.layer;
                     let (size, tar) = (size(layer.descriptor.size), size(layer.tar_size));
                     let (digest, name) = (layer.descriptor.digest, &planned.name);
-                    let entries = planned.tree().map(|tree| format!(", {}", counted(tree.entries().len(), "entry")));
+                    let entries = planned.tree().map(|tree| format!(", {}", counted(tree.len(), "entry")));
                     watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
                     if self.cache.explain {
                         watch.say(&format!("  {}", explain::line(made)));
@@ -231,7 +231,7 @@ impl LayoutArguments {
                         described["tarSize"] = layer.tar_size.into();
                         explain::add_to(&mut described, made);
                         if let Some(tree) = planned.tree() {
-                            described["entries"] = tree.entries().len().into();
+                            described["entries"] = tree.len().into();
                         }
                         described["createdBy"] = planned.created_by.as_str().into();
                         described
@@ -282,7 +282,7 @@ fn show(plan: &Plan, format: Format) -> Result<()> {
     }
     for layer in &plan.layers {
         let content = match layer.tree() {
-            Some(tree) => format!("{}, {}", counted(tree.entries().len(), "entry"), size(tree.content_size())),
+            Some(tree) => format!("{}, {}", counted(tree.len(), "entry"), size(tree.content_size())),
             None => "from the cache".to_owned(),
         };
         lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));

@@ -169,7 +169,7 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
     layers.push(LayerSpec {
         name: own.name.clone(),
         created_by: "ocibuild: robot".to_owned(),
-        sources: vec![own, entries("robot", Box::new(move || Ok(robot_entries)))],
+        sources: vec![own, entries("robot", Box::new(move |add| robot_entries.into_iter().try_for_each(add)))],
         known_directories,
         recipe: None,
         group: None,

@@ -45,8 +45,8 @@ pub(super) fn cut(tree: &Tree) -> Vec<Block> {
         }
         *current = Block { entry, offset, length: 0 };
     };
-    for (number, entry) in tree.entries().iter().enumerate() {
-        let length = entry_length(entry);
+    for (number, entry) in tree.entries_from(0) {
+        let length = entry_length(&entry);
         if entry.size() >= LARGEST {
             start_at(&mut current, number, 0);
             let mut offset = 0;
@@ -62,7 +62,7 @@ pub(super) fn cut(tree: &Tree) -> Vec<Block> {
             start_at(&mut current, number, 0);
         }
         current.length += length;
-        if current.length >= SMALLEST && ends_a_block(entry, length) {
+        if current.length >= SMALLEST && ends_a_block(&entry, length) {
             start_at(&mut current, number + 1, 0);
         }
     }
@@ -120,7 +120,7 @@ mod tests {
             [vec![], vec![("a".to_owned(), 1)], many(), vec![("big".to_owned(), 10 << 20), ("small".to_owned(), 3)]]
         {
             let tree = tree(files);
-            let total: u64 = tree.entries().iter().map(entry_length).sum();
+            let total: u64 = tree.entries().map(|entry| entry_length(&entry)).sum();
             let blocks = cut(&tree);
             assert_eq!(blocks.iter().map(|block| block.length).sum::<u64>(), total + 1024);
             for (block, next) in blocks.iter().zip(&blocks[1..]) {

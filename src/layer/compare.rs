@@ -223,7 +223,7 @@ mod tests {
             let layout = Layout::create(&keep.path().join("out")).unwrap();
             let (tree, fingerprints) = tree(files);
             let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &layout, None).unwrap();
-            let entries = tree.entries().iter().zip(fingerprints).zip(contents);
+            let entries = tree.entries().zip(fingerprints).zip(contents);
             let entries = entries.map(|((entry, fingerprint), content)| EarlierEntry {
                 path: entry.path.as_bytes().into(),
                 fingerprint,

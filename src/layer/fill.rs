@@ -12,8 +12,8 @@ pub(super) type HalfRead = Option<(usize, ContentStream)>;
 /// Whether block `number` begins or ends within a stored file, so that it can only be filled in its turn.
 pub(super) fn is_part_of_stream(tree: &Tree, blocks: &[Block], number: usize) -> bool {
     let begins_within = |block: &Block| {
-        let entry = tree.entries().get(block.entry).filter(|_| block.offset > 0);
-        entry.is_some_and(|entry| matches!(&entry.kind, Kind::File { content: Content::Stored(_), .. }))
+        let entry = tree.entry(block.entry).filter(|_| block.offset > 0);
+        entry.is_some_and(|entry| matches!(entry.kind, Kind::File { content: Content::Stored(_), .. }))
     };
     blocks[number..].iter().take(2).any(begins_within)
 }
@@ -48,12 +48,12 @@ pub(super) fn fill(
     buffer.reserve(length);
     let mut filling = Filling { half_read, taken, buffer };
     let mut skip = block.offset;
-    for (number, entry) in tree.entries().iter().enumerate().skip(block.entry) {
+    for (number, entry) in tree.entries_from(block.entry) {
         let left = (length - filling.buffer.len()) as u64;
         if left == 0 {
             return Ok(());
         }
-        filling.append((number, entry), skip..skip + left.min(entry_length(entry) - skip))?;
+        filling.append((number, &entry), skip..skip + left.min(entry_length(&entry) - skip))?;
         skip = 0;
     }
     // Only the last block of a layer goes beyond its last entry.
@@ -104,8 +104,8 @@ impl Filling<'_> {
         };
         let mut stream = match self.half_read.take() {
             Some((entry, stream)) if entry == number && stream.position() == from => stream,
-            _ if from == 0 && takes => ContentStream::open_with_members(&**stored)?,
-            _ if from == 0 => ContentStream::open(&**stored)?,
+            _ if from == 0 && takes => ContentStream::open_with_members(stored)?,
+            _ if from == 0 => ContentStream::open(stored)?,
             // The block before holds the beginning of a member that nobody could go on with.
             _ if takes => return Err(Error::invalid("content", "a part was asked for before the one in front of it")),
             _ => return content.read(from, size, buffer),
@@ -127,7 +127,7 @@ impl Filling<'_> {
 mod tests {
     use super::super::blocks::cut;
     use super::*;
-    use crate::tree::{ImagePath, Rules, Stored, TreeBuilder};
+    use crate::tree::{ImagePath, Rules, StoredFile, StoredFiles, TreeBuilder};
     use std::io::{Cursor, Read};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -166,8 +166,8 @@ mod tests {
     #[derive(Debug)]
     struct Counted(Vec<u8>, AtomicUsize);
 
-    impl Stored for Counted {
-        fn open(&self) -> Result<Box<dyn Read + Send>> {
+    impl StoredFiles for Counted {
+        fn open(&self, _: u32) -> Result<Box<dyn Read + Send>> {
             self.1.fetch_add(1, Ordering::Relaxed);
             Ok(Box::new(Cursor::new(self.0.clone())))
         }
@@ -178,7 +178,8 @@ mod tests {
         let stored = Arc::new(Counted((0..3_500_000_u32).map(|number| number as u8).collect(), AtomicUsize::new(0)));
         let mut builder = TreeBuilder::new(&Rules::default());
         let mut large = entry(b"large", Vec::new());
-        large.kind = Kind::File { size: 3_500_000, content: Content::Stored(stored.clone()) };
+        let content = Content::Stored(StoredFile { files: stored.clone(), number: 0 });
+        large.kind = Kind::File { size: 3_500_000, content };
         builder.add(large).unwrap();
         let tree = builder.finish().unwrap();
         let (mut joined, mut buffer, mut half_read) = (Vec::new(), Vec::new(), None);

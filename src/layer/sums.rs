@@ -21,11 +21,11 @@ impl Sums {
     pub(super) fn of(tree: &Tree, block: &Block, bytes: &[u8]) -> Sums {
         let (mut sum, mut contents) = (Crc::new(), Vec::new());
         let (mut rest, mut skip) = (bytes, block.offset);
-        for (number, entry) in tree.entries().iter().enumerate().skip(block.entry) {
+        for (number, entry) in tree.entries_from(block.entry) {
             if rest.is_empty() {
                 break;
             }
-            let left = usize::try_from(entry_length(entry) - skip).unwrap_or(usize::MAX);
+            let left = usize::try_from(entry_length(&entry) - skip).unwrap_or(usize::MAX);
             let (part, behind) = rest.split_at(left.min(rest.len()));
             // Positions in the part; what lies before it or behind it falls on its borders.
             let header = tar::encoded_length(&entry.header());

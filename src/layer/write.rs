@@ -302,7 +302,7 @@ impl<'a> Line<'a> {
         activity.advance(blocks[..first].iter().map(|block| block.length).sum());
         let work = Work { reused: first, ..Work::default() };
         let mut contents = prefix.contents.clone();
-        contents.resize(request.tree.entries().len(), 0);
+        contents.resize(request.tree.len(), 0);
         Line {
             request: *request,
             blocks,

@@ -1,6 +1,6 @@
 //! Which catalog a robot needs, and what to say when it is not there.
 
-use super::{Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, NamedObject};
+use super::{Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress, Silent};
@@ -153,10 +153,10 @@ impl Hololib {
     /// When the environment has none, or it cannot be read.
     pub fn recorded_blueprint(&self, catalog: &Catalog) -> Result<Blueprint> {
         let object = format!("catalog {}: `{IDENTITY_FILE}`", catalog.name());
-        let Some(EntryKind::File(file)) = catalog.entry(IDENTITY_FILE).map(|entry| &entry.kind) else {
+        let Some(EntryKind::File(file)) = catalog.entry(IDENTITY_FILE).map(|entry| entry.kind) else {
             return Err(Error::new(ErrorKind::NotFound, object, "not found"));
         };
-        let stored = self.object(&NamedObject { digest: file.digest, size: file.size })?;
+        let stored = self.object(&file.named_object())?;
         let bytes = bounded::read(stored.content()?, BLUEPRINT_LIMIT, &object)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::invalid(object, "not UTF-8"))?;
         Ok(Blueprint::of_text(text.trim().to_owned()))

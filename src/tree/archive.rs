@@ -193,7 +193,7 @@ mod tests {
         let mut builder = TreeBuilder::new(&Rules::default());
         builder.add_archive(bytes, "x.tar", &spool, &ImagePath::new(b"d").unwrap(), &Rules::default(), &Silent)?;
         assert_eq!(spool.dir().entries().unwrap().count(), 0, "the spooled file has no name");
-        Ok(builder.finish()?.entries().to_vec())
+        Ok(builder.finish()?.entries().collect())
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum Content {
     /// A file in a source directory, which may change at any moment.
     File(Box<FileContent>),
     /// A file of another program's store, in whatever form that keeps it.
-    Stored(Arc<dyn Stored>),
+    Stored(StoredFile),
     /// A part of a file that nobody else can reach.
     Spooled {
         /// The open file.
@@ -32,34 +32,42 @@ pub enum Content {
     },
 }
 
-/// A file that another program's store keeps in a form of its own, compressed perhaps, or to be changed on the way.
+/// Files that another program's store keeps in a form of its own, compressed perhaps, or to be changed on the way.
 ///
 /// The store is no part of this room, and its files can only be read from start to end.
-pub trait Stored: fmt::Debug + Send + Sync {
-    /// Opens the content. The reader gives exactly the announced number of bytes and then ends well, if and only if they
-    /// are the right ones.
+pub trait StoredFiles: fmt::Debug + Send + Sync {
+    /// Opens the content of file `number`. The reader gives exactly the announced number of bytes and then ends well, if and
+    /// only if they are the right ones.
     ///
     /// # Errors
-    /// When the content is missing or found damaged at once.
-    fn open(&self) -> Result<Box<dyn Read + Send>>;
+    /// When there is no such file, or its content is missing or found damaged at once.
+    fn open(&self, number: u32) -> Result<Box<dyn Read + Send>>;
 
-    /// Fills `buffer`, which is as long as announced, with all of the content.
+    /// Fills `buffer`, which is as long as announced, with all of the content of file `number`.
     ///
     /// # Errors
     /// When the content is missing, damaged, or of another length.
-    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
-        let mut stream = ContentStream { reader: self.open()?, members: None, position: 0 };
-        stream.read(buffer.len() as u64, buffer)
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
+        ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
     }
 
-    /// As [`Stored::open`], together with the gzip members that hold the content, where the store keeps it in such. Members
-    /// are there as far as the reader was read, and all of them when it has ended.
+    /// As [`StoredFiles::open`], together with the gzip members that hold the content, where the store keeps it in such.
+    /// Members are there as far as the reader was read, and all of them when it has ended.
     ///
     /// # Errors
-    /// As [`Stored::open`].
-    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
-        Ok((self.open()?, None))
+    /// As [`StoredFiles::open`].
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        Ok((self.open(number)?, None))
     }
+}
+
+/// One of the files that another program's store keeps.
+#[derive(Debug, Clone)]
+pub struct StoredFile {
+    /// All of them.
+    pub files: Arc<dyn StoredFiles>,
+    /// Which one it is.
+    pub number: u32,
 }
 
 /// A file as the walk found it.
@@ -91,9 +99,9 @@ impl Content {
                 Ok(())
             }
             Content::File(file) => file.read(offset, size, buffer),
-            Content::Stored(stored) if buffer.len() as u64 == size => stored.read_whole(buffer),
+            Content::Stored(stored) if buffer.len() as u64 == size => stored.files.read_whole(stored.number, buffer),
             Content::Stored(stored) => {
-                let mut stream = ContentStream::open(&**stored)?;
+                let mut stream = ContentStream::open(stored)?;
                 stream.skip(offset)?;
                 stream.read(size, buffer)
             }
@@ -126,17 +134,22 @@ impl ContentStream {
     /// Opens `stored` at its start.
     ///
     /// # Errors
-    /// As [`Stored::open`].
-    pub fn open(stored: &dyn Stored) -> Result<Self> {
-        Ok(ContentStream { reader: stored.open()?, members: None, position: 0 })
+    /// As [`StoredFiles::open`].
+    pub fn open(stored: &StoredFile) -> Result<Self> {
+        stored.files.open(stored.number).map(ContentStream::of)
+    }
+
+    /// A content that `reader` reads.
+    pub fn of(reader: Box<dyn Read + Send>) -> Self {
+        ContentStream { reader, members: None, position: 0 }
     }
 
     /// Opens `stored` at its start, together with the gzip members that hold it.
     ///
     /// # Errors
-    /// As [`Stored::open_with_members`].
-    pub fn open_with_members(stored: &dyn Stored) -> Result<Self> {
-        let (reader, members) = stored.open_with_members()?;
+    /// As [`StoredFiles::open_with_members`].
+    pub fn open_with_members(stored: &StoredFile) -> Result<Self> {
+        let (reader, members) = stored.files.open_with_members(stored.number)?;
         Ok(ContentStream { reader, members, position: 0 })
     }
 

@@ -42,7 +42,7 @@ pub enum Kind {
 pub type Xattrs = [(Vec<u8>, Vec<u8>)];
 
 /// Owner, mode, time and extended attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes {
     /// Permission bits with setuid, setgid and sticky: at most 0o7777.
     pub mode: u16,

@@ -49,6 +49,12 @@ impl ImagePath {
         ImagePath::checked(&path)
     }
 
+    /// The path of names that were those of a path before, with slashes between them.
+    pub(super) fn of_names(path: Vec<u8>) -> Self {
+        let length = path.len() as u16;
+        ImagePath { bytes: path.into(), length }
+    }
+
     fn checked(path: &[u8]) -> Result<Self> {
         check(path)?;
         // Not longer than `LONGEST`.
@@ -91,6 +97,11 @@ impl ImagePath {
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.length == 0
+    }
+
+    /// The components, from the root on.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty())
     }
 
     /// The last component; empty for the root.

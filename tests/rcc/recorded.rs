@@ -86,9 +86,9 @@ fn check_files(hololib: &Hololib, tree: &Path) {
     let mut files = 0;
     for entry in catalog.entries() {
         let EntryKind::File(file) = &entry.kind else { continue };
-        let recorded = fs::read(tree.join(&entry.path)).unwrap();
-        let restored = read(restorer.open(&entry.path, file).unwrap());
-        assert!(restored == replaced(&recorded, &file.rewrites), "{}", entry.path);
+        let recorded = fs::read(tree.join(entry.path)).unwrap();
+        let restored = read(restorer.open(entry.path, file).unwrap());
+        assert!(restored == replaced(&recorded, file.rewrites), "{}", entry.path);
         files += 1;
     }
     assert!(files > 15, "only {files} files");

@@ -64,18 +64,18 @@ fn observed(directory: &Path) -> Tree {
 /// What our reader says.
 fn predicted(hololib: &Hololib, catalog: &Arc<Catalog>, space: &str) -> Tree {
     let restorer = Restorer::new(hololib, catalog, space).unwrap();
-    let things = catalog.entries().iter().map(|entry| {
+    let things = catalog.entries().map(|entry| {
         let thing = match &entry.kind {
             EntryKind::Directory { .. } => Thing::Directory,
-            EntryKind::Link { target } => Thing::Link(target.clone()),
+            EntryKind::Link { target } => Thing::Link((*target).to_owned()),
             EntryKind::File(file) => {
                 let mut content = Vec::new();
-                restorer.open(&entry.path, file).unwrap().take(1 << 30).read_to_end(&mut content).unwrap();
+                restorer.open(entry.path, file).unwrap().take(1 << 30).read_to_end(&mut content).unwrap();
                 assert_eq!(content.len() as u64, file.size, "{}", entry.path);
                 Thing::File { mode: file.mode, digest: Digest::of(&content) }
             }
         };
-        (entry.path.clone(), thing)
+        (entry.path.to_owned(), thing)
     });
     things.collect()
 }

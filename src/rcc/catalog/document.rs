@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 
 /// The top of a catalog.
 pub(super) struct Document {
@@ -18,30 +19,63 @@ pub(super) struct Document {
     pub(super) path: String,
     pub(super) platform: String,
     pub(super) blueprint: String,
-    pub(super) tree: Directory,
+    pub(super) tree: Listing,
+}
+
+/// The tree of a catalog as flat lists: with a list in each directory and a text for each name it would take three times the
+/// memory.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// The root first, and each behind the one that it is in.
+    pub(super) directories: Vec<Directory>,
+    /// In the order of the document.
+    pub(super) files: Vec<File>,
+    /// All names, one behind the other.
+    names: String,
+    /// All offsets of rewrites, one behind the other.
+    offsets: Vec<u64>,
 }
 
 /// A directory, or a link to one with what lay behind it.
+#[derive(Default)]
 pub(super) struct Directory {
-    /// What it calls itself, where that is not the key under which it stands.
-    pub(super) other_name: Option<String>,
-    pub(super) link: Option<String>,
+    pub(super) place: Place,
+    pub(super) link: Option<Box<str>>,
     pub(super) mode: u32,
-    pub(super) directories: Vec<(String, Directory)>,
-    pub(super) files: Vec<(String, File)>,
     /// It lies behind a link, and is not restored.
     pub(super) is_shadow: bool,
 }
 
 /// A file, or a link to one with what lay behind it.
 pub(super) struct File {
-    /// What it calls itself, where that is not the key under which it stands.
-    pub(super) other_name: Option<String>,
-    pub(super) link: Option<String>,
+    pub(super) place: Place,
+    pub(super) link: Option<Box<str>>,
     pub(super) mode: u32,
     pub(super) size: u64,
     pub(super) digest: ObjectDigest,
-    pub(super) rewrites: Vec<u64>,
+    offsets: Range<usize>,
+}
+
+/// Where something stands.
+#[derive(Default)]
+pub(super) struct Place {
+    /// The number of the directory that it is in; the root is in itself.
+    pub(super) directory: usize,
+    /// What it calls itself, where that is not the key under which it stands.
+    pub(super) other_name: Option<Box<str>>,
+    name: Range<usize>,
+}
+
+impl Listing {
+    /// The key under which something stands.
+    pub(super) fn name(&self, place: &Place) -> &str {
+        &self.names[place.name.clone()]
+    }
+
+    /// Where the recorded identity stands in a file, as the document says it.
+    pub(super) fn offsets(&self, file: &File) -> &[u64] {
+        &self.offsets[file.offsets.clone()]
+    }
 }
 
 /// Reads the one document that `source` holds, to its end.
@@ -49,13 +83,14 @@ pub(super) struct File {
 /// # Errors
 /// When it cannot be read, is not JSON, not a catalog, or exceeds a limit.
 pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<Document> {
-    let reading = Reading { place: RefCell::new(Vec::new()), entries: Cell::new(0), limits };
+    let listing = RefCell::new(Listing::default());
+    let reading = Reading { place: RefCell::new(Vec::new()), directory: Cell::new(0), listing, limits };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
     // The depth of directories is counted below; unknown members are skipped without recursion.
     deserializer.disable_recursion_limit();
     let parsed = Top(&reading).deserialize(&mut deserializer).and_then(|document| {
         deserializer.end()?;
-        Ok(document)
+        Ok(Document { tree: reading.listing.take(), ..document })
     });
     parsed.map_err(|error| {
         if error.is_io() {
@@ -72,23 +107,32 @@ pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> 
 struct Reading<'a> {
     /// The names on the way to what is being read; after a failure, to what failed.
     place: RefCell<Vec<String>>,
-    entries: Cell<usize>,
+    /// The number of the directory that is being read.
+    directory: Cell<usize>,
+    listing: RefCell<Listing>,
     limits: &'a CatalogLimits,
 }
 
 impl Reading<'_> {
     fn count<E: serde::de::Error>(&self) -> Result<(), E> {
-        self.entries.set(self.entries.get() + 1);
-        match self.entries.get() > self.limits.entries {
+        let Listing { directories, files, .. } = &*self.listing.borrow();
+        // The root is no entry, and neither is the one that is about to be read.
+        match directories.len() + files.len() > self.limits.entries {
             true => Err(E::custom(format_args!("more than {} entries", self.limits.entries))),
             false => Ok(()),
         }
     }
 
-    /// The name that an entry calls itself, unless it is the key of what is being read. Nearly always it is, and twice the
-    /// names would take as much memory as everything else.
-    fn other_than_key(&self, name: String) -> Option<String> {
-        Some(name).filter(|name| self.place.borrow().last() != Some(name))
+    /// The place of what is being read, which calls itself `name`. Nearly always that is the key, and twice the names would
+    /// take as much memory as everything else.
+    fn place(&self, directory: usize, name: String) -> Place {
+        let place = self.place.borrow();
+        let key = place.last().map_or("", String::as_str);
+        let other_name = Some(name).filter(|name| name != key).map(String::into_boxed_str);
+        let names = &mut self.listing.borrow_mut().names;
+        let start = names.len();
+        names.push_str(key);
+        Place { directory, other_name, name: start..names.len() }
     }
 }
 
@@ -167,7 +211,7 @@ impl<'de> Visitor<'de> for Top<'_> {
             path: required(path, "path")?,
             platform,
             blueprint: required(blueprint, "blueprint")?,
-            tree: required(tree, "tree")?,
+            tree: required(tree, "tree").map(|()| Listing::default())?,
         })
     }
 }
@@ -179,9 +223,9 @@ struct DirectorySeed<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for DirectorySeed<'_> {
-    type Value = Directory;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Directory, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         if self.depth > self.reading.limits.depth {
             return Err(D::Error::custom(format_args!("too deep: more than {} levels", self.reading.limits.depth)));
         }
@@ -190,14 +234,18 @@ impl<'de> DeserializeSeed<'de> for DirectorySeed<'_> {
 }
 
 impl<'de> Visitor<'de> for DirectorySeed<'_> {
-    type Value = Directory;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a directory")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Directory, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let DirectorySeed { reading, depth } = self;
+        // Its number is taken before those of what is in it.
+        let own = reading.listing.borrow().directories.len();
+        reading.listing.borrow_mut().directories.push(Directory::default());
+        let parent = reading.directory.replace(own);
         let (mut name, mut link, mut mode) = (None, None, None);
         let (mut directories, mut files, mut is_shadow) = (None, None, None);
         while let Some(key) = members.next_key::<String>()? {
@@ -214,14 +262,15 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
                 _ => skip(&mut members, &key, &["name", "symlink", "mode", "shadow", "subdirs", "files"])?,
             }
         }
-        Ok(Directory {
-            other_name: reading.other_than_key(required(name, "name")?),
-            link: link.filter(|target: &String| !target.is_empty()),
+        reading.directory.set(parent);
+        let directory = Directory {
+            place: reading.place(parent, required(name, "name")?),
+            link: linked(link),
             mode: required(mode, "mode")?,
-            directories: directories.unwrap_or_default(),
-            files: files.unwrap_or_default(),
             is_shadow: is_shadow.unwrap_or(false),
-        })
+        };
+        reading.listing.borrow_mut().directories[own] = directory;
+        Ok(())
     }
 }
 
@@ -231,21 +280,22 @@ struct FileSeed<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for FileSeed<'_> {
-    type Value = File;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<File, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for FileSeed<'_> {
-    type Value = File;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a file")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<File, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let reading = self.reading;
         let (mut name, mut link, mut mode, mut size) = (None, None, None, None);
         let (mut digest, mut rewrites) = (None, None);
         while let Some(key) = members.next_key::<String>()? {
@@ -255,21 +305,28 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
                 "mode" => once(&mut members, &key, &mut mode, number())?,
                 "size" => once(&mut members, &key, &mut size, number::<i64>())?,
                 "digest" => once(&mut members, &key, &mut digest, text())?,
-                "rewrite" => once(&mut members, &key, &mut rewrites, Offsets)?,
+                "rewrite" => once(&mut members, &key, &mut rewrites, Offsets { reading })?,
                 _ => skip(&mut members, &key, &["name", "symlink", "mode", "size", "digest", "rewrite"])?,
             }
         }
         let (size, digest): (i64, String) = (required(size, "size")?, required(digest, "digest")?);
         let is_no_digest = || A::Error::custom(format_args!("invalid digest {digest:?}"));
-        Ok(File {
-            other_name: self.reading.other_than_key(required(name, "name")?),
-            link: link.filter(|target: &String| !target.is_empty()),
+        let file = File {
+            place: reading.place(reading.directory.get(), required(name, "name")?),
+            link: linked(link),
             mode: required(mode, "mode")?,
             size: u64::try_from(size).map_err(|_| A::Error::custom(format_args!("negative `size` {size}")))?,
             digest: ObjectDigest::parse(&digest).ok_or_else(is_no_digest)?,
-            rewrites: rewrites.unwrap_or_default(),
-        })
+            offsets: rewrites.unwrap_or_default(),
+        };
+        reading.listing.borrow_mut().files.push(file);
+        Ok(())
     }
+}
+
+/// What is a link says where it leads.
+fn linked(link: Option<String>) -> Option<Box<str>> {
+    link.filter(|target| !target.is_empty()).map(String::into_boxed_str)
 }
 
 /// An object of named things, in its order; names may repeat, which is found out later.
@@ -278,67 +335,69 @@ struct Named<'a, S> {
     of: S,
 }
 
-impl<'de, S: DeserializeSeed<'de> + Copy> DeserializeSeed<'de> for Named<'_, S> {
-    type Value = Vec<(String, S::Value)>;
+impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> DeserializeSeed<'de> for Named<'_, S> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for Named<'_, S> {
-    type Value = Vec<(String, S::Value)>;
+impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> Visitor<'de> for Named<'_, S> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of entries")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut named = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(key) = members.next_key::<String>()? {
             self.reading.count()?;
             self.reading.place.borrow_mut().push(key);
-            let value = members.next_value_seed(self.of)?;
-            let key = self.reading.place.borrow_mut().pop().unwrap_or_default();
-            named.push((key, value));
+            members.next_value_seed(self.of)?;
+            self.reading.place.borrow_mut().pop();
         }
-        Ok(named)
+        Ok(())
     }
 }
 
 /// Offsets of a file, which may be as many as the file has bytes.
-struct Offsets;
+struct Offsets<'a> {
+    reading: &'a Reading<'a>,
+}
 
-impl<'de> DeserializeSeed<'de> for Offsets {
-    type Value = Vec<u64>;
+impl<'de> DeserializeSeed<'de> for Offsets<'_> {
+    type Value = Range<usize>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<u64>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Range<usize>, D::Error> {
         deserializer.deserialize_option(self)
     }
 }
 
-impl<'de> Visitor<'de> for Offsets {
-    type Value = Vec<u64>;
+impl<'de> Visitor<'de> for Offsets<'_> {
+    type Value = Range<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of rewrite offsets")
     }
 
     // Go writes an empty list that was never made as null.
-    fn visit_none<E>(self) -> Result<Vec<u64>, E> {
-        Ok(Vec::new())
+    fn visit_none<E>(self) -> Result<Range<usize>, E> {
+        Ok(0..0)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<u64>, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Range<usize>, D::Error> {
         deserializer.deserialize_seq(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<u64>, A::Error> {
-        let mut offsets = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Range<usize>, A::Error> {
+        let mut listing = self.reading.listing.borrow_mut();
+        let offsets = &mut listing.offsets;
+        let start = offsets.len();
         while let Some(offset) = elements.next_element::<i64>()? {
             let negative = |_| A::Error::custom(format_args!("negative rewrite offset {offset}"));
             offsets.push(u64::try_from(offset).map_err(negative)?);
         }
-        Ok(offsets)
+        Ok(start..offsets.len())
     }
 }

@@ -1,11 +1,13 @@
 //! From the tree of a catalog to the sorted list of what is restored.
 
-use super::document::{Directory, File};
+use super::document::{Directory, File, Listing, Place};
+use super::list::Entries;
 use super::mode::{self, Owner};
-use super::{Catalog, CatalogLimits, Entry, EntryKind, FileEntry, NamedObject};
+use super::{Catalog, Entry, EntryKind, NamedObject};
 use crate::error::{Error, Result};
-use crate::rcc::ObjectDigest;
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::{HashTable, hash_table};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use unicode_normalization::UnicodeNormalization;
 
 /// What Linux allows for a name and for a path.
@@ -15,31 +17,23 @@ const PATH_LIMIT: usize = 4096;
 /// How many examples a warning names.
 const EXAMPLES: usize = 3;
 
-/// The entries and objects of a catalog.
-pub(super) struct Flat {
-    pub(super) entries: Vec<Entry>,
-    pub(super) objects: Vec<NamedObject>,
-}
-
-/// Checks `tree` and lists what RCC would restore from it.
+/// Checks `tree` and lists what RCC would restore from it, and the objects that it needs.
 ///
 /// # Errors
 /// When a name, mode, digest, size, link or rewrite is not what RCC could have recorded, or must not get into an image.
-pub(super) fn flatten(tree: Directory, identity: u64, limits: &CatalogLimits, object: &str) -> Result<Flat> {
-    let mut flattening = Flattening { identity, object, entries: Vec::new(), sizes: BTreeMap::new() };
-    if tree.other_name.as_deref().is_some_and(|name| !name.is_empty()) || tree.link.is_some() || tree.is_shadow {
+pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(Entries, Vec<NamedObject>)> {
+    let flattening = Flattening { tree, identity, object };
+    let root = tree.directories.first();
+    if root.is_none_or(|root| root.place.other_name.is_some() || root.link.is_some() || root.is_shadow) {
         return Err(flattening.wrong("", "the root of `tree` must be a directory without a name"));
     }
-    // A stack of our own: the depth is limited, but no limit has to know how large a frame is.
-    let mut pending = Vec::with_capacity(limits.depth);
-    pending.push((String::new(), tree, Fate::Restored));
-    while let Some((path, directory, fate)) = pending.pop() {
-        flattening.directory(&path, directory, fate, &mut pending)?;
-    }
-    let Flattening { mut entries, sizes, .. } = flattening;
-    entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    let objects = sizes.into_iter().map(|(digest, size)| NamedObject { digest, size }).collect();
-    Ok(Flat { entries, objects })
+    flattening.check_names()?;
+    let mut entries = Entries::default();
+    let directories = flattening.directories(&mut entries)?;
+    let (objects, numbers) = flattening.objects(&directories)?;
+    flattening.files(&directories, &numbers, &mut entries)?;
+    entries.sort();
+    Ok((entries, objects))
 }
 
 /// Whether what lies in a directory is restored, or was only seen through a link.
@@ -50,81 +44,113 @@ enum Fate {
 }
 
 struct Flattening<'a> {
+    tree: &'a Listing,
     /// The length of what is rewritten.
     identity: u64,
     object: &'a str,
-    entries: Vec<Entry>,
-    sizes: BTreeMap<ObjectDigest, u64>,
 }
 
-type Pending = Vec<(String, Directory, Fate)>;
+/// The path of each directory, and what becomes of what lies in it.
+type Directories = Vec<(String, Fate)>;
 
 impl Flattening<'_> {
     fn wrong(&self, path: &str, reason: impl Into<String>) -> Error {
         Error::invalid(format!("{}: `{path}`", self.object), reason)
     }
 
-    fn directory(&mut self, path: &str, directory: Directory, fate: Fate, pending: &mut Pending) -> Result<()> {
-        let Directory { directories, files, .. } = directory;
-        self.check_names(path, &directories, &files)?;
-        for (name, file) in files {
-            self.file(joined(path, &name), file, fate)?;
+    fn path(&self, directories: &Directories, place: &Place) -> String {
+        let name = self.tree.name(place);
+        directories.get(place.directory).map_or_else(|| name.to_owned(), |(parent, _)| joined(parent, name))
+    }
+
+    /// The path that names alone give, checked or not.
+    fn path_by_names(&self, place: &Place) -> String {
+        let (mut path, mut above) = (self.tree.name(place).to_owned(), place.directory);
+        while above > 0 {
+            let directory = &self.tree.directories[above].place;
+            path = joined(self.tree.name(directory), &path);
+            above = directory.directory;
         }
-        for (name, directory) in directories {
-            let path = joined(path, &name);
-            if path.len() > PATH_LIMIT {
-                return Err(self.wrong(&shortened(&path), format!("a path of more than {PATH_LIMIT} bytes")));
+        path
+    }
+
+    fn directories(&self, entries: &mut Entries) -> Result<Directories> {
+        let mut directories = vec![(String::new(), Fate::Restored)];
+        for directory in self.tree.directories.iter().skip(1) {
+            let path = self.path(&directories, &directory.place);
+            let fate = directories.get(directory.place.directory).map_or(Fate::BehindLink, |(_, fate)| *fate);
+            let fate = self.directory(&path, directory, fate, entries)?;
+            directories.push((path, fate));
+        }
+        Ok(directories)
+    }
+
+    /// Lists a directory of which it is known whether it is restored, and tells whether what lies in it is.
+    fn directory(&self, path: &str, directory: &Directory, fate: Fate, entries: &mut Entries) -> Result<Fate> {
+        self.check_path(path)?;
+        let mode = mode::unix(directory.mode, Owner::Directory)
+            .ok_or_else(|| self.wrong(path, format!("mode {} is not that of a directory", directory.mode)))?;
+        match (&directory.link, directory.is_shadow, fate) {
+            (Some(target), _, _) => {
+                self.link(path, target, fate, entries)?;
+                Ok(Fate::BehindLink)
             }
-            let mode = mode::unix(directory.mode, Owner::Directory)
-                .ok_or_else(|| self.wrong(&path, format!("mode {} is not that of a directory", directory.mode)))?;
-            let fate_below = match (&directory.link, directory.is_shadow, fate) {
-                (Some(target), _, _) => {
-                    self.link(&path, target, fate)?;
-                    Fate::BehindLink
+            (None, true, Fate::Restored) => Err(self.wrong(path, "a shadow that lies behind no link")),
+            (None, _, Fate::BehindLink) => Ok(Fate::BehindLink),
+            (None, false, Fate::Restored) => {
+                entries.push_directory(path, mode);
+                Ok(Fate::Restored)
+            }
+        }
+    }
+
+    /// The objects that the catalog names, sorted, and the number of each file's among them. RCC asks for those of links and
+    /// shadows too before it restores anything.
+    fn objects(&self, directories: &Directories) -> Result<(Vec<NamedObject>, Vec<u32>)> {
+        let files = &self.tree.files;
+        let path = |number: usize| self.path(directories, &files[number].place);
+        let mut order: Vec<usize> = (0..files.len()).collect();
+        order.sort_unstable_by_key(|&number| (files[number].digest, number));
+        let (mut objects, mut numbers): (Vec<NamedObject>, _) = (Vec::new(), vec![0; files.len()]);
+        for number in order {
+            let File { digest, size, .. } = files[number];
+            match objects.last() {
+                Some(known) if known.digest == digest && known.size != size => {
+                    let reason = format!("its object {digest} has {size} bytes here and {} elsewhere", known.size);
+                    return Err(self.wrong(&path(number), reason));
                 }
-                (None, true, Fate::Restored) => {
-                    return Err(self.wrong(&path, "a shadow that lies behind no link"));
+                Some(known) if known.digest == digest => {}
+                Some(known) if known.digest.is_forgeable() != digest.is_forgeable() => {
+                    return Err(self.wrong(&path(number), "digests of two kinds in one catalog"));
                 }
-                (None, _, Fate::BehindLink) => Fate::BehindLink,
-                (None, false, Fate::Restored) => {
-                    self.entries.push(Entry { path: path.clone(), kind: EntryKind::Directory { mode } });
-                    Fate::Restored
-                }
-            };
-            pending.push((path, directory, fate_below));
+                _ => objects.push(NamedObject { digest, size }),
+            }
+            numbers[number] = objects.len() as u32 - 1;
+        }
+        objects.shrink_to_fit();
+        Ok((objects, numbers))
+    }
+
+    fn files(&self, directories: &Directories, objects: &[u32], entries: &mut Entries) -> Result<()> {
+        for (file, object) in self.tree.files.iter().zip(objects) {
+            let path = self.path(directories, &file.place);
+            let fate = directories.get(file.place.directory).map_or(Fate::BehindLink, |(_, fate)| *fate);
+            self.check_path(&path)?;
+            if let Some(target) = &file.link {
+                self.link(&path, target, fate, entries)?;
+                continue;
+            }
+            let mode = mode::unix(file.mode, Owner::File)
+                .ok_or_else(|| self.wrong(&path, format!("mode {} is not that of a regular file", file.mode)))?;
+            let rewrites = self.rewrites(&path, self.tree.offsets(file).to_vec(), file.size)?;
+            if fate == Fate::Restored {
+                entries.push_file(&path, mode, *object, &rewrites);
+            }
         }
         Ok(())
     }
 
-    fn file(&mut self, path: String, file: File, fate: Fate) -> Result<()> {
-        let File { link, mode, size, digest, rewrites, .. } = file;
-        if path.len() > PATH_LIMIT {
-            return Err(self.wrong(&shortened(&path), format!("a path of more than {PATH_LIMIT} bytes")));
-        }
-        // RCC asks for the objects of links and shadows too before it restores anything.
-        let known = *self.sizes.entry(digest).or_insert(size);
-        if known != size {
-            return Err(self.wrong(&path, format!("its object {digest} has {size} bytes here and {known} elsewhere")));
-        }
-        if let Some(first) = self.sizes.keys().next()
-            && std::mem::discriminant(first) != std::mem::discriminant(&digest)
-        {
-            return Err(self.wrong(&path, "digests of two kinds in one catalog"));
-        }
-        if let Some(target) = link {
-            return self.link(&path, &target, fate);
-        }
-        let unix = mode::unix(mode, Owner::File)
-            .ok_or_else(|| self.wrong(&path, format!("mode {mode} is not that of a regular file")))?;
-        let rewrites = self.rewrites(&path, rewrites, size)?;
-        if fate == Fate::Restored {
-            let kind = EntryKind::File(FileEntry { mode: unix, size, digest, rewrites });
-            self.entries.push(Entry { path, kind });
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, path: &str, target: &str, fate: Fate) -> Result<()> {
+    fn link(&self, path: &str, target: &str, fate: Fate, entries: &mut Entries) -> Result<()> {
         if target.contains('\0') {
             return Err(self.wrong(path, "a NUL character in the target of a link"));
         }
@@ -132,13 +158,13 @@ impl Flattening<'_> {
             return Err(self.wrong(path, format!("a link target of more than {PATH_LIMIT} bytes")));
         }
         if fate == Fate::Restored {
-            self.entries.push(Entry { path: path.to_owned(), kind: EntryKind::Link { target: target.to_owned() } });
+            entries.push_link(path, target);
         }
         Ok(())
     }
 
     /// Sorts offsets and drops repetitions: RCC records one twice that stands on the border of two of its chunks.
-    fn rewrites(&self, path: &str, mut offsets: Vec<u64>, size: u64) -> Result<Box<[u64]>> {
+    fn rewrites(&self, path: &str, mut offsets: Vec<u64>, size: u64) -> Result<Vec<u64>> {
         offsets.sort_unstable();
         offsets.dedup();
         if let Some(last) = offsets.last()
@@ -149,22 +175,30 @@ impl Flattening<'_> {
         if let Some(pair) = offsets.windows(2).find(|pair| pair[1] - pair[0] < self.identity) {
             return Err(self.wrong(path, format!("rewrite offsets {} and {} overlap", pair[0], pair[1])));
         }
-        Ok(offsets.into_boxed_slice())
+        Ok(offsets)
     }
 
-    fn check_names(&self, path: &str, directories: &[(String, Directory)], files: &[(String, File)]) -> Result<()> {
-        let mut seen = HashMap::new();
-        let directories = directories.iter().map(|(key, directory)| (key, &directory.other_name));
-        let files = files.iter().map(|(key, file)| (key, &file.other_name));
-        for (key, other_name) in directories.chain(files) {
-            let path = || shortened(&joined(path, key));
-            if let Some(reason) = unsafe_name(key) {
+    fn check_path(&self, path: &str) -> Result<()> {
+        if path.len() > PATH_LIMIT {
+            return Err(self.wrong(&shortened(path), format!("a path of more than {PATH_LIMIT} bytes")));
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let Listing { directories: below, files, .. } = self.tree;
+        let mut seen = HashSet::with_capacity(below.len() + files.len());
+        let places = below.iter().skip(1).map(|directory| &directory.place).chain(files.iter().map(|file| &file.place));
+        for place in places {
+            let name = self.tree.name(place);
+            let path = || shortened(&self.path_by_names(place));
+            if let Some(reason) = unsafe_name(name) {
                 return Err(self.wrong(&path(), format!("unsafe name: {reason}")));
             }
-            if let Some(name) = other_name {
-                return Err(self.wrong(&path(), format!("the entry `{key}` calls itself `{name}`")));
+            if let Some(other) = &place.other_name {
+                return Err(self.wrong(&path(), format!("the entry `{name}` calls itself `{other}`")));
             }
-            if seen.insert(key.as_str(), ()).is_some() {
+            if !seen.insert((place.directory, name)) {
                 return Err(self.wrong(&path(), "duplicate name"));
             }
         }
@@ -209,9 +243,9 @@ pub(super) fn warnings(catalog: &Catalog) -> Vec<String> {
         }
     };
     let links = || {
-        catalog.entries.iter().filter_map(|entry| match &entry.kind {
-            EntryKind::Link { target } => Some((entry.path.as_str(), target.as_str())),
-            _ => None,
+        catalog.entries().filter_map(|Entry { path, kind }| match kind {
+            EntryKind::Link { target } => Some((path, target)),
+            EntryKind::Directory { .. } | EntryKind::File(_) => None,
         })
     };
     let (into_stage, outside): (Vec<_>, Vec<_>) = links()
@@ -221,7 +255,7 @@ pub(super) fn warnings(catalog: &Catalog) -> Vec<String> {
         |links: Vec<(&str, &str)>| links.into_iter().map(|(path, target)| format!("`{path}` -> `{target}`")).collect();
     warn("links into the directory that was recorded, which is no more", shown(into_stage));
     warn("links out of the environment", shown(outside));
-    warn("names that differ only in case or in their Unicode form", twins(&catalog.entries));
+    warn("names that differ only in case or in their Unicode form", twins(catalog));
     warnings
 }
 
@@ -243,21 +277,26 @@ fn leaves_environment(path: &str, target: &str) -> bool {
 }
 
 /// Pairs of paths that some file systems would take for one.
-fn twins(entries: &[Entry]) -> Vec<String> {
-    let mut seen: HashMap<String, &str> = HashMap::with_capacity(entries.len());
+fn twins(catalog: &Catalog) -> Vec<String> {
+    // Not by their folded paths themselves, which would take as much memory as the catalog.
+    let (hasher, mut seen) = (RandomState::new(), HashTable::with_capacity(catalog.entries().len()));
+    let path = |number: usize| catalog.numbered(number).path;
     let mut twins = Vec::new();
-    for entry in entries {
-        let folded = if entry.path.is_ascii() {
-            entry.path.to_ascii_lowercase()
-        } else {
-            entry.path.nfc().flat_map(char::to_lowercase).collect()
-        };
-        match seen.get(&folded) {
-            Some(first) => twins.push(format!("`{first}` and `{}`", entry.path)),
-            None => {
-                seen.insert(folded, &entry.path);
-            }
+    for (number, Entry { path: own, .. }) in catalog.entries().enumerate() {
+        let folded = folded(own);
+        let is_twin = |first: &usize| self::folded(path(*first)) == folded;
+        match seen.entry(hasher.hash_one(&folded), is_twin, |first| hasher.hash_one(self::folded(path(*first)))) {
+            hash_table::Entry::Occupied(first) => twins.push(format!("`{}` and `{own}`", path(*first.get()))),
+            hash_table::Entry::Vacant(place) => drop(place.insert(number)),
         }
     }
     twins
+}
+
+/// The path as file systems see it that tell neither case nor Unicode forms apart.
+fn folded(path: &str) -> String {
+    match path.is_ascii() {
+        true => path.to_ascii_lowercase(),
+        false => path.nfc().flat_map(char::to_lowercase).collect(),
+    }
 }

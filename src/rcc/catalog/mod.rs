@@ -5,6 +5,7 @@
 
 mod document;
 mod entries;
+mod list;
 mod mode;
 mod name;
 
@@ -15,6 +16,7 @@ use crate::digest::{Algorithm, Digest, Hashing};
 use crate::error::{Error, Result};
 use crate::progress::{self, Progress};
 use crate::spec::Platform;
+use list::Entries;
 use std::io::{BufReader, Cursor, Read};
 
 pub use name::CatalogName;
@@ -47,47 +49,56 @@ pub struct Catalog {
     recorder: Option<String>,
     path: String,
     identity: String,
-    entries: Vec<Entry>,
+    entries: Entries,
     objects: Vec<NamedObject>,
 }
 
 /// Something that RCC restores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
     /// Where it is, relative to the environment: `bin/python`. Every parent comes before it.
-    pub path: String,
+    pub path: &'a str,
     /// What it is.
-    pub kind: EntryKind,
+    pub kind: EntryKind<'a>,
 }
 
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind<'a> {
     /// A directory.
     Directory {
         /// The Unix mode that was recorded. RCC itself restores every directory with 0750 and its umask.
         mode: u32,
     },
     /// A regular file.
-    File(FileEntry),
+    File(FileEntry<'a>),
     /// A symbolic link.
     Link {
         /// The text of the link, exactly as recorded.
-        target: String,
+        target: &'a str,
     },
 }
 
 /// A regular file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileEntry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileEntry<'a> {
     /// The Unix mode, with setuid, setgid and sticky where they were recorded.
     pub mode: u32,
     /// How many bytes it has, before and after rewriting.
     pub size: u64,
     /// The library object with its content.
     pub digest: ObjectDigest,
+    /// The number of that among [`Catalog::objects`].
+    pub object: usize,
     /// Where in the content the recorded identity stands and the name of the space goes. Ascending, without overlaps.
-    pub rewrites: Box<[u64]>,
+    pub rewrites: &'a [u64],
+}
+
+impl FileEntry<'_> {
+    /// The library object with its content.
+    pub fn named_object(&self) -> NamedObject {
+        NamedObject { digest: self.digest, size: self.size }
+    }
 }
 
 /// A library object that a catalog names.
@@ -119,16 +130,9 @@ impl Catalog {
         let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
         check_origin(&document, name, &object)?;
         let document::Document { recorder, identity, path, tree, .. } = document;
-        let flat = entries::flatten(tree, identity.len() as u64, limits, &object)?;
-        let catalog = Catalog {
-            name: name.clone(),
-            document: digest,
-            recorder,
-            path,
-            identity,
-            entries: flat.entries,
-            objects: flat.objects,
-        };
+        let (entries, objects) = entries::flatten(&tree, identity.len() as u64, &object)?;
+        drop(tree);
+        let catalog = Catalog { name: name.clone(), document: digest, recorder, path, identity, entries, objects };
         for warning in entries::warnings(&catalog) {
             progress::warn(watcher, &object, &warning);
         }
@@ -163,14 +167,23 @@ impl Catalog {
     }
 
     /// All that is restored, sorted by the bytes of the path.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
+        (0..self.entries.len()).map(|number| self.numbered(number))
+    }
+
+    /// Entry `number` of [`Catalog::entries`], of which there are so many at least.
+    pub(in crate::rcc) fn numbered(&self, number: usize) -> Entry<'_> {
+        self.entries.entry(number, &self.objects)
     }
 
     /// The entry at `path`.
-    pub fn entry(&self, path: &str) -> Option<&Entry> {
-        let found = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path));
-        found.ok().map(|index| &self.entries[index])
+    pub fn entry(&self, path: &str) -> Option<Entry<'_>> {
+        self.position(path).ok().map(|number| self.numbered(number))
+    }
+
+    /// The number of the entry at `path`; where there is none, that of the first one behind it.
+    pub(in crate::rcc) fn position(&self, path: &str) -> Result<usize, usize> {
+        self.entries.find(path)
     }
 
     /// Every library object that RCC wants to see before it restores anything, sorted: also those that only links name.
@@ -180,7 +193,7 @@ impl Catalog {
 
     /// How many bytes the restored files have.
     pub fn size(&self) -> u64 {
-        let sizes = self.entries.iter().map(|entry| match &entry.kind {
+        let sizes = self.entries().map(|entry| match entry.kind {
             EntryKind::File(file) => file.size,
             EntryKind::Directory { .. } | EntryKind::Link { .. } => 0,
         });

@@ -3,7 +3,7 @@
 use super::{Hololib, StoredObject};
 use crate::compression::Members;
 use crate::error::{Error, Result};
-use crate::rcc::{Catalog, FileEntry, NamedObject};
+use crate::rcc::{Catalog, FileEntry};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
@@ -53,7 +53,7 @@ impl Restorer {
     ///
     /// # Errors
     /// When the object is missing or found damaged at once. Damage to a large one is an error of the reader.
-    pub fn open(&self, path: &str, file: &FileEntry) -> Result<Box<dyn Read + Send>> {
+    pub fn open(&self, path: &str, file: &FileEntry<'_>) -> Result<Box<dyn Read + Send>> {
         let stored = self.object(file)?;
         let rewriting = self.rewriting(path, file);
         match stored.small_content()? {
@@ -66,10 +66,10 @@ impl Restorer {
     ///
     /// # Errors
     /// When the object is missing or damaged, or a rewrite does not meet the identity.
-    pub fn read(&self, path: &str, file: &FileEntry, content: &mut [u8]) -> Result<()> {
-        self.0.hololib.read(&NamedObject { digest: file.digest, size: file.size }, content)?;
-        self.0.note_unrewritten(path, &file.rewrites, content, 0);
-        self.0.rewrite(path, &file.rewrites, content, 0)
+    pub fn read(&self, path: &str, file: &FileEntry<'_>, content: &mut [u8]) -> Result<()> {
+        self.0.hololib.read(&file.named_object(), content)?;
+        self.0.note_unrewritten(path, file.rewrites, content, 0);
+        self.0.rewrite(path, file.rewrites, content, 0)
     }
 
     /// As [`Restorer::open`], together with the gzip members that hold the file; none where it is rewritten, or where its
@@ -77,7 +77,11 @@ impl Restorer {
     ///
     /// # Errors
     /// As [`Restorer::open`].
-    pub fn open_with_members(&self, path: &str, file: &FileEntry) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    pub fn open_with_members(
+        &self,
+        path: &str,
+        file: &FileEntry<'_>,
+    ) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         if !file.rewrites.is_empty() {
             return Ok((self.open(path, file)?, None));
         }
@@ -90,12 +94,12 @@ impl Restorer {
         Ok((rewriting.of_stream(stream), members))
     }
 
-    fn object(&self, file: &FileEntry) -> Result<StoredObject> {
-        self.0.hololib.object(&NamedObject { digest: file.digest, size: file.size })
+    fn object(&self, file: &FileEntry<'_>) -> Result<StoredObject> {
+        self.0.hololib.object(&file.named_object())
     }
 
-    fn rewriting(&self, path: &str, file: &FileEntry) -> Rewriting {
-        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.clone(), is_noted: false }
+    fn rewriting(&self, path: &str, file: &FileEntry<'_>) -> Rewriting {
+        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.into(), is_noted: false }
     }
 
     /// The files read so far in which a build path stands that the catalog does not list: RCC misses some.

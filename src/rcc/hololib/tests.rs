@@ -273,7 +273,7 @@ fn restored(scratch: &Scratch, content: &[u8], rewrites: &[u64]) -> Result<(Vec<
     scratch.store(&object, &gzip(content));
     let catalog = Arc::new(scratch.catalog(&object, rewrites));
     let restorer = Restorer::new(&scratch.hololib(), &catalog, SPACE)?;
-    let EntryKind::File(file) = &catalog.entries()[0].kind else { panic!("no file") };
+    let EntryKind::File(file) = &catalog.numbered(0).kind else { panic!("no file") };
     Ok((drain(restorer.open("f", file))?, restorer.unrewritten()))
 }
 

@@ -7,44 +7,45 @@
 //! unwrap. Such objects are wrapped.
 
 use super::environment::Opened;
-use super::files::{LibraryFile, LibraryForm, RestoredFile, attributes, directory, file};
+use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
 use super::keeper::Keeper;
 use super::places::Management;
-use super::sharing::SharedFiles;
+use super::sharing::{JoinedFiles, Name, SharedFiles};
 use super::wrap::wrapped_size;
 use super::{EnvironmentMode, Places, meta, parts, text};
 use crate::error::Result;
-use crate::rcc::{Catalog, EntryKind, Hololib, NamedObject, Restorer};
-use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
+use crate::rcc::{Catalog, EntryKind, FileEntry, Hololib, Restorer};
+use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Owner, StoredFile, StoredFiles};
 use rayon::prelude::*;
 use std::sync::Arc;
 
 /// The mark of RCC's uncompressed mode, without which it would not accept such a library.
 const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
 
-/// Lists the entries of the layer of `part` in any order.
-pub(super) fn entries(
+/// Hands the entries of the layer of `part` to `add`, in any order.
+pub(super) fn each_entry(
     hololib: &Hololib,
     opened: &Opened,
     part: usize,
     mode: EnvironmentMode,
     places: &Places,
-) -> Result<Vec<Entry>> {
+    add: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<()> {
     let space = places.space_name(management(mode));
-    let mut contents =
-        Contents { hololib, opened, part, mode, places, space, entries: Vec::new(), shared: SharedFiles::default() };
+    let root = ImagePath::new(opened.catalog.space_path(&space)?.as_bytes())?;
+    let contents = Contents { hololib, opened, part, mode, places, space, root, keeper: Keeper::of(mode, places) };
+    let shared = contents.shared_files();
+    let objects = contents.objects(&shared)?;
+    let are_content = objects.iter().filter(|object| object.form == LibraryForm::Content);
+    let joined = shared.join(are_content.map(|object| object.number), |name| contents.path(name))?;
     if mode != EnvironmentMode::Compact {
-        contents.add_space()?;
+        contents.add_space(&joined, add)?;
     }
-    if mode != EnvironmentMode::Direct {
-        contents.add_library()?;
-    }
+    contents.add_library(&objects, &joined, add)?;
     if part == opened.parts.last() {
-        contents.add_what_is_of_the_whole()?;
+        contents.add_what_is_of_the_whole(add)?;
     }
-    let Contents { mut entries, shared, .. } = contents;
-    shared.link(&mut entries);
-    Ok(entries)
+    Ok(())
 }
 
 /// Whether rcc looks after the space in this mode.
@@ -62,8 +63,17 @@ struct Contents<'a> {
     mode: EnvironmentMode,
     places: &'a Places,
     space: String,
-    entries: Vec<Entry>,
-    shared: SharedFiles,
+    /// The directory of the space.
+    root: ImagePath,
+    keeper: Keeper,
+}
+
+/// How an object of the library is shipped.
+struct LibraryObject {
+    number: u32,
+    form: LibraryForm,
+    /// How many bytes it then has.
+    size: u64,
 }
 
 impl Contents<'_> {
@@ -71,128 +81,171 @@ impl Contents<'_> {
         &self.opened.catalog
     }
 
-    fn add_space(&mut self) -> Result<()> {
-        let catalog = self.catalog().clone();
-        let restorer = Restorer::new(self.hololib, &catalog, &self.space)?;
-        let restorer = self.opened.restorer.get_or_init(|| restorer);
-        let keeper = Keeper::of(self.mode, self.places);
-        let root = ImagePath::new(catalog.space_path(&self.space)?.as_bytes())?;
-        self.entries.push(directory(root.clone(), keeper.directory()));
+    /// Where in the image a file is.
+    fn path(&self, name: Name) -> Result<ImagePath> {
+        match name {
+            Name::OfEntry(number) => self.in_space(self.catalog().numbered(number as usize).path),
+            Name::OfObject(number) => {
+                self.places.in_hololib(&self.catalog().objects()[number as usize].digest.library_path())
+            }
+        }
+    }
+
+    fn in_space(&self, path: &str) -> Result<ImagePath> {
+        self.root.join(&ImagePath::new(path.as_bytes())?)
+    }
+
+    /// The files of the space that can be one with others: those that are not rewritten.
+    fn shared_files(&self) -> SharedFiles {
+        if self.mode == EnvironmentMode::Compact {
+            return SharedFiles::default();
+        }
+        let catalog = self.catalog();
+        let shared = |number: usize| match catalog.numbered(number).kind {
+            EntryKind::File(found) if found.rewrites.is_empty() => {
+                Some((found.object as u32, self.keeper.file(found.mode), number as u32))
+            }
+            _ => None,
+        };
+        SharedFiles::of(self.opened.parts.entries(self.part).filter_map(shared))
+    }
+
+    /// The objects of the library, where the image has one.
+    fn objects(&self, shared: &SharedFiles) -> Result<Vec<LibraryObject>> {
+        if self.mode == EnvironmentMode::Direct {
+            return Ok(Vec::new());
+        }
+        let numbers = self.opened.parts.objects(self.catalog(), self.part);
+        numbers.into_par_iter().map(|number| self.object(number, shared)).collect()
+    }
+
+    /// Decides how an object is shipped, and how long it then is.
+    fn object(&self, number: u32, shared: &SharedFiles) -> Result<LibraryObject> {
+        let object = &self.catalog().objects()[number as usize];
+        let (form, size) = if self.opened.scrubbed.content(&object.digest).is_some() {
+            let form = if shared.has(number) { LibraryForm::Content } else { LibraryForm::Wrapped };
+            (form, object.size)
+        } else if self.mode == EnvironmentMode::Compact {
+            (LibraryForm::AsStored, self.hololib.object(object)?.stored_size())
+        } else if object.digest.is_forgeable() {
+            // In uncompressed mode, rcc unwraps nothing.
+            (LibraryForm::Content, object.size)
+        } else if shared.has(number) && !self.hololib.content_looks_compressed(object)? {
+            (LibraryForm::Content, object.size)
+        } else {
+            (LibraryForm::Wrapped, wrapped_size(object.size))
+        };
+        Ok(LibraryObject { number, form, size })
+    }
+
+    fn add_space(&self, joined: &JoinedFiles, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let catalog = self.catalog();
+        let restorer = Restorer::new(self.hololib, catalog, &self.space)?;
+        let restorer = self.opened.restorer.get_or_init(|| restorer).clone();
+        let files: Arc<dyn StoredFiles> = Arc::new(RestoredFiles { restorer, catalog: catalog.clone() });
+        add(directory(self.root.clone(), self.keeper.directory()))?;
         let numbers = || self.opened.parts.entries(self.part);
-        let paths = numbers().map(|number| catalog.entries()[number].path.as_str());
-        for path in parts::directories(paths) {
-            self.entries.push(directory(root.join(&ImagePath::new(path.as_bytes())?)?, keeper.directory()));
+        for path in parts::directories(numbers().map(|number| catalog.numbered(number).path)) {
+            add(directory(self.in_space(path)?, self.keeper.directory()))?;
         }
         for number in numbers() {
-            let entry = &catalog.entries()[number];
-            let path = root.join(&ImagePath::new(entry.path.as_bytes())?)?;
-            self.entries.push(match &entry.kind {
-                EntryKind::Directory { .. } => directory(path, keeper.directory()),
+            let entry = catalog.numbered(number);
+            let path = self.in_space(entry.path)?;
+            add(match entry.kind {
+                EntryKind::Directory { .. } => directory(path, self.keeper.directory()),
                 EntryKind::Link { target } => {
                     let kind = Kind::Symlink { target: target.as_bytes().into() };
                     Entry { path, kind, attributes: attributes(0o777, Owner::default()) }
                 }
                 EntryKind::File(found) => {
-                    let kept = keeper.file(found.mode);
-                    if found.rewrites.is_empty() {
-                        self.shared.add(found, &kept, self.entries.len());
-                    }
-                    let content = match self.opened.scrubbed.content(&found.digest) {
-                        Some(content) => Content::Bytes(rewritten(content, &found.rewrites, &self.space)),
-                        None => Content::Stored(Arc::new(RestoredFile {
-                            restorer: restorer.clone(),
-                            catalog: catalog.clone(),
-                            entry: number,
-                        })),
-                    };
-                    file(path, found.size, content, kept)
+                    let name = Name::OfEntry(number as u32);
+                    let content = self.restored(&found, StoredFile { files: files.clone(), number: number as u32 });
+                    self.joined(joined, name, file(path, found.size, content, self.keeper.file(found.mode)))?
                 }
-            });
+            })?;
         }
         Ok(())
     }
 
-    fn add_library(&mut self) -> Result<()> {
-        let catalog = self.catalog().clone();
-        let forms: Vec<(NamedObject, LibraryForm, u64)> = self
-            .opened
-            .parts
-            .objects(&catalog, self.part)
-            .into_par_iter()
-            .map(|object| self.form(&object).map(|(form, size)| (object, form, size)))
-            .collect::<Result<_>>()?;
-        for (object, form, size) in forms {
-            let path = self.places.in_hololib(&object.digest.library_path())?;
-            if form == LibraryForm::Content {
-                self.shared.add_object(&object.digest, self.entries.len());
-            }
-            let content = match (self.opened.scrubbed.content(&object.digest), form) {
+    fn restored(&self, found: &FileEntry<'_>, stored: StoredFile) -> Content {
+        match self.opened.scrubbed.content(&found.digest) {
+            Some(content) => Content::Bytes(rewritten(content, found.rewrites, &self.space)),
+            None => Content::Stored(stored),
+        }
+    }
+
+    /// The entry of the file `name`: `alone` if it has no other name, and a link if another one comes first.
+    fn joined(&self, joined: &JoinedFiles, name: Name, alone: Entry) -> Result<Entry> {
+        let Some((attributes, first)) = joined.find(name) else { return Ok(alone) };
+        let kind = if first == name { alone.kind } else { Kind::HardLink { target: self.path(first)? } };
+        Ok(Entry { path: alone.path, kind, attributes })
+    }
+
+    fn add_library(
+        &self,
+        objects: &[LibraryObject],
+        joined: &JoinedFiles,
+        add: &mut dyn FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
+        let (hololib, catalog) = (self.hololib, self.catalog());
+        let files = |form| LibraryFiles { hololib: hololib.clone(), catalog: catalog.clone(), form };
+        let of_form = |form| -> Arc<dyn StoredFiles> { Arc::new(files(form)) };
+        let as_stored = of_form(LibraryForm::AsStored);
+        let (contents, wrapped) = (of_form(LibraryForm::Content), of_form(LibraryForm::Wrapped));
+        for &LibraryObject { number, form, size } in objects {
+            let name = Name::OfObject(number);
+            let files = match form {
+                LibraryForm::AsStored => &as_stored,
+                LibraryForm::Content => &contents,
+                LibraryForm::Wrapped => &wrapped,
+            };
+            let scrubbed = self.opened.scrubbed.content(&catalog.objects()[number as usize].digest);
+            let content = match (scrubbed, form) {
                 (Some(content), LibraryForm::Content) => Content::Bytes(content.clone()),
                 (Some(content), LibraryForm::AsStored | LibraryForm::Wrapped) => Content::Bytes(meta::gzip(content)?),
-                (None, form) => Content::Stored(Arc::new(LibraryFile { hololib: self.hololib.clone(), object, form })),
+                (None, _) => Content::Stored(StoredFile { files: files.clone(), number }),
             };
             let size = if let Content::Bytes(bytes) = &content { bytes.len() as u64 } else { size };
-            self.entries.push(file(path, size, content, attributes(0o644, Owner::default())));
+            let kept: Attributes = attributes(0o644, Owner::default());
+            add(self.joined(joined, name, file(self.path(name)?, size, content, kept))?)?;
         }
         Ok(())
     }
 
-    /// Decides how an object is shipped, and how long it then is.
-    fn form(&self, object: &NamedObject) -> Result<(LibraryForm, u64)> {
-        if self.opened.scrubbed.content(&object.digest).is_some() {
-            let form = if self.shared.has(&object.digest) { LibraryForm::Content } else { LibraryForm::Wrapped };
-            return Ok((form, object.size));
-        }
-        if self.mode == EnvironmentMode::Compact {
-            return Ok((LibraryForm::AsStored, self.hololib.object(object)?.stored_size()));
-        }
-        // In uncompressed mode, rcc unwraps nothing.
-        if object.digest.is_forgeable() {
-            return Ok((LibraryForm::Content, object.size));
-        }
-        if self.shared.has(&object.digest) && !self.hololib.content_looks_compressed(object)? {
-            return Ok((LibraryForm::Content, object.size));
-        }
-        Ok((LibraryForm::Wrapped, wrapped_size(object.size)))
-    }
-
-    fn add_what_is_of_the_whole(&mut self) -> Result<()> {
+    fn add_what_is_of_the_whole(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         if self.mode != EnvironmentMode::Direct {
             // rcc restores or locks beside the space, whether there is one yet or not.
             let base = ImagePath::new(self.catalog().base().as_bytes())?;
-            self.entries.push(directory(base, self.places.writable()));
-            self.add_catalog()?;
+            add(directory(base, self.places.writable()))?;
+            self.add_catalog(add)?;
         }
         if self.mode == EnvironmentMode::Ready {
-            self.add_companions()?;
+            self.add_companions(add)?;
         }
         Ok(())
     }
 
-    fn add_catalog(&mut self) -> Result<()> {
+    fn add_catalog(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         if self.catalog().objects().iter().any(|object| object.digest.is_forgeable()) {
             let mark = self.places.in_hololib(UNCOMPRESSED_MARK)?;
-            self.entries.push(text(mark, "", attributes(0o644, Owner::default())));
+            add(text(mark, "", attributes(0o644, Owner::default())))?;
         }
         let path = self.places.in_hololib(&format!("catalog/{}", self.catalog().name()))?;
         let stored = &self.opened.stored;
         let content = Content::Bytes(stored.clone());
-        self.entries.push(file(path, stored.len() as u64, content, attributes(0o644, Owner::default())));
-        Ok(())
+        add(file(path, stored.len() as u64, content, attributes(0o644, Owner::default())))
     }
 
     /// What rcc writes beside a managed space, so that it finds nothing to do.
-    fn add_companions(&mut self) -> Result<()> {
-        let space = self.catalog().space_path(&self.space)?;
-        let beside = |ending: &str| ImagePath::new(format!("{space}{ending}").as_bytes());
+    fn add_companions(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.root).as_bytes());
         let documents = meta::documents(&self.opened.stored, self.catalog(), &self.space, self.places)?;
         let writable = self.places.writable_file();
         for (ending, bytes) in [(".meta", documents.meta), (".meta.info", documents.info)] {
-            self.entries.push(file(beside(ending)?, bytes.len() as u64, Content::Bytes(bytes), writable.clone()));
+            add(file(beside(ending)?, bytes.len() as u64, Content::Bytes(bytes), writable.clone()))?;
         }
-        self.entries.push(text(beside(".lck")?, "", writable.clone()));
-        self.entries.push(text(beside(".use")?, ".", writable));
-        Ok(())
+        add(text(beside(".lck")?, "", writable.clone()))?;
+        add(text(beside(".use")?, ".", writable))
     }
 }
 

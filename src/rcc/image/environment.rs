@@ -10,7 +10,7 @@ use crate::cache::RecipeKey;
 use crate::error::Result;
 use crate::progress::{Progress, Silent, warn};
 use crate::rcc::matching::warn_of_layer;
-use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, NamedObject, Restorer};
+use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, Restorer};
 use crate::tree::Entry;
 use crate::wording::counted;
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub struct Environment {
     hololib: Hololib,
     name: CatalogName,
     /// The catalog as the hololib has it.
-    stored: Vec<u8>,
+    stored: Arc<[u8]>,
     shipping: Shipping,
     /// What decides the bytes of every layer.
     recipe: RecipeKey,
@@ -49,24 +49,24 @@ impl Opened {
     fn new(
         hololib: &Hololib,
         name: &CatalogName,
-        stored: &[u8],
+        stored: &Arc<[u8]>,
         shipping: &Shipping,
         watcher: &dyn Progress,
     ) -> Result<Opened> {
         let limits = CatalogLimits::default();
-        let mut catalog = Catalog::read(stored, name, &limits, watcher)?;
+        let mut catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
         warn_of_layer(&catalog, watcher);
         let scrubbed = Scrubbed::find(hololib, &catalog, shipping.scrubbing, watcher)?;
-        let mut stored: Arc<[u8]> = stored.into();
+        let mut stored = stored.clone();
         if !scrubbed.is_empty() {
             stored = scrubbed.rewrite_catalog(&stored, &catalog)?.into();
             catalog = Catalog::read(&stored[..], name, &limits, watcher)?;
         }
-        let recorded = |_: &str, file: &FileEntry| -> Result<Box<dyn Read + Send>> {
+        let recorded = |_: &str, file: &FileEntry<'_>| -> Result<Box<dyn Read + Send>> {
             match scrubbed.content(&file.digest) {
                 Some(content) => Ok(Box::new(Cursor::new(content.clone()))),
-                None => hololib.object(&NamedObject { digest: file.digest, size: file.size })?.content(),
+                None => hololib.object(&file.named_object())?.content(),
             }
         };
         let parts = Parts::of(&catalog, shipping.split, recorded)?;
@@ -99,12 +99,12 @@ impl Opened {
     /// When it is larger than `limit` bytes, or its object is damaged.
     pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Opened { catalog, scrubbed, .. } = self;
-        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| &entry.kind) else { return Ok(None) };
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
         if let Some(content) = scrubbed.content(&found.digest) {
-            return Ok(Some(rewritten(content, &found.rewrites, space).to_vec()));
+            return Ok(Some(rewritten(content, found.rewrites, space).to_vec()));
         }
         let restorer = Restorer::new(hololib, catalog, space)?;
-        crate::bounded::read(restorer.open(path, found)?, limit, path).map(Some)
+        crate::bounded::read(restorer.open(path, &found)?, limit, path).map(Some)
     }
 }
 
@@ -121,7 +121,7 @@ impl Environment {
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
-        let stored = hololib.stored_catalog(name)?;
+        let stored: Arc<[u8]> = hololib.stored_catalog(name)?.into();
         let recipe = recipe::of_environment(&hololib, name, &stored, &shipping);
         let opened = OnceLock::new();
         let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
@@ -173,7 +173,7 @@ impl Environment {
                     name: format!("environment {}{separator}{name}", self.name),
                     // Digests that anybody can forge fix nothing.
                     recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
-                    entries: Box::new(move || environment.entries(part)),
+                    entries: Box::new(move |add| environment.each_entry(part, add)),
                 }
             })
             .collect()
@@ -188,9 +188,9 @@ impl Environment {
         Ok(self.opened.get_or_init(|| made))
     }
 
-    fn entries(&self, part: usize) -> Result<Vec<Entry>> {
+    fn each_entry(&self, part: usize, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         let Shipping { mode, places, .. } = &self.shipping;
-        contents::entries(&self.hololib, self.opened()?, part, *mode, places)
+        contents::each_entry(&self.hololib, self.opened()?, part, *mode, places, add)
     }
 
     pub(super) fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::rcc::Catalog;
 use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Content, ContentStream, Entry, ImagePath, Kind, Owner, Stored};
+use crate::tree::{Attributes, Content, ContentStream, Entry, ImagePath, Kind, Owner, StoredFiles};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -29,46 +29,44 @@ pub(super) fn file(path: ImagePath, size: u64, content: Content, attributes: Att
     Entry { path, kind: Kind::File { size, content }, attributes }
 }
 
-/// A file of a space, restored while the layer is written.
+/// The files of a space, by the numbers of their entries in the catalog, restored while the layer is written.
 #[derive(Debug)]
-pub(super) struct RestoredFile {
+pub(super) struct RestoredFiles {
     pub(super) restorer: Restorer,
     pub(super) catalog: Arc<Catalog>,
-    /// Which entry of the catalog.
-    pub(super) entry: usize,
 }
 
-impl RestoredFile {
-    fn entry(&self) -> Result<(&str, &FileEntry)> {
-        match self.catalog.entries().get(self.entry).map(|entry| (&entry.path, &entry.kind)) {
-            Some((path, EntryKind::File(file))) => Ok((path, file)),
+impl RestoredFiles {
+    fn entry(&self, number: u32) -> Result<(&str, FileEntry<'_>)> {
+        match self.catalog.numbered(number as usize) {
+            crate::rcc::Entry { path, kind: EntryKind::File(file) } => Ok((path, file)),
             _ => Err(Error::invalid(format!("catalog {}", self.catalog.name()), "an entry that is no file")),
         }
     }
 }
 
-impl Stored for RestoredFile {
-    fn open(&self) -> Result<Box<dyn Read + Send>> {
-        let (path, file) = self.entry()?;
-        self.restorer.open(path, file)
+impl StoredFiles for RestoredFiles {
+    fn open(&self, number: u32) -> Result<Box<dyn Read + Send>> {
+        let (path, file) = self.entry(number)?;
+        self.restorer.open(path, &file)
     }
 
-    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
-        let (path, file) = self.entry()?;
-        self.restorer.read(path, file, buffer)
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
+        let (path, file) = self.entry(number)?;
+        self.restorer.read(path, &file, buffer)
     }
 
-    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
-        let (path, file) = self.entry()?;
-        self.restorer.open_with_members(path, file)
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+        let (path, file) = self.entry(number)?;
+        self.restorer.open_with_members(path, &file)
     }
 }
 
-/// A library object, in the form in which the hololib has it or as what it holds.
+/// Library objects, by their numbers in the catalog, in the form in which the hololib has them or as what they hold.
 #[derive(Debug)]
-pub(super) struct LibraryFile {
+pub(super) struct LibraryFiles {
     pub(super) hololib: Hololib,
-    pub(super) object: NamedObject,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) form: LibraryForm,
 }
 
@@ -83,29 +81,37 @@ pub(super) enum LibraryForm {
     Wrapped,
 }
 
-impl Stored for LibraryFile {
-    fn open(&self) -> Result<Box<dyn Read + Send>> {
-        let stored = self.hololib.object(&self.object)?;
+impl LibraryFiles {
+    fn object(&self, number: u32) -> Result<&NamedObject> {
+        let unknown = || Error::invalid(format!("catalog {}", self.catalog.name()), "an object that it does not name");
+        self.catalog.objects().get(number as usize).ok_or_else(unknown)
+    }
+}
+
+impl StoredFiles for LibraryFiles {
+    fn open(&self, number: u32) -> Result<Box<dyn Read + Send>> {
+        let object = self.object(number)?;
+        let stored = self.hololib.object(object)?;
         match self.form {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
-            LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, self.object.size))),
+            LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, object.size))),
         }
     }
 
-    fn read_whole(&self, buffer: &mut [u8]) -> Result<()> {
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
         match self.form {
-            LibraryForm::Content => self.hololib.read(&self.object, buffer),
+            LibraryForm::Content => self.hololib.read(self.object(number)?, buffer),
             LibraryForm::AsStored | LibraryForm::Wrapped => {
-                ContentStream::open(self)?.read(buffer.len() as u64, buffer)
+                ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
             }
         }
     }
 
-    fn open_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         match self.form {
-            LibraryForm::Content => self.hololib.object(&self.object)?.content_with_members(),
-            LibraryForm::AsStored | LibraryForm::Wrapped => Ok((self.open()?, None)),
+            LibraryForm::Content => self.hololib.object(self.object(number)?)?.content_with_members(),
+            LibraryForm::AsStored | LibraryForm::Wrapped => Ok((self.open(number)?, None)),
         }
     }
 }

@@ -120,8 +120,8 @@ impl std::fmt::Debug for RobotLayer {
     }
 }
 
-/// Names the entries of a layer when they are needed.
-pub type EntriesOf = dyn FnOnce() -> Result<Vec<Entry>> + Send;
+/// Names the entries of a layer when they are needed, in any order, one call for each.
+pub type EntriesOf = dyn FnOnce(&mut dyn FnMut(Entry) -> Result<()>) -> Result<()> + Send;
 
 impl RobotImage {
     /// The layers below the robot, most stable first.
@@ -132,7 +132,8 @@ impl RobotImage {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
             let entries = self.rcc_layer()?;
-            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: Box::new(move || Ok(entries)) });
+            let each: Box<EntriesOf> = Box::new(move |add| entries.into_iter().try_for_each(add));
+            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: each });
         }
         if let Some(environment) = &self.environment {
             layers.extend(environment.layers());
@@ -260,7 +261,7 @@ impl RobotImage {
         let (root, name) = Root::of_file(&real, Root::open)?;
         let mut binary = crate::tree::TreeBuilder::new(&rules);
         binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules)?;
-        let mut entries: Vec<Entry> = binary.finish()?.into_entries();
+        let mut entries: Vec<Entry> = binary.finish()?.entries().collect();
         for entry in entries.iter_mut().filter(|entry| matches!(entry.kind, Kind::File { .. })) {
             entry.attributes.mode = 0o755;
         }

@@ -7,7 +7,7 @@
 use super::split::{Split, divide};
 use crate::error::Result;
 use crate::rcc::packages::Packages;
-use crate::rcc::{Catalog, Entry, EntryKind, FileEntry, NamedObject, ObjectDigest};
+use crate::rcc::{Catalog, Entry, EntryKind, FileEntry};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
@@ -29,19 +29,19 @@ impl Parts {
     pub(super) fn of(
         catalog: &Catalog,
         split: Split,
-        open: impl Fn(&str, &FileEntry) -> Result<Box<dyn Read + Send>> + Sync,
+        open: impl Fn(&str, &FileEntry<'_>) -> Result<Box<dyn Read + Send>> + Sync,
     ) -> Result<Parts> {
-        let size = catalog.entries().iter().fold(0_u64, |sum, entry| sum.saturating_add(size(entry)));
+        let size = catalog.entries().fold(0_u64, |sum, entry| sum.saturating_add(size(&entry)));
         let most_layers = split.most_layers(size);
         if most_layers == 1 {
             return Ok(Parts { names: Vec::new(), of_entries: leaves(catalog, |_| 0) });
         }
         let packages = Packages::find(catalog, open)?;
         let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
-        for (number, entry) in catalog.entries().iter().enumerate() {
+        for (number, entry) in catalog.entries().enumerate() {
             if let Some(package) = packages.owner(number) {
                 let sum = sizes.entry(package).or_default();
-                *sum = sum.saturating_add(self::size(entry));
+                *sum = sum.saturating_add(self::size(&entry));
             }
         }
         let divided = divide(&sizes, most_layers);
@@ -68,28 +68,26 @@ impl Parts {
         entries.filter(move |(_, of)| **of == Some(part)).map(|(number, _)| number)
     }
 
-    /// The library objects in `part`: those that its files need; in the last part also those that no file needs.
-    pub(super) fn objects(&self, catalog: &Catalog, part: usize) -> Vec<NamedObject> {
-        let (mut own, mut of_others) = (HashSet::new(), HashSet::new());
-        for (entry, of) in catalog.entries().iter().zip(&self.of_entries) {
-            let EntryKind::File(file) = &entry.kind else { continue };
-            if *of == Some(part) {
-                own.insert(file.digest)
-            } else {
-                of_others.insert(file.digest)
-            };
+    /// The numbers of the library objects in `part`: those that its files need; in the last part also those that no file
+    /// needs.
+    pub(super) fn objects(&self, catalog: &Catalog, part: usize) -> Vec<u32> {
+        let count = catalog.objects().len();
+        let (mut own, mut of_others) = (vec![false; count], vec![false; count]);
+        for (entry, of) in catalog.entries().zip(&self.of_entries) {
+            let EntryKind::File(file) = entry.kind else { continue };
+            let needed = if *of == Some(part) { &mut own } else { &mut of_others };
+            needed[file.object] = true;
         }
-        let is_in =
-            |digest: &ObjectDigest| own.contains(digest) || (part == self.last() && !of_others.contains(digest));
-        catalog.objects().iter().filter(|object| is_in(&object.digest)).copied().collect()
+        let is_in = |number: &usize| own[*number] || (part == self.last() && !of_others[*number]);
+        (0..count).filter(is_in).map(|number| number as u32).collect()
     }
 }
 
 /// The parts of all files, links and empty directories, by the number of their entry.
 fn leaves(catalog: &Catalog, part: impl Fn(usize) -> usize) -> Vec<Option<usize>> {
-    let parents: HashSet<&str> = catalog.entries().iter().filter_map(|entry| parent(&entry.path)).collect();
-    let entries = catalog.entries().iter().enumerate();
-    entries.map(|(number, entry)| (!parents.contains(entry.path.as_str())).then(|| part(number))).collect()
+    let parents: HashSet<&str> = catalog.entries().filter_map(|entry| parent(entry.path)).collect();
+    let entries = catalog.entries().enumerate();
+    entries.map(|(number, entry)| (!parents.contains(entry.path)).then(|| part(number))).collect()
 }
 
 /// The directories that `paths` need.
@@ -108,7 +106,7 @@ fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
-fn size(entry: &Entry) -> u64 {
+fn size(entry: &Entry<'_>) -> u64 {
     match &entry.kind {
         EntryKind::File(file) => file.size,
         EntryKind::Directory { .. } | EntryKind::Link { .. } => 0,

@@ -46,15 +46,15 @@ pub(super) fn part_digest(
     description.add(catalog.base().as_bytes());
     description.add(catalog.identity().as_bytes());
     description.add(places.space_name(contents::management(*mode)).as_bytes());
-    for entry in parts.entries(part).map(|number| &catalog.entries()[number]) {
+    for entry in parts.entries(part).map(|number| catalog.numbered(number)) {
         description.add(entry.path.as_bytes());
-        match &entry.kind {
+        match entry.kind {
             EntryKind::Directory { mode: _ } => description.add(b"directory"),
             EntryKind::Link { target } => {
                 description.add(b"link");
                 description.add(target.as_bytes());
             }
-            EntryKind::File(FileEntry { mode, size, digest, rewrites }) => {
+            EntryKind::File(FileEntry { mode, size, digest, object: _, rewrites }) => {
                 description.add(b"file");
                 description.add(&mode.to_be_bytes());
                 description.add(&size.to_be_bytes());
@@ -63,7 +63,7 @@ pub(super) fn part_digest(
                     description.add(&rewrite.to_be_bytes());
                 }
                 // An overwritten object is wrapped in another way.
-                let is_overwritten = scrubbed.content(digest).is_some();
+                let is_overwritten = scrubbed.content(&digest).is_some();
                 description.add(if is_overwritten { b"overwritten" } else { b"as recorded" });
             }
         }

@@ -7,7 +7,7 @@ use crate::bounded;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
-use crate::rcc::{Catalog, EntryKind, Hololib, NamedObject, ObjectDigest, find_leaks, may_leak, scrub};
+use crate::rcc::{Catalog, EntryKind, Hololib, ObjectDigest, find_leaks, may_leak, scrub};
 use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,18 +44,18 @@ impl Scrubbed {
     ) -> Result<Scrubbed> {
         let mut scrubbed = Scrubbed::default();
         let mut paths_of_homes = Vec::new();
-        for entry in catalog.entries().iter().filter(|entry| may_leak(&entry.path)) {
-            let EntryKind::File(file) = &entry.kind else { continue };
+        for entry in catalog.entries().filter(|entry| may_leak(entry.path)) {
+            let EntryKind::File(file) = entry.kind else { continue };
             let object = format!("catalog {}: `{}`", catalog.name(), entry.path);
             if file.size > LARGEST {
                 warn(watcher, &object, "too large to be searched for secrets");
                 continue;
             }
-            let stored = hololib.object(&NamedObject { digest: file.digest, size: file.size })?;
+            let stored = hololib.object(&file.named_object())?;
             let mut content = bounded::read(stored.content()?, LARGEST, &object)?;
             let leaks = find_leaks(&content, catalog.base());
             if leaks.iter().any(|leak| !leak.kind.is_secret()) {
-                paths_of_homes.push(entry.path.clone());
+                paths_of_homes.push(entry.path);
             }
             let secrets: Vec<_> = leaks.iter().filter(|leak| leak.kind.is_secret()).collect();
             let Some(first) = secrets.first() else { continue };
@@ -66,7 +66,7 @@ impl Scrubbed {
                 Scrubbing::Overwrite => {
                     warn(watcher, &object, &format!("{found}{more}, overwritten"));
                     scrub(&mut content, &leaks);
-                    scrubbed.insert(&entry.path, &file.digest, content);
+                    scrubbed.insert(entry.path, &file.digest, content);
                 }
             }
         }

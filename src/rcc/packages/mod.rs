@@ -41,7 +41,7 @@ struct List<'a> {
     package: String,
     /// The number of its entry.
     entry: usize,
-    file: &'a FileEntry,
+    file: FileEntry<'a>,
 }
 
 /// Whose list it is. What both claim is conda's.
@@ -59,14 +59,14 @@ impl Packages {
     /// When a list cannot be read, or its object is damaged.
     pub(super) fn find(
         catalog: &Catalog,
-        open: impl Fn(&str, &FileEntry) -> Result<Box<dyn Read + Send>> + Sync,
+        open: impl Fn(&str, &FileEntry<'_>) -> Result<Box<dyn Read + Send>> + Sync,
     ) -> Result<Packages> {
         let lists = lists(catalog);
         let claims: Vec<Vec<usize>> = lists
             .par_iter()
             .map(|list| {
-                let path = &catalog.entries()[list.entry].path;
-                let bytes = bounded::read(open(path, list.file)?, LARGEST_LIST, path)?;
+                let path = catalog.numbered(list.entry).path;
+                let bytes = bounded::read(open(path, &list.file)?, LARGEST_LIST, path)?;
                 Ok(list.claims(catalog, &bytes))
             })
             .collect::<Result<_>>()?;
@@ -91,9 +91,9 @@ impl Packages {
 /// The lists that can be read, those of conda first, then by name.
 fn lists(catalog: &Catalog) -> Vec<List<'_>> {
     let mut lists: Vec<List<'_>> = Vec::new();
-    for (entry, found) in catalog.entries().iter().enumerate() {
-        let EntryKind::File(file) = &found.kind else { continue };
-        let Some((tool, name)) = list_of(&found.path) else { continue };
+    for (entry, found) in catalog.entries().enumerate() {
+        let EntryKind::File(file) = found.kind else { continue };
+        let Some((tool, name)) = list_of(found.path) else { continue };
         if let Some(package) = normal_name(name).filter(|_| file.size <= LARGEST_LIST) {
             lists.push(List { tool, package, entry, file });
         }
@@ -137,8 +137,8 @@ impl List<'_> {
     fn claims(&self, catalog: &Catalog, bytes: &[u8]) -> Vec<usize> {
         let mut claims = Vec::new();
         let claim = |path: &str| {
-            let found = position(catalog, path);
-            claims.extend(found.filter(|&at| !is_directory(&catalog.entries()[at])));
+            let found = catalog.position(path).ok();
+            claims.extend(found.filter(|&at| !is_directory(&catalog.numbered(at))));
         };
         let is_read = match self.tool {
             Tool::Conda => conda::each_file(bytes, claim),
@@ -162,28 +162,24 @@ fn stage(catalog: &Catalog) -> String {
     format!("{}/{}/", catalog.base(), catalog.identity())
 }
 
-fn is_directory(entry: &Entry) -> bool {
+fn is_directory(entry: &Entry<'_>) -> bool {
     matches!(entry.kind, EntryKind::Directory { .. })
-}
-
-fn position(catalog: &Catalog, path: &str) -> Option<usize> {
-    catalog.entries().binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()
 }
 
 /// The files and links below a directory.
 fn below(catalog: &Catalog, directory: &str) -> impl Iterator<Item = usize> {
     let prefix = format!("{directory}/");
-    let first = catalog.entries().partition_point(|entry| entry.path < prefix);
-    let entries = catalog.entries().iter().enumerate().skip(first);
+    let (Ok(first) | Err(first)) = catalog.position(&prefix);
+    let entries = (first..catalog.entries().len()).map(|number| (number, catalog.numbered(number)));
     let inside = entries.take_while(move |(_, entry)| entry.path.starts_with(&prefix));
     inside.filter(|(_, entry)| !is_directory(entry)).map(|(number, _)| number)
 }
 
 /// Compiled modules go with their sources, where no list has them.
 fn give_compiled_to_sources(catalog: &Catalog, owners: &mut [Option<usize>]) {
-    for (entry, found) in catalog.entries().iter().enumerate() {
+    for (entry, found) in catalog.entries().enumerate() {
         if owners[entry].is_none() && found.path.ends_with(".pyc") {
-            let source = source_of(&found.path).and_then(|source| position(catalog, &source));
+            let source = source_of(found.path).and_then(|source| catalog.position(&source).ok());
             owners[entry] = source.and_then(|source| owners[source]);
         }
     }

@@ -46,10 +46,10 @@ impl Scene {
     fn find(&self) -> Result<BTreeMap<String, String>> {
         let catalog = self.catalog();
         let packages = Packages::find(&catalog, |path, _| Ok(Box::new(Cursor::new(self.files[path].clone()))))?;
-        let owned =
-            catalog.entries().iter().enumerate().filter_map(|(number, entry)| {
-                Some((entry.path.replace(SITE, "SITE"), packages.owner(number)?.to_owned()))
-            });
+        let owned = catalog
+            .entries()
+            .enumerate()
+            .filter_map(|(number, entry)| Some((entry.path.replace(SITE, "SITE"), packages.owner(number)?.to_owned())));
         Ok(owned.collect())
     }
 

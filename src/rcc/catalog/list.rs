@@ -1,0 +1,99 @@
+//! What a catalog restores, in the form in which it is kept: 100,000 entries take 24 bytes each and their paths.
+
+use super::{Entry, EntryKind, FileEntry, NamedObject};
+
+/// Entries of a catalog, sorted by the bytes of their paths.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    list: Vec<Record>,
+    /// All paths, one behind the other.
+    paths: String,
+    /// All offsets of rewrites, one behind the other.
+    rewrites: Vec<u64>,
+    targets: Vec<Box<str>>,
+}
+
+/// One entry.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    path: usize,
+    /// A path has 4096 bytes at most.
+    path_length: u16,
+    mode: u16,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Directory,
+    /// With the number of its object, and where its rewrites begin and end.
+    File {
+        object: u32,
+        rewrites: (u32, u32),
+    },
+    /// With the number of its target.
+    Link(u32),
+}
+
+impl Entries {
+    pub(super) fn push_directory(&mut self, path: &str, mode: u32) {
+        self.push(path, mode, What::Directory);
+    }
+
+    pub(super) fn push_file(&mut self, path: &str, mode: u32, object: u32, rewrites: &[u64]) {
+        // A document that names this many offsets is larger than any that is read.
+        let start = self.rewrites.len() as u32;
+        self.rewrites.extend_from_slice(rewrites);
+        self.push(path, mode, What::File { object, rewrites: (start, self.rewrites.len() as u32) });
+    }
+
+    pub(super) fn push_link(&mut self, path: &str, target: &str) {
+        self.targets.push(target.into());
+        self.push(path, 0, What::Link(self.targets.len() as u32 - 1));
+    }
+
+    fn push(&mut self, path: &str, mode: u32, what: What) {
+        let record = Record { path: self.paths.len(), path_length: path.len() as u16, mode: mode as u16, what };
+        self.list.push(record);
+        self.paths.push_str(path);
+    }
+
+    /// Brings the entries in order, once all are here.
+    pub(super) fn sort(&mut self) {
+        let Entries { list, paths, rewrites, targets } = self;
+        list.sort_unstable_by(|one, other| path(paths, one).cmp(path(paths, other)));
+        list.shrink_to_fit();
+        paths.shrink_to_fit();
+        rewrites.shrink_to_fit();
+        targets.shrink_to_fit();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The number of the entry at `wanted`; else where it would be.
+    pub(super) fn find(&self, wanted: &str) -> Result<usize, usize> {
+        self.list.binary_search_by(|record| path(&self.paths, record).cmp(wanted))
+    }
+
+    /// Entry `number`, whose object is among `objects`.
+    pub(super) fn entry(&self, number: usize, objects: &[NamedObject]) -> Entry<'_> {
+        let record = &self.list[number];
+        let mode = record.mode.into();
+        let kind = match record.what {
+            What::Directory => EntryKind::Directory { mode },
+            What::File { object, rewrites: (start, end) } => {
+                let NamedObject { digest, size } = objects[object as usize];
+                let rewrites = &self.rewrites[start as usize..end as usize];
+                EntryKind::File(FileEntry { mode, size, digest, object: object as usize, rewrites })
+            }
+            What::Link(target) => EntryKind::Link { target: &self.targets[target as usize] },
+        };
+        Entry { path: path(&self.paths, record), kind }
+    }
+}
+
+fn path<'a>(paths: &'a str, record: &Record) -> &'a str {
+    &paths[record.path..][..usize::from(record.path_length)]
+}

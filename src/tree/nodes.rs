@@ -1,0 +1,131 @@
+//! How a tree is kept in memory: as a tree of names.
+//!
+//! An environment of 100,000 files has about 350,000 entries, most of them in directories with long paths. What many paths
+//! have in common stands here once, and so do attributes, so that an entry takes 24 bytes, its own name, and what only files
+//! and links have.
+
+use super::{Attributes, Content, Entry, ImagePath, Kind};
+
+/// The number of the root, which is a directory in every tree.
+pub(super) const ROOT: u32 = 0;
+
+/// One place in a tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    /// The number of the directory that it is in. The root is in itself.
+    pub(super) parent: u32,
+    /// What is there.
+    pub(super) what: What,
+    /// Its attributes, by number.
+    pub(super) attributes: u32,
+    name_start: u32,
+    name_length: u8,
+}
+
+/// What is at a place, with the number of what else there is to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Directory,
+    File(u32),
+    Symlink(u32),
+    /// Another name of what is at this place.
+    HardLink(u32),
+}
+
+/// Places, and what they have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Nodes {
+    pub(super) list: Vec<Node>,
+    /// All names, one behind the other.
+    names: Vec<u8>,
+    pub(super) attributes: Vec<Attributes>,
+    /// Sizes and contents.
+    pub(super) files: Vec<(u64, Content)>,
+    pub(super) targets: Vec<Box<[u8]>>,
+}
+
+impl Nodes {
+    /// The root alone.
+    pub(super) fn new(root: Attributes) -> Nodes {
+        let node = Node { parent: ROOT, what: What::Directory, attributes: 0, name_start: 0, name_length: 0 };
+        Nodes { list: vec![node], names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
+    }
+
+    /// Adds the directory `name` of the place `parent`, with the attributes of the root, and tells its number. The name is that
+    /// of a valid path.
+    pub(super) fn push(&mut self, parent: u32, name: &[u8]) -> u32 {
+        let number = count(&self.list);
+        // A name has 255 bytes at most.
+        let (name_start, name_length) = (count(&self.names), name.len() as u8);
+        self.names.extend_from_slice(name);
+        self.list.push(Node { parent, what: What::Directory, attributes: 0, name_start, name_length });
+        number
+    }
+
+    pub(super) fn node(&self, number: u32) -> &Node {
+        &self.list[number as usize]
+    }
+
+    pub(super) fn name(&self, number: u32) -> &[u8] {
+        let node = self.node(number);
+        &self.names[node.name_start as usize..][..usize::from(node.name_length)]
+    }
+
+    pub(super) fn path(&self, number: u32) -> ImagePath {
+        let mut length = 0;
+        let mut above = number;
+        while above != ROOT {
+            length += usize::from(length > 0) + self.name(above).len();
+            above = self.node(above).parent;
+        }
+        // From its end.
+        let mut path = vec![b'/'; length];
+        let (mut end, mut above) = (length, number);
+        while above != ROOT {
+            let name = self.name(above);
+            path[end - name.len()..end].copy_from_slice(name);
+            end = (end - name.len()).saturating_sub(1);
+            above = self.node(above).parent;
+        }
+        ImagePath::of_names(path)
+    }
+
+    pub(super) fn entry(&self, number: u32) -> Entry {
+        let kind = match self.node(number).what {
+            What::Directory => Kind::Directory,
+            What::File(file) => {
+                let (size, content) = &self.files[file as usize];
+                Kind::File { size: *size, content: content.clone() }
+            }
+            What::Symlink(target) => Kind::Symlink { target: self.targets[target as usize].clone() },
+            What::HardLink(target) => Kind::HardLink { target: self.path(target) },
+        };
+        let attributes = self.attributes[self.node(number).attributes as usize].clone();
+        Entry { path: self.path(number), kind, attributes }
+    }
+
+    /// Brings the places into this `order`, which names each but the root once.
+    pub(super) fn reorder(&mut self, order: &[u32]) {
+        let mut places = vec![ROOT; self.list.len()];
+        for (place, &number) in order.iter().enumerate() {
+            places[number as usize] = place as u32 + 1;
+        }
+        let reordered = |node: &Node| Node {
+            parent: places[node.parent as usize],
+            what: match node.what {
+                What::HardLink(target) => What::HardLink(places[target as usize]),
+                other => other,
+            },
+            ..*node
+        };
+        let root = self.list[..1].iter();
+        self.list = root.chain(order.iter().map(|&number| self.node(number))).map(reordered).collect();
+        self.names.shrink_to_fit();
+        self.files.shrink_to_fit();
+    }
+}
+
+/// The number of the next thing in `list`, of which the builder lets there be few enough.
+pub(super) fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
+}
