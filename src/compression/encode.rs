@@ -79,7 +79,8 @@ pub struct Compressor(Engine);
 
 enum Engine {
     None,
-    Gzip(libdeflater::Compressor),
+    /// With room for a member, which is as large as the largest so far.
+    Gzip(libdeflater::Compressor, Vec<u8>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -87,7 +88,7 @@ impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Engine::None => "Compressor(none)",
-            Engine::Gzip(_) => "Compressor(gzip)",
+            Engine::Gzip(..) => "Compressor(gzip)",
             Engine::Zstd(_) => "Compressor(zstd)",
         })
     }
@@ -104,7 +105,7 @@ impl Compressor {
             Compression::None => Engine::None,
             Compression::Gzip(level) | Compression::Reuse(level) => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level)).map_err(|_| no_level())?;
-                Engine::Gzip(libdeflater::Compressor::new(level))
+                Engine::Gzip(libdeflater::Compressor::new(level), Vec::new())
             }
             Compression::Zstd(level) => {
                 Engine::Zstd(zstd::bulk::Compressor::new(i32::from(level)).map_err(|_| no_level())?)
@@ -121,11 +122,14 @@ impl Compressor {
         out.clear();
         match &mut self.0 {
             Engine::None => out.extend_from_slice(block),
-            Engine::Gzip(compressor) => {
-                // Fresh zeros come from the system, and cost nothing where they are not overwritten.
-                *out = vec![0; compressor.gzip_compress_bound(block.len())];
-                let length = compressor.gzip_compress(block, out).map_err(|_| failed())?;
-                out.truncate(length);
+            Engine::Gzip(compressor, room) => {
+                let bound = compressor.gzip_compress_bound(block.len());
+                if room.len() < bound {
+                    // Fresh zeros come from the system, and cost nothing where they are not overwritten.
+                    *room = vec![0; bound];
+                }
+                let length = compressor.gzip_compress(block, room).map_err(|_| failed())?;
+                out.extend_from_slice(&room[..length]);
             }
             Engine::Zstd(compressor) => {
                 out.reserve(zstd::zstd_safe::compress_bound(block.len()));

@@ -362,7 +362,7 @@ mod tests {
     fn neighbours_and_strangers_find_their_directory() {
         let entries = ["a/b/c/d", "a/b/x", "a/b/c/f", "a/e", "q", "a/b/c", "b/b/c", "a/bc/c"].map(file).to_vec();
         let error = build(&[("s", entries.clone())]).unwrap_err();
-        assert_eq!(error.to_string(), "/a/b/c: is no directory in s, and /a/b/c/f needs one");
+        assert_eq!(error.to_string(), "/a/b/c: is no directory in s, and /a/b/c/d needs one");
         let entries = entries.into_iter().filter(|entry| entry.path != path("a/b/c")).collect();
         assert_eq!(
             build(&[("s", entries)]).unwrap(),

@@ -45,6 +45,14 @@ pub trait StoredFiles: fmt::Debug + Send + Sync {
     /// When there is no such file, or its content is missing or found damaged at once.
     fn open(&self, number: u32) -> Result<Box<dyn Read + Send>>;
 
+    /// Fills `buffer`, which is as long as announced, with all of the content of file `number`.
+    ///
+    /// # Errors
+    /// When the content is missing, damaged, or of another length.
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
+        ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
+    }
+
     /// As [`StoredFiles::open`], together with the gzip members that hold the content, where the store keeps it in such.
     /// Members are there as far as the reader was read, and all of them when it has ended.
     ///
@@ -102,6 +110,11 @@ impl Content {
                 Ok(())
             }
             Content::File(file) => file.append(offset, length, size, buffer),
+            Content::Stored(stored) if length as u64 == size => {
+                let start = buffer.len();
+                buffer.resize(start + length, 0);
+                stored.files.read_whole(stored.number, &mut buffer[start..])
+            }
             Content::Stored(stored) => {
                 let mut stream = ContentStream::open(stored)?;
                 stream.skip(offset)?;
@@ -140,7 +153,12 @@ impl ContentStream {
     /// # Errors
     /// As [`StoredFiles::open`].
     pub fn open(stored: &StoredFile) -> Result<Self> {
-        Ok(ContentStream { reader: stored.files.open(stored.number)?, members: None, position: 0 })
+        stored.files.open(stored.number).map(ContentStream::of)
+    }
+
+    /// A content that `reader` reads.
+    pub fn of(reader: Box<dyn Read + Send>) -> Self {
+        ContentStream { reader, members: None, position: 0 }
     }
 
     /// Opens `stored` at its start, together with the gzip members that hold it.
@@ -169,12 +187,20 @@ impl ContentStream {
     /// # Errors
     /// When the content cannot be read, is damaged, or is shorter or longer than `size`.
     pub fn append(&mut self, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        let failed = |error| Error::io("content", "read", error);
         let start = buffer.len();
         buffer.resize(start + length, 0);
-        let read = fill(&mut self.reader, &mut buffer[start..]).map_err(failed)?;
+        self.read(size, &mut buffer[start..])
+    }
+
+    /// Fills `buffer`, as [`ContentStream::append`] does.
+    ///
+    /// # Errors
+    /// As [`ContentStream::append`].
+    pub fn read(&mut self, size: u64, buffer: &mut [u8]) -> Result<()> {
+        let failed = |error| Error::io("content", "read", error);
+        let read = fill(&mut self.reader, buffer).map_err(failed)?;
         self.position += read as u64;
-        if read < length {
+        if read < buffer.len() {
             return Err(Error::corrupt("content", format!("expected {size} bytes, found {}", self.position)));
         }
         if self.position == size && fill(&mut self.reader, &mut [0]).map_err(failed)? > 0 {

@@ -10,11 +10,13 @@
 //! The same names lie in a `hololib.zip`. Either is untrusted, and may change while it is read: RCC cleans up without asking.
 
 mod archive;
+mod at_once;
 mod home;
 mod restore;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
+use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
@@ -148,14 +150,42 @@ impl Hololib {
         };
         match &*self.place {
             Place::Directory(root) => {
-                let file = root.open_file(&path).map_err(missing)?;
-                StoredObject::in_file(*object, file, root.display(&path))
+                let (file, metadata) = root.open_described_file(&path).map_err(missing)?;
+                StoredObject::in_file(*object, file, &metadata, root.display(&path))
             }
             Place::Archive(archive, shown) => {
                 let member = archive.member(&path).map_err(missing)?;
                 StoredObject::in_archive(*object, archive.clone(), member, format!("{shown}: {path}"))
             }
         }
+    }
+
+    /// Fills `content`, which must be as long as the object, with what the object holds, verified.
+    ///
+    /// # Errors
+    /// When it is missing, no regular file, damaged, or cannot be read.
+    pub fn read(&self, object: &NamedObject, content: &mut [u8]) -> Result<()> {
+        if let Place::Directory(root) = &*self.place
+            && let Ok(file) = root.open_file(object.digest.library_path())
+            && at_once::read(object, &file, content)
+        {
+            return Ok(());
+        }
+        self.object(object)?.read(content)
+    }
+
+    /// Whether the content of an object itself begins like gzip or zstd. RCC would unwrap it if it stood in a library as it is.
+    ///
+    /// # Errors
+    /// When the object cannot be read, or its beginning is damaged.
+    pub fn content_looks_compressed(&self, object: &NamedObject) -> Result<bool> {
+        if let Place::Directory(root) = &*self.place
+            && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
+            && let Some(encoding) = at_once::encoding_of_content(object, &file, metadata.len())
+        {
+            return Ok(encoding != Encoding::Plain);
+        }
+        self.object(object)?.content_looks_compressed()
     }
 
     /// The objects that `catalog` names and that are not here. RCC restores nothing from such a catalog.

@@ -62,6 +62,16 @@ impl Restorer {
         }
     }
 
+    /// Fills `content`, which must be as long as the file, with the file that the catalog has at `path`.
+    ///
+    /// # Errors
+    /// When the object is missing or damaged, or a rewrite does not meet the identity.
+    pub fn read(&self, path: &str, file: &FileEntry<'_>, content: &mut [u8]) -> Result<()> {
+        self.0.hololib.read(&file.named_object(), content)?;
+        self.0.note_unrewritten(path, file.rewrites, content, 0);
+        self.0.rewrite(path, file.rewrites, content, 0)
+    }
+
     /// As [`Restorer::open`], together with the gzip members that hold the file; none where it is rewritten, or where its
     /// object is stored in another form.
     ///
@@ -98,6 +108,38 @@ impl Restorer {
     }
 }
 
+impl Shared {
+    /// Notes the file at `path` if `window`, which begins at `start` in it, holds an identity that is not to be rewritten.
+    /// Tells whether it does.
+    fn note_unrewritten(&self, path: &str, rewrites: &[u64], window: &[u8], start: u64) -> bool {
+        let mut found = self.identity.find_iter(window).map(|at| start + at as u64);
+        let is_unlisted = found.any(|offset| rewrites.binary_search(&offset).is_err());
+        if is_unlisted {
+            self.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        }
+        is_unlisted
+    }
+
+    /// Rewrites in `window`, which begins at `start` in the file at `path`, what lies completely in it.
+    fn rewrite(&self, path: &str, rewrites: &[u64], window: &mut [u8], start: u64) -> Result<()> {
+        let (identity, space) = (self.catalog.identity().as_bytes(), self.space.as_bytes());
+        let first = rewrites.partition_point(|offset| *offset < start);
+        for offset in &rewrites[first..] {
+            // A window is at most a small file, so the difference fits once it is known to lie inside.
+            let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
+            let Some(place) = at.checked_add(identity.len()).and_then(|end| window.get_mut(at..end)) else { break };
+            if place != identity {
+                return Err(Error::corrupt(
+                    format!("catalog {}: `{path}`", self.catalog.name()),
+                    format!("rewrite mismatch: no `{}` at offset {offset}", self.catalog.identity()),
+                ));
+            }
+            place.copy_from_slice(space);
+        }
+        Ok(())
+    }
+}
+
 /// Rewrites one file.
 struct Rewriting {
     shared: Arc<Shared>,
@@ -119,29 +161,9 @@ impl Rewriting {
 
     /// Rewrites in `window`, which begins at `start` in the file, what lies completely in it.
     fn apply(&mut self, window: &mut [u8], start: u64) -> Result<()> {
-        let Rewriting { shared, path, rewrites, .. } = self;
-        let (identity, space) = (shared.catalog.identity().as_bytes(), shared.space.as_bytes());
-        if !self.is_noted {
-            let mut found = shared.identity.find_iter(window).map(|at| start + at as u64);
-            if found.any(|offset| rewrites.binary_search(&offset).is_err()) {
-                self.is_noted = true;
-                shared.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-            }
-        }
-        let first = rewrites.partition_point(|offset| *offset < start);
-        for offset in &rewrites[first..] {
-            // A window is at most a small file, so the difference fits once it is known to lie inside.
-            let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
-            let Some(place) = at.checked_add(identity.len()).and_then(|end| window.get_mut(at..end)) else { break };
-            if place != identity {
-                return Err(Error::corrupt(
-                    format!("catalog {}: `{path}`", shared.catalog.name()),
-                    format!("rewrite mismatch: no `{}` at offset {offset}", shared.catalog.identity()),
-                ));
-            }
-            place.copy_from_slice(space);
-        }
-        Ok(())
+        let Rewriting { shared, path, rewrites, is_noted } = self;
+        *is_noted = *is_noted || shared.note_unrewritten(path, rewrites, window, start);
+        shared.rewrite(path, rewrites, window, start)
     }
 }
 

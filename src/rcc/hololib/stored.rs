@@ -1,18 +1,17 @@
 //! One library object: what is stored, and what that holds.
 
 use super::archive::{Archive, Member};
+use super::at_once::{self, SMALL};
 use crate::compression::{self, Encoding, Members};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rcc::NamedObject;
 use crate::rcc::object::ObjectHasher;
 use crate::section::{Section, read_full_at};
+use cap_std::fs::Metadata;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
-const SMALL: u64 = 1 << 20;
 
 /// A library object, open for reading as often as needed.
 #[derive(Debug, Clone)]
@@ -44,15 +43,14 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(file: &File) -> io::Result<Stamp> {
-        let metadata = file.metadata()?;
-        Ok(Stamp { length: metadata.len(), modified: metadata.modified().ok() })
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp { length: metadata.len(), modified: metadata.modified().ok().map(|time| time.into_std()) }
     }
 }
 
 impl StoredObject {
-    pub(super) fn in_file(object: NamedObject, file: File, shown: String) -> Result<StoredObject> {
-        let stamp = Stamp::of(&file).map_err(|error| Error::io(&shown, "read", error))?;
+    pub(super) fn in_file(object: NamedObject, file: File, metadata: &Metadata, shown: String) -> Result<StoredObject> {
+        let stamp = Stamp::of(metadata);
         StoredObject::new(object, Bytes::File { file: Arc::new(file), stamp }, shown)
     }
 
@@ -99,11 +97,8 @@ impl StoredObject {
         }
     }
 
-    /// Whether the content itself begins like gzip or zstd. RCC would unwrap it if it stood in a library as it is.
-    ///
-    /// # Errors
-    /// When the object cannot be read, or its beginning is damaged.
-    pub fn content_looks_compressed(&self) -> Result<bool> {
+    /// As [`Hololib::content_looks_compressed`](super::Hololib::content_looks_compressed).
+    pub(super) fn content_looks_compressed(&self) -> Result<bool> {
         let mut start = [0; 4];
         let mut content = self.stream()?;
         let mut filled = 0;
@@ -135,6 +130,18 @@ impl StoredObject {
         match self.small_content_with_members()? {
             Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),
             None => self.stream_with_members(),
+        }
+    }
+
+    /// As [`Hololib::read`](super::Hololib::read).
+    pub(super) fn read(&self, content: &mut [u8]) -> Result<()> {
+        let unread = |error| Error::io(&self.shown, "read", error);
+        let mut stream = self.content()?;
+        stream.read_exact(content).map_err(unread)?;
+        // Whether it was the right content shows at its end.
+        match stream.read(&mut [0]).map_err(unread)? {
+            0 => Ok(()),
+            _ => Err(Error::invalid(&self.shown, format!("longer than {} bytes", content.len()))),
         }
     }
 
@@ -202,14 +209,8 @@ impl StoredObject {
 
     /// Unwraps a single gzip member at once; nothing where it is anything else.
     fn inflate(&self, stored: &[u8]) -> Option<Vec<u8>> {
-        // RFC 1952, 2.3.1: the last four bytes are the size of the content modulo 2^32.
-        let declared = stored.last_chunk::<4>().map(|size| u32::from_le_bytes(*size));
-        if declared.map(u64::from) != Some(self.object.size) {
-            return None;
-        }
         let mut content = vec![0; self.object.size as usize];
-        let length = libdeflater::Decompressor::new().gzip_decompress(stored, &mut content).ok()?;
-        (length == content.len()).then_some(content)
+        at_once::inflate(stored, &mut content).then_some(content)
     }
 
     /// Reads the content piece by piece.
@@ -264,7 +265,7 @@ impl StoredObject {
     /// Says what is wrong: somebody wrote to the file, or it is damaged.
     fn blame(&self, error: io::Error) -> Error {
         if let Bytes::File { file, stamp } = &self.bytes
-            && Stamp::of(file).ok().as_ref() != Some(stamp)
+            && Metadata::from_file(file).ok().map(|metadata| Stamp::of(&metadata)) != Some(*stamp)
         {
             return Error::new(ErrorKind::Changed, self.shown.clone(), "changed while reading").hint("run it again");
         }

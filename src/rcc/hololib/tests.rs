@@ -85,6 +85,12 @@ fn content(hololib: &Hololib, object: &NamedObject) -> Result<Vec<u8>, Error> {
     drain(hololib.object(object)?.content())
 }
 
+/// The content of an object, read at once.
+fn at_once(hololib: &Hololib, object: &NamedObject) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; usize::try_from(object.size).unwrap()];
+    hololib.read(object, &mut bytes).map(|()| bytes)
+}
+
 /// More than is unwrapped in memory, and not all the same.
 fn large() -> Vec<u8> {
     (0..5_000_000_u32).flat_map(|number| [(number >> 8) as u8, number as u8]).collect()
@@ -107,6 +113,10 @@ fn every_way_of_storing_gives_the_content_and_the_stored_bytes() {
                 let found = scratch.hololib().object(&object).unwrap();
                 assert_eq!((found.encoding(), found.stored_size()), (encoding, stored.len() as u64));
                 assert!(drain(found.content()).unwrap() == content_bytes, "content of {encoding:?}");
+                assert!(
+                    at_once(&scratch.hololib(), &object).unwrap() == content_bytes,
+                    "whole content of {encoding:?}"
+                );
                 assert!(drain(found.stored()).unwrap() == stored, "stored bytes of {encoding:?}");
             }
         }
@@ -125,11 +135,48 @@ fn the_digest_decides_where_content_itself_looks_compressed() {
         let found = scratch.hololib().object(&object).unwrap();
         assert_eq!(found.encoding(), Encoding::Plain);
         assert_eq!(drain(found.content()).unwrap(), content_bytes);
+        assert_eq!(at_once(&scratch.hololib(), &object).unwrap(), content_bytes);
+        assert!(scratch.hololib().content_looks_compressed(&object).unwrap());
         scratch.store(&object, &gzip(&content_bytes));
         let found = scratch.hololib().object(&object).unwrap();
         assert_eq!(found.encoding(), Encoding::Gzip);
         assert_eq!(drain(found.content()).unwrap(), content_bytes);
+        assert_eq!(at_once(&scratch.hololib(), &object).unwrap(), content_bytes);
+        assert!(scratch.hololib().content_looks_compressed(&object).unwrap());
     }
+}
+
+#[test]
+fn how_content_begins_is_told_however_it_is_stored() {
+    let scratch = Scratch::new();
+    let zstd = zstd::bulk::compress(b"inner content", 1).unwrap();
+    for (content_bytes, expected) in [
+        (b"plain".to_vec(), false),
+        (large(), false),
+        (Vec::new(), false),
+        (b"\x1f\x8b".to_vec(), true),
+        (b"\x1f\x8b and more".to_vec(), true),
+        (gzip(&large()), true),
+        (zstd, true),
+    ] {
+        let object = sha256(&content_bytes);
+        let named = flate2::GzBuilder::new().filename("a name in the header");
+        let mut with_name = named.write(Vec::new(), flate2::Compression::best());
+        with_name.write_all(&content_bytes).unwrap();
+        for stored in [
+            content_bytes.clone(),
+            gzip(&content_bytes),
+            with_name.finish().unwrap(),
+            zstd::bulk::compress(&content_bytes, 1).unwrap(),
+        ] {
+            scratch.store(&object, &stored);
+            let found = scratch.hololib().content_looks_compressed(&object).unwrap();
+            assert_eq!(found, expected, "{:?}", &content_bytes[..content_bytes.len().min(20)]);
+        }
+    }
+    let object = sha256(b"plain");
+    scratch.store(&object, &gzip(b"plain")[..12]);
+    assert_eq!(scratch.hololib().content_looks_compressed(&object).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
@@ -155,6 +202,7 @@ fn damage_is_found_and_named() {
             scratch.store(&object, &stored);
             for error in [
                 content(&scratch.hololib(), &object).unwrap_err(),
+                at_once(&scratch.hololib(), &object).unwrap_err(),
                 drain(scratch.hololib().object(&object).unwrap().stored()).unwrap_err(),
             ] {
                 let shown = error.to_string();

@@ -130,7 +130,7 @@ impl Contents<'_> {
         } else if object.digest.is_forgeable() {
             // In uncompressed mode, rcc unwraps nothing.
             (LibraryForm::Content, object.size)
-        } else if shared.has(number) && !self.hololib.object(object)?.content_looks_compressed()? {
+        } else if shared.has(number) && !self.hololib.content_looks_compressed(object)? {
             (LibraryForm::Content, object.size)
         } else {
             (LibraryForm::Wrapped, wrapped_size(object.size))

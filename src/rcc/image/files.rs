@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::rcc::Catalog;
 use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Owner, StoredFiles};
+use crate::tree::{Attributes, Content, ContentStream, Entry, ImagePath, Kind, Owner, StoredFiles};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -51,6 +51,11 @@ impl StoredFiles for RestoredFiles {
         self.restorer.open(path, &file)
     }
 
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
+        let (path, file) = self.entry(number)?;
+        self.restorer.read(path, &file, buffer)
+    }
+
     fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         let (path, file) = self.entry(number)?;
         self.restorer.open_with_members(path, &file)
@@ -91,6 +96,15 @@ impl StoredFiles for LibraryFiles {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
             LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, object.size))),
+        }
+    }
+
+    fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
+        match self.form {
+            LibraryForm::Content => self.hololib.read(self.object(number)?, buffer),
+            LibraryForm::AsStored | LibraryForm::Wrapped => {
+                ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! gzip that only wraps: the content in stored blocks (RFC 1951, 3.2.4), so that the length is known before.
 
 use crate::compression::GZIP_HEADER;
+use libdeflater::Crc;
 use std::io::{self, Read};
 
 /// The most that a stored block holds, in bytes.
@@ -18,8 +19,9 @@ pub(super) fn wrapped_size(size: u64) -> u64 {
 /// Wraps what it reads.
 pub(super) struct Wrapping<R> {
     source: R,
+    size: u64,
     left: u64,
-    sum: flate2::Crc,
+    sum: Crc,
     /// What is to be given out before more is read.
     ready: Vec<u8>,
     given: usize,
@@ -38,8 +40,9 @@ impl<R: Read> Wrapping<R> {
     pub(super) fn new(source: R, size: u64) -> Self {
         Wrapping {
             source,
+            size,
             left: size,
-            sum: flate2::Crc::new(),
+            sum: Crc::new(),
             ready: GZIP_HEADER.to_vec(),
             given: 0,
             state: State::Blocks,
@@ -72,7 +75,8 @@ impl<R: Read> Wrapping<R> {
                     return Err(crate::Error::corrupt("library file", "longer than the catalog says").into());
                 }
                 self.ready.extend_from_slice(&self.sum.sum().to_le_bytes());
-                self.ready.extend_from_slice(&self.sum.amount().to_le_bytes());
+                // RFC 1952, 2.3.1: modulo 2^32.
+                self.ready.extend_from_slice(&(self.size as u32).to_le_bytes());
                 self.state = State::Done;
             }
             State::Done => {}

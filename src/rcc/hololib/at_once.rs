@@ -1,0 +1,92 @@
+//! Small objects in files, read by one call and unwrapped by another. What is not quite as usual is left to [`StoredObject`],
+//! which also knows what to say of it.
+//!
+//! [`StoredObject`]: super::StoredObject
+
+use crate::compression::{Encoding, GZIP_HEADER};
+use crate::rcc::NamedObject;
+use crate::section::read_at;
+use flate2::{Decompress, FlushDecompress};
+use std::cell::RefCell;
+use std::fs::File;
+
+/// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
+pub(super) const SMALL: u64 = 1 << 20;
+/// The most that compressing makes of a small object, and a byte by which more is noticed.
+const MOST_STORED: usize = (SMALL + SMALL / 8 + 65) as usize;
+
+thread_local! {
+    /// Allocating these for each of many thousand objects takes as long as opening them.
+    static UNWRAPPING: RefCell<Unwrapping> = RefCell::new(Unwrapping::default());
+}
+
+/// What unwrapping takes.
+struct Unwrapping {
+    whole: libdeflater::Decompressor,
+    start: Decompress,
+    /// Empty until it is used.
+    stored: Vec<u8>,
+}
+
+impl Default for Unwrapping {
+    fn default() -> Self {
+        Unwrapping { whole: libdeflater::Decompressor::new(), start: Decompress::new(false), stored: Vec::new() }
+    }
+}
+
+/// Fills `content` with what `file` holds of `object`, and tells whether it is the right content.
+pub(super) fn read(object: &NamedObject, file: &File, content: &mut [u8]) -> bool {
+    if object.size > SMALL || content.len() as u64 != object.size {
+        return false;
+    }
+    let is_read = UNWRAPPING.with_borrow_mut(|unwrapping| {
+        if unwrapping.stored.is_empty() {
+            unwrapping.stored = vec![0; MOST_STORED];
+        }
+        let Ok(length) = read_at(file, &mut unwrapping.stored, 0) else { return false };
+        let stored = &unwrapping.stored[..length];
+        match Encoding::of_bytes(stored) {
+            Encoding::Plain if length == content.len() => {
+                content.copy_from_slice(stored);
+                true
+            }
+            Encoding::Gzip => unwraps(&mut unwrapping.whole, stored, content),
+            Encoding::Plain | Encoding::Zstd => false,
+        }
+    });
+    is_read && object.digest.like(content) == object.digest
+}
+
+/// Fills `content` with what the one gzip member in `stored` holds, and tells whether it is such a member and as long.
+pub(super) fn inflate(stored: &[u8], content: &mut [u8]) -> bool {
+    UNWRAPPING.with_borrow_mut(|unwrapping| unwraps(&mut unwrapping.whole, stored, content))
+}
+
+fn unwraps(decompressor: &mut libdeflater::Decompressor, stored: &[u8], content: &mut [u8]) -> bool {
+    // RFC 1952, 2.3.1: the last four bytes are the size of the content modulo 2^32.
+    let declared = stored.last_chunk::<4>().map(|size| u32::from_le_bytes(*size) as usize);
+    declared == Some(content.len())
+        && decompressor.gzip_decompress(stored, content).is_ok_and(|length| length == content.len())
+}
+
+/// How the content of an object begins, of which `file` holds `length` bytes, as far as its encoding shows in that. Nothing
+/// where more must be read to know it.
+pub(super) fn encoding_of_content(object: &NamedObject, file: &File, length: u64) -> Option<Encoding> {
+    // Enough for the tables of a block of deflate and what follows them.
+    let mut stored = [0; 512];
+    let read = read_at(file, &mut stored, 0).ok()?;
+    match Encoding::of_bytes(&stored[..read]) {
+        Encoding::Plain if length == object.size => Some(Encoding::Plain),
+        // Of the same size it could be raw content, and only the digest knows. Without flags, a header has no further fields.
+        Encoding::Gzip if length != object.size && stored.starts_with(&GZIP_HEADER[..4]) => {
+            let mut start = [0; 4];
+            let body = &stored[GZIP_HEADER.len()..read.max(GZIP_HEADER.len())];
+            UNWRAPPING.with_borrow_mut(|Unwrapping { start: decompressor, .. }| {
+                decompressor.reset(false);
+                decompressor.decompress(body, &mut start, FlushDecompress::None).ok()?;
+                (decompressor.total_out() == start.len() as u64).then(|| Encoding::of_bytes(&start))
+            })
+        }
+        Encoding::Plain | Encoding::Gzip | Encoding::Zstd => None,
+    }
+}
