@@ -199,7 +199,7 @@ impl Source {
             }
             SourceContent::Entries(entries) => {
                 let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-                entries(&mut |entry| builder.add(entry))
+                entries(builder)
             }
             SourceContent::Removal => builder.remove(&destination),
         }

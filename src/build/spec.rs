@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::image::{Base, ConfigEdit};
 use crate::root::Root;
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Entry, ImagePath, Rules};
+use crate::tree::{Attributes, ImagePath, Rules, TreeBuilder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -76,8 +76,8 @@ pub enum SourceContent {
     Removal,
 }
 
-/// Names the entries of a source, in any order, one call for each.
-pub type EntriesOf = dyn FnOnce(&mut dyn FnMut(Entry) -> Result<()>) -> Result<()> + Send;
+/// Adds the entries of a source.
+pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl std::fmt::Debug for SourceContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

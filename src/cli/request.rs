@@ -169,7 +169,10 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
     layers.push(LayerSpec {
         name: own.name.clone(),
         created_by: "ocibuild: robot".to_owned(),
-        sources: vec![own, entries("robot", Box::new(move |add| robot_entries.into_iter().try_for_each(add)))],
+        sources: vec![
+            own,
+            entries("robot", Box::new(move |tree| robot_entries.into_iter().try_for_each(|entry| tree.add(entry)))),
+        ],
         known_directories,
         recipe: None,
         group: None,

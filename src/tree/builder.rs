@@ -98,10 +98,10 @@ impl TreeBuilder {
         self.put(directory, name, kind, attributes)
     }
 
-    /// Makes room for so many entries more.
-    pub(super) fn reserve(&mut self, entries: usize) {
+    /// Makes room for so many entries more, whose own names take so many bytes. A list that grows leaves behind what it was.
+    pub fn reserve(&mut self, entries: usize, names: usize) {
         let TreeBuilder { nodes, places, hasher, .. } = self;
-        nodes.list.reserve(entries);
+        nodes.reserve(entries, names);
         places.reserve(entries, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
     }
 

@@ -48,7 +48,8 @@ impl TreeBuilder {
         }
         found.par_sort_unstable_by(|one, other| one.path.cmp(&other.path));
         join_hard_links(&mut found)?;
-        self.reserve(found.iter().map(|directory| directory.entries.len()).sum());
+        let entries = || found.iter().flat_map(|directory| &directory.entries);
+        self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
         self.add(walk_root(root, own, destination, rules)?)?;
         for Directory { path, entries } in found {
             for Found { name, kind, attributes, has_other_names: _ } in entries {

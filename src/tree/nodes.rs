@@ -77,6 +77,11 @@ impl Nodes {
         number
     }
 
+    pub(super) fn reserve(&mut self, places: usize, names: usize) {
+        self.list.reserve(places);
+        self.names.reserve(names);
+    }
+
     pub(super) fn node(&self, number: u32) -> &Node {
         &self.list[number as usize]
     }

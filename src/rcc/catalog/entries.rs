@@ -28,7 +28,7 @@ pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(En
         return Err(flattening.wrong("", "the root of `tree` must be a directory without a name"));
     }
     flattening.check_names()?;
-    let mut entries = Entries::default();
+    let mut entries = Entries::with_room(tree.directories.len() + tree.files.len(), flattening.length_of_paths());
     let directories = flattening.directories(&mut entries)?;
     let (objects, numbers) = flattening.objects(&directories)?;
     flattening.files(&directories, &numbers, &mut entries)?;
@@ -74,6 +74,19 @@ impl Flattening<'_> {
         path
     }
 
+    /// The bytes of all paths, unless there are too many to have room for.
+    fn length_of_paths(&self) -> usize {
+        const MOST: usize = 64 << 20;
+        let mut lengths = vec![0_usize];
+        let length = |lengths: &[usize], place: &Place| lengths[place.directory] + 1 + self.tree.name(place).len();
+        for directory in self.tree.directories.iter().skip(1) {
+            lengths.push(length(&lengths, &directory.place));
+        }
+        let files = self.tree.files.iter().map(|file| length(&lengths, &file.place));
+        let all = files.chain(lengths.iter().copied()).fold(0, usize::saturating_add);
+        all.min(MOST)
+    }
+
     fn directories(&self, entries: &mut Entries) -> Result<Directories> {
         let mut directories = vec![(String::new(), Fate::Restored)];
         for directory in self.tree.directories.iter().skip(1) {
@@ -111,7 +124,8 @@ impl Flattening<'_> {
         let path = |number: usize| self.path(directories, &files[number].place);
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_unstable_by_key(|&number| (files[number].digest, number));
-        let (mut objects, mut numbers): (Vec<NamedObject>, _) = (Vec::new(), vec![0; files.len()]);
+        let mut numbers = vec![0; files.len()];
+        let mut objects: Vec<NamedObject> = Vec::with_capacity(files.len());
         for number in order {
             let File { digest, size, .. } = files[number];
             match objects.last() {

@@ -36,6 +36,11 @@ enum What {
 }
 
 impl Entries {
+    /// Makes room for so many entries, whose paths take so many bytes. Lists that grow leave behind what they were.
+    pub(super) fn with_room(entries: usize, paths: usize) -> Entries {
+        Entries { list: Vec::with_capacity(entries), paths: String::with_capacity(paths), ..Entries::default() }
+    }
+
     pub(super) fn push_directory(&mut self, path: &str, mode: u32) {
         self.push(path, mode, What::Directory);
     }

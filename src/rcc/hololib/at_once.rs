@@ -12,8 +12,8 @@ use std::fs::File;
 
 /// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
 pub(super) const SMALL: u64 = 1 << 20;
-/// The most that compressing makes of a small object, and a byte by which more is noticed.
-const MOST_STORED: usize = (SMALL + SMALL / 8 + 65) as usize;
+/// The most that compressing makes of a small object.
+const MOST_STORED: u64 = SMALL + SMALL / 8 + 64;
 
 thread_local! {
     /// Allocating these for each of many thousand objects takes as long as opening them.
@@ -34,14 +34,16 @@ impl Default for Unwrapping {
     }
 }
 
-/// Fills `content` with what `file` holds of `object`, and tells whether it is the right content.
-pub(super) fn read(object: &NamedObject, file: &File, content: &mut [u8]) -> bool {
+/// Fills `content` with what `file`, which has this length, holds of `object`, and tells whether it is the right content.
+pub(super) fn read(object: &NamedObject, (file, length): (&File, u64), content: &mut [u8]) -> bool {
     if object.size > SMALL || content.len() as u64 != object.size {
         return false;
     }
     let is_read = UNWRAPPING.with_borrow_mut(|unwrapping| {
-        if unwrapping.stored.is_empty() {
-            unwrapping.stored = vec![0; MOST_STORED];
+        // A byte more, by which it shows that a file has grown.
+        let room = length.min(MOST_STORED) as usize + 1;
+        if unwrapping.stored.len() < room {
+            unwrapping.stored.resize(room, 0);
         }
         let Ok(length) = read_at(file, &mut unwrapping.stored, 0) else { return false };
         let stored = &unwrapping.stored[..length];

@@ -166,8 +166,8 @@ impl Hololib {
     /// When it is missing, no regular file, damaged, or cannot be read.
     pub fn read(&self, object: &NamedObject, content: &mut [u8]) -> Result<()> {
         if let Place::Directory(root) = &*self.place
-            && let Ok(file) = root.open_file(object.digest.library_path())
-            && at_once::read(object, &file, content)
+            && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
+            && at_once::read(object, (&file, metadata.len()), content)
         {
             return Ok(());
         }

@@ -10,40 +10,45 @@ use super::environment::Opened;
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
 use super::keeper::Keeper;
 use super::places::Management;
-use super::sharing::{JoinedFiles, Name, SharedFiles};
+use super::sharing::{Kept, Name, SharedFiles};
 use super::wrap::wrapped_size;
 use super::{EnvironmentMode, Places, meta, parts, text};
 use crate::error::Result;
 use crate::rcc::{Catalog, EntryKind, FileEntry, Hololib, Restorer};
-use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Owner, StoredFile, StoredFiles};
+use crate::tree::{Content, Entry, ImagePath, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use rayon::prelude::*;
 use std::sync::Arc;
 
 /// The mark of RCC's uncompressed mode, without which it would not accept such a library.
 const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
 
-/// Hands the entries of the layer of `part` to `add`, in any order.
-pub(super) fn each_entry(
+/// The names that a library file adds to a tree: `aa`, `bb` and 64 digits, and the name of a file in the space.
+const LIBRARY_NAME: usize = 90;
+
+/// Adds the entries of the layer of `part` to `tree`.
+pub(super) fn add_part(
     hololib: &Hololib,
     opened: &Opened,
     part: usize,
     mode: EnvironmentMode,
     places: &Places,
-    add: &mut dyn FnMut(Entry) -> Result<()>,
+    tree: &mut TreeBuilder,
 ) -> Result<()> {
     let space = places.space_name(management(mode));
     let root = ImagePath::new(opened.catalog.space_path(&space)?.as_bytes())?;
     let contents = Contents { hololib, opened, part, mode, places, space, root, keeper: Keeper::of(mode, places) };
-    let shared = contents.shared_files();
+    let mut shared = contents.shared_files();
     let objects = contents.objects(&shared)?;
     let are_content = objects.iter().filter(|object| object.form == LibraryForm::Content);
-    let joined = shared.join(are_content.map(|object| object.number), |name| contents.path(name))?;
+    shared.add_objects(are_content.map(|object| object.number), |name| contents.path(name))?;
+    // A library file stands in two directories, which it shares with few others.
+    tree.reserve(opened.parts.entries(part).count() + 3 * objects.len(), LIBRARY_NAME * objects.len());
     if mode != EnvironmentMode::Compact {
-        contents.add_space(&joined, add)?;
+        contents.add_space(&shared, tree)?;
     }
-    contents.add_library(&objects, &joined, add)?;
+    contents.add_library(&objects, &shared, tree)?;
     if part == opened.parts.last() {
-        contents.add_what_is_of_the_whole(add)?;
+        contents.add_what_is_of_the_whole(tree)?;
     }
     Ok(())
 }
@@ -103,7 +108,7 @@ impl Contents<'_> {
         let catalog = self.catalog();
         let shared = |number: usize| match catalog.numbered(number).kind {
             EntryKind::File(found) if found.rewrites.is_empty() => {
-                Some((found.object as u32, self.keeper.file(found.mode), number as u32))
+                Some((found.object as u32, Kept::of(&self.keeper.file(found.mode)), number as u32))
             }
             _ => None,
         };
@@ -138,29 +143,32 @@ impl Contents<'_> {
         Ok(LibraryObject { number, form, size })
     }
 
-    fn add_space(&self, joined: &JoinedFiles, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn add_space(&self, shared: &SharedFiles, tree: &mut TreeBuilder) -> Result<()> {
         let catalog = self.catalog();
         let restorer = Restorer::new(self.hololib, catalog, &self.space)?;
         let restorer = self.opened.restorer.get_or_init(|| restorer).clone();
         let files: Arc<dyn StoredFiles> = Arc::new(RestoredFiles { restorer, catalog: catalog.clone() });
-        add(directory(self.root.clone(), self.keeper.directory()))?;
+        tree.add(directory(self.root.clone(), self.keeper.directory()))?;
         let numbers = || self.opened.parts.entries(self.part);
         for path in parts::directories(numbers().map(|number| catalog.numbered(number).path)) {
-            add(directory(self.in_space(path)?, self.keeper.directory()))?;
+            tree.add(directory(self.in_space(path)?, self.keeper.directory()))?;
         }
         for number in numbers() {
             let entry = catalog.numbered(number);
             let path = self.in_space(entry.path)?;
-            add(match entry.kind {
+            tree.add(match entry.kind {
                 EntryKind::Directory { .. } => directory(path, self.keeper.directory()),
                 EntryKind::Link { target } => {
                     let kind = Kind::Symlink { target: target.as_bytes().into() };
                     Entry { path, kind, attributes: attributes(0o777, Owner::default()) }
                 }
                 EntryKind::File(found) => {
-                    let name = Name::OfEntry(number as u32);
                     let content = self.restored(&found, StoredFile { files: files.clone(), number: number as u32 });
-                    self.joined(joined, name, file(path, found.size, content, self.keeper.file(found.mode)))?
+                    let alone = file(path, found.size, content, self.keeper.file(found.mode));
+                    match found.rewrites.is_empty() {
+                        true => self.shared(shared, found.object as u32, Name::OfEntry(number as u32), alone)?,
+                        false => alone,
+                    }
                 }
             })?;
         }
@@ -174,19 +182,14 @@ impl Contents<'_> {
         }
     }
 
-    /// The entry of the file `name`: `alone` if it has no other name, and a link if another one comes first.
-    fn joined(&self, joined: &JoinedFiles, name: Name, alone: Entry) -> Result<Entry> {
-        let Some((attributes, first)) = joined.find(name) else { return Ok(alone) };
+    /// The entry of the file `name`, which holds `object`: `alone`, or a link if another name of the same file comes first.
+    fn shared(&self, shared: &SharedFiles, object: u32, name: Name, alone: Entry) -> Result<Entry> {
+        let first = shared.first(object, Kept::of(&alone.attributes), name, |name| self.path(name))?;
         let kind = if first == name { alone.kind } else { Kind::HardLink { target: self.path(first)? } };
-        Ok(Entry { path: alone.path, kind, attributes })
+        Ok(Entry { kind, ..alone })
     }
 
-    fn add_library(
-        &self,
-        objects: &[LibraryObject],
-        joined: &JoinedFiles,
-        add: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
+    fn add_library(&self, objects: &[LibraryObject], shared: &SharedFiles, tree: &mut TreeBuilder) -> Result<()> {
         let (hololib, catalog) = (self.hololib, self.catalog());
         let files = |form| LibraryFiles { hololib: hololib.clone(), catalog: catalog.clone(), form };
         let of_form = |form| -> Arc<dyn StoredFiles> { Arc::new(files(form)) };
@@ -206,48 +209,50 @@ impl Contents<'_> {
                 (None, _) => Content::Stored(StoredFile { files: files.clone(), number }),
             };
             let size = if let Content::Bytes(bytes) = &content { bytes.len() as u64 } else { size };
-            let kept: Attributes = attributes(0o644, Owner::default());
-            add(self.joined(joined, name, file(self.path(name)?, size, content, kept))?)?;
+            let kept = shared.lowest(number).filter(|_| form == LibraryForm::Content).map(Kept::attributes);
+            let own = || attributes(0o644, Owner::default());
+            let alone = file(self.path(name)?, size, content, kept.clone().unwrap_or_else(own));
+            tree.add(if kept.is_some() { self.shared(shared, number, name, alone)? } else { alone })?;
         }
         Ok(())
     }
 
-    fn add_what_is_of_the_whole(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn add_what_is_of_the_whole(&self, tree: &mut TreeBuilder) -> Result<()> {
         if self.mode != EnvironmentMode::Direct {
             // rcc restores or locks beside the space, whether there is one yet or not.
             let base = ImagePath::new(self.catalog().base().as_bytes())?;
-            add(directory(base, self.places.writable()))?;
-            self.add_catalog(add)?;
+            tree.add(directory(base, self.places.writable()))?;
+            self.add_catalog(tree)?;
         }
         if self.mode == EnvironmentMode::Ready {
-            self.add_companions(add)?;
+            self.add_companions(tree)?;
         }
         Ok(())
     }
 
-    fn add_catalog(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn add_catalog(&self, tree: &mut TreeBuilder) -> Result<()> {
         if self.catalog().objects().iter().any(|object| object.digest.is_forgeable()) {
             let mark = self.places.in_hololib(UNCOMPRESSED_MARK)?;
-            add(text(mark, "", attributes(0o644, Owner::default())))?;
+            tree.add(text(mark, "", attributes(0o644, Owner::default())))?;
         }
         let path = self.places.in_hololib(&format!("catalog/{}", self.catalog().name()))?;
         let stored = &self.opened.stored;
         let content = Content::Stored(StoredFile { files: Arc::new(stored.clone()), number: 0 });
-        add(file(path, stored.size, content, attributes(0o644, Owner::default())))
+        tree.add(file(path, stored.size, content, attributes(0o644, Owner::default())))
     }
 
     /// What rcc writes beside a managed space, so that it finds nothing to do.
-    fn add_companions(&self, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn add_companions(&self, tree: &mut TreeBuilder) -> Result<()> {
         let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.root).as_bytes());
         let documents = meta::documents(&self.opened.stored, self.catalog(), &self.space, self.places)?;
         let writable = self.places.writable_file();
         let size = documents.meta.size()?;
         let meta = Content::Stored(StoredFile { files: Arc::new(documents.meta), number: 0 });
-        add(file(beside(".meta")?, size, meta, writable.clone()))?;
+        tree.add(file(beside(".meta")?, size, meta, writable.clone()))?;
         let size = documents.info.len() as u64;
-        add(file(beside(".meta.info")?, size, Content::Bytes(documents.info), writable.clone()))?;
-        add(text(beside(".lck")?, "", writable.clone()))?;
-        add(text(beside(".use")?, ".", writable))
+        tree.add(file(beside(".meta.info")?, size, Content::Bytes(documents.info), writable.clone()))?;
+        tree.add(text(beside(".lck")?, "", writable.clone()))?;
+        tree.add(text(beside(".use")?, ".", writable))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::progress::{Progress, Silent, warn};
 use crate::rcc::matching::warn_of_layer;
 use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, Restorer};
-use crate::tree::Entry;
+use crate::tree::TreeBuilder;
 use crate::wording::counted;
 use serde_json::Value;
 use std::io::{Cursor, Read};
@@ -174,7 +174,7 @@ impl Environment {
                     name: format!("environment {}{separator}{name}", self.name),
                     // Digests that anybody can forge fix nothing.
                     recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
-                    entries: Box::new(move |add| environment.each_entry(part, add)),
+                    entries: Box::new(move |tree| environment.add_part(part, tree)),
                 }
             })
             .collect()
@@ -189,9 +189,9 @@ impl Environment {
         Ok(self.opened.get_or_init(|| made))
     }
 
-    fn each_entry(&self, part: usize, add: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn add_part(&self, part: usize, tree: &mut TreeBuilder) -> Result<()> {
         let Shipping { mode, places, .. } = &self.shipping;
-        contents::each_entry(&self.hololib, self.opened()?, part, *mode, places, add)
+        contents::add_part(&self.hololib, self.opened()?, part, *mode, places, tree)
     }
 
     pub(super) fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {

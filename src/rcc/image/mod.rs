@@ -39,7 +39,7 @@ use crate::image::ConfigEdit;
 use crate::progress::Progress;
 use crate::root::Root;
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules};
+use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules, TreeBuilder};
 use files::{directory, file};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -121,8 +121,8 @@ impl std::fmt::Debug for RobotLayer {
     }
 }
 
-/// Names the entries of a layer when they are needed, in any order, one call for each.
-pub type EntriesOf = dyn FnOnce(&mut dyn FnMut(Entry) -> Result<()>) -> Result<()> + Send;
+/// Adds the entries of a layer when they are needed.
+pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
     /// The layers below the robot, most stable first.
@@ -133,7 +133,7 @@ impl RobotImage {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
             let entries = self.rcc_layer()?;
-            let each: Box<EntriesOf> = Box::new(move |add| entries.into_iter().try_for_each(add));
+            let each: Box<EntriesOf> = Box::new(move |tree| entries.into_iter().try_for_each(|entry| tree.add(entry)));
             layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: each });
         }
         if let Some(environment) = &self.environment {
@@ -260,7 +260,7 @@ impl RobotImage {
         let rules = Rules { mtime: Timestamp::RCC, ..Rules::default() };
         let real = Root::resolve(launcher)?;
         let (root, name) = Root::of_file(&real, Root::open)?;
-        let mut binary = crate::tree::TreeBuilder::new(&rules);
+        let mut binary = TreeBuilder::new(&rules);
         binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules)?;
         let mut entries: Vec<Entry> = binary.finish()?.entries().collect();
         for entry in entries.iter_mut().filter(|entry| matches!(entry.kind, Kind::File { .. })) {

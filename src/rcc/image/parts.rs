@@ -18,7 +18,7 @@ pub(super) struct Parts {
     names: Vec<String>,
     /// By the number of the catalog's entry: its part. Directories with something in them have none: they are where they
     /// are needed.
-    of_entries: Vec<Option<usize>>,
+    of_entries: Vec<Option<u8>>,
 }
 
 impl Parts {
@@ -65,7 +65,7 @@ impl Parts {
     /// The numbers of the entries in `part`, apart from directories that hold something.
     pub(super) fn entries(&self, part: usize) -> impl Iterator<Item = usize> {
         let entries = self.of_entries.iter().enumerate();
-        entries.filter(move |(_, of)| **of == Some(part)).map(|(number, _)| number)
+        entries.filter(move |(_, of)| of.map(usize::from) == Some(part)).map(|(number, _)| number)
     }
 
     /// The numbers of the library objects in `part`: those that its files need; in the last part also those that no file
@@ -75,7 +75,7 @@ impl Parts {
         let (mut own, mut of_others) = (vec![false; count], vec![false; count]);
         for (entry, of) in catalog.entries().zip(&self.of_entries) {
             let EntryKind::File(file) = entry.kind else { continue };
-            let needed = if *of == Some(part) { &mut own } else { &mut of_others };
+            let needed = if of.map(usize::from) == Some(part) { &mut own } else { &mut of_others };
             needed[file.object] = true;
         }
         let is_in = |number: &usize| own[*number] || (part == self.last() && !of_others[*number]);
@@ -83,11 +83,11 @@ impl Parts {
     }
 }
 
-/// The parts of all files, links and empty directories, by the number of their entry.
-fn leaves(catalog: &Catalog, part: impl Fn(usize) -> usize) -> Vec<Option<usize>> {
+/// The parts of all files, links and empty directories, by the number of their entry. There are few enough for a byte.
+fn leaves(catalog: &Catalog, part: impl Fn(usize) -> usize) -> Vec<Option<u8>> {
     let parents: HashSet<&str> = catalog.entries().filter_map(|entry| parent(entry.path)).collect();
     let entries = catalog.entries().enumerate();
-    entries.map(|(number, entry)| (!parents.contains(entry.path)).then(|| part(number))).collect()
+    entries.map(|(number, entry)| (!parents.contains(entry.path)).then(|| part(number) as u8)).collect()
 }
 
 /// The directories that `paths` need.

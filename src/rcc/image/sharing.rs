@@ -1,6 +1,7 @@
 //! Files of one content that become one file with several names.
 
 use super::files::attributes;
+use crate::error::Result;
 use crate::tree::{Attributes, ImagePath, Owner};
 
 /// How many names one file gets. ext4 allows 65,000.
@@ -25,18 +26,29 @@ pub(super) struct SharedFiles {
 
 /// Owner and mode, root first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-struct Kept {
+pub(super) struct Kept {
     uid: u32,
     gid: u32,
     mode: u16,
 }
 
+impl Kept {
+    pub(super) fn of(attributes: &Attributes) -> Kept {
+        let Attributes { mode, uid, gid, .. } = *attributes;
+        Kept { uid, gid, mode }
+    }
+
+    pub(super) fn attributes(self) -> Attributes {
+        let Kept { uid, gid, mode } = self;
+        attributes(mode.into(), Owner { uid, gid })
+    }
+}
+
 impl SharedFiles {
-    /// Takes the files of a space, with the numbers of their objects and their attributes, in any order.
-    pub(super) fn of(files: impl Iterator<Item = (u32, Attributes, u32)>) -> Self {
-        let kept = |Attributes { uid, gid, mode, .. }: Attributes| Kept { uid, gid, mode };
-        let mut names: Vec<_> =
-            files.map(|(object, attributes, entry)| (object, kept(attributes), Name::OfEntry(entry))).collect();
+    /// Takes the files of a space, with the numbers of their objects and of themselves, in any order.
+    pub(super) fn of(files: impl Iterator<Item = (u32, Kept, u32)>) -> Self {
+        let mut names: Vec<_> = files.map(|(object, kept, entry)| (object, kept, Name::OfEntry(entry))).collect();
+        names.shrink_to_fit();
         names.sort_unstable();
         SharedFiles { names }
     }
@@ -46,57 +58,54 @@ impl SharedFiles {
         self.lowest(object).is_some_and(|kept| kept.uid == 0)
     }
 
-    fn lowest(&self, object: u32) -> Option<Kept> {
+    /// What an object is kept like that shares a file: it has no mode of its own, so it takes the lowest that is there.
+    pub(super) fn lowest(&self, object: u32) -> Option<Kept> {
         let at = self.names.partition_point(|(other, ..)| *other < object);
         self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, kept, _)| *kept)
     }
 
-    /// Joins the files of the space and these library files, of which each object has one. That has no mode of its own, so it
-    /// takes the lowest that is there. `path` tells where a file is.
-    pub(super) fn join(
-        mut self,
+    /// Adds library files, of which each object has one, and brings the names of each file in order. `path` tells where they
+    /// are.
+    pub(super) fn add_objects(
+        &mut self,
         objects: impl Iterator<Item = u32>,
-        path: impl Fn(Name) -> crate::Result<ImagePath>,
-    ) -> crate::Result<JoinedFiles> {
-        let with_objects: Vec<_> =
-            objects.filter_map(|object| Some((object, self.lowest(object)?, Name::OfObject(object)))).collect();
-        self.names.extend(with_objects);
+        path: impl Fn(Name) -> Result<ImagePath>,
+    ) -> Result<()> {
+        let shared = objects.filter_map(|object| Some((object, self.lowest(object)?, Name::OfObject(object))));
+        let shared: Vec<_> = shared.collect();
+        self.names.extend(shared);
         self.names.sort_unstable();
-        let mut joined = JoinedFiles::default();
-        for alike in self.names.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
-            if let [_, _, ..] = alike {
-                let mut names =
-                    alike.iter().map(|(_, _, name)| Ok((path(*name)?, *name))).collect::<crate::Result<Vec<_>>>()?;
-                names.sort_unstable();
-                names.chunks(MOST_NAMES).for_each(|names| joined.add(names, alike[0].1));
+        for alike in self.names.chunk_by_mut(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            if let [(.., one), (.., other)] = alike {
+                if path(*one)? > path(*other)? {
+                    alike.swap(0, 1);
+                }
+            } else if alike.len() > 2 {
+                let mut named = alike.iter().map(|alike| Ok((path(alike.2)?, *alike))).collect::<Result<Vec<_>>>()?;
+                named.sort_unstable();
+                alike.iter_mut().zip(named).for_each(|(place, (_, alike))| *place = alike);
             }
         }
-        joined.names.sort_unstable();
-        Ok(joined)
-    }
-}
-
-/// Files with several names.
-#[derive(Debug, Default)]
-pub(super) struct JoinedFiles {
-    /// Each name, and the number of its file.
-    names: Vec<(Name, u32)>,
-    /// The attributes and the first name of each file: extractors set them through every link.
-    files: Vec<(Kept, Name)>,
-}
-
-impl JoinedFiles {
-    fn add(&mut self, names: &[(ImagePath, Name)], kept: Kept) {
-        let Some((_, first)) = names.first() else { return };
-        let number = self.files.len() as u32;
-        self.names.extend(names.iter().map(|(_, name)| (*name, number)));
-        self.files.push((kept, *first));
+        Ok(())
     }
 
-    /// The attributes and the first name of the file that `name` is one of several names of.
-    pub(super) fn find(&self, name: Name) -> Option<(Attributes, Name)> {
-        let found = self.names.binary_search_by_key(&name, |(name, _)| *name).ok()?;
-        let (Kept { uid, gid, mode }, first) = self.files[self.names[found].1 as usize];
-        Some((attributes(mode.into(), Owner { uid, gid }), first))
+    /// The first name of the file that `name` is a name of, which holds `object` and is kept like this.
+    pub(super) fn first(
+        &self,
+        object: u32,
+        kept: Kept,
+        name: Name,
+        path: impl Fn(Name) -> Result<ImagePath>,
+    ) -> Result<Name> {
+        let from = self.names.partition_point(|(other, others, _)| (*other, *others) < (object, kept));
+        let alike = &self.names[from..];
+        let alike = &alike[..alike.partition_point(|(other, others, _)| (*other, *others) == (object, kept))];
+        let mut at = 0;
+        if alike.len() > MOST_NAMES {
+            let wanted = path(name)?;
+            // A path that was good enough to be sorted by is so still.
+            at = alike.partition_point(|(.., other)| path(*other).is_ok_and(|other| other < wanted));
+        }
+        Ok(alike.get(at - at % MOST_NAMES).map_or(name, |(.., first)| *first))
     }
 }
