@@ -112,7 +112,7 @@ impl Contents<'_> {
             }
             _ => None,
         };
-        SharedFiles::of(self.opened.parts.entries(self.part).filter_map(shared))
+        SharedFiles::of(|| self.opened.parts.entries(self.part).filter_map(shared))
     }
 
     /// The objects of the library, where the image has one.

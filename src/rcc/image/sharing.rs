@@ -3,6 +3,7 @@
 use super::files::attributes;
 use crate::error::Result;
 use crate::tree::{Attributes, ImagePath, Owner};
+use std::collections::BTreeSet;
 
 /// How many names one file gets. ext4 allows 65,000.
 const MOST_NAMES: usize = 60_000;
@@ -16,16 +17,39 @@ pub(super) enum Name {
     OfObject(u32),
 }
 
+/// A name in half the memory. A catalog has fewer entries, and fewer objects, than this bit leaves numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PackedName(u32);
+
+const OBJECT: u32 = 1 << 31;
+
+impl From<Name> for PackedName {
+    fn from(name: Name) -> PackedName {
+        match name {
+            Name::OfEntry(number) => PackedName(number),
+            Name::OfObject(number) => PackedName(number | OBJECT),
+        }
+    }
+}
+
+impl PackedName {
+    fn name(self) -> Name {
+        if self.0 < OBJECT { Name::OfEntry(self.0) } else { Name::OfObject(self.0 & !OBJECT) }
+    }
+}
+
 /// Which files can be one: those with one content, one mode and one owner.
 #[derive(Default)]
 pub(super) struct SharedFiles {
-    /// By the number of the object with the content. Flat, since nearly every content has one file and one object: a map for
-    /// each would take more than its entries.
-    names: Vec<(u32, Kept, Name)>,
+    /// The ways in which files are kept, in order. There are as many as modes that were recorded.
+    ways: Vec<Kept>,
+    /// By the number of the object with the content, and the number of a way. Flat, since nearly every content has one file
+    /// and one object: a map for each would take more than its entries.
+    names: Vec<(u32, u16, PackedName)>,
 }
 
 /// Owner and mode, root first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kept {
     uid: u32,
     gid: u32,
@@ -46,11 +70,16 @@ impl Kept {
 
 impl SharedFiles {
     /// Takes the files of a space, with the numbers of their objects and of themselves, in any order.
-    pub(super) fn of(files: impl Iterator<Item = (u32, Kept, u32)>) -> Self {
-        let mut names: Vec<_> = files.map(|(object, kept, entry)| (object, kept, Name::OfEntry(entry))).collect();
-        names.shrink_to_fit();
+    pub(super) fn of<Files: Iterator<Item = (u32, Kept, u32)>>(files: impl Fn() -> Files) -> Self {
+        // Modes have twelve bits, and two owners: all ways have a number.
+        let ways: Vec<Kept> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut names = Vec::with_capacity(files().count());
+        names.extend(files().filter_map(|(object, kept, entry)| {
+            let way = ways.binary_search(&kept).ok()?;
+            Some((object, way as u16, Name::OfEntry(entry).into()))
+        }));
         names.sort_unstable();
-        SharedFiles { names }
+        SharedFiles { ways, names }
     }
 
     /// Whether the space has a file of this content that the library can share: one that nobody can change.
@@ -60,8 +89,12 @@ impl SharedFiles {
 
     /// What an object is kept like that shares a file: it has no mode of its own, so it takes the lowest that is there.
     pub(super) fn lowest(&self, object: u32) -> Option<Kept> {
+        self.lowest_way(object).map(|way| self.ways[usize::from(way)])
+    }
+
+    fn lowest_way(&self, object: u32) -> Option<u16> {
         let at = self.names.partition_point(|(other, ..)| *other < object);
-        self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, kept, _)| *kept)
+        self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, way, _)| *way)
     }
 
     /// Adds library files, of which each object has one, and brings the names of each file in order. `path` tells where they
@@ -71,10 +104,13 @@ impl SharedFiles {
         objects: impl Iterator<Item = u32>,
         path: impl Fn(Name) -> Result<ImagePath>,
     ) -> Result<()> {
-        let shared = objects.filter_map(|object| Some((object, self.lowest(object)?, Name::OfObject(object))));
+        let shared =
+            objects.filter_map(|object| Some((object, self.lowest_way(object)?, Name::OfObject(object).into())));
         let shared: Vec<_> = shared.collect();
+        self.names.reserve_exact(shared.len());
         self.names.extend(shared);
         self.names.sort_unstable();
+        let path = |name: PackedName| path(name.name());
         for alike in self.names.chunk_by_mut(|one, other| (one.0, one.1) == (other.0, other.1)) {
             if let [(.., one), (.., other)] = alike {
                 if path(*one)? > path(*other)? {
@@ -97,15 +133,17 @@ impl SharedFiles {
         name: Name,
         path: impl Fn(Name) -> Result<ImagePath>,
     ) -> Result<Name> {
-        let from = self.names.partition_point(|(other, others, _)| (*other, *others) < (object, kept));
+        let Ok(way) = self.ways.binary_search(&kept) else { return Ok(name) };
+        let key = (object, way as u16);
+        let from = self.names.partition_point(|(other, others, _)| (*other, *others) < key);
         let alike = &self.names[from..];
-        let alike = &alike[..alike.partition_point(|(other, others, _)| (*other, *others) == (object, kept))];
+        let alike = &alike[..alike.partition_point(|(other, others, _)| (*other, *others) == key)];
         let mut at = 0;
         if alike.len() > MOST_NAMES {
             let wanted = path(name)?;
             // A path that was good enough to be sorted by is so still.
-            at = alike.partition_point(|(.., other)| path(*other).is_ok_and(|other| other < wanted));
+            at = alike.partition_point(|(.., other)| path(other.name()).is_ok_and(|other| other < wanted));
         }
-        Ok(alike.get(at - at % MOST_NAMES).map_or(name, |(.., first)| *first))
+        Ok(alike.get(at - at % MOST_NAMES).map_or(name, |(.., first)| first.name()))
     }
 }
