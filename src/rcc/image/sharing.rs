@@ -147,3 +147,49 @@ impl SharedFiles {
         Ok(alike.get(at - at % MOST_NAMES).map_or(name, |(.., first)| first.name()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Kept = Kept { uid: 0, gid: 0, mode: 0o644 };
+    const CLOSED: Kept = Kept { uid: 1000, gid: 0, mode: 0o600 };
+
+    /// Library files come last.
+    fn path(name: Name) -> Result<ImagePath> {
+        let text = match name {
+            Name::OfEntry(number) => format!("entry{number:07}"),
+            Name::OfObject(number) => format!("object{number:07}"),
+        };
+        ImagePath::new(text.as_bytes())
+    }
+
+    #[test]
+    fn files_of_one_content_and_one_way_have_one_first_name() {
+        let files = [(7, CLOSED, 0), (7, OPEN, 2), (7, OPEN, 1), (8, CLOSED, 3)];
+        let mut shared = SharedFiles::of(|| files.into_iter());
+        assert!(shared.has(7) && !shared.has(8) && !shared.has(9));
+        shared.add_objects([7, 9].into_iter(), path).unwrap();
+        let first = |object, kept, name| shared.first(object, kept, name, path).unwrap();
+        for name in [Name::OfEntry(1), Name::OfEntry(2), Name::OfObject(7)] {
+            assert_eq!(first(7, OPEN, name), Name::OfEntry(1));
+        }
+        assert_eq!(first(7, CLOSED, Name::OfEntry(0)), Name::OfEntry(0));
+        assert_eq!(first(9, OPEN, Name::OfObject(9)), Name::OfObject(9));
+        assert_eq!((shared.lowest(7), shared.lowest(9)), (Some(OPEN), None));
+    }
+
+    #[test]
+    fn no_file_has_more_names_than_file_systems_allow() {
+        let shared = {
+            let mut shared = SharedFiles::of(|| (0..130_000).map(|number| (1, OPEN, number)));
+            shared.add_objects(std::iter::once(1), path).unwrap();
+            shared
+        };
+        for (name, first) in [(0, 0), (59_999, 0), (60_000, 60_000), (119_999, 60_000), (129_999, 120_000)] {
+            let found = shared.first(1, OPEN, Name::OfEntry(name), path).unwrap();
+            assert_eq!(found, Name::OfEntry(first), "{name}");
+        }
+        assert_eq!(shared.first(1, OPEN, Name::OfObject(1), path).unwrap(), Name::OfEntry(120_000));
+    }
+}
