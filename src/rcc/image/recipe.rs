@@ -17,7 +17,7 @@ pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Dig
     };
     RecipeKey::new(
         &[
-            b"environment 2",
+            b"environment 3",
             name.to_string().as_bytes(),
             stored.as_bytes(),
             scrubbing,
