@@ -200,13 +200,11 @@ impl TreeBuilder {
     }
 
     fn child(&mut self, parent: u32, name: &[u8]) -> Result<u32> {
-        let TreeBuilder { nodes, places, hasher, .. } = self;
-        let hash = hasher.hash_one((parent, name));
-        if let Some(&found) =
-            places.find(hash, |&other| nodes.node(other).parent == parent && nodes.name(other) == name)
-        {
+        let hash = self.hasher.hash_one((parent, name));
+        if let Some(found) = self.find_child(hash, parent, name) {
             return Ok(found);
         }
+        let TreeBuilder { nodes, places, hasher, .. } = self;
         if nodes.list.len() > MOST_ENTRIES {
             return Err(Error::invalid("layer", format!("more than {MOST_ENTRIES} entries")));
         }
@@ -232,16 +230,18 @@ impl TreeBuilder {
     /// Gives the directories that nobody named the attributes that are known.
     fn complete_directories(&mut self) {
         for (path, attributes) in std::mem::take(&mut self.known) {
-            let found = path.names().try_fold(ROOT, |at, name| self.find_child(at, name));
+            let below = |at, name| self.find_child(self.hasher.hash_one((at, name)), at, name);
+            let found = path.names().try_fold(ROOT, below);
             if let Some(place) = found.filter(|&place| place != ROOT && self.nodes.node(place).source == NOBODY) {
                 self.nodes.list[place as usize].attributes = self.number_of(attributes);
             }
         }
     }
 
-    fn find_child(&self, parent: u32, name: &[u8]) -> Option<u32> {
+    /// The place `name` in `parent`, whose hash is `hash`, if it is there.
+    fn find_child(&self, hash: u64, parent: u32, name: &[u8]) -> Option<u32> {
         let is_it = |&other: &u32| self.nodes.node(other).parent == parent && self.nodes.name(other) == name;
-        self.places.find(self.hasher.hash_one((parent, name)), is_it).copied()
+        self.places.find(hash, is_it).copied()
     }
 
     fn check_hard_links(&self) -> Result<()> {
