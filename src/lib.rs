@@ -52,6 +52,7 @@ pub mod error;
 pub mod image;
 pub mod json;
 pub mod layer;
+pub mod lock;
 pub mod progress;
 pub mod rcc;
 pub mod reference;
@@ -60,8 +61,10 @@ pub mod section;
 pub mod spec;
 pub mod store;
 pub mod tar;
+pub mod threads;
 pub mod time;
 pub mod tree;
+pub mod update;
 pub mod verify;
 pub mod wording;
 

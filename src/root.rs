@@ -9,13 +9,29 @@ use cap_std::fs::{Dir, DirBuilder, Metadata, OpenOptions};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How the name of every file in the making begins.
-pub const TEMPORARY_PREFIX: &str = ".ocibuild-";
+/// How the name of every file in the making begins. The rest is 32 hexadecimal digits.
+const TEMPORARY_PREFIX: &str = ".ocibuild-";
+
+/// A name for a file in the making that no other process chooses, on any machine.
+fn temporary_name() -> String {
+    // The system's random numbers, by way of what keeps the standard library's tables from being flooded.
+    let random = || RandomState::new().hash_one(std::process::id());
+    format!("{TEMPORARY_PREFIX}{:016x}{:016x}", random(), random())
+}
+
+/// Whether `name` has exactly the form of a file in the making. A file of a person that only begins like one has not.
+pub fn is_temporary_name(name: &OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX));
+    digits.is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
 
 /// A directory named by the user, held open.
 #[derive(Debug, Clone)]
@@ -44,17 +60,24 @@ impl Root {
         Root::create_as(path, &DirBuilder::new())
     }
 
-    /// As [`Root::create`], and nobody else may enter a directory that is made. Requires of one that exists that nobody else
-    /// can change what is in it.
+    /// As [`Root::create`], and nobody else may enter a directory that is made.
     ///
     /// # Errors
-    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
-    pub fn create_private(path: &Path) -> Result<Root> {
+    /// As [`Root::create`].
+    pub fn create_for_owner(path: &Path) -> Result<Root> {
         #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        let root = Root::create_as(path, &builder)?;
+        Root::create_as(path, &builder)
+    }
+
+    /// As [`Root::create_for_owner`], and requires of a directory that exists that nobody else can change what is in it.
+    ///
+    /// # Errors
+    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
+    pub fn create_private(path: &Path) -> Result<Root> {
+        let root = Root::create_for_owner(path)?;
         #[cfg(unix)]
         root.check_private()?;
         Ok(root)
@@ -254,25 +277,32 @@ impl Root {
     /// # Errors
     /// When the file cannot be made.
     pub fn temporary(&self) -> Result<Temporary> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let started =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        self.temporary_as(&mut OpenOptions::new())
+    }
+
+    /// As [`Root::temporary`], and nobody but the owner can ever open the file.
+    ///
+    /// # Errors
+    /// As [`Root::temporary`].
+    pub fn temporary_for_owner(&self) -> Result<Temporary> {
+        let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        self.temporary_as(&mut options)
+    }
+
+    fn temporary_as(&self, options: &mut OpenOptions) -> Result<Temporary> {
+        options.read(true).write(true).create_new(true);
+        #[cfg(windows)]
+        keep_other_writers_out(options);
         for _ in 0..100 {
-            let name = format!(
-                "{TEMPORARY_PREFIX}{}-{started:x}-{}",
-                std::process::id(),
-                COUNTER.fetch_add(1, Ordering::Relaxed)
-            );
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create_new(true);
-            #[cfg(windows)]
-            keep_other_writers_out(&mut options);
+            let name = temporary_name();
             // Held while the file is made, so that none appears behind the back of a process that is being stopped.
             let mut live = live_temporaries();
             if live.stopped {
                 return Err(Error::new(ErrorKind::Interrupted, self.path.display().to_string(), "told to stop"));
             }
-            match self.dir.open_with(&name, &options) {
+            match self.dir.open_with(&name, options) {
                 Ok(file) => {
                     let file = file.into_std();
                     // The lock tells a living writer from a dead one; where locks do not work, nothing is ever swept.
@@ -298,8 +328,7 @@ impl Root {
         let Ok(entries) = self.dir.entries() else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let is_temporary = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX));
-            if !is_temporary {
+            if !is_temporary_name(&name) {
                 continue;
             }
             let mut options = OpenOptions::new();
@@ -332,10 +361,8 @@ impl Root {
     /// # Errors
     /// When the system cannot link there: the directories are on two file systems, or theirs knows no links.
     pub fn link_from(&self, other: &Root, name: &str) -> Result<()> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let failed = |error| Error::io(self.display(name), "link", error);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{TEMPORARY_PREFIX}{}-link-{number}", std::process::id());
+        let temporary = temporary_name();
         other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
         let renamed = self.dir.rename(&temporary, &self.dir, name);
         // Where both names were one file already, the rename does nothing and the temporary name is still there.
@@ -402,21 +429,6 @@ impl Temporary {
     /// When the system has no more.
     pub fn share(&self) -> io::Result<File> {
         self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?.try_clone()
-    }
-
-    /// Lets nobody but the owner read the file. To be called before anything is written.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn make_private(&self) -> Result<()> {
-        #[cfg(unix)]
-        if let Some(file) = &self.file {
-            use std::os::unix::fs::PermissionsExt;
-            let private = std::fs::Permissions::from_mode(0o600);
-            file.set_permissions(private)
-                .map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?;
-        }
-        Ok(())
     }
 
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
@@ -662,14 +674,14 @@ mod tests {
     fn sweeping_spares_the_living_and_strangers() {
         let (_keep, root) = scratch();
         let living = root.temporary().unwrap();
-        root.dir().write(".ocibuild-1-dead-0", b"x").unwrap();
-        root.dir().write("stranger", b"x").unwrap();
+        root.dir().write(temporary_name(), b"x").unwrap();
+        let strangers = [".ocibuild-notes", ".ocibuild-0123456789ABCDEF0123456789abcdef", "stranger"];
+        strangers.iter().for_each(|name| root.dir().write(name, b"x").unwrap());
         root.sweep_temporaries();
-        let mut left = names(&root);
-        left.sort();
-        assert_eq!(left.len(), 2);
-        assert_eq!(left[1], "stranger");
         drop(living);
+        let mut left = names(&root);
+        left.sort_by_key(|name| strangers.iter().position(|stranger| name == stranger));
+        assert_eq!(left, strangers);
     }
 
     #[test]

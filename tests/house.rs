@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 27] = [
     "dockerfile",
     "build",
     "verify",
@@ -17,8 +17,11 @@ const ORDER: [&str; 24] = [
     "spec",
     "compression",
     "tar",
+    "update",
+    "lock",
     "root",
     "section",
+    "threads",
     "reference",
     "digest",
     "json",

@@ -7,6 +7,7 @@ use crate::compression::Compression;
 use crate::error::Result;
 use crate::progress::{Progress, warn};
 use crate::store::Layout;
+use crate::threads;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -63,12 +64,7 @@ impl<'a> Memory<'a> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..TRANSFERS.min(layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        threads::together(TRANSFERS.min(layers.len()), work);
         found.into_iter().map(OnceLock::into_inner).collect()
     }
 

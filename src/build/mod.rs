@@ -21,6 +21,7 @@ use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
+use crate::threads;
 use crate::tree::{Content, Tree, TreeBuilder};
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
@@ -222,13 +223,10 @@ impl Plan {
         progress: &dyn Progress,
     ) -> Result<Built> {
         self.warn_of_many_layers(progress);
-        let layers = std::thread::scope(|scope| {
-            let base = scope.spawn(|| self.copy_base(layout, progress));
-            let layers = self.make_layers(layout, memory, progress);
-            let base =
-                base.join().unwrap_or_else(|_| Err(Error::invalid("base image", "the copy stopped unexpectedly")));
-            base.and(layers)
-        })?;
+        let (base, layers) =
+            threads::both(|| self.copy_base(layout, progress), || self.make_layers(layout, memory, progress));
+        let stopped = || Err(Error::invalid("base image", "the copy stopped unexpectedly"));
+        let layers = base.unwrap_or_else(stopped).and(layers)?;
         let new: Vec<NewLayer<'_>> = layers
             .iter()
             .zip(&self.layers)

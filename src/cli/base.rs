@@ -110,7 +110,7 @@ impl BaseArguments {
         locking: Locking,
         watch: &Arc<Watch>,
     ) -> Result<StoredBase> {
-        let offline = self.network.is_offline();
+        let offline = self.network.is_offline()?;
         let policy = match (self.pull, offline) {
             (Some(PullPolicy::Always), true) => {
                 return Err(Error::usage("--pull always", "asks a registry, and --offline forbids it"));

@@ -1,6 +1,7 @@
 //! The cache of layers, as the command line wants it.
 
 use super::cache_directory::CacheDirectory;
+use super::switches;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::Result;
@@ -20,18 +21,18 @@ pub(super) struct LayerCacheArguments {
 
 impl LayerCacheArguments {
     /// Opens the cache. One that cannot be used costs time, not the build.
-    pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Option<Cache> {
-        let is_off = std::env::var_os("OCIBUILD_NO_CACHE").is_some_and(|value| !value.is_empty());
-        if self.no_cache || is_off {
-            return None;
+    ///
+    /// # Errors
+    /// When the environment says neither that there is to be one nor that there is not.
+    pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
+        if self.no_cache || switches::is_on(switches::NO_CACHE)? {
+            return Ok(None);
         }
-        match open(directory) {
-            Ok(cache) => Some(cache),
-            Err(error) => {
-                warn(watch, &error.object(), &format!("{}; building without a cache", error.reason()));
-                None
-            }
+        let opened = open(directory);
+        if let Err(error) = &opened {
+            warn(watch, &error.object(), &format!("{}; building without a cache", error.reason()));
         }
+        Ok(opened.ok())
     }
 }
 

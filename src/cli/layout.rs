@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
-    let cache = arguments.cache.open(&arguments.request.cache_directory, &watch);
+    let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
     let compression = arguments.compression()?;
     let network = arguments.request.bases.network();
     let shared = arguments.shared_cache.open(network, &watch)?;

@@ -13,6 +13,7 @@
 
 use clap::Args;
 use ocibuild::root::Root;
+use ocibuild::update::{Readers, update};
 use ocibuild::{Digest, Error, ErrorKind, Result, bounded, json};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -149,19 +150,14 @@ impl LockFile {
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn record(&mut self, kind: Kind, name: &str, digest: Digest) -> Result<()> {
-        if self.before(kind, name) == Some(digest) {
-            return Ok(());
-        }
-        let object = self.path.display().to_string();
-        let (root, file) = Root::of_file(&self.path, Root::open)?;
-        let file = file.to_str().ok_or_else(|| Error::invalid(&object, "the name is not Unicode"))?.to_owned();
-        match root.open_file(&file) {
-            Ok(open) => self.entries = parse(&bounded::read(open, LARGEST, &object)?, &object)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        self.entries.insert((kind, name.to_owned()), digest);
-        root.replace_file(&file, self.text().as_bytes())
+        let path = self.path.clone();
+        update(&path, LARGEST, Readers::Usual, |content| {
+            if let Some(content) = content {
+                self.entries = parse(&content, &path.display().to_string())?;
+            }
+            self.entries.insert((kind, name.to_owned()), digest);
+            Ok(self.text().into_bytes())
+        })
     }
 
     /// Sorted and indented, since people compare versions of it.

@@ -5,11 +5,10 @@ use super::network::{ConnectionArguments, login_file};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::warn;
-use ocibuild::root::Root;
-use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain, logged_in, logged_out};
+use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain, LARGEST_FILE, logged_in, logged_out};
 use ocibuild::store::registry::{PlainHttp, Secret};
+use ocibuild::update::{Readers, update};
 use ocibuild::{Error, Reference, Result, bounded};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,14 +64,15 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
     let (registry, user) = (&arguments.registry, &arguments.username);
     let path = login_file(arguments.authfile.as_deref())?;
     let password = password_from_stdin()?;
-    let after = logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
-    let credentials = Credentials::Password { user: user.clone(), password };
+    // What cannot be kept is told before a registry is asked.
+    logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
+    let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
     let keychain = Keychain::anonymous().with(credentials);
     let was_asked = arguments.connection.registry(registry, keychain, PlainHttp::default(), watch.clone())?.greet()?;
     if !was_asked {
         warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
     }
-    replace(&path, &after)?;
+    update(&path, LARGEST_FILE, Readers::Owner, |content| logged_in(&file(&path, content), registry, user, &password))?;
     watch.say(&format!("logged in to {registry} as {user}, kept in {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -81,7 +81,12 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
 pub(super) fn log_out(arguments: &LogoutArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let path = login_file(arguments.authfile.as_deref())?;
-    replace(&path, &logged_out(&AuthFile::read(&path)?, &arguments.registry)?)?;
+    let forget = |content| logged_out(&file(&path, content), &arguments.registry);
+    if !path.parent().is_some_and(|directory| directory.as_os_str().is_empty() || directory.is_dir()) {
+        // No directory is made only to find nothing in it.
+        forget(None)?;
+    }
+    update(&path, LARGEST_FILE, Readers::Owner, forget)?;
     watch.say(&format!("logged out of {}", arguments.registry));
     Ok(ExitCode::SUCCESS)
 }
@@ -96,14 +101,6 @@ fn password_from_stdin() -> Result<Secret> {
     }
 }
 
-/// Replaces the file in one step. Nobody else may read it at any moment.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    // A link stays one: what it leads to is replaced.
-    let real = Root::resolve(path).unwrap_or_else(|_| path.to_owned());
-    let (root, name) = Root::of_file(&real, Root::create)?;
-    let mut temporary = root.temporary()?;
-    temporary.make_private()?;
-    temporary.write_all(bytes).map_err(|error| Error::io(path.display(), "write", error))?;
-    temporary.persist(name)?;
-    root.sync()
+fn file(path: &Path, content: Option<Vec<u8>>) -> AuthFile {
+    AuthFile::new(path.display().to_string(), content)
 }

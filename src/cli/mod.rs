@@ -27,6 +27,7 @@ mod robot;
 mod shared_cache;
 mod signals;
 mod source;
+mod switches;
 mod values;
 mod verify;
 mod watch;
@@ -178,7 +179,12 @@ impl Command {
 
 /// Makes the library's parallel parts use as many threads as were asked for.
 fn set_threads(common: Option<&Common>) -> Result<()> {
-    let threads = common.and_then(|common| common.jobs).map_or(0, NonZeroUsize::get);
+    // What only prints about the program itself needs none.
+    let Some(common) = common else { return Ok(()) };
+    let threads = common.jobs.map_or(0, NonZeroUsize::get);
     let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    built.map_err(|error| Error::new(ErrorKind::Io, "threads", error.to_string()))
+    built.map_err(|error| {
+        Error::new(ErrorKind::Io, "threads", format!("the system starts too few: {error}"))
+            .hint("raise the limit on processes: ulimit -u, or pids.max of the container; or --jobs 1")
+    })
 }

@@ -1,6 +1,7 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
 use super::mirrors::{self, Mirror, Place};
+use super::switches;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
@@ -99,7 +100,10 @@ impl NetworkArguments {
     }
 
     /// Whether no connection may be opened.
-    pub(super) fn is_offline(&self) -> bool {
+    ///
+    /// # Errors
+    /// When the environment says neither yes nor no.
+    pub(super) fn is_offline(&self) -> Result<bool> {
         self.connection.is_offline()
     }
 
@@ -178,9 +182,11 @@ impl NetworkArguments {
 
 impl ConnectionArguments {
     /// Whether no connection may be opened.
-    pub(super) fn is_offline(&self) -> bool {
-        let is_set = |value: std::ffi::OsString| !matches!(value.to_str(), Some("" | "0" | "false" | "no"));
-        self.offline || env::var_os("OCIBUILD_OFFLINE").is_some_and(is_set)
+    ///
+    /// # Errors
+    /// When the environment says neither yes nor no.
+    pub(super) fn is_offline(&self) -> Result<bool> {
+        Ok(self.offline || switches::is_on(switches::OFFLINE)?)
     }
 
     /// A client of the registry that references call `name`.
@@ -194,7 +200,7 @@ impl ConnectionArguments {
         plain_http: PlainHttp,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
-        if self.is_offline() {
+        if self.is_offline()? {
             return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
         }
         let (transport, options) = self.transport(name, plain_http)?;

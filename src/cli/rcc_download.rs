@@ -67,7 +67,7 @@ impl RccDownloadArguments {
             let path = store.path().join(digest.hex());
             return check_launcher(&path, platform).map(|()| Some(path)).map_err(|error| error.within(&url));
         }
-        if surroundings.bases.network().is_offline() {
+        if surroundings.bases.network().is_offline()? {
             let reason = "not in the cache, and --offline forbids fetching it";
             let hint = "build once where there is a network, or --rcc-exec FILE";
             return Err(Error::new(ErrorKind::NotFound, url, reason).hint(hint));

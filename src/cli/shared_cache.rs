@@ -94,7 +94,7 @@ fn places(
     network: &NetworkArguments,
     watch: &Arc<Watch>,
 ) -> Result<Vec<CachePlace>> {
-    if network.is_offline() {
+    if network.is_offline()? {
         for reference in references {
             warn(watch, &format!("{flag} {reference}"), "not asked: --offline forbids it");
         }

@@ -22,15 +22,20 @@ pub(super) fn clean_up_when_told_to_stop() {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, told_before.clone()).ok();
     }
     let Ok(mut told) = signal_hook::iterator::Signals::new(signals) else { return };
-    std::thread::spawn(move || {
+    let first = told_before.clone();
+    let handle = move || {
         if let Some(signal) = told.forever().next() {
             TOLD.store(true, Ordering::SeqCst);
-            told_before.store(true, Ordering::SeqCst);
+            first.store(true, Ordering::SeqCst);
             ocibuild::root::remove_live_temporaries();
             super::network::abandon_uploads();
             std::process::exit(128 + signal);
         }
-    });
+    };
+    if std::thread::Builder::new().spawn(handle).is_err() {
+        // Without a thread for it, the first signal ends the process at once, and the next run cleans up.
+        told_before.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Waits for the end if the process is being ended: work that fails because its files are being removed has not failed.

@@ -13,6 +13,7 @@ use crate::progress::{Activity, Progress};
 use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
 use crate::store::layout::{BlobWriter, Gap};
+use crate::threads;
 use crate::tree::Tree;
 use crate::wording;
 use rayon::prelude::*;
@@ -83,13 +84,11 @@ pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &d
         Ok(Line::start(request, Some(writer), progress))
     };
     let lines = requests.iter().map(start).collect::<Result<Vec<_>>>()?;
-    std::thread::scope(|scope| {
-        // A copy costs the processor little, and what follows it has to be hashed meanwhile.
-        let copies = scope.spawn(|| gaps.into_iter().try_for_each(|(gap, reuse)| gap.fill(&reuse.blob)));
-        let made = run(&lines);
-        let stopped = |_| Err(Error::new(ErrorKind::Io, "layer", "a copy stopped unexpectedly"));
-        made.and(copies.join().unwrap_or_else(stopped))
-    })?;
+    // A copy costs the processor little, and what follows it has to be hashed meanwhile.
+    let copy = || gaps.into_iter().try_for_each(|(gap, reuse)| gap.fill(&reuse.blob));
+    let (copies, made) = threads::both(copy, || run(&lines));
+    let stopped = || Err(Error::new(ErrorKind::Io, "layer", "a copy stopped unexpectedly"));
+    made.and(copies.unwrap_or_else(stopped))?;
     // Each blob waits for its disk, so all wait at once.
     lines.into_par_iter().map(|line| line.finish(layout)).collect()
 }

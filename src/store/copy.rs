@@ -4,6 +4,7 @@ use super::{BlobSink, BlobSource, ImageName, StoredImage};
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress};
 use crate::spec::{Descriptor, media_type};
+use crate::threads;
 use crate::wording;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -67,12 +68,7 @@ pub fn copy_blobs(
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..sink.transfers().min(queue.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
+    threads::together(sink.transfers().min(queue.len()), work);
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 

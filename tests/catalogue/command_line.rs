@@ -3,7 +3,7 @@
 
 use super::contract::{Bench, is_one_line, tags};
 use crate::consumers::Layout as Image;
-use crate::support::{command, ocibuild, run};
+use crate::support::{command, consumer_as_root, ocibuild, run};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
@@ -411,4 +411,96 @@ fn l20_errors_can_be_read_by_programs() {
     let result: serde_json::Value = serde_json::from_str(built.text()).unwrap();
     assert_eq!(result["digest"], Image::new(&bench.out, "new").manifest_digest());
     assert_eq!(result["names"], serde_json::json!(["new"]));
+}
+
+/// M11: a switch of the environment is on, off or wrong, whichever it is.
+#[test]
+fn a_switch_of_the_environment_is_on_off_or_wrong() {
+    let bench = Bench::empty();
+    bench.source();
+    let cache = bench.scratch.join("cache");
+    let build = |switch: &str, value: &str| {
+        let mut command = bench.layout();
+        command.args(["--copy", "src:/srv", "--cache-dir"]).arg(&cache).env_remove("OCIBUILD_NO_CACHE");
+        run(command.env(switch, value))
+    };
+    for (value, is_kept) in [("1", false), ("Yes", false), ("0", true), ("false", true), ("off", true), ("", true)] {
+        build("OCIBUILD_NO_CACHE", value).success();
+        assert_eq!(cache.join("store").is_dir(), is_kept, "OCIBUILD_NO_CACHE={value}");
+        fs::remove_dir_all(&cache).ok();
+    }
+    let base = |value: &str| {
+        let mut command = bench.layout();
+        command.args(["--base", "docker://127.0.0.1:1/absent", "--cache-dir"]).arg(&cache);
+        run(command.env("OCIBUILD_OFFLINE", value))
+    };
+    for (value, words) in [("on", "--offline forbids"), ("off", "connection refused"), ("No", "connection refused")] {
+        base(value).ended_with(1).failed_saying(words);
+    }
+    for (switch, wrong) in
+        [("OCIBUILD_NO_CACHE", build("OCIBUILD_NO_CACHE", "2")), ("OCIBUILD_OFFLINE", base("perhaps"))]
+    {
+        wrong.ended_with(2).failed_saying(&format!("error: {switch}="));
+    }
+}
+
+/// M32: where the system starts no thread, every command says so in one line, or does without.
+#[test]
+fn without_threads_there_is_one_line() {
+    let bench = Bench::keeping();
+    bench.source();
+    let commands: [&[&str]; 11] = [
+        &["layout", "out", "--copy", "src:/srv"],
+        &["export", "out:keep", "oci-archive:x.tar"],
+        &["pull", "127.0.0.1:1/absent"],
+        &["login", "127.0.0.1:1", "-u", "me", "--password-stdin"],
+        &["logout", "127.0.0.1:1"],
+        &["verify", "out"],
+        &["inspect", "out"],
+        &["dockerfile", "--context", "context", "--copy", "src:/srv"],
+        &["cache", "info"],
+        &["catalogs"],
+        &["completions", "bash"],
+    ];
+    for arguments in commands {
+        // No system has a stack of 64 TiB for a thread.
+        let finished = run(bench.command(arguments).env("RUST_MIN_STACK", (1_u64 << 46).to_string()));
+        match finished.status {
+            0 => {}
+            1 => is_one_line("M32", &finished, &["threads: the system starts too few"]),
+            _ => panic!("M32: {finished}"),
+        }
+    }
+}
+
+/// M32: where the system starts some threads and then no more, the rest of the work is done by those that there are.
+#[test]
+fn with_few_threads_the_work_is_done_or_refused() {
+    let Some(setpriv) = consumer_as_root("setpriv") else { return };
+    let bench = Bench::empty();
+    let place = bench.scratch.join("place");
+    fs::create_dir(&place).unwrap();
+    std::os::unix::fs::chown(&place, Some(4242), Some(4242)).unwrap();
+    // Where another user may run it.
+    fs::copy(env!("CARGO_BIN_EXE_ocibuild"), place.join("ocibuild")).unwrap();
+    bench.scratch.write("place/src/file", vec![7; 3 << 20]);
+    let as_other = |most: usize, arguments: &[&str]| {
+        let mut command = command(&setpriv);
+        command.args(["--reuid", "4242", "--regid", "4242", "--clear-groups", "prlimit", &format!("--nproc={most}")]);
+        run(command.arg("./ocibuild").args(arguments).args(["-q", "--jobs", "2"]).current_dir(&place))
+    };
+    as_other(100, &["layout", "base", "--copy", "src:/base"]).success();
+    let (mut refused, mut done) = (0, 0);
+    for most in 1..10 {
+        let out = format!("out{most}");
+        let finished = as_other(most, &["layout", &out, "--base", "oci:base", "--copy", "src:/srv"]);
+        match finished.status {
+            0 => done += 1,
+            _ => {
+                is_one_line("M32", &finished.ended_with(1), &["threads"]);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && done > 4, "{refused} refused, {done} done");
 }

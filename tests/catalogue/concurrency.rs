@@ -433,3 +433,55 @@ fn s14_one_line_of_error_whatever_goes_on_beside() {
     is_one_line("S14", &failed, &["absent: not found"]);
     assert_eq!(run(ocibuild().arg("verify").arg(&bench.out).arg("-q")).success().stdout, b"");
 }
+
+/// M30: builds that lock different bases in one lock file at once keep each other's entries.
+#[test]
+fn what_many_builds_lock_at_once_is_all_kept() {
+    let bench = Bench::keeping();
+    for number in 0..8 {
+        super::contract::copy_directory(&bench.out, &bench.scratch.join(format!("base{number}")));
+    }
+    for round in 0..5 {
+        fs::remove_file(bench.scratch.join("ocibuild.lock")).ok();
+        let builders = (0..8).map(|number| {
+            let (out, base) = (format!("out{number}"), format!("oci:base{number}"));
+            start(&mut bench.command(&["layout", &out, "-q", "--jobs", "1", "--base", &base, "--lock"]))
+        });
+        all_succeed("M30", builders.collect());
+        let lock: serde_json::Value =
+            serde_json::from_slice(&fs::read(bench.scratch.join("ocibuild.lock")).unwrap()).unwrap();
+        assert_eq!(lock["bases"].as_object().unwrap().len(), 8, "round {round}: {lock}");
+    }
+    assert!(temporaries(bench.scratch.path()).is_empty());
+}
+
+/// M34: a file of a person that only begins like one of ours is not swept, wherever ours are.
+#[test]
+fn a_file_that_begins_like_a_temporary_is_a_persons() {
+    let bench = Bench::keeping();
+    bench.source();
+    let (own, dead) = (".ocibuild-notes", ".ocibuild-00000000000000000000000000000000");
+    let places = ["archives", "out", "out/blobs/sha256", "cache/blocks/v1", "locks"];
+    let cache = bench.scratch.join("cache");
+    let all = |flags: &[&str]| {
+        let mut command = bench.layout();
+        command.args(["--tag", "v1", "--base", "oci:out:keep", "--copy", "src:/srv", "--save", "archives/x.tar"]);
+        command.args(["--lock", "--lock-file", "locks/ocibuild.lock", "--cache-dir"]).arg(&cache).args(flags);
+        run(command.env_remove("OCIBUILD_NO_CACHE")).success();
+    };
+    fs::create_dir(bench.scratch.join("archives")).unwrap();
+    fs::create_dir(bench.scratch.join("locks")).unwrap();
+    all(&[]);
+    for place in places {
+        bench.scratch.write(format!("{place}/{own}"), "mine");
+        bench.scratch.write(format!("{place}/{dead}"), "half");
+    }
+    fs::remove_file(bench.scratch.join("locks/ocibuild.lock")).unwrap();
+    fs::remove_file(bench.scratch.join("archives/x.tar")).unwrap();
+    all(&[]);
+    run(bench.command(&["cache", "prune", "--older-than", "30d", "--cache-dir"]).arg(&cache)).success();
+    for place in places {
+        assert!(bench.scratch.join(format!("{place}/{own}")).exists(), "{place}");
+        assert!(!bench.scratch.join(format!("{place}/{dead}")).exists(), "{place}");
+    }
+}

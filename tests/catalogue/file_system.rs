@@ -570,16 +570,19 @@ fn f34_outputs_of_a_build_are_checked_before_it() {
     assert_eq!(fs::read_to_string(bench.scratch.join("digest")).unwrap(), image.manifest_digest());
 }
 
+/// A name as files in the making have.
+const DEAD: &str = ".ocibuild-00000000000000000000000000000000";
+
 #[test]
 fn s3_a_killed_writer_s_files_are_swept_by_the_next() {
     let bench = Bench::keeping();
-    for name in ["out/.ocibuild-1-dead-0", "out/blobs/sha256/.ocibuild-1-dead-0"] {
+    for name in [format!("out/{DEAD}"), format!("out/blobs/sha256/{DEAD}")] {
         bench.scratch.write(name, "half");
     }
     build(&spec(&bench.source()), &bench.out, "new").unwrap();
     no_temporaries("S3", &bench.out);
     // One that is locked belongs to somebody alive.
-    let alive = fs::File::create(bench.out.join("blobs/sha256/.ocibuild-2-alive-0")).unwrap();
+    let alive = fs::File::create(bench.out.join("blobs/sha256/.ocibuild-11111111111111111111111111111111")).unwrap();
     alive.lock().unwrap();
     build(&spec(&bench.source()), &bench.out, "new").unwrap();
     assert_eq!(contract::temporaries(&bench.out).len(), 1);

@@ -370,7 +370,7 @@ fn l17_what_is_odd_and_no_fault() {
             "the lock and files in the making",
             &|it| {
                 it.write(".ocibuild.lock", "pid 1");
-                it.write("blobs/sha256/.ocibuild-1-2-3", "half");
+                it.write("blobs/sha256/.ocibuild-00000000000000000000000000000000", "half");
             },
             "",
         ),

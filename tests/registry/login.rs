@@ -111,3 +111,77 @@ fn several_names_are_given_in_one_push() {
     assert!(scratch.join("also.tar").is_file());
     run(ocibuild().args(["export", &ours, &name("v1"), "-"])).ended_with(2);
 }
+
+/// A registry that takes every name and password.
+fn registry_that_asks() -> Server {
+    Server::start(|x| match x.header("authorization") {
+        Some(_) => x.answer(200, &[], "{}"),
+        None => x.answer(401, &[("WWW-Authenticate", "Basic realm=\"test\"")], "{}"),
+    })
+}
+
+fn auth_file(scratch: &Scratch) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(scratch.join("run/containers/auth.json")).unwrap()).unwrap()
+}
+
+/// M30: logins at the same time keep each other's entries, and so do logouts.
+#[test]
+fn what_many_logins_write_at_once_is_all_kept() {
+    let scratch = Scratch::new();
+    let registries: Vec<Server> = (0..20).map(|_| registry_that_asks()).collect();
+    let at_once = |work: &(dyn Fn(&Server) + Sync)| {
+        std::thread::scope(|scope| registries.iter().for_each(|registry| drop(scope.spawn(move || work(registry)))));
+    };
+    let stdin = scratch.write("stdin", format!("{SECRET}\n"));
+    at_once(&|registry| {
+        let mut command = ocibuild();
+        command.args(["login", &registry.host(), "-u", USER, "--password-stdin"]);
+        command.stdin(fs::File::open(&stdin).unwrap()).env("XDG_RUNTIME_DIR", scratch.join("run"));
+        run(&mut command).success();
+    });
+    assert_eq!(auth_file(&scratch)["auths"].as_object().unwrap().len(), 20);
+    at_once(&|registry| {
+        run(ocibuild().args(["logout", &registry.host()]).env("XDG_RUNTIME_DIR", scratch.join("run"))).success();
+    });
+    assert_eq!(auth_file(&scratch)["auths"].as_object().unwrap().len(), 0);
+}
+
+/// M31: nobody else can read credentials at any moment, and a login that was killed leaves none behind a logout.
+#[test]
+fn credentials_are_never_open_and_leave_no_copy() {
+    let Some(strace) = crate::support::consumer("strace") else { return };
+    let scratch = Scratch::new();
+    let registry = registry_that_asks();
+    let log = scratch.join("strace.log");
+    let login = |flags: &[&str]| {
+        let mut command = crate::support::command(&strace);
+        command.args(["-f", "-qq", "-o"]).arg(&log).args(flags).arg(env!("CARGO_BIN_EXE_ocibuild"));
+        command.args(["login", &registry.host(), "-u", USER, "--password-stdin"]);
+        let stdin = fs::File::open(scratch.write("stdin", format!("{SECRET}\n"))).unwrap();
+        run(command.stdin(stdin).env("XDG_RUNTIME_DIR", scratch.join("run")))
+    };
+    // Killed when everything is written and has no name yet.
+    let renames = "renameat,renameat2,rename";
+    login(&["-e", &format!("trace={renames}"), "-e", &format!("inject={renames}:signal=KILL")]).ended_with(137);
+    let directory = scratch.join("run/containers");
+    let copies = || {
+        let files = fs::read_dir(&directory).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+        files.filter(|content| content.contains("auth\":")).count()
+    };
+    assert_eq!(copies(), 1, "the temporary file");
+    let logout = || run(ocibuild().args(["logout", &registry.host()]).env("XDG_RUNTIME_DIR", scratch.join("run")));
+    logout().ended_with(1).failed_saying("nobody is logged in");
+    assert_eq!(copies(), 0, "a logout left credentials");
+
+    fs::remove_dir_all(scratch.join("run")).unwrap();
+    login(&["-e", "trace=openat,openat2,mkdirat,mkdir"]).success();
+    let calls = fs::read_to_string(&log).unwrap();
+    let made: Vec<&str> =
+        calls.lines().filter(|line| line.contains("O_CREAT") && line.contains(".ocibuild-")).collect();
+    assert!(!made.is_empty() && made.iter().all(|line| line.contains("0600")), "{made:#?}");
+    let mode = fs::metadata(&directory).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "of the directory");
+    assert!(calls.lines().filter(|line| line.contains("mkdir")).all(|line| line.contains("0700")), "{calls}");
+    logout().success();
+    assert_eq!(copies(), 0);
+}

@@ -3,9 +3,9 @@
 use super::{LOCK_FILE, Layout};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result, one_line};
-use std::fs::{File, TryLockError};
+use crate::lock::wait;
+use std::fs::File;
 use std::io::{Seek, Write};
-use std::time::{Duration, Instant};
 
 /// Held as long as it lives. The lock is the system's, on an open file: a crash releases it, and what the file says is only
 /// for the message of whoever waits.
@@ -19,18 +19,8 @@ impl Layout {
     pub(super) fn lock(&self) -> Result<Guard> {
         let object = || self.root.display(LOCK_FILE);
         let mut file = self.root.open_lock(LOCK_FILE)?;
-        let deadline = Instant::now() + self.lock_timeout;
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(50));
-                }
-                Err(TryLockError::WouldBlock) => return Err(self.held_by_another(file)),
-                Err(TryLockError::Error(error)) => return Err(Error::io(object(), "lock", error)),
-            }
+        if !wait(&file, self.lock_timeout).map_err(|error| Error::io(object(), "lock", error))? {
+            return Err(self.held_by_another(file));
         }
         // Only a courtesy to whoever waits; a full disk must not fail here what it may not fail later.
         let note = format!("pid {} on host {}\n", std::process::id(), host());

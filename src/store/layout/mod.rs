@@ -28,7 +28,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::reference::Tag;
-use crate::root::{Root, TEMPORARY_PREFIX};
+use crate::root::{Root, is_temporary_name};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -40,9 +40,6 @@ const VERSION_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
 const LOCK_FILE: &str = ".ocibuild.lock";
 const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-
-/// How long a commit waits for the lock of another process.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An image layout.
 #[derive(Debug)]
@@ -105,7 +102,13 @@ impl Layout {
     }
 
     fn at(root: Root) -> Layout {
-        Layout { root, lock_timeout: LOCK_TIMEOUT, known: Mutex::default(), damaged: Mutex::default(), memory: None }
+        Layout {
+            root,
+            lock_timeout: crate::lock::TIMEOUT,
+            known: Mutex::default(),
+            damaged: Mutex::default(),
+            memory: None,
+        }
     }
 
     /// The directory.
@@ -165,10 +168,11 @@ impl Layout {
                 directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?
             {
                 let name = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?.file_name();
+                let is_temporary = is_temporary_name(&name);
                 let name = name.to_string_lossy();
                 match format!("{}:{name}", algorithm.name()).parse() {
                     Ok(digest) => blobs.push(digest),
-                    Err(_) if name.starts_with(TEMPORARY_PREFIX) => {}
+                    Err(_) if is_temporary => {}
                     Err(_) => strangers.push(format!("blobs/{}/{name}", algorithm.name())),
                 }
             }
@@ -346,10 +350,11 @@ impl Layout {
         for entry in entries {
             let name = entry.map_err(|error| Error::io(self.display(), "read", error))?.file_name();
             let is_ours = match name.to_str() {
-                Some(LOCK_FILE) => true,
+                // Another process was faster just now.
+                Some(LOCK_FILE | VERSION_FILE) => true,
                 Some(INDEX_FILE) => self.index_bytes()? == Index::empty().to_bytes(),
                 Some("blobs") => self.holds_no_blob()?,
-                Some(name) => name.starts_with(TEMPORARY_PREFIX),
+                Some(name) => is_temporary_name(name.as_ref()),
                 None => false,
             };
             if !is_ours {
@@ -380,7 +385,7 @@ impl Layout {
             return Ok(false);
         }
         match blobs.directory("sha256") {
-            Ok(directory) => only(&directory, &|name| name.starts_with(TEMPORARY_PREFIX)),
+            Ok(directory) => only(&directory, &|name| is_temporary_name(name.as_ref())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }

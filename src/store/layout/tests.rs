@@ -51,7 +51,7 @@ fn a_killed_creation_is_finished() {
     let (_keep, out) = scratch();
     Layout::create(&out).unwrap();
     fs::remove_file(out.join("oci-layout")).unwrap();
-    fs::write(out.join("blobs/sha256/.ocibuild-1-dead-0"), "x").unwrap();
+    fs::write(out.join("blobs/sha256/.ocibuild-00000000000000000000000000000000"), "x").unwrap();
     Layout::create(&out).unwrap();
     assert_eq!(fs::read_dir(out.join("blobs/sha256")).unwrap().count(), 0);
 }

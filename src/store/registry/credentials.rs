@@ -21,7 +21,7 @@ use std::path::Path;
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The largest file of credentials that is read, in bytes.
-const LARGEST_FILE: u64 = 4 << 20;
+pub const LARGEST_FILE: u64 = 4 << 20;
 
 /// Base64 that tolerates missing padding, as some tools write it.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(

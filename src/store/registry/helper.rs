@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// The most that a helper may print, in bytes.
@@ -75,19 +76,21 @@ fn converse(mut child: Child, program: &str, server: &str, patience: Duration) -
     let pipes = (child.stdin.take(), child.stdout.take());
     let question = format!("{server}\n");
     let object = program.to_owned();
-    std::thread::spawn(move || {
+    let talk = move || {
         if let (Some(mut input), Some(output)) = pipes {
             // A helper may answer without reading the question; its answer is what counts.
             input.write_all(question.as_bytes()).ok();
             drop(input);
             sender.send(bounded::read(output, LARGEST_ANSWER, &object)).ok();
         }
-    });
+    };
     let deadline = Instant::now() + patience;
-    let ended = match receiver.recv_timeout(patience) {
-        Ok(Ok(answer)) => wait(&mut child, deadline, program).map(|status| (status, answer)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(timed_out(program)),
+    let talking = Builder::new().spawn(talk).map_err(|error| Error::io(program, "start a thread for", error));
+    let ended = match talking.map(|_| receiver.recv_timeout(patience)) {
+        Err(error) => Err(error),
+        Ok(Ok(Ok(answer))) => wait(&mut child, deadline, program).map(|status| (status, answer)),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Err(_)) => Err(timed_out(program)),
     };
     if ended.is_err() {
         child.kill().ok();

@@ -9,7 +9,8 @@ use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use rustls::{CertificateError, InvalidMessage};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 use ureq::http::{self, HeaderMap, Method, Uri, header};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
@@ -176,7 +177,7 @@ impl Transport {
                 .timeout_per_write(Some(network.limits.idle))
                 .timeout_recv_response(Some(network.limits.idle))
                 .build();
-            Agent::with_parts(config, DefaultConnector::new(), Names(DefaultResolver::default()))
+            Agent::with_parts(config, DefaultConnector::new(), Names)
         };
         let identified = match &network.identity {
             Some(identity) => Some((identity.host.to_ascii_lowercase(), agent(Some(client_certificate(identity)?)))),
@@ -269,9 +270,9 @@ fn client_certificate(identity: &Identity) -> Result<ClientCert> {
 }
 
 /// Finds addresses as ureq does, and reports every failure as what it is: without this, an unknown name is an I/O error
-/// like any other.
+/// like any other, and a system that starts no more threads a panic.
 #[derive(Debug)]
-struct Names(DefaultResolver);
+struct Names;
 
 impl Resolver for Names {
     fn resolve(
@@ -280,10 +281,17 @@ impl Resolver for Names {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        self.0.resolve(url, config, timeout).map_err(|error| match error {
-            ureq::Error::Io(_) => ureq::Error::HostNotFound,
-            other => other,
-        })
+        let (sender, found) = mpsc::sync_channel(1);
+        let (url, config) = (url.clone(), config.clone());
+        let untimed = NextTimeout { after: ureq::unversioned::transport::time::Duration::NotHappening, ..timeout };
+        // The system's look-up knows no timeout, so it is left alone when it takes too long.
+        let look_up = move || sender.send(DefaultResolver::default().resolve(&url, &config, untimed)).ok();
+        Builder::new().spawn(look_up)?;
+        match found.recv_timeout(*timeout.after) {
+            Ok(Err(ureq::Error::Io(_))) => Err(ureq::Error::HostNotFound),
+            Ok(found) => found,
+            Err(_) => Err(ureq::Error::Timeout(timeout.reason)),
+        }
     }
 }
 

@@ -1,0 +1,60 @@
+//! Waiting for a lock that another process may hold.
+//!
+//! A lock is the system's, on an open file: it ends with the process that holds it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::root::Root;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long the lock of another process is waited for.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Locks `file`, and answers whether that was possible within `timeout`.
+///
+/// # Errors
+/// When the file system cannot lock.
+pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// A directory that only this process may change in a certain way, as long as this lives.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    /// Absent where directories cannot be locked.
+    _directory: Option<File>,
+}
+
+impl DirectoryLock {
+    /// Waits for the lock of `directory` itself, which leaves no file behind. Where directories cannot be locked (Windows, some
+    /// network file systems), this answers at once.
+    ///
+    /// # Errors
+    /// When another process holds it for longer than [`TIMEOUT`], or the directory cannot be opened.
+    pub fn of(directory: &Root) -> Result<DirectoryLock> {
+        if !cfg!(unix) {
+            return Ok(DirectoryLock { _directory: None });
+        }
+        let object = || directory.path().display().to_string();
+        let open = directory.dir().open(".").map_err(|error| Error::io(object(), "open", error))?.into_std();
+        match wait(&open, TIMEOUT) {
+            Ok(true) => Ok(DirectoryLock { _directory: Some(open) }),
+            Ok(false) => Err(Error::new(ErrorKind::Locked, object(), "another process holds it locked")
+                .hint(format!("waited {} s", TIMEOUT.as_secs()))),
+            Err(_) => Ok(DirectoryLock { _directory: None }),
+        }
+    }
+}

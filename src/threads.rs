@@ -1,0 +1,57 @@
+//! Threads that help, where the system has any left.
+//!
+//! A limit on processes (`ulimit -u`, `pids.max` of a container) may refuse a thread at any moment. What can be done on this
+//! thread is done here then, only later.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, ScopedJoinHandle, scope};
+
+/// Does `work` on up to `count` threads at once, this one among them. Each call takes what the others have left.
+pub fn together(count: usize, work: impl Fn() + Sync) {
+    scope(|scope| {
+        for _ in 1..count {
+            if Builder::new().spawn_scoped(scope, &work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+}
+
+/// Does `beside` on another thread while this one does `here`, else before it. Answers nothing for the first if it panicked.
+pub fn both<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (Option<A>, B) {
+    // Kept here, so that it is not lost with a thread that cannot be started.
+    let beside = Mutex::new(Some(beside));
+    let take = || beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let run = || take().map(|beside| beside());
+    scope(|scope| match Builder::new().spawn_scoped(scope, run) {
+        Ok(running) => {
+            let here = here();
+            (ScopedJoinHandle::join(running).ok().flatten(), here)
+        }
+        Err(_) => (run(), here()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn work_is_shared_and_done_once() {
+        let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        together(4, || {
+            while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < 1000) {
+                sum.fetch_add(number, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(sum.into_inner(), 499_500);
+        assert_eq!(both(|| 1, || 2), (Some(1), 2));
+    }
+
+    #[test]
+    fn a_panic_beside_is_told() {
+        assert_eq!(both(|| -> u8 { std::panic::resume_unwind(Box::new(())) }, || 2), (None, 2));
+    }
+}
