@@ -83,6 +83,17 @@ impl Root {
         Ok(root)
     }
 
+    /// As [`Root::open`], and requires that nobody else can change what is in the directory.
+    ///
+    /// # Errors
+    /// As [`Root::open`], and when the directory is somebody else's or others may write in it.
+    pub fn open_private(path: &Path) -> Result<Root> {
+        let root = Root::open(path)?;
+        #[cfg(unix)]
+        root.check_private()?;
+        Ok(root)
+    }
+
     #[cfg(unix)]
     fn check_private(&self) -> Result<()> {
         use cap_std::fs::MetadataExt;

@@ -34,6 +34,8 @@ pub struct Report {
     pub left_out: Vec<LeftOutLayer>,
     /// Everything that is wrong, sorted.
     pub faults: Vec<Fault>,
+    /// The blobs that are not what they should be.
+    pub damaged: BTreeSet<Digest>,
 }
 
 /// A layer that is not in the layout, and is not meant to be.
@@ -103,10 +105,12 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     }
     let work: Vec<(Digest, Role)> =
         roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
-    let found: Vec<Found> = work.par_iter().map(|(digest, role)| check_blob(&layout, digest, role, progress)).collect();
-    for blob in found {
+    let check = |(digest, role): &(Digest, Role)| Some((*digest, check_blob(&layout, digest, role, progress)?));
+    let found: Vec<(Digest, Found)> = work.par_iter().filter_map(check).collect();
+    for (digest, blob) in found {
         report.blobs += 1;
         report.bytes += blob.bytes;
+        report.damaged.extend((!blob.faults.is_empty()).then_some(digest));
         report.faults.extend(blob.faults);
     }
     report.faults.sort();
@@ -279,7 +283,8 @@ struct Found {
     faults: Vec<Fault>,
 }
 
-fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Found {
+/// Reads one blob. Answers nothing of one that no image needs and that another process has removed since it was listed.
+fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<Found> {
     let mut found = Found::default();
     let object = format!("blob {digest}");
     let mut fault = |reason: String| found.faults.push(Fault { object: object.clone(), reason });
@@ -288,9 +293,10 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     }
     let opened = match layout.open(&Descriptor::new("", *digest, 0)) {
         Ok(opened) => opened,
+        Err(error) if error.kind() == ErrorKind::NotFound && role.sizes.is_empty() => return None,
         Err(error) => {
             fault(error.reason());
-            return found;
+            return Some(found);
         }
     };
     let activity = Activity::start(progress, &object, role.sizes.first().copied());
@@ -315,7 +321,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
         found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
     }
     activity.finish(if found.faults.is_empty() { "whole" } else { "faulty" });
-    found
+    Some(found)
 }
 
 /// Unwraps a layer and looks at every entry of its tar.

@@ -11,6 +11,7 @@
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `caching`: layers that were made before.
 //! * `block_reuse`: what a layer takes over from the build before.
+//! * `upkeep`: the cache directory as a whole.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -37,3 +38,5 @@ mod dockerfile;
 mod listers;
 #[cfg(target_os = "linux")]
 mod rcc;
+#[cfg(target_os = "linux")]
+mod upkeep;

@@ -27,6 +27,7 @@ pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use maintenance::{CacheUsage, Pruned};
 pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::progress::{Progress, warn};
@@ -34,6 +35,7 @@ use crate::root::Root;
 use crate::store::{BlobSink, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -83,6 +85,11 @@ impl Cache {
     /// What remembers which blobs are whole, for other layouts.
     pub fn verified_files(&self) -> &VerifiedFiles {
         &self.verified
+    }
+
+    /// Believes nothing of these blobs any more.
+    pub fn forget(&self, damaged: &BTreeSet<Digest>) {
+        self.store.forget(damaged);
     }
 
     /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.

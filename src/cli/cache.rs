@@ -88,6 +88,7 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }
+            cache.forget(&report.damaged);
             let damaged = cache.damaged_lists()?;
             for list in &damaged {
                 print(&format!("{list}: damaged; the next build of its layer compresses everything again"))?;

@@ -25,6 +25,17 @@ impl CacheDirectory {
         Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))
     }
 
+    /// Opens the directory if there is one that nobody else can change.
+    ///
+    /// # Errors
+    /// When no directory is named and the user has none, it cannot be opened, or others can change what is in it.
+    pub(super) fn existing(&self) -> Result<Option<Root>> {
+        match Root::open_private(&self.path()?) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(|error| error.within("cache directory")),
+        }
+    }
+
     fn path(&self) -> Result<PathBuf> {
         let named = self.cache_dir.clone().or_else(|| set(VARIABLE));
         named.or_else(|| users_cache().map(|cache| cache.join("ocibuild"))).ok_or_else(|| {

@@ -1,9 +1,11 @@
 //! `ocibuild verify`.
 
+use super::cache_directory::CacheDirectory;
 use super::output::print;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
+use ocibuild::store::{Layout, VerifiedFiles};
 use ocibuild::verify::{LeftOutLayer, Report, verify};
 use ocibuild::wording::{counted, size};
 use serde_json::{Value, json};
@@ -12,12 +14,15 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any. \
+    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any, and the \
+                  next build replaces what is damaged. \
                   Layers that `layout --sparse` has left in their registry are no fault."
 )]
 pub(super) struct VerifyArguments {
     /// The layout
     layout: PathBuf,
+    #[command(flatten)]
+    cache: CacheDirectory,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -30,6 +35,11 @@ fn described(LeftOutLayer { digest, size, repository }: &LeftOutLayer) -> Value 
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     let watch = super::watch::Watch::new(&arguments.common);
     let report = verify(&arguments.layout, &watch)?;
+    // A cache that cannot be opened is none that a build would believe.
+    let memory = arguments.cache.existing().ok().flatten().and_then(|cache| VerifiedFiles::existing(&cache));
+    if let Some(memory) = memory.filter(|_| !report.damaged.is_empty()) {
+        Layout::open(&arguments.layout)?.with_memory(memory).forget(&report.damaged);
+    }
     match arguments.common.format {
         Format::Json => {
             let faults: Vec<_> =

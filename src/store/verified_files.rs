@@ -28,6 +28,11 @@ impl VerifiedFiles {
         root.create_directory("verified")?.create_directory("v1").map(VerifiedFiles::new)
     }
 
+    /// What is remembered in the cache directory `root`, if anything is.
+    pub fn existing(root: &Root) -> Option<Self> {
+        root.directory("verified").and_then(|verified| verified.directory("v1")).ok().map(VerifiedFiles::new)
+    }
+
     /// Remembers in the directory `root`.
     pub fn new(root: Root) -> Self {
         VerifiedFiles { root }
@@ -47,6 +52,13 @@ impl VerifiedFiles {
     pub fn remember(&self, file: &File, digest: &Digest) {
         if let Some((name, stamp)) = described(file) {
             self.note(&name, &format!("{digest} {stamp}")).ok();
+        }
+    }
+
+    /// Believes nothing of `file` any more, whatever was noted.
+    pub fn forget(&self, file: &File) {
+        if let Some((name, _)) = described(file) {
+            self.root.dir().remove_file(name).ok();
         }
     }
 
@@ -88,6 +100,9 @@ mod tests {
         assert_eq!(verified.recall(&open()), Some(digest));
         fs::hard_link(&path, keep.path().join("other name")).unwrap();
         assert_eq!(verified.recall(&open()), Some(digest));
+        verified.forget(&open());
+        assert_eq!(verified.recall(&open()), None);
+        verified.remember(&open(), &digest);
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&path, "Content").unwrap();
         assert_eq!(verified.recall(&open()), None);

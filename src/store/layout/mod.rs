@@ -292,7 +292,19 @@ impl Layout {
         }
     }
 
+    /// Declares that the blobs under these names were found damaged, so that their next use hashes them.
+    pub fn forget(&self, digests: &BTreeSet<Digest>) {
+        digests.iter().for_each(|digest| self.mark_damaged(*digest));
+    }
+
     fn mark_damaged(&self, digest: Digest) {
+        if let Some(memory) = &self.memory
+            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
+            && let Ok(file) = directory.open_file(digest.hex())
+        {
+            memory.forget(&file);
+        }
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
     }
 
