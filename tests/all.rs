@@ -1,6 +1,7 @@
 //! Every test of the whole program, in one binary.
 //!
 //! * `house`: the plan of the house, held against the sources.
+//! * `examples`: the programs in `examples/`.
 //! * `support`: scratch directories, running programs, and a loud word where one is missing.
 //! * `consumers`: the programs that read images in real life, each behind a few plain functions.
 //! * `bases`: base images, made by other tools than ours.
@@ -16,6 +17,7 @@
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
+mod examples;
 mod house;
 mod registry;
 mod support;

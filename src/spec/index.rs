@@ -50,6 +50,11 @@ impl Index {
         json::canonical(&self.document)
     }
 
+    /// The whole document.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
     /// What is listed, in order.
     pub fn manifests(&self) -> &[Descriptor] {
         &self.manifests

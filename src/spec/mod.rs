@@ -6,6 +6,7 @@
 mod config;
 mod descriptor;
 mod index;
+mod interop;
 mod manifest;
 pub mod media_type;
 mod platform;

@@ -1,6 +1,7 @@
 //! Running a program and saying what must come of it.
 
 use super::scratch::{MARK, session};
+use super::second_reader;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -122,9 +123,13 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };
+    let stdout = content(&mut stdout);
+    if status.success() {
+        second_reader::read_built_image(command, &stdout);
+    }
     Finished {
         command: line,
-        stdout: content(&mut stdout),
+        stdout,
         stderr: String::from_utf8_lossy(&content(&mut stderr)).into_owned(),
         status: number(status),
     }

@@ -18,6 +18,7 @@ pub(crate) mod random;
 #[cfg(target_os = "linux")]
 pub(crate) mod real_rcc;
 mod scratch;
+mod second_reader;
 #[cfg(target_os = "linux")]
 mod static_program;
 
