@@ -195,7 +195,8 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         lines.push(format!("STOPSIGNAL {signal}"));
     }
     // Setting an entrypoint clears the inherited command, here as there.
-    if let Some(entrypoint) = entrypoint {
+    let is_none_to_remove = || inherited(base, "Entrypoint").as_array().is_none_or(Vec::is_empty);
+    if let Some(entrypoint) = entrypoint.as_ref().filter(|entrypoint| !entrypoint.is_empty() || !is_none_to_remove()) {
         lines.push(format!("ENTRYPOINT {}", json!(entrypoint)));
     }
     if let Some(cmd) = cmd {

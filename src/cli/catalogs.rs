@@ -1,13 +1,14 @@
 //! `ocibuild catalogs`: what is in the hololibs of this machine, and which robot here it belongs to.
 
 use super::output::print;
-use super::robot::{ROBOT_FILE, RccHome, open_hololib};
+use super::rcc_home::{ProductName, RccHome, open_hololib};
+use super::robot::ROBOT_FILE;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::error::one_line;
 use ocibuild::progress::Silent;
-use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, Robot, local_channel};
+use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, Robot};
 use ocibuild::root::Root;
 use ocibuild::wording::size;
 use ocibuild::{Error, ErrorKind, Platform, Result};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use walkdir::{DirEntry, WalkDir};
 
 /// How far below the current directory robots are looked for, and in how many directories at most.
 const DEEPEST: usize = 4;
@@ -30,6 +32,9 @@ pub(super) struct CatalogsArguments {
     /// A hololib directory or a hololib.zip [default: where rcc keeps them, and beside the robots here]
     #[arg(long, value_name = "DIR|ZIP")]
     hololib: Option<PathBuf>,
+    /// Whose rcc to look at [default: each product that has a hololib here]
+    #[arg(long, value_name = "NAME")]
+    product: Option<ProductName>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -38,7 +43,8 @@ pub(super) struct CatalogsArguments {
 pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let files = robots_below(Path::new("."))?;
-    let hololibs = open_all(arguments.hololib.as_deref(), &files, &watch)?;
+    let homes = RccHome::find(arguments.product);
+    let hololibs = open_all(arguments.hololib.as_deref(), &homes, &files, &watch)?;
     let listed = hololibs.iter().map(Listed::of).collect::<Result<Vec<_>>>()?;
     let platforms: BTreeMap<String, Platform> = listed
         .iter()
@@ -47,29 +53,31 @@ pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
         .chain([Platform::linux_amd64()])
         .map(|platform| (platform.to_string(), platform))
         .collect();
-    let options = BlueprintOptions { local_channel: local_channel(&RccHome::find().product_home)? };
+    let options = homes.iter().map(RccHome::blueprint_options).collect::<Result<Vec<_>>>()?;
     let robots: Vec<Needs> = files.iter().map(|file| Needs::of(file, &platforms, &options)).collect();
     match arguments.common.format {
         Format::Json => print(&to_json(&listed, &robots).to_string())?,
-        Format::Text => print(&to_text(&listed, &robots))?,
+        Format::Text => print(&to_text(&listed, &robots, &homes))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn open_all(named: Option<&Path>, robots: &[PathBuf], watch: &Watch) -> Result<Vec<Hololib>> {
+fn open_all(named: Option<&Path>, homes: &[RccHome], robots: &[PathBuf], watch: &Watch) -> Result<Vec<Hololib>> {
     if let Some(path) = named {
         return Ok(vec![open_hololib(path, watch)?]);
     }
-    let mut hololibs = RccHome::all().iter().map(|home| home.hololib(watch)).collect::<Result<Vec<_>>>()?;
-    for robot in robots {
-        let zip = robot.with_file_name("hololib.zip");
-        if zip.is_file() {
-            hololibs.push(open_hololib(&zip, watch)?);
+    let zips: Vec<PathBuf> =
+        robots.iter().map(|robot| robot.with_file_name("hololib.zip")).filter(|zip| zip.is_file()).collect();
+    let mut hololibs = Vec::new();
+    for home in homes {
+        match home.hololib(watch) {
+            // A machine that only has what was exported elsewhere.
+            Err(error) if error.kind() == ErrorKind::NotFound && !zips.is_empty() => {}
+            hololib => hololibs.push(hololib?),
         }
     }
-    if hololibs.is_empty() {
-        // What a search for one says is what helps.
-        hololibs.push(RccHome::find().hololib(watch)?);
+    for zip in &zips {
+        hololibs.push(open_hololib(zip, watch)?);
     }
     Ok(hololibs)
 }
@@ -106,7 +114,7 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(file: &Path, platforms: &BTreeMap<String, Platform>, options: &BlueprintOptions) -> Needs {
+    fn of(file: &Path, platforms: &BTreeMap<String, Platform>, options: &[BlueprintOptions]) -> Needs {
         Needs { catalogs: needed(file, platforms, options), file: file.display().to_string() }
     }
 
@@ -123,12 +131,12 @@ impl Needs {
 fn needed(
     file: &Path,
     platforms: &BTreeMap<String, Platform>,
-    options: &BlueprintOptions,
+    options: &[BlueprintOptions],
 ) -> Result<BTreeSet<CatalogName>> {
     let (directory, _) = Root::of_file(file, Root::open)?;
     let robot = Robot::open(&directory, ROBOT_FILE, &Silent)?;
     let mut catalogs = BTreeSet::new();
-    for platform in platforms.values() {
+    for (platform, options) in platforms.values().flat_map(|platform| options.iter().map(move |one| (platform, one))) {
         match robot.blueprint(&directory, platform, options, &Silent) {
             Ok(Some(blueprint)) => {
                 let marker = format!("{}_{}", platform.os(), platform.architecture());
@@ -147,29 +155,25 @@ fn platform_of(name: &CatalogName) -> Option<Platform> {
     name.platform.replacen('_', "/", 1).parse().ok()
 }
 
-/// The robots in `top` and below it, without entering what is hidden, or what a link leads to.
+/// Finds the robots in `top` and below it, without entering hidden directories or following links.
 fn robots_below(top: &Path) -> Result<Vec<PathBuf>> {
+    let is_hidden = |entry: &DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
+    let walk = WalkDir::new(top).max_depth(DEEPEST + 1).sort_by_file_name().into_iter();
     let mut found = Vec::new();
-    let mut pending = vec![(PathBuf::new(), Root::open(top)?, 0)];
     let mut entered = 0;
-    while let Some((path, directory, depth)) = pending.pop() {
-        entered += 1;
+    for entry in walk.filter_entry(|entry| !(entry.file_type().is_dir() && is_hidden(entry))) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.depth() == 0 => return Err(Error::io(top.display(), "list", error.into())),
+            // What may not be listed holds nothing for this person.
+            Err(_) => continue,
+        };
+        entered += usize::from(entry.file_type().is_dir());
         if entered > MOST_DIRECTORIES {
             break;
         }
-        // What may not be listed holds nothing for this person.
-        for entry in directory.dir().entries().into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let is_hidden = name.as_encoded_bytes().starts_with(b".");
-            match entry.file_type() {
-                Ok(kind) if kind.is_file() && name == ROBOT_FILE => found.push(path.join(name)),
-                Ok(kind) if kind.is_dir() && !is_hidden && depth < DEEPEST => {
-                    if let Ok(below) = directory.directory(&name) {
-                        pending.push((path.join(name), below, depth + 1));
-                    }
-                }
-                _ => {}
-            }
+        if entry.file_type().is_file() && entry.file_name() == ROBOT_FILE {
+            found.push(entry.path().strip_prefix(top).unwrap_or(entry.path()).to_owned());
         }
     }
     found.sort();
@@ -219,7 +223,7 @@ fn to_json(hololibs: &[Listed], robots: &[Needs]) -> Value {
     json!({ "hololibs": hololibs, "robots": robots })
 }
 
-fn to_text(hololibs: &[Listed], robots: &[Needs]) -> String {
+fn to_text(hololibs: &[Listed], robots: &[Needs], homes: &[RccHome]) -> String {
     let mut lines = Vec::new();
     for hololib in hololibs {
         lines.push(format!("hololib {}", one_line(&hololib.path)));
@@ -251,7 +255,8 @@ fn to_text(hololibs: &[Listed], robots: &[Needs]) -> String {
             (Ok(_), None) => "runs without an environment".to_owned(),
             (Ok(_), Some(name)) if is_there(name) => continue,
             (Ok(_), Some(name)) => {
-                format!("{} is not here (rcc holotree variables --robot {} makes it)", name.blueprint, robot.file)
+                let command = homes.first().map(|home| home.recording(Path::new(&robot.file)).join(" "));
+                format!("{} is not here (rcc {} makes it)", name.blueprint, command.unwrap_or_default())
             }
         };
         lines.push(one_line(&format!("robot {}: {what}", robot.file)));

@@ -111,6 +111,7 @@ impl ContentArguments {
             ignore,
             xattrs: if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop },
             special_files: if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse },
+            ..Rules::default()
         })
     }
 

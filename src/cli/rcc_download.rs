@@ -46,6 +46,12 @@ fn sha256(text: &str) -> Result<Digest> {
 }
 
 impl RccDownloadArguments {
+    /// Whether a download is asked for.
+    pub(super) fn is_given(&self) -> bool {
+        // The other flags require this one.
+        self.rcc_download.is_some()
+    }
+
     /// The file with the rcc that was asked for, if one was. The lock file lies in `directory` unless it is named.
     ///
     /// # Errors

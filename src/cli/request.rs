@@ -17,10 +17,11 @@ use ocibuild::progress::warn;
 use ocibuild::rcc::image::{EntriesOf, RobotImage};
 use ocibuild::root::Root;
 use ocibuild::tree::{ImagePath, Rules};
+use ocibuild::wording::counted;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ impl RequestArguments {
         watch: &Arc<Watch>,
     ) -> Result<Option<RobotImage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
-        let Some(file) = self.robot.file(copies_something)? else { return Ok(None) };
+        let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, watch };
         self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
@@ -82,21 +83,20 @@ impl RequestArguments {
         let created = values::created(self.created, default)?;
         let mut layers = Vec::new();
         let mut config = ConfigEdit::default();
-        let mut annotations = BTreeMap::new();
+        let location = self.base_location(robot.is_some(), watch)?;
+        let directory = robot.map_or(PathBuf::from("."), RobotImage::own_directory);
+        let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
+        let edit = self.config.edit(watch)?;
+        if robot.is_none() && order.is_empty() {
+            self.check_something_is_asked_for(&edit, watch)?;
+        }
+        let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
-            layers = robot_layers(robot, output)?;
-            config = robot.config()?;
-            if let Some(environment) = &robot.environment {
-                let blueprint = environment.name().blueprint.to_string();
-                annotations.insert("org.opencontainers.image.version".to_owned(), blueprint);
-            }
+            layers = robot_layers(robot, output, watch)?;
+            config = robot.config(base.config().variable("PATH"))?;
         }
         layers.extend(self.content.layers(order, created)?);
-        let config = config.overridden_by(self.config.edit(watch)?);
-        let location = self.base_location(robot.is_some(), watch)?;
-        let directory = robot.map_or(Path::new("."), |robot| robot.directory.path());
-        let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
-        let base = self.bases.open(location_of_base, platform, directory, &self.cache_directory, watch)?;
+        let config = config.overridden_by(edit);
         if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
             warn(
                 watch,
@@ -104,7 +104,25 @@ impl RequestArguments {
                 "seems to be Alpine, which has no glibc; the python of an environment needs that",
             );
         }
+        let annotations = BTreeMap::new();
         Ok(Request { spec: BuildSpec { base, layers, config, annotations, created, compression }, location })
+    }
+
+    /// Without a robot, layers and changes of the config there is nothing to build.
+    ///
+    /// # Errors
+    /// When there is no base either, whose copy may be what is meant.
+    fn check_something_is_asked_for(&self, edit: &ConfigEdit, watch: &Watch) -> Result<()> {
+        const LOOKED_FOR: &str =
+            "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
+        if *edit != ConfigEdit::default() {
+            return Ok(());
+        }
+        if self.base.is_none() {
+            return Err(Error::usage("image", format!("nothing to build: {LOOKED_FOR}")).hint("--help lists the flags"));
+        }
+        warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));
+        Ok(())
     }
 
     fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
@@ -132,7 +150,7 @@ impl RequestArguments {
 }
 
 /// The layers of a robot's image, the robot's own last.
-fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSpec>> {
+fn robot_layers(robot: &RobotImage, output: Option<&Path>, watch: &Watch) -> Result<Vec<LayerSpec>> {
     let known_directories = robot.known_directories()?;
     let mut layers = Vec::new();
     let entries = |name: &str, entries: Box<EntriesOf>| Source {
@@ -151,14 +169,13 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
             group: robot.group(),
         });
     }
-    let mut rules = robot.robot_rules()?;
+    let mut rules = robot.robot_rules(watch)?;
+    say_programs(robot, &rules, watch);
     let robot_entries = robot.robot_entries()?;
     // What lies beside the robot because this command puts it there is no part of it.
     let inside = output.and_then(|output| Root::path_inside(robot.directory.path(), output));
-    if let Some(inside) = inside.as_deref().and_then(Path::to_str)
-        && !inside.is_empty()
-    {
-        rules.ignore.add(inside)?;
+    if let Some(inside) = inside.filter(|inside| inside.file_name().is_some()) {
+        rules.ignore.add_path(&inside);
     }
     let own = Source {
         name: format!("robot {}", robot.robot.file),
@@ -178,6 +195,21 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>) -> Result<Vec<LayerSp
         group: None,
     });
     Ok(layers)
+}
+
+/// Says which files become programs that are none on this machine.
+fn say_programs(robot: &RobotImage, rules: &Rules, watch: &Watch) {
+    let programs: Vec<String> = rules
+        .changes
+        .programs
+        .iter()
+        .filter(|path| !robot.is_executable(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    if let Some(first) = programs.first() {
+        let files = counted(programs.len(), "file");
+        watch.say(&format!("{}: {files} in PATH become programs, as rcc run makes them: {first}", robot.robot.file));
+    }
 }
 
 fn has_transport(text: &str) -> bool {

@@ -1,23 +1,21 @@
-//! The flags that describe a robot, and finding what they leave out.
+//! The flags that describe a robot.
 
 use super::rcc_download::{RccDownloadArguments, Surroundings};
+use super::robot_environment::{EnvironmentArguments, Found, Search};
 use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::cache::RecipeKey;
 use ocibuild::progress::warn;
+use ocibuild::rcc::Robot;
 use ocibuild::rcc::image::{
-    Environment, EnvironmentMode, Places, RobotImage, Scrubbing, Shipping, Split, check_launcher,
-};
-use ocibuild::rcc::{
-    BlueprintOptions, CatalogLimits, CatalogName, Hololib, Holotree, Owner, Product, Robot, local_channel,
+    Environment, EnvironmentMode, Places, Requirement, RobotImage, Scrubbing, Shipping, Split, check_launcher,
 };
 use ocibuild::root::Root;
 use ocibuild::tree::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 /// The name of a robot's file.
@@ -28,38 +26,34 @@ pub(super) struct RobotArguments {
     /// The robot: its robot.yaml, or the directory that it is in [default: robot.yaml here, if nothing is copied]
     #[arg(short, long, value_name = "PATH", help_heading = "Robot")]
     robot: Option<PathBuf>,
-    /// Which of the robot's tasks the image runs
+    /// Package this directory, which the robot is in, so that the robot may name what is beside it
+    #[arg(long, value_name = "DIR", help_heading = "Robot")]
+    root: Option<PathBuf>,
+    /// Which of the robot's tasks the image runs [default: the only one, or the one that the run names]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     task: Option<String>,
-    /// How the environment is shipped
-    #[arg(long, value_name = "MODE", default_value = "sealed", help_heading = "Robot")]
-    environment: Mode,
+    /// How the environment is shipped [default: sealed]
+    #[arg(long, value_name = "MODE", help_heading = "Robot")]
+    environment: Option<Mode>,
     /// Into how many layers: by packages, none, or by packages into N at most [default: packages from 32 MiB on]
     #[arg(long, value_name = "packages|none|N", help_heading = "Robot")]
     split: Option<Split>,
-    /// Which catalog to take: a blueprint hash, a name, or a file [default: the one that rcc would take]
-    #[arg(long, value_name = "HASH|FILE", help_heading = "Robot")]
-    catalog: Option<String>,
-    /// Where the catalogs are: a hololib directory, or a hololib.zip [default: where rcc keeps them]
-    #[arg(long, value_name = "DIR|ZIP", help_heading = "Robot")]
-    pub(super) hololib: Option<PathBuf>,
+    #[command(flatten)]
+    search: EnvironmentArguments,
     /// The Linux rcc to put into the image [default: the one on PATH]
     #[arg(long, value_name = "FILE", help_heading = "Robot")]
     rcc_exec: Option<PathBuf>,
     #[command(flatten)]
     rcc_download: RccDownloadArguments,
-    /// Let the rcc of this machine make the environment first, if it is not there
-    #[arg(long, help_heading = "Robot")]
-    resolve: bool,
-    /// The run user's home in the image
-    #[arg(long, value_name = "PATH", default_value = "/home/robot", value_parser = values::image_path, help_heading = "Robot")]
-    home: ImagePath,
-    /// rcc's --controller in the image
-    #[arg(long, value_name = "NAME", default_value = "user", help_heading = "Robot")]
-    controller: String,
-    /// rcc's --space in the image
-    #[arg(long, value_name = "NAME", default_value = "user", help_heading = "Robot")]
-    space: String,
+    /// The run user's home in the image [default: /home/robot]
+    #[arg(long, value_name = "PATH", value_parser = values::image_path, help_heading = "Robot")]
+    home: Option<ImagePath>,
+    /// rcc's --controller in the image [default: user]
+    #[arg(long, value_name = "NAME", help_heading = "Robot")]
+    controller: Option<String>,
+    /// rcc's --space in the image [default: user]
+    #[arg(long, value_name = "NAME", help_heading = "Robot")]
+    space: Option<String>,
     /// Overwrite secrets that the environment remembers, instead of warning of them
     #[arg(long, help_heading = "Robot")]
     scrub: bool,
@@ -91,15 +85,65 @@ impl From<Mode> for EnvironmentMode {
 
 impl RobotArguments {
     /// The robot's file, if there is a robot to package: the one named, or the one here if nothing else is asked for.
-    pub(super) fn file(&self, copies_something: CopiesSomething) -> Result<Option<PathBuf>> {
-        match &self.robot {
-            Some(path) if path.is_dir() => Ok(Some(path.join(ROBOT_FILE))),
-            Some(path) => Ok(Some(path.clone())),
-            None if copies_something == CopiesSomething::No && Path::new(ROBOT_FILE).exists() => {
-                Ok(Some(PathBuf::from(ROBOT_FILE)))
-            }
-            None => Ok(None),
+    ///
+    /// # Errors
+    /// When a flag is given that only means something for a robot, and there is none.
+    pub(super) fn file(&self, copies_something: CopiesSomething, watch: &Watch) -> Result<Option<PathBuf>> {
+        let is_here = Path::new(ROBOT_FILE).exists();
+        match (&self.robot, copies_something) {
+            (Some(path), _) if path.is_dir() => return Ok(Some(path.join(ROBOT_FILE))),
+            (Some(path), _) => return Ok(Some(path.clone())),
+            (None, CopiesSomething::No) if is_here => return Ok(Some(PathBuf::from(ROBOT_FILE))),
+            (None, _) => {}
         }
+        let given = self.given();
+        match (given.first(), is_here) {
+            (Some(flag), true) => {
+                let reason = "is for a robot, and the robot.yaml here is not packaged, because something is copied";
+                Err(Error::usage(*flag, reason).hint("--robot . packages both"))
+            }
+            (Some(flag), false) => {
+                let reason = "is for a robot, and there is no robot.yaml in this directory";
+                Err(Error::usage(*flag, reason).hint("--robot PATH names one"))
+            }
+            (None, true) => {
+                warn(watch, ROBOT_FILE, "is not packaged, because something is copied; --robot . packages both");
+                Ok(None)
+            }
+            (None, false) => Ok(None),
+        }
+    }
+
+    /// The flags that were given, without `--robot`.
+    fn given(&self) -> Vec<&'static str> {
+        // Destructured without `..`, so that a new flag cannot be forgotten here.
+        let RobotArguments {
+            robot: _,
+            root,
+            task,
+            environment,
+            split,
+            search,
+            rcc_exec,
+            rcc_download,
+            home,
+            controller,
+            space,
+            scrub,
+        } = self;
+        let own = [
+            ("--root", root.is_some()),
+            ("--task", task.is_some()),
+            ("--environment", environment.is_some()),
+            ("--split", split.is_some()),
+            ("--rcc-exec", rcc_exec.is_some()),
+            ("--rcc-download", rcc_download.is_given()),
+            ("--home", home.is_some()),
+            ("--controller", controller.is_some()),
+            ("--space", space.is_some()),
+            ("--scrub", *scrub),
+        ];
+        own.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).chain(search.given()).collect()
     }
 
     /// Reads the robot and finds everything that its image needs, for `platform`.
@@ -112,34 +156,30 @@ impl RobotArguments {
         surroundings: Surroundings<'_>,
     ) -> Result<RobotImage> {
         let watch: &Watch = surroundings.watch;
-        let (directory, name) = Root::of_file(file, Root::open)?;
-        let name =
-            name.into_string().map_err(|name| Error::invalid(name.to_string_lossy(), "the name is not Unicode"))?;
+        let (directory, name) = self.packaged(file)?;
         let robot = Robot::open(&directory, &name, watch)?;
-        let task = self.choose_task(&robot)?;
-        let mut places = Places::below(self.home.clone())?;
-        places.controller.clone_from(&self.controller);
-        places.space.clone_from(&self.space);
-        if let Some(user) = user {
-            places.user = values::owner(user)
-                .map_err(|error| error.hint("a robot's files belong to its user, so numbers are needed"))?;
-        }
-        let mode = EnvironmentMode::from(self.environment);
-        let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
-        let environment = match self.find_environment(&robot, &directory, file, platform, watch)? {
-            Some((hololib, name)) => {
+        let mode = self.environment.map_or(EnvironmentMode::Sealed, EnvironmentMode::from);
+        let task = self.choose_task(&robot, mode, watch)?;
+        let places = self.places(user)?;
+        let rcc = self.rcc_exec.clone().or_else(|| on_path("rcc"));
+        let search = Search { robot: &robot, directory: &directory, file, platform, mode, rcc, watch };
+        let environment = match self.search.find(&search)? {
+            Some(Found { hololib, name, blueprint }) => {
+                let required = Requirement { platform, blueprint: blueprint.as_ref() };
+                let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
                 let split = self.split.unwrap_or_default();
                 let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
-                Some(Arc::new(Environment::open(hololib, &name, shipping, noted, watch)?))
+                Some(Arc::new(Environment::open(hololib, &name, &required, shipping, noted, watch)?))
             }
             None => {
                 warn(watch, &robot.file, "names no environment, so the image gets none");
                 None
             }
         };
+        let lock_directory = directory.path().join(&robot.folder);
         let launcher = match mode {
             EnvironmentMode::Direct => None,
-            _ => Some(match self.rcc_download.launcher(platform, directory.path(), surroundings)? {
+            _ => Some(match self.rcc_download.launcher(platform, &lock_directory, surroundings)? {
                 Some(fetched) => fetched,
                 None => self.launcher(platform)?,
             }),
@@ -147,87 +187,48 @@ impl RobotArguments {
         Ok(RobotImage { robot, directory, file: name, task, environment, mode, places, launcher })
     }
 
-    /// With several tasks and none chosen, rcc could not run the image.
-    fn choose_task(&self, robot: &Robot) -> Result<Option<String>> {
-        match (&self.task, &robot.tasks[..]) {
-            (Some(name), _) => robot.task(Some(name)).map(|task| Some(task.name.clone())),
-            (None, [_]) => Ok(None),
-            (None, _) => robot.task(None).map(|task| Some(task.name.clone())).map_err(|error| {
-                let hint = error.advice().unwrap_or_default();
-                Error::usage(error.object(), "has several tasks").hint(format!("--task NAME; {hint}"))
-            }),
-        }
-    }
-
-    fn find_environment(
-        &self,
-        robot: &Robot,
-        directory: &Root,
-        file: &Path,
-        platform: &Platform,
-        watch: &Watch,
-    ) -> Result<Option<(Hololib, CatalogName)>> {
-        if let Some(named) = self.named_catalog(platform, directory, watch)? {
-            return Ok(Some(named));
-        }
-        let limits = CatalogLimits::default();
-        let home = RccHome::find();
-        let options = BlueprintOptions { local_channel: local_channel(&home.product_home)? };
-        let Some(blueprint) = robot.blueprint(directory, platform, &options, watch)? else { return Ok(None) };
-        let command = format!("rcc holotree variables --robot {}", file.display());
-        let find = |watch: &Watch| -> Result<(Hololib, CatalogName)> {
-            let hololib = self.hololib(directory, watch)?;
-            let name = hololib.locate(&blueprint, platform, &command, &limits)?;
-            Ok((hololib, name))
+    /// The directory that is packaged, and the path of the robot's file in it.
+    fn packaged(&self, file: &Path) -> Result<(Root, String)> {
+        let unfit = |name: &Path| Error::invalid(name.display().to_string(), "the name is not Unicode");
+        let Some(root) = &self.root else {
+            let (directory, name) = Root::of_file(file, Root::open)?;
+            return Ok((directory, name.to_str().ok_or_else(|| unfit(Path::new(&name)))?.to_owned()));
         };
-        match find(watch) {
-            Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
-                watch.say(&format!("environment {}: not recorded yet, running {command}", blueprint.hash()));
-                self.run_rcc(file)?;
-                find(watch)
-            }
-            found => found,
-        }
-        .map(Some)
+        let outside =
+            || Error::usage(format!("--root {}", root.display()), format!("the robot {} is not in it", file.display()));
+        let inside = Root::path_inside(root, file).filter(|path| path.file_name().is_some()).ok_or_else(outside)?;
+        Ok((Root::open(root)?, inside.to_str().ok_or_else(|| unfit(&inside))?.to_owned()))
     }
 
-    /// The catalog that `--catalog` names.
-    fn named_catalog(
-        &self,
-        platform: &Platform,
-        directory: &Root,
-        watch: &Watch,
-    ) -> Result<Option<(Hololib, CatalogName)>> {
-        let Some(selector) = &self.catalog else { return Ok(None) };
-        let path = Path::new(selector);
-        if path.components().count() > 1 || path.is_file() {
-            let object = path.display().to_string();
-            let outside = || Error::invalid(&object, "not in the `catalog` folder of a hololib");
-            let real = Root::resolve(path)?;
-            let hololib = real
-                .parent()
-                .filter(|parent| parent.ends_with("catalog"))
-                .and_then(Path::parent)
-                .ok_or_else(outside)?;
-            let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(outside)?;
-            let name = CatalogName::parse(name)?;
-            return Ok(Some((Hololib::in_directory(Root::open(hololib)?, watch)?, name)));
+    fn places(&self, user: Option<&str>) -> Result<Places> {
+        let home = self.home.clone().map_or_else(|| ImagePath::new(b"/home/robot"), Ok)?;
+        let mut places = Places::below(home)?;
+        if let Some(controller) = &self.controller {
+            places.controller.clone_from(controller);
         }
-        let hololib = self.hololib(directory, watch)?;
-        let name = hololib.choose(Some(selector), platform)?;
-        Ok(Some((hololib, name)))
+        if let Some(space) = &self.space {
+            places.space.clone_from(space);
+        }
+        if let Some(user) = user {
+            places.user = values::owner(user)
+                .map_err(|error| error.hint("a robot's files belong to its user, so numbers are needed"))?;
+        }
+        Ok(places)
     }
 
-    /// The hololib that was named, else the zip beside the robot, which rcc itself prefers, else rcc's own.
-    fn hololib(&self, directory: &Root, watch: &Watch) -> Result<Hololib> {
-        match &self.hololib {
-            Some(path) => open_hololib(path, watch),
-            None => match directory.open_file("hololib.zip") {
-                Ok(file) => Hololib::in_archive(file, &directory.display("hololib.zip")),
-                Err(error) if error.kind() == ErrorKind::NotFound => RccHome::find().hololib(watch),
-                Err(error) => Err(error),
-            },
+    /// The task that the image always runs. Without `--task`, rcc takes the only one, or the one that the run names.
+    fn choose_task(&self, robot: &Robot, mode: EnvironmentMode, watch: &Watch) -> Result<Option<String>> {
+        if let Some(name) = &self.task {
+            return robot.task(Some(name)).map(|task| Some(task.name.clone()));
         }
+        let Err(error) = robot.task(None) else { return Ok(None) };
+        let tasks = error.advice().unwrap_or_default();
+        if mode == EnvironmentMode::Direct {
+            let reason = "has several tasks, and an image without rcc runs one";
+            return Err(Error::usage(error.object(), reason).hint(format!("--task NAME; {tasks}")));
+        }
+        watch.say(&format!("{}: the run chooses a task with --task NAME; {tasks}", robot.file));
+        Ok(None)
     }
 
     fn launcher(&self, platform: &Platform) -> Result<PathBuf> {
@@ -241,23 +242,6 @@ impl RobotArguments {
         check_launcher(&found, platform)?;
         Ok(found)
     }
-
-    fn run_rcc(&self, file: &Path) -> Result<()> {
-        let program = self.rcc_exec.clone().or_else(|| on_path("rcc"));
-        let program = program.ok_or_else(|| Error::new(ErrorKind::NotFound, "rcc", "not on PATH"))?;
-        // Its standard output must not mix with the digest.
-        let status = Command::new(&program)
-            .args(["holotree", "variables", "--robot"])
-            .arg(file)
-            .stdout(std::io::stderr())
-            .status()
-            .map_err(|error| Error::io(program.display(), "run", error))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(Error::invalid(program.display().to_string(), format!("failed: {status}")))
-        }
-    }
 }
 
 /// Whether something other than a robot is asked for.
@@ -265,55 +249,6 @@ impl RobotArguments {
 pub(super) enum CopiesSomething {
     Yes,
     No,
-}
-
-/// Opens what `--hololib` names.
-pub(super) fn open_hololib(path: &Path, watch: &Watch) -> Result<Hololib> {
-    if path.is_dir() {
-        return Hololib::in_directory(Root::open(path)?, watch);
-    }
-    Hololib::in_archive(Root::open_named_file(path)?, &path.display().to_string())
-}
-
-/// Where rcc keeps things on this machine.
-pub(super) struct RccHome {
-    /// RCC's home.
-    pub(super) product_home: PathBuf,
-    holotree: Holotree,
-}
-
-impl RccHome {
-    /// Finds the home of whichever product has a hololib; the default product where none has.
-    pub(super) fn find() -> RccHome {
-        Self::all().into_iter().next().unwrap_or_else(|| Self::of(Product::default()))
-    }
-
-    /// The homes of all products that have a hololib.
-    pub(super) fn all() -> Vec<RccHome> {
-        let homes = [Product::Robocorp, Product::Sema4ai].map(Self::of);
-        homes.into_iter().filter(|home| home.holotree.library.join("catalog").is_dir()).collect()
-    }
-
-    fn of(product: Product) -> RccHome {
-        let user_home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
-        let owner = match std::env::var("HOME") {
-            Ok(home) => Owner::Home(home),
-            Err(_) => Owner::Homeless,
-        };
-        let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
-        let product_home = named.unwrap_or_else(|| product.default_home(&user_home));
-        let holotree = Holotree::of(&product_home, product.shared_directory(), &owner);
-        RccHome { product_home, holotree }
-    }
-
-    /// Opens its hololib.
-    pub(super) fn hololib(&self, watch: &Watch) -> Result<Hololib> {
-        let root = Root::open(&self.holotree.library).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => error.hint("rcc has recorded no environment here; --hololib names another place"),
-            _ => error,
-        })?;
-        Hololib::in_directory(root, watch)
-    }
 }
 
 /// The first program of this name in the directories of `PATH`.

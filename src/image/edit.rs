@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What to change of a config (config.md, `config`). Nothing is changed that is not named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigEdit {
-    /// The command that is always run. Setting it clears an inherited `cmd`, which belonged to the entrypoint before.
+    /// The command that is always run; an empty one removes it. Setting it clears an inherited `cmd`, which belonged to the
+    /// entrypoint before.
     pub entrypoint: Option<Vec<String>>,
     /// The command, or the arguments of the entrypoint.
     pub cmd: Option<Vec<String>>,
@@ -90,7 +91,10 @@ impl ConfigEdit {
         }
         let config = member(top, "config", object)?;
         if let Some(entrypoint) = entrypoint {
-            config.insert("Entrypoint".to_owned(), json!(entrypoint));
+            match entrypoint.is_empty() {
+                true => config.remove("Entrypoint"),
+                false => config.insert("Entrypoint".to_owned(), json!(entrypoint)),
+            };
             config.remove("Cmd");
         }
         if let Some(cmd) = cmd {

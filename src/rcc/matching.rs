@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress, Silent};
 use crate::spec::Platform;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Where an environment keeps its own blueprint.
 const IDENTITY_FILE: &str = "identity.yaml";
@@ -29,6 +30,19 @@ pub struct NearCatalog {
     pub lacks: Vec<String>,
     /// Lines of its own blueprint that are not wanted.
     pub has: Vec<String>,
+}
+
+impl fmt::Display for NearCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lacks = self.lacks.iter().map(|line| format!("`+ {line}`"));
+        let has = self.has.iter().map(|line| format!("`- {line}`"));
+        let lines: Vec<String> = lacks.chain(has).collect();
+        f.write_str(&lines.iter().take(LINES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))?;
+        match lines.len().saturating_sub(LINES_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} lines more"),
+        }
+    }
 }
 
 impl Hololib {
@@ -119,7 +133,7 @@ impl Hololib {
             first.digest.library_path()
         );
         let error = Error::new(ErrorKind::NotFound, format!("catalog {}", catalog.name()), reason);
-        Err(error.hint("run `rcc holotree check` and build the environment again"))
+        Err(error.hint("--resolve lets rcc record the environment again"))
     }
 
     /// The catalogs for `platform` whose blueprints are most like `blueprint`, the nearest first. What cannot be read is
@@ -136,15 +150,23 @@ impl Hololib {
         let marker = go_platform(platform);
         let mut near: Vec<NearCatalog> = Vec::new();
         for name in self.catalogs()?.into_iter().filter(|name| name.platform == marker) {
-            let Ok(other) = self.catalog(&name, limits, &Silent).and_then(|catalog| self.recorded_blueprint(&catalog))
-            else {
-                continue;
-            };
-            let (lacks, has) = differing_lines(blueprint.text(), other.text());
-            near.push(NearCatalog { name, lacks, has });
+            near.extend(self.differences(blueprint, &name, limits));
         }
         near.sort_by_key(|catalog| (catalog.lacks.len() + catalog.has.len(), catalog.name.clone()));
         Ok(near)
+    }
+
+    /// Compares `blueprint` with that of the catalog called `name`; nothing if that cannot be read.
+    pub fn differences(
+        &self,
+        blueprint: &Blueprint,
+        name: &CatalogName,
+        limits: &CatalogLimits,
+    ) -> Option<NearCatalog> {
+        let catalog = self.catalog(name, limits, &Silent).ok()?;
+        let other = self.recorded_blueprint(&catalog).ok()?;
+        let (lacks, has) = differing_lines(blueprint.text(), other.text());
+        Some(NearCatalog { name: name.clone(), lacks, has })
     }
 
     /// The blueprint that an environment keeps of itself.
@@ -179,17 +201,10 @@ impl Hololib {
         }
         let nearest = self.nearest(blueprint, platform, limits).unwrap_or_default();
         for near in nearest.iter().take(NEAREST_SHOWN) {
-            let lines = near.lacks.iter().map(|line| format!("+ {line}"));
-            let lines: Vec<String> = lines.chain(near.has.iter().map(|line| format!("- {line}"))).collect();
-            let more = lines.len().saturating_sub(LINES_SHOWN);
-            let shown = lines.iter().take(LINES_SHOWN).map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
-            reason.push_str(&format!("; near is {}: {shown}", near.name.blueprint));
-            if more > 0 {
-                reason.push_str(&format!(" and {more} lines more"));
-            }
+            reason.push_str(&format!("; near is {}: {near}", near.name.blueprint));
         }
         let hint = match others.is_empty() {
-            true => format!("run `{command}`"),
+            true => format!("run `{command}`, or let --resolve do it"),
             // RCC records for the machine that it runs on.
             false => format!("on a {platform} machine, run `{command}`"),
         };

@@ -53,6 +53,14 @@ impl Config {
         &self.document
     }
 
+    /// The value of the variable `name` that containers start with.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let variables = self.document["config"]["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        variables
+            .filter_map(|variable| variable.split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
     /// Where the image runs.
     pub fn platform(&self) -> &Platform {
         &self.platform

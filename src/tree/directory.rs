@@ -176,7 +176,7 @@ impl Walk<'_> {
         let object = || self.root.display(directory.path.join(entry.name()));
         let (kind, mut attributes) = match status.kind {
             FileKind::Directory => (Kind::Directory, self.rules.directory(status.mode)),
-            FileKind::File => (file_kind(directory.clone(), entry.name(), status), self.rules.file(status.mode)),
+            FileKind::File => self.file(directory, entry, status),
             FileKind::Symlink => {
                 let target = entry.target().map_err(|error| Error::io(object(), "read link", error))?;
                 (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink())
@@ -194,6 +194,16 @@ impl Walk<'_> {
         let name = name_bytes(entry.name())?;
         here.check_name(name)?;
         Ok(Some(Found { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
+    }
+
+    /// What a regular file will be in the image, with the changes that the rules name.
+    fn file(&self, directory: &Arc<SourceDirectory>, entry: &Listed<'_>, status: &Status) -> (Kind, Attributes) {
+        let path = || directory.path.join(entry.name());
+        let kind = match self.rules.changes.content(path) {
+            Some(content) => Kind::File { size: content.len() as u64, content: Content::Bytes(content.clone()) },
+            None => file_kind(directory.clone(), entry.name(), status),
+        };
+        (kind, self.rules.file(self.rules.changes.mode(path, status.mode)))
     }
 
     fn notice_mount(&self, path: &Path, status: &Status) {

@@ -3,9 +3,10 @@
 //! Patterns are relative to the root of the copied directory, `**` spans directories, `!` takes back, the last match wins,
 //! and what is said of a directory holds for everything in it (docs.docker.com, "dockerignore file").
 
+use super::base_names::matches_name;
 use crate::error::{Error, Result};
 use globset::{GlobBuilder, GlobMatcher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An ordered list of patterns.
 #[derive(Debug, Clone, Default)]
@@ -15,15 +16,32 @@ pub struct IgnoreRules {
 
 #[derive(Debug, Clone)]
 struct Pattern {
-    glob: GlobMatcher,
+    matcher: Matcher,
     verdict: Verdict,
-    applies_to: AppliesTo,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AppliesTo {
-    Everything,
-    Directories,
+#[derive(Debug, Clone)]
+enum Matcher {
+    /// A pattern of `.dockerignore`, for whole paths.
+    Glob(GlobMatcher),
+    /// A pattern of RCC, for the base name of an entry at any depth.
+    Name(String),
+    /// One path, literally.
+    Path(PathBuf),
+}
+
+impl Matcher {
+    /// Whether it matches `path` itself; what is above it does not count.
+    fn is_match(&self, path: &Path, kind: PathKind) -> bool {
+        match self {
+            Matcher::Glob(glob) => glob.is_match(path),
+            Matcher::Path(literal) => literal == path,
+            Matcher::Name(pattern) => {
+                let name = path.file_name().unwrap_or_default();
+                matches_name(pattern.as_bytes(), name.as_encoded_bytes(), kind)
+            }
+        }
+    }
 }
 
 /// What a path leads to.
@@ -51,18 +69,6 @@ impl IgnoreRules {
             Some(rest) => (Verdict::TakeBack, rest.trim()),
             None => (Verdict::LeaveOut, pattern),
         };
-        self.push(pattern, text, verdict, AppliesTo::Everything)
-    }
-
-    /// Appends a pattern that leaves out directories, wherever they are, and nothing else.
-    ///
-    /// # Errors
-    /// When it is no glob.
-    pub fn add_directory(&mut self, pattern: &str) -> Result<()> {
-        self.push(pattern, &format!("**/{pattern}"), Verdict::LeaveOut, AppliesTo::Directories)
-    }
-
-    fn push(&mut self, pattern: &str, text: &str, verdict: Verdict, applies_to: AppliesTo) -> Result<()> {
         let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if parts.is_empty() || parts.contains(&"..") {
             return Err(Error::usage(format!("pattern `{pattern}`"), "matches nothing in the directory"));
@@ -72,8 +78,18 @@ impl IgnoreRules {
             .backslash_escape(true)
             .build()
             .map_err(|error| Error::usage(format!("pattern `{pattern}`"), error.kind().to_string()))?;
-        self.patterns.push(Pattern { glob: glob.compile_matcher(), verdict, applies_to });
+        self.patterns.push(Pattern { matcher: Matcher::Glob(glob.compile_matcher()), verdict });
         Ok(())
+    }
+
+    /// Appends a pattern for base names, as RCC matches them: at every depth, and with a slash at its end directories only.
+    pub fn add_name(&mut self, pattern: &str) {
+        self.patterns.push(Pattern { matcher: Matcher::Name(pattern.to_owned()), verdict: Verdict::LeaveOut });
+    }
+
+    /// Appends one path, relative to the copied directory, in which no character is special.
+    pub fn add_path(&mut self, path: &Path) {
+        self.patterns.push(Pattern { matcher: Matcher::Path(path.to_owned()), verdict: Verdict::LeaveOut });
     }
 
     /// Appends the lines of an ignore file.
@@ -96,11 +112,14 @@ impl IgnoreRules {
     /// Whether `path`, relative and with slashes, is left out.
     pub fn leaves_out(&self, path: &Path, kind: PathKind) -> bool {
         let mut verdict = Verdict::TakeBack;
-        for pattern in self.patterns.iter() {
-            // What lies above the path is a directory in any case.
-            let skipped = usize::from(pattern.applies_to == AppliesTo::Directories && kind == PathKind::Other);
-            let mut parts = path.ancestors().skip(skipped).filter(|part| !part.as_os_str().is_empty());
-            if pattern.verdict != verdict && parts.any(|part| pattern.glob.is_match(part)) {
+        for pattern in &self.patterns {
+            let mut parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+            let is_match = |part: &Path| {
+                // What is above the path is a directory in any case.
+                let kind = if part == path { kind } else { PathKind::Directory };
+                pattern.matcher.is_match(part, kind)
+            };
+            if pattern.verdict != verdict && parts.any(is_match) {
                 verdict = pattern.verdict;
             }
         }
@@ -152,12 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn patterns_for_directories_spare_files() {
+    fn patterns_for_names_hold_at_every_depth() {
         let mut rules = IgnoreRules::default();
-        rules.add_directory("temp").unwrap();
+        rules.add_name("temp/");
         assert!(rules.leaves_out(Path::new("a/temp"), PathKind::Directory));
         assert!(rules.leaves_out(Path::new("a/temp/file"), PathKind::Other));
         assert!(!rules.leaves_out(Path::new("a/temp"), PathKind::Other));
+    }
+
+    #[test]
+    fn a_path_is_no_pattern() {
+        let mut rules = IgnoreRules::default();
+        rules.add_path(Path::new("out[1]"));
+        assert!(rules.leaves_out(Path::new("out[1]/result"), PathKind::Other));
+        assert!(!rules.leaves_out(Path::new("out1"), PathKind::Directory));
+        assert!(!rules.leaves_out(Path::new("a/out[1]"), PathKind::Directory));
     }
 
     #[test]

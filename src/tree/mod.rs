@@ -5,6 +5,7 @@
 //! directory lists its files) is decided here, by [`Rules`].
 
 mod archive;
+mod base_names;
 mod builder;
 mod content;
 mod directory;
@@ -22,6 +23,6 @@ pub use content::{Content, ContentStream, FileContent, SourceDirectory, StoredFi
 pub use entry::{Attributes, Entry, Kind, Xattrs};
 pub use ignore::{IgnoreRules, PathKind};
 pub use path::ImagePath;
-pub use rules::{ExtendedAttributes, Modes, Owner, Rules, SpecialFiles};
+pub use rules::{ExtendedAttributes, FileChanges, Modes, Owner, Rules, SpecialFiles};
 pub use sorted::Tree;
 pub use stamp::Stamp;

@@ -127,6 +127,12 @@ impl ImagePath {
         self.length == 0
     }
 
+    /// Whether this is `directory` itself, or in it at any depth.
+    pub fn is_in(&self, directory: &ImagePath) -> bool {
+        let mut names = self.names();
+        directory.names().all(|name| names.next() == Some(name))
+    }
+
     /// The components, from the root on.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty())

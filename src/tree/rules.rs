@@ -2,6 +2,9 @@
 
 use super::{Attributes, IgnoreRules};
 use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a copy does with owners, modes, times and oddities.
 #[derive(Debug, Clone)]
@@ -18,6 +21,29 @@ pub struct Rules {
     pub xattrs: ExtendedAttributes,
     /// What happens to devices, sockets and pipes.
     pub special_files: SpecialFiles,
+    /// Files that are copied differently from what they are on this machine.
+    pub changes: FileChanges,
+}
+
+/// Files of a copied directory that are copied differently, by their paths in it.
+#[derive(Debug, Clone, Default)]
+pub struct FileChanges {
+    /// Files that count as executable, whatever their own mode is.
+    pub programs: BTreeSet<PathBuf>,
+    /// Files that get another content.
+    pub contents: BTreeMap<PathBuf, Arc<[u8]>>,
+}
+
+impl FileChanges {
+    /// Returns the mode that the file at `path` counts with; its own one is `mode`.
+    pub(super) fn mode(&self, path: impl FnOnce() -> PathBuf, mode: u32) -> u32 {
+        if !self.programs.is_empty() && self.programs.contains(&path()) { mode | 0o111 } else { mode }
+    }
+
+    /// Returns the content that replaces that of the file at `path`.
+    pub(super) fn content(&self, path: impl FnOnce() -> PathBuf) -> Option<&Arc<[u8]>> {
+        if self.contents.is_empty() { None } else { self.contents.get(&path()) }
+    }
 }
 
 /// A numeric owner and group.
@@ -71,6 +97,7 @@ impl Default for Rules {
             ignore: IgnoreRules::default(),
             xattrs: ExtendedAttributes::Drop,
             special_files: SpecialFiles::Refuse,
+            changes: FileChanges::default(),
         }
     }
 }

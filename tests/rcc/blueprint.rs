@@ -33,6 +33,31 @@ fn generated_environment_files_hash_as_with_the_real_rcc() {
     }
 }
 
+/// M49: a scalar that begins with a byte order mark is written in escapes from its beginning to its end.
+#[test]
+fn a_byte_order_mark_in_a_scalar_hashes_as_with_the_real_rcc() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(rcc) = RealRcc::new(directory.path()) else { return };
+    let long = "a b ".repeat(40);
+    for (number, text) in [
+        "channels: [\u{feff}a, \"\u{feff}\"]\n".to_owned(),
+        "rccPostInstall: [\"\\uFEFFecho a\\t\\\"\\\\ é\\n x😀\", 'ec\u{feff}ho a']\n".to_owned(),
+        format!("rccPostInstall:\n- \u{feff}{long}\n- x{long}\u{feff}\n"),
+        "name: \u{feff}x\ndependencies:\n- \u{feff}python=3.9\n- pip:\n  - \u{feff}a==1\n".to_owned(),
+        "\u{feff}channels: [a]\n".to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = directory.path().join(format!("{number}.yaml"));
+        fs::write(&path, text).unwrap();
+        let ours = Blueprint::read(text.as_bytes(), "conda.yaml", &BlueprintOptions::default(), &Silent).unwrap();
+        let output = rcc.run(&["holotree", "hash", "--show-blueprint", path.to_str().unwrap()]);
+        let theirs = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(theirs.contains(&format!("is {}.", ours.hash())), "{text}\nours:\n{}\ntheirs:\n{theirs}", ours.text());
+    }
+}
+
 #[test]
 fn a_channel_in_rccs_home_is_part_of_the_hash() {
     let directory = tempfile::tempdir().unwrap();

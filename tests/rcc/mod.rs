@@ -1,8 +1,11 @@
 //! RCC's formats, with the real rcc as the judge where it can be had.
 
 mod blueprint;
+mod flags;
 mod images;
 mod large;
+mod machine;
+mod programs;
 mod recorded;
 mod restored;
 mod reused;

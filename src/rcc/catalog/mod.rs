@@ -15,7 +15,6 @@ use crate::compression::{self, Encoding};
 use crate::digest::{Algorithm, Digest, Hashing};
 use crate::error::{Error, Result};
 use crate::progress::{self, Progress};
-use crate::spec::Platform;
 use list::Entries;
 use std::io::{BufReader, Cursor, Read};
 
@@ -198,19 +197,6 @@ impl Catalog {
             EntryKind::Directory { .. } | EntryKind::Link { .. } => 0,
         });
         sizes.fold(0, u64::saturating_add)
-    }
-
-    /// Refuses an environment that was recorded on another platform than `wanted`.
-    ///
-    /// # Errors
-    /// When the platforms differ.
-    pub fn check_platform(&self, wanted: &Platform) -> Result<()> {
-        let (os, architecture) = self.name.platform.split_once('_').unwrap_or_default();
-        if os == wanted.os() && architecture == wanted.architecture() {
-            return Ok(());
-        }
-        let reason = format!("the catalog is for {os}/{architecture}, the image is {wanted}");
-        Err(Error::invalid(format!("catalog {}", self.name), reason))
     }
 
     /// The absolute path of the space `name`.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::rcc::BlueprintHash;
+use crate::spec::Platform;
 use std::fmt;
 
 /// The version of the format that RCC has written since 11.11.1.
@@ -38,6 +39,19 @@ impl CatalogName {
             return Err(wrong("unknown platform"));
         }
         Ok(CatalogName { blueprint, platform: platform.to_owned() })
+    }
+
+    /// Requires that the environment was recorded on the platform `wanted`.
+    ///
+    /// # Errors
+    /// When it was recorded on another one.
+    pub fn check_platform(&self, wanted: &Platform) -> Result<()> {
+        let (os, architecture) = self.platform.split_once('_').unwrap_or_default();
+        if os == wanted.os() && architecture == wanted.architecture() {
+            return Ok(());
+        }
+        let reason = format!("is for {os}/{architecture}, and the image for {wanted}");
+        Err(Error::invalid(format!("catalog {self}"), reason))
     }
 }
 

@@ -429,9 +429,9 @@ fn a_catalog_of_another_platform_is_read_and_refused_for_an_image() {
     let name = CatalogName::parse("5f74d1b6dace1dfcv12.windows_amd64").unwrap();
     let stored = gzip(document.to_string().as_bytes());
     let catalog = Catalog::read(&stored[..], &name, &CatalogLimits::default(), &Silent).unwrap();
-    let error = catalog.check_platform(&Platform::linux_amd64()).unwrap_err().to_string();
-    assert!(error.contains("the catalog is for windows/amd64, the image is linux/amd64"), "{error}");
-    assert!(read(&example()).unwrap().check_platform(&Platform::linux_amd64()).is_ok());
+    let error = catalog.name().check_platform(&crate::Platform::linux_amd64()).unwrap_err().to_string();
+    assert!(error.contains("is for windows/amd64, and the image for linux/amd64"), "{error}");
+    assert!(read(&example()).unwrap().name().check_platform(&crate::Platform::linux_amd64()).is_ok());
 }
 
 #[test]

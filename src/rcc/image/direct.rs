@@ -21,22 +21,31 @@ const OF_THE_RECORDER: [&str; 11] =
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl RobotImage {
-    /// Completes the config for running without rcc.
-    pub(super) fn direct_config(&self, mut edit: ConfigEdit) -> Result<ConfigEdit> {
+    /// Completes the config for running without rcc, on a base with the search path `inherited`.
+    ///
+    /// The command is the image's `Cmd`: what follows the image's name in `podman run` replaces it. As an entrypoint it would
+    /// take `--task NAME`, which the other modes understand, for an argument of its own.
+    pub(super) fn direct_config(&self, mut edit: ConfigEdit, inherited: Option<&str>) -> Result<ConfigEdit> {
         if !self.robot.pre_run_scripts.is_empty() {
             let reason = "its preRunScripts are run by rcc, which a direct image does not have";
             return Err(Error::usage(&self.robot.file, reason).hint("--environment sealed"));
         }
         let task: &Task = self.robot.task(self.task.as_deref())?;
-        edit.entrypoint = Some(task.command.clone());
-        edit.env.extend(self.direct_environment()?);
+        edit.entrypoint = Some(Vec::new());
+        edit.cmd = Some(task.command.clone());
+        edit.env.extend(self.direct_environment(inherited)?);
         Ok(edit)
     }
 
-    fn direct_environment(&self) -> Result<BTreeMap<String, String>> {
+    fn direct_environment(&self, inherited: Option<&str>) -> Result<BTreeMap<String, String>> {
         let app = self.places.app.to_string();
-        let below_app = |path: &String| format!("{app}/{}", path.trim_start_matches("./").trim_matches('/'));
-        let Robot { path, python_path, artifacts_directory, .. } = &self.robot;
+        let below_app = |path: &String| match self.robot.inner(path).as_deref() {
+            Some(".") => app.clone(),
+            Some(inner) => format!("{app}/{inner}"),
+            // rcc, too, puts an absolute path below the robot.
+            None => format!("{app}/{}", path.trim_matches('/')),
+        };
+        let Robot { path, python_path, .. } = &self.robot;
         let mut variables = BTreeMap::new();
         let mut search: Vec<String> = path.iter().map(below_app).collect();
         if let Some(environment) = &self.environment {
@@ -61,14 +70,23 @@ impl RobotImage {
             }
             search.push(format!("{space}/bin"));
         }
-        search.push(USUAL_PATH.to_owned());
+        search.extend(without_pythons(inherited.unwrap_or(USUAL_PATH)).map(str::to_owned));
         variables.insert("PATH".to_owned(), search.join(":"));
         let python_path: Vec<String> = python_path.iter().map(below_app).collect();
         variables.insert("PYTHONPATH".to_owned(), python_path.join(":"));
-        variables.insert("ROBOT_ROOT".to_owned(), app.clone());
-        variables.insert("ROBOT_ARTIFACTS".to_owned(), below_app(artifacts_directory));
+        variables.insert("ROBOT_ROOT".to_owned(), below_app(&".".to_owned()));
+        variables.insert("ROBOT_ARTIFACTS".to_owned(), self.artifacts()?.to_string());
         Ok(variables)
     }
+}
+
+/// The directories of a search path that rcc leaves in it: those that do not look like another Python's.
+fn without_pythons(path: &str) -> impl Iterator<Item = &str> {
+    const OTHERS: [&str; 7] = ["python", "conda", "pyenv", "venv", "pypoetry", ".poetry", "virtualenv"];
+    path.split(':').filter(|directory| {
+        let lower = directory.to_ascii_lowercase();
+        !lower.is_empty() && !OTHERS.iter().any(|other| lower.contains(other))
+    })
 }
 
 /// The variables that belong to an environment whose space has the name that RCC gives it in `places`.
@@ -96,6 +114,12 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_pythons_are_left_out_of_the_search_path() {
+        let path = "/opt/conda/bin:/usr/bin::/root/.pyenv/shims:/opt/tool/bin";
+        assert_eq!(without_pythons(path).collect::<Vec<_>>(), ["/usr/bin", "/opt/tool/bin"]);
+    }
 
     #[test]
     fn the_recorders_own_variables_stay_behind() {

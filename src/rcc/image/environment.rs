@@ -5,6 +5,7 @@ use super::contents::{self, rewritten};
 use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
 use super::parts::Parts;
 use super::recipe;
+use super::requirement::Requirement;
 use super::scrub::Scrubbed;
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::cache::RecipeKey;
@@ -110,18 +111,21 @@ impl Opened {
 }
 
 impl Environment {
-    /// Takes the catalog called `name` of `hololib`. `noted` tells what a build before noted of it, which makes reading it
-    /// unnecessary.
+    /// Opens the catalog called `name` of `hololib`, which must fit `required`.
+    ///
+    /// `noted` returns what an earlier build noted of it, which makes reading it unnecessary.
     ///
     /// # Errors
-    /// When the catalog cannot be read, or objects that it names are missing.
+    /// When the catalog is for another platform or another blueprint, it cannot be read, or objects that it names are missing.
     pub fn open(
         hololib: Hololib,
         name: &CatalogName,
+        required: &Requirement<'_>,
         shipping: Shipping,
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
+        required.check(&hololib, name, shipping.mode)?;
         let stored = CatalogFile::find(&hololib, name)?;
         let recipe = recipe::of_environment(&hololib, name, &stored.digest, &shipping);
         let opened = OnceLock::new();

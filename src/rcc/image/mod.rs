@@ -20,6 +20,7 @@ mod meta;
 mod parts;
 mod places;
 mod recipe;
+mod requirement;
 mod scrub;
 mod sharing;
 mod split;
@@ -29,10 +30,11 @@ pub use elf::check_launcher;
 pub use environment::Environment;
 pub use facts::EnvironmentFacts;
 pub use places::Places;
+pub use requirement::Requirement;
 pub use scrub::Scrubbing;
 pub use split::Split;
 
-use super::{IgnoreRules as RobotIgnoreRules, Robot};
+use super::Robot;
 use crate::cache::RecipeKey;
 use crate::error::{Error, Result};
 use crate::image::ConfigEdit;
@@ -43,7 +45,7 @@ use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules, Tre
 use files::{directory, file};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How the environment is shipped.
@@ -89,11 +91,11 @@ pub struct Shipping {
 pub struct RobotImage {
     /// The robot.
     pub robot: Robot,
-    /// The directory that it is in.
+    /// The directory that is packaged: that of the robot's file, or one above it.
     pub directory: Root,
-    /// The name of its file there.
+    /// The path of its file there.
     pub file: String,
-    /// Which of its tasks runs; nothing leaves the choice to rcc.
+    /// Which of its tasks runs; nothing leaves the choice to the run.
     pub task: Option<String>,
     /// What it needs; nothing for a robot that runs without an environment.
     pub environment: Option<Arc<Environment>>,
@@ -125,6 +127,25 @@ impl std::fmt::Debug for RobotLayer {
 pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
+    /// The directory that the robot's file is in.
+    pub fn own_directory(&self) -> PathBuf {
+        self.directory.path().join(&self.robot.folder)
+    }
+
+    /// Whether the file at `path` in the packaged directory can be executed on this machine.
+    pub fn is_executable(&self, path: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use cap_std::fs::PermissionsExt;
+            self.directory.dir().metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o100 != 0)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = path;
+            true
+        }
+    }
+
     /// The layers below the robot, most stable first.
     ///
     /// # Errors
@@ -149,38 +170,54 @@ impl RobotImage {
         environment.recipe().cloned()
     }
 
-    /// How the robot's own files are copied: without version control, results, and what the robot says does not belong.
+    /// How the robot's own files are copied: without version control, results, and what the robot says does not belong; with
+    /// programs as `rcc run` makes them.
     ///
     /// # Errors
-    /// When a file that lists what does not belong cannot be read.
-    pub fn robot_rules(&self) -> Result<Rules> {
+    /// When a file that lists what does not belong, or a program, cannot be read.
+    pub fn robot_rules(&self, watcher: &dyn Progress) -> Result<Rules> {
         let mut rules =
             Rules { owner: self.places.user, modes: Modes::GroupAsOwner, mtime: Timestamp::RCC, ..Rules::default() };
-        for pattern in RobotIgnoreRules::of(&self.robot, &self.directory)?.patterns() {
-            match pattern.strip_suffix('/') {
-                Some(name) => rules.ignore.add_directory(name)?,
-                None => rules.ignore.add(&format!("**/{pattern}"))?,
-            }
+        for pattern in self.robot.ignore_patterns(&self.directory, watcher)? {
+            rules.ignore.add_name(&pattern);
         }
-        let artifacts = self.robot.artifacts_directory.trim_matches('/');
-        if !matches!(artifacts, "" | ".") {
-            rules.ignore.add(artifacts)?;
+        if let Some(artifacts) = self.robot.inner_artifacts() {
+            rules.ignore.add_path(Path::new(artifacts));
         }
         // The environment is shipped in a form that starts faster; beside the robot, rcc would prefer this one.
-        rules.ignore.add("hololib.zip")?;
+        rules.ignore.add_path(&Path::new(&self.robot.folder).join("hololib.zip"));
+        rules.changes = self.robot.program_changes(&self.directory, &rules.ignore, watcher)?;
         Ok(rules)
     }
 
     /// What the robot's layer holds besides its files: the directory for results.
     ///
     /// # Errors
-    /// When its name cannot be in an image.
+    /// When its name cannot be in an image, or leads out of the run user's home.
     pub fn robot_entries(&self) -> Result<Vec<Entry>> {
-        let path = self.places.app.join(&ImagePath::new(self.robot.artifacts_directory.as_bytes())?)?;
+        let path = self.artifacts()?;
         if path == self.places.app {
             return Ok(Vec::new());
         }
         Ok(vec![directory(path, self.places.writable())])
+    }
+
+    /// The directory for results, in the image.
+    fn artifacts(&self) -> Result<ImagePath> {
+        let Places { home, product_home, app, .. } = &self.places;
+        let mut parts: Vec<&[u8]> = app.names().collect();
+        for part in self.robot.artifacts_directory.split('/').filter(|part| *part != ".") {
+            match part {
+                ".." => drop(parts.pop()),
+                part => parts.push(part.as_bytes()),
+            }
+        }
+        let path = ImagePath::new(&parts.join(&b'/'))?;
+        if path.is_in(home) && path != *home && !path.is_in(product_home) {
+            return Ok(path);
+        }
+        let reason = format!("`artifactsDir` would be {path}, which is outside of {home}");
+        Err(Error::invalid(&self.robot.file, reason).hint("--root DIR packages a directory above the robot"))
     }
 
     /// What the directories are like that several layers need.
@@ -192,15 +229,15 @@ impl RobotImage {
         self.places.known_directories(base)
     }
 
-    /// The config of the image.
+    /// The config of the image on a base with the search path `inherited`.
     ///
     /// # Errors
     /// When the task is not known, or cannot be run in this mode.
-    pub fn config(&self) -> Result<ConfigEdit> {
+    pub fn config(&self, inherited: Option<&str>) -> Result<ConfigEdit> {
         let task = self.task.as_deref().map(|name| self.robot.task(Some(name))).transpose()?;
         let places = &self.places;
         let mut edit = ConfigEdit {
-            working_dir: Some(places.app.to_string()),
+            working_dir: Some(places.app.join(&ImagePath::new(self.robot.folder.as_bytes())?)?.to_string()),
             user: Some(format!("{}:{}", places.user.uid, places.user.gid)),
             ..ConfigEdit::default()
         };
@@ -217,7 +254,7 @@ impl RobotImage {
             }
         }
         if self.mode == EnvironmentMode::Direct {
-            return self.direct_config(edit);
+            return self.direct_config(edit, inherited);
         }
         edit.env.insert("ROBOCORP_HOME".to_owned(), places.product_home.to_string());
         edit.env.insert("RCC_NO_BUILD".to_owned(), "1".to_owned());

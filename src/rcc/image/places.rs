@@ -12,7 +12,7 @@ use crate::tree::{Attributes, Entry, ImagePath, Owner};
 use std::collections::BTreeMap;
 
 /// What RCC makes in its home at every start.
-const HOME_DIRECTORIES: [&str; 14] = [
+const HOME_DIRECTORIES: [&str; 15] = [
     "bin",
     "holotree",
     "hololib",
@@ -27,6 +27,7 @@ const HOME_DIRECTORIES: [&str; 14] = [
     "temp",
     "templates",
     "uvcache",
+    "wheels",
 ];
 
 /// No telemetry: without this file, the first start would write one that consents.

@@ -2,25 +2,31 @@
 
 mod environment;
 mod ignore;
+mod paths;
+mod programs;
 
 use super::yaml::{self, Document, Node, Value};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
-use crate::root::Root;
+use crate::root::{Root, slashed};
+use paths::{below, resolved, within};
 use std::path::Path;
 
 pub use environment::is_for_platform;
-pub use ignore::IgnoreRules;
 
-/// A robot, as its `robot.yaml` describes it. Every path is relative to the directory of that file and stays below it.
+/// A robot, as its `robot.yaml` describes it.
+///
+/// Every path is relative to the directory that was opened, which is that of the file or one above it, and stays below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Robot {
     /// The file it was read from, for messages.
     pub file: String,
+    /// The directory of that file, relative to the opened one; empty for the opened one itself.
+    pub folder: String,
     /// The tasks, in the order of the file; at least one.
     pub tasks: Vec<Task>,
-    /// Where tasks leave what they made.
+    /// Where tasks leave their results. Only this path may begin with `..`.
     pub artifacts_directory: String,
     /// Environment files to choose from by platform, the first choice first.
     pub environment_configs: Vec<String>,
@@ -30,9 +36,9 @@ pub struct Robot {
     pub pre_run_scripts: Vec<Vec<String>>,
     /// Files that list what does not belong to the robot.
     pub ignore_files: Vec<String>,
-    /// Additions to `PATH`.
+    /// Additions to `PATH`, as written: relative to the directory of the file.
     pub path: Vec<String>,
-    /// Additions to `PYTHONPATH`.
+    /// Additions to `PYTHONPATH`, as written.
     pub python_path: Vec<String>,
 }
 
@@ -60,14 +66,17 @@ const ROBOT_KEYS: [&str; 9] = [
 const TASK_KEYS: [&str; 3] = ["robotTaskName", "shell", "command"];
 
 impl Robot {
-    /// Reads and checks the robot file `name` in `directory`.
+    /// Reads and checks the robot file `name` in `directory`, or below it: then the robot may name what is beside its own folder.
     ///
     /// # Errors
     /// When there is no such regular file, it is no strict YAML, or does not describe a robot that RCC could run.
     pub fn open(directory: &Root, name: impl AsRef<Path>, watcher: &dyn Progress) -> Result<Robot> {
         let shown = directory.display(name.as_ref());
         let file = directory.open_linked_file(name.as_ref())?;
-        Robot::parse(&bounded::read(file, yaml::SIZE_LIMIT, &shown)?, &shown, watcher)
+        let folder = name.as_ref().parent().unwrap_or(Path::new(""));
+        let unfit = || Error::invalid(&shown, "the name is not Unicode");
+        let folder = slashed(folder).to_str().ok_or_else(unfit)?.to_owned();
+        Robot::read(&bounded::read(file, yaml::SIZE_LIMIT, &shown)?, &shown, &folder, watcher)
     }
 
     /// Reads and checks the content of a robot file, which messages call `name`.
@@ -75,21 +84,35 @@ impl Robot {
     /// # Errors
     /// As [`Robot::open`].
     pub fn parse(bytes: &[u8], name: &str, watcher: &dyn Progress) -> Result<Robot> {
+        Robot::read(bytes, name, "", watcher)
+    }
+
+    fn read(bytes: &[u8], name: &str, folder: &str, watcher: &dyn Progress) -> Result<Robot> {
         let document = yaml::load(bytes, name)?;
         let root = document.root();
         if root.is_null() {
             return Err(Error::invalid(name, "is empty, so it has no tasks"));
         }
         document.mapping(root, "")?;
-        let robot = Reader { document: &document, root }.robot(name)?;
+        let robot = Reader { document: &document, root, folder }.robot(name)?;
         warn_of_unknown_keys(root, name, watcher);
         for (key, entries) in [("PATH", &robot.path), ("PYTHONPATH", &robot.python_path)] {
-            for entry in entries.iter().filter(|entry| within(entry).is_none()) {
+            for entry in entries.iter().filter(|entry| robot.inner(entry).is_none()) {
                 let reason = format!("`{key}`: `{entry}` is outside the robot directory, so an image does not hold it");
                 progress::warn(watcher, name, &reason);
             }
         }
         Ok(robot)
+    }
+
+    /// Resolves a path that is relative to the robot file; nothing for one that leads out of the opened directory.
+    pub fn inner(&self, path: &str) -> Option<String> {
+        within(&below(&self.folder, path))
+    }
+
+    /// The directory for results, if it is one of the opened directory's own.
+    pub fn inner_artifacts(&self) -> Option<&str> {
+        Some(self.artifacts_directory.as_str()).filter(|path| *path != "." && *path != ".." && !path.starts_with("../"))
     }
 
     /// Chooses a task as `rcc run --task` does: by its exact name, else ignoring case; without a name the only one.
@@ -119,13 +142,15 @@ impl Robot {
 struct Reader<'a> {
     document: &'a Document,
     root: &'a Node,
+    folder: &'a str,
 }
 
 impl Reader<'_> {
     fn robot(&self, file: &str) -> Result<Robot> {
-        let artifacts_directory = self.inner_path("artifactsDir")?;
+        let artifacts = self.artifacts();
         let mut robot = Robot {
             file: file.to_owned(),
+            folder: self.folder.to_owned(),
             tasks: Vec::new(),
             environment_configs: self.inner_paths("environmentConfigs")?,
             conda_config_file: self.inner_path("condaConfigFile")?,
@@ -133,16 +158,24 @@ impl Reader<'_> {
             ignore_files: self.inner_paths("ignoreFiles")?,
             path: self.texts("PATH")?,
             python_path: self.texts("PYTHONPATH")?,
-            artifacts_directory,
+            artifacts_directory: String::new(),
         };
-        robot.tasks = self.tasks(&robot.artifacts_directory)?;
-        if robot.artifacts_directory.is_empty() {
-            return Err(self
-                .document
-                .error(self.root, "no `artifactsDir`")
-                .hint("for example: `artifactsDir: output`"));
-        }
+        robot.tasks = self.tasks(artifacts.as_deref().unwrap_or_default())?;
+        robot.artifacts_directory = resolved(&below(self.folder, &artifacts?)).unwrap_or_default();
         Ok(robot)
+    }
+
+    /// The directory for results, relative to the robot file. It is made in the image, so it may be outside.
+    fn artifacts(&self) -> Result<String> {
+        let missing =
+            || self.document.error(self.root, "no `artifactsDir`").hint("for example: `artifactsDir: output`");
+        let node = self.root.get("artifactsDir").ok_or_else(missing)?;
+        let text = self.document.text(node, "artifactsDir")?;
+        if text.is_empty() {
+            return Err(missing());
+        }
+        let absolute = || self.document.error(node, format!("`artifactsDir`: `{text}` is absolute"));
+        resolved(text).ok_or_else(absolute)
     }
 
     fn texts(&self, key: &str) -> Result<Vec<String>> {
@@ -173,8 +206,15 @@ impl Reader<'_> {
         if text.is_empty() {
             return Ok(String::new());
         }
-        let outside = || self.document.error(node, format!("`{what}`: `{text}` is outside the robot directory"));
-        within(text).ok_or_else(outside)
+        let outside = || {
+            let error = self.document.error(node, format!("`{what}`: `{text}` is outside the robot directory"));
+            if text.starts_with('/') {
+                error
+            } else {
+                error.hint("--root DIR packages a directory above, with both in it")
+            }
+        };
+        within(&below(self.folder, text)).ok_or_else(outside)
     }
 
     fn pre_run_scripts(&self) -> Result<Vec<Vec<String>>> {
@@ -236,24 +276,6 @@ fn robot_framework(task: &str, artifacts_directory: &str) -> Vec<String> {
     let words =
         ["python", "-m", "robot", "--report", "NONE", "--outputdir", artifacts_directory, "--logtitle", "Task log"];
     words.into_iter().chain(["--task", task, "."]).map(str::to_owned).collect()
-}
-
-/// A relative path without `.` and `..`, if it stays where it starts.
-fn within(path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return None;
-    }
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            _ => parts.push(part),
-        }
-    }
-    Some(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
 fn warn_of_unknown_keys(root: &Node, name: &str, watcher: &dyn Progress) {
@@ -323,7 +345,7 @@ mod tests {
             ("tasks: {a: {command: b}}\nartifactsDir: x", "`tasks.a.command`: expected a list, found text"),
             ("tasks: {a: {shell: \"b 'c\"}}\nartifactsDir: x", "`tasks.a.shell`: a quote is not closed"),
             ("tasks: {a: {shell: b}}\nartifactsDir: x\nPATH: {}", "`PATH`: expected a list, found a map"),
-            ("tasks: {a: {shell: b}}\nartifactsDir: ../x", "`artifactsDir`: `../x` is outside the robot directory"),
+            ("tasks: {a: {shell: b}}\nartifactsDir: /x", "`artifactsDir`: `/x` is absolute"),
             (
                 "tasks: {a: {shell: b}}\nartifactsDir: x\ncondaConfigFile: a/../../../etc/passwd",
                 "robot.yaml:3:18: `condaConfigFile`: `a/../../../etc/passwd` is outside the robot directory",

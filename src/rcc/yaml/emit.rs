@@ -44,7 +44,11 @@ impl Writer {
             }
             Style::Double => {
                 self.put('"');
-                self.folded(value, indent, Style::Double);
+                // go-yaml 2 compares the first character, and not the present one, with a byte order mark.
+                match value.starts_with('\u{feff}') {
+                    true => value.chars().for_each(|c| self.escape(c)),
+                    false => self.folded(value, indent, Style::Double),
+                }
                 self.put('"');
             }
             Style::Literal => self.literal(value, indent),
@@ -235,7 +239,8 @@ mod tests {
             (" x", "- ' x'"),
             ("a\tb", "- \"a\\tb\""),
             ("\u{1f600}", "- \"\\U0001F600\""),
-            ("\u{feff}x", "- \"\\uFEFFx\""),
+            ("x\u{feff}y", "- \"x\\uFEFFy\""),
+            ("\u{feff}x y\"", "- \"\\uFEFF\\x78\\x20\\x79\\\"\""),
             ("\u{7f}", "- \"\\x7F\""),
             ("größe", "- größe"),
         ] {

@@ -73,14 +73,16 @@ fn what_is_missing_is_said_with_what_helps() {
     };
     let nowhere = scratch.join("nowhere");
     let no_home = run(layout(&[]).env("HOME", &nowhere));
-    no_home.failed_saying("(rcc has recorded no environment here; --hololib names another place)");
+    no_home.failed_saying("(rcc has recorded no environment here; --resolve lets it, --hololib names another place)");
     let no_rcc = run(layout(&[]).env("PATH", "/usr/bin:/bin"));
     no_rcc.failed_saying("rcc: not on PATH (--rcc-exec FILE names the static rcc for linux/amd64");
     scratch.write("robot/conda.yaml", "channels: [conda-forge]\ndependencies: [python=3.11.8]\n");
     let other = run(&mut layout(&[])).ended_with(1);
-    for said in
-        ["near is ", "`+ python=3.11.8`, `- python=3.11.7`", "(run `rcc holotree variables --robot robot.yaml`)"]
-    {
+    for said in [
+        "near is ",
+        "`+ python=3.11.8`, `- python=3.11.7`",
+        "(run `rcc holotree variables --robot robot.yaml`, or let --resolve do it)",
+    ] {
         assert!(other.stderr.contains(said), "no {said:?} in {other}");
     }
     assert_eq!(other.stderr.lines().count(), 1, "{other}");

@@ -2,6 +2,7 @@
 
 mod catalogs;
 mod dockerfile;
+mod docs;
 mod engines;
 mod modes;
 mod sources;

@@ -1,0 +1,234 @@
+//! Finding the environment of a robot, in the homes of rcc or where the flags say.
+
+use super::rcc_home::{ProductName, RccHome, open_hololib};
+use super::watch::Watch;
+use clap::Args;
+use ocibuild::rcc::image::EnvironmentMode;
+use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, Robot};
+use ocibuild::root::Root;
+use ocibuild::{Error, ErrorKind, Platform, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[derive(Debug, Args)]
+pub(super) struct EnvironmentArguments {
+    /// Which catalog to take: a blueprint hash, a name, or a file [default: the one that rcc would take]
+    #[arg(long, value_name = "HASH|FILE", help_heading = "Robot")]
+    catalog: Option<String>,
+    /// Where the catalogs are: a hololib directory, or a hololib.zip [default: where rcc keeps them]
+    #[arg(long, value_name = "DIR|ZIP", help_heading = "Robot")]
+    hololib: Option<PathBuf>,
+    /// Whose rcc recorded the environment [default: each product that has a hololib here]
+    #[arg(long, value_name = "NAME", help_heading = "Robot")]
+    product: Option<ProductName>,
+    /// Run the rcc of this machine to record the environment if it is missing or incomplete
+    #[arg(long, help_heading = "Robot")]
+    resolve: bool,
+}
+
+/// A robot whose environment is looked for.
+pub(super) struct Search<'s> {
+    pub(super) robot: &'s Robot,
+    /// The directory that is packaged.
+    pub(super) directory: &'s Root,
+    /// The robot file as it was named, for commands.
+    pub(super) file: &'s Path,
+    pub(super) platform: &'s Platform,
+    pub(super) mode: EnvironmentMode,
+    /// The rcc of this machine, for `--resolve`.
+    pub(super) rcc: Option<PathBuf>,
+    pub(super) watch: &'s Watch,
+}
+
+/// An environment, and what the robot requires.
+pub(super) struct Found {
+    pub(super) hololib: Hololib,
+    pub(super) name: CatalogName,
+    /// Nothing if it does not matter.
+    pub(super) blueprint: Option<Blueprint>,
+}
+
+/// A hololib to look into, and the blueprint of the robot there.
+struct Candidate {
+    hololib: Hololib,
+    blueprint: Blueprint,
+}
+
+impl EnvironmentArguments {
+    /// The flags that were given.
+    pub(super) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let EnvironmentArguments { catalog, hololib, product, resolve } = self;
+        let given = [
+            ("--catalog", catalog.is_some()),
+            ("--hololib", hololib.is_some()),
+            ("--product", product.is_some()),
+            ("--resolve", *resolve),
+        ];
+        given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
+    /// Finds the environment; nothing for a robot that runs without one.
+    pub(super) fn find(&self, search: &Search<'_>) -> Result<Option<Found>> {
+        let homes = RccHome::find(self.product);
+        if let Some(selector) = &self.catalog {
+            return self.named_catalog(selector, &homes, search).map(Some);
+        }
+        let Some(blueprints) = blueprints(&homes, search)? else { return Ok(None) };
+        // With several homes, the default product's is the one that rcc uses without a flag.
+        let Some(recorder) = homes.first() else { return Ok(None) };
+        let command = format!("rcc {}", recorder.recording(search.file).join(" "));
+        let find = |completeness| -> Result<Found> {
+            let candidates = self.candidates(&homes, &blueprints, search)?;
+            best(candidates, completeness, &command, search)
+        };
+        let completeness = if self.resolve { Completeness::Required } else { Completeness::Preferred };
+        match find(completeness) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
+                search.watch.say(&format!("{}: {}; running {command}", error.object(), error.reason()));
+                run_rcc(search.rcc.as_deref(), &recorder.recording(search.file))?;
+                find(Completeness::Required)
+            }
+            found => found,
+        }
+        .map(Some)
+    }
+
+    /// The hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
+    fn hololibs(&self, homes: &[RccHome], search: &Search<'_>) -> Result<Vec<Hololib>> {
+        if let Some(path) = &self.hololib {
+            return Ok(vec![open_hololib(path, search.watch)?]);
+        }
+        let zip = Path::new(&search.robot.folder).join("hololib.zip");
+        match search.directory.open_file(&zip) {
+            Ok(file) => Ok(vec![Hololib::in_archive(file, &search.directory.display(&zip))?]),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                homes.iter().map(|home| home.hololib(search.watch)).collect()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn candidates(&self, homes: &[RccHome], blueprints: &[Blueprint], search: &Search<'_>) -> Result<Vec<Candidate>> {
+        let hololibs = self.hololibs(homes, search)?;
+        // What is no home's own counts with the first one.
+        let blueprints = blueprints.iter().chain(blueprints.first().into_iter().cycle());
+        let candidate =
+            |(hololib, blueprint): (Hololib, &Blueprint)| Candidate { hololib, blueprint: blueprint.clone() };
+        Ok(hololibs.into_iter().zip(blueprints).map(candidate).collect())
+    }
+
+    /// The catalog that `--catalog` names, with the blueprint that it must have.
+    fn named_catalog(&self, selector: &str, homes: &[RccHome], search: &Search<'_>) -> Result<Found> {
+        let blueprint = match search.mode {
+            EnvironmentMode::Direct => None,
+            _ => blueprints(homes, search)?.and_then(|all| all.into_iter().next()),
+        };
+        let path = Path::new(selector);
+        if path.components().count() > 1 || path.is_file() {
+            let (hololib, name) = catalog_file(path, search.watch)?;
+            return Ok(Found { hololib, name, blueprint });
+        }
+        let mut failure = None;
+        for hololib in self.hololibs(homes, search)? {
+            match hololib.choose(Some(selector), search.platform) {
+                Ok(name) => return Ok(Found { hololib, name, blueprint }),
+                Err(error) => failure = joined(failure, error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("catalog {selector}"), "not found")))
+    }
+}
+
+/// Whether library files may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    /// A complete catalog is taken before an incomplete one.
+    Preferred,
+    /// An incomplete catalog counts as missing.
+    Required,
+}
+
+/// Takes the first complete catalog, else the first one.
+fn best(candidates: Vec<Candidate>, completeness: Completeness, command: &str, search: &Search<'_>) -> Result<Found> {
+    let limits = CatalogLimits::default();
+    let is_choice = candidates.len() > 1 || completeness == Completeness::Required;
+    let (mut incomplete, mut failure) = (None, None);
+    for Candidate { hololib, blueprint } in candidates {
+        let name = match hololib.locate(&blueprint, search.platform, command, &limits) {
+            Ok(name) => name,
+            Err(error) => {
+                failure = joined(failure, error);
+                continue;
+            }
+        };
+        let complete = match is_choice {
+            true => hololib.catalog(&name, &limits, search.watch).and_then(|catalog| hololib.check_complete(&catalog)),
+            false => Ok(()),
+        };
+        let found = Found { hololib, name, blueprint: Some(blueprint) };
+        match complete {
+            Ok(()) => return Ok(found),
+            Err(error) if completeness == Completeness::Required => failure = joined(failure, error),
+            // What is wrong with it is said when it is opened.
+            Err(_) => incomplete = incomplete.or(Some(found)),
+        }
+    }
+    let missing = || Error::new(ErrorKind::NotFound, &search.robot.file, "no hololib to look into");
+    incomplete.ok_or_else(|| failure.unwrap_or_else(missing))
+}
+
+/// Joins what was said of one hololib to what was said of another.
+fn joined(earlier: Option<Error>, error: Error) -> Option<Error> {
+    let Some(earlier) = earlier else { return Some(error) };
+    let reason = format!("{}; {}", earlier.reason(), error.reason());
+    let both = Error::new(earlier.kind(), earlier.object(), reason);
+    Some(match earlier.advice() {
+        Some(advice) => both.hint(advice),
+        None => both,
+    })
+}
+
+/// The robot's blueprint in each home; nothing for a robot that runs without an environment.
+fn blueprints(homes: &[RccHome], search: &Search<'_>) -> Result<Option<Vec<Blueprint>>> {
+    let Search { robot, directory, platform, watch, .. } = search;
+    let mut blueprints: Vec<(Option<String>, Blueprint)> = Vec::new();
+    for home in homes {
+        let options = home.blueprint_options()?;
+        let known = blueprints.iter().find(|(channel, _)| *channel == options.local_channel);
+        let blueprint = match known.map(|(_, blueprint)| blueprint.clone()) {
+            Some(blueprint) => blueprint,
+            None => match robot.blueprint(directory, platform, &options, *watch)? {
+                Some(blueprint) => blueprint,
+                None => return Ok(None),
+            },
+        };
+        blueprints.push((options.local_channel, blueprint));
+    }
+    Ok(Some(blueprints.into_iter().map(|(_, blueprint)| blueprint).collect()))
+}
+
+/// Opens the hololib that the catalog file at `path` is in.
+fn catalog_file(path: &Path, watch: &Watch) -> Result<(Hololib, CatalogName)> {
+    let object = path.display().to_string();
+    let outside = || Error::invalid(&object, "not in the `catalog` folder of a hololib");
+    let real = Root::resolve(path)?;
+    let hololib =
+        real.parent().filter(|parent| parent.ends_with("catalog")).and_then(Path::parent).ok_or_else(outside)?;
+    let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(outside)?;
+    Ok((Hololib::in_directory(Root::open(hololib)?, watch)?, CatalogName::parse(name)?))
+}
+
+fn run_rcc(program: Option<&Path>, words: &[String]) -> Result<()> {
+    let program = program.ok_or_else(|| Error::new(ErrorKind::NotFound, "rcc", "not on PATH"))?;
+    // Its standard output must not mix with the digest.
+    let status = Command::new(program)
+        .args(words)
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(|error| Error::io(program.display(), "run", error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::invalid(program.display().to_string(), format!("failed: {status}")))
+    }
+}

@@ -1,0 +1,95 @@
+//! Programs in the directories that a robot adds to `PATH`.
+
+use super::Robot;
+use crate::bounded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Progress};
+use crate::root::Root;
+use crate::tree::{FileChanges, IgnoreRules, PathKind};
+use std::path::{Path, PathBuf};
+
+/// Files with these extensions are data, wherever they are.
+const DATA: [&str; 15] =
+    ["svg", "bmp", "png", "gif", "jpg", "jpeg", "md", "txt", "htm", "html", "csv", "yml", "yaml", "json", "robot"];
+
+/// The largest shell script that is read for its line ends.
+const SIZE_LIMIT: u64 = 16 << 20;
+
+impl Robot {
+    /// Finds the changes that `rcc run` makes to a robot before it runs: programs get execute bits, shell scripts lose CR.
+    ///
+    /// RCC looks at the files directly in each directory of `PATH`. All but data and hidden files are programs.
+    ///
+    /// # Errors
+    /// When a directory or a shell script cannot be read.
+    pub fn program_changes(
+        &self,
+        directory: &Root,
+        ignore: &IgnoreRules,
+        watcher: &dyn Progress,
+    ) -> Result<FileChanges> {
+        let mut changes = FileChanges::default();
+        for folder in self.path.iter().filter_map(|entry| self.inner(entry)) {
+            let folder = PathBuf::from(folder);
+            // A search path may name directories that are missing.
+            let Ok(opened) = directory.directory(&folder) else { continue };
+            let unlisted = |error| Error::io(directory.display(&folder), "list", error);
+            for entry in opened.dir().entries().map_err(unlisted)? {
+                let path = relative(&folder, Path::new(&entry.map_err(unlisted)?.file_name()));
+                if let Some(file) = regular_file(directory, &path)
+                    && !ignore.leaves_out(&path, PathKind::Other)
+                {
+                    add(&mut changes, directory, &path, file, watcher)?;
+                }
+            }
+        }
+        for path in changes.contents.keys() {
+            let reason = "CR is taken out, as `rcc run` does with shell scripts in PATH";
+            progress::warn(watcher, &directory.display(path), reason);
+        }
+        Ok(changes)
+    }
+}
+
+/// Adds what changes of the file at `path`, which is `file` itself or a link to it.
+fn add(changes: &mut FileChanges, directory: &Root, path: &Path, file: PathBuf, watcher: &dyn Progress) -> Result<()> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let extension = name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
+    if extension == "sh"
+        && let Some(content) = without_carriage_returns(directory, &file, watcher)?
+    {
+        changes.contents.insert(file.clone(), content.into());
+    }
+    if !name.starts_with('.') && !DATA.contains(&extension.as_str()) {
+        changes.programs.insert(file);
+    }
+    Ok(())
+}
+
+/// The path of the regular file at `path`, behind links; nothing for anything else, or what a link outside leads to.
+fn regular_file(directory: &Root, path: &Path) -> Option<PathBuf> {
+    let real = directory.dir().canonicalize(path).ok()?;
+    directory.dir().symlink_metadata(&real).ok()?.is_file().then_some(real)
+}
+
+/// The content of a shell script without CR; nothing if it has none.
+fn without_carriage_returns(directory: &Root, path: &Path, watcher: &dyn Progress) -> Result<Option<Vec<u8>>> {
+    let shown = directory.display(path);
+    let bytes = match bounded::read(directory.open_file(path)?, SIZE_LIMIT, &shown) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+        Err(error) => {
+            progress::warn(watcher, &shown, &format!("{}, so it is not searched for CR", error.reason()));
+            return Ok(None);
+        }
+    };
+    if !bytes.contains(&b'\r') {
+        return Ok(None);
+    }
+    Ok(Some(bytes.into_iter().filter(|byte| *byte != b'\r').collect()))
+}
+
+/// `folder/name`, without the `.` that names the robot's directory.
+fn relative(folder: &Path, name: &Path) -> PathBuf {
+    if folder == Path::new(".") { name.to_owned() } else { folder.join(name) }
+}
