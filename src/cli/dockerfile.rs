@@ -36,10 +36,10 @@ pub(super) struct DockerfileArguments {
 pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let request = &arguments.request;
-    let robot = request.robot_image(order, |_| None, &watch)?;
+    let packaged = request.robot_image(order, |_| None, &watch)?;
+    let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let plain = Compression::new(Encoding::Plain, None)?;
-    let Request { spec, location } =
-        request.resolve(order, robot.as_ref(), arguments.context.as_deref(), plain, &watch)?;
+    let Request { spec, location } = request.resolve(order, robot, arguments.context.as_deref(), plain, &watch)?;
     let context = match &arguments.context {
         None => None,
         Some(directory) => {
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
     if let Some(context) = &context {
         dockerfile.write_context(context, &*watch)?;
-        if let Some(robot) = &robot {
+        if let Some(robot) = robot {
             robot.warn_of_unrewritten_paths(&watch);
         }
     }

@@ -101,9 +101,10 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         let kept = cache.as_ref().and_then(|cache| cache.notes(&key));
         kept.or_else(|| Some(shared.as_ref()?.find(&key, &key)?.shared.notes))
     };
-    let robot = arguments.request.robot_image(order, noted, &watch)?;
-    let names = arguments.names(robot.as_ref())?;
-    let spec = arguments.spec(order, robot.as_ref(), &watch)?;
+    let packaged = arguments.request.robot_image(order, noted, &watch)?;
+    let robot = packaged.as_ref().map(|packaged| &packaged.image);
+    let names = arguments.names(robot)?;
+    let spec = arguments.spec(order, robot, &watch)?;
     build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
         let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
@@ -125,7 +126,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     };
     let plan = spec.plan(layout.root(), Some(memory), &watch)?;
     let built = plan.build(&layout, Some(memory), &names, &watch)?;
-    if let Some(robot) = &robot {
+    if let Some(robot) = robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
     if let Some(file) = &arguments.save {
@@ -142,8 +143,8 @@ impl LayoutArguments {
     /// The names that were given; for a robot, else the name of its directory.
     fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
-        let directory = Root::resolve(robot.directory.path())?;
-        let name = directory.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let name = if robot.source.is_dir() { robot.source.file_name() } else { robot.source.file_stem() };
+        let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let parts: Vec<&str> =
             name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
         let name = if parts.is_empty() { "robot".to_owned() } else { parts.join("-") };

@@ -30,6 +30,7 @@ mod shared_cache;
 mod signals;
 mod source;
 mod switches;
+mod unpacked_robot;
 mod values;
 mod verify;
 mod watch;

@@ -5,7 +5,7 @@ use super::cache_directory::CacheDirectory;
 use super::config::ConfigArguments;
 use super::content::{ContentArguments, LayerFlag};
 use super::rcc_download::Surroundings;
-use super::robot::{CopiesSomething, RobotArguments};
+use super::robot::{CopiesSomething, RobotArguments, RobotToPackage, own_directory};
 use super::values;
 use super::watch::Watch;
 use clap::Args;
@@ -47,6 +47,9 @@ pub(super) struct RequestArguments {
     robot: RobotArguments,
 }
 
+/// What makes a request one for an image.
+const LOOKED_FOR: &str = "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
+
 /// What is asked for.
 pub(super) struct Request {
     /// The image.
@@ -62,7 +65,7 @@ impl RequestArguments {
         order: &[LayerFlag],
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watch: &Arc<Watch>,
-    ) -> Result<Option<RobotImage>> {
+    ) -> Result<Option<RobotToPackage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
@@ -84,18 +87,23 @@ impl RequestArguments {
         let mut layers = Vec::new();
         let mut config = ConfigEdit::default();
         let location = self.base_location(robot.is_some(), watch)?;
-        let directory = robot.map_or(PathBuf::from("."), RobotImage::own_directory);
+        let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
         let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
         let edit = self.config.edit(watch)?;
-        if robot.is_none() && order.is_empty() {
-            self.check_something_is_asked_for(&edit, watch)?;
+        let copied = self.content.layers(order, created)?;
+        let is_nothing = robot.is_none() && copied.is_empty() && edit == ConfigEdit::default();
+        if is_nothing && self.base.is_none() {
+            return Err(Error::usage("image", format!("nothing to build: {LOOKED_FOR}")).hint("--help lists the flags"));
         }
         let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
             layers = robot_layers(robot, output, watch)?;
             config = robot.config(base.config().variable("PATH"))?;
         }
-        layers.extend(self.content.layers(order, created)?);
+        if is_nothing {
+            warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));
+        }
+        layers.extend(copied);
         let config = config.overridden_by(edit);
         if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
             warn(
@@ -106,23 +114,6 @@ impl RequestArguments {
         }
         let annotations = BTreeMap::new();
         Ok(Request { spec: BuildSpec { base, layers, config, annotations, created, compression }, location })
-    }
-
-    /// Without a robot, layers and changes of the config there is nothing to build.
-    ///
-    /// # Errors
-    /// When there is no base either, whose copy may be what is meant.
-    fn check_something_is_asked_for(&self, edit: &ConfigEdit, watch: &Watch) -> Result<()> {
-        const LOOKED_FOR: &str =
-            "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
-        if *edit != ConfigEdit::default() {
-            return Ok(());
-        }
-        if self.base.is_none() {
-            return Err(Error::usage("image", format!("nothing to build: {LOOKED_FOR}")).hint("--help lists the flags"));
-        }
-        warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));
-        Ok(())
     }
 
     fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {

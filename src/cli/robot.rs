@@ -2,6 +2,7 @@
 
 use super::rcc_download::{RccDownloadArguments, Surroundings};
 use super::robot_environment::{EnvironmentArguments, Found, Search};
+use super::unpacked_robot::UnpackedRobot;
 use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
@@ -23,7 +24,7 @@ pub(super) const ROBOT_FILE: &str = "robot.yaml";
 
 #[derive(Debug, Args)]
 pub(super) struct RobotArguments {
-    /// The robot: its robot.yaml, or the directory that it is in [default: robot.yaml here, if nothing is copied]
+    /// The robot: its robot.yaml, package.yaml or directory, or a zip or bundle of rcc [default: robot.yaml here, if nothing is copied]
     #[arg(short, long, value_name = "PATH", help_heading = "Robot")]
     robot: Option<PathBuf>,
     /// Package this directory, which the robot is in, so that the robot may name what is beside it
@@ -91,7 +92,7 @@ impl RobotArguments {
     pub(super) fn file(&self, copies_something: CopiesSomething, watch: &Watch) -> Result<Option<PathBuf>> {
         let is_here = Path::new(ROBOT_FILE).exists();
         match (&self.robot, copies_something) {
-            (Some(path), _) if path.is_dir() => return Ok(Some(path.join(ROBOT_FILE))),
+            (Some(path), _) if path.is_dir() => return Ok(Some(robot_file_in(path))),
             (Some(path), _) => return Ok(Some(path.clone())),
             (None, CopiesSomething::No) if is_here => return Ok(Some(PathBuf::from(ROBOT_FILE))),
             (None, _) => {}
@@ -154,11 +155,11 @@ impl RobotArguments {
         user: Option<&str>,
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         surroundings: Surroundings<'_>,
-    ) -> Result<RobotImage> {
+    ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
-        let (directory, name) = self.packaged(file)?;
+        let Packaged { directory, name, source, unpacked } = self.packaged(file)?;
         let robot = Robot::open(&directory, &name, watch)?;
-        let mode = self.environment.map_or(EnvironmentMode::Sealed, EnvironmentMode::from);
+        let mode = self.mode(&robot)?;
         let task = self.choose_task(&robot, mode, watch)?;
         let places = self.places(user)?;
         let rcc = self.rcc_exec.clone().or_else(|| on_path("rcc"));
@@ -176,7 +177,7 @@ impl RobotArguments {
                 None
             }
         };
-        let lock_directory = directory.path().join(&robot.folder);
+        let lock_directory = own_directory(&source);
         let launcher = match mode {
             EnvironmentMode::Direct => None,
             _ => Some(match self.rcc_download.launcher(platform, &lock_directory, surroundings)? {
@@ -184,11 +185,40 @@ impl RobotArguments {
                 None => self.launcher(platform)?,
             }),
         };
-        Ok(RobotImage { robot, directory, file: name, task, environment, mode, places, launcher })
+        let image = RobotImage { robot, directory, file: name, source, task, environment, mode, places, launcher };
+        Ok(RobotToPackage { image, _unpacked: unpacked })
+    }
+
+    /// An action package has no task that rcc could run.
+    fn mode(&self, robot: &Robot) -> Result<EnvironmentMode> {
+        match (self.environment.map(EnvironmentMode::from), robot.tasks.is_empty()) {
+            (None | Some(EnvironmentMode::Direct), true) => Ok(EnvironmentMode::Direct),
+            (Some(mode), true) => {
+                let reason = "is an action package, which has no tasks for rcc to run";
+                Err(Error::usage(format!("--environment {}", mode.name()), format!("{} {reason}", robot.file))
+                    .hint("--environment direct, with --cmd"))
+            }
+            (mode, false) => Ok(mode.unwrap_or(EnvironmentMode::Sealed)),
+        }
     }
 
     /// The directory that is packaged, and the path of the robot's file in it.
-    fn packaged(&self, file: &Path) -> Result<(Root, String)> {
+    fn packaged(&self, file: &Path) -> Result<Packaged> {
+        if is_packed(file) {
+            if self.root.is_some() {
+                return Err(Error::usage("--root", format!("{} has no directory above it", file.display())));
+            }
+            let unpacked = UnpackedRobot::new(file)?;
+            let (directory, source) = (unpacked.open()?, Root::resolve(file)?);
+            return Ok(Packaged { directory, name: ROBOT_FILE.to_owned(), source, unpacked: Some(unpacked) });
+        }
+        let (directory, name) = self.packaged_directory(file)?;
+        let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
+        let source = Root::resolve(&directory.path().join(folder))?;
+        Ok(Packaged { directory, name, source, unpacked: None })
+    }
+
+    fn packaged_directory(&self, file: &Path) -> Result<(Root, String)> {
         let unfit = |name: &Path| Error::invalid(name.display().to_string(), "the name is not Unicode");
         let Some(root) = &self.root else {
             let (directory, name) = Root::of_file(file, Root::open)?;
@@ -221,6 +251,10 @@ impl RobotArguments {
         if let Some(name) = &self.task {
             return robot.task(Some(name)).map(|task| Some(task.name.clone()));
         }
+        if robot.tasks.is_empty() {
+            watch.say(&format!("{}: has no tasks, so --cmd or --entrypoint says what runs", robot.file));
+            return Ok(None);
+        }
         let Err(error) = robot.task(None) else { return Ok(None) };
         let tasks = error.advice().unwrap_or_default();
         if mode == EnvironmentMode::Direct {
@@ -242,6 +276,39 @@ impl RobotArguments {
         check_launcher(&found, platform)?;
         Ok(found)
     }
+}
+
+/// A robot's image, and the directory that the robot was unpacked into for as long as it is read.
+pub(super) struct RobotToPackage {
+    pub(super) image: RobotImage,
+    _unpacked: Option<UnpackedRobot>,
+}
+
+/// Where a robot is read from.
+struct Packaged {
+    directory: Root,
+    name: String,
+    source: PathBuf,
+    unpacked: Option<UnpackedRobot>,
+}
+
+/// The directory that a robot, or the file that holds it, is in: its lock file is there.
+pub(super) fn own_directory(source: &Path) -> PathBuf {
+    match source.is_dir() {
+        true => source.to_owned(),
+        false => source.parent().unwrap_or(Path::new("/")).to_owned(),
+    }
+}
+
+fn is_packed(file: &Path) -> bool {
+    Root::open_named_file(file).is_ok_and(|file| ocibuild::rcc::is_packed(&file))
+}
+
+/// The robot's file in a directory; that of an action package if it is the only one.
+fn robot_file_in(directory: &Path) -> PathBuf {
+    let package = directory.join("package.yaml");
+    let robot = directory.join(ROBOT_FILE);
+    if !robot.exists() && package.exists() { package } else { robot }
 }
 
 /// Whether something other than a robot is asked for.

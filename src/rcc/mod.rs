@@ -34,4 +34,4 @@ pub use leaks::{Leak, LeakKind, find_leaks, may_leak, scrub};
 pub use matching::NearCatalog;
 pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
 pub use object::ObjectDigest;
-pub use robot::{Robot, Task, is_for_platform};
+pub use robot::{Robot, Task, is_for_platform, is_packed, unpack_robot};

@@ -40,9 +40,9 @@ impl Bench {
         bench
     }
 
-    /// `ocibuild layout OUT --quiet`, run in the scratch directory.
+    /// `ocibuild layout OUT --quiet`, run in the scratch directory. The label makes it an image also without content.
     pub(crate) fn layout(&self) -> Command {
-        self.command(&["layout", "out", "--quiet"])
+        self.command(&["layout", "out", "--quiet", "--label", "ocibuild.test=yes"])
     }
 
     /// `ocibuild ARGUMENTS`, run in the scratch directory.

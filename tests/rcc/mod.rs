@@ -5,6 +5,7 @@ mod flags;
 mod images;
 mod large;
 mod machine;
+mod packed;
 mod programs;
 mod recorded;
 mod restored;

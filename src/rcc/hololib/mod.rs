@@ -20,13 +20,13 @@ use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::Root;
-use archive::Archive;
 use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
+pub(in crate::rcc) use archive::{Archive, Start};
 pub use home::{Holotree, Product, Sharing, local_channel};
 pub use restore::Restorer;
 pub use stored::StoredObject;

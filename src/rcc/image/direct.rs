@@ -30,9 +30,12 @@ impl RobotImage {
             let reason = "its preRunScripts are run by rcc, which a direct image does not have";
             return Err(Error::usage(&self.robot.file, reason).hint("--environment sealed"));
         }
-        let task: &Task = self.robot.task(self.task.as_deref())?;
-        edit.entrypoint = Some(Vec::new());
-        edit.cmd = Some(task.command.clone());
+        // An action package has no task; what runs in its image is for the person to say.
+        if !self.robot.tasks.is_empty() {
+            let task: &Task = self.robot.task(self.task.as_deref())?;
+            edit.entrypoint = Some(Vec::new());
+            edit.cmd = Some(task.command.clone());
+        }
         edit.env.extend(self.direct_environment(inherited)?);
         Ok(edit)
     }

@@ -95,6 +95,8 @@ pub struct RobotImage {
     pub directory: Root,
     /// The path of its file there.
     pub file: String,
+    /// What the person named: the robot's own directory, or the file that it was packed in.
+    pub source: PathBuf,
     /// Which of its tasks runs; nothing leaves the choice to the run.
     pub task: Option<String>,
     /// What it needs; nothing for a robot that runs without an environment.
@@ -127,11 +129,6 @@ impl std::fmt::Debug for RobotLayer {
 pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
-    /// The directory that the robot's file is in.
-    pub fn own_directory(&self) -> PathBuf {
-        self.directory.path().join(&self.robot.folder)
-    }
-
     /// Whether the file at `path` in the packaged directory can be executed on this machine.
     pub fn is_executable(&self, path: &Path) -> bool {
         #[cfg(unix)]
@@ -180,6 +177,9 @@ impl RobotImage {
             Rules { owner: self.places.user, modes: Modes::GroupAsOwner, mtime: Timestamp::RCC, ..Rules::default() };
         for pattern in self.robot.ignore_patterns(&self.directory, watcher)? {
             rules.ignore.add_name(&pattern);
+        }
+        for pattern in &self.robot.excluded {
+            rules.ignore.add(pattern).map_err(|error| error.within(&self.robot.file))?;
         }
         if let Some(artifacts) = self.robot.inner_artifacts() {
             rules.ignore.add_path(Path::new(artifacts));

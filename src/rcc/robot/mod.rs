@@ -2,6 +2,8 @@
 
 mod environment;
 mod ignore;
+mod package;
+mod packed;
 mod paths;
 mod programs;
 
@@ -14,6 +16,7 @@ use paths::{below, resolved, within};
 use std::path::Path;
 
 pub use environment::is_for_platform;
+pub use packed::{is_packed, unpack_robot};
 
 /// A robot, as its `robot.yaml` describes it.
 ///
@@ -24,7 +27,7 @@ pub struct Robot {
     pub file: String,
     /// The directory of that file, relative to the opened one; empty for the opened one itself.
     pub folder: String,
-    /// The tasks, in the order of the file; at least one.
+    /// The tasks, in the order of the file; at least one, except in an action package.
     pub tasks: Vec<Task>,
     /// Where tasks leave their results. Only this path may begin with `..`.
     pub artifacts_directory: String,
@@ -36,6 +39,8 @@ pub struct Robot {
     pub pre_run_scripts: Vec<Vec<String>>,
     /// Files that list what does not belong to the robot.
     pub ignore_files: Vec<String>,
+    /// Patterns of what does not belong to it, for whole paths.
+    pub excluded: Vec<String>,
     /// Additions to `PATH`, as written: relative to the directory of the file.
     pub path: Vec<String>,
     /// Additions to `PYTHONPATH`, as written.
@@ -68,6 +73,8 @@ const TASK_KEYS: [&str; 3] = ["robotTaskName", "shell", "command"];
 impl Robot {
     /// Reads and checks the robot file `name` in `directory`, or below it: then the robot may name what is beside its own folder.
     ///
+    /// A `package.yaml` is an action package: a robot without tasks.
+    ///
     /// # Errors
     /// When there is no such regular file, it is no strict YAML, or does not describe a robot that RCC could run.
     pub fn open(directory: &Root, name: impl AsRef<Path>, watcher: &dyn Progress) -> Result<Robot> {
@@ -76,7 +83,12 @@ impl Robot {
         let folder = name.as_ref().parent().unwrap_or(Path::new(""));
         let unfit = || Error::invalid(&shown, "the name is not Unicode");
         let folder = slashed(folder).to_str().ok_or_else(unfit)?.to_owned();
-        Robot::read(&bounded::read(file, yaml::SIZE_LIMIT, &shown)?, &shown, &folder, watcher)
+        let bytes = bounded::read(file, yaml::SIZE_LIMIT, &shown)?;
+        let name = slashed(name.as_ref()).to_str().ok_or_else(unfit)?.to_owned();
+        match Robot::is_package(&name) {
+            true => Robot::of_package(&bytes, &shown, &name, &folder),
+            false => Robot::read(&bytes, &shown, &folder, watcher),
+        }
     }
 
     /// Reads and checks the content of a robot file, which messages call `name`.
@@ -156,6 +168,7 @@ impl Reader<'_> {
             conda_config_file: self.inner_path("condaConfigFile")?,
             pre_run_scripts: self.pre_run_scripts()?,
             ignore_files: self.inner_paths("ignoreFiles")?,
+            excluded: Vec::new(),
             path: self.texts("PATH")?,
             python_path: self.texts("PYTHONPATH")?,
             artifacts_directory: String::new(),

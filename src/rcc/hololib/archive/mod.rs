@@ -46,7 +46,7 @@ const ALLOWED_FLAGS: u16 = HAS_DESCRIPTOR | 1 << 11 | 1 << 1 | 1 << 2;
 
 /// An open zip whose structure has been checked. Members are read independently, from any thread.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(in crate::rcc) struct Archive {
     shown: String,
     file: Arc<File>,
     members: HashMap<String, Member>,
@@ -61,18 +61,33 @@ enum Method {
 
 /// Where a member's data is, and what it must be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Member {
+pub(in crate::rcc) struct Member {
     method: Method,
     crc: u32,
     compressed: u64,
     size: u64,
     offset: u64,
+    is_program: bool,
+}
+
+/// Where the members of a zip begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rcc) enum Start {
+    /// At the beginning of the file.
+    OfFile,
+    /// There or behind a program, from which offsets may be counted or not.
+    BehindProgram,
 }
 
 impl Member {
     /// How many bytes it has when it is read.
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::rcc) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Whether it is recorded with an execute bit for its owner.
+    pub(in crate::rcc) fn is_program(&self) -> bool {
+        self.is_program
     }
 }
 
@@ -88,18 +103,31 @@ impl Archive {
     ///
     /// # Errors
     /// When it is not exactly one zip, or could be read in two ways.
-    pub(super) fn open(file: File, shown: &str) -> Result<Archive> {
+    pub(in crate::rcc) fn open(file: File, shown: &str) -> Result<Archive> {
+        Archive::open_from(file, shown, Start::OfFile)
+    }
+
+    /// As [`Archive::open`], of a file whose members begin at `start`.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub(in crate::rcc) fn open_from(file: File, shown: &str, start: Start) -> Result<Archive> {
         let length = file.metadata().map_err(|error| Error::io(shown, "read", error))?.len();
-        let reader = Reader { file: &file, shown };
+        let reader = Reader { file: &file, shown, start };
         let end = reader.end(length)?;
-        let directory = reader.bytes(end.directory_offset, end.directory_size)?;
-        let headers = central_headers(&directory, &end, shown)?;
-        let members = reader.locate(headers, end.directory_offset)?;
+        let directory_at = end.directory_offset + end.skipped;
+        let directory = reader.bytes(directory_at, end.directory_size)?;
+        let mut headers = central_headers(&directory, &end, shown)?;
+        for header in &mut headers {
+            let overflow = || reader.corrupt("an offset overflows");
+            header.offset = header.offset.checked_add(end.skipped).ok_or_else(overflow)?;
+        }
+        let members = reader.locate(headers, directory_at)?;
         Ok(Archive { shown: shown.to_owned(), file: Arc::new(file), members })
     }
 
     /// The names of all members, with `/` between their parts, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::rcc) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
     }
 
@@ -107,13 +135,13 @@ impl Archive {
     ///
     /// # Errors
     /// When there is none.
-    pub(super) fn member(&self, name: &str) -> Result<Member> {
+    pub(in crate::rcc) fn member(&self, name: &str) -> Result<Member> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{}: {name}", self.shown), "not found");
         self.members.get(name).copied().ok_or_else(missing)
     }
 
     /// Reads a member; it ends well only if its size and checksum were right.
-    pub(super) fn read(&self, member: Member) -> Box<dyn Read + Send> {
+    pub(in crate::rcc) fn read(&self, member: Member) -> Box<dyn Read + Send> {
         let data = Section::new(self.file.clone(), member.offset, member.compressed);
         let checked = |source| Checked { source, crc: Crc::new(), left: member.size, expected: member.crc };
         match member.method {
@@ -128,6 +156,8 @@ struct End {
     entries: u64,
     directory_size: u64,
     directory_offset: u64,
+    /// How many bytes are in front of what offsets are counted from.
+    skipped: u64,
 }
 
 /// A header of the central directory.
@@ -140,11 +170,13 @@ struct Header {
     compressed: u64,
     size: u64,
     offset: u64,
+    is_program: bool,
 }
 
 struct Reader<'a> {
     file: &'a File,
     shown: &'a str,
+    start: Start,
 }
 
 impl Reader<'_> {
@@ -173,15 +205,21 @@ impl Reader<'_> {
         }
         let (entries, size, offset) = (entries.unwrap_or(0), size.unwrap_or(0), offset.unwrap_or(0));
         let is_64 = entries == u16::MAX || size == u32::MAX || offset == u32::MAX;
-        let (end, directory_end) = match is_64 {
+        let (mut end, directory_end) = match is_64 {
             true => self.end_64(at)?,
             false => {
-                let end = End { entries: entries.into(), directory_size: size.into(), directory_offset: offset.into() };
-                (end, at)
+                let (directory_size, directory_offset) = (size.into(), offset.into());
+                (End { entries: entries.into(), directory_size, directory_offset, skipped: 0 }, at)
             }
         };
-        if end.directory_offset.checked_add(end.directory_size) != Some(directory_end) {
-            return Err(self.corrupt("the central directory is not where its end says, or something stands between"));
+        let counted = end.directory_offset.checked_add(end.directory_size);
+        match counted.and_then(|counted| directory_end.checked_sub(counted)) {
+            Some(0) => {}
+            Some(skipped) if self.start == Start::BehindProgram => end.skipped = skipped,
+            _ => {
+                let reason = "the central directory is not where its end says, or something stands between";
+                return Err(self.corrupt(reason));
+            }
         }
         if end.entries > MEMBER_LIMIT || end.directory_size > DIRECTORY_LIMIT {
             return Err(self.corrupt(format!(
@@ -213,7 +251,7 @@ impl Reader<'_> {
             && here == entries;
         match (is_right, entries, size, offset) {
             (true, Some(entries), Some(directory_size), Some(directory_offset)) => {
-                Ok((End { entries, directory_size, directory_offset }, at))
+                Ok((End { entries, directory_size, directory_offset, skipped: 0 }, at))
             }
             _ => Err(wrong()),
         }
@@ -223,7 +261,10 @@ impl Reader<'_> {
     fn locate(&self, mut headers: Vec<Header>, directory_offset: u64) -> Result<HashMap<String, Member>> {
         headers.sort_unstable_by_key(|header| header.offset);
         let mut members = HashMap::with_capacity(headers.len());
-        let mut expected_at = 0;
+        let mut expected_at = match self.start {
+            Start::OfFile => 0,
+            Start::BehindProgram => headers.first().map_or(directory_offset, |first| first.offset),
+        };
         let mut headers = headers.into_iter().peekable();
         while let Some(header) = headers.next() {
             let wrong = |reason: &str| self.corrupt(format!("member `{}`: {reason}", header.name));
@@ -243,9 +284,9 @@ impl Reader<'_> {
                 self.check_descriptor(&header, data_end, gap)?;
                 expected_at = next;
             }
-            let Header { name, method, crc, compressed, size, .. } = header;
+            let Header { name, method, crc, compressed, size, is_program, .. } = header;
             let duplicate = format!("member `{name}`: duplicate");
-            if members.insert(name, Member { method, crc, compressed, size, offset }).is_some() {
+            if members.insert(name, Member { method, crc, compressed, size, offset, is_program }).is_some() {
                 return Err(self.corrupt(duplicate));
             }
         }
@@ -378,6 +419,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
     if made_by >> 8 == 3 && !matches!(mode & 0o170_000, 0 | 0o100_000 | 0o040_000) {
         return Err(wrong("neither a file nor a directory"));
     }
+    let is_program = made_by >> 8 == 3 && mode & 0o100 != 0;
     let mut sizes = Sizes::new(extra);
     let size = sizes.widen(size);
     let compressed = sizes.widen(compressed);
@@ -388,7 +430,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
     if method == Method::Stored && size != compressed {
         return Err(wrong("stored, and yet of two sizes"));
     }
-    Ok(Header { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, name })
+    Ok(Header { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
 }
 
 /// A name with `/` between its parts (RCC on Windows writes `\`), which leads nowhere else.

@@ -1,0 +1,51 @@
+//! A private directory for a robot that comes in one file.
+
+use ocibuild::root::Root;
+use ocibuild::{Error, ErrorKind, Result};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+
+/// A directory that only this user can enter, and that is removed at the end.
+#[derive(Debug)]
+pub(super) struct UnpackedRobot {
+    path: PathBuf,
+}
+
+impl UnpackedRobot {
+    /// Unpacks the robot in `file`, as `rcc robot wrap` or `rcc robot bundle` wrote it.
+    pub(super) fn new(file: &Path) -> Result<UnpackedRobot> {
+        let unpacked = UnpackedRobot { path: private_directory()? };
+        let shown = file.display().to_string();
+        ocibuild::rcc::unpack_robot(Root::open_named_file(file)?, &shown, &unpacked.open()?)?;
+        Ok(unpacked)
+    }
+
+    /// Opens the robot's directory.
+    pub(super) fn open(&self) -> Result<Root> {
+        Root::open(&self.path)
+    }
+}
+
+impl Drop for UnpackedRobot {
+    fn drop(&mut self) {
+        // What cannot be removed is a matter for whoever looks after temporary files.
+        std::fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+fn private_directory() -> Result<PathBuf> {
+    const MOST_ATTEMPTS: u32 = 16;
+    let place = std::env::temp_dir();
+    for attempt in 0..MOST_ATTEMPTS {
+        let path = place.join(format!("ocibuild-robot-{:016x}", RandomState::new().hash_one(attempt)));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io(path.display(), "create", error)),
+        }
+    }
+    Err(Error::new(ErrorKind::Io, place.display().to_string(), "no free name for a temporary directory"))
+}

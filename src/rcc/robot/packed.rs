@@ -1,0 +1,96 @@
+//! Robots in one file: the zip of `rcc robot wrap`, and the bundle of `rcc robot bundle`.
+//!
+//! A wrapped robot is a zip of the robot's directory. A bundle holds that directory as `robot/`, may hold a `hololib.zip`, and
+//! may begin with a program that is no part of the zip.
+
+use crate::error::{Error, Result};
+use crate::rcc::hololib::{Archive, Start};
+use crate::root::Root;
+use crate::section::read_full_at;
+use crate::wording::size;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How much a robot may hold when it is unpacked.
+const SIZE_LIMIT: u64 = 64 << 30;
+
+/// Where a bundle holds its robot.
+const BUNDLED_ROBOT: &str = "robot/";
+
+/// Where a bundle holds its environments.
+const BUNDLED_HOLOLIB: &str = "hololib/hololib.zip";
+
+/// Unpacks the robot in `file`, which messages call `shown`, into the directory `into`.
+///
+/// A bundle's `hololib.zip` is put beside the robot file, where rcc and this program look for one.
+///
+/// # Errors
+/// When `file` is no strict zip, alone or behind a program, is damaged, holds no `robot.yaml`, or is larger than 64 GiB when it
+/// is unpacked.
+pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
+    let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
+    let bundled = format!("{BUNDLED_ROBOT}robot.yaml");
+    let prefix = match (archive.member("robot.yaml").is_ok(), archive.member(&bundled).is_ok()) {
+        (true, _) => "",
+        (false, true) => BUNDLED_ROBOT,
+        (false, false) => return Err(Error::invalid(shown, "holds neither robot.yaml nor robot/robot.yaml")),
+    };
+    let mut names: Vec<&str> = archive.names().collect();
+    names.sort_unstable();
+    let mut left = SIZE_LIMIT;
+    for name in names {
+        let path = match name.strip_prefix(prefix) {
+            Some(path) => PathBuf::from(path),
+            None if name == BUNDLED_HOLOLIB => PathBuf::from("hololib.zip"),
+            None => continue,
+        };
+        let member = archive.member(name)?;
+        let too_large = || Error::invalid(shown, format!("holds more than {}", size(SIZE_LIMIT)));
+        left = left.checked_sub(member.size()).ok_or_else(too_large)?;
+        if name.ends_with('/') {
+            make_directory(into, &path)?;
+            continue;
+        }
+        make_directory(into, path.parent().unwrap_or(Path::new("")))?;
+        write(into, &path, archive.read(member))
+            .map_err(|error| Error::io(format!("{shown}: {name}"), "unpack", error))?;
+        if member.is_program() {
+            make_executable(into, &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(into: &Root, path: &Path) -> Result<()> {
+    into.dir().create_dir_all(path).map_err(|error| Error::io(into.display(path), "create", error))
+}
+
+fn write(into: &Root, path: &Path, mut content: impl io::Read) -> io::Result<()> {
+    let mut options = cap_std::fs::OpenOptions::new();
+    let mut file = into.dir().open_with(path, options.write(true).create_new(true))?;
+    io::copy(&mut content, &mut file)?;
+    file.flush()
+}
+
+fn make_executable(into: &Root, path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use cap_std::fs::{Permissions, PermissionsExt};
+        let failed = |error| Error::io(into.display(path), "change the mode of", error);
+        into.dir().set_permissions(path, Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    #[cfg(not(unix))]
+    let _ = (into, path);
+    Ok(())
+}
+
+/// Whether `file` is a zip, alone or behind a program, and so no robot file but a robot in one file.
+pub fn is_packed(file: &File) -> bool {
+    const END_OF_ZIP: (u64, &[u8]) = (22, b"PK\x05\x06");
+    let Ok(metadata) = file.metadata() else { return false };
+    let mut signature = [0; 4];
+    let Some(at) = metadata.len().checked_sub(END_OF_ZIP.0).filter(|_| metadata.is_file()) else { return false };
+    let read = read_full_at(file, &mut signature, at);
+    read.is_ok_and(|read| read == signature.len()) && signature == END_OF_ZIP.1
+}
