@@ -7,7 +7,7 @@ use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
-use ocibuild::store::{BaseStore, Pulled, StoredBase, VerifiedFiles};
+use ocibuild::store::{BaseStore, Meanings, Pulled, StoredBase, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -122,10 +122,18 @@ impl BaseArguments {
         };
         // What a digest names cannot have moved.
         if policy != PullPolicy::Always || reference.digest().is_some() {
-            if let Some(base) = store.find(reference, platform)? {
+            let places = self.network.places(reference)?;
+            if let Some(base) = store.find(reference, platform, Meanings::Of(&places))? {
                 return Ok(base);
             }
             if offline || policy == PullPolicy::Never {
+                if let Some(base) = store.find(reference, platform, Meanings::Any)? {
+                    if let Some(mirror) = &base.mirror {
+                        let reason = format!("taken as the mirror {mirror} had it, which is not one of this command");
+                        warn(watch, &name_of(reference), &reason);
+                    }
+                    return Ok(base);
+                }
                 return Err(missing(reference, platform, if offline { "--offline" } else { "--pull never" }));
             }
         }
@@ -133,7 +141,7 @@ impl BaseArguments {
             return self.network.first_that_answers(reference, watch, |repository| {
                 let start = repository.resolve()?;
                 let image = BaseStore::choose(repository, &start, platform, &reference.to_string())?;
-                Ok(StoredBase { image, named: start.digest })
+                Ok(StoredBase { image, named: start.digest, mirror: None })
             });
         }
         pull(store, &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)

@@ -5,8 +5,8 @@ use super::network::{ConnectionArguments, login_file};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::warn;
+use ocibuild::store::registry::Secret;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain, LARGEST_FILE, logged_in, logged_out};
-use ocibuild::store::registry::{PlainHttp, Secret};
 use ocibuild::update::{Readers, update};
 use ocibuild::{Error, Reference, Result, bounded};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
     logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
     let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
     let keychain = Keychain::anonymous().with(credentials);
-    let was_asked = arguments.connection.registry(registry, keychain, PlainHttp::default(), watch.clone())?.greet()?;
+    let was_asked = arguments.connection.registry_to_log_in(registry, keychain, watch.clone())?.greet()?;
     if !was_asked {
         warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
     }

@@ -1,7 +1,6 @@
 //! Other places that hold what a registry does: `--mirror`, and the `registries.conf` of podman and skopeo.
 
 use ocibuild::root::Root;
-use ocibuild::store::registry::PlainHttp;
 use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -16,7 +15,7 @@ pub(super) struct Mirror {
     prefix: String,
     /// `HOST[:PORT][/PATH]`: what they begin with there.
     location: String,
-    plain_http: PlainHttp,
+    tls: Tls,
     /// Which references it is asked for.
     takes: Takes,
 }
@@ -34,8 +33,17 @@ enum Takes {
 pub(super) struct Place {
     /// What it is called there.
     pub(super) reference: Reference,
-    /// Whether TLS may be missing there.
-    pub(super) plain_http: PlainHttp,
+    /// Whether it may do without TLS.
+    pub(super) tls: Tls,
+}
+
+/// What a registry has to prove before it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// A valid certificate. One on this machine may speak plain HTTP.
+    Required,
+    /// Nothing: neither TLS nor a valid certificate.
+    Insecure,
 }
 
 /// What `registries.conf` says about a part of all names (containers-registries.conf(5), version 2).
@@ -55,7 +63,16 @@ pub(super) fn given(text: &str) -> Result<Mirror> {
         check_name(part).map_err(|error| error.within(object()))?;
     }
     let (prefix, location) = (prefix.to_ascii_lowercase(), location.to_owned());
-    Ok(Mirror { prefix, location, plain_http: PlainHttp::default(), takes: Takes::All })
+    Ok(Mirror { prefix, location, tls: Tls::Required, takes: Takes::All })
+}
+
+/// Reads `HOST` or `HOST:PORT`.
+pub(super) fn host(text: &str) -> Result<String> {
+    if text.contains('/') {
+        return Err(Error::usage(format!("`{text}`"), "not a registry").hint("HOST or HOST:PORT"));
+    }
+    check_name(text)?;
+    Ok(text.to_ascii_lowercase())
 }
 
 /// Any repository below `HOST[:PORT][/PATH]` must be a reference to this very host, and not one on Docker Hub.
@@ -75,19 +92,9 @@ fn check_name(name: &str) -> Result<()> {
 /// When a file cannot be read or is malformed, or the registry is blocked.
 pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Place>> {
     let name = name_of(reference);
-    let mut rules: Vec<Rule> = Vec::new();
-    for file in files {
-        for rule in read(file)? {
-            rules.retain(|known| known.prefix != rule.prefix);
-            rules.push(rule);
-        }
-    }
-    let best = rules.iter().filter(|rule| below(&name, &rule.prefix).is_some()).max_by_key(|rule| rule.prefix.len());
-    if best.is_some_and(|rule| rule.blocked) {
-        return Err(Error::new(ErrorKind::Denied, reference.to_string(), "registries.conf blocks it"));
-    }
+    let best = rule_for(&name, files)?;
     let given = given.iter().filter(|mirror| below(&name, &mirror.prefix).is_some());
-    let own = [Place { reference: reference.clone(), plain_http: PlainHttp::default() }];
+    let own = [Place { reference: reference.clone(), tls: Tls::Required }];
     let configured: Vec<Place> = match best {
         Some(rule) => rule
             .places
@@ -98,6 +105,32 @@ pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf])
         None => own.into(),
     };
     given.map(|mirror| mirror.place_of(reference)).chain(configured.into_iter().map(Ok)).collect()
+}
+
+/// What the registry of `name` (`HOST[:PORT]`, perhaps with a path) has to prove when it is spoken to itself, and not one of its
+/// mirrors: for a push, a login, or a cache.
+///
+/// # Errors
+/// When a file cannot be read or is malformed, or the registry is blocked.
+pub(super) fn tls_of(name: &str, files: &[PathBuf]) -> Result<Tls> {
+    let own = rule_for(name, files)?.and_then(|rule| rule.places.last().map(|place| place.tls));
+    Ok(own.unwrap_or(Tls::Required))
+}
+
+/// What the files say about `name`; of several rules the one that says the most of its name.
+fn rule_for(name: &str, files: &[PathBuf]) -> Result<Option<Rule>> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for file in files {
+        for rule in read(file)? {
+            rules.retain(|known| known.prefix != rule.prefix);
+            rules.push(rule);
+        }
+    }
+    let about = rules.into_iter().filter(|rule| below(name, &rule.prefix).is_some());
+    match about.max_by_key(|rule| rule.prefix.len()) {
+        Some(rule) if rule.blocked => Err(Error::new(ErrorKind::Denied, name, "registries.conf blocks it")),
+        rule => Ok(rule),
+    }
 }
 
 impl Mirror {
@@ -121,7 +154,7 @@ impl Mirror {
         if let Some(digest) = reference.digest() {
             place = place.with_digest(digest);
         }
-        Ok(Place { reference: place, plain_http: self.plain_http })
+        Ok(Place { reference: place, tls: self.tls })
     }
 }
 
@@ -180,8 +213,8 @@ fn rule(table: &Table) -> Result<Rule> {
 }
 
 fn place(prefix: &str, location: &str, table: &Table, takes: Takes) -> Result<Mirror> {
-    let plain_http = if flag(table, "insecure")? { PlainHttp::Allowed } else { PlainHttp::default() };
-    Ok(Mirror { prefix: prefix.to_owned(), location: location.to_owned(), plain_http, takes })
+    let tls = if flag(table, "insecure")? { Tls::Insecure } else { Tls::Required };
+    Ok(Mirror { prefix: prefix.to_owned(), location: location.to_owned(), tls, takes })
 }
 
 fn tables<'t>(parent: &'t Table, key: &str) -> Result<Vec<&'t Table>> {
@@ -244,7 +277,7 @@ mod tests {
         let files: Vec<PathBuf> = files.iter().enumerate().map(write).collect();
         match places(&reference.parse().unwrap(), &[], &files) {
             Ok(places) => {
-                let plain = |place: &Place| if place.plain_http == PlainHttp::Allowed { " (plain)" } else { "" };
+                let plain = |place: &Place| if place.tls == Tls::Insecure { " (insecure)" } else { "" };
                 let all: Vec<String> =
                     places.iter().map(|place| format!("{}{}", place.reference, plain(place))).collect();
                 all.join(", ")
@@ -275,7 +308,7 @@ mod tests {
     #[test]
     fn the_configuration_of_podman_and_skopeo_is_followed() {
         assert_eq!(asked(&[], "debian:1"), "docker.io/library/debian:1");
-        assert_eq!(asked(&[FILE], "debian:1"), "mirror.io/hub/library/debian:1 (plain), docker.io/library/debian:1");
+        assert_eq!(asked(&[FILE], "debian:1"), "mirror.io/hub/library/debian:1 (insecure), docker.io/library/debian:1");
         let digest = format!("@sha256:{}", "0".repeat(64));
         let three = asked(&[FILE], &format!("debian{digest}"));
         assert!(three.contains(&format!("exact.io/library/debian{digest}, ")), "{three}");

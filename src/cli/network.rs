@@ -1,6 +1,6 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
-use super::mirrors::{self, Mirror, Place};
+use super::mirrors::{self, Mirror, Place, Tls};
 use super::switches;
 use super::watch::Watch;
 use clap::Args;
@@ -9,8 +9,8 @@ use ocibuild::root::{Root, Temporary};
 use ocibuild::store::MirroredRepository;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
-    Identity, Network, Options, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates, fetch,
-    helper,
+    Identity, Network, Options, Persistence, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates,
+    fetch, helper,
 };
 use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
 use std::env;
@@ -45,18 +45,56 @@ pub(super) struct NetworkArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct ConnectionArguments {
-    /// Let the registry's token server be on this host, and give it credentials
-    #[arg(long, value_name = "HOST")]
+    /// Let the registry's token server be HOST or HOST:PORT, and give it credentials. Repeatable
+    #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
     auth_realm: Vec<String>,
-    /// Trust the *.crt in this directory, and show its *.cert and *.key to the registry
-    #[arg(long, value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
-    /// Speak HTTP to a registry that does not speak TLS; one on this machine may do so anyway
-    #[arg(long)]
-    plain_http: bool,
+    /// Trust the *.crt in this directory, and show its *.cert and *.key to HOST, else to the registries named here. Repeatable
+    #[arg(long, value_name = "[HOST=]DIR", value_parser = certificate_directory)]
+    cert_dir: Vec<CertificateDirectory>,
+    /// Speak HTTP to HOST or HOST:PORT if it does not speak TLS; one on this machine may do so anyway. Repeatable
+    #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
+    plain_http: Vec<String>,
+    /// With =false, the registries named here need neither TLS nor a valid certificate
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        action = clap::ArgAction::Set
+    )]
+    tls_verify: bool,
     /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
     #[arg(long)]
     offline: bool,
+}
+
+/// Who names a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    /// The command line: what it says of connections without a host is for this registry.
+    CommandLine,
+    /// A file of configuration, a mirror's rule, or a record.
+    Other,
+}
+
+/// `--cert-dir`: a directory, and the one registry that it is for.
+#[derive(Debug, Clone)]
+struct CertificateDirectory {
+    registry: Option<String>,
+    path: PathBuf,
+}
+
+/// Reads `DIR` or `HOST=DIR`. A host has a dot or a port, or is `localhost`.
+fn certificate_directory(text: &str) -> Result<CertificateDirectory> {
+    let named = text.split_once('=').and_then(|(host, path)| Some((mirrors::host(host).ok()?, path)));
+    Ok(match named {
+        Some((registry, path)) => CertificateDirectory { registry: Some(registry), path: path.into() },
+        None => CertificateDirectory { registry: None, path: text.into() },
+    })
 }
 
 /// The registries in use. An interruption gives back their uploads.
@@ -79,8 +117,13 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        let place = Place { reference: reference.clone(), plain_http: PlainHttp::default() };
-        self.repository_with(&place, self.keychain(reference.registry())?, progress)
+        let tls =
+            mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &usual_registry_files())?;
+        let place = Place { reference: reference.clone(), tls };
+        let keychain = self.keychain(reference.registry())?;
+        let registry =
+            self.connection.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)?;
+        Repository::new(registry, reference).map(Arc::new)
     }
 
     /// The repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not
@@ -94,9 +137,23 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
     ) -> Result<Arc<MirroredRepository>> {
         let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
-        let open = |place: &Place| self.repository_with(place, self.kept_credentials()?, watch.clone());
-        let places = places.iter().map(open).collect::<Result<_>>()?;
+        let open = |(number, place): (usize, &Place)| {
+            let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { Persistence::default() };
+            let keychain = self.kept_credentials()?;
+            let registry = self.connection.registry(place, NamedBy::Other, persistence, keychain, watch.clone())?;
+            Repository::new(registry, &place.reference).map(Arc::new)
+        };
+        let places = places.iter().enumerate().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
+    }
+
+    /// Where what `reference` names is looked for: its mirrors, then its own repository.
+    ///
+    /// # Errors
+    /// When a file of configuration cannot be read or is malformed, or blocks the registry.
+    pub(super) fn places(&self, reference: &Reference) -> Result<Vec<Reference>> {
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        Ok(places.into_iter().map(|place| place.reference).collect())
     }
 
     /// Whether no connection may be opened.
@@ -113,7 +170,7 @@ impl NetworkArguments {
     /// As [`fetch`].
     pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
         let host = url.split('/').nth(2).unwrap_or_default();
-        let (transport, options) = self.connection.transport(host, PlainHttp::default())?;
+        let (transport, options) = self.connection.transport(host, NamedBy::Other, Tls::Required)?;
         fetch(&transport, url, &options, directory, watch)
     }
 
@@ -128,34 +185,40 @@ impl NetworkArguments {
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
         let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
-        let (last, earlier) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
-        for place in earlier {
-            use ErrorKind::{Corrupt, Denied, Network, NotFound};
-            match self.repository_at(place, reference, watch).and_then(|repository| work(&repository)) {
-                Err(error) if matches!(error.kind(), NotFound | Network | Denied | Corrupt) => {
+        let (last, mirrors) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
+        for place in mirrors {
+            let repository = self.repository_at(place, reference, MIRROR_PERSISTENCE, watch)?;
+            match work(&repository) {
+                Err(error) if is_of_the_place(error.kind()) => {
                     let reason = format!("{}; asking the next place", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
                 }
                 done => return done,
             }
         }
-        work(&self.repository_at(last, reference, watch)?)
+        let repository = self.repository_at(last, reference, Persistence::default(), watch)?;
+        work(&repository).map_err(|error| match (error.kind(), error.advice()) {
+            (ErrorKind::Network, Some(advice)) => {
+                let registry = reference.registry();
+                error.hint(format!("{advice}; --mirror {registry}=MIRROR asks another place"))
+            }
+            _ => error,
+        })
     }
 
     /// A place of `reference`. What the person gave for its own registry is not for another.
-    fn repository_at(&self, place: &Place, reference: &Reference, watch: &Arc<Watch>) -> Result<Arc<Repository>> {
-        let is_own = place.reference.registry() == reference.registry();
-        let keychain = if is_own { self.keychain(reference.registry())? } else { self.kept_credentials()? };
-        self.repository_with(place, keychain, watch.clone())
-    }
-
-    fn repository_with(
+    fn repository_at(
         &self,
         place: &Place,
-        keychain: Keychain,
-        progress: Arc<dyn Progress + Send>,
+        reference: &Reference,
+        persistence: Persistence,
+        watch: &Arc<Watch>,
     ) -> Result<Arc<Repository>> {
-        let registry = self.connection.registry(place.reference.registry(), keychain, place.plain_http, progress)?;
+        let (named, keychain) = match place.reference.registry() == reference.registry() {
+            true => (NamedBy::CommandLine, self.keychain(reference.registry())?),
+            false => (NamedBy::Other, self.kept_credentials()?),
+        };
+        let registry = self.connection.registry(place, named, persistence, keychain, watch.clone())?;
         Repository::new(registry, &place.reference).map(Arc::new)
     }
 
@@ -189,80 +252,118 @@ impl ConnectionArguments {
         Ok(self.offline || switches::is_on(switches::OFFLINE)?)
     }
 
-    /// A client of the registry that references call `name`.
+    /// A client of the registry of `place`.
     ///
     /// # Errors
     /// When no connection may be opened, or a file that is named is missing or malformed.
-    pub(super) fn registry(
+    fn registry(
         &self,
-        name: &str,
+        place: &Place,
+        named: NamedBy,
+        persistence: Persistence,
         keychain: Keychain,
-        plain_http: PlainHttp,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
+        let name = place.reference.registry();
         if self.is_offline()? {
             return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
         }
-        let (transport, options) = self.transport(name, plain_http)?;
+        let (transport, options) = self.transport(name, named, place.tls)?;
+        let options = Options { persistence, ..options };
         let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
         Ok(registry)
     }
 
+    /// A client that logs in to the registry `name`.
+    ///
+    /// # Errors
+    /// When no connection may be opened, or a file that is named is missing or malformed.
+    pub(super) fn registry_to_log_in(
+        &self,
+        name: &str,
+        keychain: Keychain,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Registry>> {
+        let tls = mirrors::tls_of(name, &usual_registry_files())?;
+        let place = Place { reference: format!("{name}/x").parse()?, tls };
+        self.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)
+    }
+
     /// The way to the registry `name`.
-    fn transport(&self, name: &str, plain_http: PlainHttp) -> Result<(Transport, Options)> {
-        let (authorities, identity) = self.certificates(name)?;
-        let network = Network { authorities, identity, proxies: proxies()?, ..Network::default() };
-        let plain_http = if self.plain_http { PlainHttp::Allowed } else { plain_http };
+    fn transport(&self, name: &str, named: NamedBy, tls: Tls) -> Result<(Transport, Options)> {
+        let (authorities, identity) = self.certificates(name, named)?;
+        let is_insecure = tls == Tls::Insecure || (named == NamedBy::CommandLine && !self.tls_verify);
+        let unverified = is_insecure.then(|| name.to_owned());
+        let network = Network { authorities, identity, unverified, proxies: proxies()?, ..Network::default() };
+        let may_be_plain = is_insecure || self.plain_http.iter().any(|host| host == name);
+        let plain_http = if may_be_plain { PlainHttp::Allowed } else { PlainHttp::default() };
         let options = Options { plain_http, realms: self.auth_realm.clone(), ..Options::default() };
         Ok((Transport::new(network)?, options))
     }
 
-    /// The authorities of this machine and of the registry's own directory, and who we are to it.
-    fn certificates(&self, registry: &str) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
+    /// The authorities of this machine and of the directories for the registry, and who we are to it.
+    fn certificates(&self, registry: &str, named: NamedBy) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
         // Honours SSL_CERT_FILE and SSL_CERT_DIR. What of the system's own cannot be read, others may make up for.
         let system = rustls_native_certs::load_native_certs();
         let mut authorities: Vec<Vec<u8>> = system.certs.iter().map(|certificate| certificate.to_vec()).collect();
-        let directory = match &self.cert_dir {
-            Some(directory) => Some(Root::open(directory)?),
-            None => usual_certificate_directories(registry).iter().find_map(|path| Root::open(path).ok()),
-        };
-        let Some(directory) = directory else { return Ok((authorities, None)) };
         let mut identity = None;
-        let entries =
-            directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?;
-            let path = directory.path().join(entry.file_name());
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("crt") => authorities.extend(certificates(&read(&path)?, &path.display().to_string())?),
-                Some("cert") => {
-                    let key = path.with_extension("key");
-                    let pem = String::from_utf8(read(&key)?);
-                    let key = pem.map_err(|_| Error::invalid(key.display().to_string(), "malformed PEM"))?;
-                    identity = Some(Identity {
-                        host: host_of(registry).to_owned(),
-                        certificates: read(&path)?,
-                        key: Secret::new(key),
-                    });
-                }
-                _ => {}
-            }
+        let mut has_own = false;
+        for CertificateDirectory { registry: only, path } in &self.cert_dir {
+            let is_own = match only {
+                Some(only) if only != registry => continue,
+                Some(_) => true,
+                None => named == NamedBy::CommandLine,
+            };
+            let (more, shown) = read_certificates(&Root::open(path)?, registry)?;
+            authorities.extend(more);
+            identity = shown.filter(|_| is_own).or(identity);
+            has_own |= is_own;
+        }
+        let usual = || usual_certificate_directories(registry).iter().find_map(|path| Root::open(path).ok());
+        if let Some(directory) = if has_own { None } else { usual() } {
+            let (more, shown) = read_certificates(&directory, registry)?;
+            authorities.extend(more);
+            identity = shown;
         }
         Ok((authorities, identity))
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    bounded::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
+/// How often a place is asked that is not the last one.
+const MIRROR_PERSISTENCE: Persistence =
+    Persistence { repetitions: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
+
+/// Whether another place may do better. What is wrong with this machine or with the request is wrong everywhere.
+fn is_of_the_place(kind: ErrorKind) -> bool {
+    use ErrorKind::{Changed, Interrupted, Io, Locked, Usage};
+    !matches!(kind, Usage | Changed | Locked | Io | Interrupted)
 }
 
-/// A registry's name without its port.
-fn host_of(registry: &str) -> &str {
-    match registry.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => registry,
+/// The authorities in a directory, and the certificate that it holds for us.
+fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
+    let (mut authorities, mut identity) = (Vec::new(), None);
+    let entries = directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?;
+        let path = directory.path().join(entry.file_name());
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => authorities.extend(certificates(&read(&path)?, &path.display().to_string())?),
+            Some("cert") => {
+                let key = path.with_extension("key");
+                let pem = String::from_utf8(read(&key)?);
+                let key = pem.map_err(|_| Error::invalid(key.display().to_string(), "malformed PEM"))?;
+                let (certificates, key) = (read(&path)?, Secret::new(key));
+                identity = Some(Identity { registry: registry.to_owned(), certificates, key });
+            }
+            _ => {}
+        }
     }
+    Ok((authorities, identity))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    bounded::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
 }
 
 /// Where podman, skopeo and docker keep credentials, in the order in which podman and skopeo look.
@@ -378,10 +479,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_has_no_port() {
-        assert_eq!(host_of("reg.io:5000"), "reg.io");
-        assert_eq!(host_of("[::1]:5000"), "[::1]");
-        assert_eq!(host_of("[::1]"), "[::1]");
-        assert_eq!(host_of("reg.io"), "reg.io");
+    fn a_directory_of_certificates_may_be_for_one_host() {
+        let read = |text: &str| {
+            let read = certificate_directory(text).unwrap();
+            (read.registry.unwrap_or_default(), read.path.display().to_string())
+        };
+        assert_eq!(read("reg.io:5000=certs"), ("reg.io:5000".to_owned(), "certs".to_owned()));
+        assert_eq!(read("certs/a=b"), (String::new(), "certs/a=b".to_owned()));
+        assert_eq!(read("a=b"), (String::new(), "a=b".to_owned()));
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
                 "reference": pinned,
                 "digest": pulled.base.image.descriptor.digest.to_string(),
                 "platform": pulled.base.image.config.platform().to_string(),
+                "mirror": pulled.base.mirror.map(|mirror| mirror.to_string()),
                 "movedFrom": pulled.before.map(|before| before.to_string()),
                 "blobs": {"copied": copied, "copiedBytes": copied_bytes, "present": present},
             })),

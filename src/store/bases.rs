@@ -10,6 +10,9 @@
 //! The full name tells what the registry answered to the tag: the digest of an index or of a manifest. What is listed is
 //! the manifest that was chosen for a platform. Each image is listed a second time by that digest alone, so that a pin
 //! still finds it when the tag has moved on.
+//!
+//! What a tag stands for at a mirror is known of the mirror only, so its repository stands behind the platform:
+//! `docker.io/library/debian:stable-slim+linux/amd64+mirror.example/library/debian`.
 
 use super::registry::Repository;
 use super::{ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
@@ -17,7 +20,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, media_type};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, REF_NAME, media_type};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +37,30 @@ pub struct StoredBase {
     pub image: StoredImage,
     /// What its name stood for when it was pulled: the digest of an index, or of the manifest itself.
     pub named: Digest,
+    /// The mirror at which the tag stood for that; nothing where the registry itself said so, or where a digest was asked for.
+    pub mirror: Option<Reference>,
+}
+
+/// Where the meaning of a tag has to come from. What a digest names is the same everywhere.
+#[derive(Debug, Clone, Copy)]
+pub enum Meanings<'p> {
+    /// From the first of these repositories that is known to have one.
+    Of(&'p [Reference]),
+    /// From the registry itself if its word is known, else from any mirror.
+    Any,
+}
+
+impl Meanings<'_> {
+    /// How much the word of `mirror`, or of the registry itself, counts for `reference`: the lower the more.
+    fn rank(&self, mirror: Option<&Reference>, reference: &Reference) -> Option<usize> {
+        match self {
+            Meanings::Of(places) => {
+                let place = mirror.unwrap_or(reference);
+                places.iter().position(|known| known.is_beside(place))
+            }
+            Meanings::Any => Some(usize::from(mirror.is_some())),
+        }
+    }
 }
 
 /// What came of a pull.
@@ -73,25 +100,36 @@ impl BaseStore {
     ///
     /// # Errors
     /// When the index of the store cannot be read.
-    pub fn find(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Option<StoredBase>> {
+    pub fn find(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        meanings: Meanings<'_>,
+    ) -> Result<Option<StoredBase>> {
         let index = self.layout.index()?;
+        let mut found: Option<(usize, StoredBase)> = None;
         for listed in index.manifests() {
-            let Some((name, named)) = name_of(listed) else { continue };
-            let is_it = match reference.digest() {
-                Some(pin) => name.is_beside(reference) && (named == pin || listed.digest == pin),
-                None => name.is_beside(reference) && name.tag() == Some(&reference.tag_or_latest()),
+            let Some(Named { name, digest: named, mirror }) = name_of(listed) else { continue };
+            let rank = match reference.digest() {
+                Some(pin) => (name.is_beside(reference) && (named == pin || listed.digest == pin)).then_some(0),
+                None if name.is_beside(reference) && name.tag() == Some(&reference.tag_or_latest()) => {
+                    meanings.rank(mirror.as_ref(), reference)
+                }
+                None => None,
             };
-            if is_it && is_for(listed, named, reference.digest(), platform) {
+            let Some(rank) = rank.filter(|rank| found.as_ref().is_none_or(|(best, _)| rank < best)) else { continue };
+            if is_for(listed, named, reference.digest(), platform) {
                 let start = Descriptor::new(&listed.media_type, listed.digest, listed.size);
                 let object = reference.to_string();
                 // What is missing or damaged is fetched again.
                 let Ok(image) = StoredImage::open(self.layout.clone(), &start, platform, &object) else { continue };
                 if image.manifest.layers.iter().all(|layer| self.layout.seems_to_hold(layer)) {
-                    return Ok(Some(StoredBase { image, named }));
+                    let mirror = mirror.filter(|_| reference.digest().is_none());
+                    found = Some((rank, StoredBase { image, named, mirror }));
                 }
             }
         }
-        Ok(None)
+        Ok(found.map(|(_, base)| base))
     }
 
     /// Brings the image that `source` names into the store, under `reference`. `source` is another name of it where a
@@ -111,10 +149,14 @@ impl BaseStore {
         let start = source.resolve()?;
         let image = BaseStore::choose(source, &start, platform, &reference.to_string())?;
         let named = start.digest;
-        let before = self.find(reference, platform)?.map(|base| base.named).filter(|before| *before != named);
-        let moved = copy(&image, &*self.layout, &names(reference, named, image.config.platform()), progress)?;
+        let place = source.reference();
+        let before = self.find(reference, platform, Meanings::Of(std::slice::from_ref(place)))?;
+        let before = before.map(|base| base.named).filter(|before| *before != named);
+        let mirror = (!place.is_beside(reference)).then(|| place.clone().without_tag().without_digest());
+        let names = names(reference, named, image.config.platform(), mirror.as_ref());
+        let moved = copy(&image, &*self.layout, &names, progress)?;
         let image = StoredImage { source: self.layout.clone(), ..image };
-        Ok(Pulled { base: StoredBase { image, named }, before, moved })
+        Ok(Pulled { base: StoredBase { image, named, mirror }, before, moved })
     }
 
     /// The image in the store that the tag of `reference` still stands for, as `source` says.
@@ -127,7 +169,8 @@ impl BaseStore {
         reference: &Reference,
         platform: Option<&Platform>,
     ) -> Result<Option<StoredBase>> {
-        let Some(base) = self.find(reference, platform)? else { return Ok(None) };
+        let place = std::slice::from_ref(source.reference());
+        let Some(base) = self.find(reference, platform, Meanings::Of(place))? else { return Ok(None) };
         let start = source.resolve()?;
         Ok((start.digest == base.named).then_some(base))
     }
@@ -148,11 +191,23 @@ impl BaseStore {
     }
 }
 
-/// The full name of an entry, and what it stood for.
-fn name_of(listed: &Descriptor) -> Option<(Reference, Digest)> {
+/// What an entry says of its name.
+struct Named {
+    name: Reference,
+    /// What it stood for.
+    digest: Digest,
+    /// Where that was learnt, if not at the registry itself.
+    mirror: Option<Reference>,
+}
+
+fn name_of(listed: &Descriptor) -> Option<Named> {
     let name: Reference = listed.annotations.get(CONTAINERD_NAME)?.parse().ok()?;
-    let named = name.digest()?;
-    Some((name, named))
+    let mirror = match listed.annotations.get(REF_NAME)?.split('+').nth(2) {
+        // A note that cannot be read must not make a mirror's word the registry's.
+        Some(noted) => Some(noted.parse().ok()?),
+        None => None,
+    };
+    Some(Named { digest: name.digest()?, name, mirror })
 }
 
 /// Whether the entry is what a person means who asks for `platform`.
@@ -165,8 +220,9 @@ fn is_for(listed: &Descriptor, named: Digest, pin: Option<Digest>, platform: Opt
     }
 }
 
-/// What an image is listed as: by its tag, where it was asked for by one, and by the digest alone.
-fn names(reference: &Reference, named: Digest, platform: &Platform) -> Vec<ImageName> {
+/// What an image is listed as: by its tag, where it was asked for by one, with the mirror that said what it stands for; and by the
+/// digest alone.
+fn names(reference: &Reference, named: Digest, platform: &Platform, mirror: Option<&Reference>) -> Vec<ImageName> {
     let pin = reference.clone().without_tag().with_digest(named);
     let by_digest = ImageName::of_layout(&format!("{pin}+{platform}"), Some(&pin.to_string()));
     if reference.digest().is_some() {
@@ -174,5 +230,6 @@ fn names(reference: &Reference, named: Digest, platform: &Platform) -> Vec<Image
     }
     let tagged = reference.clone().with_tag(reference.tag_or_latest());
     let full = tagged.clone().with_digest(named).to_string();
-    vec![ImageName::of_layout(&format!("{tagged}+{platform}"), Some(&full)), by_digest]
+    let mirror = mirror.map(|mirror| format!("+{mirror}")).unwrap_or_default();
+    vec![ImageName::of_layout(&format!("{tagged}+{platform}{mirror}"), Some(&full)), by_digest]
 }

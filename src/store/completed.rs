@@ -1,7 +1,7 @@
 //! An image of which something is in a registry only.
 
 use super::registry::Repository;
-use super::{BlobSource, StoredImage};
+use super::{BlobSource, StoredImage, Verified};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, warn};
@@ -10,7 +10,7 @@ use crate::spec::Descriptor;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The annotation that names the base (annotations.md).
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
@@ -20,6 +20,14 @@ pub struct MirroredRepository {
     name: Reference,
     places: Vec<Arc<Repository>>,
     progress: Arc<dyn Progress + Send>,
+    asked: Mutex<BTreeMap<Digest, Asked>>,
+}
+
+/// How far the places have been asked for a blob: the number of the one that the last reading began with, and how many failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    begun: usize,
+    failed: usize,
 }
 
 /// What completes an image.
@@ -74,12 +82,20 @@ impl BlobSource for Completed {
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
         self.elsewhere(descriptor)?.repository(descriptor)
     }
+
+    fn has_another(&self, descriptor: &Descriptor, error: &Error) -> bool {
+        self.elsewhere(descriptor).is_some_and(|elsewhere| elsewhere.has_another(descriptor, error))
+    }
 }
 
 impl MirroredRepository {
     /// The repository `name`, for whose blobs `places` are asked in order.
     pub fn new(name: Reference, places: Vec<Arc<Repository>>, progress: Arc<dyn Progress + Send>) -> Self {
-        MirroredRepository { name, places, progress }
+        MirroredRepository { name, places, progress, asked: Mutex::default() }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeMap<Digest, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,42 +110,68 @@ impl fmt::Debug for MirroredRepository {
 
 impl BlobSource for MirroredRepository {
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        let Some((first, others)) = self.places.split_first() else {
+        let failed = {
+            let mut asked = self.asked();
+            let asked = asked.entry(descriptor.digest).or_default();
+            asked.begun = asked.failed;
+            asked.failed
+        };
+        let Some((first, _)) = self.places.get(failed..).and_then(<[_]>::split_first) else {
             return Err(Error::new(ErrorKind::NotFound, self.name.to_string(), "is nowhere"));
         };
-        let (blob, progress) = (descriptor.clone(), &*self.progress);
-        Ok(Box::new(FirstThatAnswers { reader: first.open(descriptor)?, others, blob, progress }))
+        let reader = Verified::new(first.open(descriptor)?, descriptor);
+        Ok(Box::new(FirstThatAnswers {
+            reader,
+            mirrored: self,
+            place: failed,
+            blob: descriptor.clone(),
+            has_begun: false,
+        }))
     }
 
     fn repository(&self, _: &Descriptor) -> Option<&Reference> {
         Some(&self.name)
     }
+
+    fn has_another(&self, descriptor: &Descriptor, error: &Error) -> bool {
+        let asked = self.asked().get(&descriptor.digest).copied().unwrap_or_default();
+        let has_another = asked.failed > asked.begun && asked.failed < self.places.len();
+        if has_another {
+            warn(&*self.progress, &error.object(), &format!("{}; asking the next place", error.reason()));
+        }
+        has_another
+    }
 }
 
-/// Reads from the first place that gives a byte.
+/// Reads from the first place that gives a byte. What fails later, the next reading of the blob gets from the next place.
 struct FirstThatAnswers<'m> {
-    reader: Box<dyn Read + Send + 'm>,
-    /// The places to ask when that fails; none any more after the first byte.
-    others: &'m [Arc<Repository>],
+    reader: Verified<Box<dyn Read + Send + 'm>>,
+    mirrored: &'m MirroredRepository,
+    /// The number of the place that is read.
+    place: usize,
     blob: Descriptor,
-    progress: &'m dyn Progress,
+    has_begun: bool,
 }
 
 impl Read for FirstThatAnswers<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let error = match (self.reader.read(buffer), self.others.split_first()) {
-                (Err(error), Some((next, others))) => {
-                    self.reader = next.open(&self.blob)?;
-                    self.others = others;
-                    Error::io("mirror", "read", error)
+            let error = match self.reader.read(buffer) {
+                Ok(read) => {
+                    self.has_begun = true;
+                    return Ok(read);
                 }
-                (read, _) => {
-                    self.others = &[];
-                    return read;
-                }
+                Err(error) => error,
             };
-            warn(self.progress, &error.object(), &format!("{}; asking the next place", error.reason()));
+            self.place += 1;
+            self.mirrored.asked().entry(self.blob.digest).or_default().failed = self.place;
+            let Some(next) = self.mirrored.places.get(self.place).filter(|_| !self.has_begun) else {
+                return Err(error);
+            };
+            let error = Error::io("mirror", "read", error);
+            let reason = format!("{}; asking the next place", error.reason());
+            warn(&*self.mirrored.progress, &error.object(), &reason);
+            self.reader = Verified::new(next.open(&self.blob)?, &self.blob);
         }
     }
 }

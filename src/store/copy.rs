@@ -106,7 +106,12 @@ fn copy_blob(
         activity.finish(&format!("mounted from {}", repository.repository()));
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
-    sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity })))?;
+    loop {
+        match sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity }))) {
+            Err(error) if source.has_another(blob, &error) => {}
+            done => break done?,
+        }
+    }
     activity.finish(&wording::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }

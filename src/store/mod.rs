@@ -15,7 +15,7 @@ pub mod registry;
 mod verified;
 mod verified_files;
 
-pub use bases::{BaseStore, Pulled, StoredBase};
+pub use bases::{BaseStore, Meanings, Pulled, StoredBase};
 pub use completed::{BASE_NAME, Complement, MirroredRepository};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
@@ -25,7 +25,7 @@ pub use name::ImageName;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reference::Reference;
 use crate::spec::Descriptor;
 use std::io::Read;
@@ -45,6 +45,13 @@ pub trait BlobSource: Send + Sync {
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
         let _ = descriptor;
         None
+    }
+
+    /// Whether the blob, whose reading just ended with `error`, will come from another place when it is opened again. Each
+    /// place is tried once.
+    fn has_another(&self, descriptor: &Descriptor, error: &Error) -> bool {
+        let _ = (descriptor, error);
+        false
     }
 }
 

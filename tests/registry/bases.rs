@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-const BASE: &str = "team/base";
+pub(super) const BASE: &str = "team/base";
 
 /// Puts an image of one layer onto the shelf, and answers its manifest.
-fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
+pub(super) fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
     let layer = tar(content);
     let blob = gzip(&layer);
     let config = json!({"os": "linux", "architecture": architecture, "config": {"Env": ["PATH=/bin"]},
@@ -27,7 +27,7 @@ fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
 }
 
 /// Puts an index of images for amd64 and arm64 onto the shelf under `tag`, and answers its digest.
-fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
+pub(super) fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
     index_of(shelf, content, tag, &["amd64", "arm64"])
 }
 
@@ -49,18 +49,18 @@ fn index_of(shelf: &Shelf, content: usize, tag: &str, architectures: &[&str]) ->
 }
 
 /// A registry with a base, and a machine that builds on it.
-struct Yard {
-    shelf: Shelf,
-    server: Server,
-    scratch: Scratch,
+pub(super) struct Yard {
+    pub(super) shelf: Shelf,
+    pub(super) server: Server,
+    pub(super) scratch: Scratch,
 }
 
 impl Yard {
-    fn new() -> Yard {
+    pub(super) fn new() -> Yard {
         Yard::with_script(|x, shelf| shelf.serve(x))
     }
 
-    fn with_script(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> Yard {
+    pub(super) fn with_script(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> Yard {
         let (server, shelf) = Server::with_shelf(script);
         let scratch = Scratch::new();
         scratch.write("app/file", "content\n");
@@ -68,18 +68,18 @@ impl Yard {
     }
 
     /// The name of the base.
-    fn base(&self) -> String {
+    pub(super) fn base(&self) -> String {
         format!("{}/{BASE}:stable", self.server.host())
     }
 
     /// The program, with a cache and a working directory of its own.
-    fn ocibuild(&self) -> Command {
+    pub(super) fn ocibuild(&self) -> Command {
         let mut command = ocibuild();
         command.current_dir(self.scratch.path()).env("OCIBUILD_CACHE_DIR", self.scratch.join("cache"));
         command
     }
 
-    fn build(&self, arguments: &[&str]) -> Finished {
+    pub(super) fn build(&self, arguments: &[&str]) -> Finished {
         run(self.ocibuild().args(["layout", "out", "--copy", "app:/app"]).args(arguments))
     }
 
@@ -317,7 +317,7 @@ fn a_mirror_is_asked_first_and_never_given_the_credentials_of_another() {
     assert!(mirror.server.seen().iter().any(|seen| seen.target.starts_with("/v2/hub/team/base/")));
     assert_no_credentials(&mirror.server);
     // It is stored under its own name.
-    yard.build(&["--base", &base, "--offline"]).success();
+    yard.build(&["--base", &base, "--offline", "--mirror", &rule]).success();
 
     // What the mirror does not have, the registry has.
     let other = image(&yard.shelf, 9000, "amd64");
@@ -341,7 +341,19 @@ fn a_mirror_of_registries_conf_is_asked() {
         |reference: &str| run(yard.ocibuild().args(["pull", reference]).env("CONTAINERS_REGISTRIES_CONF", &conf));
     assert!(pull("reg.example/x/base:stable").success().text().starts_with("reg.example/x/base:stable@sha256:"));
     pull("evil.example/x").ended_with(1).failed_saying("registries.conf blocks it");
-    yard.build(&["--base", "reg.example/x/base:stable", "--offline"]).success();
+    let mut offline = yard.ocibuild();
+    offline.args([
+        "layout",
+        "out",
+        "--copy",
+        "app:/app",
+        "--base",
+        "reg.example/x/base:stable",
+        "--offline",
+        "--quiet",
+    ]);
+    let built = run(offline.env("CONTAINERS_REGISTRIES_CONF", &conf)).success();
+    assert_eq!(built.stderr, "");
 }
 
 #[test]

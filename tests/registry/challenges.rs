@@ -27,6 +27,20 @@ fn r8_a_realm_on_another_host_is_asked_anonymously() {
     assert_no_credentials(&tokens);
 }
 
+/// M42: credentials belong to scheme, host and port.
+#[test]
+fn r8_a_realm_on_another_port_is_asked_anonymously() {
+    let tokens = Server::start(gives_token);
+    let registry = asking_for(format!("http://{}/token", tokens.host()));
+    assert!(Client::new().with_password(&registry.host()).open(&registry.host()).resolve().is_ok());
+    assert!(Client::new().with_identity().open(&registry.host()).resolve().is_ok());
+    assert_eq!(tokens.lines(), ["GET /token", "GET /token"]);
+    assert_no_credentials(&tokens);
+    let allowed = Client::new().with_password(&registry.host()).options(|o| o.realms = vec![tokens.host()]);
+    assert!(allowed.open(&registry.host()).resolve().is_ok());
+    assert!(tokens.seen()[2].header("authorization").is_some());
+}
+
 #[test]
 fn r8_the_person_is_told_how_to_allow_another_realm() {
     let tokens = Server::start(|x| match x.header("authorization") {
@@ -35,9 +49,9 @@ fn r8_the_person_is_told_how_to_allow_another_realm() {
     });
     let registry = asking_for(format!("http://{}/token", tokens.host().replace("127.0.0.1", "localhost")));
     let client = || Client::new().with_password(&registry.host());
-    assert_says(client().open(&registry.host()).resolve(), &["answered 401", "--auth-realm localhost allows it"]);
+    assert_says(client().open(&registry.host()).resolve(), &["answered 401", "--auth-realm localhost:", " allows it"]);
     assert_no_credentials(&tokens);
-    let allowed = client().options(|o| o.realms = vec!["localhost".to_owned()]);
+    let allowed = client().options(|o| o.realms = vec![tokens.host().replace("127.0.0.1", "localhost")]);
     assert!(allowed.open(&registry.host()).resolve().is_ok());
 }
 

@@ -4,10 +4,14 @@
 #[cfg(target_os = "linux")]
 mod bases;
 mod challenges;
+#[cfg(target_os = "linux")]
+mod clear_text;
 mod credentials;
 #[cfg(target_os = "linux")]
 mod login;
 mod long_transfers;
+#[cfg(target_os = "linux")]
+mod mirrors;
 #[cfg(target_os = "linux")]
 mod program;
 mod pulling;
@@ -64,7 +68,12 @@ impl Client {
     fn new() -> Client {
         let milliseconds = Duration::from_millis;
         // Long enough for a busy machine; what is about waiting has its own limits.
-        let limits = Limits { connect: milliseconds(10_000), idle: milliseconds(10_000), answer: milliseconds(10_000) };
+        let limits = Limits {
+            connect: milliseconds(10_000),
+            idle: milliseconds(10_000),
+            answer: milliseconds(10_000),
+            document: milliseconds(20_000),
+        };
         let persistence = Persistence { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
         Client {
             network: Network { limits, ..Network::default() },

@@ -63,11 +63,13 @@ fn r1_a_client_certificate_is_shown_to_its_host() {
     let identified = |host: &str| {
         let mut client = trusting();
         let key = Secret::new(String::from_utf8(tls_file("client.key")).unwrap());
-        client.network.identity = Some(Identity { host: host.to_owned(), certificates: tls_file("client.crt"), key });
+        client.network.identity =
+            Some(Identity { registry: host.to_owned(), certificates: tls_file("client.crt"), key });
         client.open(&server.host()).resolve()
     };
-    assert_eq!(identified("127.0.0.1"), Ok(Digest::of(&manifest())));
+    assert_eq!(identified(&server.host()), Ok(Digest::of(&manifest())));
     assert!(identified("localhost").is_err(), "a certificate for one host is not shown to another");
+    assert!(identified("127.0.0.1").is_err(), "nor to another port of it");
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn r2_permission_for_plain_http_does_not_excuse_a_bad_certificate() {
 fn impatient() -> Client {
     let mut client = Client::new();
     let idle = Duration::from_millis(400);
-    client.network.limits = Limits { connect: idle, idle, answer: idle };
+    client.network.limits = Limits { connect: idle, idle, answer: idle, document: idle * 2 };
     client
 }
 
@@ -146,6 +148,27 @@ fn r19_a_body_of_a_byte_now_and_then_is_not_waited_for_but_a_slow_one_is() {
     // Longer in total than the idle limit of 400 ms.
     let slow = drip(50, 2_000);
     assert_eq!(client().open(&slow.host()).fetch(&described), Ok(content));
+}
+
+/// M42: a manifest that keeps coming, slowly, has a time in all.
+#[test]
+fn r19_a_manifest_that_trickles_is_given_up() {
+    let server = Server::start(|x| {
+        if x.line() == "GET /v2/" {
+            return x.answer(200, &[], "");
+        }
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: 40000\r\n\r\n", media_type::MANIFEST);
+        x.raw(head.as_bytes());
+        for _ in 0..200 {
+            x.raw(&[b' '; 200]);
+            std::thread::sleep(Duration::from_millis(40));
+        }
+    });
+    let begin = Instant::now();
+    assert_says(impatient().open(&server.host()).resolve(), &["timed out: the document did not come within"]);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(server.count(MANIFEST_PATH), 1, "what trickled once will do so again");
 }
 
 #[test]

@@ -74,6 +74,8 @@ struct State {
     /// By repository, since credentials may be bound to a path.
     found: BTreeMap<String, Found>,
     held: BTreeMap<Scopes, Held>,
+    /// Whether it was said that the password can be read on the way.
+    warned: bool,
     /// What was refused, and in which words. Other threads do not try the same password again: that locks accounts.
     refused: BTreeMap<Scopes, [String; 2]>,
 }
@@ -93,6 +95,8 @@ struct Held {
 /// What fetching a token needs beyond what is remembered.
 #[derive(Clone, Copy)]
 pub(super) struct Means<'m> {
+    /// Where the registry is.
+    pub(super) registry: &'m Origin,
     pub(super) transport: &'m Transport,
     pub(super) persistence: Persistence,
     pub(super) progress: &'m dyn Progress,
@@ -125,7 +129,6 @@ impl Authentication {
     /// When the challenge cannot be answered, or the answer would be the same again.
     pub(super) fn answer(
         &self,
-        origin: &Origin,
         headers: &HeaderMap,
         scopes: &Scopes,
         used: Option<&Secret>,
@@ -142,7 +145,7 @@ impl Authentication {
         let (asks, more) = match challenge::choose(fields.map(|field| field.to_str().unwrap_or("=")), &self.registry)? {
             Challenge::Basic => (Asks::Basic, String::new()),
             Challenge::Bearer { realm, service, scope } => {
-                (Asks::Token(Realm::new(&realm, service, origin, &self.realms)?), scope.unwrap_or_default())
+                (Asks::Token(Realm::new(&realm, service, means.registry, &self.realms)?), scope.unwrap_or_default())
             }
         };
         state.asks = Some(asks.clone());
@@ -191,6 +194,9 @@ impl Authentication {
         }
         self.find(state, scopes, means)?;
         let credentials = state.found.get(&scopes.repository).and_then(|found| found.credentials.clone());
+        if credentials.is_some() {
+            self.warn_of_clear_text(state, asks, means);
+        }
         let held = match asks {
             Asks::Basic => password_header(credentials.as_ref(), &self.registry),
             Asks::Token(realm) => {
@@ -206,6 +212,19 @@ impl Authentication {
                 Ok(header)
             }
             Err(error) => Err(self.refuse(state, scopes, error)),
+        }
+    }
+
+    /// Says once that the password is about to leave where others can read it.
+    fn warn_of_clear_text(&self, state: &mut State, asks: &Asks, means: Means<'_>) {
+        let to = match asks {
+            Asks::Basic if means.registry.is_clear_text() => means.registry.authority(),
+            Asks::Token(realm) if realm.is_clear_text() && realm.distrusted().is_none() => realm.authority(),
+            Asks::Basic | Asks::Token(_) => return,
+        };
+        if !std::mem::replace(&mut state.warned, true) {
+            let reason = format!("the password goes to {to} in clear text, since it is spoken to over plain HTTP");
+            progress::warn(means.progress, &self.registry, &reason);
         }
     }
 

@@ -60,7 +60,7 @@ fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, 
     let mut request = Request { method: Method::GET, url: start.clone(), headers: Vec::new(), payload: Payload::None };
     let mut redirects = 0;
     loop {
-        check_scheme(&request.url, options.plain_http).map_err(Fault::Lasting)?;
+        check_scheme(&request.url, start, options.plain_http).map_err(Fault::Lasting)?;
         let answer = transport.send(&mut request, None)?;
         if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
             return Ok(answer);
@@ -70,19 +70,20 @@ fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, 
     }
 }
 
-/// Whoever is on the way could send any program over clear text.
-fn check_scheme(url: &Uri, plain_http: PlainHttp) -> Result<()> {
+/// Who is on the way could send any program over clear text. What is allowed for `start` is not allowed for another host.
+fn check_scheme(url: &Uri, start: &Uri, plain_http: PlainHttp) -> Result<()> {
     let origin = Origin::of(url);
     let is_allowed = match plain_http {
         _ if origin.scheme() == Scheme::Https => true,
         PlainHttp::Never => false,
         PlainHttp::Loopback => origin.is_loopback(),
-        PlainHttp::Allowed => true,
+        PlainHttp::Allowed => origin.is_loopback() || origin.host() == Origin::of(start).host(),
     };
     if is_allowed {
         return Ok(());
     }
-    Err(Error::usage(origin::shown(url), "is not https").hint("--plain-http, if it is meant to be so"))
+    let hint = format!("--plain-http {}, if it is meant to be so", origin.authority());
+    Err(Error::usage(origin::shown(url), "is not https").hint(hint))
 }
 
 fn receive(

@@ -77,7 +77,7 @@ pub struct Options {
     pub plain_http: PlainHttp,
     /// How often and how long a failed request is repeated.
     pub persistence: Persistence,
-    /// Hosts of token servers that are given credentials although they are not the registry's own.
+    /// Token servers (`host` or `host:port`) that are given credentials although they are not the registry's own origin.
     pub realms: Vec<String>,
     /// How many blobs are sent or fetched at once.
     pub transfers: usize,
@@ -140,7 +140,7 @@ impl Registry {
         if let Some(origin) = self.origin.get() {
             return Ok(origin);
         }
-        let authority = if self.name == DEFAULT_REGISTRY { DOCKER_HUB } else { &self.name };
+        let authority = authority_of(&self.name);
         let secure = Origin::new(Scheme::Https, authority)?;
         let may_be_plain = match self.options.plain_http {
             PlainHttp::Never => false,
@@ -189,9 +189,17 @@ impl Registry {
 
     /// Sends a request, answers challenges and follows redirects. The answer may be any other status.
     fn once(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
+        self.exchange(request, purpose).map_err(|fault| fault.about(&purpose.object))
+    }
+
+    fn exchange(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
         let registry = self.origin().map_err(Fault::Lasting)?;
-        let means =
-            Means { transport: &self.transport, persistence: self.options.persistence, progress: &*self.progress };
+        let means = Means {
+            registry,
+            transport: &self.transport,
+            persistence: self.options.persistence,
+            progress: &*self.progress,
+        };
         let (mut challenges, mut redirects) = (0, 0);
         loop {
             let is_ours = Origin::of(&request.url) == *registry;
@@ -209,7 +217,7 @@ impl Registry {
                     }
                     challenges += 1;
                     self.authentication
-                        .answer(registry, &answer.headers, &purpose.scopes, authorization.as_ref(), means)
+                        .answer(&answer.headers, &purpose.scopes, authorization.as_ref(), means)
                         .map_err(Fault::Lasting)?;
                 }
                 301 | 302 | 303 | 307 | 308 => {
@@ -252,13 +260,14 @@ impl Registry {
                 return Err(self.refused(answer, purpose));
             }
             let mut bytes = Vec::new();
-            match io::copy(&mut (&mut answer.body).take(limit + 1), &mut bytes) {
+            let body = answer.body.within(self.transport.document_time());
+            match io::copy(&mut body.take(limit + 1), &mut bytes) {
                 Ok(read) if read > limit => {
                     let reason = format!("the document is larger than {}", crate::wording::size(limit));
                     return Err(Error::invalid(&purpose.object, reason));
                 }
                 Ok(_) => return Ok((answer, bytes)),
-                Err(error) => match self.transport.body_fault(&answer.url, error) {
+                Err(error) => match self.transport.body_fault(&answer.url, error).about(&purpose.object) {
                     Fault::Passing(error) => attempts.wait_after(error)?,
                     fault => return Err(fault.error()),
                 },
@@ -282,6 +291,11 @@ impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").field("name", &self.name).field("origin", &self.origin).finish_non_exhaustive()
     }
+}
+
+/// Where the registry is that references call `name`.
+fn authority_of(name: &str) -> &str {
+    if name == DEFAULT_REGISTRY { DOCKER_HUB } else { name }
 }
 
 /// Whether an answer of this status may be another one soon.

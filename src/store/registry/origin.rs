@@ -54,6 +54,14 @@ impl Origin {
         &self.host
     }
 
+    /// `host`, with the port where it is not the usual one.
+    pub(super) fn authority(&self) -> String {
+        match (self.scheme, self.port) {
+            (Scheme::Https, 443) | (Scheme::Http, 80) => self.host.clone(),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// The port, whether it was written or not.
     pub(super) fn port(&self) -> u16 {
         self.port
@@ -62,6 +70,11 @@ impl Origin {
     /// Whether the host is this machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || address(&self.host).is_some_and(|address| address.is_loopback())
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub(super) fn is_clear_text(&self) -> bool {
+        self.scheme == Scheme::Http && !self.is_loopback()
     }
 
     /// Whether the host is an address that only machines on one link share, where clouds keep their metadata services.

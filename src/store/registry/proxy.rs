@@ -64,12 +64,14 @@ fn proxy(url: &str) -> Result<Proxy> {
 fn excepts(entry: &str, origin: &Origin) -> bool {
     let host = origin.host().trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = host.parse::<IpAddr>() {
+        let (entry, has_port) = without_port(entry, origin.port());
         let (range, length) = match entry.split_once('/') {
             Some((range, length)) => (range, length.parse().ok()),
             None => (entry, Some(128)),
         };
         let range = range.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        return entry == "*" || range.ok().zip(length).is_some_and(|(range, length)| within(address, range, length));
+        let is_in = range.ok().zip(length).is_some_and(|(range, length)| within(address, range, length));
+        return has_port && (entry == "*" || is_in);
     }
     let (name, port) = match entry.rsplit_once(':') {
         Some((name, port)) => (name, Some(port)),
@@ -83,6 +85,17 @@ fn excepts(entry: &str, origin: &Origin) -> bool {
         _ if entry == "*" => true,
         Some(before) => !name.is_empty() && (before.is_empty() || before.ends_with('.')),
         None => false,
+    }
+}
+
+/// An address or range without its port, and whether that is `port` or absent. The colons of an IPv6 address are its own
+/// unless it stands in brackets.
+fn without_port(entry: &str, port: u16) -> (&str, bool) {
+    match entry.rsplit_once(':') {
+        Some((before, number)) if !before.contains(':') || before.ends_with(']') => {
+            (before, number.parse() == Ok(port))
+        }
+        _ => (entry, true),
     }
 }
 
@@ -104,6 +117,7 @@ mod tests {
         proxies.for_origin(&Origin::new(Scheme::Https, authority).unwrap()).is_none()
     }
 
+    /// M42: an address with a port is one.
     #[test]
     fn exceptions_are_names_addresses_and_ranges() {
         for (except, direct, proxied) in [
@@ -114,6 +128,10 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", "11.1.2.3"),
             ("192.168.1.7", "192.168.1.7:5000", "192.168.1.70"),
             ("fd00::/8", "[fd12::1]", "[fe80::1]"),
+            ("192.168.1.7:5000", "192.168.1.7:5000", "192.168.1.7:5001"),
+            ("[fd12::1]:5000", "[fd12::1]:5000", "[fd12::1]:5001"),
+            ("10.0.0.0/8:5000", "10.1.2.3:5000", "10.1.2.3"),
+            ("fd12::1", "[fd12::1]:5000", "[fd12::2]:5000"),
             ("*", "reg.io", "localhost."),
         ] {
             assert!(is_direct(except, direct), "{except} {direct}");

@@ -10,7 +10,7 @@ use crate::reference::Reference;
 use crate::spec::{Descriptor, media_type};
 use crate::{json, wording};
 use std::io::{self, Read};
-use ureq::http::{HeaderName, Method, header};
+use ureq::http::{HeaderName, Method, Uri, header};
 
 /// The largest manifest that registries must take, in bytes (distribution-spec, "Pushing Manifests").
 const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -81,12 +81,12 @@ impl Registry {
     }
 
     /// Opens a blob. The reader asks again for what is missing when the connection is cut; it verifies nothing but sizes.
-    pub(super) fn blob(&self, repository: &str, descriptor: &Descriptor) -> Download<'_> {
+    pub(super) fn blob(&self, image: &Reference, descriptor: &Descriptor) -> Download<'_> {
         Download {
             registry: self,
             purpose: Purpose {
-                scopes: Scopes::pull(repository),
-                object: format!("{}: blob {}", self.object(repository), descriptor.digest),
+                scopes: Scopes::pull(image.repository()),
+                object: format!("{image}: blob {}", descriptor.digest),
             },
             descriptor: descriptor.clone(),
             position: 0,
@@ -171,7 +171,7 @@ impl Download<'_> {
                 }
                 // The registry knows no ranges: what has been read already comes again.
                 let again = io::copy(&mut (&mut asked.body).take(self.position), &mut io::sink());
-                again.map_err(|error| self.registry.transport.body_fault(&asked.url, error))?;
+                again.map_err(|error| self.body_fault(&asked.url, error))?;
             }
             _ => return Err(Fault::Lasting(self.registry.refused(asked, &self.purpose))),
         }
@@ -186,6 +186,10 @@ impl Download<'_> {
             payload: Payload::None,
         };
         self.registry.persistently(&mut request, &self.purpose)
+    }
+
+    fn body_fault(&self, url: &Uri, error: io::Error) -> Fault {
+        self.registry.transport.body_fault(url, error).about(&self.purpose.object)
     }
 
     /// Waits after a cut; fails when there were too many.
@@ -223,11 +227,11 @@ impl Read for Download<'_> {
                 }
                 Ok(_) => Error::new(
                     ErrorKind::Network,
-                    origin::shown(&answer.url),
+                    format!("{}: {}", self.purpose.object, origin::shown(&answer.url)),
                     format!("the body ended {} early", wording::size(missing)),
                 ),
                 Err(_) if missing == 0 => return Ok(0),
-                Err(error) => match self.registry.transport.body_fault(&answer.url, error) {
+                Err(error) => match self.body_fault(&answer.url, error) {
                     Fault::Passing(error) => error,
                     fault => return Err(fault.error().into()),
                 },

@@ -13,6 +13,7 @@ use super::transport::{Answer, Fault, Payload, Request};
 use super::{Registry, origin, passes};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::reference::Reference;
 use crate::spec::Descriptor;
 use crate::store::Opener;
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ enum Step {
 /// What is being uploaded, and how far it has got.
 struct Upload<'u> {
     registry: &'u Registry,
-    repository: &'u str,
+    image: &'u Reference,
     descriptor: &'u Descriptor,
     content: Content<'u>,
     purpose: Purpose,
@@ -74,13 +75,13 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry cannot be asked or forbids it.
-    pub(super) fn has_blob(&self, repository: &str, descriptor: &Descriptor) -> Result<bool> {
-        self.is_there(repository, descriptor, &self.pushing(repository, descriptor))
+    pub(super) fn has_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
+        self.is_there(image.repository(), descriptor, &pushing(image, descriptor))
     }
 
     /// As [`Registry::has_blob`], with no more rights than it takes to fetch it.
-    pub(super) fn offers_blob(&self, repository: &str, descriptor: &Descriptor) -> Result<bool> {
-        let object = format!("{}: blob {}", self.object(repository), descriptor.digest);
+    pub(super) fn offers_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
+        let (repository, object) = (image.repository(), format!("{image}: blob {}", descriptor.digest));
         self.is_there(repository, descriptor, &Purpose { scopes: Scopes::pull(repository), object })
     }
 
@@ -124,28 +125,23 @@ impl Registry {
     /// fails again and again.
     pub(super) fn upload(
         &self,
-        repository: &str,
+        image: &Reference,
         descriptor: &Descriptor,
         open: &Opener<'_>,
         session: Option<Session>,
     ) -> Result<()> {
         let upload = Upload {
             registry: self,
-            repository,
+            image,
             descriptor,
             content: Content::new(descriptor, open),
-            purpose: self.pushing(repository, descriptor),
+            purpose: pushing(image, descriptor),
             attempts: Attempts::new(self.options.persistence),
             furthest: 0,
             in_parts: false,
             resumed: false,
         };
         upload.run(session)
-    }
-
-    fn pushing(&self, repository: &str, descriptor: &Descriptor) -> Purpose {
-        let object = format!("{}: upload of {}", self.object(repository), descriptor.digest);
-        Purpose { scopes: Scopes::push(repository), object }
     }
 
     /// Tells the registry that the uploads under way will not be finished. For when the person has interrupted the program:
@@ -214,6 +210,11 @@ impl Registry {
     }
 }
 
+/// Uploading a blob of `image`.
+fn pushing(image: &Reference, descriptor: &Descriptor) -> Purpose {
+    Purpose { scopes: Scopes::push(image.repository()), object: format!("{image}: upload of {}", descriptor.digest) }
+}
+
 /// What came of the attempt to mount a blob.
 #[derive(Debug)]
 pub(super) enum Mount {
@@ -278,7 +279,7 @@ impl Upload<'_> {
                     self.registry.tell(&error);
                     let waited = self.attempts.wait_as_told(&headers, error);
                     // Where not even that can be found out, the first failure is the one to tell of.
-                    if self.registry.has_blob(self.repository, self.descriptor).unwrap_or(false) {
+                    if self.registry.has_blob(self.image, self.descriptor).unwrap_or(false) {
                         self.note(None);
                         return Ok(());
                     }
@@ -315,7 +316,7 @@ impl Upload<'_> {
         self.resumed = false;
         let mut request = Request {
             method: Method::POST,
-            url: self.registry.url(self.repository, "blobs/uploads/")?,
+            url: self.registry.url(self.image.repository(), "blobs/uploads/")?,
             headers: Vec::new(),
             payload: Payload::Bytes(b""),
         };
@@ -436,7 +437,7 @@ impl Upload<'_> {
 
     /// Remembers where the session stands, or that there is none any more.
     fn note(&self, session: Option<&Session>) {
-        let key = (self.descriptor.digest, self.repository.to_owned());
+        let key = (self.descriptor.digest, self.image.repository().to_owned());
         let mut open = self.registry.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
         match session {
             Some(session) => open.insert(key, session.url.clone()),

@@ -66,7 +66,12 @@ impl Refusal {
         } else {
             format!("answered {}: {said}", self.status)
         };
-        Error::new(kind, object, reason)
+        let error = Error::new(kind, object, reason);
+        match self.status {
+            429 | 500.. => error.hint("the server is busy or broken: try again later"),
+            404 => error.hint("check the name, the tag and the digest"),
+            _ => error,
+        }
     }
 
     fn say(&mut self, words: &str) {
@@ -91,10 +96,10 @@ mod tests {
         assert_eq!(said(403, denied), "reg.io/x: answered 403: DENIED no\\u{1b}[31m way");
         assert_eq!(said(400, r#"{"error": "invalid_grant"}"#), "reg.io/x: answered 400: invalid_grant");
         assert_eq!(said(405, "Method not allowed\n"), "reg.io/x: answered 405: Method not allowed");
-        assert_eq!(said(503, "<html>Bad</html>"), "reg.io/x: answered 503");
-        assert_eq!(said(500, ""), "reg.io/x: answered 500");
-        assert_eq!(said(500, &"x".repeat(300)), format!("reg.io/x: answered 500: {}", "x".repeat(200)));
-        assert_eq!(said(500, &"x".repeat(70_000)), "reg.io/x: answered 500");
+        assert_eq!(said(406, "<html>Bad</html>"), "reg.io/x: answered 406");
+        assert_eq!(said(500, ""), "reg.io/x: answered 500 (the server is busy or broken: try again later)");
+        assert_eq!(said(406, &"x".repeat(300)), format!("reg.io/x: answered 406: {}", "x".repeat(200)));
+        assert_eq!(said(406, &"x".repeat(70_000)), "reg.io/x: answered 406");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Repository {
     /// # Errors
     /// When the registry cannot be asked or forbids it.
     pub fn offers(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.registry.offers_blob(self.reference.repository(), descriptor)
+        self.registry.offers_blob(&self.reference, descriptor)
     }
 
     /// Opens the image that the reference names, for `platform` where the registry holds several.
@@ -100,7 +100,7 @@ impl BlobSource for Repository {
             media_type::is_index(&descriptor.media_type) || media_type::is_manifest(&descriptor.media_type);
         let repository = self.reference.repository();
         if !is_document {
-            return Ok(Box::new(self.registry.blob(repository, descriptor)));
+            return Ok(Box::new(self.registry.blob(&self.reference, descriptor)));
         }
         let known = self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(&descriptor.digest).cloned();
         let bytes = match known {
@@ -121,12 +121,12 @@ impl BlobSink for Repository {
     }
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.registry.has_blob(self.reference.repository(), descriptor)
+        self.registry.has_blob(&self.reference, descriptor)
     }
 
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
         let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);
-        self.registry.upload(self.reference.repository(), descriptor, open, session)
+        self.registry.upload(&self.reference, descriptor, open, session)
     }
 
     fn try_mount(&self, descriptor: &Descriptor, from: &Reference) -> Result<bool> {

@@ -37,8 +37,9 @@ pub(super) struct Token {
 }
 
 impl Realm {
-    /// Judges the realm that the registry at `registry` named. Only one that belongs to the registry, or whose host is in
-    /// `allowed`, is given credentials: otherwise any registry could collect them for any host (CVE-2026-33540).
+    /// Judges the realm that the registry at `registry` named. Only one of the registry's own origin (scheme, host and port),
+    /// or whose `host` or `host:port` is in `allowed`, is given credentials: otherwise any registry could collect them for any
+    /// host (CVE-2026-33540), and any user of a host for its registry.
     ///
     /// # Errors
     /// When the realm is no absolute URL, leaves TLS, or leads to a link-local address.
@@ -53,15 +54,27 @@ impl Realm {
         if registry.scheme() == Scheme::Https && there.scheme() == Scheme::Http {
             return Err(wrong("plain http"));
         }
-        let trusted = there.host() == registry.host()
-            || PAIRS.contains(&(registry.host(), there.host()))
-            || allowed.iter().any(|host| host.eq_ignore_ascii_case(there.host()));
+        let authority = there.authority();
+        let trusted = there == *registry
+            || PAIRS.contains(&(&*registry.authority(), &*authority))
+            || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&authority));
         Ok(Realm { url, service, trusted })
     }
 
-    /// The host to which credentials are not sent unless the person allows it; nothing where it is trusted.
+    /// The host, with its port where that is not the usual one, to which credentials are not sent unless the person allows it;
+    /// nothing where it is trusted.
     pub(super) fn distrusted(&self) -> Option<String> {
-        if self.trusted { None } else { Some(Origin::of(&self.url).host().to_owned()) }
+        if self.trusted { None } else { Some(self.authority()) }
+    }
+
+    /// The host, with its port where that is not the usual one.
+    pub(super) fn authority(&self) -> String {
+        Origin::of(&self.url).authority()
+    }
+
+    /// Whether what is sent to it can be read on the way.
+    pub(super) fn is_clear_text(&self) -> bool {
+        Origin::of(&self.url).is_clear_text()
     }
 
     /// Fetches a token for all of `scopes`, as `credentials` or as nobody.
@@ -128,9 +141,12 @@ impl Realm {
                 Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None }
             }
         };
-        let answer = transport.send(&mut request, authorization.as_ref())?;
+        let mut answer = transport.send(&mut request, authorization.as_ref())?;
         match answer.status {
-            200 => bounded::read(answer.body, LARGEST_DOCUMENT, object).map_err(Fault::Lasting),
+            200 => {
+                let body = answer.body.within(transport.document_time());
+                bounded::read(body, LARGEST_DOCUMENT, object).map_err(Fault::Lasting)
+            }
             status => {
                 let error = Refusal::read(status, answer.body).error(object);
                 Err(if matches!(status, 429 | 500 | 502 | 503 | 504) {
@@ -180,10 +196,11 @@ mod tests {
         }
     }
 
+    /// M42: another port is another origin.
     #[test]
     fn credentials_go_to_the_registrys_own_realm_only() {
         assert_eq!(realm("https://reg.io", "https://reg.io/token"), "trusted");
-        assert_eq!(realm("https://reg.io:5000", "https://REG.io:5001/token"), "trusted");
+        assert_eq!(realm("https://reg.io:5000", "https://REG.io:5000/token"), "trusted");
         assert_eq!(realm("https://registry-1.docker.io", "https://auth.docker.io/token"), "trusted");
         assert_eq!(realm("https://reg.io", "https://allowed.io/token"), "trusted");
         assert_eq!(realm("http://reg.io", "http://reg.io/token"), "trusted");
@@ -192,6 +209,10 @@ mod tests {
             ("https://reg.io", "https://auth.docker.io/token"),
             ("https://reg.io", "https://reg.io.evil.io/token"),
             ("https://reg.io", "https://sub.reg.io/token"),
+            ("https://reg.io:5000", "https://reg.io:5001/token"),
+            ("https://reg.io:5000", "https://reg.io/token"),
+            ("http://reg.io", "https://reg.io/token"),
+            ("https://reg.io", "https://allowed.io:444/token"),
         ] {
             assert!(realm(registry, other).starts_with("distrusted "), "{other}");
         }

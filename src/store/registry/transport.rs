@@ -1,6 +1,7 @@
 //! One HTTP/1.1 exchange: no redirect is followed, no credentials are added and nothing is repeated here.
 //!
-//! Times are bounded where nothing happens, not in total: a large blob may take as long as it takes.
+//! A large blob may take as long as it takes, as long as it keeps coming: at [`LEAST_RATE`] or faster. A document that is
+//! read whole has a time in total.
 
 use super::content::Content;
 use super::origin::{Origin, Scheme};
@@ -18,28 +19,29 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, SendBody, Timeout};
 
-/// Less than this many bytes within [`Limits::idle`] count as nothing: a server must not keep us for ever by a byte now
-/// and then.
-const LEAST_PROGRESS: u64 = 1 << 10;
+/// A body that comes more slowly than this for as long as [`Limits::idle`] counts as one that stopped, in bytes a second.
+const LEAST_RATE: u64 = 1 << 10;
 
 /// How the network is reached.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     /// The certificate authorities that are trusted, as [`certificates`] reads them.
     pub authorities: Vec<Vec<u8>>,
-    /// Who this client is to one host that asks for a certificate.
+    /// Who this client is to one registry that asks for a certificate.
     pub identity: Option<Identity>,
+    /// The one registry whose certificate is not checked: `host` or `host:port`.
+    pub unverified: Option<String>,
     /// The proxies between here and there.
     pub proxies: Proxies,
     /// How long nothing may happen.
     pub limits: Limits,
 }
 
-/// A client certificate, shown to one host only.
+/// A client certificate, shown to one registry only.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The host, without a port.
-    pub host: String,
+    /// The registry: `host` or `host:port`.
+    pub registry: String,
     /// Certificates in PEM, this client's own first.
     pub certificates: Vec<u8>,
     /// The private key in PEM.
@@ -55,12 +57,14 @@ pub struct Limits {
     pub idle: Duration,
     /// Until the answer to a request with a body: a registry may copy a large blob before it answers.
     pub answer: Duration,
+    /// For all of a document, such as a manifest or a token.
+    pub document: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Limits { connect: seconds(30), idle: seconds(60), answer: seconds(600) }
+        Limits { connect: seconds(30), idle: seconds(60), answer: seconds(600), document: seconds(60) }
     }
 }
 
@@ -87,8 +91,8 @@ pub fn certificates(pem: &[u8], object: &str) -> Result<Vec<Vec<u8>>> {
 #[derive(Debug)]
 pub struct Transport {
     agent: Agent,
-    /// The agent that shows our certificate, and the one host it speaks to.
-    identified: Option<(String, Agent)>,
+    /// Agents that show our certificate, or do not check the other side's, each with the one origin that it speaks to.
+    special: Vec<(Origin, Agent)>,
     proxies: Proxies,
     limits: Limits,
 }
@@ -141,6 +145,16 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The same, with the name of what was asked for in front.
+    pub(super) fn about(self, object: &str) -> Fault {
+        let name = |error: Error| if error.object().starts_with(object) { error } else { error.within(object) };
+        match self {
+            Fault::Passing(error) => Fault::Passing(name(error)),
+            Fault::Lasting(error) => Fault::Lasting(name(error)),
+            Fault::NoTls(error) => Fault::NoTls(name(error)),
+        }
+    }
+
     pub(super) fn error(self) -> Error {
         match self {
             Fault::Passing(error) | Fault::Lasting(error) | Fault::NoTls(error) => error,
@@ -156,10 +170,11 @@ impl Transport {
     pub fn new(network: Network) -> Result<Self> {
         let authorities: Vec<_> = network.authorities.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let roots = RootCerts::Specific(Arc::new(authorities));
-        let agent = |identity: Option<ClientCert>| {
+        let agent = |identity: Option<ClientCert>, is_verified: bool| {
             let tls = TlsConfig::builder()
                 .root_certs(roots.clone())
                 .client_cert(identity)
+                .disable_verification(!is_verified)
                 .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .build();
             let config = Agent::config_builder()
@@ -179,11 +194,26 @@ impl Transport {
                 .build();
             Agent::with_parts(config, DefaultConnector::new(), Names)
         };
-        let identified = match &network.identity {
-            Some(identity) => Some((identity.host.to_ascii_lowercase(), agent(Some(client_certificate(identity)?)))),
+        let origin = |name: &String| Origin::new(Scheme::Https, super::authority_of(name));
+        let identity = match &network.identity {
+            Some(identity) => Some((origin(&identity.registry)?, client_certificate(identity)?)),
             None => None,
         };
-        Ok(Transport { agent: agent(None), identified, proxies: network.proxies, limits: network.limits })
+        let unverified = network.unverified.as_ref().map(origin).transpose()?;
+        let mut special = Vec::new();
+        if let Some((there, certificate)) = &identity {
+            let is_verified = unverified.as_ref() != Some(there);
+            special.push((there.clone(), agent(Some(certificate.clone()), is_verified)));
+        }
+        if let Some(there) = unverified {
+            special.push((there, agent(None, false)));
+        }
+        Ok(Transport { agent: agent(None, true), special, proxies: network.proxies, limits: network.limits })
+    }
+
+    /// How long all of a document may take.
+    pub(super) fn document_time(&self) -> Duration {
+        self.limits.document
     }
 
     /// Sends `request` with `authorization` and waits for the head of the answer.
@@ -240,10 +270,7 @@ impl Transport {
         proxy: Option<&Proxy>,
         patience: Duration,
     ) -> Result<http::Response<ureq::Body>, ureq::Error> {
-        let agent = match &self.identified {
-            Some((host, identified)) if host == origin.host() && origin.scheme() == Scheme::Https => identified,
-            _ => &self.agent,
-        };
+        let agent = self.special.iter().find(|(there, _)| there == origin).map_or(&self.agent, |(_, agent)| agent);
         let request = agent
             .configure_request(request)
             .proxy(proxy.map(|proxy| proxy.proxy.clone()))
@@ -299,6 +326,8 @@ impl Resolver for Names {
 pub(super) struct Steady<R> {
     body: R,
     idle: Duration,
+    /// When all of it must have come.
+    end: Option<Instant>,
     /// How long the last stretch of reading has waited for the server, and what came in it.
     waited: Duration,
     came: u64,
@@ -306,7 +335,13 @@ pub(super) struct Steady<R> {
 
 impl<R> Steady<R> {
     fn new(body: R, idle: Duration) -> Self {
-        Steady { body, idle, waited: Duration::ZERO, came: 0 }
+        Steady { body, idle, end: None, waited: Duration::ZERO, came: 0 }
+    }
+
+    /// Requires that all of it comes within `total`.
+    pub(super) fn within(&mut self, total: Duration) -> &mut Self {
+        self.end = Some(Instant::now() + total);
+        self
     }
 }
 
@@ -317,8 +352,14 @@ impl<R: Read> Read for Steady<R> {
         // Only time spent in here is the server's; the caller may take long between two reads.
         self.waited += before.elapsed();
         self.came += read as u64;
+        if read == 0 {
+            return Ok(0);
+        }
+        if self.end.is_some_and(|end| Instant::now() > end) {
+            return Err(ureq::Error::Timeout(Timeout::Global).into_io());
+        }
         if self.waited > self.idle {
-            if self.came < LEAST_PROGRESS && read > 0 {
+            if u128::from(self.came) * 1000 < u128::from(LEAST_RATE) * self.waited.as_millis() {
                 return Err(ureq::Error::Timeout(Timeout::RecvBody).into_io());
             }
             (self.waited, self.came) = (Duration::ZERO, 0);
@@ -335,65 +376,85 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Li
         None => origin.to_string(),
     };
     let network = |reason: String| Error::new(ErrorKind::Network, peer.clone(), reason);
-    let lasting = |reason: &str| Fault::Lasting(network(reason.to_owned()));
+    let lasting = |reason: &str, hint: &str| Fault::Lasting(network(reason.to_owned()).hint(hint));
+    let passing = |reason: String| Fault::Passing(network(reason).hint(TRY_AGAIN));
     match error {
         ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
             Fault::Lasting(Error::io(peer, "send", error))
         }
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => tls_words(tls, &network),
+            Some(tls) => tls_words(tls, &origin.authority(), &network),
             None => io_words(&error, &network),
         },
-        ureq::Error::Rustls(error) => tls_words(&error, &network),
-        ureq::Error::HostNotFound => lasting("the host name cannot be resolved"),
+        ureq::Error::Rustls(error) => tls_words(&error, &origin.authority(), &network),
+        ureq::Error::HostNotFound => lasting("the host name cannot be resolved", NO_WAY),
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-            Fault::Passing(network(format!("timed out while connecting ({} s)", limits.connect.as_secs())))
+            Fault::Passing(network(format!("timed out while connecting ({} s)", limits.connect.as_secs())).hint(NO_WAY))
         }
-        ureq::Error::Timeout(_) => Fault::Passing(network("timed out: nothing came for too long".to_owned())),
-        ureq::Error::ConnectProxyFailed(reason) => Fault::Lasting(network(format!("refused the connection: {reason}"))),
-        ureq::Error::LargeResponseHeader(..) => lasting("the header of its answer does not end"),
-        ureq::Error::Protocol(error) => Fault::Lasting(network(format!("does not speak HTTP/1.1: {error}"))),
-        other => Fault::Lasting(network(other.to_string())),
+        ureq::Error::Timeout(Timeout::Global) => {
+            let reason = format!("timed out: the document did not come within {} s", limits.document.as_secs());
+            Fault::Lasting(network(reason).hint(TRY_AGAIN))
+        }
+        ureq::Error::Timeout(_) => passing("timed out: nothing came for too long, or too little".to_owned()),
+        ureq::Error::ConnectProxyFailed(reason) => Fault::Lasting(
+            network(format!("refused the connection: {reason}"))
+                .hint(format!("NO_PROXY={} goes there without the proxy", origin.host())),
+        ),
+        ureq::Error::LargeResponseHeader(..) => lasting("the header of its answer does not end", WRONG_SERVER),
+        ureq::Error::Protocol(error) => {
+            Fault::Lasting(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
+        }
+        other => Fault::Lasting(network(other.to_string()).hint(TRY_AGAIN)),
     }
 }
 
+/// The ways out of failures of the network.
+const TRY_AGAIN: &str = "run the same command again: what has arrived is kept";
+const NO_WAY: &str = "check the name and the network; HTTPS_PROXY names a proxy";
+const NOT_THERE: &str = "check the port, and whether a registry runs there";
+const WRONG_SERVER: &str = "check the port, and whether a proxy is in the way";
+
 fn io_words(error: &io::Error, network: &dyn Fn(String) -> Error) -> Fault {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Fault::Lasting(network("connection refused".to_owned())),
+        io::ErrorKind::ConnectionRefused => Fault::Lasting(network("connection refused".to_owned()).hint(NOT_THERE)),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            Fault::Lasting(network("no route to the host".to_owned()))
+            Fault::Lasting(network("no route to the host".to_owned()).hint(NO_WAY))
         }
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => Fault::Passing(network("the connection was cut".to_owned())),
-        _ => Fault::Passing(network(format!("the connection failed: {error}"))),
+        | io::ErrorKind::BrokenPipe => Fault::Passing(network("the connection was cut".to_owned()).hint(TRY_AGAIN)),
+        _ => Fault::Passing(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
     }
 }
 
-fn tls_words(error: &rustls::Error, network: &dyn Fn(String) -> Error) -> Fault {
+fn tls_words(error: &rustls::Error, authority: &str, network: &dyn Fn(String) -> Error) -> Fault {
     use CertificateError as Bad;
     let say = |reason: &str| network(reason.to_owned());
     Fault::Lasting(match error {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            return Fault::NoTls(say("does not speak TLS").hint("--plain-http, if it is meant to be so"));
+            let hint = format!("--plain-http {authority}, if it is meant to be so");
+            return Fault::NoTls(say("does not speak TLS").hint(hint));
         }
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
             say("its certificate is signed by an unknown authority")
                 .hint("name the authority by --cert-dir or SSL_CERT_FILE")
         }
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            say("its certificate has expired")
+            say("its certificate has expired").hint("the registry needs a new one")
         }
         rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
             say("its certificate is not valid yet").hint("look at the clock of this machine")
         }
         rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            say("its certificate is for another host name")
+            say("its certificate is for another host name").hint("use a name that is in the certificate")
         }
-        rustls::Error::InvalidCertificate(other) => network(format!("its certificate is not acceptable: {other}")),
-        rustls::Error::AlertReceived(alert) => network(format!("ended the TLS handshake: {alert:?}")),
-        other => network(format!("TLS failed: {other}")),
+        rustls::Error::InvalidCertificate(other) => {
+            network(format!("its certificate is not acceptable: {other}")).hint("the registry needs another one")
+        }
+        rustls::Error::AlertReceived(alert) => network(format!("ended the TLS handshake: {alert:?}"))
+            .hint("a client certificate may be missing: --cert-dir"),
+        other => network(format!("TLS failed: {other}")).hint(WRONG_SERVER),
     })
 }
 
@@ -413,7 +474,20 @@ mod tests {
             }
         }
         let error = io::copy(&mut Steady::new(Drip(0), Duration::from_millis(50)), &mut io::sink()).unwrap_err();
-        assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(_)));
+        assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(Timeout::RecvBody)));
+
+        // Fast enough at every moment, and too long in all.
+        struct Trickle;
+        impl Read for Trickle {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                std::thread::sleep(Duration::from_millis(5));
+                buffer[..64].fill(0);
+                Ok(64)
+            }
+        }
+        let mut trickle = Steady::new(Trickle, Duration::from_millis(50));
+        let error = io::copy(trickle.within(Duration::from_millis(200)), &mut io::sink()).unwrap_err();
+        assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(Timeout::Global)));
 
         let mut prompt = Steady::new(&b"ab"[..], Duration::from_millis(5));
         let mut byte = [0];

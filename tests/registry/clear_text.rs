@@ -1,0 +1,174 @@
+//! M39: who may be spoken to in clear text, and who need not prove to be itself.
+
+use super::real::layout;
+use super::server::{Exchange, Server, Shelf};
+use super::*;
+use crate::consumers;
+use crate::support::{Finished, Scratch, ocibuild, run};
+use std::process::Command;
+
+/// A registry of plain HTTP that is called `hub.corp`, and the proxy through which that name is reached.
+fn hub() -> (Server, Shelf) {
+    Server::with_shelf(|x: &mut Exchange, shelf: &Shelf| {
+        if x.request.method == "CONNECT" {
+            let own = x.host();
+            return x.tunnel_to(&own);
+        }
+        if let Some(path) = x.request.target.strip_prefix("http://hub.corp") {
+            x.request.target = path.to_owned();
+        }
+        match x.header("authorization") {
+            None => x.answer(401, &[("WWW-Authenticate", "Basic realm=hub")], "{}"),
+            Some(_) => shelf.serve(x),
+        }
+    })
+}
+
+struct Machine {
+    scratch: Scratch,
+    hub: Server,
+    image: String,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let scratch = Scratch::new();
+        layout(&scratch);
+        let image = consumers::Layout::new(scratch.join("ours"), "v1").image();
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("alice:{SECRET}"));
+        let auths = serde_json::json!({"auths": {"hub.corp": {"auth": auth}}}).to_string();
+        scratch.write("auth.json", auths);
+        Machine { scratch, hub: hub().0, image }
+    }
+
+    fn ocibuild(&self) -> Command {
+        let mut command = ocibuild();
+        let proxy = format!("http://{}", self.hub.host());
+        command.env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy).current_dir(self.scratch.path());
+        command.env("REGISTRY_AUTH_FILE", self.scratch.join("auth.json"));
+        command.env("OCIBUILD_CACHE_DIR", self.scratch.join("cache"));
+        command
+    }
+
+    fn push(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.ocibuild();
+        command.args(["export", &self.image, "docker://hub.corp/team/robot:v1"]);
+        run(command.args(arguments))
+    }
+
+    fn login(&self, arguments: &[&str], conf: &str) -> Finished {
+        let stdin = std::fs::File::open(self.scratch.write("stdin", format!("{SECRET}\n"))).unwrap();
+        let mut command = self.ocibuild();
+        command.args(["login", "hub.corp", "-u", "alice", "--password-stdin"]).args(arguments).stdin(stdin);
+        run(command.env("CONTAINERS_REGISTRIES_CONF", self.scratch.write("registries.conf", conf)))
+    }
+
+    /// Whether the password has left since this was asked last.
+    fn saw_the_password(&self, work: impl FnOnce()) -> bool {
+        let before = self.hub.seen().len();
+        work();
+        self.hub.seen()[before..].iter().any(|seen| seen.header("authorization").is_some())
+    }
+}
+
+const WARNING: &str = "hub.corp: the password goes to hub.corp in clear text";
+
+/// M39: plain HTTP is allowed host by host, and a password in clear text is said.
+#[test]
+fn plain_http_is_for_the_host_that_is_named() {
+    let machine = Machine::new();
+    let refused = |arguments: &[&str]| {
+        let saw = machine.saw_the_password(|| {
+            let failed = machine.push(arguments).ended_with(1).failed_saying("does not speak TLS");
+            assert!(failed.stderr.contains("--plain-http hub.corp, if it is meant to be so"), "{failed}");
+        });
+        assert!(!saw);
+    };
+    refused(&[]);
+    refused(&["--plain-http", "other.corp"]);
+    refused(&["--plain-http", "hub.corp:5000"]);
+    refused(&["--tls-verify"]);
+    refused(&["--tls-verify=true"]);
+    let saw = machine.saw_the_password(|| {
+        let pushed = machine.push(&["--plain-http", "other.corp", "--plain-http", "hub.corp", "--quiet"]).success();
+        assert_eq!(pushed.stderr.matches(WARNING).count(), 1, "{pushed}");
+        assert!(!pushed.stderr.contains(SECRET), "{pushed}");
+    });
+    assert!(saw);
+    let pushed = machine.push(&["--tls-verify=false", "--quiet"]).success();
+    assert!(pushed.stderr.contains(WARNING), "{pushed}");
+    // The flag takes a host, not what follows it.
+    let mut pull = machine.ocibuild();
+    run(pull.args(["pull", "--plain-http", "hub.corp/team/robot:v1"])).ended_with(2).failed_saying("not a registry");
+}
+
+/// M39: what registries.conf says of a registry counts for pushes, logins and caches as well.
+#[test]
+fn insecure_in_registries_conf_counts_everywhere() {
+    let machine = Machine::new();
+    let conf = "[[registry]]\nlocation = 'hub.corp'\ninsecure = true\n";
+    let with_conf = |conf: &str, command: &mut Command| {
+        run(command.env("CONTAINERS_REGISTRIES_CONF", machine.scratch.write("registries.conf", conf)))
+    };
+    let push = |conf: &str| {
+        let mut command = machine.ocibuild();
+        command.args(["export", &machine.image, "docker://hub.corp/team/robot:v1", "--quiet"]);
+        with_conf(conf, &mut command)
+    };
+    push("[[registry]]\nlocation = 'hub.corp/other'\ninsecure = true\n")
+        .ended_with(1)
+        .failed_saying("does not speak TLS");
+    push("[[registry]]\nlocation = 'hub.corp'\nblocked = true\n")
+        .ended_with(1)
+        .failed_saying("registries.conf blocks it");
+    assert!(push(conf).success().stderr.contains(WARNING));
+    machine.login(&[], "").ended_with(1).failed_saying("does not speak TLS");
+    let logged_in = machine.login(&["--quiet"], conf).success();
+    assert!(logged_in.stderr.contains(WARNING), "{logged_in}");
+    machine.login(&["--plain-http", "hub.corp"], "").success();
+    // A cache is a repository like any other: what is missing there is the group, and not the permission to ask.
+    let mut build = machine.ocibuild();
+    build.args(["layout", "out", "--copy", "ours:/x", "--cache-to", "docker://hub.corp/team/cache", "--quiet"]);
+    let built = with_conf(conf, build.env_remove("OCIBUILD_NO_CACHE")).success();
+    assert!(!built.stderr.contains("does not speak TLS"), "{built}");
+}
+
+/// M39: `--tls-verify=false` excuses a certificate, of the registries that the command names and of no mirror.
+#[test]
+fn tls_verify_false_is_for_registries_that_are_named() {
+    let scratch = Scratch::new();
+    layout(&scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let shelf = Shelf::default();
+    let its = shelf.clone();
+    let registry = Server::start_tls(super::reaching::tls("good", false), move |x| its.serve(x));
+    let remote = format!("docker://{}/team/robot:v1", registry.host());
+    let in_scratch = || {
+        let mut command = ocibuild();
+        command.current_dir(scratch.path()).env("OCIBUILD_CACHE_DIR", scratch.join("cache"));
+        command
+    };
+    let export = |arguments: &[&str]| run(in_scratch().args(["export", &ours, &remote]).args(arguments));
+    export(&[]).ended_with(1).failed_saying("signed by an unknown authority");
+    export(&["--tls-verify=true"]).ended_with(1).failed_saying("signed by an unknown authority");
+    export(&["--plain-http", &registry.host()]).ended_with(1).failed_saying("signed by an unknown authority");
+    export(&["--tls-verify=false"]).success();
+
+    let (own, _) = Server::with_shelf(move |x, _| shelf.serve(x));
+    let rule = format!("{}={}", own.host(), registry.host());
+    let reference = format!("{}/team/robot:v1", own.host());
+    let before = registry.seen().len();
+    let pulled = run(in_scratch().args(["pull", &reference, "--mirror", &rule, "--tls-verify=false"])).success();
+    assert!(pulled.stderr.contains("unknown authority; asking the next place"), "{pulled}");
+    assert_eq!(registry.seen().len(), before);
+    // In a file it is said of the mirror itself.
+    let conf = format!(
+        "[[registry]]\nlocation = '{}'\n[[registry.mirror]]\nlocation = '{}'\ninsecure = true\n",
+        own.host(),
+        registry.host()
+    );
+    let mut pull = in_scratch();
+    pull.args(["pull", &reference]).env("CONTAINERS_REGISTRIES_CONF", scratch.write("registries.conf", conf));
+    run(&mut pull).success();
+    assert!(registry.seen().len() > before);
+}
