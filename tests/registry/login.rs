@@ -71,16 +71,17 @@ fn a_login_is_not_kept_unproved_in_silence() {
 
     // A token server elsewhere is not given the password, and anonymous success proves nothing.
     let elsewhere = Server::start(gives_token);
-    let realm = format!("http://{}/token", elsewhere.host().replace("127.0.0.1", "localhost"));
+    let tokens = elsewhere.host().replace("127.0.0.1", "localhost");
+    let realm = format!("http://{tokens}/token");
     let asking = Server::start(move |x| {
         if x.header("authorization").is_some() {
             return x.answer(200, &[], "{}");
         }
         x.answer(401, &[("WWW-Authenticate", &format!("Bearer realm=\"{realm}\",service=\"test\""))], "{}");
     });
-    login(&scratch, &asking.host(), SECRET, &[]).ended_with(1).failed_saying("--auth-realm localhost");
+    login(&scratch, &asking.host(), SECRET, &[]).ended_with(1).failed_saying(&format!("--auth-realm {tokens}"));
     assert_no_credentials(&elsewhere);
-    login(&scratch, &asking.host(), SECRET, &["--auth-realm", "localhost"]).success();
+    login(&scratch, &asking.host(), SECRET, &["--auth-realm", &tokens]).success();
     login(&scratch, &asking.host(), SECRET, &["--offline"]).ended_with(2);
     login(&scratch, "http://reg.io", SECRET, &[]).ended_with(2);
     login(&scratch, "reg.io/team", SECRET, &[]).ended_with(2);

@@ -175,7 +175,7 @@ fn an_error_of_the_network_names_the_image_and_a_way_out() {
         for arguments in commands {
             let failed = run(yard.ocibuild().args(arguments)).ended_with(1);
             let line = failed.stderr.lines().find(|line| line.contains(reason)).unwrap_or_default();
-            assert!(line.starts_with(&format!("ocibuild: {reference}: ")) && line.ends_with(')'), "{failed}");
+            assert!(line.starts_with(&format!("ocibuild: error: {reference}: ")) && line.ends_with(')'), "{failed}");
         }
         let mut login = yard.ocibuild();
         let stdin = std::fs::File::open(yard.scratch.write("stdin", "password\n")).unwrap();

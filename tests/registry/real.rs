@@ -274,8 +274,9 @@ fn a_registry_with_a_token_server_is_read_written_and_mounted_in() {
     let host = registry.address();
     let ours = layout(&scratch);
     assert_says(push(&Client::new().open(&host), &ours), &["answered 401", "no credentials"]);
-    assert_says(push(&Client::new().with_password(&host).open(&host), &ours), &["incorrect username or password"]);
-    let work = alice(&host).open(&host);
+    let trusted = |client: Client| client.options(|o| o.realms = vec![tokens.host()]).open(&host);
+    assert_says(push(&trusted(Client::new().with_password(&host)), &ours), &["incorrect username or password"]);
+    let work = trusted(alice(&host));
     push(&work, &ours).unwrap();
     assert!(pull(&Client::new().open(&host), &scratch, "anonymous").is_ok());
     let wrong = base64::engine::general_purpose::STANDARD.encode(format!("alice:{SECRET}"));
@@ -284,7 +285,7 @@ fn a_registry_with_a_token_server_is_read_written_and_mounted_in() {
     assert_eq!(tries, 1, "a wrong password is tried by one thread of many");
 
     let image = work.repository.image(None).unwrap();
-    let other = alice(&host).open_as(&format!("{host}/team/other:v1"));
+    let other = alice(&host).options(|o| o.realms = vec![tokens.host()]).open_as(&format!("{host}/team/other:v1"));
     let moved = copy(&image, &*other.repository, &["v1".parse().unwrap()], &*other.heard).unwrap();
     assert_eq!((moved.mounted, moved.copied), (4, 0));
     let scopes: Vec<String> = tokens.seen().iter().map(|seen| seen.target.clone()).collect();

@@ -177,9 +177,10 @@ impl Registry {
         }
     }
 
-    /// The URL of `path` below the repository.
-    fn url(&self, repository: &str, path: &str) -> Result<Uri> {
-        self.origin()?.url(&format!("/v2/{repository}/{path}"))
+    /// The URL of `path` below the repository that `purpose` is about.
+    fn url(&self, purpose: &Purpose, path: &str) -> Result<Uri> {
+        let origin = self.origin().map_err(|error| Fault::Lasting(error).about(&purpose.object).error())?;
+        origin.url(&format!("/v2/{}/{path}", purpose.scopes.repository))
     }
 
     /// What messages call a repository.

@@ -56,13 +56,13 @@ impl Registry {
         let object = format!("{}{separator}{name}", self.object(repository));
         let accepted =
             [media_type::MANIFEST, media_type::INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_INDEX].join(", ");
+        let purpose = Purpose { scopes: Scopes::pull(repository), object: object.clone() };
         let mut request = Request {
             method: Method::GET,
-            url: self.url(repository, &format!("manifests/{name}"))?,
+            url: self.url(&purpose, &format!("manifests/{name}"))?,
             headers: vec![(header::ACCEPT, accepted)],
             payload: Payload::None,
         };
-        let purpose = Purpose { scopes: Scopes::pull(repository), object: object.clone() };
         let (answer, bytes) = self.document(&mut request, &purpose, LARGEST_MANIFEST)?;
         let media_type = type_of(&answer, &bytes, &object)?;
         let claimed = match answer.header(CONTENT_DIGEST) {
@@ -181,7 +181,7 @@ impl Download<'_> {
     fn ask(&self, from: u64) -> Result<Answer> {
         let mut request = Request {
             method: Method::GET,
-            url: self.registry.url(&self.purpose.scopes.repository, &format!("blobs/{}", self.descriptor.digest))?,
+            url: self.registry.url(&self.purpose, &format!("blobs/{}", self.descriptor.digest))?,
             headers: if from > 0 { vec![(header::RANGE, format!("bytes={from}-"))] } else { Vec::new() },
             payload: Payload::None,
         };

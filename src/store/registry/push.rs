@@ -76,19 +76,19 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be asked or forbids it.
     pub(super) fn has_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
-        self.is_there(image.repository(), descriptor, &pushing(image, descriptor))
+        self.is_there(descriptor, &pushing(image, descriptor))
     }
 
     /// As [`Registry::has_blob`], with no more rights than it takes to fetch it.
     pub(super) fn offers_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
         let (repository, object) = (image.repository(), format!("{image}: blob {}", descriptor.digest));
-        self.is_there(repository, descriptor, &Purpose { scopes: Scopes::pull(repository), object })
+        self.is_there(descriptor, &Purpose { scopes: Scopes::pull(repository), object })
     }
 
-    fn is_there(&self, repository: &str, descriptor: &Descriptor, purpose: &Purpose) -> Result<bool> {
+    fn is_there(&self, descriptor: &Descriptor, purpose: &Purpose) -> Result<bool> {
         let mut request = Request {
             method: Method::HEAD,
-            url: self.url(repository, &format!("blobs/{}", descriptor.digest))?,
+            url: self.url(purpose, &format!("blobs/{}", descriptor.digest))?,
             headers: Vec::new(),
             payload: Payload::None,
         };
@@ -108,9 +108,9 @@ impl Registry {
     pub(super) fn mount(&self, repository: &str, descriptor: &Descriptor, from: &str) -> Mount {
         let parameters =
             format!("mount={}&from={}", origin::encoded(&descriptor.digest.to_string()), origin::encoded(from));
-        let Ok(url) = self.url(repository, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
-        let mut request = Request { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
         let purpose = Purpose { scopes: Scopes::mount(repository, from), object: self.object(repository) };
+        let Ok(url) = self.url(&purpose, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
+        let mut request = Request { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
         match self.once(&mut request, &purpose) {
             Ok(answer) if answer.status == 201 => Mount::Done,
             Ok(answer) if answer.status == 202 => session(&answer).map_or(Mount::Failed, Mount::Session),
@@ -188,7 +188,7 @@ impl Registry {
         loop {
             let mut request = Request {
                 method: Method::PUT,
-                url: self.url(repository, &format!("manifests/{name}"))?,
+                url: self.url(&purpose, &format!("manifests/{name}"))?,
                 headers: vec![(header::CONTENT_TYPE, descriptor.media_type.clone())],
                 payload: Payload::Bytes(bytes),
             };
@@ -316,7 +316,7 @@ impl Upload<'_> {
         self.resumed = false;
         let mut request = Request {
             method: Method::POST,
-            url: self.registry.url(self.image.repository(), "blobs/uploads/")?,
+            url: self.registry.url(&self.purpose, "blobs/uploads/")?,
             headers: Vec::new(),
             payload: Payload::Bytes(b""),
         };
