@@ -160,6 +160,8 @@ fn request(directory: &Path) -> Result<BuildSpec, Error> {
         annotations: Default::default(),
         created: Timestamp::EPOCH,
         compression: Compression::DEFAULT_GZIP,
+        secrets: Default::default(),
+        known_secrets: Vec::new(),
     })
 }
 

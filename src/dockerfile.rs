@@ -44,7 +44,7 @@ impl Dockerfile {
         }
         let mut lines =
             vec!["# The tars are what `ocibuild dockerfile --context DIR` writes beside this file.".to_owned()];
-        lines.extend(from(&plan.base, base));
+        lines.extend(from(&plan.base, base)?);
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));
         for (number, layer) in plan.layers.iter().enumerate() {
@@ -101,14 +101,14 @@ impl Dockerfile {
     }
 }
 
-fn from(base: &Base, location: Option<&Location>) -> Vec<String> {
+fn from(base: &Base, location: Option<&Location>) -> Result<Vec<String>> {
     let config = base.config();
     // The old builder of docker knows no --platform, so only those who need it get it.
     let platform = match config.platform() {
         usual if *usual == Platform::linux_amd64() => String::new(),
-        other => format!("--platform={other} "),
+        other => format!("--platform={} ", word("platform", &other.to_string())?),
     };
-    let Base::Image { image, .. } = base else { return vec![format!("FROM {platform}scratch")] };
+    let Base::Image { image, .. } = base else { return Ok(vec![format!("FROM {platform}scratch")]) };
     let local = |transport: &str, path: &std::path::Path, name: &Option<String>| {
         let name = name.as_ref().map(|name| format!(":{name}")).unwrap_or_default();
         format!("{transport}:{}{name}", path.display())
@@ -116,20 +116,20 @@ fn from(base: &Base, location: Option<&Location>) -> Vec<String> {
     let here = match location {
         Some(Location::Registry(reference)) => {
             let digest = image.descriptor.digest;
-            return vec![format!("FROM {platform}{}/{}@{digest}", reference.registry(), reference.repository())];
+            return Ok(vec![format!("FROM {platform}{}/{}@{digest}", reference.registry(), reference.repository())]);
         }
         Some(Location::Layout { directory, tag }) => local("oci", directory, tag),
         Some(Location::OciArchive { file, tag }) => local("oci-archive", file, tag),
         Some(Location::DockerArchive { file, reference }) => local("docker-archive", file, reference),
         None => String::new(),
     };
-    vec![
+    Ok(vec![
         "# podman and buildah read this base where it lies; docker and kaniko need its name in a registry or engine:"
             .to_owned(),
         format!("#   --build-arg BASE=NAME    (manifest {})", image.descriptor.digest),
-        format!("ARG BASE={}", quoted_or_plain(&here)),
+        format!("ARG BASE={}", quoted_or_plain(one_line("base", &here)?)),
         format!("FROM {platform}${{BASE}}"),
-    ]
+    ])
 }
 
 fn inherited(base: &Base, member: &str) -> Value {
@@ -182,7 +182,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
     lines.extend(pairs("ENV", env)?);
     lines.extend(pairs("LABEL", labels)?);
     for port in exposed_ports {
-        lines.push(format!("EXPOSE {port}"));
+        lines.push(format!("EXPOSE {}", word("port", port)?));
     }
     if let Some(directory) = working_dir {
         lines.push(format!("WORKDIR {}", escaped(one_line("working directory", directory)?)));
@@ -192,7 +192,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         lines.push(format!("VOLUME {}", json!(volumes)));
     }
     if let Some(signal) = stop_signal {
-        lines.push(format!("STOPSIGNAL {signal}"));
+        lines.push(format!("STOPSIGNAL {}", word("stop signal", signal)?));
     }
     // Setting an entrypoint clears the inherited command, here as there.
     let is_none_to_remove = || inherited(base, "Entrypoint").as_array().is_none_or(Vec::is_empty);
@@ -203,10 +203,13 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         lines.push(format!("CMD {}", json!(cmd)));
     }
     let before = inherited(base, "User");
-    match (user, before.as_str()) {
-        (Some(user), _) => lines.push(format!("USER {}", escaped(one_line("user", user)?))),
-        (None, Some(user)) if runs_as_root && !is_root(before.clone()) => lines.push(format!("USER {}", escaped(user))),
-        _ => {}
+    let user = match (user, before.as_str()) {
+        (Some(user), _) => Some(("user", user.as_str())),
+        (None, Some(user)) if runs_as_root && !is_root(before.clone()) => Some(("user of the base", user)),
+        _ => None,
+    };
+    if let Some((object, user)) = user {
+        lines.push(format!("USER {}", escaped(one_line(object, user)?)));
     }
     Ok(lines)
 }
@@ -223,11 +226,25 @@ fn pairs(instruction: &str, pairs: &BTreeMap<String, String>) -> Result<Option<S
     Ok(Some(format!("{instruction} {}", words.join(" \\\n    "))))
 }
 
-/// Refuses what would end the instruction.
+/// Refuses what would end the instruction, and other control characters: every value that is not JSON comes through here,
+/// whether it is of the request or of the base.
 fn one_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
-    match text.contains(['\n', '\r', '\0']) {
-        true => Err(cannot(object, "hold a line break in a value")),
+    let breaks_line = |c: char| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    if text.contains(breaks_line) {
+        return Err(cannot(object, "hold a line break in a value"));
+    }
+    match text.contains(|c: char| c.is_control() && c != '\t') {
+        true => Err(cannot(object, "hold a control character in a value")),
         false => Ok(text),
+    }
+}
+
+/// Refuses what would end the instruction or one of its words.
+fn word<'a>(object: &str, text: &'a str) -> Result<&'a str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-._/:".contains(c);
+    match one_line(object, text)?.chars().all(is_plain) {
+        true => Ok(text),
+        false => Err(cannot(object, &format!("hold `{text}`"))),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every message has the form `object: reason (hint)` and fits on one line, whatever the names in it contain.
 
+use crate::secrets::Redacted;
 use std::fmt;
 use std::io;
 
@@ -122,19 +123,19 @@ impl Error {
         self.0.kind
     }
 
-    /// What the failure is about, without control characters.
+    /// What the failure is about, without control characters and credentials.
     pub fn object(&self) -> String {
-        one_line(&self.0.object)
+        shown(&self.0.object)
     }
 
-    /// What is wrong, without control characters.
+    /// What is wrong, without control characters and credentials.
     pub fn reason(&self) -> String {
-        one_line(&self.0.reason)
+        shown(&self.0.reason)
     }
 
     /// What may help, if anything is known to.
     pub fn advice(&self) -> Option<String> {
-        self.0.hint.as_deref().map(one_line)
+        self.0.hint.as_deref().map(shown)
     }
 }
 
@@ -159,6 +160,11 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)
     }
+}
+
+/// Text as messages show it: on one line, and without credentials.
+pub fn shown(text: &str) -> String {
+    one_line(&Redacted::message(text).to_string())
 }
 
 /// Escapes what could break a message into two lines, move a terminal's cursor or reverse its text.

@@ -34,6 +34,8 @@
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,
 //!     compression: Compression::DEFAULT_GZIP,
+//!     secrets: Default::default(),
+//!     known_secrets: Vec::new(),
 //! };
 //! let layout = Arc::new(Layout::create(&out)?);
 //! let built = spec.plan(layout.root(), None, &Silent)?.build(&layout, None, &["v1".parse()?], &Silent)?;
@@ -57,6 +59,7 @@ pub mod progress;
 pub mod rcc;
 pub mod reference;
 pub mod root;
+pub mod secrets;
 pub mod section;
 pub mod spec;
 pub mod store;

@@ -73,6 +73,8 @@ impl Bench {
             annotations: BTreeMap::new(),
             created: Timestamp::from_seconds(0).unwrap(),
             compression: self.compression,
+            secrets: Default::default(),
+            known_secrets: Vec::new(),
         }
     }
 

@@ -4,11 +4,13 @@ mod checks;
 mod differences;
 mod memory;
 mod recall;
+mod secrets;
 mod spec;
 
 pub use checks::{check_names, check_output};
 pub use differences::{Differences, Group};
 pub use memory::{Memory, SharedLayers};
+pub use secrets::SecretPolicy;
 pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
 
 use crate::cache::{RecipeKey, SeriesKey};
@@ -19,6 +21,7 @@ use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::root::Root;
+use crate::secrets::FoundSecret;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::threads;
@@ -39,6 +42,10 @@ pub struct Plan {
     pub image: Image,
     /// How the new layers are wrapped.
     pub compression: Compression,
+    /// What happens where the sources hold secrets.
+    pub secrets: SecretPolicy,
+    /// The secrets that were found before the plan was made, in an environment.
+    pub known_secrets: Vec<FoundSecret>,
 }
 
 /// A layer of which everything is decided and nothing is hashed.
@@ -53,6 +60,8 @@ pub struct PlannedLayer {
     recipe: Option<(RecipeKey, Value)>,
     group: Option<RecipeKey>,
     series: SeriesKey,
+    /// Whether its sources are files of this machine, which may hold secrets.
+    is_searched: bool,
 }
 
 /// What a planned layer will hold.
@@ -88,6 +97,8 @@ pub struct Built {
     pub layers: Vec<BuiltLayer>,
     /// The layers, among them those of the base, that are not in the layout.
     pub left_out: LeftOut,
+    /// The secrets that the image holds, as far as they were searched for.
+    pub secrets: Vec<FoundSecret>,
 }
 
 /// A new layer of a finished image.
@@ -132,7 +143,8 @@ impl BuildSpec {
         }
         let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
         image.config(&base)?;
-        Ok(Plan { base, layers, image, compression })
+        let (secrets, known_secrets) = (self.secrets, self.known_secrets);
+        Ok(Plan { base, layers, image, compression, secrets, known_secrets })
     }
 }
 
@@ -153,10 +165,11 @@ impl LayerSpec {
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
         let series = self.series(compression);
+        let is_searched = self.sources.iter().any(Source::is_of_this_machine);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
-            return Ok(PlannedLayer { name, created_by, content, recipe, group, series });
+            return Ok(PlannedLayer { name, created_by, content, recipe, group, series, is_searched });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = usual_directories(rules.mtime);
@@ -167,7 +180,7 @@ impl LayerSpec {
             source.add_to(&mut builder, spool, progress)?;
         }
         let content = PlannedContent::Tree(builder.finish()?);
-        Ok(PlannedLayer { name, created_by, content, recipe, group, series })
+        Ok(PlannedLayer { name, created_by, content, recipe, group, series, is_searched })
     }
 
     /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
@@ -187,6 +200,13 @@ impl Source {
             place.extend_from_slice(real.as_os_str().as_encoded_bytes());
         }
         place
+    }
+
+    fn is_of_this_machine(&self) -> bool {
+        match self.content {
+            SourceContent::Directory(_) | SourceContent::File(..) | SourceContent::Archive(_) => true,
+            SourceContent::Entries(_) | SourceContent::Removal => false,
+        }
     }
 
     fn add_to(self, builder: &mut TreeBuilder, spool: &Root, progress: &dyn Progress) -> Result<()> {
@@ -226,7 +246,7 @@ impl Plan {
         let (base, layers) =
             threads::both(|| self.copy_base(layout, progress), || self.make_layers(layout, memory, progress));
         let stopped = || Err(Error::invalid("base image", "the copy stopped unexpectedly"));
-        let layers = base.unwrap_or_else(stopped).and(layers)?;
+        let (layers, secrets) = base.unwrap_or_else(stopped).and(layers)?;
         let new: Vec<NewLayer<'_>> = layers
             .iter()
             .zip(&self.layers)
@@ -238,16 +258,17 @@ impl Plan {
         for digest in layout.healed() {
             warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
         }
-        Ok(Built { image, layers, left_out })
+        Ok(Built { image, layers, left_out, secrets })
     }
 
     /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.
+    /// Also tells the secrets in them, for which the sources are searched before anything is made.
     fn make_layers(
         &self,
         layout: &Layout,
         memory: Option<Memory<'_>>,
         progress: &dyn Progress,
-    ) -> Result<Vec<BuiltLayer>> {
+    ) -> Result<(Vec<BuiltLayer>, Vec<FoundSecret>)> {
         let recall = memory.map(|memory| Recall { memory, compression: self.compression, progress });
         let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
             (PlannedContent::Known(known), _) => Ok(Recalled::Whole(known.clone())),
@@ -255,6 +276,10 @@ impl Plan {
             (PlannedContent::Tree(_), None) => Ok(Recalled::Nothing),
         };
         let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let cache = memory.and_then(|memory| memory.cache);
+        let found = self.find_secrets(&recalled, cache)?;
+        let all = self.known_secrets.iter().chain(found.iter().flatten().flatten()).cloned().collect::<Vec<_>>();
+        self.judge(&all, progress)?;
         let mut requests = Vec::new();
         for (recalled, planned) in recalled.iter().zip(&self.layers) {
             match (recalled, planned.tree()) {
@@ -277,7 +302,11 @@ impl Plan {
                 Some(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) })
             }
         });
-        complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))
+        let built = complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))?;
+        if let Some(cache) = cache {
+            self.keep_secrets(cache, &built, &found, layout, progress);
+        }
+        Ok((built, all))
     }
 
     /// What of the image stays in registries.

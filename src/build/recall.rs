@@ -3,6 +3,7 @@
 use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
 use crate::cache::{Cache, Fingerprints, Found, LayerKey};
 use crate::compression::Compression;
+use crate::digest::DiffId;
 use crate::error::Result;
 use crate::layer::{
     Comparison, EarlierEntry, EarlierLayer, Fingerprint, Layer, MadeLayer, Reuse, Work, compare, hash_layer,
@@ -23,12 +24,18 @@ pub(super) enum Recalled {
 
 /// What there is of a layer that has to be made.
 pub(super) struct Parts {
-    /// The entries of the build before, if there was one.
-    earlier: Option<Vec<EarlierEntry>>,
+    /// The layer of the build before, if there was one.
+    pub(super) earlier: Option<Before>,
     /// The blocks that need not be compressed.
     reuse: Option<Reuse>,
     /// What the entries are like now.
-    fingerprints: Fingerprints,
+    pub(super) fingerprints: Fingerprints,
+}
+
+/// What is left of the layer of the build before.
+pub(super) struct Before {
+    pub(super) entries: Vec<EarlierEntry>,
+    pub(super) diff_id: DiffId,
 }
 
 impl Recalled {
@@ -86,7 +93,7 @@ impl Recall<'_> {
                 Comparison::Same => {}
                 Comparison::Other(reuse) => parts.reuse = Some(*reuse),
             }
-            parts.earlier = Some(earlier.entries);
+            parts.earlier = Some(Before { entries: earlier.entries, diff_id: earlier.layer.diff_id });
             return Ok(Recalled::Parts(Box::new(parts)));
         }
         if memory.knows_shape(group, &LayerKey::of_shape(&parts.fingerprints, compression)) {
@@ -147,12 +154,12 @@ impl Recall<'_> {
         for key in by_files.into_iter().chain(others) {
             cache.keep(&key, &kept, layout, progress);
         }
-        let between = |earlier| Differences::between(earlier, tree, &fingerprints.entries, &contents);
+        let between = |earlier: &Before| Differences::between(&earlier.entries, tree, &fingerprints.entries, &contents);
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
             cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
         };
-        let (differences, ()) = rayon::join(|| earlier.as_deref().map(between), keep_blocks);
+        let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
     }
 }

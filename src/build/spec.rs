@@ -1,10 +1,12 @@
 //! A request, as whoever asks for an image makes it.
 
+use super::SecretPolicy;
 use crate::cache::RecipeKey;
 use crate::compression::Compression;
 use crate::error::Result;
 use crate::image::{Base, ConfigEdit};
 use crate::root::Root;
+use crate::secrets::FoundSecret;
 use crate::time::Timestamp;
 use crate::tree::{Attributes, ImagePath, Rules, TreeBuilder};
 use serde_json::Value;
@@ -28,6 +30,10 @@ pub struct BuildSpec {
     pub created: Timestamp,
     /// How the new layers are wrapped.
     pub compression: Compression,
+    /// What happens where the sources hold secrets.
+    pub secrets: SecretPolicy,
+    /// The secrets that are already known, of an environment, and count as those of the sources.
+    pub known_secrets: Vec<FoundSecret>,
 }
 
 /// A layer to be made.

@@ -11,6 +11,7 @@ use ocibuild::build;
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::dockerfile::Dockerfile;
 use ocibuild::root::Root;
+use ocibuild::secrets::FoundSecret;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     // Archives are unpacked for their entries, also where nobody wants their content.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
     let plan = spec.plan(&spool, None, &*watch)?;
+    let secrets = plan.check_secrets(&*watch)?;
     let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
     if let Some(context) = &context {
         dockerfile.write_context(context, &*watch)?;
@@ -59,7 +61,11 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     }
     match arguments.common.format {
         Format::Text => print(dockerfile.text().trim_end())?,
-        Format::Json => print(&json!({"dockerfile": dockerfile.text(), "context": dockerfile.context()}).to_string())?,
+        Format::Json => {
+            let secrets: Vec<_> = secrets.iter().map(FoundSecret::to_json).collect();
+            let result = json!({"dockerfile": dockerfile.text(), "context": dockerfile.context(), "secrets": secrets});
+            print(&result.to_string())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

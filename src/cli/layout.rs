@@ -18,6 +18,7 @@ use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::RobotImage;
 use ocibuild::root::Root;
+use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
 use ocibuild::wording::{counted, size};
 use ocibuild::{Error, ImageName, Result};
@@ -248,6 +249,7 @@ impl LayoutArguments {
                     "names": if names.is_empty() { vec!["latest".to_owned()] } else { names },
                     "baseLayers": plan.base.layers().len(),
                     "layers": layers,
+                    "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
                 });
                 print(&result.to_string())
             }

@@ -26,6 +26,7 @@ mod report;
 mod request;
 mod robot;
 mod robot_environment;
+mod secrets;
 mod shared_cache;
 mod signals;
 mod source;

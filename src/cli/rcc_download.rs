@@ -8,6 +8,7 @@ use clap::Args;
 use ocibuild::digest::{Algorithm, Hasher};
 use ocibuild::rcc::image::check_launcher;
 use ocibuild::root::Root;
+use ocibuild::secrets::bare_url;
 use ocibuild::{Digest, Error, ErrorKind, Platform, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ impl RccDownloadArguments {
         let path = store.path().join(digest.hex());
         check_launcher(&path, platform).map_err(|error| error.within(&url))?;
         if self.rcc_sha256.is_none() || lock.locking() == Locking::Renew {
-            lock.record(Kind::Download, &url, digest)?;
+            lock.record(Kind::Download, &bare_url(&url), digest)?;
         }
         Ok(Some(path))
     }
@@ -112,6 +113,8 @@ impl RccDownloadArguments {
 
     /// What the command line says, and the lock file must not contradict.
     fn expected(&self, url: &str, lock: &LockFile) -> Result<Option<Digest>> {
+        // The file is shared, and a signature in the query changes with every download.
+        let url = &bare_url(url);
         let given = self.rcc_sha256;
         match lock.locking() {
             Locking::Honour if given.is_some() && lock.before(Kind::Download, url).is_none() => Ok(given),

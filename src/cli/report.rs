@@ -50,8 +50,8 @@ pub(super) fn arguments(error: &clap::Error) -> ExitCode {
     let hint = tip.map_or_else(|| "see --help".to_owned(), |tip| format!("{tip}; see --help"));
     complain(&format!(
         "ocibuild: error: command line: {} ({})",
-        ocibuild::error::one_line(what),
-        ocibuild::error::one_line(&hint)
+        ocibuild::error::shown(what),
+        ocibuild::error::shown(&hint)
     ));
     ExitCode::from(USAGE)
 }

@@ -6,6 +6,7 @@ use super::config::ConfigArguments;
 use super::content::{ContentArguments, LayerFlag};
 use super::rcc_download::Surroundings;
 use super::robot::{CopiesSomething, RobotArguments, RobotToPackage, own_directory};
+use super::secrets::SecretsArguments;
 use super::values;
 use super::watch::Watch;
 use clap::Args;
@@ -38,6 +39,8 @@ pub(super) struct RequestArguments {
     platform: Option<Platform>,
     #[command(flatten)]
     content: ContentArguments,
+    #[command(flatten)]
+    secrets: SecretsArguments,
     #[command(flatten)]
     config: ConfigArguments,
     /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
@@ -113,7 +116,11 @@ impl RequestArguments {
             );
         }
         let annotations = BTreeMap::new();
-        Ok(Request { spec: BuildSpec { base, layers, config, annotations, created, compression }, location })
+        let environment = robot.and_then(|robot| robot.environment.as_ref());
+        let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
+        let secrets = self.secrets.policy();
+        let spec = BuildSpec { base, layers, config, annotations, created, compression, secrets, known_secrets };
+        Ok(Request { spec, location })
     }
 
     fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {

@@ -43,6 +43,7 @@ impl Watch {
 
     /// Says one line, above the bars if there are any, unless everything is to be quiet.
     pub(super) fn say(&self, line: &str) {
+        let line = &ocibuild::error::shown(line);
         match self {
             Watch::Quiet => {}
             Watch::Lines(_) => complain(line),
@@ -66,7 +67,7 @@ fn set(variable: &str) -> bool {
 impl Progress for Watch {
     fn event(&self, event: Event<'_>) {
         if let Event::Warning { object, reason } = event {
-            let (object, reason) = (ocibuild::error::one_line(object), ocibuild::error::one_line(reason));
+            let (object, reason) = (ocibuild::error::shown(object), ocibuild::error::shown(reason));
             self.warn(&format!("ocibuild: warning: {object}: {reason}"));
             return;
         }
@@ -78,7 +79,7 @@ impl Progress for Watch {
                     Event::Started { activity, name, .. } => drop(names.insert(activity, name.to_owned())),
                     Event::Finished { activity, outcome } => {
                         if let Some(name) = names.remove(&activity) {
-                            complain(&format!("{}: {outcome}", ocibuild::error::one_line(&name)));
+                            complain(&format!("{}: {outcome}", ocibuild::error::shown(&name)));
                         }
                     }
                     _ => {}
@@ -117,5 +118,5 @@ fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{msg:40!} {bytes:>10} {binary_bytes_per_sec:>12}"),
     };
     let look = Look::with_template(template).unwrap_or_else(|_| Look::default_bar());
-    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::error::one_line(name))
+    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::error::shown(name))
 }

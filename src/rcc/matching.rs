@@ -1,15 +1,13 @@
 //! Which catalog a robot needs, and what to say when it is not there.
 
-use super::{Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
+use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress, Silent};
+use crate::secrets::Redacted;
 use crate::spec::Platform;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// Where an environment keeps its own blueprint.
-const IDENTITY_FILE: &str = "identity.yaml";
 
 /// Where an environment keeps the variables that RCC sets for it.
 const ACTIVATION_FILE: &str = "rcc_activate.json";
@@ -34,8 +32,8 @@ pub struct NearCatalog {
 
 impl fmt::Display for NearCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lacks = self.lacks.iter().map(|line| format!("`+ {line}`"));
-        let has = self.has.iter().map(|line| format!("`- {line}`"));
+        let lacks = self.lacks.iter().map(|line| format!("`+ {}`", Redacted::foreign(line)));
+        let has = self.has.iter().map(|line| format!("`- {}`", Redacted::foreign(line)));
         let lines: Vec<String> = lacks.chain(has).collect();
         f.write_str(&lines.iter().take(LINES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))?;
         match lines.len().saturating_sub(LINES_SHOWN) {
@@ -174,8 +172,8 @@ impl Hololib {
     /// # Errors
     /// When the environment has none, or it cannot be read.
     pub fn recorded_blueprint(&self, catalog: &Catalog) -> Result<Blueprint> {
-        let object = format!("catalog {}: `{IDENTITY_FILE}`", catalog.name());
-        let Some(EntryKind::File(file)) = catalog.entry(IDENTITY_FILE).map(|entry| entry.kind) else {
+        let object = format!("catalog {}: `{BLUEPRINT_FILE}`", catalog.name());
+        let Some(EntryKind::File(file)) = catalog.entry(BLUEPRINT_FILE).map(|entry| entry.kind) else {
             return Err(Error::new(ErrorKind::NotFound, object, "not found"));
         };
         let stored = self.object(&file.named_object())?;

@@ -203,6 +203,8 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
         annotations: Default::default(),
         created: Timestamp::EPOCH,
         compression: Compression::DEFAULT_GZIP,
+        secrets: Default::default(),
+        known_secrets: Vec::new(),
     }
 }
 

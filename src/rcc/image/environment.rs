@@ -59,7 +59,7 @@ impl Opened {
         let mut catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
         warn_of_layer(&catalog, watcher);
-        let scrubbed = Scrubbed::find(hololib, &catalog, shipping.scrubbing, watcher)?;
+        let scrubbed = Scrubbed::find(hololib, &catalog, shipping, watcher)?;
         let mut stored = stored.clone();
         if !scrubbed.is_empty() {
             stored = CatalogFile::of_bytes(name, scrubbed.rewrite_catalog(stored.open()?, &catalog)?);
@@ -92,7 +92,7 @@ impl Opened {
             EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
             EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
         };
-        Ok(EnvironmentFacts::of(catalog, parts, activation, warnings))
+        Ok(EnvironmentFacts::of(catalog, parts, activation, (warnings, scrubbed.secrets.clone())))
     }
 
     /// Reads a file of the environment as it will be in `space`.

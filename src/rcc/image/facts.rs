@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::progress::{Event, Progress, warn};
 use crate::rcc::Catalog;
+use crate::secrets::FoundSecret;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,8 @@ pub struct EnvironmentFacts {
     /// The variables that belong to it, where the image sets them itself.
     pub(super) activation: Option<BTreeMap<String, String>>,
     warnings: Vec<(String, String)>,
+    /// The secrets that it holds and that were not overwritten.
+    pub secrets: Vec<FoundSecret>,
 }
 
 /// One of several layers of an environment.
@@ -39,7 +42,7 @@ impl EnvironmentFacts {
         catalog: &Catalog,
         parts: Vec<PartFacts>,
         activation: Option<BTreeMap<String, String>>,
-        warnings: Vec<(String, String)>,
+        (warnings, secrets): (Vec<(String, String)>, Vec<FoundSecret>),
     ) -> Self {
         EnvironmentFacts {
             base: catalog.base().to_owned(),
@@ -49,6 +52,7 @@ impl EnvironmentFacts {
             parts,
             activation,
             warnings,
+            secrets,
         }
     }
 
@@ -72,13 +76,22 @@ impl EnvironmentFacts {
             parts,
             activation: serde_json::from_value(notes.get("activation")?.clone()).ok()?,
             warnings,
+            secrets: FoundSecret::read_all(notes.get("secrets")?)?,
         })
     }
 
     /// The facts as notes for the cache.
     pub fn to_json(&self) -> Value {
-        let EnvironmentFacts { base, recorder, document_digest, has_forgeable_digests, parts, activation, warnings } =
-            self;
+        let EnvironmentFacts {
+            base,
+            recorder,
+            document_digest,
+            has_forgeable_digests,
+            parts,
+            activation,
+            warnings,
+            secrets,
+        } = self;
         let parts: Vec<Value> = parts.iter().map(|part| json!([part.name, part.digest.to_string()])).collect();
         json!({
             "base": base,
@@ -88,11 +101,11 @@ impl EnvironmentFacts {
             "parts": parts,
             "activation": activation,
             "warnings": warnings,
+            "secrets": FoundSecret::all_to_json(secrets),
         })
     }
 
-    /// Warns of what there was to warn of when the environment was read: a secret does not become public knowledge by being
-    /// shipped twice.
+    /// Repeats the warnings that were given when the environment was read.
     pub(super) fn warn_again(&self, watcher: &dyn Progress) {
         for (object, reason) in &self.warnings {
             warn(watcher, object, reason);

@@ -1,13 +1,14 @@
-//! Secrets that an environment remembers: found, told, and on request overwritten.
+//! Finds the secrets that an environment remembers, and overwrites them on request.
 //!
 //! An overwritten file has another digest, so the catalog is changed with it; everything else stays as it was.
 
-use super::meta;
+use super::{EnvironmentMode, Shipping, meta};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
-use crate::rcc::{Catalog, EntryKind, Hololib, ObjectDigest, find_leaks, may_leak, scrub};
+use crate::rcc::{BLUEPRINT_FILE, Catalog, EntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
+use crate::secrets::{self, Finding, FoundSecret, overwrite};
 use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// What happens to secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scrubbing {
-    /// They are told.
+    /// They are reported.
     Warn,
     /// They are overwritten.
     Overwrite,
@@ -26,57 +27,82 @@ pub enum Scrubbing {
 /// The largest file that is searched.
 const LARGEST: u64 = 64 << 20;
 
-/// Files whose secrets are overwritten.
+/// How many secrets of one file are listed.
+const MOST_OF_A_FILE: usize = 100;
+
+/// What helps where a secret cannot be overwritten.
+const KEEP_OUT: &str =
+    "keep it out of the environment: PIP_INDEX_URL or a .netrc give credentials to rcc when it makes the environment";
+
+/// RCC finds an environment by the hash of its blueprint, so that no byte of it may change where RCC runs.
+pub(super) fn blueprint_is_compared(object: &str, finding: &Finding, mode: EnvironmentMode) -> Error {
+    let Finding { line, what, .. } = finding;
+    let reason = format!(
+        "line {line}: {what} cannot be overwritten: rcc compares the blueprint, and a {} image would not start",
+        mode.name()
+    );
+    Error::invalid(object, reason).hint(format!("--environment direct; or {KEEP_OUT}"))
+}
+
+/// What was found in an environment, and the files that were overwritten.
 #[derive(Debug, Default)]
 pub(super) struct Scrubbed {
     /// By the digest of the overwritten content.
     contents: BTreeMap<ObjectDigest, Arc<[u8]>>,
     /// The new digest of the file at each path.
     digests: BTreeMap<String, ObjectDigest>,
+    /// The secrets that stay.
+    pub(super) secrets: Vec<FoundSecret>,
 }
 
 impl Scrubbed {
     /// Searches the files that are known to remember things.
+    ///
+    /// # Errors
+    /// When an object cannot be read, or a secret is to be overwritten and cannot be.
     pub(super) fn find(
         hololib: &Hololib,
         catalog: &Catalog,
-        scrubbing: Scrubbing,
+        Shipping { mode, scrubbing, .. }: &Shipping,
         watcher: &dyn Progress,
     ) -> Result<Scrubbed> {
         let mut scrubbed = Scrubbed::default();
         let mut paths_of_homes = Vec::new();
+        let source = format!("catalog {}", catalog.name());
         for entry in catalog.entries().filter(|entry| may_leak(entry.path)) {
             let EntryKind::File(file) = entry.kind else { continue };
-            let object = format!("catalog {}: `{}`", catalog.name(), entry.path);
+            let object = format!("{source}: `{}`", entry.path);
             if file.size > LARGEST {
                 warn(watcher, &object, "too large to be searched for secrets");
                 continue;
             }
             let stored = hololib.object(&file.named_object())?;
             let mut content = bounded::read(stored.content()?, LARGEST, &object)?;
-            let leaks = find_leaks(&content, catalog.base());
-            if leaks.iter().any(|leak| !leak.kind.is_secret()) {
+            if names_a_home(&content, catalog.base()) {
                 paths_of_homes.push(entry.path);
             }
-            let secrets: Vec<_> = leaks.iter().filter(|leak| leak.kind.is_secret()).collect();
-            let Some(first) = secrets.first() else { continue };
-            let found = format!("line {}: {}", first.line, first.kind.described());
-            let more = if secrets.len() > 1 { format!(", and {} more", secrets.len() - 1) } else { String::new() };
-            match scrubbing {
-                Scrubbing::Warn => warn(watcher, &object, &format!("{found}{more} (--scrub overwrites it)")),
-                Scrubbing::Overwrite => {
-                    warn(watcher, &object, &format!("{found}{more}, overwritten"));
-                    scrub(&mut content, &leaks);
-                    scrubbed.insert(entry.path, &file.digest, content);
-                }
+            let findings = secrets::find(entry.path.as_bytes(), &content);
+            let Some(first) = findings.first() else { continue };
+            if *scrubbing == Scrubbing::Warn {
+                let found = findings.iter().take(MOST_OF_A_FILE);
+                scrubbed.secrets.extend(found.map(|finding| FoundSecret::new(&source, entry.path, finding)));
+                continue;
             }
+            if entry.path == BLUEPRINT_FILE && *mode != EnvironmentMode::Direct {
+                return Err(blueprint_is_compared(&object, first, *mode));
+            }
+            let overwritten = overwrite(entry.path.as_bytes(), &mut content)
+                .map_err(|error| Error::invalid(&object, error.to_string()).hint(KEEP_OUT))?;
+            let what = counted(overwritten, "secret");
+            warn(watcher, &object, &format!("{what} overwritten, the first in line {}", first.line));
+            scrubbed.insert(entry.path, &file.digest, content);
         }
         if let Some(first) = paths_of_homes.first() {
             let reason = format!(
                 "a home directory of this machine is named in {}, the first is `{first}`",
                 counted(paths_of_homes.len(), "file")
             );
-            warn(watcher, &format!("catalog {}", catalog.name()), &reason);
+            warn(watcher, &source, &reason);
         }
         Ok(scrubbed)
     }

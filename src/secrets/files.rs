@@ -1,0 +1,199 @@
+//! What the path of a file says about secrets in it.
+
+use super::{End, Found};
+
+/// The largest file that is searched, in bytes.
+pub const LARGEST_SEARCHED: u64 = 1 << 20;
+
+/// Endings of files that hold no text.
+const BINARY: [&str; 58] = [
+    "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "dll", "dylib", "eot", "exe", "flac", "gif", "gz",
+    "h5", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mo", "mov", "mp3", "mp4", "npy", "npz", "o", "obj", "ogg", "otf",
+    "parquet", "pdf", "pickle", "pkl", "png", "ppt", "pyc", "pyd", "pyo", "rar", "so", "sqlite", "tar", "tgz", "tif",
+    "tiff", "ttf", "wasm", "wav", "webp", "whl", "woff", "woff2", "xz", "zst",
+];
+
+/// Endings of program text, where a value without quotes is an expression.
+const CODE: [&str; 53] = [
+    "asm", "c", "cc", "cjs", "cpp", "cs", "css", "cu", "cxx", "dart", "f90", "fish", "go", "groovy", "h", "hpp", "hs",
+    "htm", "html", "hxx", "ipynb", "java", "jl", "js", "jsx", "kt", "less", "lua", "m", "mjs", "ml", "php", "pl", "pm",
+    "pxd", "py", "pyi", "pyw", "pyx", "r", "rb", "robot", "rs", "s", "scala", "scss", "sql", "svg", "swift", "tcl",
+    "ts", "tsx", "vue",
+];
+
+/// Endings and names of text for people.
+const PROSE: [&str; 15] = [
+    "adoc", "asc", "bib", "changes", "csv", "diff", "markdown", "md", "patch", "po", "pot", "rst", "tex", "tsv", "txt",
+];
+const PROSE_NAMES: [&str; 10] =
+    ["authors", "changelog", "contributing", "copying", "install", "license", "metadata", "notice", "readme", "record"];
+
+/// How values are written in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Settings: whatever follows a name is its value.
+    Config,
+    /// A program: only what stands in quotes is a value.
+    Code,
+    /// Text for people: only what looks random is a value.
+    Prose,
+}
+
+impl Style {
+    pub(super) fn of(path: &[u8]) -> Style {
+        let name = lower_name(path);
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
+        if CODE.contains(&ending) {
+            Style::Code
+        } else if PROSE.contains(&ending) || PROSE_NAMES.contains(&name.as_str()) {
+            Style::Prose
+        } else {
+            Style::Config
+        }
+    }
+}
+
+/// Whether a file of this path and size is searched: small ones that are not known to be binary.
+pub fn is_searched(path: &[u8], size: u64) -> bool {
+    let name = lower_name(path);
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
+    let is_library = name.contains(".so.");
+    size > 0 && size <= LARGEST_SEARCHED && !is_library && !BINARY.contains(&ending)
+}
+
+/// Files whose settings include credentials by convention, wherever they are.
+const SETTINGS: [&str; 14] = [
+    ".boto",
+    ".condarc",
+    ".env",
+    ".mambarc",
+    ".my.cnf",
+    ".npmrc",
+    ".pypirc",
+    ".s3cfg",
+    ".yarnrc",
+    ".yarnrc.yml",
+    "condarc",
+    "pip.conf",
+    "pip.ini",
+    "rclone.conf",
+];
+
+/// Whether a file holds credentials by convention, judged by its path alone.
+pub fn holds_credentials(path: &[u8]) -> bool {
+    let name = lower_name(path);
+    let below = |directory: &str, names: &[&str]| directory_name(path) == directory && names.contains(&name.as_str());
+    Convention::of(path).is_some_and(|convention| convention != Convention::Json || name == "config.json")
+        || SETTINGS.contains(&name.as_str())
+        || name.starts_with(".env.")
+        || below(".aws", &["credentials", "config"])
+        || below(".kube", &["config"])
+        || below("gcloud", &["credentials.db", "application_default_credentials.json"])
+}
+
+/// Whether the file is JSON by its name.
+pub(super) fn is_json(path: &[u8]) -> bool {
+    let name = lower_name(path);
+    name.ends_with(".json") || matches!(Convention::of(path), Some(Convention::Json))
+}
+
+/// Whether the file is YAML by its name.
+pub(super) fn is_yaml(path: &[u8]) -> bool {
+    let name = lower_name(path);
+    name.ends_with(".yaml") || name.ends_with(".yml") || matches!(name.as_str(), ".condarc" | "condarc" | ".mambarc")
+}
+
+fn lower_name(path: &[u8]) -> String {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// The name of the directory that the file is in.
+fn directory_name(path: &[u8]) -> String {
+    let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
+    String::from_utf8_lossy(parts.next().unwrap_or_default()).to_ascii_lowercase()
+}
+
+/// Files that hold credentials by convention, wherever they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Convention {
+    /// A private key or another secret as a whole.
+    Whole,
+    /// Words of `machine`, `login` and `password`.
+    Netrc,
+    /// The last of the fields that colons separate.
+    LastField,
+    /// JSON, whatever its name says.
+    Json,
+}
+
+impl Convention {
+    pub(super) fn of(path: &[u8]) -> Option<Convention> {
+        let name = lower_name(path);
+        let is_key = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", "identity.key"];
+        let is_store = [".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk"];
+        match name.as_str() {
+            ".netrc" | "_netrc" | "netrc" => Some(Convention::Netrc),
+            ".pgpass" | "pgpass.conf" | ".htpasswd" | "htpasswd" => Some(Convention::LastField),
+            ".vault-token" | ".git-credentials" => Some(Convention::Whole),
+            ".dockercfg" => Some(Convention::Json),
+            "config.json" if directory_name(path) == ".docker" => Some(Convention::Json),
+            name if is_key.contains(&name) || is_store.iter().any(|ending| name.ends_with(ending)) => {
+                Some(Convention::Whole)
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds what the convention says of `content` to what was found in it.
+    pub(super) fn search(self, content: &[u8], found: &mut Vec<Found>) {
+        let exact = |what, span| Found { what, span, end: End::Exact, is_named: false };
+        match self {
+            Convention::Json => {}
+            Convention::Whole => {
+                let start = content.iter().position(|byte| !byte.is_ascii_whitespace());
+                let end = content.iter().rposition(|byte| !byte.is_ascii_whitespace());
+                // What was found in it is more exact.
+                if let (Some(start), Some(end), true) = (start, end, found.is_empty()) {
+                    found.push(exact("a file of credentials", start..end + 1));
+                }
+            }
+            Convention::Netrc => {
+                found.clear();
+                let mut is_password = false;
+                for span in words(content) {
+                    let word = &content[span.clone()];
+                    if is_password {
+                        found.push(exact("a password", span));
+                        is_password = false;
+                    } else {
+                        is_password = word == b"password";
+                    }
+                }
+            }
+            Convention::LastField => {
+                found.clear();
+                let mut at = 0;
+                for line in content.split_inclusive(|byte| *byte == b'\n') {
+                    let text = line.trim_ascii_end();
+                    let colon = memchr::memrchr(b':', text).filter(|_| !text.starts_with(b"#"));
+                    if let Some(colon) = colon.filter(|colon| colon + 1 < text.len()) {
+                        found.push(exact("a password", at + colon + 1..at + text.len()));
+                    }
+                    at += line.len();
+                }
+            }
+        }
+    }
+}
+
+/// The words of a text, by their places.
+fn words(content: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + content[at..].iter().position(|byte| !byte.is_ascii_whitespace())?;
+        let length = content[start..].iter().position(u8::is_ascii_whitespace).unwrap_or(content.len() - start);
+        at = start + length;
+        Some(start..at)
+    })
+}

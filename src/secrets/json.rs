@@ -1,0 +1,115 @@
+//! Secrets in JSON, where every value has a name and an end.
+
+use super::files::Style;
+use super::named::{Strength, is_secret_name, is_secret_value, scheme_length};
+use super::value::{Demand, is_secret};
+use super::{End, Found, forms, text};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// A string of a document.
+struct Text<'a> {
+    /// Its bytes between the quotes.
+    span: Range<usize>,
+    /// What they stand for.
+    decoded: Cow<'a, [u8]>,
+    /// Whether it is the name of a member.
+    is_name: bool,
+}
+
+/// Finds the secrets in a document; nothing where `content` is no JSON.
+pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
+    let strings = strings(content)?;
+    let mut found = Vec::new();
+    let mut name: &[u8] = b"";
+    let mut flag: &[u8] = b"";
+    let mut end = 0;
+    for string in &strings {
+        // A name belongs to the string behind its colon, not to one deeper or further on.
+        let follows =
+            content[end..string.span.start].iter().all(|byte| byte.is_ascii_whitespace() || b"\":".contains(byte));
+        end = string.span.end + 1;
+        if string.is_name {
+            name = &string.decoded;
+            continue;
+        }
+        let own_name = if follows { name } else { flag };
+        name = b"";
+        flag = if string.decoded.starts_with(b"-") { &string.decoded } else { b"" };
+        let whole = |what| Found { what, span: string.span.clone(), end: End::Exact, is_named: false };
+        match is_secret_name(own_name) {
+            Some((_, Strength::Weak)) if own_name.ends_with(b"auth") => {
+                if forms::is_basic(&string.decoded) {
+                    found.push(whole("credentials"));
+                    continue;
+                }
+            }
+            Some((what @ "an authorization header", _)) => {
+                let start = string.span.start + scheme_length(&string.decoded);
+                let value = &content[start.min(string.span.end)..string.span.end];
+                if value.len() > 3 && !value.contains(&b' ') && is_secret(own_name, value, Demand::Any) {
+                    found.push(Found { what, span: start..string.span.end, end: End::Exact, is_named: false });
+                    continue;
+                }
+            }
+            Some(known) if is_secret_value(own_name, known, &string.decoded, Style::Config) => {
+                found.push(whole(known.0));
+                continue;
+            }
+            _ => {}
+        }
+        within(content, string, &mut found);
+    }
+    Some(found)
+}
+
+/// Adds the secrets inside of a string. Where it holds escapes, that is all of it.
+fn within(content: &[u8], string: &Text<'_>, found: &mut Vec<Found>) {
+    let is_as_written = content[string.span.clone()] == *string.decoded;
+    for inner in text::search(&string.decoded, Style::Prose).into_iter().chain(urls(&string.decoded)) {
+        let span = match is_as_written {
+            true => string.span.start + inner.span.start..string.span.start + inner.span.end,
+            false => string.span.clone(),
+        };
+        found.push(Found { span, end: End::Exact, is_named: false, ..inner });
+    }
+}
+
+/// In settings, no password of a URL is an example.
+fn urls(text: &[u8]) -> Vec<Found> {
+    let mut found = Vec::new();
+    for at in memchr::memmem::find_iter(text, b"://") {
+        super::url::search(text, at, Style::Config, &mut found);
+    }
+    found
+}
+
+/// The strings of a document.
+fn strings(content: &[u8]) -> Option<Vec<Text<'_>>> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(content).ok()?;
+    let mut strings = Vec::new();
+    let mut at = 0;
+    while let Some(open) = memchr::memchr(b'"', &content[at..]).map(|length| at + length) {
+        let start = open + 1;
+        let mut end = start;
+        let mut has_escapes = false;
+        while *content.get(end)? != b'"' {
+            has_escapes |= content[end] == b'\\';
+            end += if content[end] == b'\\' { 2 } else { 1 };
+        }
+        let decoded = match has_escapes {
+            false => Cow::Borrowed(&content[start..end]),
+            true => Cow::Owned(serde_json::from_slice::<String>(&content[open..=end]).ok()?.into_bytes()),
+        };
+        let behind = content[end + 1..].iter().find(|byte| !byte.is_ascii_whitespace());
+        strings.push(Text { span: start..end, decoded, is_name: behind == Some(&b':') });
+        at = end + 1;
+    }
+    Some(strings)
+}
+
+/// The string between quotes that holds all of `span`, in a document.
+pub(super) fn string_around(content: &[u8], span: &Range<usize>) -> Option<Range<usize>> {
+    let holds = |text: &Text<'_>| text.span.start <= span.start && span.end <= text.span.end;
+    strings(content)?.into_iter().find(holds).map(|text| text.span)
+}

@@ -1,0 +1,123 @@
+//! Finds secrets in bytes, hides them in messages, and overwrites them.
+//!
+//! A secret is known by its name (`DB_PASSWORD=…`), by its form (a private key, a token with the prefix of its vendor,
+//! `user:password@` in a URL), or by its file (`.netrc`, `id_rsa`). Values that only refer to a secret, such as `${TOKEN}`,
+//! are none.
+//!
+//! ```text
+//! find       bytes of a file  → spans, each with its line and what it looks like
+//! Redacted   text of a message → the same text with `***` for every secret
+//! overwrite  bytes of a file  → the same number of bytes without their secrets, or an error
+//! ```
+
+mod files;
+mod forms;
+mod json;
+mod named;
+mod overwrite;
+mod record;
+mod redact;
+mod text;
+mod url;
+mod value;
+
+pub use files::{LARGEST_SEARCHED, holds_credentials, is_searched};
+pub use overwrite::{NotOverwritten, overwrite};
+pub use redact::{Redacted, bare_url};
+
+use files::{Convention, Style};
+use std::ops::Range;
+
+/// The version of the rules: findings of another version are searched for again.
+pub const RULES: u64 = 1;
+
+/// A secret in the content of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it looks like, for messages: "a private key".
+    pub what: &'static str,
+    /// The line that it begins in, counted from one.
+    pub line: usize,
+    /// Its bytes.
+    pub span: Range<usize>,
+    /// Whether its last byte is certain.
+    pub end: End,
+}
+
+/// A secret in a file of an image, as messages and records name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundSecret {
+    /// The layer or the environment that the file is in.
+    pub source: String,
+    /// The path of the file there.
+    pub path: String,
+    /// The line that it begins in, counted from one.
+    pub line: usize,
+    /// What it looks like.
+    pub what: String,
+}
+
+/// Whether the end of a secret is certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// A delimiter or the form of the secret ends it.
+    Exact,
+    /// The rest of the line or of the file may belong to it.
+    Guessed,
+}
+
+/// A secret before its line is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    what: &'static str,
+    span: Range<usize>,
+    end: End,
+    /// Whether a name introduced it, so that a text file may hold more of it behind the span.
+    is_named: bool,
+}
+
+/// Finds the secrets in `content`, in order and without overlaps. `path` says what kind of file it is.
+pub fn find(path: &[u8], content: &[u8]) -> Vec<Finding> {
+    with_lines(content, found(path, content))
+}
+
+fn found(path: &[u8], content: &[u8]) -> Vec<Found> {
+    let convention = Convention::of(path);
+    let mut found = match Style::of(path) {
+        _ if memchr::memchr(0, content).is_some() => Vec::new(),
+        Style::Config if files::is_json(path) => {
+            json::search(content).unwrap_or_else(|| text::search(content, Style::Config))
+        }
+        style => text::search(content, style),
+    };
+    if let Some(convention) = convention {
+        convention.search(content, &mut found);
+    }
+    without_overlaps(found)
+}
+
+fn without_overlaps(mut found: Vec<Found>) -> Vec<Found> {
+    found.retain(|found| !found.span.is_empty());
+    // Of two that begin at one place the longer one counts.
+    found.sort_by_key(|found| (found.span.start, usize::MAX - found.span.end, found.is_named));
+    let mut end = 0;
+    found.retain(|found| {
+        let is_free = found.span.start >= end;
+        end = end.max(found.span.end);
+        is_free
+    });
+    found
+}
+
+fn with_lines(content: &[u8], found: Vec<Found>) -> Vec<Finding> {
+    let (mut line, mut counted) = (1, 0);
+    let finding = |Found { what, span, end, is_named: _ }| {
+        line += memchr::memchr_iter(b'\n', &content[counted..span.start]).count();
+        counted = span.start;
+        Finding { what, line, span, end }
+    };
+    found.into_iter().map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests;

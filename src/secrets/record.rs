@@ -1,0 +1,41 @@
+//! Secrets that were found, as records keep them and programs read them. No record holds a value.
+
+use super::{Finding, FoundSecret, RULES};
+use serde_json::{Value, json};
+
+impl FoundSecret {
+    /// Names `finding`, which is in the file `path` of `source`.
+    pub fn new(source: &str, path: &str, finding: &Finding) -> Self {
+        let Finding { what, line, .. } = finding;
+        FoundSecret { source: source.to_owned(), path: path.to_owned(), line: *line, what: (*what).to_owned() }
+    }
+
+    /// The secret as a member of a result.
+    pub fn to_json(&self) -> Value {
+        let FoundSecret { source, path, line, what } = self;
+        json!({"source": source, "path": path, "line": line, "looksLike": what})
+    }
+
+    /// A record of `secrets` for the cache.
+    pub fn all_to_json(secrets: &[FoundSecret]) -> Value {
+        let all: Vec<Value> = secrets.iter().map(FoundSecret::to_json).collect();
+        json!({"rules": RULES, "found": all})
+    }
+
+    /// Reads what [`FoundSecret::all_to_json`] wrote. A record that other rules made does not count.
+    pub fn read_all(record: &Value) -> Option<Vec<FoundSecret>> {
+        if record.get("rules")?.as_u64() != Some(RULES) {
+            return None;
+        }
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let read = |value: &Value| {
+            Some(FoundSecret {
+                source: text(value, "source")?,
+                path: text(value, "path")?,
+                line: usize::try_from(value.get("line")?.as_u64()?).ok()?,
+                what: text(value, "looksLike")?,
+            })
+        };
+        record.get("found")?.as_array()?.iter().map(read).collect()
+    }
+}
