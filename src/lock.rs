@@ -21,7 +21,8 @@ pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Err(_) if Instant::now() < deadline => {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
@@ -29,6 +30,15 @@ pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => return Err(error),
         }
     }
+}
+
+/// Whether `error` says that the file system has no locks, as some network file systems do not.
+pub fn refuses_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 /// A directory that only this process may change in a certain way, as long as this lives.

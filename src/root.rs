@@ -15,6 +15,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+mod take_over;
+
 /// How the name of every file in the making begins. The rest is 32 hexadecimal digits.
 const TEMPORARY_PREFIX: &str = ".ocibuild-";
 
@@ -321,8 +323,13 @@ impl Root {
                         continue;
                     }
                     // A sweeper may have been faster than our lock.
-                    if is_removed(&file) {
-                        continue;
+                    match is_removed(&file) {
+                        Ok(true) => continue,
+                        Ok(false) => {}
+                        Err(error) => {
+                            self.dir.remove_file(&name).ok();
+                            return Err(Error::io(self.path.display(), "create a file", error));
+                        }
                     }
                     live.files.push((self.dir.clone(), name.clone()));
                     return Ok(Temporary { root: self.clone(), name, file: Some(file) });
@@ -344,7 +351,12 @@ impl Root {
             }
             let mut options = OpenOptions::new();
             options.read(true).write(true).nonblock(true).follow(FollowSymlinks::No);
-            let Ok(file) = self.dir.open_with(&name, &options) else { continue };
+            let mut opened = self.dir.open_with(&name, &options);
+            if cfg!(unix) && opened.is_err() {
+                // A blob that was about to get its name may not be written to any more.
+                opened = self.dir.open_with(&name, options.write(false));
+            }
+            let Ok(file) = opened else { continue };
             // Locked until it is gone: a maker that has made it and not yet locked it finds it locked or removed, and makes
             // another.
             let file = file.into_std();
@@ -367,20 +379,6 @@ impl Root {
         self.sync()
     }
 
-    /// Gives the file `name` of `other` the same name here, in the place of what has it; its bytes are not copied.
-    ///
-    /// # Errors
-    /// When the system cannot link there: the directories are on two file systems, or theirs knows no links.
-    pub fn link_from(&self, other: &Root, name: &str) -> Result<()> {
-        let failed = |error| Error::io(self.display(name), "link", error);
-        let temporary = temporary_name();
-        other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
-        let renamed = self.dir.rename(&temporary, &self.dir, name);
-        // Where both names were one file already, the rename does nothing and the temporary name is still there.
-        self.dir.remove_file(&temporary).ok();
-        renamed.map_err(failed)
-    }
-
     /// Sets the modification time of a file, if that is possible.
     pub fn touch(&self, name: &str, now: std::time::SystemTime) {
         let mut options = OpenOptions::new();
@@ -388,6 +386,62 @@ impl Root {
         if let Ok(file) = self.dir.open_with(name, &options) {
             file.into_std().set_modified(now).ok();
         }
+    }
+
+    /// Whether `name` is a name of the open `file`.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn is_name_of(&self, name: impl AsRef<Path>, file: &File) -> Result<bool> {
+        let failed = |error| Error::io(self.display(name.as_ref()), "read", error);
+        let open = Metadata::from_file(file).map_err(failed)?;
+        match self.dir.symlink_metadata(name.as_ref()) {
+            Ok(named) => Ok(identity(&named) == identity(&open)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Whether the path by which this directory was opened still leads to it.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn is_at_its_path(&self) -> Result<bool> {
+        let metadata = |dir: &Dir| dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error));
+        match Root::open(&self.path) {
+            Ok(found) => Ok(identity(&metadata(&found.dir)?) == identity(&metadata(&self.dir)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the regular file `name` durable, whoever wrote it.
+    ///
+    /// # Errors
+    /// When there is no such file, or the system reports that it could not.
+    pub fn sync_file(&self, name: impl AsRef<Path>) -> Result<()> {
+        let mut options = OpenOptions::new();
+        // Windows syncs only what is open for writing.
+        options.read(true).write(cfg!(windows)).nonblock(true).follow(FollowSymlinks::No);
+        let opened = self.dir.open_with(name.as_ref(), &options).map(cap_std::fs::File::into_std);
+        #[cfg(target_os = "linux")]
+        if opened.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error())) {
+            // The file of another user can be synced without being opened.
+            return self.sync_file_system();
+        }
+        let (file, _) = regular(opened, || self.display(name.as_ref()))?;
+        tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.display(name), "sync", error))
+    }
+
+    /// Makes everything durable that was written to the file system of this directory.
+    ///
+    /// # Errors
+    /// When the system reports that it could not.
+    #[cfg(target_os = "linux")]
+    pub fn sync_file_system(&self) -> Result<()> {
+        let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
+        tolerate_no_sync(rustix::fs::syncfs(here).map_err(io::Error::from))
+            .map_err(|error| Error::io(self.path.display(), "sync", error))
     }
 
     /// Makes the entries of this directory durable.
@@ -444,15 +498,40 @@ impl Temporary {
 
     /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
     ///
+    /// Returns the open file. Another process may put its own under the name at once, which [`Root::is_name_of`] shows.
+    ///
     /// # Errors
-    /// When the system refuses either; nothing is left behind then.
-    pub fn persist(mut self, name: impl AsRef<Path>) -> Result<()> {
+    /// When the system refuses either, or the temporary name has become that of another file; nothing is left behind then.
+    pub fn persist(mut self, name: impl AsRef<Path>) -> Result<File> {
         let name = name.as_ref();
-        if let Some(file) = self.file.take() {
-            tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.root.display(name), "write", error))?;
-            self.rename_to(name).map_err(|error| Error::io(self.root.display(name), "write", error))?;
-            // Closed, and so unlocked, only under its final name: a sweeper never meets it unlocked.
-            drop(file);
+        let file = self.file.take().ok_or_else(|| closed(&self.root.display(name)))?;
+        tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+        if !self.root.is_name_of(&self.name, &file)? {
+            return Err(Error::new(ErrorKind::Changed, self.root.display(name), "its temporary file was replaced"));
+        }
+        // Returned open, and so locked, under its final name: a sweeper never meets it unlocked.
+        self.rename_to(name).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+        Ok(file)
+    }
+
+    /// Takes the right to write to the file from everybody, its owner included, where the file system can. What is open for
+    /// writing stays so.
+    ///
+    /// # Errors
+    /// When the system fails at it.
+    pub fn make_read_only(&self) -> Result<()> {
+        #[cfg(unix)]
+        if let Some(file) = &self.file {
+            use std::os::unix::fs::PermissionsExt;
+            let read_only = |metadata: std::fs::Metadata| {
+                let mode = metadata.permissions().mode() & 0o7555;
+                file.set_permissions(std::fs::Permissions::from_mode(mode))
+            };
+            match file.metadata().and_then(read_only) {
+                // It guards against accidents; a file system without modes has no such guard.
+                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
+                done => done.map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?,
+            }
         }
         Ok(())
     }
@@ -475,7 +554,7 @@ impl Temporary {
     pub fn into_unnamed(mut self) -> Result<File> {
         let file = self.file.take();
         drop(self);
-        file.ok_or_else(|| Error::new(ErrorKind::Io, "temporary file", "already closed"))
+        file.ok_or_else(|| closed("temporary file"))
     }
 
     fn rename_to(&self, name: &Path) -> io::Result<()> {
@@ -581,16 +660,26 @@ fn is_enotty(error: &io::Error) -> bool {
     cfg!(unix) && error.raw_os_error() == Some(ENOTTY)
 }
 
+fn closed(object: &str) -> Error {
+    Error::new(ErrorKind::Io, object, "already closed")
+}
+
+/// What tells a file from every other one of this machine.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    use cap_fs_ext::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
 /// Whether the open file has lost its name.
-fn is_removed(file: &File) -> bool {
+fn is_removed(file: &File) -> io::Result<bool> {
     #[cfg(unix)]
     {
-        file.metadata().is_ok_and(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) == 0)
+        Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) == 0)
     }
     #[cfg(not(unix))]
     {
         let _ = file;
-        false
+        Ok(false)
     }
 }
 
@@ -660,6 +749,26 @@ pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// M33: a process that stalls and another one with its number never mean the same file.
+    #[test]
+    fn temporary_names_are_never_the_same() {
+        let names: std::collections::BTreeSet<String> = (0..1000).map(|_| temporary_name()).collect();
+        assert_eq!(names.len(), 1000);
+    }
+
+    /// M33: what has the temporary name now is not given the final one.
+    #[test]
+    fn a_temporary_that_was_replaced_is_not_persisted() {
+        let (_keep, root) = scratch();
+        let mut temporary = root.temporary().unwrap();
+        temporary.write_all(b"ours").unwrap();
+        root.dir().write("other", b"theirs").unwrap();
+        root.dir().rename("other", root.dir(), &temporary.name).unwrap();
+        let error = temporary.persist("final").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
+        assert!(names(&root).is_empty());
+    }
 
     fn scratch() -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();

@@ -143,7 +143,7 @@ fn c3_c5_a_spoilt_cache_costs_time_only() {
         |file| fs::write(file, &fs::read(file).unwrap()[1..]).unwrap(),
     ];
     for (number, spoil) in spoils.iter().enumerate() {
-        for below in ["layers/v1", "verified/v1", "store/blobs/sha256"] {
+        for below in ["layers/v1", "verified/v2", "store/blobs/sha256"] {
             for file in files(below) {
                 spoil(&file);
             }

@@ -255,9 +255,7 @@ impl Plan {
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let left_out = self.left_out(&layers);
         layout.commit_without(&left_out, &image, names)?;
-        for digest in layout.healed() {
-            warn(progress, &format!("{}: blob {digest}", layout.display()), "was damaged; it has been written anew");
-        }
+        layout.warn_of_repairs(progress);
         Ok(Built { image, layers, left_out, secrets })
     }
 

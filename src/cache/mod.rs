@@ -5,7 +5,7 @@
 //!   CACHEDIR.TAG           tells backups to leave it out
 //!   layers/v1/<key>        what decides a layer's bytes → the layer, one small file each
 //!   blocks/v1/<series>     the last build of a layer, block by block, for the next one, and which series was the latest
-//!   verified/v1/<file>     which blobs were found whole
+//!   verified/v2/<file>     which blobs were found whole, and are durable
 //!   store/                 the blobs, an image layout without images
 //! ```
 //!

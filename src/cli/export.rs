@@ -1,5 +1,6 @@
 //! `ocibuild export`.
 
+use super::layout_lock::LayoutLockArguments;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::source::{self, Opened};
@@ -9,6 +10,7 @@ use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
+use ocibuild::store::layout::Locking;
 use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
 use ocibuild::{Digest, Error, Location, Platform, Reference, Result, Tag};
 use serde_json::json;
@@ -17,7 +19,6 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,9 +43,8 @@ pub(super) struct ExportArguments {
     /// Which platform of a multi-platform image to take
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
-    /// How many seconds to wait for another process that holds the other layout locked
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    lock_timeout: u64,
+    #[command(flatten)]
+    lock: LayoutLockArguments,
     #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
@@ -67,8 +67,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     for destination in &destinations {
         moved.add(match destination {
             Destination::Layout(directory, tag) => {
-                let timeout = Duration::from_secs(arguments.lock_timeout);
-                to_layout(&opened, directory, timeout, tag.as_deref(), &watch)?
+                to_layout(&opened, directory, arguments.lock.locking(), tag.as_deref(), &watch)?
             }
             Destination::File(file, form, names) => {
                 to_file(&opened, file, *form, names.as_deref().unwrap_or(&opened.names), &watch)?
@@ -200,14 +199,16 @@ pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch:
     to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
 }
 
-fn to_layout(opened: &Opened, directory: &Path, timeout: Duration, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
-    let layout = Arc::new(Layout::create(directory)?.with_lock_timeout(timeout));
+fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
+    let layout = Arc::new(Layout::create_locking(directory, locking)?);
     let names = match tag {
         Some(tag) => vec![tag.parse()?],
         None if opened.names.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
         None => opened.names.clone(),
     };
-    copy(&opened.image, &*layout, &names, watch)
+    let moved = copy(&opened.image, &*layout, &names, watch)?;
+    layout.warn_of_repairs(watch);
+    Ok(moved)
 }
 
 fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {

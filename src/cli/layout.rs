@@ -5,6 +5,7 @@ use super::content::{self, LayerFlag};
 use super::explain;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
+use super::layout_lock::LayoutLockArguments;
 use super::output::print;
 use super::request::RequestArguments;
 use super::shared_cache::SharedCacheArguments;
@@ -26,7 +27,6 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = content::HELP.to_owned() + "
@@ -69,9 +69,8 @@ pub(super) struct LayoutArguments {
     /// Show what would be built, and write nothing
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
-    /// How many seconds to wait for another process that holds the layout locked
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Output")]
-    lock_timeout: u64,
+    #[command(flatten)]
+    lock: LayoutLockArguments,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -112,8 +111,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         show(&plan, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let timeout = Duration::from_secs(arguments.lock_timeout);
-    let mut layout = Layout::create(&arguments.output)?.with_lock_timeout(timeout);
+    let mut layout = Layout::create_locking(&arguments.output, arguments.lock.locking())?;
     if let Some(cache) = &cache {
         layout = layout.with_memory(cache.verified_files().clone());
     }

@@ -13,6 +13,7 @@ mod export;
 mod inspect;
 mod layer_cache;
 mod layout;
+mod layout_lock;
 mod lock_file;
 mod login;
 mod man;

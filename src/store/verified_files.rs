@@ -25,12 +25,12 @@ impl VerifiedFiles {
     /// # Errors
     /// When the directory cannot be made.
     pub fn in_cache_directory(root: &Root) -> Result<Self> {
-        root.create_directory("verified")?.create_directory("v1").map(VerifiedFiles::new)
+        root.create_directory("verified")?.create_directory("v2").map(VerifiedFiles::new)
     }
 
     /// What is remembered in the cache directory `root`, if anything is.
     pub fn existing(root: &Root) -> Option<Self> {
-        root.directory("verified").and_then(|verified| verified.directory("v1")).ok().map(VerifiedFiles::new)
+        root.directory("verified").and_then(|verified| verified.directory("v2")).ok().map(VerifiedFiles::new)
     }
 
     /// Remembers in the directory `root`.
@@ -48,7 +48,7 @@ impl VerifiedFiles {
         if rest == stamp { digest.parse().ok() } else { None }
     }
 
-    /// Notes that `file` has `digest`. That this may fail is no harm.
+    /// Notes that `file`, which is durable, has `digest`. That this may fail is no harm.
     pub fn remember(&self, file: &File, digest: &Digest) {
         if let Some((name, stamp)) = described(file) {
             self.note(&name, &format!("{digest} {stamp}")).ok();

@@ -10,6 +10,8 @@ pub(crate) mod hololib;
 #[cfg(target_os = "linux")]
 pub(crate) mod kept;
 #[cfg(target_os = "linux")]
+mod loop_disk;
+#[cfg(target_os = "linux")]
 pub(crate) mod packages;
 #[cfg(target_os = "linux")]
 mod presence;
@@ -23,6 +25,8 @@ mod second_reader;
 mod static_program;
 
 pub(crate) use command::{Finished, command, ocibuild, run, run_within};
+#[cfg(target_os = "linux")]
+pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]
 pub(crate) use presence::{consumer, consumer_as_root, not_proven, python_with};
 pub(crate) use scratch::{Scratch, session};

@@ -82,6 +82,7 @@ fn proves(program: &str) -> &'static str {
         "script" => "that an archive is not written to a terminal",
         "taskset" => "that one processor is enough",
         "setpriv" => "what somebody without rights is told",
+        "mkfs.ext4" | "mkfs.xfs" | "xfs_io" => "that images survive a power cut, and that files share blocks on XFS",
         "mount" => "that mounts below a scratch directory are undone",
         _ => "what this program reads",
     }

@@ -4,7 +4,7 @@ use crate::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::error::{Error, Result};
 use crate::root::{Root, Temporary, sync_content};
 use crate::section::copy_range;
-use crate::spec::Descriptor;
+use crate::spec::{Descriptor, media_type};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -121,18 +121,18 @@ impl BlobWriter {
         Descriptor::new("application/octet-stream", self.hasher.clone().finish(), self.size)
     }
 
-    /// Gives the blob the name that its content has.
-    pub(super) fn finish(self) -> Result<(Digest, u64)> {
+    /// Gives the blob the name that its content has, and returns its file.
+    pub(super) fn finish(self) -> Result<File> {
         if self.is_open.load(Ordering::Acquire) {
             return Err(Error::invalid("blob", "its start was left out and never filled"));
         }
-        let (digest, size) = (self.hasher.clone().finish(), self.size);
-        self.persist(&digest)?;
-        Ok((digest, size))
+        let digest = self.hasher.clone().finish();
+        self.temporary.make_read_only()?;
+        self.persist(&digest)
     }
 
     /// Completes a blob that was known before, if it is that one.
-    pub(super) fn finish_as(self, descriptor: &Descriptor) -> Result<()> {
+    pub(super) fn finish_as(self, descriptor: &Descriptor) -> Result<File> {
         let object = || format!("blob {}", descriptor.digest);
         if self.size != descriptor.size {
             let reason = format!("expected {} bytes, found {}", descriptor.size, self.size);
@@ -142,10 +142,14 @@ impl BlobWriter {
         if digest != descriptor.digest {
             return Err(Error::corrupt(object(), format!("its content has the digest {digest}")));
         }
+        // skopeo writes a manifest over the one that is there, so it must be able to.
+        if !media_type::is_manifest(&descriptor.media_type) && !media_type::is_index(&descriptor.media_type) {
+            self.temporary.make_read_only()?;
+        }
         self.persist(&digest)
     }
 
-    fn persist(mut self, digest: &Digest) -> Result<()> {
+    fn persist(mut self, digest: &Digest) -> Result<File> {
         // The system tells of a failed write once: what this one hears, the last sync would not.
         self.flush.wait().map_err(|error| self.not_written(error))?;
         self.temporary.persist(digest.hex())

@@ -6,6 +6,7 @@ use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS,
 use crate::store::{ImageName, LeftOut, StoredImage};
 use crate::wording;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 /// How often another program may change the index under our hands before we give up. Such programs do not take the lock.
 const RETRIES: usize = 20;
@@ -21,17 +22,55 @@ pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) 
     }
 }
 
+/// For so long after a change of the index we look whether another program undoes it.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The same where one did.
+const LONG_MOMENT: Duration = Duration::from_millis(500);
+
+/// How often it is looked at in that time.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// Since when an index lists what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// It did when we looked at it.
+    Before,
+    /// We have just replaced it.
+    Now,
+}
+
 impl Layout {
     /// Lists `descriptors`, whose blobs are durable, each in the place of what had its tag.
+    ///
+    /// A program that does not know the lock, and has read the index before, writes it back without them. So the index is
+    /// looked at again for a moment, and what was dropped is listed again.
     pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<()> {
         let _guard = self.lock()?;
+        if self.list(descriptors)? == Listed::Before {
+            return self.sync_index();
+        }
+        let mut until = Instant::now() + MOMENT;
+        for _ in 0..RETRIES {
+            if self.stays_until(until, descriptors)? {
+                return Ok(());
+            }
+            self.list(descriptors)?;
+            self.known().dropped = true;
+            until = Instant::now() + LONG_MOMENT;
+        }
+        Err(self.keeps_changing())
+    }
+
+    /// Replaces the index by one that lists `descriptors`, where it does not do so already.
+    fn list(&self, descriptors: &[Descriptor]) -> Result<Listed> {
         for _ in 0..RETRIES {
             let before = self.index_bytes()?;
             let read = self.parse_index(&before)?;
             let mut index = read.clone();
             index.put(descriptors);
             if index == read {
-                return Ok(());
+                return Ok(Listed::Before);
             }
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
@@ -41,10 +80,36 @@ impl Layout {
             // A program that does not know our lock may have been faster; what it wrote must not be lost.
             if self.index_bytes()? == before {
                 temporary.persist(INDEX_FILE)?;
-                return self.root.sync();
+                self.root.sync()?;
+                return Ok(Listed::Now);
             }
         }
-        Err(Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it"))
+        Err(self.keeps_changing())
+    }
+
+    /// Whether the index lists `descriptors` from now on until `until`. One that cannot be read is waited for.
+    fn stays_until(&self, until: Instant, descriptors: &[Descriptor]) -> Result<bool> {
+        let readable_until = Instant::now() + LONG_MOMENT;
+        loop {
+            let now = Instant::now();
+            match self.index() {
+                Ok(index) => {
+                    let mut with = index.clone();
+                    with.put(descriptors);
+                    if with != index || now >= until {
+                        return Ok(with == index);
+                    }
+                }
+                // Other programs write it in place.
+                Err(error) if error.kind() == ErrorKind::Invalid && now < readable_until => {}
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    fn keeps_changing(&self) -> Error {
+        Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it")
     }
 
     /// An index beyond the limits of reading would lock everybody out of every image in it.

@@ -3,32 +3,48 @@
 use super::{LOCK_FILE, Layout};
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result, one_line};
-use crate::lock::wait;
+use crate::lock::{TIMEOUT, refuses_locks, wait};
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
+use std::time::Duration;
+
+/// How the changes of a layout are kept apart from those of other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// By a lock, for which a change waits so long.
+    WaitFor(Duration),
+    /// Not at all: where two processes change the layout at once, one of them may lose its images.
+    Off,
+}
+
+impl Default for Locking {
+    fn default() -> Self {
+        Locking::WaitFor(TIMEOUT)
+    }
+}
 
 /// Held as long as it lives. The lock is the system's, on an open file: a crash releases it, and what the file says is only
 /// for the message of whoever waits.
 #[derive(Debug)]
 pub(super) struct Guard {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl Layout {
     /// Waits for the lock.
     pub(super) fn lock(&self) -> Result<Guard> {
-        let object = || self.root.display(LOCK_FILE);
+        let Locking::WaitFor(timeout) = self.locking else { return Ok(Guard { _file: None }) };
         let mut file = self.root.open_lock(LOCK_FILE)?;
-        if !wait(&file, self.lock_timeout).map_err(|error| Error::io(object(), "lock", error))? {
-            return Err(self.held_by_another(file));
+        if !wait(&file, timeout).map_err(|error| self.cannot_lock(error))? {
+            return Err(self.held_by_another(file, timeout));
         }
         // Only a courtesy to whoever waits; a full disk must not fail here what it may not fail later.
         let note = format!("pid {} on host {}\n", std::process::id(), host());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes())).ok();
-        Ok(Guard { _file: file })
+        Ok(Guard { _file: Some(file) })
     }
 
-    fn held_by_another(&self, mut file: File) -> Error {
+    fn held_by_another(&self, mut file: File, timeout: Duration) -> Error {
         file.rewind().ok();
         let note = bounded::read(file, 1024, LOCK_FILE).unwrap_or_default();
         let holder = match String::from_utf8(note) {
@@ -36,7 +52,17 @@ impl Layout {
             _ => "another process".to_owned(),
         };
         Error::new(ErrorKind::Locked, self.display(), format!("locked by {holder}"))
-            .hint(format!("waited {} s; see --lock-timeout", self.lock_timeout.as_secs()))
+            .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))
+    }
+
+    fn cannot_lock(&self, error: io::Error) -> Error {
+        let is_refused = refuses_locks(&error);
+        let error = Error::io(self.root.display(LOCK_FILE), "lock", error);
+        if !is_refused {
+            return error;
+        }
+        error
+            .hint("this file system has no locks: use a local disk, or --layout-lock none if nothing else writes there")
     }
 }
 

@@ -9,16 +9,22 @@
 //!   .ocibuild.lock            held for the moment in which index.json is read, merged and replaced
 //! ```
 //!
-//! A blob is written under a temporary name, synced and renamed; then the directory is synced; only then does the index
-//! name it. So whatever moment a crash picks, every image of the index is whole.
+//! A blob is written under a temporary name, synced and renamed; then the directory is synced, and whatever another program
+//! wrote; only then does the index name it. So whatever moment a crash picks, every image of the index is whole.
+//!
+//! Layers and configs are read-only files, since one file may be in several layouts and in the cache. Manifests, which are
+//! never linked, are not: skopeo writes them in place.
 
 mod blob;
 mod commit;
+mod durable;
 mod flush;
+mod known;
 mod lock;
 mod open_blob;
 
 pub use blob::{BlobWriter, Gap};
+pub use lock::Locking;
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
@@ -30,11 +36,10 @@ use crate::json;
 use crate::reference::Tag;
 use crate::root::{Root, is_temporary_name};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
-use std::collections::BTreeSet;
+use known::Known;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 const VERSION_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
@@ -45,12 +50,9 @@ const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Debug)]
 pub struct Layout {
     root: Root,
-    lock_timeout: Duration,
-    /// Blobs that this process has written or hashed itself.
-    known: Mutex<BTreeSet<Digest>>,
-    /// Blobs of which this process has found something else under their names.
-    damaged: Mutex<BTreeSet<Digest>>,
-    /// Blobs that an earlier process has written or hashed.
+    locking: Locking,
+    known: Mutex<Known>,
+    /// Blobs that an earlier process has found whole and made durable.
     memory: Option<VerifiedFiles>,
 }
 
@@ -60,7 +62,7 @@ impl Layout {
     /// # Errors
     /// When the directory is not an image layout of version 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
-        let layout = Layout::at(Root::open(path)?);
+        let layout = Layout::at(Root::open(path)?, Locking::default());
         layout.check_version()?;
         Ok(layout)
     }
@@ -70,7 +72,15 @@ impl Layout {
     /// # Errors
     /// When the directory holds something that is not an image layout, its index cannot be read, or it cannot be written.
     pub fn create(path: &Path) -> Result<Layout> {
-        let layout = Layout::at(Root::create(path)?);
+        Layout::create_locking(path, Locking::default())
+    }
+
+    /// As [`Layout::create`], and every change of the layout is locked as `locking` says.
+    ///
+    /// # Errors
+    /// As [`Layout::create`].
+    pub fn create_locking(path: &Path, locking: Locking) -> Result<Layout> {
+        let layout = Layout::at(Root::create(path)?, locking);
         if !layout.has_mark()? {
             // Looked at before the lock file is made, so that a stranger's directory stays as it is.
             layout.check_empty()?;
@@ -87,13 +97,6 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The same layout, with another patience for locks.
-    #[must_use]
-    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = timeout;
-        self
-    }
-
     /// The same layout, which remembers beyond this process which of its blobs are whole.
     #[must_use]
     pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
@@ -101,14 +104,8 @@ impl Layout {
         self
     }
 
-    fn at(root: Root) -> Layout {
-        Layout {
-            root,
-            lock_timeout: crate::lock::TIMEOUT,
-            known: Mutex::default(),
-            damaged: Mutex::default(),
-            memory: None,
-        }
+    fn at(root: Root, locking: Locking) -> Layout {
+        Layout { root, locking, known: Mutex::default(), memory: None }
     }
 
     /// The directory.
@@ -163,7 +160,7 @@ impl Layout {
     pub fn blobs(&self) -> Result<(Vec<Digest>, Vec<String>)> {
         let (mut blobs, mut strangers) = (Vec::new(), Vec::new());
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let Ok(directory) = self.existing_blob_directory(algorithm) else { continue };
+            let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
             for entry in
                 directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?
             {
@@ -195,15 +192,19 @@ impl Layout {
     /// # Errors
     /// When the file system cannot tell.
     pub fn open_whole(&self, descriptor: &Descriptor) -> Result<Option<OpenBlob>> {
-        let Ok(directory) = self.existing_blob_directory(descriptor.digest.algorithm()) else { return Ok(None) };
+        let Some(directory) = self.find_blob_directory(descriptor.digest.algorithm())? else { return Ok(None) };
         let name = descriptor.digest.hex();
-        let Ok(file) = directory.open_file(&name) else { return Ok(None) };
+        let file = match directory.open_file(&name) {
+            // What is no regular file is replaced by one.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => return Ok(None),
+            opened => opened?,
+        };
         let blob = OpenBlob::before_check(file, directory.display(&name))?;
         if blob.size() != descriptor.size {
             self.mark_damaged(descriptor.digest);
             return Ok(None);
         }
-        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor.digest) {
+        if self.known().whole.contains(&descriptor.digest) {
             return Ok(Some(blob));
         }
         if self.memory.as_ref().and_then(|memory| memory.recall(blob.file())) == Some(descriptor.digest) {
@@ -212,7 +213,7 @@ impl Layout {
         // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
         let is_whole = io::copy(&mut Verified::new(blob.file(), descriptor), &mut io::sink()).is_ok();
         match is_whole {
-            true => self.mark_known(descriptor.digest),
+            true => self.mark_whole(descriptor.digest, blob.file()),
             false => self.mark_damaged(descriptor.digest),
         }
         Ok(is_whole.then_some(blob))
@@ -243,9 +244,8 @@ impl Layout {
         let algorithm = descriptor.digest.algorithm();
         let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
         writer.write_all_of(content, descriptor.size)?;
-        writer.finish_as(descriptor)?;
-        self.mark_known(descriptor.digest);
-        Ok(())
+        let file = writer.finish_as(descriptor)?;
+        self.settle(descriptor, &file)
     }
 
     /// Completes a blob that turned out to be what it turned out to be.
@@ -254,71 +254,34 @@ impl Layout {
     /// When it cannot be made durable.
     pub fn finish_blob(&self, writer: BlobWriter) -> Result<(Digest, u64)> {
         // What is there already is replaced in any case; whether it was damaged is something to tell.
-        self.contains(&writer.describe())?;
-        let (digest, size) = writer.finish()?;
-        self.mark_known(digest);
-        Ok((digest, size))
+        let descriptor = writer.describe();
+        self.contains(&descriptor)?;
+        let file = writer.finish()?;
+        self.settle(&descriptor, &file)?;
+        Ok((descriptor.digest, descriptor.size))
     }
 
-    /// The blobs that were damaged when this process found them, and are whole now.
-    pub fn healed(&self) -> Vec<Digest> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        damaged.intersection(&known).copied().collect()
-    }
-
-    /// Takes the blob over from `other`: the same file where both are on one file system, else a copy.
+    /// Takes the blob over from `other`: as a file that shares its blocks or as the same file, where the file system and the
+    /// file allow it, else as a copy.
     ///
     /// # Errors
     /// When `other` does not have it, whole, or it cannot be written here.
     pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
+        let Some(blob) = other.open_whole(descriptor)? else {
+            let object = format!("{}: blob {}", other.display(), descriptor.digest);
+            return Err(Error::new(ErrorKind::NotFound, object, "missing or damaged"));
+        };
         let algorithm = descriptor.digest.algorithm();
-        let (from, to) = (other.existing_blob_directory(algorithm)?, self.blob_directory(algorithm)?);
-        if to.link_from(&from, &descriptor.digest.hex()).is_err() {
-            self.store(descriptor, &mut *other.open(descriptor)?)?;
+        let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);
+        #[cfg(target_os = "linux")]
+        if let Ok(file) = directory.reflink(blob.file(), &name) {
+            return blob.check_untouched().and_then(|()| self.settle(descriptor, &file));
         }
-        self.mark_known(descriptor.digest);
-        Ok(())
-    }
-
-    /// Declares that this process has just written or verified the blob.
-    pub fn mark_known(&self, digest: Digest) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-        if let Some(memory) = &self.memory
-            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
-            && let Ok(file) = directory.open_file(digest.hex())
-        {
-            memory.remember(&file, &digest);
+        if directory.link_from(&other.existing_blob_directory(algorithm)?, blob.file(), &name).is_err() {
+            return self.store(descriptor, &mut *other.open(descriptor)?);
         }
-    }
-
-    /// Declares that the blobs under these names were found damaged, so that their next use hashes them.
-    pub fn forget(&self, digests: &BTreeSet<Digest>) {
-        digests.iter().for_each(|digest| self.mark_damaged(*digest));
-    }
-
-    fn mark_damaged(&self, digest: Digest) {
-        if let Some(memory) = &self.memory
-            && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
-            && let Ok(file) = directory.open_file(digest.hex())
-        {
-            memory.forget(&file);
-        }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-    }
-
-    /// Makes every blob durable that was written so far. The index may name them only afterwards.
-    ///
-    /// # Errors
-    /// When the system reports that it could not.
-    fn sync_blobs(&self) -> Result<()> {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            if let Ok(directory) = self.existing_blob_directory(algorithm) {
-                directory.sync()?;
-            }
-        }
-        Ok(())
+        self.mark_whole(descriptor.digest, blob.file());
+        blob.check_untouched()
     }
 
     /// As [`BlobSink::commit`], for an image that is here except for the layers in `left_out`.
@@ -334,7 +297,8 @@ impl Layout {
             names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),
         };
         self.sync_blobs()?;
-        self.publish(&listed)
+        self.publish(&listed)?;
+        self.check_place()
     }
 
     fn blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
@@ -343,6 +307,14 @@ impl Layout {
 
     fn existing_blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
         self.root.directory("blobs")?.directory(algorithm.name())
+    }
+
+    /// The directory of blobs with digests of `algorithm`, if there is one. A layout need not have it.
+    fn find_blob_directory(&self, algorithm: Algorithm) -> Result<Option<Root>> {
+        match self.existing_blob_directory(algorithm) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            directory => directory.map(Some),
+        }
     }
 
     /// Whether there is something called `oci-layout`.

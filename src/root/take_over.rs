@@ -1,0 +1,68 @@
+//! Getting a file of another directory without copying its bytes.
+
+use super::{Root, temporary_name};
+use crate::error::{Error, ErrorKind, Result};
+use cap_std::fs::Metadata;
+use std::fs::File;
+use std::io;
+
+impl Root {
+    /// Makes a file `name` that shares the blocks of `source` until one of them is written to.
+    ///
+    /// # Errors
+    /// When the file system cannot do that, which is the usual case, or the system refuses a step.
+    #[cfg(target_os = "linux")]
+    pub fn reflink(&self, source: &File, name: &str) -> Result<File> {
+        let temporary = self.temporary()?;
+        let shared = temporary.share().and_then(|file| Ok(rustix::fs::ioctl_ficlone(file, source)?));
+        shared.map_err(|error| Error::io(self.display(name), "share blocks", error))?;
+        temporary.make_read_only()?;
+        temporary.persist(name)
+    }
+
+    /// Gives the open file `source`, which is `name` in `other`, the same name here, in the place of what has it.
+    ///
+    /// A file of another user, or one that anybody can write to, is not linked: whoever writes to one name of a file changes
+    /// what every other name leads to.
+    ///
+    /// # Errors
+    /// When the file is not read-only and ours, or the system cannot link it there: the directories are on two file systems,
+    /// or theirs knows no links.
+    pub fn link_from(&self, other: &Root, source: &File, name: &str) -> Result<()> {
+        let failed = |error| Error::io(self.display(name), "link", error);
+        let metadata = Metadata::from_file(source).map_err(failed)?;
+        if !is_safe_to_link(&metadata) {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                other.display(name),
+                "others can write to it, so it is not linked",
+            ));
+        }
+        let temporary = temporary_name();
+        other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
+        let renamed = match self.is_name_of(&temporary, source) {
+            Ok(true) => self.dir.rename(&temporary, &self.dir, name),
+            Ok(false) => Err(io::Error::other("another file has its name now")),
+            Err(error) => Err(error.into()),
+        };
+        // Where both names were one file already, the rename does nothing and the temporary name is still there.
+        self.dir.remove_file(&temporary).ok();
+        renamed.map_err(failed)?;
+        match self.is_name_of(name, source)? {
+            true => Ok(()),
+            false => Err(failed(io::Error::other("another file has its name now"))),
+        }
+    }
+}
+
+/// Whether the file is of this user, and nobody may write to it.
+#[cfg(unix)]
+fn is_safe_to_link(metadata: &Metadata) -> bool {
+    use cap_std::fs::MetadataExt;
+    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o222 == 0
+}
+
+#[cfg(not(unix))]
+fn is_safe_to_link(_: &Metadata) -> bool {
+    true
+}

@@ -1,0 +1,102 @@
+//! Making durable what an index is about to name, whoever wrote it.
+//!
+//! A blob that this process wrote was synced before it got its name. One that was here already may be the work of a program
+//! that syncs nothing: its name is found and its content hashes well, and after a power cut it is empty. So before the index
+//! is replaced, everything in the layout is synced that is not known to be durable.
+
+use super::{INDEX_FILE, Layout, VERSION_FILE};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::root::Root;
+use crate::spec::Descriptor;
+use crate::store::BlobSink as _;
+use rayon::prelude::*;
+use std::fs::File;
+
+/// Up to so many files are synced one by one. Beyond that, syncing the whole file system costs less.
+const MOST_FILES: usize = 256;
+
+impl Layout {
+    /// Notes that `file` is the blob of `descriptor`, which this process has just given its name.
+    pub(super) fn settle(&self, descriptor: &Descriptor, file: &File) -> Result<()> {
+        let (digest, object) = (descriptor.digest, || format!("{}: blob {}", self.display(), descriptor.digest));
+        if self.existing_blob_directory(digest.algorithm())?.is_name_of(digest.hex(), file)? {
+            self.mark_written(digest, file);
+            return Ok(());
+        }
+        // Another process has given the name to its own file, which proves nothing.
+        self.known().whole.remove(&digest);
+        match self.contains(descriptor)? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Changed, object(), "another process replaced it by something else")),
+        }
+    }
+
+    /// Makes the version file and every blob durable, and their names. The index may name them only afterwards.
+    ///
+    /// # Errors
+    /// When the system reports that it could not.
+    pub(super) fn sync_blobs(&self) -> Result<()> {
+        let mut files = vec![(self.root.clone(), VERSION_FILE.to_owned())];
+        let mut directories = vec![self.root.directory("blobs")?];
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
+            let doubtful = self.doubtful_blobs(&directory, algorithm)?;
+            files.extend(doubtful.into_iter().map(|digest| (directory.clone(), digest.hex())));
+            directories.push(directory);
+        }
+        self.sync_files(&files)?;
+        directories.par_iter().try_for_each(Root::sync)
+    }
+
+    /// The blobs in `directory` of which nobody knows whether they are durable.
+    fn doubtful_blobs(&self, directory: &Root, algorithm: Algorithm) -> Result<Vec<Digest>> {
+        let unreadable = |error| Error::io(directory.path().display(), "read", error);
+        let mut found = Vec::new();
+        for entry in directory.dir().entries().map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            let digest = format!("{}:{}", algorithm.name(), name.to_string_lossy()).parse();
+            found.extend(digest.ok().filter(|digest| !self.is_durable(directory, digest)));
+        }
+        Ok(found)
+    }
+
+    fn is_durable(&self, directory: &Root, digest: &Digest) -> bool {
+        // Windows does not sync a file that is only read, as those are that were hashed.
+        let remembered = || {
+            let memory = self.memory.as_ref().filter(|_| cfg!(unix))?;
+            memory.recall(&directory.open_file(digest.hex()).ok()?)
+        };
+        self.known().durable.contains(digest) || remembered() == Some(*digest)
+    }
+
+    fn sync_files(&self, files: &[(Root, String)]) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if files.len() > MOST_FILES {
+            return self.root.sync_file_system();
+        }
+        files.par_iter().try_for_each(|(directory, name)| match directory.sync_file(name) {
+            // Removed meanwhile, or nothing that an image can be made of.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(()),
+            synced => synced,
+        })
+    }
+
+    /// Makes an index durable that is as it should be, whoever wrote it.
+    pub(super) fn sync_index(&self) -> Result<()> {
+        self.root.sync_file(INDEX_FILE)?;
+        self.root.sync()
+    }
+
+    /// Requires that the layout is still where the person named it.
+    pub(super) fn check_place(&self) -> Result<()> {
+        match self.root.is_at_its_path()? {
+            true => Ok(()),
+            false => {
+                let reason = "was renamed or replaced during the build";
+                Err(Error::new(ErrorKind::Changed, self.display(), reason)
+                    .hint("the image is in the directory that was there before; build again"))
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A disk of its own for a test: a file with a file system, mounted through a loop device that the system chooses.
+
+use super::{Scratch, command, consumer, consumer_as_root, not_proven, run};
+use std::path::{Path, PathBuf};
+
+/// A mounted disk whose power can be cut. It is unmounted, and its loop device freed, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct LoopDisk {
+    scratch: Scratch,
+}
+
+impl LoopDisk {
+    /// A new disk with the file system `kind`; nothing where none can be mounted, which is said aloud.
+    pub(crate) fn new(kind: &str) -> Option<LoopDisk> {
+        consumer_as_root("mount")?;
+        let make = consumer(&format!("mkfs.{kind}"))?;
+        consumer("xfs_io")?;
+        let disk = LoopDisk { scratch: Scratch::new() };
+        std::fs::File::create(disk.image()).unwrap().set_len(512 << 20).unwrap();
+        run(command(make).arg("-q").arg(disk.image())).success();
+        std::fs::create_dir(disk.directory()).unwrap();
+        let mounted = disk.mount();
+        if mounted.is_none() {
+            not_proven(&format!("no {kind} can be mounted through a loop device here, so not proven: power cuts"));
+        }
+        mounted.map(|()| disk)
+    }
+
+    /// The path of `name` on the disk.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// Ends every access to the disk at once, without writing what is only in memory, and mounts what is on the disk.
+    #[track_caller]
+    pub(crate) fn cut_power(&self) {
+        // Without -f, not even the journal is written.
+        run(command("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.directory())).success();
+        run(command("umount").arg(self.directory())).success();
+        self.mount().expect("a disk that could be mounted before");
+    }
+
+    fn mount(&self) -> Option<()> {
+        let mounted = run(command("mount").args(["-o", "loop"]).arg(self.image()).arg(self.directory()));
+        (mounted.status == 0).then_some(())
+    }
+
+    fn image(&self) -> PathBuf {
+        self.scratch.join("disk")
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.scratch.join("mounted")
+    }
+}
