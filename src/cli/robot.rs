@@ -158,7 +158,11 @@ impl RobotArguments {
     ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
         let Packaged { directory, name, source, unpacked } = self.packaged(file)?;
-        let robot = Robot::open(&directory, &name, watch)?;
+        let mut robot = Robot::open(&directory, &name, watch)?;
+        if unpacked.is_some() {
+            // Where it was unpacked means nothing to the person.
+            robot.file = format!("{}: {name}", file.display());
+        }
         let mode = self.mode(&robot)?;
         let task = self.choose_task(&robot, mode, watch)?;
         let places = self.places(user)?;

@@ -68,7 +68,7 @@ fn l2_l3_tags_that_are_none() {
     let bench = Bench::keeping();
     let most = "a".repeat(128);
     for tag in ["v1", "_x", "A.b-c_d", "team/app", "team/app:v2", "reg.io:5000/a/b:v3", &most] {
-        run(bench.layout().args(["--tag", tag])).success();
+        run(bench.empty_image().args(["--tag", tag])).success();
     }
     assert_eq!(tags(&bench.out), ["A.b-c_d", "_x", &most, "keep", "latest", "v1", "v2", "v3"], "L2");
 }
@@ -82,7 +82,7 @@ fn l4_platforms_are_normalised_or_refused() {
     for (text, architecture) in
         [("Linux/AMD64", "amd64"), ("linux/x86_64", "amd64"), ("linux/aarch64", "arm64"), ("linux/arm/v7", "arm")]
     {
-        run(bench.layout().args(["--platform", text])).success();
+        run(bench.empty_image().args(["--platform", text])).success();
         assert_eq!(Image::new(&bench.out, "latest").config()["architecture"], architecture, "L4");
     }
 }
@@ -201,7 +201,7 @@ fn l8_the_moment_from_the_surroundings() {
         ("253402300800", None),
     ] {
         let bench = Bench::empty();
-        let mut build = bench.layout();
+        let mut build = bench.empty_image();
         build.env("SOURCE_DATE_EPOCH", epoch);
         match created {
             None => drop(bench.refuses_usage("L8", &mut build, &["SOURCE_DATE_EPOCH `", epoch])),
@@ -319,11 +319,11 @@ fn l13_very_many_of_everything() {
             .flat_map(move |number| [flag.to_owned(), value.replace('#', &number.to_string())])
             .collect::<Vec<_>>()
     };
-    run(bench.layout().args(names(9_999, "--tag", "t#"))).success();
+    run(bench.empty_image().args(names(9_999, "--tag", "t#"))).success();
     assert_eq!(tags(&bench.out).len(), 10_000, "L13");
     bench.refuses(
         "L13",
-        bench.layout().args(["--tag", "one-more"]),
+        bench.empty_image().args(["--tag", "one-more"]),
         &["index.json: would hold 10001 images, more than 10000"],
     );
     run(bench.layout().args(["--tag", "t0", "--label", "a=b"])).success();
@@ -407,7 +407,7 @@ fn l20_errors_can_be_read_by_programs() {
         error,
         serde_json::json!({"error": {"kind": "not-found", "object": "absent", "reason": "not found", "hint": null}})
     );
-    let built = run(bench.layout().args(["--tag", "new", "--format", "json"])).success();
+    let built = run(bench.empty_image().args(["--tag", "new", "--format", "json"])).success();
     let result: serde_json::Value = serde_json::from_str(built.text()).unwrap();
     assert_eq!(result["digest"], Image::new(&bench.out, "new").manifest_digest());
     assert_eq!(result["names"], serde_json::json!(["new"]));

@@ -40,8 +40,13 @@ impl Bench {
         bench
     }
 
-    /// `ocibuild layout OUT --quiet`, run in the scratch directory. The label makes it an image also without content.
+    /// `ocibuild layout OUT --quiet`, run in the scratch directory.
     pub(crate) fn layout(&self) -> Command {
+        self.command(&["layout", "out", "--quiet"])
+    }
+
+    /// The same for an image without content, which has to be asked for: by a label.
+    pub(crate) fn empty_image(&self) -> Command {
         self.command(&["layout", "out", "--quiet", "--label", "ocibuild.test=yes"])
     }
 

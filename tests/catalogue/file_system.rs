@@ -70,7 +70,7 @@ fn f3_limits_of_the_process_are_named() {
         bench.is_intact("F3");
     }
     let long = "x".repeat(300);
-    bench.refuses("F3", &mut bench.command(&["layout", &long, "-q"]), &["file name too long"]);
+    bench.refuses("F3", &mut bench.command(&["layout", &long, "-q", "--label", "a=b"]), &["file name too long"]);
     bench.refuses("F3", bench.layout().arg("--copy").arg(format!("{long}:/srv")), &["file name too long"]);
 }
 

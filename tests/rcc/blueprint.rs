@@ -40,10 +40,10 @@ fn a_byte_order_mark_in_a_scalar_hashes_as_with_the_real_rcc() {
     let Some(rcc) = RealRcc::new(directory.path()) else { return };
     let long = "a b ".repeat(40);
     for (number, text) in [
-        "channels: [\u{feff}a, \"\u{feff}\"]\n".to_owned(),
-        "rccPostInstall: [\"\\uFEFFecho a\\t\\\"\\\\ é\\n x😀\", 'ec\u{feff}ho a']\n".to_owned(),
-        format!("rccPostInstall:\n- \u{feff}{long}\n- x{long}\u{feff}\n"),
-        "name: \u{feff}x\ndependencies:\n- \u{feff}python=3.9\n- pip:\n  - \u{feff}a==1\n".to_owned(),
+        "channels: [\"\\uFEFFa\", \"\\uFEFF\"]\n".to_owned(),
+        "rccPostInstall: [\"\\uFEFFecho a\\t\\\"\\\\ é\\n x😀\", \"ec\\uFEFFho a\"]\n".to_owned(),
+        format!("rccPostInstall:\n- \"\\uFEFF{long}\"\n- \"x{long}\\uFEFF\"\n"),
+        "name: \"\\uFEFFx\"\ndependencies:\n- \"\\uFEFFpython=3.9\"\n- pip:\n  - \"\\uFEFFa==1\"\n".to_owned(),
         "\u{feff}channels: [a]\n".to_owned(),
     ]
     .iter()

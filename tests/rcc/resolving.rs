@@ -1,0 +1,40 @@
+//! `--resolve` with the real rcc.
+
+use super::machine::Machine;
+use crate::support::environment::write_environment;
+use crate::support::real_rcc::{RealRcc, executable};
+use crate::support::{Finished, command, consumer_as_root, run};
+use ocibuild::rcc::{Owner, stage_directory};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+/// M49: the real rcc records what is missing, and records again what is incomplete.
+#[test]
+fn the_real_rcc_records_what_is_missing_and_what_is_incomplete() {
+    let machine = Machine::new();
+    let home = machine.scratch.join("home");
+    let (Some(rcc), Some(unshare)) = (RealRcc::new(&home), consumer_as_root("unshare")) else { return };
+    let stage = stage_directory(&Owner::Home(home.to_str().unwrap().to_owned()), "linux", "amd64");
+    let tree = machine.scratch.join("tree");
+    write_environment(&tree, rcc.product_home().join("holotree").join(stage).to_str().unwrap(), 1);
+    rcc.install_micromamba(&tree);
+    machine.robot("robot", "3.11.7", "");
+    fs::create_dir(machine.scratch.join("bin")).unwrap();
+    symlink(executable().unwrap(), machine.scratch.join("bin/rcc")).unwrap();
+    let layout = |more: &[&str]| -> Finished {
+        let mut offline = command(&unshare);
+        offline.args(["-n", "--", env!("CARGO_BIN_EXE_ocibuild"), "layout", "../out", "--base", "scratch"]);
+        offline.args(["--environment", "direct"]).args(more);
+        offline.env("HOME", &home).env("PATH", format!("{}:/usr/bin:/bin", machine.scratch.join("bin").display()));
+        run(offline.current_dir(machine.scratch.join("robot")))
+    };
+    fs::create_dir_all(rcc.product_home().join("hololib/catalog")).unwrap();
+    layout(&[]).ended_with(1).failed_saying("`, or let --resolve do it)");
+    layout(&["--resolve"]).success();
+    let library = rcc.product_home().join("hololib/library");
+    let objects = fs::read_dir(&library).unwrap().next().unwrap().unwrap().path();
+    fs::remove_dir_all(&objects).unwrap();
+    layout(&[]).ended_with(1).failed_saying("(--resolve lets rcc record the environment again)");
+    layout(&["--resolve"]).success();
+    assert!(objects.is_dir());
+}
