@@ -142,7 +142,8 @@ impl LayoutArguments {
     /// The names that were given; for a robot, else the name of its directory.
     fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
-        let name = if robot.source.is_dir() { robot.source.file_name() } else { robot.source.file_stem() };
+        let source = Root::resolve(&robot.source)?;
+        let name = if source.is_dir() { source.file_name() } else { source.file_stem() };
         let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let parts: Vec<&str> =
             name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();

@@ -213,12 +213,12 @@ impl RobotArguments {
                 return Err(Error::usage("--root", format!("{} has no directory above it", file.display())));
             }
             let unpacked = UnpackedRobot::new(file)?;
-            let (directory, source) = (unpacked.open()?, Root::resolve(file)?);
+            let (directory, source) = (unpacked.open()?, file.to_owned());
             return Ok(Packaged { directory, name: ROBOT_FILE.to_owned(), source, unpacked: Some(unpacked) });
         }
         let (directory, name) = self.packaged_directory(file)?;
         let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
-        let source = Root::resolve(&directory.path().join(folder))?;
+        let source = directory.path().join(folder);
         Ok(Packaged { directory, name, source, unpacked: None })
     }
 
@@ -300,7 +300,10 @@ struct Packaged {
 pub(super) fn own_directory(source: &Path) -> PathBuf {
     match source.is_dir() {
         true => source.to_owned(),
-        false => source.parent().unwrap_or(Path::new("/")).to_owned(),
+        false => match source.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        },
     }
 }
 

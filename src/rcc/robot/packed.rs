@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// How much a robot may hold when it is unpacked.
-const SIZE_LIMIT: u64 = 64 << 30;
+const SIZE_LIMIT: u64 = 16 << 30;
 
 /// Where a bundle holds its robot.
 const BUNDLED_ROBOT: &str = "robot/";
@@ -26,7 +26,7 @@ const BUNDLED_HOLOLIB: &str = "hololib/hololib.zip";
 /// A bundle's `hololib.zip` is put beside the robot file, where rcc and this program look for one.
 ///
 /// # Errors
-/// When `file` is no strict zip, alone or behind a program, is damaged, holds no `robot.yaml`, or is larger than 64 GiB when it
+/// When `file` is no strict zip, alone or behind a program, is damaged, holds no `robot.yaml`, or is larger than 16 GiB when it
 /// is unpacked.
 pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
     let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
