@@ -2,6 +2,7 @@
 
 use ocibuild::root::Root;
 use ocibuild::{Error, ErrorKind, Result};
+use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -38,14 +39,23 @@ fn private_directory() -> Result<PathBuf> {
     let place = std::env::temp_dir();
     for attempt in 0..MOST_ATTEMPTS {
         let path = place.join(format!("ocibuild-robot-{:016x}", RandomState::new().hash_one(attempt)));
-        let mut builder = std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        match builder.create(&path) {
+        match private_builder().create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io(path.display(), "create", error)),
         }
     }
     Err(Error::new(ErrorKind::Io, place.display().to_string(), "no free name for a temporary directory"))
+}
+
+/// Makes directories that only this user can enter; on Windows those of a user are.
+fn private_builder() -> DirBuilder {
+    #[cfg(unix)]
+    {
+        let mut builder = DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+    }
+    #[cfg(not(unix))]
+    DirBuilder::new()
 }

@@ -4,7 +4,7 @@ use super::Robot;
 use crate::bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
-use crate::root::Root;
+use crate::root::{Root, slashed};
 use crate::tree::{FileChanges, IgnoreRules, PathKind};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl Robot {
             for entry in opened.dir().entries().map_err(unlisted)? {
                 let path = relative(&folder, Path::new(&entry.map_err(unlisted)?.file_name()));
                 if let Some(file) = regular_file(directory, &path)
-                    && !ignore.leaves_out(&path, PathKind::Other)
+                    && !ignore.leaves_out(&slashed(&path), PathKind::Other)
                 {
                     add(&mut changes, directory, &path, file, watcher)?;
                 }
