@@ -17,13 +17,13 @@ use crate::progress::{Progress, warn};
 use crate::reference::Location;
 use crate::root::Root;
 use crate::spec::Platform;
-use crate::tree::{ImagePath, Tree};
+use crate::tree::{DOCKERFILE, DOCKERFILE_MARK, ImagePath, Tree};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::BufWriter;
 
 /// The name of the file that builders look for.
-pub const FILE_NAME: &str = "Dockerfile";
+pub const FILE_NAME: &str = DOCKERFILE;
 
 /// A Dockerfile and what its context holds.
 #[derive(Debug)]
@@ -42,8 +42,7 @@ impl Dockerfile {
         if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
             warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
         }
-        let mut lines =
-            vec!["# The tars are what `ocibuild dockerfile --context DIR` writes beside this file.".to_owned()];
+        let mut lines = vec![DOCKERFILE_MARK.to_owned()];
         lines.extend(from(&plan.base, base)?);
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));

@@ -13,6 +13,7 @@
 //! * `caching`: layers that were made before.
 //! * `block_reuse`: what a layer takes over from the build before.
 //! * `upkeep`: the cache directory as a whole.
+//! * `sources`: what of a directory or tar goes into an image.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -40,5 +41,7 @@ mod dockerfile;
 mod listers;
 #[cfg(target_os = "linux")]
 mod rcc;
+#[cfg(target_os = "linux")]
+mod sources;
 #[cfg(target_os = "linux")]
 mod upkeep;

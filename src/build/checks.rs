@@ -4,9 +4,8 @@ use super::{LayerSpec, SourceContent};
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::store::ImageName;
-use crate::tree::PathKind;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Requires that no two names are the same, which could only be a mistake.
 ///
@@ -25,21 +24,22 @@ pub fn check_names(names: &[ImageName]) -> Result<()> {
     Ok(())
 }
 
-/// Requires that the layout is not among what is copied into it.
+/// Excludes what a command writes from the directories that it reads. `outputs` are paths, with a word on what each is.
 ///
 /// # Errors
-/// When the layout is a source directory, or lies in one and is not left out by its rules.
-pub fn check_output(layers: &[LayerSpec], output: &std::path::Path) -> Result<()> {
-    for source in layers.iter().flat_map(|layer| &layer.sources) {
+/// When an output is a source itself.
+pub fn exclude_outputs(layers: &mut [LayerSpec], outputs: &[(&Path, &str)]) -> Result<()> {
+    for source in layers.iter_mut().flat_map(|layer| &mut layer.sources) {
         let SourceContent::Directory(root) = &source.content else { continue };
-        let Some(inside) = Root::path_inside(root.path(), output) else { continue };
-        let object = output.display().to_string();
-        if inside == PathBuf::new() {
-            return Err(Error::invalid(object, "is both the layout and a source"));
-        }
-        if !source.rules.ignore.leaves_out(&inside, PathKind::Directory) {
-            let hint = format!("--exclude {}", inside.display());
-            return Err(Error::invalid(object, format!("the layout lies inside the source {}", source.name)).hint(hint));
+        for (output, what) in outputs {
+            match Root::path_inside(root.path(), output) {
+                Some(inside) if inside == PathBuf::new() => {
+                    let reason = format!("is both {what} and a source");
+                    return Err(Error::invalid(output.display().to_string(), reason));
+                }
+                Some(inside) => source.rules.ignore.exclude_output(inside, what),
+                None => {}
+            }
         }
     }
     Ok(())

@@ -133,7 +133,9 @@ mod tests {
         for path in ["changed", "mode", "new", "same"] {
             let kind = Kind::File { size: 3, content: Content::Bytes(b"abc".as_slice().into()) };
             let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+            builder
+                .add(Entry { path, kind, attributes: Rules::default().file(crate::tree::Access::of_root(0o644)) })
+                .unwrap();
         }
         let tree = builder.finish().unwrap();
         let fingerprints = [1, 33, 5, 4].map(shape);

@@ -7,7 +7,7 @@ mod recall;
 mod secrets;
 mod spec;
 
-pub use checks::{check_names, check_output};
+pub use checks::{check_names, exclude_outputs};
 pub use differences::{Differences, Group};
 pub use memory::{Memory, SharedLayers};
 pub use secrets::SecretPolicy;
@@ -25,7 +25,7 @@ use crate::secrets::FoundSecret;
 use crate::spec::{MOST_LAYERS, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::threads;
-use crate::tree::{Content, Tree, TreeBuilder};
+use crate::tree::{Content, Excluded, Tree, TreeBuilder};
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -57,6 +57,8 @@ pub struct PlannedLayer {
     pub created_by: String,
     /// What it will hold.
     pub content: PlannedContent,
+    /// What of its sources it will not hold.
+    pub excluded: Vec<Excluded>,
     recipe: Option<(RecipeKey, Value)>,
     group: Option<RecipeKey>,
     series: SeriesKey,
@@ -169,7 +171,8 @@ impl LayerSpec {
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
-            return Ok(PlannedLayer { name, created_by, content, recipe, group, series, is_searched });
+            let excluded = Vec::new();
+            return Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = usual_directories(rules.mtime);
@@ -179,8 +182,9 @@ impl LayerSpec {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
+        let excluded = builder.take_excluded();
         let content = PlannedContent::Tree(builder.finish()?);
-        Ok(PlannedLayer { name, created_by, content, recipe, group, series, is_searched })
+        Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched })
     }
 
     /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
@@ -213,7 +217,7 @@ impl Source {
         let Source { name, content, destination, rules } = self;
         match content {
             SourceContent::Directory(root) => builder.add_directory(&root, &destination, &rules, progress),
-            SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules),
+            SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules, progress),
             SourceContent::Archive(reader) => {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
                 builder.add_archive(reader, &name, spool, &destination, &rules, progress)
@@ -349,7 +353,30 @@ impl Plan {
             "layers": layers,
             "config": self.image.config(&self.base)?,
             "annotations": self.image.manifest_annotations(&self.base),
+            "excluded": self.excluded_to_json(),
         }))
+    }
+
+    /// What of the sources is in no layer, by source, cause and path.
+    pub fn excluded(&self) -> impl Iterator<Item = &Excluded> {
+        self.layers.iter().flat_map(|layer| &layer.excluded)
+    }
+
+    /// What of the sources is in no layer, as JSON: a list with one member for each source and cause.
+    pub fn excluded_to_json(&self) -> Value {
+        let all: Vec<&Excluded> = self.excluded().collect();
+        let groups = all.chunk_by(|one, other| (&one.source, &one.cause) == (&other.source, &other.cause));
+        let described = groups.map(|group| {
+            let Excluded { source, cause, path: _ } = group[0];
+            let paths: Vec<&str> = group.iter().map(|excluded| excluded.path.as_str()).collect();
+            let mut described =
+                json!({"source": &**source, "rule": cause.rule(), "count": paths.len(), "paths": paths});
+            if let Some(pattern) = cause.pattern() {
+                described["pattern"] = pattern.into();
+            }
+            described
+        });
+        Value::Array(described.collect())
     }
 
     fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {

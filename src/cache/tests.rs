@@ -275,7 +275,11 @@ fn entry() -> Entry {
     let directory = Arc::new(SourceDirectory { root, path: PathBuf::new() });
     let file = FileContent { directory, name: OsStr::new("f").into(), stamp: STAMP };
     let kind = Kind::File { size: 3, content: Content::File(Arc::new(file)) };
-    Entry { path: ImagePath::new(b"f").unwrap(), kind, attributes: Rules::default().file(0o644) }
+    Entry {
+        path: ImagePath::new(b"f").unwrap(),
+        kind,
+        attributes: Rules::default().file(crate::tree::Access::of_root(0o644)),
+    }
 }
 
 fn tree(entries: &[Entry]) -> Tree {

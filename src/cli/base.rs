@@ -9,7 +9,7 @@ use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
 use ocibuild::store::{BaseStore, Meanings, Pulled, StoredBase, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where base images are, below the cache directory.
@@ -54,6 +54,11 @@ impl BaseArguments {
     /// The lock file, in `directory` unless it is named.
     pub(super) fn lock_file(&self, directory: &Path) -> Result<LockFile> {
         self.lock.open(directory)
+    }
+
+    /// Where the lock file is, or would be.
+    pub(super) fn path_of_lock_file(&self, directory: &Path) -> PathBuf {
+        self.lock.path(directory)
     }
 
     /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.

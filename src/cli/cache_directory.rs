@@ -36,7 +36,11 @@ impl CacheDirectory {
         }
     }
 
-    fn path(&self) -> Result<PathBuf> {
+    /// Where the directory is, or would be.
+    ///
+    /// # Errors
+    /// When no directory is named and the user has none.
+    pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.cache_dir.clone().or_else(|| set(VARIABLE));
         named.or_else(|| users_cache().map(|cache| cache.join("ocibuild"))).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "cache directory", "this user has no home")

@@ -5,9 +5,12 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, Source, SourceContent};
 use ocibuild::root::Root;
-use ocibuild::tree::{ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Rules, SpecialFiles};
+use ocibuild::tree::{
+    DOCKERIGNORE, ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Owners, Rules, SpecialFiles,
+};
 use ocibuild::{Error, ErrorKind, Result, Timestamp, bounded};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -18,6 +21,9 @@ Sources of --copy:
   a file           becomes DST, or DST/NAME where DST ends with a slash
   *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
   -                a tar on standard input, unpacked into DST
+
+A .dockerignore in the root of a directory is obeyed. What this command writes, and directories and archives in a source
+that are images themselves, are excluded; --dry-run and --format json list everything that is.
 
 Each --copy becomes a layer; --layer puts those that follow it into one.";
 
@@ -32,25 +38,31 @@ pub(super) struct ContentArguments {
     /// Put the --copy and --remove that follow, up to the next --layer, into one layer described as TEXT
     #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]
     layers: Vec<String>,
-    /// Leave out what matches, in .dockerignore syntax. Repeatable
+    /// Exclude what matches, in .dockerignore syntax, from the directories and tars copied and from the robot. Repeatable
     #[arg(long, value_name = "GLOB", help_heading = "Content")]
     exclude: Vec<String>,
-    /// Read such patterns from a file
+    /// Keep what matches, although the robot's rules, a .dockerignore or --exclude say otherwise, or it is an image. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Content")]
+    include: Vec<String>,
+    /// Read patterns to exclude from a file
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     ignore_file: Option<PathBuf>,
     /// Owner of everything copied [default: 0:0]
     #[arg(long, value_name = "UID[:GID]", value_parser = values::owner, help_heading = "Content")]
     chown: Option<Owner>,
+    /// Keep owners as the directory or tar has them, by their numbers
+    #[arg(long, conflicts_with = "chown", help_heading = "Content")]
+    keep_owners: bool,
     /// Mode of every file copied, octal; directories can be entered wherever they can be read
     #[arg(long, value_name = "MODE", value_parser = values::mode, conflicts_with = "preserve_modes", help_heading = "Content")]
     chmod: Option<u16>,
-    /// Keep every mode as it is, instead of 0755 for directories and programs and 0644 for other files
+    /// Keep every mode as it is (setuid and setgid only with their owner: see --keep-owners), instead of 0755 for directories and programs and 0644 for other files
     #[arg(long, help_heading = "Content")]
     preserve_modes: bool,
     /// Keep extended attributes, file capabilities among them
     #[arg(long, help_heading = "Content")]
     xattrs: bool,
-    /// Leave out devices, sockets and pipes instead of refusing them
+    /// Exclude devices, sockets and pipes instead of refusing them
     #[arg(long, help_heading = "Content")]
     skip_special: bool,
 }
@@ -87,28 +99,47 @@ impl ContentArguments {
         self.layer_specs(order, &self.rules(mtime)?)
     }
 
-    fn rules(&self, mtime: Timestamp) -> Result<Rules> {
-        let mut ignore = IgnoreRules::default();
-        if let Some(file) = &self.ignore_file {
-            const LARGEST: u64 = 1 << 20;
-            let object = file.display().to_string();
-            let text = bounded::read(Root::open_named_file(file)?, LARGEST, &object)?;
-            let text = String::from_utf8(text).map_err(|_| Error::invalid(&object, "not UTF-8"))?;
-            ignore.add_file(&text).map_err(|error| error.within(object))?;
+    /// Requires that what the flags exclude is excluded from something.
+    pub(super) fn check_exclusions(&self, is_robot: bool) -> Result<()> {
+        let flags = [
+            ("--exclude", !self.exclude.is_empty()),
+            ("--include", !self.include.is_empty()),
+            ("--ignore-file", self.ignore_file.is_some()),
+        ];
+        match flags.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) if self.copies.is_empty() && !is_robot => {
+                Err(Error::usage(*flag, "nothing is copied that it could be about")
+                    .hint("--copy SRC:DST, or --robot PATH"))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Adds what the flags say to exclude and to keep.
+    pub(super) fn add_exclusions(&self, ignore: &mut IgnoreRules) -> Result<()> {
+        if let Some(file) = &self.ignore_file {
+            let object = file.display().to_string();
+            ignore.begin_list(&object);
+            add_file(ignore, Root::open_named_file(file)?, &object)?;
+        }
+        ignore.begin_list("--exclude");
         for pattern in &self.exclude {
             ignore.add(pattern)?;
         }
+        self.include.iter().try_for_each(|pattern| ignore.keep(pattern))
+    }
+
+    fn rules(&self, mtime: Timestamp) -> Result<Rules> {
         let modes = match (self.chmod, self.preserve_modes) {
             (Some(bits), _) => Modes::Set(bits),
             (None, true) => Modes::Preserve,
             (None, false) => Modes::Normal,
         };
         Ok(Rules {
-            owner: self.chown.unwrap_or_default(),
+            owners: if self.keep_owners { Owners::Keep } else { Owners::Set(self.chown.unwrap_or_default()) },
             modes,
             mtime,
-            ignore,
+            ignore: IgnoreRules::default(),
             xattrs: if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop },
             special_files: if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse },
             ..Rules::default()
@@ -138,7 +169,7 @@ impl ContentArguments {
                 }
                 LayerFlag::Copy(number) => {
                     let copy = &self.copies[number];
-                    (copy_source(copy, rules)?, format!("ocibuild: copy to {}", copy.destination))
+                    (self.copy_source(copy, rules)?, format!("ocibuild: copy to {}", copy.destination))
                 }
                 LayerFlag::Remove(number) => {
                     let path = &self.removals[number];
@@ -164,41 +195,71 @@ impl ContentArguments {
         }
         Ok(layers)
     }
+
+    fn copy_source(&self, copy: &Copy, rules: &Rules) -> Result<Source> {
+        let shown = copy.source.display();
+        let source = |content, destination, rules| Source {
+            name: format!("{shown} to {destination}"),
+            content,
+            destination,
+            rules,
+        };
+        let mut excluding = rules.clone();
+        if copy.source == Path::new("-") {
+            self.add_exclusions(&mut excluding.ignore)?;
+            let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
+            return Ok(source(content, copy.destination.clone(), excluding));
+        }
+        match Root::open(&copy.source) {
+            Ok(root) => {
+                obey_dockerignore(&mut excluding.ignore, &root)?;
+                self.add_exclusions(&mut excluding.ignore)?;
+                return Ok(source(SourceContent::Directory(root), copy.destination.clone(), excluding));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            // Not a directory, or not to be read: opening it as a file tells.
+            Err(_) => {}
+        }
+        let file = Root::open_named_file(&copy.source)?;
+        let is_unpacked =
+            is_archive(copy.source.as_os_str().as_encoded_bytes()) && !is_archive(copy.destination.name());
+        if is_unpacked {
+            self.add_exclusions(&mut excluding.ignore)?;
+            let content = SourceContent::Archive(Mutex::new(Box::new(file)));
+            return Ok(source(content, copy.destination.clone(), excluding));
+        }
+        let real = Root::resolve(&copy.source)?;
+        let (root, name) = Root::of_file(&real, Root::open)?;
+        let destination = match copy.target {
+            CopyTarget::Exact => copy.destination.clone(),
+            CopyTarget::Directory => {
+                let name =
+                    copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
+                copy.destination.join_name(ocibuild::root::name_bytes(name)?)?
+            }
+        };
+        Ok(source(SourceContent::File(root, name), destination, rules.clone()))
+    }
 }
 
-fn copy_source(copy: &Copy, rules: &Rules) -> Result<Source> {
-    let shown = copy.source.display();
-    let source = |content, destination| Source {
-        name: format!("{shown} to {destination}"),
-        content,
-        destination,
-        rules: rules.clone(),
-    };
-    if copy.source == Path::new("-") {
-        let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
-        return Ok(source(content, copy.destination.clone()));
-    }
-    match Root::open(&copy.source) {
-        Ok(root) => return Ok(source(SourceContent::Directory(root), copy.destination.clone())),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-        // Not a directory, or not to be read: opening it as a file tells.
-        Err(_) => {}
-    }
-    let file = Root::open_named_file(&copy.source)?;
-    let is_unpacked = is_archive(copy.source.as_os_str().as_encoded_bytes()) && !is_archive(copy.destination.name());
-    if is_unpacked {
-        return Ok(source(SourceContent::Archive(Mutex::new(Box::new(file))), copy.destination.clone()));
-    }
-    let real = Root::resolve(&copy.source)?;
-    let (root, name) = Root::of_file(&real, Root::open)?;
-    let destination = match copy.target {
-        CopyTarget::Exact => copy.destination.clone(),
-        CopyTarget::Directory => {
-            let name = copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
-            copy.destination.join_name(ocibuild::root::name_bytes(name)?)?
+/// Adds the patterns of the `.dockerignore` in the root of a directory, if there is one.
+fn obey_dockerignore(ignore: &mut IgnoreRules, directory: &Root) -> Result<()> {
+    match directory.open_linked_file(DOCKERIGNORE) {
+        Ok(file) => {
+            ignore.begin_list(DOCKERIGNORE);
+            add_file(ignore, file, &directory.display(DOCKERIGNORE))
         }
-    };
-    Ok(source(SourceContent::File(root, name), destination))
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds the patterns of an ignore file, which messages call `object`.
+fn add_file(ignore: &mut IgnoreRules, file: File, object: &str) -> Result<()> {
+    const LARGEST: u64 = 1 << 20;
+    let text = bounded::read(file, LARGEST, object)?;
+    let text = String::from_utf8(text).map_err(|_| Error::invalid(object, "not UTF-8"))?;
+    ignore.add_file(&text).map_err(|error| error.within(object))
 }
 
 fn is_archive(name: &[u8]) -> bool {

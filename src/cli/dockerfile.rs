@@ -1,13 +1,13 @@
 //! `ocibuild dockerfile`: the image of `ocibuild layout`, for those who have to build with something else.
 
 use super::content::{self, LayerFlag};
+use super::excluded;
 use super::output::print;
 use super::request::{Request, RequestArguments};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::Result;
-use ocibuild::build;
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::dockerfile::Dockerfile;
 use ocibuild::root::Root;
@@ -40,17 +40,14 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     let packaged = request.robot_image(order, |_| None, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let plain = Compression::new(Encoding::Plain, None)?;
-    let Request { spec, location } = request.resolve(order, robot, arguments.context.as_deref(), plain, &watch)?;
-    let context = match &arguments.context {
-        None => None,
-        Some(directory) => {
-            build::check_output(&spec.layers, directory)?;
-            Some(Root::create(directory)?)
-        }
-    };
+    let outputs: Vec<(&Path, &str)> =
+        arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
+    let Request { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;
+    let context = arguments.context.as_deref().map(Root::create).transpose()?;
     // Archives are unpacked for their entries, also where nobody wants their content.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
     let plan = spec.plan(&spool, None, &*watch)?;
+    excluded::say(&plan, &watch);
     let secrets = plan.check_secrets(&*watch)?;
     let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
     if let Some(context) = &context {
@@ -63,7 +60,8 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
         Format::Text => print(dockerfile.text().trim_end())?,
         Format::Json => {
             let secrets: Vec<_> = secrets.iter().map(FoundSecret::to_json).collect();
-            let result = json!({"dockerfile": dockerfile.text(), "context": dockerfile.context(), "secrets": secrets});
+            let (text, context, excluded) = (dockerfile.text(), dockerfile.context(), plan.excluded_to_json());
+            let result = json!({"dockerfile": text, "context": context, "secrets": secrets, "excluded": excluded});
             print(&result.to_string())?;
         }
     }

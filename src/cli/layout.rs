@@ -2,6 +2,7 @@
 
 use super::config::unique;
 use super::content::{self, LayerFlag};
+use super::excluded;
 use super::explain;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
@@ -105,7 +106,6 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let names = arguments.names(robot)?;
     let spec = arguments.spec(order, robot, &watch)?;
-    build::check_output(&spec.layers, &arguments.output)?;
     if arguments.dry_run {
         let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
         show(&plan, arguments.common.format)?;
@@ -124,6 +124,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         layout: &layout,
     };
     let plan = spec.plan(layout.root(), Some(memory), &watch)?;
+    excluded::say(&plan, &watch);
     let built = plan.build(&layout, Some(memory), &names, &watch)?;
     if let Some(robot) = robot {
         robot.warn_of_unrewritten_paths(&watch);
@@ -152,10 +153,17 @@ impl LayoutArguments {
     }
 
     fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Arc<Watch>) -> Result<BuildSpec> {
-        let request = self.request.resolve(order, robot, Some(&self.output), self.compression()?, watch)?;
+        let request = self.request.resolve(order, robot, &self.outputs(), self.compression()?, watch)?;
         let mut spec = request.spec;
         spec.annotations.extend(unique(&self.annotations, "--annotation")?);
         Ok(spec)
+    }
+
+    /// What is written, with a word on each.
+    fn outputs(&self) -> Vec<(&Path, &'static str)> {
+        let files = [(&self.save, "--save"), (&self.iidfile, "--iidfile"), (&self.digest_file, "--digest-file")];
+        let files = files.iter().filter_map(|(file, flag)| file.as_deref().map(|file| (file, *flag)));
+        std::iter::once((self.output.as_path(), "the layout")).chain(files).collect()
     }
 
     fn compression(&self) -> Result<Compression> {
@@ -249,6 +257,7 @@ impl LayoutArguments {
                     "baseLayers": plan.base.layers().len(),
                     "layers": layers,
                     "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
+                    "excluded": plan.excluded_to_json(),
                 });
                 print(&result.to_string())
             }
@@ -289,6 +298,7 @@ fn show(plan: &Plan, format: Format) -> Result<()> {
         };
         lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
     }
+    lines.extend(excluded::lines(plan));
     let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
     lines.push(format!("config      {config}"));
     print(&lines.join("\n"))

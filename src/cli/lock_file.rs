@@ -88,7 +88,7 @@ impl LockArguments {
     /// # Errors
     /// When it exists and is malformed, or it is required or named and does not exist.
     pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
-        let path = self.lock_file.clone().unwrap_or_else(|| directory.join(FILE));
+        let path = self.path(directory);
         let locking = match (self.lock, self.locked) {
             (true, _) => Locking::Renew,
             (_, true) => Locking::Require,
@@ -102,6 +102,11 @@ impl LockArguments {
             file => parse(&bounded::read(file?, LARGEST, &object)?, &object)?,
         };
         Ok(LockFile { path, locking, entries })
+    }
+
+    /// The lock file, which need not exist; without another name, the one in `directory`.
+    pub(super) fn path(&self, directory: &Path) -> PathBuf {
+        self.lock_file.clone().unwrap_or_else(|| directory.join(FILE))
     }
 }
 

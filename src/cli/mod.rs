@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod content;
 mod dockerfile;
+mod excluded;
 mod explain;
 mod export;
 mod inspect;

@@ -10,13 +10,12 @@ use super::secrets::SecretsArguments;
 use super::values;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
+use ocibuild::build::{self, BuildSpec, LayerSpec, Source, SourceContent};
 use ocibuild::cache::RecipeKey;
 use ocibuild::compression::Compression;
 use ocibuild::image::ConfigEdit;
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::{EntriesOf, RobotImage};
-use ocibuild::root::Root;
 use ocibuild::tree::{ImagePath, Rules};
 use ocibuild::wording::counted;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
@@ -76,12 +75,12 @@ impl RequestArguments {
         self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
     }
 
-    /// What is asked for. `output` is what the command writes, and so no part of a robot.
+    /// What is asked for. `outputs` is what the command writes, with a word on each, and so no part of what it reads.
     pub(super) fn resolve(
         &self,
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
-        output: Option<&Path>,
+        outputs: &[(&Path, &str)],
         compression: Compression,
         watch: &Arc<Watch>,
     ) -> Result<Request> {
@@ -93,6 +92,7 @@ impl RequestArguments {
         let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
         let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
         let edit = self.config.edit(watch)?;
+        self.content.check_exclusions(robot.is_some())?;
         let copied = self.content.layers(order, created)?;
         let is_nothing = robot.is_none() && copied.is_empty() && edit == ConfigEdit::default();
         if is_nothing && self.base.is_none() {
@@ -100,13 +100,19 @@ impl RequestArguments {
         }
         let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
-            layers = robot_layers(robot, output, watch)?;
+            layers = robot_layers(robot, &self.content, watch)?;
             config = robot.config(base.config().variable("PATH"))?;
         }
         if is_nothing {
             warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));
         }
         layers.extend(copied);
+        let lock_file = self.bases.path_of_lock_file(&directory);
+        let cache = self.cache_directory.path().ok();
+        let mut outputs = outputs.to_vec();
+        outputs.push((&lock_file, "the lock file"));
+        outputs.extend(cache.as_deref().map(|cache| (cache, "the cache")));
+        build::exclude_outputs(&mut layers, &outputs)?;
         let config = config.overridden_by(edit);
         if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
             warn(
@@ -148,7 +154,7 @@ impl RequestArguments {
 }
 
 /// The layers of a robot's image, the robot's own last.
-fn robot_layers(robot: &RobotImage, output: Option<&Path>, watch: &Watch) -> Result<Vec<LayerSpec>> {
+fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -> Result<Vec<LayerSpec>> {
     let known_directories = robot.known_directories()?;
     let mut layers = Vec::new();
     let entries = |name: &str, entries: Box<EntriesOf>| Source {
@@ -170,11 +176,7 @@ fn robot_layers(robot: &RobotImage, output: Option<&Path>, watch: &Watch) -> Res
     let mut rules = robot.robot_rules(watch)?;
     say_programs(robot, &rules, watch);
     let robot_entries = robot.robot_entries()?;
-    // What lies beside the robot because this command puts it there is no part of it.
-    let inside = output.and_then(|output| Root::path_inside(robot.directory.path(), output));
-    if let Some(inside) = inside.filter(|inside| inside.file_name().is_some()) {
-        rules.ignore.add_path(&inside);
-    }
+    content.add_exclusions(&mut rules.ignore)?;
     let own = Source {
         name: format!("robot {}", robot.robot.file),
         content: SourceContent::Directory(robot.directory.clone()),

@@ -36,7 +36,13 @@ mod tests {
         let rules = Rules::default();
         let mut builder = TreeBuilder::new(&rules).with_known_directories(usual_directories(rules.mtime));
         let kind = Kind::File { size: 0, content: Content::Bytes(Arc::from(&b""[..])) };
-        builder.add(Entry { path: ImagePath::new(path).unwrap(), kind, attributes: rules.file(0o644) }).unwrap();
+        builder
+            .add(Entry {
+                path: ImagePath::new(path).unwrap(),
+                kind,
+                attributes: rules.file(crate::tree::Access::of_root(0o644)),
+            })
+            .unwrap();
         builder.finish().unwrap()
     }
 

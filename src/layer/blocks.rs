@@ -92,7 +92,7 @@ mod tests {
             let entry = Entry {
                 path: ImagePath::new(path.as_bytes()).unwrap(),
                 kind,
-                attributes: Rules::default().file(0o644),
+                attributes: Rules::default().file(crate::tree::Access::of_root(0o644)),
             };
             builder.add(entry).unwrap();
         }

@@ -208,7 +208,9 @@ mod tests {
         for (path, content, _) in files {
             let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.as_slice().into()) };
             let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+            builder
+                .add(Entry { path, kind, attributes: Rules::default().file(crate::tree::Access::of_root(0o644)) })
+                .unwrap();
         }
         let said = |(_, content, said): &(&str, Vec<u8>, u8)| Fingerprint {
             shape: content.len() as u64,

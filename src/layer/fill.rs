@@ -141,7 +141,11 @@ mod tests {
 
     fn entry(path: &[u8], content: Vec<u8>) -> Entry {
         let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
-        Entry { path: ImagePath::new(path).unwrap(), kind, attributes: Rules::default().file(0o644) }
+        Entry {
+            path: ImagePath::new(path).unwrap(),
+            kind,
+            attributes: Rules::default().file(crate::tree::Access::of_root(0o644)),
+        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ mod tests {
         for (path, content) in [("big", vec![7; 2_500_000]), ("small", b"content".to_vec()), ("tail", Vec::new())] {
             let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
             let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder.add(Entry { path, kind, attributes: Rules::default().file(0o644) }).unwrap();
+            builder
+                .add(Entry { path, kind, attributes: Rules::default().file(crate::tree::Access::of_root(0o644)) })
+                .unwrap();
         }
         let tree = builder.finish().unwrap();
         let blocks = cut(&tree);

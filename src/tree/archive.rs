@@ -3,8 +3,9 @@
 //! A tar is a stream, and a layer needs its entries sorted and its sizes known, so the archive is first written to a file
 //! that has no name any more, and then read in place. Nothing of it is ever unpacked.
 
-use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Attributes, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder};
+use super::losses::Losses;
+use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
+use super::{Access, Attributes, Cause, Content, Entry, ImagePath, Kind, Owner, Owners, PathKind, Rules, TreeBuilder};
 use crate::compression::{Encoding, decode};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
@@ -37,6 +38,7 @@ impl TreeBuilder {
         let mut headers = Headers::new(object);
         // An archive may hold a path twice, and then the later entry counts (POSIX, pax).
         let mut latest: BTreeMap<ImagePath, Entry> = BTreeMap::new();
+        let mut losses = Losses::default();
         loop {
             reader.seek(SeekFrom::Start(headers.position())).map_err(|error| Error::io(object, "read", error))?;
             let Some(entry) = headers.next(&mut reader)? else { break };
@@ -46,14 +48,24 @@ impl TreeBuilder {
             let within = |error: Error| error.within(object);
             let inner = ImagePath::new(&entry.path).map_err(within)?;
             let kind = if entry.kind == tar::Kind::Directory { PathKind::Directory } else { PathKind::Other };
-            if rules.ignore.leaves_out(&path_of_bytes(inner.as_bytes()), kind) {
+            let relative = path_of_bytes(inner.as_bytes());
+            if let Some(cause) = rules.ignore.excludes(&relative, kind) {
+                // What is in an excluded directory is not told once more.
+                let above = relative.parent().and_then(|above| rules.ignore.excludes(above, PathKind::Directory));
+                if above.is_none() {
+                    self.exclude(&relative, kind, cause);
+                }
                 continue;
             }
             let path = destination.join(&inner).map_err(within)?;
-            if let Some(entry) = convert(entry, path, &file, object, destination, rules)? {
-                latest.insert(entry.path.clone(), entry);
+            let own = access(&entry, &path, object, rules)?;
+            losses.note(entry.kind == tar::Kind::File, own, &relative, rules);
+            match convert(entry, own, path, &file, object, destination, rules)? {
+                Some(entry) => drop(latest.insert(entry.path.clone(), entry)),
+                None => self.exclude(&relative, kind, Cause::Special),
             }
         }
+        losses.tell(object, progress);
         headers.check_rest(&mut reader)?;
         if let Some(oddity) = headers.ending().and_then(Ending::oddity) {
             warn(progress, object, oddity);
@@ -84,8 +96,22 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
     }
 }
 
+/// Who may do what with an entry, as the archive says. An owner that no Linux user can be matters only where it is kept.
+fn access(entry: &tar::Entry, path: &ImagePath, object: &str, rules: &Rules) -> Result<Access> {
+    let number = |number: u64| match u32::try_from(number) {
+        Ok(number) => Ok(number),
+        Err(_) if rules.owners != Owners::Keep => Ok(u32::MAX),
+        Err(_) => {
+            let reason = format!("`{path}` belongs to {number}, which no Linux user can be");
+            Err(Error::invalid(object, reason).hint("--chown UID:GID"))
+        }
+    };
+    Ok(Access { mode: entry.mode, owner: Owner { uid: number(entry.uid)?, gid: number(entry.gid)? } })
+}
+
 fn convert(
     entry: tar::Entry,
+    own: Access,
     path: ImagePath,
     file: &Arc<std::fs::File>,
     object: &str,
@@ -95,14 +121,14 @@ fn convert(
     let (kind, attributes) = match entry.kind {
         tar::Kind::File => {
             let content = Content::Spooled { file: file.clone(), offset: entry.offset };
-            (Kind::File { size: entry.size, content }, rules.file(entry.mode))
+            (Kind::File { size: entry.size, content }, rules.file(own))
         }
-        tar::Kind::Directory => (Kind::Directory, rules.directory(entry.mode)),
-        tar::Kind::Symlink => (Kind::Symlink { target: entry.link.into() }, rules.symlink()),
+        tar::Kind::Directory => (Kind::Directory, rules.directory(own)),
+        tar::Kind::Symlink => (Kind::Symlink { target: entry.link.into() }, rules.symlink(own.owner)),
         tar::Kind::HardLink => {
             let target = ImagePath::new(&entry.link).and_then(|link| destination.join(&link));
             let target = target.map_err(|error| error.within(object))?;
-            (Kind::HardLink { target }, rules.file(entry.mode))
+            (Kind::HardLink { target }, rules.file(own))
         }
         tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo
             if rules.special_files == SpecialFiles::Skip =>
@@ -111,7 +137,7 @@ fn convert(
         }
         tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo => {
             let reason = format!("`{path}` is a device or pipe");
-            return Err(Error::invalid(object, reason).hint("--skip-special leaves such files out"));
+            return Err(Error::invalid(object, reason).hint(SPECIAL_HINT));
         }
     };
     let keeps_xattrs = rules.xattrs == ExtendedAttributes::Keep && !entry.xattrs.is_empty();

@@ -2,12 +2,14 @@
 
 use super::nodes::{NOBODY, Node, Nodes, ROOT, What, count};
 use super::sorted::WHITEOUT_PREFIX;
-use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, Tree};
+use super::{Attributes, Cause, Content, Entry, Excluded, ImagePath, Kind, PathKind, Rules, Tree};
 use crate::error::{Error, Result};
+use crate::root::slashed;
 use hashbrown::HashTable;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 /// More entries than this no tree may have.
@@ -25,6 +27,7 @@ pub struct TreeBuilder {
     /// The directory that the entry before was put into: most are in the same one.
     recent: (ImagePath, u32),
     sources: Vec<String>,
+    excluded: Vec<Excluded>,
     /// For directories that nobody named.
     parents: Attributes,
     /// For those among them of which more is known.
@@ -43,6 +46,7 @@ impl TreeBuilder {
             attributes: [(parents.clone(), 0)].into(),
             recent: (ImagePath::root(), ROOT),
             sources: vec!["the layer".to_owned()],
+            excluded: Vec::new(),
             parents,
             known: BTreeMap::new(),
         }
@@ -58,6 +62,21 @@ impl TreeBuilder {
     /// Declares that what is added from now on comes from `name`, for messages.
     pub fn begin_source(&mut self, name: impl Into<String>) {
         self.sources.push(name.into());
+    }
+
+    /// Notes that `path` of the source, relative to it, is not in the image.
+    pub(super) fn exclude(&mut self, path: &Path, kind: PathKind, cause: Cause) {
+        let slash = if kind == PathKind::Directory { "/" } else { "" };
+        let path = format!("{}{slash}", slashed(path).display());
+        let source = Arc::from(self.source(self.current_source()));
+        self.excluded.push(Excluded { source, cause, path });
+    }
+
+    /// Takes what was noted of the sources that is not in the image, by source, cause and path.
+    pub fn take_excluded(&mut self) -> Vec<Excluded> {
+        let mut excluded = std::mem::take(&mut self.excluded);
+        excluded.sort_unstable();
+        excluded
     }
 
     /// Adds an entry. Two directories of one path are one, and the first one counts.
@@ -334,11 +353,19 @@ mod tests {
 
     fn file(at: &str) -> Entry {
         let content = Content::Bytes(Arc::from(&b""[..]));
-        Entry { path: path(at), kind: Kind::File { size: 0, content }, attributes: Rules::default().file(0o644) }
+        Entry {
+            path: path(at),
+            kind: Kind::File { size: 0, content },
+            attributes: Rules::default().file(crate::tree::Access::of_root(0o644)),
+        }
     }
 
     fn directory(at: &str) -> Entry {
-        Entry { path: path(at), kind: Kind::Directory, attributes: Rules::default().directory(0o755) }
+        Entry {
+            path: path(at),
+            kind: Kind::Directory,
+            attributes: Rules::default().directory(crate::tree::Access::of_root(0o755)),
+        }
     }
 
     fn build(sources: &[(&str, Vec<Entry>)]) -> Result<Vec<String>> {

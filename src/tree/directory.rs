@@ -1,9 +1,11 @@
 //! Trees from source directories and files.
 
 use super::content::{FileContent, SourceDirectory};
+use super::images::{self, ImageForm};
 use super::listing::{FileKind, Listed, Listing, Status};
-use super::rules::{ExtendedAttributes, SpecialFiles};
-use super::{Attributes, Content, Entry, ImagePath, Kind, Rules, TreeBuilder, Xattrs};
+use super::losses::Losses;
+use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
+use super::{Access, Attributes, Cause, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
 use crate::root::{Root, name_bytes, slashed};
@@ -41,12 +43,21 @@ impl TreeBuilder {
             warned_of_mount: AtomicBool::new(false),
             found: Mutex::default(),
         };
-        rayon::scope(|scope| walk.directory(scope, PathBuf::new()));
-        let Bag { mut found, error } = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        rayon::scope(|scope| walk.directory(scope, Below::root()));
+        let Bag { mut found, excluded, images, losses, error } =
+            walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = error {
             return Err(error);
         }
+        losses.tell(&root.path().display().to_string(), progress);
         found.par_sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        for (path, kind, cause) in excluded {
+            self.exclude(&path, kind, cause);
+        }
+        for (path, form) in images {
+            remove(&mut found, &destination.join(&image_path(&path)?)?);
+            self.exclude(&path, PathKind::Directory, Cause::Image(form));
+        }
         join_hard_links(&mut found)?;
         let entries = || found.iter().flat_map(|directory| &directory.entries);
         self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
@@ -63,11 +74,21 @@ impl TreeBuilder {
     ///
     /// # Errors
     /// When it cannot be read or is not a regular file.
-    pub fn add_file(&mut self, root: &Root, name: &OsStr, destination: &ImagePath, rules: &Rules) -> Result<()> {
+    pub fn add_file(
+        &mut self,
+        root: &Root,
+        name: &OsStr,
+        destination: &ImagePath,
+        rules: &Rules,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let file = cap_std::fs::File::from_std(root.open_file(name)?);
         let status = file.metadata().and_then(|metadata| Status::of(&metadata));
         let status = status.map_err(|error| Error::io(root.display(name), "read", error))?;
-        let mut attributes = rules.file(status.mode);
+        let mut attributes = rules.file(status.access());
+        let mut losses = Losses::default();
+        losses.note(true, status.access(), Path::new(name), rules);
+        losses.tell(&root.path().display().to_string(), progress);
         if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
         }
@@ -94,7 +115,33 @@ struct Found {
 #[derive(Default)]
 struct Bag {
     found: Vec<Directory>,
+    excluded: Vec<(PathBuf, PathKind, Cause)>,
+    /// The directories that turned out to be images when they were listed.
+    images: Vec<(PathBuf, ImageForm)>,
+    losses: Losses,
     error: Option<Error>,
+}
+
+/// A directory to be listed.
+struct Below {
+    path: PathBuf,
+    /// It is excluded, and looked at for what is taken back in it.
+    is_excluded: bool,
+}
+
+impl Below {
+    fn root() -> Self {
+        Below { path: PathBuf::new(), is_excluded: false }
+    }
+}
+
+/// What was found in one directory.
+struct Contents {
+    directory: Directory,
+    below: Vec<Below>,
+    excluded: Vec<(PathBuf, PathKind, Cause)>,
+    image: Option<ImageForm>,
+    losses: Losses,
 }
 
 struct Walk<'a> {
@@ -110,55 +157,104 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Lists one directory and leaves its subdirectories to whoever has time. The handle is opened here and not before, so
     /// that never more are open than threads run.
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, path: PathBuf) {
+    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: Below) {
+        let Below { path, is_excluded } = place;
         let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
-        let result = self.list(&directory).map(|(found, below)| {
-            for path in below {
-                scope.spawn(move |scope| self.directory(scope, path));
-            }
-            found
-        });
+        let listed = self.list(&directory, is_excluded);
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(found) => bag.found.push(found),
+        match listed {
+            // What is in an excluded directory is not told once more.
+            Ok(Contents { image: Some(_), .. }) if is_excluded => {}
+            Ok(Contents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
+            Ok(Contents { directory, below, excluded, losses, image: None }) => {
+                bag.found.push(directory);
+                bag.excluded.extend(excluded);
+                bag.losses.add(losses);
+                drop(bag);
+                below.into_iter().for_each(|place| scope.spawn(move |scope| self.directory(scope, place)));
+            }
             Err(error) => drop(bag.error.get_or_insert(error)),
         }
     }
 
     /// What is in `directory`, and the directories below it.
-    fn list(&self, directory: &Arc<SourceDirectory>) -> Result<(Directory, Vec<PathBuf>)> {
+    fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<Contents> {
         let relative = &*directory.path;
         let failed = |error| Error::io(self.root.display(relative), "read directory", error);
         let here = self.destination.join(&image_path(relative)?)?;
-        let (mut entries, mut below) = (Vec::new(), Vec::new());
+        let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut image, mut losses) = (None, Losses::default());
         let listing = Listing::open(self.root, relative).map_err(failed)?;
         listing.for_each(|entry| {
             let entry = entry.map_err(failed)?;
-            let is_left_out = self.leaves_out(relative, &entry)?;
-            if is_left_out && !self.rules.ignore.may_take_back() {
-                return Ok(());
+            let path = || relative.join(entry.name());
+            let cause = self.cause_to_exclude(relative, &entry)?;
+            if let Some(cause) = &cause {
+                let kind = entry.path_kind().map_err(|error| self.read_failed(relative, &entry, error))?;
+                // What is in an excluded directory is not told once more.
+                if !is_excluded {
+                    excluded.push((path(), kind, cause.clone()));
+                }
+                if !self.rules.ignore.may_take_back() || matches!(cause, Cause::Output(_)) {
+                    return Ok(());
+                }
             }
             let status = entry.status().map_err(|error| self.read_failed(relative, &entry, error))?;
             if status.kind == FileKind::Directory {
-                let path = relative.join(entry.name());
+                let path = path();
                 self.notice_mount(&path, &status);
-                below.push(path);
+                below.push(Below { path, is_excluded: cause.is_some() });
             }
-            if !is_left_out && let Some(entry) = self.found(&here, directory, &entry, &status)? {
-                entries.push(entry);
+            if cause.is_some() {
+                return Ok(());
+            }
+            image = image.or(self.image_of(relative, &entry, &status)?);
+            if self.is_archive_of_image(&entry, &status) && !self.rules.ignore.keeps(&slashed(&path())) {
+                excluded.push((path(), PathKind::Other, Cause::Image(ImageForm::Archive)));
+                return Ok(());
+            }
+            match self.found(&here, directory, &entry, &status)? {
+                Some(found) => {
+                    losses.note(status.kind == FileKind::File, status.access(), &path(), self.rules);
+                    entries.push(found);
+                }
+                None => excluded.push((path(), PathKind::Other, Cause::Special)),
             }
             Ok(())
         })?;
-        Ok((Directory { path: here, entries }, below))
+        let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
+        Ok(Contents { directory: Directory { path: here, entries }, below, excluded, image, losses })
     }
 
-    fn leaves_out(&self, directory: &Path, entry: &Listed<'_>) -> Result<bool> {
+    /// What kind of image `directory` is because `entry` is in it. The directory that the user named is what it is.
+    fn image_of(&self, directory: &Path, entry: &Listed<'_>, status: &Status) -> Result<Option<ImageForm>> {
+        if directory.as_os_str().is_empty() || status.kind != FileKind::File {
+            return Ok(None);
+        }
+        if entry.name() == images::LAYOUT_FILE {
+            return Ok(Some(ImageForm::Layout));
+        }
+        if entry.name() != images::DOCKERFILE {
+            return Ok(None);
+        }
+        let file = entry.open().map_err(|error| self.read_failed(directory, entry, error))?;
+        Ok(images::is_own_dockerfile(file).then_some(ImageForm::Context))
+    }
+
+    /// A file that cannot be opened is found out when it is copied.
+    fn is_archive_of_image(&self, entry: &Listed<'_>, status: &Status) -> bool {
+        status.kind == FileKind::File
+            && images::may_be_archive(entry.name(), status.stamp.size)
+            && entry.open().is_ok_and(images::is_archive_of_image)
+    }
+
+    fn cause_to_exclude(&self, directory: &Path, entry: &Listed<'_>) -> Result<Option<Cause>> {
         let ignore = &self.rules.ignore;
         if ignore.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let kind = entry.path_kind().map_err(|error| self.read_failed(directory, entry, error))?;
-        Ok(ignore.leaves_out(&slashed(&directory.join(entry.name())), kind))
+        Ok(ignore.excludes(&slashed(&directory.join(entry.name())), kind))
     }
 
     fn read_failed(&self, directory: &Path, entry: &Listed<'_>, error: io::Error) -> Error {
@@ -175,16 +271,16 @@ impl Walk<'_> {
     ) -> Result<Option<Found>> {
         let object = || self.root.display(directory.path.join(entry.name()));
         let (kind, mut attributes) = match status.kind {
-            FileKind::Directory => (Kind::Directory, self.rules.directory(status.mode)),
+            FileKind::Directory => (Kind::Directory, self.rules.directory(status.access())),
             FileKind::File => self.file(directory, entry, status),
             FileKind::Symlink => {
                 let target = entry.target().map_err(|error| Error::io(object(), "read link", error))?;
-                (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink())
+                (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink(status.owner))
             }
             FileKind::Special if self.rules.special_files == SpecialFiles::Skip => return Ok(None),
             FileKind::Special => {
                 let reason = "neither a file, nor a directory, nor a link";
-                return Err(Error::invalid(object(), reason).hint("--skip-special leaves such files out"));
+                return Err(Error::invalid(object(), reason).hint(SPECIAL_HINT));
             }
         };
         if keeps_xattrs(self.rules) && status.kind != FileKind::Symlink {
@@ -203,7 +299,7 @@ impl Walk<'_> {
             Some(content) => Kind::File { size: content.len() as u64, content: Content::Bytes(content.clone()) },
             None => file_kind(directory.clone(), entry.name(), status),
         };
-        (kind, self.rules.file(self.rules.changes.mode(path, status.mode)))
+        (kind, self.rules.file(Access { mode: self.rules.changes.mode(path, status.mode), owner: status.owner }))
     }
 
     fn notice_mount(&self, path: &Path, status: &Status) {
@@ -215,13 +311,21 @@ impl Walk<'_> {
 
 /// The entry of the copied directory itself.
 fn walk_root(root: &Root, own: Status, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
-    let mut attributes = rules.directory(own.mode);
+    let mut attributes = rules.directory(own.access());
     if keeps_xattrs(rules) {
         let object = root.path().display().to_string();
         let here = root.dir().open(".").map_err(|error| Error::io(&object, "open", error))?;
         attributes.xattrs = xattrs(&here.into_std(), &object)?;
     }
     Ok(Entry { path: destination.clone(), kind: Kind::Directory, attributes })
+}
+
+/// Takes what turned out to be no part of the tree out of what was found.
+fn remove(found: &mut [Directory], path: &ImagePath) {
+    let above = path.parent().and_then(|parent| found.binary_search_by(|other| other.path.cmp(&parent)).ok());
+    if let Some(above) = above {
+        found[above].entries.retain(|entry| *entry.name != *path.name());
+    }
 }
 
 /// The first name in the order of paths is the file, the others are links to it.

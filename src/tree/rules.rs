@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// What a copy does with owners, modes, times and oddities.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Who owns everything.
-    pub owner: Owner,
+    /// Who owns what.
+    pub owners: Owners,
     /// Who may do what.
     pub modes: Modes,
     /// The one modification time.
@@ -55,6 +55,31 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// Where owners come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Everything belongs to this one.
+    Set(Owner),
+    /// Everything belongs to whom it belongs in the source.
+    Keep,
+}
+
+/// What a source says of who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The permission bits; what is above them does not count.
+    pub mode: u32,
+    /// Who owns the file.
+    pub owner: Owner,
+}
+
+impl Access {
+    /// That of a file of root.
+    pub fn of_root(mode: u32) -> Self {
+        Access { mode, owner: Owner::default() }
+    }
+}
+
 /// Where permission bits come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
@@ -64,7 +89,7 @@ pub enum Modes {
     /// As `Normal`, and the group may do what the owner may: 0775 and 0664. What a container needs that runs under any user
     /// of one group.
     GroupAsOwner,
-    /// All twelve bits of the file.
+    /// All twelve bits of the file, less setuid, setgid and sticky where the owner that gives them a meaning changes.
     Preserve,
     /// These bits for files; directories get execute wherever they get read.
     Set(u16),
@@ -88,10 +113,13 @@ pub enum SpecialFiles {
     Skip,
 }
 
+/// What to do about special files. Engines make /dev themselves, and most of them refuse layers with devices in them.
+pub(super) const SPECIAL_HINT: &str = "--skip-special excludes such files; engines make devices themselves";
+
 impl Default for Rules {
     fn default() -> Self {
         Rules {
-            owner: Owner::default(),
+            owners: Owners::Set(Owner::default()),
             modes: Modes::Normal,
             mtime: Timestamp::EPOCH,
             ignore: IgnoreRules::default(),
@@ -103,35 +131,59 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The attributes of a regular file whose own mode is `mode`.
-    pub fn file(&self, mode: u32) -> Attributes {
-        self.attributes(match self.modes {
-            Modes::Normal if mode & 0o100 != 0 => 0o755,
+    /// The attributes of a regular file that is in the source as `own` says.
+    pub fn file(&self, own: Access) -> Attributes {
+        let is_program = own.mode & 0o100 != 0;
+        let mode = match self.modes {
+            Modes::Normal if is_program => 0o755,
             Modes::Normal => 0o644,
-            Modes::GroupAsOwner if mode & 0o100 != 0 => 0o775,
+            Modes::GroupAsOwner if is_program => 0o775,
             Modes::GroupAsOwner => 0o664,
-            Modes::Preserve => (mode & 0o7777) as u16,
+            Modes::Preserve => (own.mode & 0o7777) as u16 & !self.lost_bits(own),
             Modes::Set(bits) => bits,
-        })
+        };
+        self.attributes(mode, own.owner)
     }
 
-    /// The attributes of a directory whose own mode is `mode`.
-    pub fn directory(&self, mode: u32) -> Attributes {
-        self.attributes(match self.modes {
+    /// Which of the special bits that a file has would mean something else under the owner that it gets. They go.
+    pub(super) fn lost_bits(&self, own: Access) -> u16 {
+        let Owner { uid, gid } = self.owner(own.owner);
+        let mut lost = 0;
+        if self.modes == Modes::Preserve && uid != own.owner.uid {
+            lost |= 0o5000;
+        }
+        if self.modes == Modes::Preserve && gid != own.owner.gid {
+            lost |= 0o2000;
+        }
+        lost & (own.mode & 0o7777) as u16
+    }
+
+    /// The attributes of a directory that is in the source as `own` says.
+    pub fn directory(&self, own: Access) -> Attributes {
+        let mode = match self.modes {
             Modes::Normal => 0o755,
             Modes::GroupAsOwner => 0o775,
-            Modes::Preserve => (mode & 0o7777) as u16,
+            Modes::Preserve => (own.mode & 0o7777) as u16,
             Modes::Set(bits) => bits | (bits & 0o444) >> 2,
-        })
+        };
+        self.attributes(mode, own.owner)
     }
 
-    /// The attributes of a symbolic link. Linux gives every link the mode 0777.
-    pub fn symlink(&self) -> Attributes {
-        self.attributes(0o777)
+    /// The attributes of a symbolic link of `owner`. Linux gives every link the mode 0777.
+    pub fn symlink(&self, owner: Owner) -> Attributes {
+        self.attributes(0o777, owner)
     }
 
-    fn attributes(&self, mode: u16) -> Attributes {
-        Attributes { mode, uid: self.owner.uid, gid: self.owner.gid, mtime: self.mtime.seconds(), xattrs: None }
+    fn attributes(&self, mode: u16, own: Owner) -> Attributes {
+        let Owner { uid, gid } = self.owner(own);
+        Attributes { mode, uid, gid, mtime: self.mtime.seconds(), xattrs: None }
+    }
+
+    fn owner(&self, own: Owner) -> Owner {
+        match self.owners {
+            Owners::Set(owner) => owner,
+            Owners::Keep => own,
+        }
     }
 }
 
@@ -143,7 +195,7 @@ mod tests {
     fn modes_follow_the_policy_and_not_the_umask() {
         let mode = |modes: Modes, own: u32| {
             let rules = Rules { modes, ..Rules::default() };
-            (rules.file(own).mode, rules.directory(own).mode)
+            (rules.file(Access::of_root(own)).mode, rules.directory(Access::of_root(own)).mode)
         };
         assert_eq!(mode(Modes::Normal, 0o100_600), (0o644, 0o755));
         assert_eq!(mode(Modes::Normal, 0o104_700), (0o755, 0o755));
@@ -151,5 +203,18 @@ mod tests {
         assert_eq!(mode(Modes::Preserve, 0o104_711), (0o4711, 0o4711));
         assert_eq!(mode(Modes::Set(0o640), 0o777), (0o640, 0o750));
         assert_eq!(mode(Modes::Set(0o444), 0), (0o444, 0o555));
+    }
+
+    #[test]
+    fn special_bits_go_with_the_owner_that_gives_them_a_meaning() {
+        let mode = |owners: Owners, mode: u32, (uid, gid): (u32, u32)| {
+            let rules = Rules { modes: Modes::Preserve, owners, ..Rules::default() };
+            rules.file(Access { mode, owner: Owner { uid, gid } }).mode
+        };
+        let root = Owners::Set(Owner::default());
+        assert_eq!(mode(root, 0o6755, (0, 0)), 0o6755);
+        assert_eq!(mode(root, 0o6755, (0, 42)), 0o4755);
+        assert_eq!(mode(root, 0o7755, (1000, 1000)), 0o755);
+        assert_eq!(mode(Owners::Keep, 0o7755, (1000, 42)), 0o7755);
     }
 }

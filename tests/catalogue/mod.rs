@@ -2,7 +2,7 @@
 //! numbered as in the catalogue that this project was planned with; the number is in the name of each test or in its table.
 
 mod contract;
-mod forge;
+pub(crate) mod forge;
 
 mod archives;
 mod changing_sources;

@@ -38,10 +38,10 @@ use super::Robot;
 use crate::cache::RecipeKey;
 use crate::error::{Error, Result};
 use crate::image::ConfigEdit;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::root::Root;
 use crate::time::Timestamp;
-use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Rules, TreeBuilder};
+use crate::tree::{Attributes, Content, Entry, ImagePath, Kind, Modes, Owners, Rules, TreeBuilder};
 use files::{directory, file};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -173,8 +173,13 @@ impl RobotImage {
     /// # Errors
     /// When a file that lists what does not belong, or a program, cannot be read.
     pub fn robot_rules(&self, watcher: &dyn Progress) -> Result<Rules> {
-        let mut rules =
-            Rules { owner: self.places.user, modes: Modes::GroupAsOwner, mtime: Timestamp::RCC, ..Rules::default() };
+        let mut rules = Rules {
+            owners: Owners::Set(self.places.user),
+            modes: Modes::GroupAsOwner,
+            mtime: Timestamp::RCC,
+            ..Rules::default()
+        };
+        rules.ignore.begin_list("robot");
         for pattern in self.robot.ignore_patterns(&self.directory, watcher)? {
             rules.ignore.add_name(&pattern);
         }
@@ -298,7 +303,7 @@ impl RobotImage {
         let real = Root::resolve(launcher)?;
         let (root, name) = Root::of_file(&real, Root::open)?;
         let mut binary = TreeBuilder::new(&rules);
-        binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules)?;
+        binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules, &Silent)?;
         let mut entries: Vec<Entry> = binary.finish()?.entries().collect();
         for entry in entries.iter_mut().filter(|entry| matches!(entry.kind, Kind::File { .. })) {
             entry.attributes.mode = 0o755;

@@ -37,7 +37,7 @@ impl Robot {
             for entry in opened.dir().entries().map_err(unlisted)? {
                 let path = relative(&folder, Path::new(&entry.map_err(unlisted)?.file_name()));
                 if let Some(file) = regular_file(directory, &path)
-                    && !ignore.leaves_out(&slashed(&path), PathKind::Other)
+                    && ignore.excludes(&slashed(&path), PathKind::Other).is_none()
                 {
                     add(&mut changes, directory, &path, file, watcher)?;
                 }

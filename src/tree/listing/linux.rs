@@ -3,7 +3,7 @@
 use super::{FileKind, Status};
 use crate::error::Result;
 use crate::root::Root;
-use crate::tree::{PathKind, Stamp};
+use crate::tree::{Owner, PathKind, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -93,6 +93,7 @@ fn status(stat: &Stat) -> Status {
     Status {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
         mode: stat.st_mode,
+        owner: Owner { uid: stat.st_uid, gid: stat.st_gid },
         has_other_names: stat.st_nlink > 1,
         stamp: Stamp {
             device: stat.st_dev,

@@ -8,7 +8,7 @@ mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 
-use super::{PathKind, Stamp};
+use super::{Access, Owner, PathKind, Stamp};
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::{FileType, Metadata};
 use std::io;
@@ -24,6 +24,8 @@ pub(super) struct Status {
     pub(super) kind: FileKind,
     /// The permission bits, and maybe others above them.
     pub(super) mode: u32,
+    /// Who owns it; root where the system knows no owners.
+    pub(super) owner: Owner,
     pub(super) has_other_names: bool,
     pub(super) stamp: Stamp,
 }
@@ -47,9 +49,17 @@ impl Status {
         Ok(Status {
             kind: FileKind::of(metadata.file_type()),
             mode: mode(metadata),
+            owner: owner(metadata),
             has_other_names: metadata.nlink() > 1,
             stamp: Stamp::of(metadata)?,
         })
+    }
+}
+
+impl Status {
+    /// Who may do what with the file.
+    pub(super) fn access(&self) -> Access {
+        Access { mode: self.mode, owner: self.owner }
     }
 }
 
@@ -75,6 +85,17 @@ impl FileKind {
 fn mode(metadata: &Metadata) -> u32 {
     use cap_std::fs::MetadataExt as _;
     metadata.mode()
+}
+
+#[cfg(unix)]
+fn owner(metadata: &Metadata) -> Owner {
+    use cap_std::fs::MetadataExt as _;
+    Owner { uid: metadata.uid(), gid: metadata.gid() }
+}
+
+#[cfg(not(unix))]
+fn owner(_: &Metadata) -> Owner {
+    Owner::default()
 }
 
 /// Windows has no execute bit; the policy alone decides.

@@ -1,0 +1,51 @@
+//! The special bits that files lose, since they get another owner than the one that gave the bits their meaning.
+
+use super::{Access, Rules};
+use crate::progress::{Progress, warn};
+use crate::wording::counted;
+use std::path::Path;
+
+/// How many files are named in the warning.
+const NAMED: usize = 3;
+
+/// The files of one source that lose setuid, setgid or sticky.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    count: usize,
+    /// The first ones in the order of names, whatever the order of the walk.
+    first: Vec<String>,
+}
+
+impl Losses {
+    /// Notes the file `path`, which is in the source as `own` says, if `rules` take a bit from it.
+    pub(super) fn note(&mut self, is_file: bool, own: Access, path: &Path, rules: &Rules) {
+        let lost = rules.lost_bits(own);
+        if !is_file || lost == 0 {
+            return;
+        }
+        let first = vec![format!("{} {:o}", path.display(), own.mode & 0o7777)];
+        self.add(Losses { count: 1, first });
+    }
+
+    /// Notes those of another part of the source.
+    pub(super) fn add(&mut self, other: Losses) {
+        self.count += other.count;
+        self.first.extend(other.first);
+        self.first.sort();
+        self.first.truncate(NAMED);
+    }
+
+    /// Warns of them, in one line.
+    pub(super) fn tell(&self, source: &str, progress: &dyn Progress) {
+        if self.count == 0 {
+            return;
+        }
+        let more = if self.count > NAMED { ", …" } else { "" };
+        let files = counted(self.count, "file");
+        let reason = format!(
+            "{files} lose setuid, setgid or sticky, because the image gives them another owner: {}{more} (--keep-owners keeps both)",
+            self.first.join(", ")
+        );
+        warn(progress, source, &reason);
+    }
+}
