@@ -135,7 +135,6 @@ fn what_a_robots_rules_exclude_is_said_and_can_be_kept() {
     }
     let told = |more: &[&str]| {
         let finished = build(&[&["--format", "json"], more].concat());
-        assert!(said(&finished).is_empty(), "{finished}");
         serde_json::from_str::<Value>(finished.text()).unwrap()["excluded"].clone()
     };
     let temp = json!({"source": "robot ./robot.yaml", "rule": "robot", "pattern": "temp/", "count": 1, "paths": ["libs/temp/"]});

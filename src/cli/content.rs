@@ -22,8 +22,8 @@ Sources of --copy:
   *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
   -                a tar on standard input, unpacked into DST
 
-A .dockerignore in the root of a directory is obeyed. What this command writes, and directories and archives in a source
-that are images themselves, are excluded; --dry-run and --format json list everything that is.
+A .dockerignore in the root of a directory is obeyed. What this command writes is excluded, and so
+are images that lie in a source; --dry-run and --format json list everything that is excluded.
 
 Each --copy becomes a layer; --layer puts those that follow it into one.";
 
