@@ -55,6 +55,7 @@ pub mod image;
 pub mod json;
 pub mod layer;
 pub mod lock;
+pub mod name;
 pub mod progress;
 pub mod rcc;
 pub mod reference;
@@ -73,7 +74,8 @@ pub mod wording;
 
 pub use digest::{DiffId, Digest};
 pub use error::{Error, ErrorKind, Result};
-pub use reference::{Location, Reference, Tag};
+pub use name::ImageName;
+pub use reference::{Reference, Tag};
 pub use spec::Platform;
-pub use store::ImageName;
+pub use store::Location;
 pub use time::Timestamp;

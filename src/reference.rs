@@ -1,9 +1,8 @@
-//! How people name images: references (`docker.io/library/debian:stable`) and locations (`oci:./out:v1`).
+//! References: the names of images in registries, such as `docker.io/library/debian:stable`.
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The registry that a reference without a host means.
@@ -225,94 +224,6 @@ fn component_is_valid(component: &str) -> bool {
         .all(|parting| matches!(parting, "" | "." | "_" | "__") || parting.bytes().all(|b| b == b'-'))
 }
 
-/// Where an image is, in skopeo's notation: a transport and an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// `oci:DIR[:TAG]`, an image layout.
-    Layout {
-        /// The directory.
-        directory: PathBuf,
-        /// Which image of it; may be left out where there is only one.
-        tag: Option<String>,
-    },
-    /// `oci-archive:FILE[:TAG]`, a tar of an image layout.
-    OciArchive {
-        /// The tar.
-        file: PathBuf,
-        /// Which image of it; may be left out where there is only one.
-        tag: Option<String>,
-    },
-    /// `docker-archive:FILE[:REFERENCE]`, what `docker save` writes.
-    DockerArchive {
-        /// The tar.
-        file: PathBuf,
-        /// Which image of it; may be left out where there is only one.
-        reference: Option<String>,
-    },
-    /// `docker://REFERENCE`, an image in a registry.
-    Registry(Reference),
-}
-
-impl FromStr for Location {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if let Some(rest) = text.strip_prefix("oci:") {
-            return named(text, rest).map(|(directory, tag)| Location::Layout { directory, tag });
-        }
-        if let Some(rest) = text.strip_prefix("oci-archive:") {
-            return named(text, rest).map(|(file, tag)| Location::OciArchive { file, tag });
-        }
-        if let Some(rest) = text.strip_prefix("docker-archive:") {
-            return named(text, rest).map(|(file, reference)| Location::DockerArchive { file, reference });
-        }
-        if let Some(rest) = text.strip_prefix("docker://") {
-            return rest.parse().map(Location::Registry);
-        }
-        Err(Error::usage(format!("`{text}`"), "names no transport")
-            .hint("one of oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE], docker://REFERENCE"))
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transport, path, name) = match self {
-            Location::Layout { directory, tag } => ("oci", directory, tag),
-            Location::OciArchive { file, tag } => ("oci-archive", file, tag),
-            Location::DockerArchive { file, reference } => ("docker-archive", file, reference),
-            Location::Registry(reference) => return write!(f, "docker://{reference}"),
-        };
-        write!(f, "{transport}:{}", path.display())?;
-        match name {
-            Some(name) => write!(f, ":{name}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Parts `PATH[:NAME]` at the first colon that is not the one behind a Windows drive letter.
-pub fn path_and_name(rest: &str) -> (&str, Option<&str>) {
-    let bytes = rest.as_bytes();
-    let has_drive =
-        bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
-    let start = if has_drive { 2 } else { 0 };
-    match rest[start..].split_once(':') {
-        Some((path, name)) => (&rest[..start + path.len()], Some(name)),
-        None => (rest, None),
-    }
-}
-
-fn named(whole: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
-    let (path, name) = path_and_name(rest);
-    if path.is_empty() || name == Some("") {
-        return Err(Error::usage(
-            format!("`{whole}`"),
-            if path.is_empty() { "names no path" } else { "names nothing behind the colon" },
-        ));
-    }
-    Ok((PathBuf::from(path), name.map(str::to_owned)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,24 +275,5 @@ mod tests {
             assert!(bad.parse::<Tag>().is_err(), "{bad}");
         }
         assert!("a".repeat(129).parse::<Tag>().is_err());
-    }
-
-    #[test]
-    fn a_drive_letter_is_not_a_tag() {
-        let layout = |directory: &str, tag: Option<&str>| Location::Layout {
-            directory: directory.into(),
-            tag: tag.map(str::to_owned),
-        };
-        assert_eq!("oci:C:\\out:v1".parse::<Location>().unwrap(), layout("C:\\out", Some("v1")));
-        assert_eq!("oci:./out".parse::<Location>().unwrap(), layout("./out", None));
-        assert_eq!("oci:out:v1".parse::<Location>().unwrap(), layout("out", Some("v1")));
-        for text in ["oci:out:v1", "oci-archive:f.tar", "docker-archive:f.tar:a/b:c", "docker://docker.io/a/b:c"] {
-            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
-        }
-        let archive = Location::DockerArchive { file: "f.tar".into(), reference: Some("a/b:c".to_owned()) };
-        assert_eq!("docker-archive:f.tar:a/b:c".parse::<Location>().unwrap(), archive);
-        assert!("oci:".parse::<Location>().is_err());
-        assert!("oci:x:".parse::<Location>().is_err());
-        assert!("f.tar".parse::<Location>().is_err());
     }
 }

@@ -6,10 +6,11 @@
 use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::error::{Error, ErrorKind, Result, one_line};
+use crate::name::ImageName;
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::spec::{
-    Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, REF_NAME, media_type,
+    Artifact, Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type,
 };
 use crate::store::{BlobSource, Layout, LeftOut, read_document};
 use crate::tar::{self, Ending, Headers};
@@ -24,8 +25,10 @@ use std::path::Path;
 /// What a layout was found to be.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many manifests were read.
+    /// How many manifests of images were read.
     pub images: usize,
+    /// How many manifests of artifacts, such as SBOMs and signatures, were read.
+    pub artifacts: usize,
     /// How many blobs were read.
     pub blobs: usize,
     /// How many bytes those are.
@@ -66,23 +69,39 @@ impl fmt::Display for Fault {
 
 /// Reads the whole layout at `path` and reports every fault.
 ///
-/// Blobs that nothing refers to are no fault, since a tag that was built again leaves some; they are warned about. Nor are
+/// Blobs that nothing refers to are no fault, since a name that was built again leaves some; they are warned about. Nor are
 /// layers that every image with them has left out.
 ///
 /// # Errors
 /// When there is no layout at `path`.
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
+    check(path, None, progress)
+}
+
+/// Reads every blob of one image, which `name` selects in the layout at `path`, and of its referrers.
+///
+/// # Errors
+/// When there is no layout at `path`, or no image `name` in it.
+pub fn verify_image(path: &Path, name: &str, progress: &dyn Progress) -> Result<Report> {
+    check(path, Some(name), progress)
+}
+
+fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Report> {
     let layout = Layout::open(path)?;
     let mut survey = Survey::of(&layout);
     let mut left_out = LeftOut::default();
     match layout.index() {
-        Ok(index) => {
+        Ok(mut index) => {
+            survey.names(&index);
+            if let Some(name) = name {
+                layout.keep_only(&mut index, name)?;
+            }
             survey.index(&index, "index.json", 0);
             left_out = survey.left_out(&index);
         }
+        Err(error) if name.is_some() => return Err(error),
         Err(error) => survey.fault(error.object(), error.reason()),
     }
-    survey.tags();
     let mut roles = std::mem::take(&mut survey.roles);
     let mut report = survey.report;
     let (present, strangers) = layout.blobs()?;
@@ -99,7 +118,10 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
         report.left_out.push(LeftOutLayer { digest: *digest, size, repository: repository.clone() });
         false
     });
-    let unreferenced: Vec<Digest> = present.iter().filter(|digest| !roles.contains_key(*digest)).copied().collect();
+    let mut unreferenced: Vec<Digest> = Vec::new();
+    if name.is_none() {
+        unreferenced.extend(present.iter().filter(|digest| !roles.contains_key(*digest)));
+    }
     if !unreferenced.is_empty() {
         warn(progress, &layout.display(), &format!("{} that no image needs", counted(unreferenced.len(), "blob")));
     }
@@ -180,14 +202,11 @@ impl Survey<'_> {
         role.media_types.insert(descriptor.media_type.clone())
     }
 
-    fn tags(&mut self) {
-        let Ok(index) = self.layout.index() else { return };
+    fn names(&mut self, index: &Index) {
         let mut seen = BTreeSet::new();
-        for listed in index.manifests() {
-            if let Some(tag) = listed.annotations.get(REF_NAME)
-                && !seen.insert(tag.clone())
-            {
-                self.fault("index.json", format!("two entries have the tag `{tag}`"));
+        for name in index.manifests().iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)) {
+            if !seen.insert(name.clone()) {
+                self.fault("index.json", format!("two entries have the name `{name}`"));
             }
         }
     }
@@ -215,6 +234,8 @@ impl Survey<'_> {
         let result = read_document(self.layout, descriptor, LARGEST_MANIFEST).and_then(|bytes| {
             if media_type::is_index(media_type) {
                 Index::read(&bytes, media_type, &object).map(Document::Index)
+            } else if let Ok(Some(artifact)) = Artifact::read(&bytes, media_type, &object) {
+                Ok(Document::Artifact(artifact))
             } else if media_type::is_manifest(media_type) {
                 Manifest::read(&bytes, media_type, &object).map(Document::Manifest)
             } else {
@@ -229,9 +250,19 @@ impl Survey<'_> {
             }
             Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
             Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
+            Ok(Document::Artifact(artifact)) => self.artifact(&artifact, &descriptor.digest),
             // A blob that is missing or damaged is reported once, when it is read as a blob.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
             Err(error) => self.fault(error.object(), error.reason()),
+        }
+    }
+
+    /// The subject of an artifact may be elsewhere: an SBOM without its image is a whole SBOM.
+    fn artifact(&mut self, artifact: &Artifact, digest: &Digest) {
+        self.report.artifacts += 1;
+        self.references.insert(*digest, artifact.blobs.iter().map(|blob| blob.digest).collect());
+        for blob in &artifact.blobs {
+            self.note(blob);
         }
     }
 
@@ -274,6 +305,7 @@ impl Survey<'_> {
 enum Document {
     Index(Index),
     Manifest(Manifest),
+    Artifact(Artifact),
 }
 
 /// What reading one blob brought.

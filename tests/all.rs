@@ -14,6 +14,7 @@
 //! * `block_reuse`: what a layer takes over from the build before.
 //! * `upkeep`: the cache directory as a whole.
 //! * `sources`: what of a directory or tar goes into an image.
+//! * `images`: how images are named and asked for.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -37,6 +38,8 @@ mod catalogue;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod dockerfile;
+#[cfg(target_os = "linux")]
+mod images;
 #[cfg(target_os = "linux")]
 mod listers;
 #[cfg(target_os = "linux")]

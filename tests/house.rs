@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "dockerfile",
     "build",
     "verify",
@@ -23,6 +23,7 @@ const ORDER: [&str; 28] = [
     "root",
     "section",
     "threads",
+    "name",
     "reference",
     "digest",
     "json",

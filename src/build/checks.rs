@@ -4,7 +4,7 @@ use super::{LayerSpec, SourceContent};
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::store::ImageName;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Requires that no two names are the same, which could only be a mistake.
@@ -12,16 +12,11 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When two are.
 pub fn check_names(names: &[ImageName]) -> Result<()> {
-    let mut seen: BTreeMap<&str, &ImageName> = BTreeMap::new();
-    for name in names {
-        let Some(other) = seen.insert(name.tag(), name) else { continue };
-        let reason = match other == name {
-            true => "given twice".to_owned(),
-            false => format!("has the same tag as `{other}`, and a layout keeps one image for each tag"),
-        };
-        return Err(Error::usage(format!("tag `{name}`"), reason));
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(twice) => Err(Error::usage(format!("tag `{twice}`"), "given twice")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Excludes what a command writes from the directories that it reads. `outputs` are paths, with a word on what each is.

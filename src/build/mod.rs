@@ -22,7 +22,7 @@ use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::root::Root;
 use crate::secrets::FoundSecret;
-use crate::spec::{MOST_LAYERS, media_type};
+use crate::spec::{MOST_LAYERS, Replaced, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::threads;
 use crate::tree::{Content, Excluded, Tree, TreeBuilder};
@@ -101,6 +101,8 @@ pub struct Built {
     pub left_out: LeftOut,
     /// The secrets that the image holds, as far as they were searched for.
     pub secrets: Vec<FoundSecret>,
+    /// The images that had its names before.
+    pub replaced: Vec<Replaced>,
 }
 
 /// A new layer of a finished image.
@@ -258,9 +260,9 @@ impl Plan {
             .collect();
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let left_out = self.left_out(&layers);
-        layout.commit_without(&left_out, &image, names)?;
+        let replaced = layout.commit_without(&left_out, &image, names)?;
         layout.warn_of_repairs(progress);
-        Ok(Built { image, layers, left_out, secrets })
+        Ok(Built { image, layers, left_out, secrets, replaced })
     }
 
     /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.

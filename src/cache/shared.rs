@@ -67,7 +67,7 @@ pub struct SharedFind {
 }
 
 /// What came of sharing a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
     /// It was there already.
     Unchanged,

@@ -3,7 +3,8 @@
 use super::layout_lock::LayoutLockArguments;
 use super::network::NetworkArguments;
 use super::output::print;
-use super::source::{self, Opened};
+use super::replaced::{replaced_json, report_replaced};
+use super::source::{Opened, SourceArguments};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
@@ -12,7 +13,7 @@ use ocibuild::root::Root;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
 use ocibuild::store::layout::Locking;
 use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
-use ocibuild::{Digest, Error, Location, Platform, Reference, Result, Tag};
+use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -34,15 +35,11 @@ Examples:
   ocibuild export ./out - | docker load
   ocibuild export ./out:v1 docker://registry.example/team/app:v1 docker://registry.example/team/app:latest")]
 pub(super) struct ExportArguments {
-    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or docker://REFERENCE
-    #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
-    source: Location,
+    #[command(flatten)]
+    source: SourceArguments,
     /// Where to copy it; several names of one repository are given to one copy
     #[arg(required = true)]
     destinations: Vec<String>,
-    /// Which platform of a multi-platform image to take
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
     #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
@@ -55,7 +52,7 @@ pub(super) struct ExportArguments {
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
-    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
+    let opened = arguments.source.open(&arguments.network, &watch)?;
     let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
     let left_out = LeftOut::of(&opened.image.descriptor);
     let image = completed(opened.image, &left_out, &registries, &arguments.network, &watch)?;
@@ -78,13 +75,20 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
             }
         });
     }
+    report_replaced(&moved.replaced, &watch);
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
         Format::Text => print(&digest)?,
         Format::Json => {
-            let Moved { copied, copied_bytes, present, mounted } = moved;
+            let Moved { copied, copied_bytes, present, mounted, replaced } = moved;
             let blobs = json!({"copied": copied, "copiedBytes": copied_bytes, "present": present, "mounted": mounted});
-            print(&json!({"digest": digest, "destinations": arguments.destinations, "blobs": blobs}).to_string())?;
+            let result = json!({
+                "digest": digest,
+                "destinations": arguments.destinations,
+                "blobs": blobs,
+                "replaced": replaced_json(&replaced),
+            });
+            print(&result.to_string())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -153,7 +157,7 @@ fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>> {
     }
     let mut destinations: Vec<Destination> = Vec::new();
     for text in texts {
-        let destination = match text.parse()? {
+        let destination = match Location::of_destination(text)? {
             Location::Layout { directory, tag } => Destination::Layout(directory, tag),
             Location::OciArchive { file, tag } => {
                 let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
@@ -189,8 +193,7 @@ fn full_name(text: &str) -> Result<ImageName> {
     if reference.digest().is_some() {
         return Err(Error::usage(format!("`{text}`"), "a digest cannot be chosen: it follows from the content"));
     }
-    let tag = reference.tag_or_latest();
-    reference.with_tag(tag).to_string().parse()
+    Ok(ImageName::of_reference(&reference))
 }
 
 /// Writes a docker-archive of an image that was just built.

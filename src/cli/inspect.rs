@@ -2,14 +2,14 @@
 
 use super::network::NetworkArguments;
 use super::output::print;
-use super::source::{self, Opened};
+use super::source::{Opened, SourceArguments};
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
+use ocibuild::Result;
 use ocibuild::error::one_line;
 use ocibuild::store::LeftOut;
 use ocibuild::wording::{counted, size};
-use ocibuild::{Location, Platform, Result};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,12 +17,8 @@ use std::sync::Arc;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ocibuild inspect ./out:v1 --format json | jq .config.config.Entrypoint")]
 pub(super) struct InspectArguments {
-    /// The image: LAYOUT[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE] or docker://REFERENCE
-    #[arg(value_name = "LAYOUT[:TAG]", value_parser = source::location)]
-    source: Location,
-    /// Which platform of a multi-platform image to show
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<Platform>,
+    #[command(flatten)]
+    source: SourceArguments,
     #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
@@ -32,7 +28,7 @@ pub(super) struct InspectArguments {
 /// Prints what the image's documents say.
 pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let opened = source::open(&arguments.source, arguments.platform.as_ref(), &arguments.network, &watch)?;
+    let opened = arguments.source.open(&arguments.network, &watch)?;
     match arguments.common.format {
         Format::Json => print(&to_json(&opened).to_string())?,
         Format::Text => print(&to_text(&opened))?,

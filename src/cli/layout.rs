@@ -8,11 +8,13 @@ use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::LayoutLockArguments;
 use super::output::print;
+use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
 use super::shared_cache::SharedCacheArguments;
 use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, Memory, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
@@ -23,7 +25,7 @@ use ocibuild::root::Root;
 use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
 use ocibuild::wording::{counted, size};
-use ocibuild::{Error, ImageName, Result};
+use ocibuild::{Error, ImageName, Location, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ Examples:
   ocibuild layout ./out -t team/app:v1 --copy ./site:/srv --user 1000 --expose 8080")]
 pub(super) struct LayoutArguments {
     /// The image layout to build into; made where there is none
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Location::of_new_layout(&text)))]
     output: PathBuf,
     /// Name the image: a tag (v1), or a full name (team/app:v1). Repeatable [default: latest]
     #[arg(short, long = "tag", value_name = "NAME")]
@@ -211,6 +214,7 @@ impl LayoutArguments {
                 "this file system cannot make files durable; a crash may lose the image",
             );
         }
+        report_replaced(&built.replaced, watch);
         match self.common.format {
             Format::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
@@ -254,6 +258,7 @@ impl LayoutArguments {
                     "size": image.descriptor.size,
                     "layout": self.output.display().to_string(),
                     "names": if names.is_empty() { vec!["latest".to_owned()] } else { names },
+                    "replaced": replaced_json(&built.replaced),
                     "baseLayers": plan.base.layers().len(),
                     "layers": layers,
                     "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),

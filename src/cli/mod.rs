@@ -24,6 +24,7 @@ mod output;
 mod pull;
 mod rcc_download;
 mod rcc_home;
+mod replaced;
 mod report;
 mod request;
 mod robot;

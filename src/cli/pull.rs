@@ -8,7 +8,7 @@ use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::store::Moved;
-use ocibuild::{Platform, Reference, Result};
+use ocibuild::{Location, Platform, Reference, Result};
 use serde_json::json;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ Examples:
   ocibuild pull registry.example/team/base:v1 --platform linux/arm64")]
 pub(super) struct PullArguments {
     /// The base images to bring into the cache
-    #[arg(value_name = "REFERENCE", required = true, value_parser = reference)]
+    #[arg(value_name = "REFERENCE", required = true, value_parser = Location::of_registry)]
     references: Vec<Reference>,
     /// Which platform of a multi-platform image to take [default: linux/amd64]
     #[arg(long, value_name = "OS/ARCH")]
@@ -35,11 +35,6 @@ pub(super) struct PullArguments {
     pub(super) common: Common,
 }
 
-/// A reference, perhaps with the transport that it has anyway.
-fn reference(text: &str) -> Result<Reference> {
-    text.strip_prefix("docker://").unwrap_or(text).parse()
-}
-
 /// Brings the images into the base store, and prints what they are.
 pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
@@ -49,7 +44,7 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     for reference in &arguments.references {
         let pulled = base::pull(&store, &arguments.network, reference, platform, Freshness::Content, &watch)?;
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
-        let Moved { copied, copied_bytes, present, mounted: _ } = pulled.moved;
+        let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;
         match arguments.common.format {
             Format::Text => print(&pinned)?,
             Format::Json => results.push(json!({

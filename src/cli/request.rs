@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArguments {
-    /// Image to build on: scratch, a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REFERENCE]
+    /// Image to build on: scratch, a reference, PATH[:NAME], or a transport and an address (see docs/images.md)
     #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
     base: Option<String>,
     #[command(flatten)]
@@ -146,9 +146,7 @@ impl RequestArguments {
             Some("docker.io/library/scratch" | "docker.io/scratch" | "library/scratch") => {
                 Err(Error::invalid("base image", "no registry holds scratch").hint("--base scratch"))
             }
-            Some(text) if has_transport(text) => text.parse().map(Some),
-            Some(text) if Path::new(text).join("oci-layout").is_file() => format!("oci:{text}").parse().map(Some),
-            Some(text) => text.parse().map(|reference| Some(Location::Registry(reference))),
+            Some(text) => Location::of_base(text).map(Some),
         }
     }
 }
@@ -210,8 +208,4 @@ fn say_programs(robot: &RobotImage, rules: &Rules, watch: &Watch) {
         let files = counted(programs.len(), "file");
         watch.say(&format!("{}: {files} in PATH become programs, as rcc run makes them: {first}", robot.robot.file));
     }
-}
-
-fn has_transport(text: &str) -> bool {
-    ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport))
 }

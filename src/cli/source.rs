@@ -1,12 +1,27 @@
-//! Opening what a person names as an image.
+//! Opening the image that a command reads.
 
+use super::base::{self, Freshness};
+use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::watch::Watch;
+use clap::Args;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
-use ocibuild::store::{ImageName, Layout, StoredImage};
-use ocibuild::{Location, Platform, Result};
-use std::path::Path;
+use ocibuild::store::{ImageName, Layout, Meanings, StoredImage};
+use ocibuild::{Location, Platform, Reference, Result};
 use std::sync::Arc;
+
+/// Which image a command reads.
+#[derive(Debug, Args)]
+pub(super) struct SourceArguments {
+    /// The image: PATH[:NAME][@DIGEST], a reference, or a transport and an address (see docs/images.md)
+    #[arg(value_name = "IMAGE")]
+    source: String,
+    /// Which platform of a multi-platform image to take [default: linux/amd64]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    cache: CacheDirectory,
+}
 
 /// An image and the names that it has where it lies.
 pub(super) struct Opened {
@@ -14,54 +29,55 @@ pub(super) struct Opened {
     pub(super) names: Vec<ImageName>,
 }
 
-/// `LAYOUT[:TAG]`, or any location with its transport.
-///
-/// # Errors
-/// When the transport is not known, or the path is empty.
-pub(super) fn location(text: &str) -> Result<Location> {
-    let has_transport =
-        ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|transport| text.starts_with(transport));
-    if has_transport { text.parse() } else { format!("oci:{text}").parse() }
-}
-
-/// Opens the image at `location`.
-///
-/// # Errors
-/// When it is missing, damaged, malformed, or not for `platform`.
-pub(super) fn open(
-    location: &Location,
-    platform: Option<&Platform>,
-    network: &NetworkArguments,
-    watch: &Arc<Watch>,
-) -> Result<Opened> {
-    match location {
-        Location::Layout { directory, tag } => {
-            let layout = layout(directory)?;
-            let image = layout.image(tag.as_deref(), platform)?;
-            let names = layout.names_of(&image.descriptor.digest)?;
-            // With a tag given, that one comes first and the others are not asked for.
-            let named: Vec<ImageName> =
-                names.iter().filter(|name| Some(name.tag()) == tag.as_deref()).cloned().collect();
-            Ok(Opened { image, names: if named.is_empty() { names } else { named } })
-        }
-        Location::OciArchive { file, tag } => {
-            Ok(Opened { image: OciArchive::open(file)?.image(tag.as_deref(), platform)?, names: Vec::new() })
-        }
-        Location::DockerArchive { file, reference } => {
-            Ok(Opened { image: DockerArchive::open(file)?.image(reference.as_deref(), platform)?, names: Vec::new() })
-        }
-        Location::Registry(reference) => {
-            let image = network.first_that_answers(reference, watch, |repository| repository.image(platform))?;
-            let names = if reference.digest().is_some() { Vec::new() } else { vec![reference.to_string().parse()?] };
-            Ok(Opened { image, names })
+impl SourceArguments {
+    /// Opens the image.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, malformed, or not for the platform.
+    pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Opened> {
+        let platform = self.platform.as_ref();
+        match Location::of_image(&self.source)? {
+            Location::Layout { directory, tag } => {
+                let layout = Arc::new(Layout::open(&directory)?);
+                let image = layout.image(tag.as_deref(), platform)?;
+                Ok(Opened { image, names: layout.names(tag.as_deref())? })
+            }
+            Location::OciArchive { file, tag } => {
+                let archive = Arc::new(OciArchive::open(&file)?);
+                let image = archive.image(tag.as_deref(), platform)?;
+                Ok(Opened { image, names: archive.names(tag.as_deref())? })
+            }
+            Location::DockerArchive { file, reference } => {
+                let archive = DockerArchive::open(&file)?;
+                let names = archive.names_of(reference.as_deref());
+                Ok(Opened { image: archive.image(reference.as_deref(), platform)?, names })
+            }
+            Location::Registry(reference) => self.open_reference(&reference, network, watch),
         }
     }
-}
 
-/// Opens an existing layout.
-///
-/// # Errors
-/// When there is none.
-pub(super) fn layout(directory: &Path) -> Result<Arc<Layout>> {
-    Layout::open(directory).map(Arc::new)
+    /// Opens an image of a registry. What `pull` has brought into the cache is taken from there where it cannot have
+    /// changed, or where nothing else can be reached.
+    fn open_reference(&self, reference: &Reference, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Opened> {
+        let platform = self.platform.as_ref();
+        let names = match reference.digest() {
+            Some(_) => Vec::new(),
+            None => vec![ImageName::of_reference(reference)],
+        };
+        if reference.digest().is_some() || network.is_offline()? {
+            let store = base::open_store(&self.cache, Freshness::Tag)?;
+            if let Some(stored) = store.find(reference, platform, Meanings::Any)? {
+                return Ok(Opened { image: stored.image, names });
+            }
+        }
+        let image = network.first_that_answers(reference, watch, |repository| repository.image(platform));
+        match image {
+            Ok(image) => Ok(Opened { image, names }),
+            // A bare word is a path first, so a path with a typing error ends here.
+            Err(error) if error.advice().is_none() && !self.source.starts_with("docker://") => {
+                Err(error.hint(format!("no `{}` is here, so it was looked up as a reference", self.source)))
+            }
+            Err(error) => Err(error),
+        }
+    }
 }

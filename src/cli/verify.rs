@@ -4,12 +4,12 @@ use super::cache_directory::CacheDirectory;
 use super::output::print;
 use super::{Common, Format};
 use clap::Args;
-use ocibuild::Result;
 use ocibuild::store::{Layout, VerifiedFiles};
-use ocibuild::verify::{LeftOutLayer, Report, verify};
+use ocibuild::verify::{LeftOutLayer, Report, verify, verify_image};
 use ocibuild::wording::{counted, size};
+use ocibuild::{Location, Result};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -19,8 +19,9 @@ use std::process::ExitCode;
                   Layers that `layout --sparse` has left in their registry are no fault."
 )]
 pub(super) struct VerifyArguments {
-    /// The layout
-    layout: PathBuf,
+    /// The layout, or one image of it: PATH[:NAME][@DIGEST]
+    #[arg(value_name = "LAYOUT[:NAME]")]
+    layout: OsString,
     #[command(flatten)]
     cache: CacheDirectory,
     #[command(flatten)]
@@ -34,20 +35,30 @@ fn described(LeftOutLayer { digest, size, repository }: &LeftOutLayer) -> Value 
 /// Prints every fault, or how much was found to be whole.
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     let watch = super::watch::Watch::new(&arguments.common);
-    let report = verify(&arguments.layout, &watch)?;
+    let (directory, name) = Location::of_layout(&arguments.layout)?;
+    let report = match &name {
+        Some(name) => verify_image(&directory, name, &watch)?,
+        None => verify(&directory, &watch)?,
+    };
     // A cache that cannot be opened is none that a build would believe.
     let memory = arguments.cache.existing().ok().flatten().and_then(|cache| VerifiedFiles::existing(&cache));
     if let Some(memory) = memory.filter(|_| !report.damaged.is_empty()) {
-        Layout::open(&arguments.layout)?.with_memory(memory).forget(&report.damaged);
+        Layout::open(&directory)?.with_memory(memory).forget(&report.damaged);
     }
     match arguments.common.format {
         Format::Json => {
             let faults: Vec<_> =
                 report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
             let left_out: Vec<_> = report.left_out.iter().map(described).collect();
-            let Report { images, blobs, bytes, .. } = report;
-            let result =
-                json!({"images": images, "blobs": blobs, "bytes": bytes, "leftOut": left_out, "faults": faults});
+            let Report { images, artifacts, blobs, bytes, .. } = report;
+            let result = json!({
+                "images": images,
+                "artifacts": artifacts,
+                "blobs": blobs,
+                "bytes": bytes,
+                "leftOut": left_out,
+                "faults": faults,
+            });
             print(&result.to_string())?;
         }
         Format::Text => {
@@ -64,7 +75,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
                     0 => String::new(),
                     layers => format!(", except for {} left out", counted(layers, "layer")),
                 };
-                print(&format!("{images}, {blobs}, {bytes}: whole{left_out}"))?;
+                let artifacts = match report.artifacts {
+                    0 => String::new(),
+                    artifacts => format!(", {}", counted(artifacts, "artifact")),
+                };
+                print(&format!("{images}{artifacts}, {blobs}, {bytes}: whole{left_out}"))?;
             }
         }
     }

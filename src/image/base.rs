@@ -1,10 +1,9 @@
 //! What an image is built on.
 
 use crate::error::{Error, Result};
-use crate::reference::Location;
 use crate::spec::{Config, Descriptor, Platform};
 use crate::store::archive::{DockerArchive, OciArchive};
-use crate::store::{Layout, StoredImage};
+use crate::store::{Layout, Location, StoredImage};
 use std::sync::Arc;
 
 /// The image below the new layers.
@@ -43,7 +42,7 @@ impl Base {
             Location::Layout { directory, tag } => {
                 Arc::new(Layout::open(directory)?).image(tag.as_deref(), platform)?
             }
-            Location::OciArchive { file, tag } => OciArchive::open(file)?.image(tag.as_deref(), platform)?,
+            Location::OciArchive { file, tag } => Arc::new(OciArchive::open(file)?).image(tag.as_deref(), platform)?,
             Location::DockerArchive { file, reference } => {
                 DockerArchive::open(file)?.image(reference.as_deref(), platform)?
             }

@@ -19,6 +19,8 @@ pub struct Descriptor {
     pub size: u64,
     /// For a manifest in an index: where it runs.
     pub platform: Option<Platform>,
+    /// For the manifest of an artifact in an index: what kind of artifact.
+    pub artifact_type: Option<String>,
     /// Notes on the blob.
     pub annotations: BTreeMap<String, String>,
 }
@@ -34,7 +36,14 @@ impl Descriptor {
 
     /// Describes a blob by its digest and size.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+        }
     }
 
     /// Reads a descriptor out of the document that messages call `object`.
@@ -66,6 +75,7 @@ impl Descriptor {
             digest,
             size,
             platform,
+            artifact_type: json::string_at(value, "artifactType", object)?.map(str::to_owned),
             annotations: annotations(value, object)?,
         };
         Ok((descriptor, data))
@@ -81,6 +91,9 @@ impl Descriptor {
             let mut members = Map::new();
             platform.write(&mut members);
             object.insert("platform".to_owned(), members.into());
+        }
+        if let Some(artifact_type) = &self.artifact_type {
+            object.insert("artifactType".to_owned(), artifact_type.as_str().into());
         }
         if !self.annotations.is_empty() {
             let annotations: Map<_, _> =

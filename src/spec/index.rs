@@ -2,10 +2,11 @@
 
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
-use super::{MOST_MANIFESTS, Platform, REF_NAME, media_type};
+use super::{CONTAINERD_NAME, MOST_MANIFESTS, Platform, REF_NAME, media_type};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
-use crate::reference::Reference;
+use crate::name::{ImageName, Selector};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,111 +61,195 @@ impl Index {
         &self.manifests
     }
 
-    /// Lists each of `descriptors` under the tag in its annotations, in the place of what had that tag.
-    pub fn put(&mut self, descriptors: &[Descriptor]) {
-        let tag = |listed: &Descriptor| listed.annotations.get(REF_NAME).cloned();
-        let mut newest: BTreeMap<Option<String>, &Descriptor> = BTreeMap::new();
-        newest.extend(descriptors.iter().map(|descriptor| (tag(descriptor), descriptor)));
-        let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+    /// Lists each of `descriptors` under the name in its annotations, in the place of what had that name. One without a name
+    /// replaces nothing but itself.
+    ///
+    /// Returns what lost its name to another image.
+    pub fn put(&mut self, descriptors: &[Descriptor]) -> Vec<Replaced> {
+        let mut newest: BTreeMap<Key, &Descriptor> = BTreeMap::new();
+        newest.extend(descriptors.iter().map(|descriptor| (Key::of(descriptor), descriptor)));
+        let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return Vec::new() };
         let before = std::mem::take(&mut self.manifests).into_iter().zip(std::mem::take(entries));
-        let mut placed: BTreeSet<Option<String>> = BTreeSet::new();
+        let mut replaced = Vec::new();
+        let mut placed: BTreeSet<Key> = BTreeSet::new();
         for (listed, entry) in before {
-            let (listed, entry) = match newest.get(&tag(&listed)) {
-                // A layout in which another program left one tag twice is mended on the way.
-                Some(_) if placed.contains(&tag(&listed)) => continue,
-                Some(descriptor) if listed != **descriptor => ((*descriptor).clone(), descriptor.to_json()),
-                _ => (listed, entry),
+            let key = Key::of(&listed);
+            let Some(descriptor) = newest.get(&key) else {
+                self.manifests.push(listed);
+                entries.push(entry);
+                continue;
             };
-            if newest.contains_key(&tag(&listed)) {
-                placed.insert(tag(&listed));
+            if let (Key::Name(name), true) = (&key, listed.digest != descriptor.digest) {
+                replaced.push(Replaced { name: name.clone(), digest: listed.digest });
             }
-            self.manifests.push(listed);
-            entries.push(entry);
+            // A layout in which another program left one name twice is mended on the way.
+            if placed.insert(key) {
+                let is_same = listed == **descriptor;
+                self.manifests.push((*descriptor).clone());
+                entries.push(if is_same { entry } else { descriptor.to_json() });
+            }
         }
-        for descriptor in descriptors {
-            if placed.insert(tag(descriptor)) {
-                self.manifests.push(newest[&tag(descriptor)].clone());
-                entries.push(newest[&tag(descriptor)].to_json());
+        for (key, descriptor) in descriptors.iter().map(|descriptor| (Key::of(descriptor), descriptor)) {
+            if !placed.contains(&key) {
+                self.manifests.push(newest.get(&key).map_or_else(|| descriptor.clone(), |newest| (*newest).clone()));
+                entries.push(newest.get(&key).map_or_else(|| descriptor.to_json(), |newest| newest.to_json()));
+                placed.insert(key);
+            }
+        }
+        self.spell_tags();
+        replaced
+    }
+
+    /// Writes the tag of each image that has a full name, or the full name where another image has the same tag: other tools
+    /// find an image of a layout by this text alone.
+    fn spell_tags(&mut self) {
+        let names: BTreeSet<ImageName> =
+            self.manifests.iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)).collect();
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in &names {
+            *uses.entry(name.tag()).or_default() += 1;
+        }
+        let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+        for (listed, entry) in self.manifests.iter_mut().zip(entries) {
+            // What another tool calls by a full name alone keeps the text that this tool compares.
+            let Some(name) = ImageName::of_annotations(&listed.annotations)
+                .filter(|name| name.reference().is_some() && listed.annotations.contains_key(CONTAINERD_NAME))
+            else {
+                continue;
+            };
+            let is_shared = uses.get(name.tag()).is_some_and(|uses| *uses > 1);
+            let text = if is_shared { name.to_string() } else { name.tag().to_owned() };
+            if listed.annotations.get(REF_NAME) != Some(&text) {
+                entry["annotations"][REF_NAME] = text.as_str().into();
+                listed.annotations.insert(REF_NAME.to_owned(), text);
             }
         }
     }
 
-    /// Finds what `name` means in a layout: a tag, a full name, or the digest of a manifest; without a name, the only entry.
-    ///
-    /// # Errors
-    /// When there is no such entry, or more than one.
-    pub fn find(&self, name: Option<&str>, object: &str) -> Result<&Descriptor> {
-        let matches: Vec<&Descriptor> = match name {
-            None => self.manifests.iter().collect(),
-            Some(name) => {
-                let full_name = full_name(name);
-                let has_name = |listed: &&Descriptor| {
-                    listed.annotations.get(REF_NAME).is_some_and(|tag| tag == name)
-                        || listed
-                            .annotations
-                            .get(super::CONTAINERD_NAME)
-                            .is_some_and(|full| full == name || Some(full) == full_name.as_ref())
-                        || listed.digest.to_string() == name
-                };
-                self.manifests.iter().filter(has_name).collect()
-            }
-        };
-        let first_digest = matches.first().map(|first| first.digest);
-        match (&matches[..], name) {
-            ([only], _) => Ok(only),
-            // The same image twice is no question.
-            ([first, rest @ ..], _) if rest.iter().all(|other| Some(other.digest) == first_digest) => Ok(first),
-            ([], None) => Err(Error::new(ErrorKind::NotFound, object, "holds no image")),
-            ([], Some(name)) => {
-                Err(Error::new(ErrorKind::NotFound, object, format!("no image `{name}`")).hint(self.known_tags()))
-            }
-            (_, None) => Err(Error::usage(object, "holds several images, name one").hint(self.known_tags())),
-            (_, Some(name)) => {
-                Err(Error::invalid(object, format!("`{name}` is ambiguous: {} entries have this tag", matches.len())))
-            }
-        }
+    /// Removes the entries that `is_kept` answers false for.
+    pub fn retain(&mut self, is_kept: impl Fn(&Descriptor) -> bool) {
+        let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+        let kept: Vec<bool> = self.manifests.iter().map(is_kept).collect();
+        let (mut of_entries, mut of_manifests) = (kept.iter(), kept.iter());
+        entries.retain(|_| of_entries.next().copied().unwrap_or(true));
+        self.manifests.retain(|_| of_manifests.next().copied().unwrap_or(true));
     }
 
-    /// Chooses the manifest for `wanted`, or the only one there is. Attestations are passed over; the first match wins.
+    /// Every entry that `selector` fits: by its name (a full name, or a tag alone), its digest, or both.
+    pub fn select(&self, selector: &Selector<'_>) -> Vec<&Descriptor> {
+        let fits = |listed: &&Descriptor| {
+            selector.fits(&listed.annotations) && selector.digest.is_none_or(|digest| listed.digest == digest)
+        };
+        self.manifests.iter().filter(fits).collect()
+    }
+
+    /// The one image among `candidates`, which are entries of this index that `text` fits. The same image listed twice is one.
     ///
     /// # Errors
-    /// When nothing matches, or no platform is wanted and several are there.
-    pub fn choose(&self, wanted: Option<&Platform>, object: &str) -> Result<&Descriptor> {
-        let runs = |listed: &&Descriptor| listed.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
-        let candidates: Vec<&Descriptor> = self.manifests.iter().filter(runs).collect();
-        let found = match wanted {
-            Some(wanted) => candidates.iter().find(|listed| match &listed.platform {
-                Some(platform) => platform.satisfies(wanted),
-                // A nested index, or a single image whose config will tell.
-                None => candidates.len() == 1 || media_type::is_index(&listed.media_type),
-            }),
-            None if candidates.len() == 1 => candidates.first(),
-            None => {
-                return Err(Error::usage(object, "is for several platforms, name one").hint(platforms(&candidates)));
-            }
+    /// When there is no candidate, or several images are.
+    pub fn only<'a>(&self, candidates: &[&'a Descriptor], text: Option<&str>, object: &str) -> Result<&'a Descriptor> {
+        let Some((first, others)) = candidates.split_first() else {
+            return Err(match text {
+                None if self.manifests.is_empty() => Error::new(ErrorKind::NotFound, object, "holds no image"),
+                None => Error::new(ErrorKind::NotFound, object, "holds artifacts and no image"),
+                Some(text) => {
+                    let held = names(&self.manifests.iter().collect::<Vec<_>>(), None);
+                    let held = if held.is_empty() { "it holds none".to_owned() } else { format!("it holds {held}") };
+                    Error::new(ErrorKind::NotFound, object, format!("no image `{text}`")).hint(held)
+                }
+            });
         };
-        found.copied().ok_or_else(|| {
-            let wanted = wanted.map(ToString::to_string).unwrap_or_default();
-            Error::new(ErrorKind::NotFound, object, format!("no image for {wanted}")).hint(platforms(&candidates))
+        if others.iter().all(|other| other.digest == first.digest) {
+            return Ok(first);
+        }
+        let hint = format!("name one of {}", names(candidates, text));
+        Err(match text {
+            None => Error::usage(object, "holds several images").hint(hint),
+            Some(text) => Error::usage(object, format!("`{text}` is ambiguous")).hint(hint),
         })
     }
 
-    fn known_tags(&self) -> String {
-        let tags: Vec<String> = self
-            .manifests
-            .iter()
-            .take(20)
-            .map(|listed| listed.annotations.get(REF_NAME).cloned().unwrap_or_else(|| listed.digest.to_string()))
-            .collect();
-        if tags.is_empty() { "it holds none".to_owned() } else { format!("it holds {}", tags.join(", ")) }
+    /// Finds what `text` selects in a layout: a full name, a tag alone, a digest, or `NAME@DIGEST`; without it, the only entry.
+    ///
+    /// # Errors
+    /// When there is no such entry, or more than one.
+    pub fn find(&self, text: Option<&str>, object: &str) -> Result<&Descriptor> {
+        let candidates = match text {
+            Some(text) => self.select(&Selector::of(text)),
+            None => self.manifests.iter().collect(),
+        };
+        self.only(&candidates, text, object)
+    }
+
+    /// Chooses the manifest for `wanted`. Where no platform is wanted it is the only manifest, or else that for linux/amd64.
+    ///
+    /// Attestations are passed over. Of several variants the preferred one is chosen ([`Platform::rank`]).
+    ///
+    /// # Errors
+    /// When nothing matches.
+    pub fn choose(&self, wanted: Option<&Platform>, object: &str) -> Result<&Descriptor> {
+        let runs = |listed: &&Descriptor| listed.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
+        let candidates: Vec<&Descriptor> = self.manifests.iter().filter(runs).collect();
+        let default = Platform::linux_amd64();
+        let found = match (wanted, &candidates[..]) {
+            (None, [only]) => Some(*only),
+            _ => {
+                let wanted = wanted.unwrap_or(&default);
+                let fits = |listed: &&Descriptor| match &listed.platform {
+                    Some(platform) => platform.satisfies(wanted),
+                    // A nested index, or a single image whose config will tell.
+                    None => candidates.len() == 1 || media_type::is_index(&listed.media_type),
+                };
+                let rank = |listed: &&Descriptor| listed.platform.as_ref().map_or(0, |found| found.rank(wanted));
+                candidates.iter().copied().filter(fits).min_by_key(rank)
+            }
+        };
+        found.ok_or_else(|| {
+            match wanted {
+                Some(wanted) => Error::new(ErrorKind::NotFound, object, format!("no image for {wanted}")),
+                None => Error::usage(object, format!("is for several platforms and not for {default}, name one")),
+            }
+            .hint(platforms(&candidates))
+        })
     }
 }
 
-/// What `name` means as an image's full name: `team/app` is `docker.io/team/app:latest`. A single word is a tag.
-fn full_name(name: &str) -> Option<String> {
-    let reference: Reference = name.contains('/').then(|| name.parse().ok())??;
-    let tag = reference.tag_or_latest();
-    Some(reference.with_tag(tag).to_string())
+/// An image that is no longer listed under its name, because another one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The name that both had.
+    pub name: ImageName,
+    /// The digest of the image that lost it.
+    pub digest: Digest,
+}
+
+/// What makes an entry of an index the same as another.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Name(ImageName),
+    Unnamed(Digest),
+}
+
+impl Key {
+    fn of(listed: &Descriptor) -> Key {
+        match ImageName::of_annotations(&listed.annotations) {
+            Some(name) => Key::Name(name),
+            None => Key::Unnamed(listed.digest),
+        }
+    }
+}
+
+/// How each candidate is selected: by its name, and by its digest where the name is `taken` or missing.
+fn names(candidates: &[&Descriptor], taken: Option<&str>) -> String {
+    let spelling = |listed: &&Descriptor| match ImageName::of_annotations(&listed.annotations) {
+        Some(name) if Some(name.to_string().as_str()) != taken => name.to_string(),
+        _ => format!("@{}", listed.digest),
+    };
+    let mut spellings: Vec<String> = candidates.iter().take(20).map(spelling).collect();
+    if candidates.len() > spellings.len() {
+        spellings.push("…".to_owned());
+    }
+    spellings.join(", ")
 }
 
 fn platforms(candidates: &[&Descriptor]) -> String {
@@ -222,10 +307,7 @@ mod tests {
             two.find(Some(&crate::Digest::of(b"1").to_string()), "out").unwrap().digest,
             crate::Digest::of(b"1")
         );
-        assert_eq!(
-            two.find(None, "out").unwrap_err().to_string(),
-            "out: holds several images, name one (it holds a, b)"
-        );
+        assert_eq!(two.find(None, "out").unwrap_err().to_string(), "out: holds several images (name one of a, b)");
         assert_eq!(two.find(Some("c"), "out").unwrap_err().to_string(), "out: no image `c` (it holds a, b)");
         let twice = index(&[image(b"1", Some("a"), None), image(b"2", Some("a"), None)]);
         assert!(twice.find(Some("a"), "out").unwrap_err().to_string().contains("ambiguous"));
@@ -243,7 +325,48 @@ mod tests {
         assert_eq!(listed.choose(Some(&wanted), "x").unwrap().digest, crate::Digest::of(b"2"));
         let absent = listed.choose(Some(&"linux/s390x".parse().unwrap()), "x").unwrap_err().to_string();
         assert_eq!(absent, "x: no image for linux/s390x (there is linux/arm64, linux/amd64)");
-        assert!(listed.choose(None, "x").unwrap_err().to_string().contains("several platforms"));
+        assert_eq!(listed.choose(None, "x").unwrap().digest, crate::Digest::of(b"2"), "M55, M61: the default platform");
+        let foreign = index(&[image(b"1", None, Some("linux/arm64")), image(b"2", None, Some("linux/s390x"))]);
+        assert_eq!(
+            foreign.choose(None, "x").unwrap_err().to_string(),
+            "x: is for several platforms and not for linux/amd64, name one (there is linux/arm64, linux/s390x)"
+        );
+    }
+
+    /// M66: the variant that most machines have, whatever the order of the list.
+    #[test]
+    fn arm_without_a_variant_is_v7() {
+        let variants = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm/v8"];
+        let images: Vec<Descriptor> =
+            variants.iter().map(|platform| image(platform.as_bytes(), None, Some(platform))).collect();
+        let wanted: Platform = "linux/arm".parse().unwrap();
+        assert_eq!(index(&images).choose(Some(&wanted), "x").unwrap().digest, crate::Digest::of(b"linux/arm/v7"));
+        let old: Platform = "linux/arm/v5".parse().unwrap();
+        assert_eq!(index(&images).choose(Some(&old), "x").unwrap().digest, crate::Digest::of(b"linux/arm/v5"));
+    }
+
+    /// M2: names are whole names, and each of them finds its image in every tool.
+    #[test]
+    fn images_of_one_tag_live_beside_each_other() {
+        let named = |content: &[u8], name: &str| {
+            let tag = name.rsplit(':').next().unwrap();
+            image(content, Some(tag), None).annotated(CONTAINERD_NAME, name)
+        };
+        let mut index = index(&[]);
+        assert!(index.put(&[named(b"1", "docker.io/team/a:v1")]).is_empty());
+        assert_eq!(index.manifests()[0].annotations[REF_NAME], "v1");
+        assert!(index.put(&[named(b"2", "docker.io/team/b:v1")]).is_empty());
+        let texts: Vec<&str> = index.manifests().iter().map(|listed| &*listed.annotations[REF_NAME]).collect();
+        assert_eq!(texts, ["docker.io/team/a:v1", "docker.io/team/b:v1"]);
+        assert_eq!(index.find(Some("team/b:v1"), "out").unwrap().digest, crate::Digest::of(b"2"));
+        assert_eq!(
+            index.find(Some("v1"), "out").unwrap_err().to_string(),
+            "out: `v1` is ambiguous (name one of docker.io/team/a:v1, docker.io/team/b:v1)"
+        );
+        let replaced = index.put(&[named(b"3", "docker.io/team/a:v1")]);
+        let name = "team/a:v1".parse().unwrap();
+        assert_eq!(replaced, [Replaced { name, digest: crate::Digest::of(b"1") }]);
+        assert_eq!(Index::read(&index.to_bytes(), media_type::INDEX, "x").unwrap(), index);
     }
 
     #[test]

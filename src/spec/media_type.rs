@@ -8,6 +8,8 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// An image config.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// An artifact manifest of a withdrawn draft of the specification, which oras 0.x wrote.
+pub const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 /// A layer, uncompressed.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A layer, compressed with gzip.

@@ -3,6 +3,7 @@
 //! A foreign document stays the bytes that were digested. What is parsed here is a view of it, checked where two programs
 //! could understand it differently (CVE-2021-41190); what is written goes through [`crate::json::canonical`].
 
+mod artifact;
 mod config;
 mod descriptor;
 mod index;
@@ -11,17 +12,14 @@ mod manifest;
 pub mod media_type;
 mod platform;
 
+pub use artifact::Artifact;
 pub use config::Config;
 pub use descriptor::Descriptor;
-pub use index::Index;
+pub use index::{Index, Replaced};
 pub use manifest::Manifest;
 pub use platform::Platform;
 
-/// The annotation that holds a tag in an index (annotations.md); the tag alone, as skopeo and umoci match it.
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// The annotation that holds a full image name, which containerd and Docker read on import.
-pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub use crate::name::{CONTAINERD_NAME, REF_NAME};
 
 /// The largest manifest or index that is read, in bytes. Registries refuse more than half of it.
 pub const LARGEST_MANIFEST: u64 = 8 << 20;

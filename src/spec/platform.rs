@@ -82,6 +82,20 @@ impl Platform {
             && (variant(wanted).is_none() || variant(self) == variant(wanted))
     }
 
+    /// How well this platform fits `wanted`, which it satisfies: the lowest is the best.
+    ///
+    /// A variant that was asked for is the best one. Without one, `arm` is `arm/v7`, as containerd has it, then v6, v5 and
+    /// v8; elsewhere the lowest variant runs on most machines.
+    pub fn rank(&self, wanted: &Platform) -> usize {
+        let order: &[&str] = if self.architecture == "arm" { &["", "v7", "v6", "v5", "v8"] } else { &[""] };
+        let variant = self.variant.as_deref().unwrap_or_default();
+        if wanted.variant.as_deref() == self.variant.as_deref() {
+            return 0;
+        }
+        let version = variant.trim_start_matches('v').parse().unwrap_or(usize::MAX - order.len());
+        order.iter().position(|known| *known == variant).unwrap_or(order.len().saturating_add(version))
+    }
+
     /// Whether this is the mark of an attestation, which BuildKit stores beside the images of an index.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown"

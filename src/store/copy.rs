@@ -3,7 +3,7 @@
 use super::{BlobSink, BlobSource, ImageName, StoredImage};
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress};
-use crate::spec::{Descriptor, media_type};
+use crate::spec::{Descriptor, Replaced, media_type};
 use crate::threads;
 use crate::wording;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How each blob came to be in the sink.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Blobs whose bytes were copied.
     pub copied: usize,
@@ -23,6 +23,8 @@ pub struct Moved {
     pub present: usize,
     /// Blobs that the sink took over by itself.
     pub mounted: usize,
+    /// The images that are no longer listed under their names, because the copied image is.
+    pub replaced: Vec<Replaced>,
 }
 
 /// Copies `image` into `sink` and commits it there under `names`.
@@ -33,7 +35,7 @@ pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progr
     // What is referred to comes before what refers to it, also where nobody looks until the commit.
     let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
     moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
-    sink.commit(image, names)?;
+    moved.replaced = sink.commit(image, names)?;
     Ok(moved)
 }
 
@@ -75,11 +77,12 @@ pub fn copy_blobs(
 impl Moved {
     /// Adds what moved elsewhere.
     pub fn add(&mut self, other: Moved) {
-        let Moved { copied, copied_bytes, present, mounted } = other;
+        let Moved { copied, copied_bytes, present, mounted, replaced } = other;
         self.copied += copied;
         self.copied_bytes += copied_bytes;
         self.present += present;
         self.mounted += mounted;
+        self.replaced.extend(replaced);
     }
 }
 

@@ -10,24 +10,27 @@ mod copy;
 mod image;
 pub mod layout;
 mod left_out;
-mod name;
+mod location;
 pub mod registry;
+mod select;
 mod verified;
 mod verified_files;
 
+pub use crate::name::ImageName;
 pub use bases::{BaseStore, Meanings, Pulled, StoredBase};
 pub use completed::{BASE_NAME, Complement, MirroredRepository};
 pub use copy::{Moved, copy, copy_blobs};
 pub use image::StoredImage;
 pub use layout::{Layout, OpenBlob};
 pub use left_out::LeftOut;
-pub use name::ImageName;
+pub use location::{Location, TRANSPORTS};
+pub use select::Referrer;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;
 
 use crate::error::{Error, Result};
 use crate::reference::Reference;
-use crate::spec::Descriptor;
+use crate::spec::{Descriptor, Replaced};
 use std::io::Read;
 
 /// Opens one blob at its beginning, each time anew: what is sent over a network may have to be sent again.
@@ -85,9 +88,10 @@ pub trait BlobSink: Sync {
         Ok(false)
     }
 
-    /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step.
+    /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step. Returns the
+    /// images that had one of these names before, where the place knows them.
     ///
     /// # Errors
     /// When that is refused; what was there before is then as it was.
-    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()>;
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>>;
 }

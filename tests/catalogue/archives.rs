@@ -421,11 +421,11 @@ fn a32_what_an_archive_unpacks_to_is_bounded_by_its_headers() {
 }
 
 #[test]
-fn a33_names_in_an_archive_make_no_tags() {
+fn a33_names_in_an_archive_name_the_copy_and_no_build() {
     let (bench, _) = is_a_base("A33", &forge::tar(&DockerSaved::new().members));
     assert_eq!(super::contract::tags(&bench.out), ["keep", "new"]);
     run(&mut bench.command(&["export", "docker-archive:base.tar", "oci:copy", "--quiet"])).success();
-    assert_eq!(super::contract::tags(&bench.scratch.join("copy")), ["latest"]);
+    assert_eq!(super::contract::tags(&bench.scratch.join("copy")), ["1"]);
 }
 
 /// Runs `command` with `bytes` on standard input.

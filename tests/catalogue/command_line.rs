@@ -93,7 +93,7 @@ fn l5_what_is_said_twice_or_leads_in_a_circle() {
         "L5",
         &[
             (&["--tag", "a", "--tag", "a"], "tag `a`: given twice"),
-            (&["--tag", "a", "--tag", "team/app:a"], "has the same tag as `a`"),
+            (&["--tag", "team/app:a", "--tag", "docker.io/team/app:a"], "tag `docker.io/team/app:a`: given twice"),
             (&["--label", "a=1", "--label", "a=2"], "--label a: given twice"),
             (&["--env", "A=1", "--env", "A=1"], "--env A: given twice"),
             (&["--env", "A=1", "--unset-env", "A"], "the variable is also set"),
@@ -231,7 +231,11 @@ fn l9_where_an_archive_is_written() {
     bench.refuses("L9", &mut export("docker-archive:out"), &["out: is a directory"]);
     bench.refuses("L9", &mut export("oci:old.tar"), &["old.tar: "]);
     bench.refuses("L9", &mut export("oci:directory/../out/blobs"), &["not an OCI layout"]);
-    bench.refuses_usage("L9", &mut export("file.tar"), &["`file.tar`: names no transport", "oci-archive:FILE"]);
+    bench.refuses_usage(
+        "L9",
+        &mut export("file.tar"),
+        &["`file.tar`: is not here, and names no transport", "docker-archive:file.tar"],
+    );
     bench.refuses_usage("L9", &mut export("oci-archive:"), &["names no path"]);
     bench.refuses_usage("L9", &mut export("docker-archive:f.tar:Upper"), &["reference `Upper`"]);
     bench.refuses_usage("L9", &mut export("oci-archive:f.tar:bad tag"), &["tag `bad tag`"]);

@@ -296,7 +296,7 @@ fn f12_f13_where_a_layout_can_be_made() {
     is_whole("F12", &bench.scratch.join("a/new/place"));
     fs::create_dir(bench.scratch.join("empty")).unwrap();
     run(&mut build_into("empty")).success();
-    bench.refuses_usage("F12", &mut build_into(""), &["a value is required"]);
+    bench.refuses_usage("F12", &mut build_into(""), &["an empty path"]);
     for output in [".", "..", "/"] {
         bench.refuses("F12", &mut build_into(output), &[]);
     }

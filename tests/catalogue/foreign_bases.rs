@@ -543,7 +543,7 @@ fn b30_b31_platforms_are_matched_and_attestations_passed_over() {
     run(&mut on(Some("linux/arm"))).success();
     bench.refuses("B31", &mut on(Some("linux/arm/v8")), &["no image for linux/arm/v8", "linux/arm/v7", "linux/arm/v6"]);
     bench.refuses("B31", &mut on(Some("linux/arm/v6")), &["missing"]);
-    bench.refuses_usage("B31", &mut on(None), &["is for several platforms, name one", "linux/arm/v6"]);
+    bench.refuses_usage("B31", &mut on(None), &["is for several platforms and not for linux/amd64", "linux/arm/v6"]);
 }
 
 #[test]
@@ -645,8 +645,8 @@ fn b37_a_name_means_one_image() {
         build.args(["--tag", "new", "--base", &format!("oci:base{name}")]);
         build
     };
-    bench.refuses("B37", &mut on(":base"), &["`base` is ambiguous: 2 entries"]);
-    bench.refuses_usage("B37", &mut on(""), &["holds several images, name one"]);
+    bench.refuses_usage("B37", &mut on(":base"), &["`base` is ambiguous (name one of @sha256:"]);
+    bench.refuses_usage("B37", &mut on(""), &["holds several images (name one of "]);
     bench.refuses("B37", &mut on(":absent"), &["no image `absent`", "it holds base"]);
     let digest = two["digest"].as_str().unwrap().to_owned();
     run(&mut on(&format!(":{digest}"))).success();
@@ -656,10 +656,10 @@ fn b37_a_name_means_one_image() {
         "io.containerd.image.name": "docker.io/team/app:v2",
     });
     base.edit_index(|it| it["manifests"] = json!([two]));
-    for name in ["", ":team/app:v1", ":docker.io/team/app:v2"] {
+    for name in ["", ":v1", ":team/app:v1", ":docker.io/team/app:v2"] {
         run(&mut on(name)).success();
     }
-    bench.refuses("B37", &mut on(":v1"), &["no image `v1`", "it holds team/app:v1"]);
+    bench.refuses("B37", &mut on(":v3"), &["no image `v3`", "it holds docker.io/team/app:v1"]);
     base.edit_index(|it| it["manifests"] = json!([]));
     bench.refuses("B37", &mut on(""), &["holds no image"]);
 }

@@ -357,7 +357,11 @@ fn x12_documents_are_canonical_and_say_what_they_are() {
     assert_eq!(image.manifest()["mediaType"], "application/vnd.oci.image.manifest.v1+json", "X12");
     let listed = image.index()["manifests"].as_array().unwrap().clone();
     assert!(listed.iter().all(|entry| entry["mediaType"].is_string() && entry["platform"].is_object()), "X12");
-    assert_eq!(super::contract::tags(&bench.out), ["keep", "v1", "v2"], "X12: one descriptor a tag");
+    assert_eq!(
+        super::contract::tags(&bench.out),
+        ["docker.io/team/app:v1", "keep", "v1", "v2"],
+        "X12: one descriptor a name"
+    );
     if let Some(schemas) = Schemas::find() {
         let found = schemas.check(&bench.out);
         // A tag that was built again leaves the documents that only it needed.

@@ -140,7 +140,7 @@ fn l17_documents_that_lie_or_are_malformed() {
                 let first = it.index()["manifests"][0].clone();
                 it.edit_index(|index| index["manifests"] = json!([first, first]));
             },
-            "two entries have the tag `base`",
+            "two entries have the name `base`",
         ),
         (
             "platform lie",
@@ -223,11 +223,6 @@ fn l17_documents_that_lie_or_are_malformed() {
         ),
         ("index nested too deeply", &|it| it.nest_in_indexes(6), "nested too deeply"),
         ("no index", &|it| fs::remove_file(it.directory.join("index.json")).unwrap(), "index.json: not found"),
-        (
-            "an artifact",
-            &|it| it.edit_manifest(|manifest| manifest["config"]["mediaType"] = json!("application/x")),
-            "not a runnable image",
-        ),
     ]);
 }
 
@@ -400,7 +395,7 @@ fn l17_every_fault_of_a_layout_in_one_run() {
     change(&layout, stray["digest"].as_str().unwrap(), |bytes| bytes[0] = b'S');
     let told = faults("L17", &layout.directory);
     for words in
-        ["the history tells of 3 layers", "two entries have the tag", "bytes, found", "its content has the digest"]
+        ["the history tells of 3 layers", "two entries have the name", "bytes, found", "its content has the digest"]
     {
         assert!(told.iter().any(|fault| fault.contains(words)), "L17 {words}: {told:#?}");
     }

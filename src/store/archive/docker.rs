@@ -5,6 +5,7 @@ use crate::compression::{Encoding, decode};
 use crate::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::error::{Error, Result};
 use crate::json;
+use crate::name::{ImageName, split_digest};
 use crate::reference::Reference;
 use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Manifest, Platform, media_type};
 use crate::store::{BlobSource, StoredImage};
@@ -26,6 +27,14 @@ pub struct DockerArchive {
     images: Vec<Listed>,
     /// Which member holds the blob of a digest; filled when an image is chosen.
     blobs: BTreeMap<Digest, String>,
+}
+
+/// An image of which every layer was read.
+struct Described {
+    config_bytes: Vec<u8>,
+    manifest: Manifest,
+    /// Which member holds the blob of a digest.
+    members: BTreeMap<Digest, String>,
 }
 
 /// One image of `manifest.json`.
@@ -54,7 +63,8 @@ impl DockerArchive {
         Ok(DockerArchive { members, images, blobs: BTreeMap::new() })
     }
 
-    /// The image that `name` means: a reference, or `@` and its place in the list; without one, the only image.
+    /// The image that `name` selects: a reference, a digest, both, or `@` and its place in the list; without one, the only
+    /// image.
     ///
     /// The archive names no digests, so every layer is read once, and checked against the config.
     ///
@@ -62,25 +72,8 @@ impl DockerArchive {
     /// When there is no such image, or its members are missing, malformed, or not what the config says.
     pub fn image(mut self, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object().to_owned();
-        let listed = self.choose(name)?.clone();
-        let config_bytes = self.members.read(&listed.config, LARGEST_CONFIG)?;
-        let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
-        if listed.layers.len() != config.diff_ids().len() {
-            let (layers, diff_ids) =
-                (counted(listed.layers.len(), "layer"), counted(config.diff_ids().len(), "diff ID"));
-            let reason = format!("{layers} but {diff_ids}");
-            return Err(Error::invalid(object, reason));
-        }
-        let described = listed
-            .layers
-            .par_iter()
-            .zip(config.diff_ids())
-            .map(|(layer, diff_id)| self.describe(layer, diff_id))
-            .collect::<Result<Vec<_>>>()?;
-        let config_descriptor = Descriptor::of(media_type::CONFIG, &config_bytes);
-        self.blobs.insert(config_descriptor.digest, listed.config.clone());
-        self.blobs.extend(described.iter().map(|layer| layer.digest).zip(listed.layers));
-        let manifest = Manifest { config: config_descriptor, layers: described, annotations: BTreeMap::new() };
+        let Described { config_bytes, manifest, members } = self.choose(name)?;
+        self.blobs = members;
         let manifest_bytes = manifest.to_bytes();
         let descriptor = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
         let oddities = self.members.oddities();
@@ -88,30 +81,80 @@ impl DockerArchive {
         Ok(StoredImage { oddities, ..image })
     }
 
-    fn choose(&self, name: Option<&str>) -> Result<&Listed> {
+    /// The names that `name` selects, or all names of the image that it selects.
+    pub fn names_of(&self, name: Option<&str>) -> Vec<ImageName> {
+        let candidates = self.candidates(name);
+        let all = || candidates.iter().flat_map(|image| &image.names).filter_map(|name| name.parse().ok());
+        let (wanted, _) = split_digest(name.unwrap_or_default());
+        let named: Vec<ImageName> = all().filter(|known: &ImageName| same_name(&known.to_string(), wanted)).collect();
+        match candidates.len() {
+            _ if !named.is_empty() => named,
+            1 => all().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The images that have the name in `name`.
+    fn candidates(&self, name: Option<&str>) -> Vec<&Listed> {
+        let (name, _) = split_digest(name.unwrap_or_default());
+        if let Some(place) = name.strip_prefix('@').and_then(|place| place.parse::<usize>().ok()) {
+            return self.images.get(place).into_iter().collect();
+        }
+        let fits = |image: &&Listed| name.is_empty() || image.names.iter().any(|listed| same_name(listed, name));
+        self.images.iter().filter(fits).collect()
+    }
+
+    fn choose(&self, name: Option<&str>) -> Result<Described> {
         let object = self.members.object();
         let known = || {
             let names: Vec<String> = self.images.iter().flat_map(|image| image.names.clone()).take(20).collect();
-            if names.is_empty() {
-                "they have no names; use @0, @1, …".to_owned()
-            } else {
-                format!("it holds {}", names.join(", "))
+            match names.is_empty() {
+                true => "they have no names; use @0, @1, …".to_owned(),
+                false => format!("it holds {}", names.join(", ")),
             }
         };
-        let found = match name {
-            None => match &self.images[..] {
-                [] => return Err(Error::invalid(object, "holds no image")),
-                [only] => Some(only),
-                _ => return Err(Error::usage(object, "holds several images, name one").hint(known())),
-            },
-            Some(name) => match name.strip_prefix('@') {
-                Some(place) => place.parse::<usize>().ok().and_then(|place| self.images.get(place)),
-                None => self.images.iter().find(|image| image.names.iter().any(|listed| same_name(listed, name))),
-            },
+        let missing = || {
+            let reason = format!("no image `{}`", name.unwrap_or_default());
+            Error::new(crate::ErrorKind::NotFound, object, reason).hint(known())
         };
-        let missing =
-            || Error::new(crate::ErrorKind::NotFound, object, format!("no image `{}`", name.unwrap_or_default()));
-        found.ok_or_else(|| missing().hint(known()))
+        let candidates = self.candidates(name);
+        if let (_, Some(digest)) = split_digest(name.unwrap_or_default()) {
+            for candidate in candidates {
+                let described = self.describe_image(candidate)?;
+                if Digest::of(&described.manifest.to_bytes()) == digest || described.manifest.config.digest == digest {
+                    return Ok(described);
+                }
+            }
+            return Err(missing());
+        }
+        match (&candidates[..], name) {
+            ([], None) => Err(Error::invalid(object, "holds no image")),
+            ([], Some(_)) => Err(missing()),
+            ([first, ..], Some(_)) | ([first], None) => self.describe_image(first),
+            (_, None) => Err(Error::usage(object, "holds several images, name one").hint(known())),
+        }
+    }
+
+    fn describe_image(&self, listed: &Listed) -> Result<Described> {
+        let object = self.members.object();
+        let config_bytes = self.members.read(&listed.config, LARGEST_CONFIG)?;
+        let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
+        if listed.layers.len() != config.diff_ids().len() {
+            let (layers, diff_ids) =
+                (counted(listed.layers.len(), "layer"), counted(config.diff_ids().len(), "diff ID"));
+            return Err(Error::invalid(object, format!("{layers} but {diff_ids}")));
+        }
+        let layers = listed
+            .layers
+            .par_iter()
+            .zip(config.diff_ids())
+            .map(|(layer, diff_id)| self.describe(layer, diff_id))
+            .collect::<Result<Vec<_>>>()?;
+        let config = Descriptor::of(media_type::CONFIG, &config_bytes);
+        let mut members = BTreeMap::from([(config.digest, listed.config.clone())]);
+        members.extend(layers.iter().map(|layer| layer.digest).zip(listed.layers.iter().cloned()));
+        let manifest = Manifest { config, layers, annotations: BTreeMap::new() };
+        Ok(Described { config_bytes, manifest, members })
     }
 
     /// Hashes a layer as it is stored and as the tar that it holds.

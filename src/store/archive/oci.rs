@@ -4,7 +4,8 @@ use super::members::Members;
 use crate::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
 use crate::store::layout::check_version_document;
-use crate::store::{BlobSource, StoredImage};
+use crate::store::select::{self, select};
+use crate::store::{BlobSource, ImageName, StoredImage};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,16 +38,23 @@ impl OciArchive {
         Ok(OciArchive { members, index })
     }
 
-    /// The image that `tag` means; without one, the only image.
+    /// The image that `tag` selects, as [`Layout::image`](crate::store::Layout::image) has it.
     ///
     /// # Errors
     /// When there is no such image, or a document of it is missing or damaged.
-    pub fn image(self, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
-        let object = self.members.object().to_owned();
-        let start = self.index.find(tag, &object)?.clone();
-        let oddities = self.members.oddities();
-        let image = StoredImage::open(Arc::new(self), &start, platform, &object)?;
-        Ok(StoredImage { oddities, ..image })
+    pub fn image(self: &Arc<Self>, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
+        let object = self.members.object();
+        let start = select(&**self, &self.index, tag, object)?;
+        let image = StoredImage::open(self.clone(), &start, platform, object)?;
+        Ok(StoredImage { oddities: self.members.oddities(), ..image })
+    }
+
+    /// The names of the image that `tag` selects, as [`Layout::names`](crate::store::Layout::names) has them.
+    ///
+    /// # Errors
+    /// When there is no such image, or the name is ambiguous.
+    pub fn names(&self, tag: Option<&str>) -> Result<Vec<ImageName>> {
+        select::names(self, &self.index, tag, self.members.object())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::json;
-use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified};
 use crate::tar;
 use std::collections::BTreeSet;
@@ -111,7 +111,7 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         io::copy(&mut verified, &mut io::sink()).map(|_| ()).map_err(|error| Error::io("archive", "read", error))
     }
 
-    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         let mut state = self.state();
         let manifest = &image.manifest_bytes;
         state.file(&blob_path(&image.descriptor), manifest.len() as u64, &mut &manifest[..])?;
@@ -125,7 +125,8 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         state.file("oci-layout", version.len() as u64, &mut &version[..])?;
         state.write(&tar::END)?;
         let State { output, object, .. } = &mut *state;
-        output.flush().map_err(|error| Error::io(object, "write", error))
+        output.flush().map_err(|error| Error::io(object, "write", error))?;
+        Ok(Vec::new())
     }
 }
 
@@ -143,7 +144,7 @@ fn index_of(image: &StoredImage, names: &[ImageName]) -> Index {
     match names {
         [] => index.put(&[descriptor]),
         names => index.put(&names.iter().map(tagged).collect::<Vec<_>>()),
-    }
+    };
     index
 }
 

@@ -2,7 +2,7 @@
 
 use super::{INDEX_FILE, Layout};
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME};
+use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, LeftOut, StoredImage};
 use crate::wording;
 use std::io::Write;
@@ -41,36 +41,38 @@ enum Listed {
 }
 
 impl Layout {
-    /// Lists `descriptors`, whose blobs are durable, each in the place of what had its tag.
+    /// Lists `descriptors`, whose blobs are durable, each in the place of what had its name. Returns what lost its name.
     ///
     /// A program that does not know the lock, and has read the index before, writes it back without them. So the index is
     /// looked at again for a moment, and what was dropped is listed again.
-    pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<()> {
+    pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
         let _guard = self.lock()?;
-        if self.list(descriptors)? == Listed::Before {
-            return self.sync_index();
+        let (listed, mut replaced) = self.list(descriptors)?;
+        if listed == Listed::Before {
+            self.sync_index()?;
+            return Ok(replaced);
         }
         let mut until = Instant::now() + MOMENT;
         for _ in 0..RETRIES {
             if self.stays_until(until, descriptors)? {
-                return Ok(());
+                return Ok(replaced);
             }
-            self.list(descriptors)?;
+            replaced.extend(self.list(descriptors)?.1);
             self.known().dropped = true;
             until = Instant::now() + LONG_MOMENT;
         }
         Err(self.keeps_changing())
     }
 
-    /// Replaces the index by one that lists `descriptors`, where it does not do so already.
-    fn list(&self, descriptors: &[Descriptor]) -> Result<Listed> {
+    /// Replaces the index by one that lists `descriptors`, where it does not do so already. Returns what lost its name.
+    fn list(&self, descriptors: &[Descriptor]) -> Result<(Listed, Vec<Replaced>)> {
         for _ in 0..RETRIES {
             let before = self.index_bytes()?;
             let read = self.parse_index(&before)?;
             let mut index = read.clone();
-            index.put(descriptors);
+            let replaced = index.put(descriptors);
             if index == read {
-                return Ok(Listed::Before);
+                return Ok((Listed::Before, replaced));
             }
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
@@ -81,7 +83,7 @@ impl Layout {
             if self.index_bytes()? == before {
                 temporary.persist(INDEX_FILE)?;
                 self.root.sync()?;
-                return Ok(Listed::Now);
+                return Ok((Listed::Now, replaced));
             }
         }
         Err(self.keeps_changing())

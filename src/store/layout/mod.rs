@@ -28,6 +28,7 @@ pub use lock::Locking;
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
+use super::select::{self, select};
 use super::{BlobSink, BlobSource, ImageName, LeftOut, Opener, StoredImage, Verified};
 use crate::bounded;
 use crate::digest::{Algorithm, Digest};
@@ -35,8 +36,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::reference::Tag;
 use crate::root::{Root, is_temporary_name};
-use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use known::Known;
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -126,31 +128,41 @@ impl Layout {
         self.parse_index(&self.index_bytes()?)
     }
 
-    /// The image that `name` means: a tag or a digest, or without a name the only image.
+    /// The image that `name` selects: a full name, a tag, a digest, or `NAME@DIGEST`; without a name, the only image.
     ///
     /// # Errors
     /// When there is no such image, the name is ambiguous, or a document of the image is missing or damaged.
     pub fn image(self: &Arc<Self>, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = match name {
+            Some(name) if name.starts_with('@') => format!("{}{name}", self.display()),
             Some(name) => format!("{}:{name}", self.display()),
             None => self.display(),
         };
-        let index = self.index()?;
-        let start = index.find(name, &self.display())?;
-        StoredImage::open(self.clone(), start, platform, &object)
+        let start = select(&**self, &self.index()?, name, &self.display())?;
+        StoredImage::open(self.clone(), &start, platform, &object)
     }
 
-    /// Every name under which `digest` is listed.
+    /// The names of the image that `name` selects: those that fit `name`, else all of them.
     ///
     /// # Errors
-    /// When the index cannot be read.
-    pub fn names_of(&self, digest: &Digest) -> Result<Vec<ImageName>> {
-        let index = self.index()?;
-        let names = index.manifests().iter().filter(|listed| listed.digest == *digest).filter_map(|listed| {
-            let tag = listed.annotations.get(crate::spec::REF_NAME)?;
-            Some(ImageName::of_layout(tag, listed.annotations.get(crate::spec::CONTAINERD_NAME).map(String::as_str)))
-        });
-        Ok(names.collect())
+    /// When there is no such image, or the name is ambiguous.
+    pub fn names(&self, name: Option<&str>) -> Result<Vec<ImageName>> {
+        select::names(self, &self.index()?, name, &self.display())
+    }
+
+    /// Leaves in `index`, which is that of this layout, what `name` selects and its referrers.
+    ///
+    /// # Errors
+    /// When there is no such image, or the name is ambiguous.
+    pub fn keep_only(&self, index: &mut Index, name: &str) -> Result<()> {
+        let wanted = select(self, index, Some(name), &self.display())?;
+        let mut kept = BTreeSet::from([wanted.digest]);
+        kept.extend(select::referrers(self, index, wanted.digest).iter().map(|referrer| referrer.listed.digest));
+        if !index.manifests().iter().any(|listed| listed.digest == wanted.digest) {
+            index.put(std::slice::from_ref(&wanted));
+        }
+        index.retain(|listed| kept.contains(&listed.digest));
+        Ok(())
     }
 
     /// Every blob, by its name; and every other name below `blobs`, which no specification gives a meaning.
@@ -288,7 +300,12 @@ impl Layout {
     ///
     /// # Errors
     /// As [`BlobSink::commit`].
-    pub fn commit_without(&self, left_out: &LeftOut, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+    pub fn commit_without(
+        &self,
+        left_out: &LeftOut,
+        image: &StoredImage,
+        names: &[ImageName],
+    ) -> Result<Vec<Replaced>> {
         if !self.contains(&image.descriptor)? {
             self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
@@ -437,7 +454,7 @@ impl BlobSink for Layout {
         self.store(descriptor, &mut *open()?)
     }
 
-    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         self.commit_without(&LeftOut::default(), image, names)
     }
 }

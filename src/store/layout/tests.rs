@@ -120,7 +120,7 @@ fn a_full_name_is_kept_beside_its_tag() {
     let listed = layout.index().unwrap().manifests()[0].clone();
     assert_eq!(listed.annotations[REF_NAME], "v1");
     assert_eq!(listed.annotations["io.containerd.image.name"], "reg.io/team/robot:v1");
-    assert_eq!(layout.names_of(&image.descriptor.digest).unwrap()[0].to_string(), "reg.io/team/robot:v1");
+    assert_eq!(layout.names(Some("v1")).unwrap()[0].to_string(), "reg.io/team/robot:v1");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{Document, Registry};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::reference::{Reference, Tag};
-use crate::spec::{Descriptor, Platform, media_type};
+use crate::spec::{Descriptor, Platform, Replaced, media_type};
 use crate::store::{BlobSink, BlobSource, ImageName, Opener, StoredImage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -144,7 +144,7 @@ impl BlobSink for Repository {
         }
     }
 
-    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         let repository = self.reference.repository();
         let elsewhere = names
             .iter()
@@ -163,6 +163,6 @@ impl BlobSink for Repository {
         for tag in tags {
             self.registry.put_manifest(repository, &image.descriptor, &image.manifest_bytes, &tag)?;
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }

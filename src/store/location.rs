@@ -1,0 +1,418 @@
+//! Where an image is, and the one grammar in which people write that (`docs/images.md`).
+//!
+//! ```text
+//! oci:DIR[:NAME][@DIGEST]               an image layout
+//! oci-archive:FILE[:NAME][@DIGEST]      a tar of one
+//! docker-archive:FILE[:NAME][@DIGEST]   what `docker save` writes
+//! docker://REFERENCE                    a registry
+//! ./DIR, ./FILE, with NAME and DIGEST   what is found at the path
+//! REFERENCE                             where nothing is found there: a registry
+//! ```
+
+use super::archive;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::name::split_digest;
+use crate::reference::Reference;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A transport and an address, in skopeo's notation.
+///
+/// The name of an image is its tag, its full name, its digest after `@`, or a name and a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `oci:DIR[:NAME]`, an image layout.
+    Layout {
+        /// The directory.
+        directory: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        tag: Option<String>,
+    },
+    /// `oci-archive:FILE[:NAME]`, a tar of an image layout.
+    OciArchive {
+        /// The tar.
+        file: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        tag: Option<String>,
+    },
+    /// `docker-archive:FILE[:NAME]`, what `docker save` writes.
+    DockerArchive {
+        /// The tar.
+        file: PathBuf,
+        /// Which image of it; may be left out where there is only one.
+        reference: Option<String>,
+    },
+    /// `docker://REFERENCE`, an image in a registry.
+    Registry(Reference),
+}
+
+/// The transports that can be written, each with the form of its address.
+pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker://REFERENCE";
+
+/// Transports of skopeo that lead to a place that is not reached from here.
+const OTHER_TRANSPORTS: [&str; 6] = ["dir:", "docker-daemon:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+
+impl Location {
+    /// The image that a command reads: a location with its transport, a path where something is, or a reference.
+    ///
+    /// # Errors
+    /// When a path holds no image, or the text is neither a path where something is nor a reference.
+    pub fn of_image(text: &str) -> Result<Location> {
+        if let Some(explicit) = explicit(text) {
+            return explicit;
+        }
+        if let Some(local) = local(text)? {
+            return Ok(local);
+        }
+        if looks_like_a_path(text) {
+            return Err(Error::new(crate::ErrorKind::NotFound, text, "not found"));
+        }
+        let reference = text.parse().map_err(|error: Error| {
+            let reason = format!("neither a path here nor a reference: {}", error.reason());
+            Error::usage(format!("`{text}`"), reason).hint(format!("one of PATH[:NAME], REFERENCE, {TRANSPORTS}"))
+        })?;
+        Ok(Location::Registry(reference))
+    }
+
+    /// As [`Location::of_image`], for a word that decides the bytes of another image: a bare word that names a directory here
+    /// and could be a reference is refused.
+    ///
+    /// # Errors
+    /// As [`Location::of_image`], and when the word could be both.
+    pub fn of_base(text: &str) -> Result<Location> {
+        let location = Location::of_image(text)?;
+        let is_bare = explicit(text).is_none() && !looks_like_a_path(text);
+        if is_bare && matches!(location, Location::Layout { .. }) && text.parse::<Reference>().is_ok() {
+            let reason = "is a directory here, and could be an image of a registry";
+            return Err(Error::usage(format!("`{text}`"), reason).hint(format!("./{text} or docker://{text}")));
+        }
+        Ok(location)
+    }
+
+    /// The image of a registry. `docker://` may be left out, since nothing else can be meant.
+    ///
+    /// # Errors
+    /// When the text names another place, or is no reference.
+    pub fn of_registry(text: &str) -> Result<Reference> {
+        match explicit(text) {
+            Some(Ok(Location::Registry(reference))) => Ok(reference),
+            None if !looks_like_a_path(text) => text.parse(),
+            Some(Err(error)) => Err(error),
+            _ => Err(Error::usage(format!("`{text}`"), "is not in a registry")),
+        }
+    }
+
+    /// The image layout, or one image of it, that a command checks in place.
+    ///
+    /// # Errors
+    /// When the text names another place.
+    pub fn of_layout(text: &OsStr) -> Result<(PathBuf, Option<String>)> {
+        let Some(text) = text.to_str() else { return Ok((PathBuf::from(text), None)) };
+        let location = match explicit(text) {
+            Some(explicit) => explicit?,
+            None => match local(text)? {
+                Some(local) => local,
+                None => at_path(text),
+            },
+        };
+        match location {
+            Location::Layout { directory, tag } => Ok((directory, tag)),
+            other => Err(Error::usage(format!("`{text}`"), "is no image layout")
+                .hint(format!("ocibuild export {other} oci:DIR copies it into one"))),
+        }
+    }
+
+    /// The directory of the image layout that a command builds into, which may not be there yet.
+    ///
+    /// # Errors
+    /// When the text names another place, or an image in a layout.
+    pub fn of_new_layout(text: &OsStr) -> Result<PathBuf> {
+        // What is no Unicode can only be a path.
+        let Some(text) = text.to_str() else { return Ok(PathBuf::from(text)) };
+        let refused = |reason: &str, hint: String| Err(Error::usage(format!("`{text}`"), reason).hint(hint));
+        if text.is_empty() {
+            return Err(Error::usage("image layout", "an empty path"));
+        }
+        if text == "-" {
+            return refused(
+                "an image is built into a directory",
+                "ocibuild layout ./out …, then ocibuild export ./out -".to_owned(),
+            );
+        }
+        let path = match explicit(text) {
+            Some(Ok(Location::Layout { directory, tag: None })) => return Ok(directory),
+            Some(Ok(Location::Layout { directory, tag: Some(tag) })) => {
+                return refused(
+                    "names an image of a layout",
+                    format!("ocibuild layout {} -t {tag}", directory.display()),
+                );
+            }
+            Some(Ok(_)) => {
+                let hint = format!("ocibuild layout ./out …, then ocibuild export ./out {text}");
+                return refused("an image is built into an image layout", hint);
+            }
+            Some(Err(error)) => return Err(error),
+            None => Path::new(text),
+        };
+        if path.exists() {
+            return Ok(path.to_owned());
+        }
+        // A colon or a host's name in what is not there yet: most likely something else than a directory is meant.
+        let present = path.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.exists());
+        let missing = path.strip_prefix(present.unwrap_or(Path::new(""))).unwrap_or(path).to_string_lossy();
+        if let Some((directory, name)) = missing.split_once(':') {
+            let directory = present.unwrap_or(Path::new("")).join(directory);
+            let hint = match looks_like_a_path(text) || !names_a_host(text) {
+                true => format!("ocibuild layout {} -t {name}", directory.display()),
+                false => format!("ocibuild layout ./out …, then ocibuild export ./out docker://{text}"),
+            };
+            return refused("names an image, not a directory", hint);
+        }
+        if !looks_like_a_path(text) && names_a_host(text) {
+            let hint = format!("./{text}; or ocibuild layout ./out …, then ocibuild export ./out docker://{text}");
+            return refused("could be a directory or an image of a registry", hint);
+        }
+        Ok(path.to_owned())
+    }
+
+    /// The place that a command copies an image to: a location with its transport, or the path of what is there already.
+    ///
+    /// # Errors
+    /// When the text names nothing that is there, and no transport says what to make.
+    pub fn of_destination(text: &str) -> Result<Location> {
+        if let Some(explicit) = explicit(text) {
+            return explicit;
+        }
+        if let Some(local) = local(text)? {
+            return Ok(local);
+        }
+        let mut hint = format!("oci:{text} for an image layout, docker-archive:{text} for a tar");
+        if !looks_like_a_path(text) && text.parse::<Reference>().is_ok() {
+            hint = format!("{hint}, docker://{text} for a registry");
+        }
+        Err(Error::usage(format!("`{text}`"), "is not here, and names no transport").hint(hint))
+    }
+}
+
+/// What a text with a transport means; nothing without one.
+fn explicit(text: &str) -> Option<Result<Location>> {
+    let location = |transport| text.strip_prefix(transport).map(|rest| path_and_name(text, rest));
+    if let Some(named) = location("oci:") {
+        return Some(named.map(|(directory, tag)| Location::Layout { directory, tag }));
+    }
+    if let Some(named) = location("oci-archive:") {
+        return Some(named.map(|(file, tag)| Location::OciArchive { file, tag }));
+    }
+    if let Some(named) = location("docker-archive:") {
+        return Some(named.map(|(file, reference)| Location::DockerArchive { file, reference }));
+    }
+    if let Some(rest) = text.strip_prefix("docker://") {
+        return Some(rest.parse().map(Location::Registry));
+    }
+    if let Some(transport) = OTHER_TRANSPORTS.into_iter().find(|transport| text.starts_with(transport)) {
+        let reason = format!("the transport `{transport}` is not supported");
+        return Some(Err(Error::usage(format!("`{text}`"), reason).hint(format!("one of {TRANSPORTS}"))));
+    }
+    None
+}
+
+/// What is at the path that the text begins with, if anything is that can be an image.
+fn local(text: &str) -> Result<Option<Location>> {
+    let (rest, digest) = split_digest(text);
+    let mut found: Option<(&str, Location)> = None;
+    for end in ends_of_paths(rest) {
+        let (path, name) = (&rest[..end], rest.get(end + 1..));
+        if path.is_empty() || name == Some("") {
+            continue;
+        }
+        let Some(location) = at(path, selector(name, digest)) else { continue };
+        if let Some((longer, _)) = found {
+            let reason = format!("could be {longer} or an image of {path}, since both are there");
+            return Err(
+                Error::usage(format!("`{text}`"), reason).hint(format!("./{path}@sha256:… names an image of {path}"))
+            );
+        }
+        found = Some((path, location));
+    }
+    match found {
+        Some((_, location)) => Ok(Some(location)),
+        None if looks_like_a_path(text) => {
+            let existing = ends_of_paths(rest).map(|end| Path::new(&rest[..end])).find(|path| path.exists());
+            match existing {
+                // A layout that lost its mark says best itself what is wrong with it.
+                Some(path) if path.is_dir() => Ok(Some(at_path(text))),
+                Some(path) => Err(Error::invalid(path.display().to_string(), "no image archive").hint("see `tar -tf`")),
+                None => Ok(None),
+            }
+        }
+        None => Ok(None),
+    }
+}
+
+/// The image at `path`, by what is there.
+fn at(path: &str, selector: Option<String>) -> Option<Location> {
+    let path = PathBuf::from(path);
+    let lost_its_mark = || path.join("index.json").is_file() && path.join("blobs").is_dir();
+    if path.join("oci-layout").is_file() || lost_its_mark() {
+        return Some(Location::Layout { directory: path, tag: selector });
+    }
+    if !path.is_file() {
+        return None;
+    }
+    Some(match archive::kind(&path)? {
+        archive::ArchiveForm::Oci => Location::OciArchive { file: path, tag: selector },
+        archive::ArchiveForm::Docker => Location::DockerArchive { file: path, reference: selector },
+    })
+}
+
+/// The text as a path of a layout, its name behind the first colon.
+fn at_path(text: &str) -> Location {
+    let (rest, digest) = split_digest(text);
+    let end = ends_of_paths(rest).filter(|end| Path::new(&rest[..*end]).exists()).last();
+    let (path, name) = match end {
+        Some(end) => (&rest[..end], rest.get(end + 1..)),
+        None => split_at_colon(rest),
+    };
+    Location::Layout { directory: PathBuf::from(path), tag: selector(name, digest) }
+}
+
+fn selector(name: Option<&str>, digest: Option<Digest>) -> Option<String> {
+    match (name, digest) {
+        (None, None) => None,
+        (name, None) => name.map(str::to_owned),
+        (name, Some(digest)) => Some(format!("{}@{digest}", name.unwrap_or_default())),
+    }
+}
+
+/// Every place where a path can end: the end of the text, and each colon, the last one first.
+fn ends_of_paths(text: &str) -> impl Iterator<Item = usize> {
+    let start = behind_drive(text);
+    std::iter::once(text.len()).chain(text.rmatch_indices(':').map(|(at, _)| at).filter(move |at| *at >= start))
+}
+
+/// Whether the text is a path and cannot be a reference: `.`, `..`, `./a`, `../a`, `/a`, `C:\a`.
+fn looks_like_a_path(text: &str) -> bool {
+    let (text, _) = split_digest(text);
+    let first = text.split(['/', ':']).next().unwrap_or_default();
+    matches!(first, "." | ".." | "~") || text.starts_with('/') || behind_drive(text) > 0 || text.contains('\\')
+}
+
+/// Whether the first part is a registry's host in a reference.
+fn names_a_host(text: &str) -> bool {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('/').is_some_and(|(first, _)| match first.rsplit_once(':') {
+        Some((_, port)) => is_port(port),
+        None => first == "localhost" || first.contains('.'),
+    })
+}
+
+/// How long `C:` is at the start of a path of Windows.
+fn behind_drive(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let has_drive =
+        bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
+    if has_drive { 2 } else { 0 }
+}
+
+/// Splits `PATH[:NAME]` at the first colon that is not the one behind a Windows drive letter.
+fn split_at_colon(rest: &str) -> (&str, Option<&str>) {
+    let start = behind_drive(rest);
+    match rest[start..].split_once(':') {
+        Some((path, name)) => (&rest[..start + path.len()], Some(name)),
+        None => (rest, None),
+    }
+}
+
+fn path_and_name(whole: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
+    let (rest, digest) = split_digest(rest);
+    let (path, name) = split_at_colon(rest);
+    if path.is_empty() || name == Some("") {
+        return Err(Error::usage(
+            format!("`{whole}`"),
+            if path.is_empty() { "names no path" } else { "names nothing behind the colon" },
+        ));
+    }
+    Ok((PathBuf::from(path), selector(name, digest)))
+}
+
+/// A location with its transport.
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        explicit(text).unwrap_or_else(|| {
+            Err(Error::usage(format!("`{text}`"), "names no transport").hint(format!("one of {TRANSPORTS}")))
+        })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transport, path, name) = match self {
+            Location::Layout { directory, tag } => ("oci", directory, tag),
+            Location::OciArchive { file, tag } => ("oci-archive", file, tag),
+            Location::DockerArchive { file, reference } => ("docker-archive", file, reference),
+            Location::Registry(reference) => return write!(f, "docker://{reference}"),
+        };
+        write!(f, "{transport}:{}", path.display())?;
+        match name {
+            Some(name) if name.starts_with('@') => write!(f, "{name}"),
+            Some(name) => write!(f, ":{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(directory: &str, tag: Option<&str>) -> Location {
+        Location::Layout { directory: directory.into(), tag: tag.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_transport_says_where_an_image_is() {
+        let digest = Digest::of(b"x");
+        let parsed = |text: &str| text.parse::<Location>().unwrap();
+        assert_eq!(parsed("oci:C:\\out:v1"), layout("C:\\out", Some("v1")));
+        assert_eq!(parsed("oci:./out"), layout("./out", None));
+        assert_eq!(parsed("oci:out:team/a:v1"), layout("out", Some("team/a:v1")));
+        assert_eq!(parsed(&format!("oci:out@{digest}")), layout("out", Some(&format!("@{digest}"))));
+        assert_eq!(parsed(&format!("oci:out:v1@{digest}")), layout("out", Some(&format!("v1@{digest}"))));
+        let archive = Location::DockerArchive { file: "f.tar".into(), reference: Some("a/b:c".to_owned()) };
+        assert_eq!(parsed("docker-archive:f.tar:a/b:c"), archive);
+        for text in ["oci:out:v1", "oci-archive:f.tar", "docker-archive:f.tar:a/b:c", "docker://docker.io/a/b:c"] {
+            assert_eq!(parsed(text).to_string(), text);
+        }
+        for bad in ["oci:", "oci:x:", "f.tar", "docker://A"] {
+            assert!(bad.parse::<Location>().is_err(), "{bad}");
+        }
+        let refusal = "ostree:x".parse::<Location>().unwrap_err().to_string();
+        assert!(refusal.contains("`ostree:` is not supported"), "{refusal}");
+    }
+
+    #[test]
+    fn a_bare_word_is_what_is_there_else_a_reference() {
+        let scratch = tempfile::tempdir().unwrap();
+        let out = scratch.path().join("out");
+        super::super::Layout::create(&out).unwrap();
+        let (out, missing) = (out.to_str().unwrap(), scratch.path().join("none"));
+        assert_eq!(Location::of_image(out).unwrap(), layout(out, None));
+        assert_eq!(Location::of_image(&format!("{out}:team/a:v1")).unwrap(), layout(out, Some("team/a:v1")));
+        assert_eq!(
+            Location::of_base(&format!("{out}:v1")).unwrap(),
+            layout(out, Some("v1")),
+            "a path is never a reference"
+        );
+        assert!(Location::of_image(missing.to_str().unwrap()).unwrap_err().to_string().ends_with("not found"));
+        assert_eq!(
+            Location::of_image("no-such/name:v1").unwrap(),
+            Location::Registry("no-such/name:v1".parse().unwrap())
+        );
+        assert!(Location::of_image("No Such").unwrap_err().to_string().contains("neither a path here nor a reference"));
+    }
+}

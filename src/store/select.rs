@@ -1,0 +1,105 @@
+//! Which image of a layout a name, a digest or nothing at all means.
+
+use super::{BlobSource, read_document};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::name::{ImageName, Selector};
+use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, media_type};
+
+/// How many indexes are opened for a digest that the layout does not list itself.
+const MOST_INDEXES: usize = 1000;
+
+/// The entry of `index` that `text` selects; without a text, the only image. Artifacts such as SBOMs are passed over where
+/// nothing but their digest or name selects them, and a digest also finds the manifest of one platform inside of an index.
+pub(super) fn select(source: &dyn BlobSource, index: &Index, text: Option<&str>, object: &str) -> Result<Descriptor> {
+    let Some(text) = text else {
+        let images: Vec<&Descriptor> = index.manifests().iter().filter(|listed| !is_artifact(source, listed)).collect();
+        return index.only(&images, None, object).cloned();
+    };
+    let selector = Selector::of(text);
+    let candidates = index.select(&selector);
+    if candidates.is_empty()
+        && let Some(digest) = selector.digest
+    {
+        let named = selector.without_digest();
+        if let Some(found) = find_inside(source, index.select(&named), digest) {
+            return Ok(found);
+        }
+    }
+    index.only(&candidates, Some(text), object).cloned()
+}
+
+/// The names of what [`select`] finds: those that `text` fits if there are such, else all of them.
+pub(super) fn names(
+    source: &dyn BlobSource,
+    index: &Index,
+    text: Option<&str>,
+    object: &str,
+) -> Result<Vec<ImageName>> {
+    let start = select(source, index, text, object)?;
+    let selector = Selector::of(text.unwrap_or_default());
+    let is_it = |listed: &&Descriptor| listed.digest == start.digest;
+    let (named, others): (Vec<_>, Vec<_>) =
+        index.manifests().iter().filter(is_it).partition(|listed| selector.fits(&listed.annotations));
+    let entries = if named.is_empty() { others } else { named };
+    Ok(entries.into_iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)).collect())
+}
+
+/// Whether an entry is an artifact. One that cannot be read counts as an image, so that reading it says what is wrong.
+pub(super) fn is_artifact(source: &dyn BlobSource, listed: &Descriptor) -> bool {
+    listed.artifact_type.is_some() || artifact(source, listed).is_some()
+}
+
+/// A manifest about another one, as an index lists it.
+#[derive(Debug, Clone)]
+pub struct Referrer {
+    /// Its entry.
+    pub listed: Descriptor,
+    /// What its manifest refers to, except for the subject.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// The referrers of `subject` that `index` lists, and the referrers of these.
+pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest) -> Vec<Referrer> {
+    let artifacts = index.manifests().iter().filter_map(|listed| Some((listed, artifact(source, listed)?)));
+    let mut rest: Vec<(&Descriptor, Artifact)> = artifacts.collect();
+    let (mut subjects, mut found) = (vec![subject], Vec::new());
+    while let Some(subject) = subjects.pop() {
+        let is_about = |(_, artifact): &(&Descriptor, Artifact)| {
+            artifact.subject.as_ref().is_some_and(|about| about.digest == subject)
+        };
+        let (about, others) = rest.into_iter().partition::<Vec<_>, _>(is_about);
+        for (listed, Artifact { blobs, .. }) in about {
+            subjects.push(listed.digest);
+            found.push(Referrer { listed: listed.clone(), blobs });
+        }
+        rest = others;
+    }
+    found
+}
+
+/// The artifact that `listed` describes, if it is one.
+pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Option<Artifact> {
+    if media_type::is_index(&listed.media_type) {
+        return None;
+    }
+    let bytes = read_document(source, listed, LARGEST_MANIFEST).ok()?;
+    Artifact::read(&bytes, &listed.media_type, "manifest").ok()?
+}
+
+fn find_inside(source: &dyn BlobSource, entries: Vec<&Descriptor>, digest: Digest) -> Option<Descriptor> {
+    let mut pending: Vec<Descriptor> = entries.into_iter().cloned().collect();
+    for _ in 0..MOST_INDEXES {
+        let listed = pending.pop()?;
+        if listed.digest == digest {
+            return Some(listed);
+        }
+        if media_type::is_index(&listed.media_type)
+            && let Ok(bytes) = read_document(source, &listed, LARGEST_MANIFEST)
+            && let Ok(inner) = Index::read(&bytes, &listed.media_type, "index")
+        {
+            pending.extend(inner.manifests().iter().cloned());
+        }
+    }
+    None
+}

@@ -1,0 +1,99 @@
+//! One grammar for every command that takes an image.
+
+use super::Yard;
+use std::fs;
+
+/// M3: a destination that `layout` cannot build into is refused with the command for it, and nothing is made.
+#[test]
+fn layout_builds_into_layouts_only() {
+    let yard = Yard::new();
+    let before = yard.names();
+    let export = |to: &str| format!("then ocibuild export ./out {to}");
+    for other in ["docker://reg.example/x:1", "docker-archive:x.tar", "oci-archive:x.tar", "-"] {
+        yard.refuses(&format!("layout {other} --copy a:/a"), &[&export(other)]);
+    }
+    yard.refuses("layout oci:out:v1 --copy a:/a", &["ocibuild layout out -t v1"]);
+    yard.refuses("layout ./out:v1 --copy a:/a", &["names an image, not a directory", "ocibuild layout ./out -t v1"]);
+    yard.refuses("layout out:team/a:v1 --copy a:/a", &["ocibuild layout out -t team/a:v1"]);
+    yard.refuses("layout reg.example:5000/team/a:v1 --copy a:/a", &[&export("docker://reg.example:5000/team/a:v1")]);
+    yard.refuses("layout reg.example/team/a --copy a:/a", &["./reg.example/team/a", "docker://reg.example/team/a"]);
+    assert_eq!(yard.names(), before);
+    let digest = yard.text("layout oci:out --copy a:/a");
+    assert_eq!(yard.text("layout ./reg.example/team/a --copy a:/a"), digest);
+    // A colon in what is there already is part of its name.
+    fs::create_dir(yard.scratch.join("a:b")).unwrap();
+    assert_eq!(yard.text("layout a:b/out --copy a:/a"), digest);
+    assert_eq!(yard.json("inspect a:b/out")["manifest"]["digest"], digest);
+}
+
+/// M40: a path is what is there, in every command.
+#[test]
+fn a_path_is_what_is_there() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out -t team/a:v1 --copy a:/a");
+    yard.text("export out oci-archive:layout.tar");
+    yard.text("export out docker-archive:both.tar");
+    for image in ["out", "./out", "out:v1", "out:team/a:v1", "layout.tar", "./layout.tar:v1", "both.tar", "oci:out"] {
+        assert_eq!(yard.json(&format!("inspect {image}"))["manifest"]["digest"], digest, "{image}");
+        assert_eq!(yard.json(&format!("export {image} oci:copies"))["digest"], digest, "{image}");
+    }
+    for base in ["./out", "layout.tar", "both.tar:team/a:v1", "oci:out:v1", &format!("./out@{digest}")] {
+        assert_eq!(yard.json(&format!("layout based --base {base} --copy b:/b"))["baseLayers"], 1, "{base}");
+    }
+    // The names of an image go with it, from every place.
+    assert_eq!(yard.json("inspect copies")["names"][0], "docker.io/team/a:v1");
+    assert_eq!(yard.text("export out copies"), digest, "a layout that is there needs no transport");
+    yard.run("verify out:v1").success();
+    yard.run(&format!("verify oci:out@{digest}")).success();
+}
+
+/// M40, M65: a word that could be two things is refused with both spellings.
+#[test]
+fn a_word_of_two_meanings_is_refused() {
+    let yard = Yard::new();
+    yard.text("layout debian --copy a:/a");
+    yard.refuses("layout out --base debian --copy b:/b", &["`debian`", "./debian or docker://debian"]);
+    yard.text("layout out --base ./debian --copy b:/b");
+    yard.refuses("export out app", &["oci:app", "docker-archive:app", "docker://app"]);
+    yard.refuses("export out ./app", &["oci:./app", "docker-archive:./app"]);
+    yard.refuses("inspect No/Such", &["neither a path here nor a reference"]);
+    yard.run("inspect ./none").ended_with(1).failed_saying("./none: not found");
+    yard.run("inspect ./a").ended_with(1).failed_saying("not an OCI layout");
+    yard.run("inspect ./a/file").ended_with(1).failed_saying("no image archive");
+    yard.run("inspect outt --offline").ended_with(2).failed_saying("--offline");
+    fs::create_dir(yard.scratch.join("site")).unwrap();
+    // A directory that is no layout hides no reference.
+    yard.run("layout out --base site --copy b:/b --offline").ended_with(1).failed_saying("base docker.io/library/site");
+}
+
+/// M40: `pull` and `verify` say what they are not for.
+#[test]
+fn commands_refuse_the_places_that_they_are_not_for() {
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a");
+    yard.text("export out oci-archive:x.tar");
+    for place in ["./out", "oci:out", "oci-archive:x.tar"] {
+        yard.refuses(&format!("pull {place}"), &["is not in a registry"]);
+    }
+    yard.refuses("verify x.tar", &["is no image layout", "ocibuild export oci-archive:x.tar oci:DIR"]);
+    yard.refuses("verify docker://debian", &["ocibuild export docker://docker.io/library/debian oci:DIR"]);
+    yard.refuses("inspect ostree:x", &["the transport `ostree:` is not supported"]);
+}
+
+/// M12: one image of a layout is verified by itself, by its name or its digest.
+#[test]
+fn verify_checks_one_image() {
+    let yard = Yard::new();
+    let good = yard.text("layout out -t good --copy a:/a");
+    let report = yard.json("layout out -t bad --copy b:/b");
+    let layer = report["layers"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    fs::write(yard.scratch.join("out/blobs/sha256").join(layer), "x").unwrap();
+    for one in ["out:good".to_owned(), format!("out@{good}")] {
+        let report = yard.json(&format!("verify {one}"));
+        assert_eq!((&report["images"], &report["blobs"]), (&1.into(), &3.into()));
+    }
+    for faulty in ["out:bad", "out"] {
+        assert!(yard.run(&format!("verify {faulty}")).ended_with(1).text().contains("expected"));
+    }
+    yard.run("verify out:none").ended_with(1).failed_saying("no image `none` (it holds good, bad)");
+}

@@ -1,0 +1,68 @@
+//! Images for several platforms in layouts and archives.
+
+use super::Yard;
+use serde_json::{Value, json};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A layout `many` whose one entry is an index for these platforms, as `skopeo copy --all` writes it. Answers the digest of
+/// each manifest.
+fn multi_platform(yard: &Yard, platforms: &[&str]) -> Vec<String> {
+    let (mut listed, mut digests) = (Vec::new(), Vec::new());
+    for (number, platform) in platforms.iter().enumerate() {
+        let line = format!("layout many -t p{number} --platform {platform} --label platform={platform} --copy a:/a");
+        digests.push(yard.text(&line));
+        let mut parts = platform.split('/');
+        let mut members = json!({"os": parts.next(), "architecture": parts.next()});
+        if let Some(variant) = parts.next() {
+            members["variant"] = variant.into();
+        }
+        let manifest = yard.json(&format!("inspect many:p{number}"))["manifest"].clone();
+        listed.push(json!({
+            "mediaType": manifest["mediaType"], "digest": manifest["digest"], "size": manifest["size"], "platform": members,
+        }));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});
+    let mut entry = yard.blob("many", INDEX, index.to_string().as_bytes());
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "stable"});
+    yard.edit_index("many", |manifests| *manifests = vec![entry]);
+    digests
+}
+
+fn digest(shown: &Value) -> &str {
+    shown["manifest"]["digest"].as_str().unwrap()
+}
+
+/// M55, M61: without `--platform` it is linux/amd64, wherever the image is.
+#[test]
+fn an_image_for_several_platforms_is_linux_amd64() {
+    let yard = Yard::new();
+    let digests = multi_platform(&yard, &["linux/arm64", "linux/amd64", "linux/s390x"]);
+    assert_eq!(digest(&yard.json("inspect many:stable")), digests[1]);
+    assert_eq!(digest(&yard.json("inspect many --platform linux/s390x")), digests[2]);
+    assert_eq!(yard.text("export many oci:one"), digests[1]);
+    assert_eq!(yard.json("inspect one")["names"], json!(["stable"]));
+    let based = yard.json("layout based --base oci:many:stable --copy b:/b");
+    assert_eq!(based["baseLayers"], 1);
+    assert_eq!(yard.json("inspect based")["platform"], "linux/amd64");
+    // The manifest of one platform is addressed by its own digest, too.
+    assert_eq!(yard.json(&format!("inspect many@{}", digests[0]))["platform"], "linux/arm64");
+    yard.run(&format!("verify many@{}", digests[0])).success();
+    let mut tar = crate::support::command("tar");
+    tar.arg("-C").arg(yard.scratch.join("many")).arg("-cf").arg(yard.scratch.join("many.tar"));
+    crate::support::run(tar.args(["oci-layout", "index.json", "blobs"])).success();
+    assert_eq!(yard.text("export oci-archive:many.tar oci:two"), digests[1]);
+    let foreign = Yard::new();
+    multi_platform(&foreign, &["linux/arm64", "linux/s390x"]);
+    let reason = "is for several platforms and not for linux/amd64, name one (there is linux/arm64, linux/s390x)";
+    foreign.refuses("inspect many", &[reason]);
+}
+
+/// M66: `linux/arm` is v7, as containerd has it, whatever comes first in the list.
+#[test]
+fn arm_is_v7() {
+    let yard = Yard::new();
+    let digests = multi_platform(&yard, &["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"]);
+    assert_eq!(digest(&yard.json("inspect many --platform linux/arm")), digests[2]);
+    assert_eq!(digest(&yard.json("inspect many --platform linux/arm/v5")), digests[0]);
+}
