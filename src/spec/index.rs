@@ -169,18 +169,6 @@ impl Index {
         })
     }
 
-    /// Finds what `text` selects in a layout: a full name, a tag alone, a digest, or `NAME@DIGEST`; without it, the only entry.
-    ///
-    /// # Errors
-    /// When there is no such entry, or more than one.
-    pub fn find(&self, text: Option<&str>, object: &str) -> Result<&Descriptor> {
-        let candidates = match text {
-            Some(text) => self.select(&Selector::of(text)),
-            None => self.manifests.iter().collect(),
-        };
-        self.only(&candidates, text, object)
-    }
-
     /// Chooses the manifest for `wanted`. Where no platform is wanted it is the only manifest, or else that for linux/amd64.
     ///
     /// Attestations are passed over. Of several variants the preferred one is chosen ([`Platform::rank`]).
@@ -277,6 +265,11 @@ mod tests {
         Index::read(&json::canonical(&document), media_type::INDEX, "index.json").unwrap()
     }
 
+    fn find<'a>(index: &'a Index, text: Option<&str>) -> Result<&'a Descriptor> {
+        let candidates = index.select(&Selector::of(text.unwrap_or_default()));
+        index.only(&candidates, text, "out")
+    }
+
     #[test]
     fn a_tag_put_again_replaces_its_entry_and_nothing_else() {
         let mut index =
@@ -302,16 +295,13 @@ mod tests {
     #[test]
     fn names_find_one_image_or_say_why_not() {
         let two = index(&[image(b"1", Some("a"), None), image(b"2", Some("b"), None)]);
-        assert_eq!(two.find(Some("b"), "out").unwrap().digest, crate::Digest::of(b"2"));
-        assert_eq!(
-            two.find(Some(&crate::Digest::of(b"1").to_string()), "out").unwrap().digest,
-            crate::Digest::of(b"1")
-        );
-        assert_eq!(two.find(None, "out").unwrap_err().to_string(), "out: holds several images (name one of a, b)");
-        assert_eq!(two.find(Some("c"), "out").unwrap_err().to_string(), "out: no image `c` (it holds a, b)");
+        assert_eq!(find(&two, Some("b")).unwrap().digest, crate::Digest::of(b"2"));
+        assert_eq!(find(&two, Some(&crate::Digest::of(b"1").to_string())).unwrap().digest, crate::Digest::of(b"1"));
+        assert_eq!(find(&two, None).unwrap_err().to_string(), "out: holds several images (name one of a, b)");
+        assert_eq!(find(&two, Some("c")).unwrap_err().to_string(), "out: no image `c` (it holds a, b)");
         let twice = index(&[image(b"1", Some("a"), None), image(b"2", Some("a"), None)]);
-        assert!(twice.find(Some("a"), "out").unwrap_err().to_string().contains("ambiguous"));
-        assert!(index(&[]).find(None, "out").unwrap_err().to_string().contains("holds no image"));
+        assert!(find(&twice, Some("a")).unwrap_err().to_string().contains("ambiguous"));
+        assert!(find(&index(&[]), None).unwrap_err().to_string().contains("holds no image"));
     }
 
     #[test]
@@ -358,9 +348,9 @@ mod tests {
         assert!(index.put(&[named(b"2", "docker.io/team/b:v1")]).is_empty());
         let texts: Vec<&str> = index.manifests().iter().map(|listed| &*listed.annotations[REF_NAME]).collect();
         assert_eq!(texts, ["docker.io/team/a:v1", "docker.io/team/b:v1"]);
-        assert_eq!(index.find(Some("team/b:v1"), "out").unwrap().digest, crate::Digest::of(b"2"));
+        assert_eq!(find(&index, Some("team/b:v1")).unwrap().digest, crate::Digest::of(b"2"));
         assert_eq!(
-            index.find(Some("v1"), "out").unwrap_err().to_string(),
+            find(&index, Some("v1")).unwrap_err().to_string(),
             "out: `v1` is ambiguous (name one of docker.io/team/a:v1, docker.io/team/b:v1)"
         );
         let replaced = index.put(&[named(b"3", "docker.io/team/a:v1")]);
