@@ -116,6 +116,21 @@ fn skopeo_and_umoci_find_both_images() {
     }
 }
 
+/// M56: a tag alone is the name that `docker build --tag` makes of it, and stays a tag where it is read again.
+#[test]
+fn a_bare_tag_names_the_image_in_engines() {
+    let yard = Yard::new();
+    yard.text("layout out -t app --copy a:/a --save saved.tar");
+    yard.text("export out docker-archive:exported.tar");
+    for archive in ["saved.tar", "exported.tar"] {
+        let mut tar = crate::support::command("tar");
+        tar.arg("-xOf").arg(yard.scratch.join(archive)).arg("manifest.json");
+        let list: serde_json::Value = serde_json::from_str(run(&mut tar).success().text()).unwrap();
+        assert_eq!(list[0]["RepoTags"], json!(["docker.io/library/app:latest"]), "{archive}");
+        assert_eq!(yard.json(&format!("inspect {archive}"))["names"], json!(["app"]), "{archive}");
+    }
+}
+
 /// M2: what another tool wrote is read as that tool means it.
 #[test]
 fn names_of_other_tools_are_understood() {

@@ -115,7 +115,7 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         let mut state = self.state();
         let manifest = &image.manifest_bytes;
         state.file(&blob_path(&image.descriptor), manifest.len() as u64, &mut &manifest[..])?;
-        let index = index_of(image, names).to_bytes();
+        let index = index_of(image, names, self.form).to_bytes();
         state.file("index.json", index.len() as u64, &mut &index[..])?;
         if self.form == ArchiveForm::Docker {
             let list = docker_list(image, names);
@@ -130,12 +130,18 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
     }
 }
 
-fn index_of(image: &StoredImage, names: &[ImageName]) -> Index {
+/// The index of one image. In the Docker form a tag alone comes with the name that `manifest.json` makes of it, so that both
+/// kinds of readers show the same.
+fn index_of(image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
     let tagged = |name: &ImageName| {
         let tagged = descriptor.clone().annotated(REF_NAME, name.tag());
-        match name.reference() {
+        let full = match form {
+            ArchiveForm::Oci => name.reference().cloned(),
+            ArchiveForm::Docker => name.for_engines(),
+        };
+        match full {
             Some(reference) => tagged.annotated(CONTAINERD_NAME, reference.to_string()),
             None => tagged,
         }
@@ -148,9 +154,10 @@ fn index_of(image: &StoredImage, names: &[ImageName]) -> Index {
     index
 }
 
-/// Docker's `manifest.json`. A bare tag is no name there: Docker wants a repository.
+/// Docker's `manifest.json`. Names there have a repository, which a tag alone gets as `docker build --tag` gives it.
 fn docker_list(image: &StoredImage, names: &[ImageName]) -> Vec<u8> {
-    let references: Vec<String> = names.iter().filter_map(|name| name.reference().map(ToString::to_string)).collect();
+    let references: Vec<String> =
+        names.iter().filter_map(ImageName::for_engines).map(|name| name.to_string()).collect();
     let layers: Vec<String> = image.manifest.layers.iter().map(blob_path).collect();
     let mut listed = serde_json::json!({"Config": blob_path(&image.manifest.config), "Layers": layers});
     listed["RepoTags"] = if references.is_empty() { serde_json::Value::Null } else { references.into() };

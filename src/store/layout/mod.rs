@@ -314,8 +314,9 @@ impl Layout {
             names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),
         };
         self.sync_blobs()?;
-        self.publish(&listed)?;
-        self.check_place()
+        let replaced = self.publish(&listed)?;
+        self.check_place()?;
+        Ok(replaced)
     }
 
     fn blob_directory(&self, algorithm: Algorithm) -> Result<Root> {
