@@ -91,7 +91,7 @@ impl RequestArguments {
         let location = self.base_location(robot.is_some(), watch)?;
         let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
         let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
-        let edit = self.config.edit(watch)?;
+        let mut edit = self.config.edit(watch)?;
         self.content.check_exclusions(robot.is_some())?;
         let copied = self.content.layers(order, created)?;
         let is_nothing = robot.is_none() && copied.is_empty() && edit == ConfigEdit::default();
@@ -101,7 +101,13 @@ impl RequestArguments {
         let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
             layers = robot_layers(robot, &self.content, watch)?;
-            config = robot.config(base.config().variable("PATH"))?;
+            // As with rcc, the robot's own search path comes before the one that the container has.
+            let searched = edit.env.get("PATH").cloned();
+            let searched = searched.or_else(|| base.config().variable("PATH").map(str::to_owned));
+            config = robot.config(searched.as_deref())?;
+            if config.env.contains_key("PATH") {
+                edit.env.remove("PATH");
+            }
         }
         if is_nothing {
             warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));

@@ -101,12 +101,14 @@ fn a_direct_image_keeps_the_search_path_of_its_base() {
     machine.shell_robot("robot", ROBOT);
     let path = "PATH=/opt/conda/bin:/opt/tool/bin:/usr/bin";
     run(&mut machine.command(".", &["layout", "base", "--copy", "rcc:/opt/tool/bin/tool", "--env", path])).success();
-    let words = ["layout", "out", "--base", "oci:../base", "--environment", "direct", "--dry-run", "--format", "json"];
-    let planned = run(&mut machine.command("robot", &words)).success();
-    let plan: serde_json::Value = serde_json::from_str(planned.text()).unwrap();
-    let config = &plan["config"]["config"];
-    let expected = "PATH=/home/robot/app/bin:/home/robot/app:/home/robot/app/missing:/opt/tool/bin:/usr/bin";
-    assert!(config["Env"].as_array().unwrap().contains(&json!(expected)), "{config}");
+    for (more, expected) in [(&[][..], "/opt/tool/bin:/usr/bin"), (&["--env", "PATH=/mine"], "/mine")] {
+        let words = ["layout", "out", "--base", "oci:../base", "--environment", "direct", "--dry-run"];
+        let planned = run(&mut machine.command("robot", &[&words[..], &["--format", "json"], more].concat())).success();
+        let plan: serde_json::Value = serde_json::from_str(planned.text()).unwrap();
+        let variables = plan["config"]["config"]["Env"].as_array().unwrap();
+        let expected = format!("PATH=/home/robot/app/bin:/home/robot/app:/home/robot/app/missing:{expected}");
+        assert!(variables.contains(&json!(expected)), "no {expected} in {variables:?}");
+    }
 }
 
 /// M48: a robot in a monorepo names what is beside it, and leaves results there.
