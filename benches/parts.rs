@@ -113,7 +113,7 @@ fn catalog(criterion: &mut Criterion) -> Result<()> {
 }
 
 fn cache(criterion: &mut Criterion, scratch: &Path, directory: &Path) -> Result<()> {
-    let cache = Cache::open(Root::create_private(&scratch.join("cache"))?, SystemTime::now())?;
+    let cache = Cache::open(Root::create_private(&scratch.join("cache"))?, SystemTime::now(), &Silent)?;
     let layout = Arc::new(Layout::create(&scratch.join("out"))?);
     let plan = request(directory)?.plan(layout.root(), None, &Silent)?;
     plan.build(&layout, Some(Memory::of(&cache, &layout)), &["t".parse()?], &Silent)?;

@@ -2,7 +2,7 @@
 //!
 //! A lock is the system's, on an open file: it ends with the process that holds it.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::root::Root;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -16,10 +16,14 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the file system cannot lock.
 pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
+    wait_for(timeout, || file.try_lock())
+}
+
+fn wait_for(timeout: Duration, lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
     let deadline = Instant::now() + timeout;
     let mut pause = Duration::from_millis(1);
     loop {
-        match file.try_lock() {
+        match lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Err(_) if Instant::now() < deadline => {
@@ -54,17 +58,45 @@ impl DirectoryLock {
     ///
     /// # Errors
     /// When another process holds it for longer than [`TIMEOUT`], or the directory cannot be opened.
-    pub fn of(directory: &Root) -> Result<DirectoryLock> {
-        if !cfg!(unix) {
-            return Ok(DirectoryLock { _directory: None });
-        }
-        let object = || directory.path().display().to_string();
-        let open = directory.dir().open(".").map_err(|error| Error::io(object(), "open", error))?.into_std();
-        match wait(&open, TIMEOUT) {
-            Ok(true) => Ok(DirectoryLock { _directory: Some(open) }),
-            Ok(false) => Err(Error::new(ErrorKind::Locked, object(), "another process holds it locked")
-                .hint(format!("waited {} s", TIMEOUT.as_secs()))),
-            Err(_) => Ok(DirectoryLock { _directory: None }),
-        }
+    pub fn of(directory: &Root) -> crate::Result<DirectoryLock> {
+        DirectoryLock::within(TIMEOUT, directory, File::try_lock)?.ok_or_else(|| held(directory))
     }
+
+    /// As [`DirectoryLock::of`], together with other processes that want it shared.
+    ///
+    /// # Errors
+    /// As [`DirectoryLock::of`].
+    pub fn shared(directory: &Root) -> crate::Result<DirectoryLock> {
+        DirectoryLock::within(TIMEOUT, directory, File::try_lock_shared)?.ok_or_else(|| held(directory))
+    }
+
+    /// As [`DirectoryLock::of`], but answers nothing where another process holds the lock now.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn try_of(directory: &Root) -> crate::Result<Option<DirectoryLock>> {
+        DirectoryLock::within(Duration::ZERO, directory, File::try_lock)
+    }
+
+    fn within(
+        timeout: Duration,
+        directory: &Root,
+        lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> crate::Result<Option<DirectoryLock>> {
+        if !cfg!(unix) {
+            return Ok(Some(DirectoryLock { _directory: None }));
+        }
+        let open = directory.dir().open(".").map_err(|error| Error::io(directory.path().display(), "open", error))?;
+        let open = open.into_std();
+        Ok(match wait_for(timeout, || lock(&open)) {
+            Ok(true) => Some(DirectoryLock { _directory: Some(open) }),
+            Ok(false) => None,
+            Err(_) => Some(DirectoryLock { _directory: None }),
+        })
+    }
+}
+
+fn held(directory: &Root) -> Error {
+    Error::new(ErrorKind::Locked, directory.path().display().to_string(), "another process holds it locked")
+        .hint(format!("waited {} s", TIMEOUT.as_secs()))
 }

@@ -379,6 +379,34 @@ impl Root {
         self.sync()
     }
 
+    /// How many bytes the disk has that this directory is on, where that is known.
+    pub fn disk_size(&self) -> Option<u64> {
+        #[cfg(unix)]
+        {
+            let disk = rustix::fs::fstatvfs(&*self.dir).ok()?;
+            disk.f_blocks.checked_mul(disk.f_frsize)
+        }
+        #[cfg(not(unix))]
+        {
+            None
+        }
+    }
+
+    /// Removes `name` with everything below it, whatever it is. That there is none is as good.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_tree(&self, name: &str) -> Result<()> {
+        let is_directory = self.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_directory { self.dir.remove_dir_all(name) } else { self.dir.remove_file(name) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(self.display(name), "remove", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the modification time of a file, if that is possible.
     pub fn touch(&self, name: &str, now: std::time::SystemTime) {
         let mut options = OpenOptions::new();

@@ -44,7 +44,7 @@ impl Bench {
     fn cache(&self) -> Cache {
         // The clock is ahead, so that no file is racy.
         let now = SystemTime::now() + Duration::from_secs(3600);
-        Cache::open(Root::create_private(&self.scratch.join("cache")).unwrap(), now).unwrap()
+        Cache::open(Root::create_private(&self.scratch.join("cache")).unwrap(), now, &Silent).unwrap()
     }
 
     /// The blobs or the lists of the cache.

@@ -1,10 +1,12 @@
 //! The cache directory as a whole: it heals, it is one view, and it stays small by itself.
 
 use crate::support::{Finished, Scratch, run};
+use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// A source directory, and a cache beside it.
 struct Bench {
@@ -16,7 +18,7 @@ impl Bench {
         let bench = Bench { scratch: Scratch::new() };
         bench.scratch.write("source/file", "content\n".repeat(5000));
         // Long enough that the file is not racy any more.
-        std::thread::sleep(std::time::Duration::from_millis(2100));
+        std::thread::sleep(Duration::from_millis(2100));
         bench
     }
 
@@ -74,4 +76,238 @@ fn what_was_found_damaged_is_healed_by_the_next_build() {
         bench.build("other");
         bench.run(&["verify", "other"]).success();
     }
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+impl Bench {
+    /// Puts a base into the cache, as a pull leaves it, and answers how to name it.
+    fn base(&self) -> &'static str {
+        self.scratch.write("base/file", "base\n".repeat(40_000));
+        run(self
+            .command(&["layout", "cache/bases", "-q", "--copy", "base:/", "-t", "v1"])
+            .env("OCIBUILD_NO_CACHE", "1"))
+        .success();
+        let index = self.cache().join("bases/index.json");
+        let mut document: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+        let listed = &mut document["manifests"][0];
+        let name = format!("docker.io/team/base:v1@{}", listed["digest"].as_str().unwrap());
+        listed["annotations"] = json!({
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.ref.name": "docker.io/team/base:v1+linux/amd64",
+        });
+        fs::write(index, document.to_string()).unwrap();
+        "docker://docker.io/team/base:v1"
+    }
+
+    /// A layer, a base, a download and a listing.
+    fn with_everything() -> Bench {
+        let bench = Bench::new();
+        bench.build("out");
+        bench.base();
+        // The SHA-256 of nothing.
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        bench.scratch.write(format!("cache/rcc/{nothing}"), "");
+        bench.scratch.write("cache/listings/v1/base", "listed");
+        bench
+    }
+
+    fn info(&self) -> Value {
+        serde_json::from_str(self.run(&["cache", "info", "--format", "json"]).success().text()).unwrap()
+    }
+
+    /// How many there are in the cache: layers, bases, listings, downloads.
+    fn counts(&self) -> [u64; 4] {
+        let info = self.info();
+        ["layer", "base", "listing", "download"].map(|kind| info["kinds"][kind]["count"].as_u64().unwrap())
+    }
+
+    /// Makes everything in the cache as old as that.
+    fn age(&self, days: u64) {
+        let then = SystemTime::now() - Duration::from_secs(days * DAY);
+        for file in files(&self.cache()) {
+            fs::File::open(file).unwrap().set_modified(then).unwrap();
+        }
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// M35: everything in the cache directory is one view: told, pruned and cleared. Bytes that layouts share do not come free.
+#[test]
+fn everything_in_the_cache_is_one_view() {
+    let bench = Bench::with_everything();
+    assert_eq!(bench.counts(), [1, 1, 1, 1]);
+    let text = bench.run(&["cache", "info"]).success();
+    assert!(text.text().contains("\n1 base, ") && text.text().contains("\n  docker.io/team/base:v1@sha256:"), "{text}");
+    let takes = |info: &Value, kind: &str| info["kinds"][kind]["bytes"].as_u64().unwrap();
+    let info = bench.info();
+    assert!(takes(&info, "base") > 100 && takes(&info, "layer") > 20, "{info}");
+
+    bench.run(&["cache", "prune", "--older-than", "1d"]).success();
+    assert_eq!(bench.counts(), [1, 1, 1, 1]);
+    bench.age(3);
+    // What is used is not old: the layer by the first build, the base by the second.
+    bench.build("other");
+    bench.run(&["layout", "offline", "--offline", "--base", "docker://docker.io/team/base:v1"]).success();
+    bench.run(&["cache", "prune", "--older-than", "1d"]).success();
+    assert_eq!(bench.counts(), [1, 1, 0, 0]);
+
+    let cleared = bench.run(&["cache", "clear", "--format", "json"]).success();
+    let freed = serde_json::from_str::<Value>(cleared.text()).unwrap()["freedBytes"].as_u64().unwrap();
+    assert_eq!(bench.counts(), [0, 0, 0, 0]);
+    // The layer is in `out` and `other`, too, unless they have copies.
+    let is_linked = bench.largest_blob("out").metadata().unwrap().nlink() > 1;
+    assert!(freed > takes(&info, "base") && (freed < takes(&info, "base") + takes(&info, "layer") || !is_linked));
+    assert_eq!(bench.info()["bytes"], 0);
+    bench.run(&["verify", "other"]).success();
+    bench
+        .run(&["layout", "offline", "--offline", "--base", "docker://docker.io/team/base:v1"])
+        .ended_with(1)
+        .failed_saying("not in the cache");
+}
+
+/// M35: what cannot be read is thrown away with one line, and stops nothing.
+#[test]
+fn what_cannot_be_read_is_thrown_away() {
+    let bench = Bench::with_everything();
+    for (garbage, words) in
+        [("store/index.json", "store"), ("bases/index.json", "bases"), ("store/oci-layout", "store")]
+    {
+        bench.scratch.write(format!("cache/{garbage}"), "garbage");
+        let mut build = bench.command(&["layout", "out", "-q", "--copy", "source:/srv"]);
+        let finished = match words {
+            "bases" => run(build.args(["--base", "docker://127.0.0.1:1/absent"])).failed_saying("connection refused"),
+            _ => run(&mut build).success(),
+        };
+        let said: Vec<&str> = finished.stderr.lines().filter(|line| line.contains("thrown away")).collect();
+        assert!(said.len() == 1 && said[0].contains(&format!("cache/{words} is thrown away")), "{garbage}: {finished}");
+        assert!(!run(&mut build).stderr.contains("thrown away"), "{garbage}");
+    }
+    for garbage in ["store/index.json", "bases/index.json"] {
+        bench.scratch.write(format!("cache/{garbage}"), "garbage");
+    }
+    bench.scratch.write(format!("cache/rcc/{}", "0".repeat(64)), "not what it is called");
+    bench.scratch.write(format!("cache/layers/v1/{}", "0".repeat(64)), "garbage");
+    let told = bench.run(&["cache", "verify"]).ended_with(1);
+    assert_eq!(told.text().lines().filter(|line| line.contains("thrown away")).count(), 4, "{told}");
+    bench.run(&["cache", "verify"]).success();
+    bench.scratch.write("cache/bases/index.json", "garbage");
+    bench.run(&["cache", "clear"]).success();
+    bench.build("out");
+}
+
+/// M35: looking after a cache makes nothing, neither where there is none nor on a full disk.
+#[test]
+fn looking_after_a_cache_makes_nothing() {
+    let bench = Bench { scratch: Scratch::new() };
+    for action in [&["info"][..], &["verify"], &["clear"], &["prune", "--keep", "0"]] {
+        let mut command = bench.command(&["cache"]);
+        run(command.args(action)).success();
+        assert!(!bench.cache().exists(), "{action:?}");
+    }
+    let Some(unshare) = crate::support::consumer_as_root("unshare") else { return };
+    bench.scratch.write("source/file", "content\n".repeat(5000));
+    fs::create_dir(bench.cache()).unwrap();
+    let script = "set -e
+        mount -t tmpfs -o size=1m,mode=700 none cache
+        $OCIBUILD layout out -q --copy source:/srv --cache-dir cache
+        dd if=/dev/zero of=cache/full bs=4096 2>/dev/null || true
+        $OCIBUILD cache clear --cache-dir cache
+        rm cache/full; $OCIBUILD cache info --cache-dir cache";
+    let mut command = crate::support::command(unshare);
+    command.args(["-m", "sh", "-c", script]).current_dir(bench.scratch.path());
+    let finished =
+        run(command.env("OCIBUILD", env!("CARGO_BIN_EXE_ocibuild")).env_remove("OCIBUILD_NO_CACHE")).success();
+    assert!(finished.text().starts_with("sha256:") && finished.text().ends_with("\n0 layers, 0 B"), "{finished}");
+}
+
+/// M35: what was not used for thirty days goes when a build has ended, or for as long as one says; and so does what is too much.
+#[test]
+fn a_cache_stays_small_by_itself() {
+    let bench = Bench::with_everything();
+    let build = |flags: &[&str], age: &str| {
+        let mut command = bench.command(&["layout", "new", "--copy", "source:/other"]);
+        run(command.args(flags).env("OCIBUILD_CACHE_MAX_AGE", age)).success()
+    };
+    bench.age(29);
+    assert!(!build(&[], "").stderr.contains("cache:"));
+    assert_eq!(bench.counts(), [2, 1, 1, 1]);
+    bench.age(40);
+    for (flags, age) in [(&["--cache-max-age", "0"][..], "30d"), (&[], "0"), (&[], "50d")] {
+        assert!(!build(flags, age).stderr.contains("cache:"));
+    }
+    let tidied = build(&[], "");
+    assert!(tidied.stderr.contains("\ncache: 1 layer, 1 base, 1 listing, 1 download taken out, "), "{tidied}");
+    // What this build used has stayed.
+    assert_eq!(bench.counts(), [1, 0, 0, 0]);
+    // Once a day is enough.
+    bench.base();
+    bench.age(40);
+    fs::File::open(bench.cache().join("tidied")).unwrap().set_modified(SystemTime::now()).unwrap();
+    build(&[], "");
+    assert_eq!(bench.counts(), [1, 1, 0, 0]);
+    let tidied = build(&["--cache-max-age", "0", "--cache-max-size", "1KiB"], "");
+    assert!(tidied.stderr.contains("\ncache: 0 layers, 1 base taken out, "), "{tidied}");
+    assert_eq!(bench.counts(), [1, 0, 0, 0]);
+    run(bench.command(&["layout", "new"]).env("OCIBUILD_CACHE_MAX_SIZE", "much"))
+        .ended_with(2)
+        .failed_saying("OCIBUILD_CACHE_MAX_SIZE: size `much`");
+}
+
+/// M34, M35: what a running build uses stays, whoever takes out what.
+#[test]
+fn what_a_running_build_uses_stays() {
+    let bench = Bench::with_everything();
+    let note = bench.scratch.write("cache/running/.ocibuild-11111111111111111111111111111111", "");
+    let running = fs::File::open(&note).unwrap();
+    running.lock().unwrap();
+    running.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let cleared = bench.run(&["cache", "clear"]).success();
+    assert!(cleared.text().ends_with("; what running builds use stays"), "{cleared}");
+    assert_eq!(bench.counts(), [1, 1, 1, 1]);
+    bench.age(1);
+    running.set_modified(SystemTime::now()).unwrap();
+    bench.build("other");
+    bench.run(&["cache", "clear"]).success();
+    assert_eq!(bench.counts(), [1, 0, 0, 0]);
+    // A build that was killed uses nothing.
+    drop(running);
+    bench.run(&["cache", "clear"]).success();
+    assert_eq!(bench.counts(), [0, 0, 0, 0]);
+    assert!(!note.exists());
+}
+
+/// M34: builds, verify, prune and clear beside each other all go well, and what was built is whole.
+#[test]
+fn builds_and_upkeep_go_well_beside_each_other() {
+    let bench = Bench::with_everything();
+    for number in 0..4 {
+        bench.scratch.write(format!("source{number}/file"), format!("content {number}\n").repeat(5000));
+    }
+    let requests: [&[&str]; 4] = [&["verify"], &["prune", "--keep", "0"], &["prune", "--older-than", "0s"], &["info"]];
+    std::thread::scope(|scope| {
+        for request in requests {
+            let bench = &bench;
+            scope.spawn(move || {
+                for _ in 0..40 {
+                    run(bench.command(&["cache"]).args(request)).success();
+                }
+            });
+        }
+        for number in 0..4 {
+            let bench = &bench;
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let (out, source) = (format!("out{number}"), format!("source{number}:/srv{round}"));
+                    let built = bench.run(&["layout", &out, "--copy", &source]).success();
+                    assert!(!built.stderr.contains("warning"), "{built}");
+                    bench.run(&["verify", &out]).success();
+                }
+            });
+        }
+    });
 }

@@ -51,23 +51,9 @@ impl Cache {
     }
 }
 
-impl Cache {
-    /// The lists that are damaged. Each costs the next build of its layer time.
-    ///
-    /// # Errors
-    /// When the cache cannot be read.
-    pub fn damaged_lists(&self) -> Result<Vec<String>> {
-        let unreadable = |error| Error::io(self.blocks.path().display(), "read", error);
-        let mut damaged = Vec::new();
-        for entry in self.blocks.dir().entries().map_err(unreadable)? {
-            let Ok(name) = entry.map_err(unreadable)?.file_name().into_string() else { continue };
-            if name.len() == 64 && read(&self.blocks, &name).is_none() {
-                damaged.push(self.blocks.display(&name));
-            }
-        }
-        damaged.sort();
-        Ok(damaged)
-    }
+/// Whether the list `name` can be used.
+pub(super) fn is_whole(directory: &Root, name: &str) -> bool {
+    read(directory, name).is_some()
 }
 
 /// The name of the list that the file `name` says was the latest.

@@ -7,6 +7,11 @@
 //!   blocks/v1/<series>     the last build of a layer, block by block, for the next one, and which series was the latest
 //!   verified/v2/<file>     which blobs were found whole, and are durable
 //!   store/                 the blobs, an image layout without images
+//!   bases/                 base images (see `store::BaseStore`)
+//!   listings/, rcc/        what bases hold, and programs that were fetched
+//!   used/v1/<digest>       when a base or a program was last used
+//!   running/               a locked file of each build that is running
+//!   tidied                 when everything was looked at last
 //! ```
 //!
 //! The cache knows nothing about making layers. A key holds everything that decides a byte; a value is believed only as far
@@ -18,25 +23,23 @@
 mod artifact;
 mod blocks;
 mod key;
-mod maintenance;
 mod record;
+mod running;
 mod shared;
+pub mod upkeep;
 
 pub use artifact::SharedLayer;
 pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
-pub use maintenance::{CacheUsage, Pruned};
+pub use running::Running;
 pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 
-use crate::digest::Digest;
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::progress::{Progress, warn};
 use crate::root::Root;
-use crate::store::{BlobSink, Layout, VerifiedFiles};
+use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A directory of layers that were made before.
@@ -46,7 +49,6 @@ pub struct Cache {
     blocks: Root,
     verified: VerifiedFiles,
     store: Layout,
-    directory: Root,
     now: SystemTime,
 }
 
@@ -60,36 +62,20 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn open(directory: Root, now: SystemTime) -> Result<Cache> {
+    pub fn open(directory: Root, now: SystemTime, progress: &dyn Progress) -> Result<Cache> {
         if directory.dir().symlink_metadata("CACHEDIR.TAG").is_err() {
             directory.replace_file("CACHEDIR.TAG", TAG)?;
         }
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
         let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
-        blocks.sweep_temporaries();
         let verified = VerifiedFiles::in_cache_directory(&directory)?;
-        let store = Layout::create(&directory.path().join("store"))?.with_memory(verified.clone());
-        Ok(Cache { layers, blocks, verified, store, directory, now })
-    }
-
-    /// Where the cache is.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Where its blobs are: an image layout.
-    pub fn store_directory(&self) -> PathBuf {
-        self.directory.path().join("store")
+        let store = Layout::kept(&directory, LAYERS, progress)?.with_memory(verified.clone());
+        Ok(Cache { layers, blocks, verified, store, now })
     }
 
     /// What remembers which blobs are whole, for other layouts.
     pub fn verified_files(&self) -> &VerifiedFiles {
         &self.verified
-    }
-
-    /// Believes nothing of these blobs any more.
-    pub fn forget(&self, damaged: &BTreeSet<Digest>) {
-        self.store.forget(damaged);
     }
 
     /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.

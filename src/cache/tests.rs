@@ -1,3 +1,4 @@
+use super::upkeep::{Limits, Upkeep};
 use super::*;
 use crate::compression::Compression;
 use crate::digest::{DiffId, Digest, Hasher};
@@ -9,7 +10,7 @@ use crate::tree::{
 };
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -56,6 +57,14 @@ impl Scene {
         Some(found.layer)
     }
 
+    fn root(&self) -> Root {
+        Root::open(&self.directory.path().join("cache")).unwrap()
+    }
+
+    fn upkeep(&self, now: SystemTime) -> Upkeep {
+        Upkeep::new(self.root(), now)
+    }
+
     fn records(&self) -> Vec<PathBuf> {
         let layers = self.directory.path().join("cache/layers/v1");
         fs::read_dir(layers).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -67,7 +76,7 @@ impl Scene {
 }
 
 fn open(path: &Path, now: SystemTime) -> Cache {
-    Cache::open(Root::create_private(path).unwrap(), now).unwrap()
+    Cache::open(Root::create_private(path).unwrap(), now, &Silent).unwrap()
 }
 
 fn key(name: &str) -> LayerKey {
@@ -218,18 +227,29 @@ fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
 fn lists_go_with_their_blobs() {
     let scene = Scene::new();
     let kept = scene.keep_blocks(&series(), b"content");
-    let list = fs::metadata(scene.lists().pop().unwrap()).unwrap().len();
-    assert_eq!(scene.cache.usage().unwrap(), CacheUsage { records: 1, blobs: 1, bytes: 7 + list });
+    let kinds = |upkeep: &Upkeep| -> Vec<Vec<upkeep::Kind>> {
+        let items = upkeep.items().unwrap();
+        let files = items.iter().filter(|item| item.kind != upkeep::Kind::Note).map(|item| {
+            let mut kinds: Vec<_> = item.files.iter().map(|file| file.kind).collect();
+            kinds.sort();
+            kinds
+        });
+        files.collect()
+    };
+    use upkeep::Kind::{BlockList, Key, Layer, Leftover};
+    let upkeep = scene.upkeep(at(1_000_000));
+    assert_eq!(kinds(&upkeep), [vec![Layer, Key, BlockList, BlockList]]);
     let garbage = scene.directory.path().join("cache/blocks/v1").join("0".repeat(64));
-    assert_eq!(scene.cache.damaged_lists().unwrap(), Vec::<String>::new());
+    assert_eq!(upkeep.discard_damaged_files().unwrap(), Vec::<String>::new());
     fs::write(&garbage, b"garbage").unwrap();
-    assert_eq!(scene.cache.damaged_lists().unwrap(), [garbage.display().to_string()]);
+    assert_eq!(upkeep.discard_damaged_files().unwrap(), [garbage.display().to_string()]);
     fs::remove_file(scene.blob(&kept.layer)).unwrap();
-    assert_eq!(scene.cache.usage().unwrap(), CacheUsage::default());
-    assert_eq!(fs::read_dir(scene.directory.path().join("cache/blocks/v1")).unwrap().count(), 0);
+    let pruned = upkeep.prune(Limits::default()).unwrap();
+    assert_eq!(pruned.items, [(Leftover, 3)].into());
+    assert_eq!(kinds(&upkeep), Vec::<Vec<_>>::new());
 
     scene.keep_blocks(&series(), b"others");
-    assert_eq!(scene.cache.prune_to_size(0).unwrap().blobs, 1);
+    assert_eq!(upkeep.prune(Limits::NOTHING).unwrap().items[&Layer], 1);
     assert_eq!(scene.lists(), Vec::<PathBuf>::new());
 }
 
@@ -247,25 +267,42 @@ fn a_cache_of_somebody_else_or_open_to_others_is_refused() {
 #[test]
 fn pruning_takes_the_longest_unused_first() {
     let scene = Scene::new();
-    let old = scene.keep(&key("old"), &[1; 1000]);
-    let new = scene.keep(&key("new"), &[2; 1000]);
+    let old = scene.keep(&key("old"), &[1; 100_000]);
+    let new = scene.keep(&key("new"), &[2; 100_000]);
     // Both were made now, by the clock of the file system; one is used much later.
-    for layer in [&old, &new] {
-        let file = fs::File::options().write(true).open(scene.blob(layer)).unwrap();
-        file.set_modified(at(1_000_000)).unwrap();
-    }
-    for record in scene.records() {
-        fs::File::options().write(true).open(record).unwrap().set_modified(at(1_000_000)).unwrap();
+    let blobs = [&old, &new].map(|layer| scene.blob(layer));
+    for file in scene.records().iter().chain(&blobs) {
+        fs::File::open(file).unwrap().set_modified(at(1_000_000)).unwrap();
     }
     assert!(scene.found_by_another(&key("new")).is_some());
-    let cache = open(&scene.directory.path().join("cache"), at(2_000_100));
-    assert_eq!(cache.usage().unwrap(), CacheUsage { records: 2, blobs: 2, bytes: 2000 });
-    assert_eq!(cache.prune_by_age(Duration::from_secs(500_000)).unwrap(), Pruned { blobs: 1, bytes: 1000 });
+    let upkeep = scene.upkeep(at(2_000_100));
+    let limits = |age: Option<u64>, size| Limits { age: age.map(Duration::from_secs), size };
+    let layers = |limits| upkeep.prune(limits).unwrap().items.get(&upkeep::Kind::Layer).copied();
+    assert_eq!(layers(limits(Some(500_000), None)), Some(1));
     assert_eq!(scene.found_by_another(&key("old")), None);
     assert_eq!(scene.found_by_another(&key("new")), Some(new));
-    assert_eq!(cache.prune_to_size(1000).unwrap(), Pruned::default());
-    assert_eq!(cache.prune_to_size(999).unwrap(), Pruned { blobs: 1, bytes: 1000 });
-    assert_eq!(cache.usage().unwrap(), CacheUsage::default());
+    assert_eq!(layers(limits(None, Some(110_000))), None);
+    // What a running build uses stays.
+    let running = Running::start(&scene.root(), at(1_999_999)).unwrap();
+    assert!(upkeep.prune(limits(None, Some(99_999))).unwrap().is_in_use);
+    assert_eq!(layers(limits(None, Some(99_999))), None);
+    drop(running);
+    assert_eq!(layers(limits(None, Some(99_999))), Some(1));
+}
+
+#[test]
+fn a_cache_is_tidied_once_a_day_for_the_same_limits() {
+    let scene = Scene::new();
+    let day = 24 * 60 * 60;
+    let limits = |age| Limits { age: Some(Duration::from_secs(age)), size: None };
+    let is_tidied = |now, age| scene.upkeep(at(now)).tidy(limits(age)).unwrap().is_some();
+    assert!(scene.upkeep(at(5_000_000)).tidy(Limits::default()).unwrap().is_none());
+    assert!(is_tidied(5_000_000, 1));
+    assert!(!is_tidied(5_000_000 + day - 1, 1));
+    assert!(is_tidied(5_000_000 + day - 1, 2));
+    assert!(is_tidied(5_000_000 + 2 * day, 2));
+    // A clock that was wrong does not stop it for ever.
+    assert!(is_tidied(5_000_000, 2));
 }
 
 const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };

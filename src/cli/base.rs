@@ -12,9 +12,6 @@ use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where base images are, below the cache directory.
-const STORE: &str = "bases";
-
 #[derive(Debug, Args)]
 pub(super) struct BaseArguments {
     /// When to ask the registry for a base [default: missing; with --lock always]
@@ -79,8 +76,9 @@ impl BaseArguments {
             Some(Location::Registry(reference)) => {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
-                let store = open_store(cache, Freshness::Tag)?;
+                let store = open_store(cache, Freshness::Tag, watch)?;
                 let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
+                cache.note_use(&base.image.descriptor.digest);
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
                         report_move(&key, before, base.named, watch);
@@ -163,13 +161,13 @@ pub(super) enum Freshness {
 }
 
 /// Opens the store of bases, after making it.
-pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness) -> Result<BaseStore> {
+pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness, watch: &Watch) -> Result<BaseStore> {
     let directory = cache.open()?;
     let memory = match freshness {
         Freshness::Tag => Some(VerifiedFiles::in_cache_directory(&directory)?),
         Freshness::Content => None,
     };
-    BaseStore::create(&directory.path().join(STORE), memory)
+    BaseStore::create(&directory, memory, watch)
 }
 
 /// Brings what `reference` names into `store`, from a mirror if there is one that has it.

@@ -1,21 +1,24 @@
 //! `ocibuild cache`.
 
 use super::cache_directory::CacheDirectory;
-use super::layer_cache;
 use super::output::print;
-use super::{Common, Format};
+use super::{Common, Format, quantities};
 use clap::{Args, Subcommand};
-use ocibuild::cache::{CacheUsage, Pruned};
+use ocibuild::cache::upkeep::{Item, Kind, Limits, Pruned, Upkeep};
 use ocibuild::progress::Silent;
+use ocibuild::store::Layout;
 use ocibuild::verify::verify;
-use ocibuild::wording::counted;
-use ocibuild::{Error, Result, wording};
+use ocibuild::wording::{counted, size};
+use ocibuild::{Result, Timestamp};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Everything counts: layers and what leads to them, bases, listings of bases, downloads, and notes. What a running build uses \
+is never taken out. A build takes out by itself what was not used for long (see `ocibuild layout --help`, --cache-max-age).
+
 Examples:
   ocibuild cache info
   ocibuild cache prune --keep 10GiB
@@ -35,7 +38,7 @@ enum Action {
     Info,
     /// Take out what has not been used for longest
     Prune(PruneArguments),
-    /// Read every blob and report every fault
+    /// Read everything and report every fault
     Verify,
     /// Take out everything
     Clear,
@@ -45,122 +48,162 @@ enum Action {
 #[group(required = true, multiple = true)]
 struct PruneArguments {
     /// Until the rest takes at most so much, such as 10GiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = quantities::size)]
     keep: Option<u64>,
     /// What has not been used for so long, such as 30d or 12h
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = quantities::age)]
     older_than: Option<Duration>,
 }
 
+/// The kinds of what is in a cache, and what people call them.
+const KINDS: [(Kind, &str); 8] = [
+    (Kind::Layer, "layer"),
+    (Kind::Key, "key"),
+    (Kind::BlockList, "block list"),
+    (Kind::Base, "base"),
+    (Kind::Listing, "listing"),
+    (Kind::Download, "download"),
+    (Kind::Note, "note"),
+    (Kind::Leftover, "leftover"),
+];
+
 /// Looks after the cache.
 pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
-    let cache = layer_cache::open(&arguments.directory)?;
     let format = arguments.common.format;
+    // Nothing is made here: where there is no cache yet, there is nothing in it.
+    let upkeep = arguments.directory.upkeep()?;
+    let prune = |limits| match &upkeep {
+        Some(upkeep) => tell(&upkeep.prune(limits)?, format),
+        None => tell(&Pruned::default(), format),
+    };
     match &arguments.action {
         Action::Info => {
-            let CacheUsage { records, blobs, bytes } = cache.usage()?;
-            let directory = cache.directory().display().to_string();
+            let items = upkeep.as_ref().map_or_else(|| Ok(Vec::new()), Upkeep::items)?;
+            let directory = arguments.directory.path()?.display().to_string();
             print(&match format {
-                Format::Json => {
-                    json!({"directory": directory, "records": records, "blobs": blobs, "bytes": bytes}).to_string()
-                }
-                Format::Text => format!(
-                    "{directory}: {}, {}, {}",
-                    counted(blobs, "layer"),
-                    wording::size(bytes),
-                    counted(records, "key")
-                ),
+                Format::Json => info_as_json(&directory, &items).to_string(),
+                Format::Text => info(&directory, &items),
             })?;
         }
-        Action::Prune(PruneArguments { keep, older_than }) => {
-            let mut pruned = Pruned::default();
-            if let Some(age) = older_than {
-                pruned = pruned.and(cache.prune_by_age(*age)?);
-            }
-            if let Some(bytes) = keep {
-                pruned = pruned.and(cache.prune_to_size(*bytes)?);
-            }
-            tell(pruned, format)?;
-        }
-        Action::Clear => tell(cache.prune_to_size(0)?, format)?,
-        Action::Verify => {
-            let report = verify(&cache.store_directory(), &Silent)?;
-            for fault in &report.faults {
-                print(&fault.to_string())?;
-            }
-            cache.forget(&report.damaged);
-            let damaged = cache.damaged_lists()?;
-            for list in &damaged {
-                print(&format!("{list}: damaged; the next build of its layer compresses everything again"))?;
-            }
-            if !report.faults.is_empty() || !damaged.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
-            print(&format!("{}, {}: whole", counted(report.blobs, "blob"), wording::size(report.bytes)))?;
-        }
+        Action::Prune(PruneArguments { keep, older_than }) => prune(Limits { age: *older_than, size: *keep })?,
+        Action::Clear => prune(Limits::NOTHING)?,
+        Action::Verify => return upkeep.as_ref().map_or(Ok(ExitCode::SUCCESS), verify_everything),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(pruned: Pruned, format: Format) -> Result<()> {
-    let Pruned { blobs, bytes } = pruned;
+/// How many files there are of a kind, and how many bytes they have.
+fn amount(items: &[Item], kind: Kind) -> (usize, u64) {
+    let files = || items.iter().flat_map(|item| &item.files).filter(|file| file.kind == kind);
+    let main = items.iter().filter(|item| item.kind == kind).count();
+    // A base has several files, a layer several keys.
+    let count = if kind == Kind::Base { main } else { files().count() };
+    (count, files().map(|file| file.size).sum())
+}
+
+fn info(directory: &str, items: &[Item]) -> String {
+    let total: u64 = items.iter().map(Item::size).sum();
+    let mut lines = vec![format!("{directory}: {}", size(total))];
+    let shared = shared(items);
+    if shared > 0 {
+        lines.push(format!(
+            "of that, {} are files that layouts share, which stay when they are taken out",
+            size(shared)
+        ));
+    }
+    for (kind, name) in KINDS {
+        let (count, bytes) = amount(items, kind);
+        if count > 0 || kind == Kind::Layer {
+            lines.push(format!("{}, {}", counted(count, name), size(bytes)));
+        }
+        let named = items.iter().filter(|item| item.kind == kind && matches!(kind, Kind::Base | Kind::Download));
+        lines.extend(named.map(|item| format!("  {}, {}, last used {}", item.name, size(item.size()), time(item))));
+    }
+    lines.join("\n")
+}
+
+fn info_as_json(directory: &str, items: &[Item]) -> serde_json::Value {
+    let total: u64 = items.iter().map(Item::size).sum();
+    let mut info = json!({"directory": directory, "bytes": total, "sharedBytes": shared(items)});
+    for (kind, name) in KINDS {
+        let (count, bytes) = amount(items, kind);
+        info["kinds"][name] = json!({"count": count, "bytes": bytes});
+    }
+    let described = items.iter().filter(|item| matches!(item.kind, Kind::Layer | Kind::Base | Kind::Download));
+    let described = described.map(|item| {
+        let kind = KINDS.iter().find(|(kind, _)| *kind == item.kind).map(|(_, name)| *name);
+        json!({"kind": kind, "name": item.name, "bytes": item.size(), "lastUsed": time(item)})
+    });
+    info["items"] = described.collect();
+    info
+}
+
+/// The bytes of files that are in layouts, too.
+fn shared(items: &[Item]) -> u64 {
+    items.iter().flat_map(|item| &item.files).filter(|file| file.is_shared).map(|file| file.size).sum()
+}
+
+fn time(item: &Item) -> String {
+    let since = item.used.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = i64::try_from(since.as_secs()).ok().and_then(|seconds| Timestamp::from_seconds(seconds).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// What was taken out, in a few words: "2 layers, 1 base taken out, 3.0 MiB freed".
+pub(super) fn told(pruned: &Pruned) -> String {
+    let count = |kind| pruned.items.get(&kind).copied().unwrap_or_default();
+    let parts: Vec<String> = KINDS
+        .into_iter()
+        .filter(|(kind, _)| !matches!(kind, Kind::Note | Kind::Leftover))
+        .filter(|(kind, _)| *kind == Kind::Layer || count(*kind) > 0)
+        .map(|(kind, name)| counted(count(kind), name))
+        .collect();
+    let in_use = if pruned.is_in_use { "; what running builds use stays" } else { "" };
+    format!("{} taken out, {} freed{in_use}", parts.join(", "), size(pruned.freed))
+}
+
+fn tell(pruned: &Pruned, format: Format) -> Result<()> {
     print(&match format {
-        Format::Json => json!({"blobs": blobs, "bytes": bytes}).to_string(),
-        Format::Text => format!("{} taken out, {}", counted(blobs, "layer"), wording::size(bytes)),
+        Format::Text => told(pruned),
+        Format::Json => {
+            let mut result = json!({"freedBytes": pruned.freed, "inUse": pruned.is_in_use});
+            for (kind, name) in KINDS {
+                result["kinds"][name] = pruned.items.get(&kind).copied().unwrap_or_default().into();
+            }
+            result.to_string()
+        }
     })
 }
 
-/// Parts a number from its unit.
-fn parted(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((text[..end].parse().ok()?, text[end..].trim()))
-}
-
-fn size(text: &str) -> Result<u64> {
-    let malformed =
-        || Error::usage(format!("size `{text}`"), "not a number with B, KiB, MiB, GiB or TiB, or KB, MB, GB or TB");
-    let (number, unit) = parted(text).ok_or_else(malformed)?;
-    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        "kb" => 1000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return Err(malformed()),
-    };
-    number.checked_mul(factor).ok_or_else(malformed)
-}
-
-fn age(text: &str) -> Result<Duration> {
-    let malformed = || Error::usage(format!("age `{text}`"), "not a number with s, m, h, d or w");
-    let (number, unit) = parted(text).ok_or_else(malformed)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(malformed()),
-    };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(malformed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_ages_have_units() {
-        assert_eq!(size("10GiB").unwrap(), 10 << 30);
-        assert_eq!(size("5 MB").unwrap(), 5_000_000);
-        assert_eq!(age("30d").unwrap(), Duration::from_secs(30 * 86_400));
-        for bad in ["", "GiB", "1.5G", "10 parsecs", "99999999999T"] {
-            assert!(size(bad).is_err(), "{bad}");
+/// Reads everything, and reports what is damaged. The next build replaces it.
+fn verify_everything(upkeep: &Upkeep) -> Result<ExitCode> {
+    let _held = upkeep.hold()?;
+    let (mut blobs, mut bytes, mut is_whole) = (0, 0, true);
+    for store in upkeep.stores() {
+        let layout = match Layout::open(&store).and_then(|layout| layout.index().map(|_| layout)) {
+            Ok(layout) => layout,
+            Err(error) => {
+                print(&format!("{error}; all of {} is thrown away", store.display()))?;
+                upkeep.discard_unreadable_stores()?;
+                is_whole = false;
+                continue;
+            }
+        };
+        let report = verify(&store, &Silent)?;
+        for fault in &report.faults {
+            print(&format!("{}: {fault}", store.display()))?;
         }
-        assert!(age("30").is_err() && age("d").is_err());
+        upkeep.forget(layout, &report.damaged);
+        (blobs, bytes) = (blobs + report.blobs, bytes + report.bytes);
+        is_whole &= report.faults.is_empty();
     }
+    for file in upkeep.discard_damaged_files()? {
+        print(&format!("{file}: damaged and thrown away; the next build makes another"))?;
+        is_whole = false;
+    }
+    if !is_whole {
+        return Ok(ExitCode::FAILURE);
+    }
+    print(&format!("{}, {}: whole", counted(blobs, "blob"), size(bytes)))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,13 @@
 //! Where this program keeps what a later run can use again.
 
 use clap::Args;
+use ocibuild::cache::Running;
+use ocibuild::cache::upkeep::{Upkeep, note_use};
 use ocibuild::root::Root;
-use ocibuild::{Error, ErrorKind, Result};
+use ocibuild::{Digest, Error, ErrorKind, Result};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 /// The variable that names the directory.
 const VARIABLE: &str = "OCIBUILD_CACHE_DIR";
@@ -14,6 +18,9 @@ pub(super) struct CacheDirectory {
     /// Where to keep base images and other things for later runs [default: OCIBUILD_CACHE_DIR, else the user's cache]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Cache")]
     cache_dir: Option<PathBuf>,
+    /// That this command uses what is there.
+    #[arg(skip)]
+    running: OnceLock<Option<Arc<Running>>>,
 }
 
 impl CacheDirectory {
@@ -22,7 +29,26 @@ impl CacheDirectory {
     /// # Errors
     /// When no directory is named and the user has none, it cannot be made, or others can change what is in it.
     pub(super) fn open(&self) -> Result<Root> {
-        Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))
+        let directory = Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))?;
+        // Where nothing can be written, nobody takes anything out.
+        self.running.get_or_init(|| Running::start(&directory, SystemTime::now()).ok().map(Arc::new));
+        Ok(directory)
+    }
+
+    /// Notes that this command uses the base or program with `digest`, so that it stays in the cache. That this may fail is no
+    /// harm.
+    pub(super) fn note_use(&self, digest: &Digest) {
+        if let Ok(directory) = self.open() {
+            note_use(&directory, digest, SystemTime::now()).ok();
+        }
+    }
+
+    /// Looks after the directory, if there is one that nobody else can change.
+    ///
+    /// # Errors
+    /// As [`CacheDirectory::existing`].
+    pub(super) fn upkeep(&self) -> Result<Option<Upkeep>> {
+        Ok(self.existing()?.map(|directory| Upkeep::new(directory, SystemTime::now())))
     }
 
     /// Opens the directory if there is one that nobody else can change.

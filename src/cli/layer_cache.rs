@@ -2,6 +2,7 @@
 
 use super::cache_directory::CacheDirectory;
 use super::switches;
+use super::tidy::TidyArguments;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::Result;
@@ -17,6 +18,8 @@ pub(super) struct LayerCacheArguments {
     /// Say of each layer why it was, or was not, taken from the cache
     #[arg(long, help_heading = "Cache")]
     pub(super) explain: bool,
+    #[command(flatten)]
+    pub(super) tidy: TidyArguments,
 }
 
 impl LayerCacheArguments {
@@ -28,7 +31,7 @@ impl LayerCacheArguments {
         if self.no_cache || switches::is_on(switches::NO_CACHE)? {
             return Ok(None);
         }
-        let opened = open(directory);
+        let opened = open(directory, watch);
         if let Err(error) = &opened {
             warn(watch, &error.object(), &format!("{}; building without a cache", error.reason()));
         }
@@ -40,6 +43,6 @@ impl LayerCacheArguments {
 ///
 /// # Errors
 /// When there is none to be had, or it cannot be trusted.
-pub(super) fn open(directory: &CacheDirectory) -> Result<Cache> {
-    Cache::open(directory.open()?, SystemTime::now())
+fn open(directory: &CacheDirectory, watch: &Watch) -> Result<Cache> {
+    Cache::open(directory.open()?, SystemTime::now(), watch)
 }

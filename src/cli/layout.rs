@@ -96,6 +96,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
+    let bound = arguments.cache.tidy.bound()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
     let compression = arguments.compression()?;
     let network = arguments.request.bases.network();
@@ -138,6 +139,9 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     arguments.report(&plan, &built, &names, &watch)?;
     if let Some(shared) = &shared {
         arguments.shared_cache.publish(shared, (&plan, &built), network, &watch)?;
+    }
+    if cache.is_some() {
+        bound.keep(&arguments.request.cache_directory, &watch);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -38,11 +38,12 @@ pub(super) struct PullArguments {
 /// Brings the images into the base store, and prints what they are.
 pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let store = base::open_store(&arguments.cache, Freshness::Content)?;
+    let store = base::open_store(&arguments.cache, Freshness::Content, &watch)?;
     let platform = arguments.platform.as_ref();
     let mut results = Vec::new();
     for reference in &arguments.references {
         let pulled = base::pull(&store, &arguments.network, reference, platform, Freshness::Content, &watch)?;
+        arguments.cache.note_use(&pulled.base.image.descriptor.digest);
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
         let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;
         match arguments.common.format {

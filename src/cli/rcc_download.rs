@@ -5,6 +5,7 @@ use super::cache_directory::CacheDirectory;
 use super::lock_file::{Kind, LockFile, Locking};
 use super::watch::Watch;
 use clap::Args;
+use ocibuild::cache::upkeep::DOWNLOADS;
 use ocibuild::digest::{Algorithm, Hasher};
 use ocibuild::rcc::image::check_launcher;
 use ocibuild::root::Root;
@@ -17,9 +18,6 @@ use std::sync::Arc;
 /// Where RCC's makers publish it: the README of robocorp/rcc, "Installing RCC from the command line". (Before version 18 they did
 /// at downloads.robocorp.com, in the same folders. Forks publish elsewhere, and are named by URL.)
 const RELEASES: &str = "https://cdn.sema4.ai/rcc/releases";
-
-/// Where fetched programs are, below the cache directory, each under its SHA-256.
-const STORE: &str = "rcc";
 
 #[derive(Debug, Args)]
 pub(super) struct RccDownloadArguments {
@@ -67,10 +65,11 @@ impl RccDownloadArguments {
         let url = self.url(wanted)?;
         let mut lock = surroundings.bases.lock_file(directory)?;
         let expected = self.expected(&url, &lock)?;
-        let store = surroundings.cache.open()?.create_directory(STORE)?;
+        let store = surroundings.cache.open()?.create_directory(DOWNLOADS)?;
         if let Some(digest) = expected
             && holds(&store, &digest)?
         {
+            surroundings.cache.note_use(&digest);
             let path = store.path().join(digest.hex());
             return check_launcher(&path, platform).map(|()| Some(path)).map_err(|error| error.within(&url));
         }

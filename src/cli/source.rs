@@ -65,8 +65,9 @@ impl SourceArguments {
             None => vec![ImageName::of_reference(reference)],
         };
         if reference.digest().is_some() || network.is_offline()? {
-            let store = base::open_store(&self.cache, Freshness::Tag)?;
+            let store = base::open_store(&self.cache, Freshness::Tag, watch)?;
             if let Some(stored) = store.find(reference, platform, Meanings::Any)? {
+                self.cache.note_use(&stored.image.descriptor.digest);
                 return Ok(Opened { image: stored.image, names });
             }
         }

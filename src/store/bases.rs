@@ -15,13 +15,13 @@
 //! `docker.io/library/debian:stable-slim+linux/amd64+mirror.example/library/debian`.
 
 use super::registry::Repository;
-use super::{ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
+use super::{BASES, ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::root::Root;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, REF_NAME, media_type};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Base images on this machine.
@@ -75,13 +75,13 @@ pub struct Pulled {
 }
 
 impl BaseStore {
-    /// Opens the store in the directory `path`, after making it where it is missing. Blobs that `memory` knows to be whole are
-    /// not read again.
+    /// Opens the store in the cache directory `directory`, after making it where it is missing or cannot be read. Blobs that
+    /// `memory` knows to be whole are not read again.
     ///
     /// # Errors
-    /// As [`Layout::create`].
-    pub fn create(path: &Path, memory: Option<VerifiedFiles>) -> Result<Self> {
-        let layout = Layout::create(path)?;
+    /// As [`Layout::kept`].
+    pub fn create(directory: &Root, memory: Option<VerifiedFiles>, progress: &dyn Progress) -> Result<Self> {
+        let layout = Layout::kept(directory, BASES, progress)?;
         let layout = match memory {
             Some(memory) => layout.with_memory(memory),
             None => layout,

@@ -461,7 +461,17 @@ fn a_file_that_begins_like_a_temporary_is_a_persons() {
     let bench = Bench::keeping();
     bench.source();
     let (own, dead) = (".ocibuild-notes", ".ocibuild-00000000000000000000000000000000");
-    let places = ["archives", "out", "out/blobs/sha256", "cache/blocks/v1", "locks"];
+    let places = [
+        "archives",
+        "out",
+        "out/blobs/sha256",
+        "cache",
+        "cache/layers/v1",
+        "cache/blocks/v1",
+        "cache/verified/v1",
+        "cache/store/blobs/sha256",
+        "locks",
+    ];
     let cache = bench.scratch.join("cache");
     let all = |flags: &[&str]| {
         let mut command = bench.layout();

@@ -1,10 +1,12 @@
 //! The step that makes images known: the index is read, merged and replaced under the lock.
 
 use super::{INDEX_FILE, Layout};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, LeftOut, StoredImage};
 use crate::wording;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -112,6 +114,21 @@ impl Layout {
 
     fn keeps_changing(&self) -> Error {
         Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it")
+    }
+
+    /// Lists the images with these digests no more.
+    ///
+    /// # Errors
+    /// When the index cannot be locked, read or written.
+    pub fn unlist(&self, digests: &BTreeSet<Digest>) -> Result<()> {
+        let _guard = self.lock()?;
+        let read = self.index()?;
+        let mut index = read.clone();
+        index.retain(|listed| !digests.contains(&listed.digest));
+        if index == read {
+            return Ok(());
+        }
+        self.root.replace_file(INDEX_FILE, &index.to_bytes())
     }
 
     /// An index beyond the limits of reading would lock everybody out of every image in it.

@@ -1,0 +1,72 @@
+//! Base images: each with the blobs that only it needs.
+
+use super::{Item, Kind, Stored, existing, files, stored};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::root::Root;
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, Manifest};
+use crate::store::{BASES, Layout, read_document};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every base, and blobs that no base needs. What several bases need belongs to the one that was used last, so that it goes
+/// with the last of them.
+pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
+    let Some(store) = existing(directory, BASES)? else { return Ok(Vec::new()) };
+    let mut blobs: BTreeMap<Digest, Stored> = BTreeMap::new();
+    for algorithm in ["sha256", "sha512"] {
+        for file in stored(&store, &format!("blobs/{algorithm}"), Kind::Base)? {
+            if let Ok(digest) = format!("{algorithm}:{}", file.name).parse() {
+                blobs.insert(digest, file);
+            }
+        }
+    }
+    let layout = Layout::open(store.path());
+    let index = layout.as_ref().ok().and_then(|layout| layout.index().ok()).unwrap_or_else(Index::empty);
+    let mut names: BTreeMap<Digest, (&Descriptor, BTreeSet<&str>)> = BTreeMap::new();
+    for listed in index.manifests() {
+        let name = listed.annotations.get(CONTAINERD_NAME).map(String::as_str);
+        names.entry(listed.digest).or_insert((listed, BTreeSet::new())).1.extend(name);
+    }
+    let last_used = files::uses(directory)?;
+    let mut bases: Vec<Item> = Vec::new();
+    for (digest, (listed, names)) in names {
+        let made = blobs.get(&digest).map(|file| file.used);
+        let used = made.max(last_used.get(&digest.hex()).copied()).unwrap_or(std::time::UNIX_EPOCH);
+        let name = if names.is_empty() { listed.digest.to_string() } else { shortest(names) };
+        bases.push(Item { kind: Kind::Base, name, used, files: Vec::new(), listed: Some(digest) });
+    }
+    bases.sort_by_key(|base| Reverse(base.used));
+    for base in &mut bases {
+        let listed = index.manifests().iter().find(|listed| Some(listed.digest) == base.listed);
+        let needed = listed.map(|listed| needed_by(listed, layout.as_ref().ok())).unwrap_or_default();
+        base.files = needed.iter().filter_map(|digest| blobs.remove(digest)).collect();
+    }
+    bases.extend(blobs.into_values().map(|file| Item::of(Kind::Leftover, file)));
+    Ok(bases)
+}
+
+/// A base has a name with its tag, and one with its digest alone: the one with the tag, if there is one.
+fn shortest(names: BTreeSet<&str>) -> String {
+    let has_tag =
+        |name: &&&str| name.split('@').next().is_some_and(|name| name.rsplit('/').next().unwrap_or(name).contains(':'));
+    names.iter().find(has_tag).or(names.first()).map(|name| (*name).to_owned()).unwrap_or_default()
+}
+
+/// The blobs of a listed image, so far as they can be told.
+fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Vec<Digest> {
+    let object = listed.digest.to_string();
+    let manifest = layout
+        .and_then(|layout| read_document(layout, listed, LARGEST_MANIFEST).ok())
+        .and_then(|bytes| Manifest::read(&bytes, &listed.media_type, &object).ok());
+    let blobs = manifest.iter().flat_map(Manifest::blobs).map(|blob| blob.digest);
+    blobs.chain([listed.digest]).collect()
+}
+
+/// Takes images out of the list of bases.
+pub(super) fn forget(directory: &Root, digests: &BTreeSet<Digest>) -> Result<()> {
+    match existing(directory, BASES)? {
+        Some(store) if !digests.is_empty() => Layout::open(store.path())?.unlist(digests),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,82 @@
+//! What cannot be read, or is not what it should be.
+
+use super::{Kind, Upkeep, files, is_hex, stored};
+use crate::cache::blocks;
+use crate::cache::record::Record;
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::root::Root;
+use crate::store::{BASES, LAYERS, Layout, VerifiedFiles};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::PathBuf;
+
+impl Upkeep {
+    /// The layouts of the cache that are there, to be verified.
+    pub fn stores(&self) -> Vec<PathBuf> {
+        let stores = [LAYERS, BASES].into_iter().filter(|name| self.directory.dir().symlink_metadata(name).is_ok());
+        stores.map(|name| self.directory.path().join(name)).collect()
+    }
+
+    /// Believes nothing any more of the blobs of `layout` that were found damaged, so that the next build replaces them.
+    pub fn forget(&self, layout: Layout, damaged: &BTreeSet<Digest>) {
+        if let Some(memory) = VerifiedFiles::existing(&self.directory) {
+            layout.with_memory(memory).forget(damaged);
+        }
+    }
+
+    /// Throws away the keys, lists of blocks and downloads that are damaged, and answers what they are called. Each costs the
+    /// next build time.
+    ///
+    /// # Errors
+    /// When a directory cannot be read, or something cannot be removed.
+    pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
+        let mut damaged = Vec::new();
+        let kinds: [(&str, Kind, fn(&Root, &str) -> Result<bool>); 3] = [
+            ("layers/v1", Kind::Key, |directory, name| Ok(Record::read_named(directory, name).is_some())),
+            ("blocks/v1", Kind::BlockList, |directory, name| Ok(blocks::is_whole(directory, name))),
+            (files::DOWNLOADS, Kind::Download, is_what_its_name_says),
+        ];
+        for (place, kind, is_whole) in kinds {
+            for file in stored(&self.directory, place, kind)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
+                let is_there = || file.directory.dir().symlink_metadata(&file.name).is_ok();
+                // What a build has replaced meanwhile is gone, not damaged.
+                if !is_whole(&file.directory, &file.name)? && is_there() {
+                    file.remove()?;
+                    damaged.push(file.directory.display(&file.name));
+                }
+            }
+        }
+        damaged.sort();
+        Ok(damaged)
+    }
+
+    /// Throws away the layouts that cannot be read at all.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn discard_unreadable_stores(&self) -> Result<()> {
+        for name in [LAYERS, BASES] {
+            let layout = Layout::open(&self.directory.path().join(name)).and_then(|layout| layout.index());
+            if layout.is_err() {
+                self.directory.remove_tree(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_what_its_name_says(directory: &Root, name: &str) -> Result<bool> {
+    let failed = |error| Error::io(directory.display(name), "read", error);
+    let mut file = match directory.open_file(name) {
+        Err(error) if error.kind() == crate::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let (mut hasher, mut buffer) = (Hasher::new(Algorithm::Sha256), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hasher.finish().hex() == name),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}

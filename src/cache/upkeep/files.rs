@@ -1,0 +1,64 @@
+//! Files that are of use by themselves: downloads, listings, notes. And when something was last used, where its own time must
+//! stay as it is.
+
+use super::{Item, Kind, existing, is_hex, stored};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::root::Root;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// Where downloads are, below the cache directory, each under its SHA-256.
+pub const DOWNLOADS: &str = "rcc";
+const USED: &str = "used/v1";
+
+/// Notes that the base or download with `digest` is used `now`.
+///
+/// # Errors
+/// When the cache directory cannot be written.
+pub fn note_use(directory: &Root, digest: &Digest, now: SystemTime) -> Result<()> {
+    let used = directory.create_directory("used")?.create_directory("v1")?;
+    let name = digest.hex();
+    let mut options = cap_std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let noted = used.dir().open_with(&name, &options).and_then(|file| file.into_std().set_modified(now));
+    noted.map_err(|error| Error::io(used.display(&name), "write", error))
+}
+
+/// When what has these names was last used.
+pub(super) fn uses(directory: &Root) -> Result<BTreeMap<String, SystemTime>> {
+    Ok(stored(directory, USED, Kind::Note)?.into_iter().map(|note| (note.name, note.used)).collect())
+}
+
+/// Every download, listing and note.
+pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
+    let uses = uses(directory)?;
+    let mut items = Vec::new();
+    for file in stored(directory, DOWNLOADS, Kind::Download)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
+        let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
+        items.push(Item { used, ..Item::of(Kind::Download, file) });
+    }
+    for place in listings(directory)? {
+        items.extend(stored(directory, &place, Kind::Listing)?.into_iter().map(|file| Item::of(Kind::Listing, file)));
+    }
+    for place in ["verified/v1", USED] {
+        let notes = stored(directory, place, Kind::Note)?.into_iter();
+        let ours = notes.filter(|file| is_hex(&file.name, 32) || is_hex(&file.name, 64));
+        items.extend(ours.map(|file| Item::of(Kind::Note, file)));
+    }
+    Ok(items)
+}
+
+/// The directories that listings may be in.
+fn listings(directory: &Root) -> Result<Vec<String>> {
+    let Some(listings) = existing(directory, "listings")? else { return Ok(Vec::new()) };
+    let unreadable = |error| Error::io(listings.path().display(), "read", error);
+    let mut places = vec!["listings".to_owned()];
+    for entry in listings.dir().entries().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            places.extend(entry.file_name().to_str().map(|name| format!("listings/{name}")));
+        }
+    }
+    Ok(places)
+}

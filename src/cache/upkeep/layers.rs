@@ -1,0 +1,48 @@
+//! Layers of the cache: each a blob, the keys that lead to it, and what is kept of its blocks.
+
+use super::{Item, Kind, Stored, is_hex, stored};
+use crate::cache::blocks;
+use crate::cache::record::Record;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::root::Root;
+use std::collections::BTreeMap;
+
+/// Every layer, and what leads to none.
+pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
+    // Keys and lists before blobs: a blob is there before anything leads to it, so none of a living writer leads nowhere.
+    let keys = stored(directory, "layers/v1", Kind::Key)?;
+    let keys = keys.into_iter().filter(|file| is_hex(&file.name, 64)).map(|file| {
+        let record = Record::read_named(&file.directory, &file.name);
+        (record.map(|record| record.layer.descriptor.digest), file)
+    });
+    let keys: Vec<(Option<Digest>, Stored)> = keys.collect();
+    let (lists, latest): (Vec<Stored>, Vec<Stored>) = stored(directory, "blocks/v1", Kind::BlockList)?
+        .into_iter()
+        .filter(|file| is_hex(file.name.trim_end_matches(blocks::LATEST), 64))
+        .partition(|file| file.name.len() == 64);
+    let subject = |file: &Stored| blocks::subject(&file.directory, &file.name);
+    let subjects: BTreeMap<String, Digest> =
+        lists.iter().filter_map(|file| Some((file.name.clone(), subject(file)?))).collect();
+    let mut layers: BTreeMap<Digest, Item> = BTreeMap::new();
+    for algorithm in ["sha256", "sha512"] {
+        for file in stored(directory, &format!("store/blobs/{algorithm}"), Kind::Layer)? {
+            if let Ok(digest) = format!("{algorithm}:{}", file.name).parse::<Digest>() {
+                layers.insert(digest, Item { name: digest.to_string(), ..Item::of(Kind::Layer, file) });
+            }
+        }
+    }
+    let lists = lists.into_iter().map(|file| (subjects.get(&file.name).copied(), file));
+    let latest = latest.into_iter().map(|file| {
+        let list = blocks::latest(&file.directory, &file.name);
+        (list.and_then(|list| subjects.get(&list).copied()), file)
+    });
+    let mut useless = Vec::new();
+    for (digest, file) in keys.into_iter().chain(lists).chain(latest) {
+        match digest.and_then(|digest| layers.get_mut(&digest)) {
+            Some(layer) => layer.add(file),
+            None => useless.push(Item::of(Kind::Leftover, file)),
+        }
+    }
+    Ok(layers.into_values().chain(useless).collect())
+}

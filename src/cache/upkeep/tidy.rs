@@ -1,0 +1,67 @@
+//! The bound that holds by itself: what was not used for long, or is too much, goes when a build has ended.
+
+use super::{Item, Kind, Pruned, Upkeep};
+use crate::bounded;
+use crate::error::Result;
+use crate::lock::DirectoryLock;
+use std::time::{Duration, SystemTime};
+
+/// Its time is when the cache was tidied last, its content for which limits.
+const STAMP: &str = "tidied";
+
+/// A cache is tidied at most this often, since looking at everything takes longer than a build that finds everything.
+const BETWEEN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a cache may hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For how long something may be unused.
+    pub age: Option<Duration>,
+    /// How many bytes everything may take.
+    pub size: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing at all.
+    pub const NOTHING: Limits = Limits { age: None, size: Some(0) };
+
+    /// Whether `item` has to go, where everything from it on takes `left` bytes.
+    pub(super) fn exclude(&self, item: &Item, left: u64, now: SystemTime) -> bool {
+        let is_old = |age| now.duration_since(item.used).is_ok_and(|unused| unused > age);
+        // A note takes next to nothing, and without it a blob is hashed again.
+        let is_too_much = |size| size == 0 || left > size && item.kind != Kind::Note;
+        self.age.is_some_and(is_old) || self.size.is_some_and(is_too_much)
+    }
+}
+
+impl Upkeep {
+    /// Prunes to `limits`, unless that was done within a day, or another process is at it. Answers what was taken out.
+    ///
+    /// # Errors
+    /// As [`Upkeep::prune`].
+    pub fn tidy(&self, limits: Limits) -> Result<Option<Pruned>> {
+        if limits == Limits::default() || self.is_tidy(limits) {
+            return Ok(None);
+        }
+        let Some(_lock) = DirectoryLock::try_of(&self.directory)? else { return Ok(None) };
+        let pruned = self.prune_locked(limits)?;
+        self.directory.replace_file(STAMP, stamp(limits).as_bytes())?;
+        self.directory.touch(STAMP, self.now);
+        Ok(Some(pruned))
+    }
+
+    fn is_tidy(&self, limits: Limits) -> bool {
+        let Ok((file, metadata)) = self.directory.open_described_file(STAMP) else { return false };
+        let is_new = |time: cap_std::time::SystemTime| {
+            self.now.duration_since(time.into_std()).is_ok_and(|since| since < BETWEEN)
+        };
+        metadata.modified().is_ok_and(is_new)
+            && bounded::read(file, 100, STAMP).is_ok_and(|content| content == stamp(limits).as_bytes())
+    }
+}
+
+fn stamp(limits: Limits) -> String {
+    let age = limits.age.map(|age| age.as_secs());
+    let text = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
+    format!("{} {}\n", text(age), text(limits.size))
+}
