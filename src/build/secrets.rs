@@ -182,8 +182,8 @@ fn unchanged(earlier: &[EarlierEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<
 fn search(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<FoundSecret>> {
     let of_entry = |buffer: &mut Vec<u8>, (number, entry): (usize, Entry)| -> Result<Vec<FoundSecret>> {
         let Kind::File { size, content } = &entry.kind else { return Ok(Vec::new()) };
-        let is_of_a_source = matches!(content, Content::File(_) | Content::Spooled { .. });
-        if !is_of_a_source || !is_searched(entry.path.as_bytes(), *size) || known(number, &entry) {
+        if matches!(content, Content::Stored(_)) || !is_searched(entry.path.as_bytes(), *size) || known(number, &entry)
+        {
             return Ok(Vec::new());
         }
         buffer.clear();

@@ -1,5 +1,6 @@
 //! What the path of a file says about secrets in it.
 
+use super::value::is_placeholder;
 use super::{End, Found};
 
 /// The largest file that is searched, in bytes.
@@ -148,13 +149,16 @@ impl Convention {
     /// Adds what the convention says of `content` to what was found in it.
     pub(super) fn search(self, content: &[u8], found: &mut Vec<Found>) {
         let exact = |what, span| Found { what, span, end: End::Exact, is_named: false };
+        let is_value = |text: &[u8]| !is_placeholder(&String::from_utf8_lossy(text));
         match self {
             Convention::Json => {}
             Convention::Whole => {
                 let start = content.iter().position(|byte| !byte.is_ascii_whitespace());
                 let end = content.iter().rposition(|byte| !byte.is_ascii_whitespace());
                 // What was found in it is more exact.
-                if let (Some(start), Some(end), true) = (start, end, found.is_empty()) {
+                if let (Some(start), Some(end), true) = (start, end, found.is_empty())
+                    && is_value(&content[start..=end])
+                {
                     found.push(exact("a file of credentials", start..end + 1));
                 }
             }
@@ -164,7 +168,7 @@ impl Convention {
                 for span in words(content) {
                     let word = &content[span.clone()];
                     if is_password {
-                        found.push(exact("a password", span));
+                        found.extend(is_value(word).then(|| exact("a password", span)));
                         is_password = false;
                     } else {
                         is_password = word == b"password";
@@ -177,7 +181,7 @@ impl Convention {
                 for line in content.split_inclusive(|byte| *byte == b'\n') {
                     let text = line.trim_ascii_end();
                     let colon = memchr::memrchr(b':', text).filter(|_| !text.starts_with(b"#"));
-                    if let Some(colon) = colon.filter(|colon| colon + 1 < text.len()) {
+                    if let Some(colon) = colon.filter(|colon| is_value(&text[colon + 1..])) {
                         found.push(exact("a password", at + colon + 1..at + text.len()));
                     }
                     at += line.len();

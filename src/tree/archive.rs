@@ -3,6 +3,7 @@
 //! A tar is a stream, and a layer needs its entries sorted and its sizes known, so the archive is first written to a file
 //! that has no name any more, and then read in place. Nothing of it is ever unpacked.
 
+use super::litter::Litter;
 use super::losses::Losses;
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, ImagePath, Kind, Owner, Owners, PathKind, Rules, TreeBuilder};
@@ -70,9 +71,14 @@ impl TreeBuilder {
         if let Some(oddity) = headers.ending().and_then(Ending::oddity) {
             warn(progress, object, oddity);
         }
+        let mut litter = Litter::default();
         for entry in in_link_order(latest, object)? {
+            if let (Kind::File { size, .. }, Some(directory)) = (&entry.kind, entry.path.parent()) {
+                litter.count(&directory, destination, 1, *size);
+            }
             self.add(entry)?;
         }
+        litter.warn(object, progress);
         Ok(())
     }
 }
@@ -227,7 +233,7 @@ mod tests {
         let entries = read(&archive(&[tar::Header { path: b"./a//b", size: 3, ..FILE }])).unwrap();
         let last = entries.last().unwrap();
         assert_eq!(last.path.to_string(), "/d/a/b");
-        assert_eq!((last.attributes.uid, last.attributes.mode, last.attributes.mtime), (0, 0o644, 0));
+        assert_eq!((last.attributes.uid, last.attributes.mode, last.attributes.mtime), (0, 0o600, 0));
         let Kind::File { size, content } = &last.kind else { panic!("{last:?}") };
         let mut bytes = Vec::new();
         content.append(0, 3, *size, &mut bytes).unwrap();

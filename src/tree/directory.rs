@@ -3,6 +3,7 @@
 use super::content::{FileContent, SourceDirectory};
 use super::images::{self, ImageForm};
 use super::listing::{FileKind, Listed, Listing, Status};
+use super::litter::Litter;
 use super::losses::Losses;
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder, Xattrs};
@@ -59,6 +60,12 @@ impl TreeBuilder {
             self.exclude(&path, PathKind::Directory, Cause::Image(form));
         }
         join_hard_links(&mut found)?;
+        let mut litter = Litter::default();
+        for Directory { path, entries } in &found {
+            let files = entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count();
+            litter.count(path, destination, files, entries.iter().map(Found::size).sum());
+        }
+        litter.warn(&root.path().display().to_string(), progress);
         let entries = || found.iter().flat_map(|directory| &directory.entries);
         self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
         self.add(walk_root(root, own, destination, rules)?)?;
@@ -109,6 +116,13 @@ struct Found {
     kind: Kind,
     attributes: Attributes,
     has_other_names: bool,
+}
+
+impl Found {
+    /// The length of the content in bytes; zero for everything but a file.
+    fn size(&self) -> u64 {
+        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+    }
 }
 
 /// What the threads of a walk bring together.

@@ -14,6 +14,7 @@ mod excluded;
 mod ignore;
 mod images;
 mod listing;
+mod litter;
 mod losses;
 mod nodes;
 mod path;

@@ -84,10 +84,11 @@ impl Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
     /// 0755 for directories and executable files, 0644 for others: what git keeps, and independent of the umask under which
-    /// a tree was checked out. Setuid, setgid and sticky bits are dropped.
+    /// a tree was checked out. Setuid, setgid and sticky bits are dropped. A file that only its owner can read stays so, with
+    /// 0700 or 0600.
     Normal,
     /// As `Normal`, and the group may do what the owner may: 0775 and 0664. What a container needs that runs under any user
-    /// of one group.
+    /// of one group. A file that only its owner can read stays so here, too.
     GroupAsOwner,
     /// All twelve bits of the file, less setuid, setgid and sticky where the owner that gives them a meaning changes.
     Preserve,
@@ -134,7 +135,9 @@ impl Rules {
     /// The attributes of a regular file that is in the source as `own` says.
     pub fn file(&self, own: Access) -> Attributes {
         let is_program = own.mode & 0o100 != 0;
+        let is_private = own.mode & 0o044 == 0;
         let mode = match self.modes {
+            Modes::Normal | Modes::GroupAsOwner if is_private => 0o600 | (own.mode & 0o100) as u16,
             Modes::Normal if is_program => 0o755,
             Modes::Normal => 0o644,
             Modes::GroupAsOwner if is_program => 0o775,
@@ -197,9 +200,14 @@ mod tests {
             let rules = Rules { modes, ..Rules::default() };
             (rules.file(Access::of_root(own)).mode, rules.directory(Access::of_root(own)).mode)
         };
-        assert_eq!(mode(Modes::Normal, 0o100_600), (0o644, 0o755));
-        assert_eq!(mode(Modes::Normal, 0o104_700), (0o755, 0o755));
-        assert_eq!(mode(Modes::GroupAsOwner, 0o100_700), (0o775, 0o775));
+        assert_eq!(mode(Modes::Normal, 0o100_640), (0o644, 0o755));
+        assert_eq!(mode(Modes::Normal, 0o104_755), (0o755, 0o755));
+        assert_eq!(mode(Modes::GroupAsOwner, 0o100_744), (0o775, 0o775));
+        // M18: what only its owner could read.
+        assert_eq!(mode(Modes::Normal, 0o100_600), (0o600, 0o755));
+        assert_eq!(mode(Modes::Normal, 0o104_700), (0o700, 0o755));
+        assert_eq!(mode(Modes::GroupAsOwner, 0o100_400), (0o600, 0o775));
+        assert_eq!(mode(Modes::GroupAsOwner, 0o100_711), (0o700, 0o775));
         assert_eq!(mode(Modes::Preserve, 0o104_711), (0o4711, 0o4711));
         assert_eq!(mode(Modes::Set(0o640), 0o777), (0o640, 0o750));
         assert_eq!(mode(Modes::Set(0o444), 0), (0o444, 0o555));

@@ -15,5 +15,6 @@ mod foreign_bases;
 mod injected_faults;
 mod links;
 mod output;
+mod secrets;
 mod snapshots;
 mod verifying;

@@ -53,6 +53,20 @@ impl Machine {
         hash
     }
 
+    /// Writes a robot that needs the environment `conda`, and records that with more files below `home`.
+    pub(super) fn robot_of(&self, directory: &str, conda: &str, home: &str, more: &[(&str, &str)]) {
+        self.robot(directory, "3", "");
+        self.scratch.write(format!("{directory}/conda.yaml"), conda);
+        let tree = self.scratch.join(format!("{directory}-tree"));
+        for (name, content) in [&[("rcc_activate.json", "{}"), ("bin/python", "python")], more].concat() {
+            self.scratch.write(format!("{directory}-tree/{name}"), content);
+        }
+        let blueprint = Blueprint::read(conda.as_bytes(), "conda.yaml", &BlueprintOptions::default(), &Silent).unwrap();
+        let hash = blueprint.hash().to_string();
+        let recording = Recording::of(&tree, STAGE, blueprint.text(), &hash, Storage::Gzip);
+        recording.write(&self.scratch.join(home).join("hololib"));
+    }
+
     /// The program, with the machine's home, in `directory`.
     pub(super) fn command(&self, directory: &str, words: &[&str]) -> Command {
         let mut command = ocibuild();

@@ -12,4 +12,5 @@ mod resolving;
 mod restored;
 mod reused;
 mod robots;
+mod secrets;
 mod split;

@@ -111,3 +111,28 @@ fn a_given_digest_is_enforced_and_needs_no_lock_file() {
     yard.build(&["--rcc-download", "http://reg.example/rcc"]).ended_with(2).failed_saying("is not https");
     yard.build(&["--rcc-download", &yard.url("/x"), "--rcc-sha256", "abc"]).ended_with(2);
 }
+
+/// M19: a signature in the query of a download is neither shown nor written down.
+#[test]
+fn the_query_of_a_download_is_kept_nowhere() {
+    let yard = Yard::new(|x| match x.line().as_str() {
+        line if line.starts_with("GET /rcc") => x.answer(200, &[], static_program(b"1")),
+        _ => x.answer(404, &[], ""),
+    });
+    let signature = concat!("example0123456789", "signature");
+    let url = yard.url(&format!("/rcc?sv=1&sig={signature}"));
+    let shows_nothing = |finished: Finished| {
+        assert!(!finished.stderr.contains(signature), "{finished}");
+        finished
+    };
+    let failed = shows_nothing(yard.build(&["--rcc-download", &url, "--offline"])).ended_with(1);
+    assert!(failed.stderr.contains("/rcc?sv=***&sig=***: not in the cache"), "{failed}");
+    shows_nothing(yard.build(&["--rcc-download", &url])).success();
+    let lock = yard.lock();
+    assert!(lock.contains(&format!("\"{}\": \"sha256:", yard.url("/rcc"))) && !lock.contains("sig"), "{lock}");
+    // Another signature, the same file.
+    let again = yard.url("/rcc?sv=1&sig=other");
+    shows_nothing(yard.build(&["--rcc-download", &again, "--locked", "--offline"])).success();
+    shows_nothing(yard.build(&["--rcc-download", &yard.url(&format!("/none?sig={signature}")), "--lock"]))
+        .ended_with(1);
+}

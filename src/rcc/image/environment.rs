@@ -6,7 +6,7 @@ use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
 use super::parts::Parts;
 use super::recipe;
 use super::requirement::Requirement;
-use super::scrub::Scrubbed;
+use super::scrub::{Scrubbed, Scrubbing};
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::cache::RecipeKey;
 use crate::error::Result;
@@ -148,6 +148,11 @@ impl Environment {
     /// The name of its catalog.
     pub fn name(&self) -> &CatalogName {
         &self.name
+    }
+
+    /// What happens to its secrets.
+    pub(super) fn scrubbing(&self) -> Scrubbing {
+        self.shipping.scrubbing
     }
 
     /// What the catalog says of itself.

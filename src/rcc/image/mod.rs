@@ -191,7 +191,10 @@ impl RobotImage {
         }
         // The environment is shipped in a form that starts faster; beside the robot, rcc would prefer this one.
         rules.ignore.add_path(&Path::new(&self.robot.folder).join("hololib.zip"));
+        // It names bases and downloads for the next build, and means nothing in the image.
+        rules.ignore.add_path(&Path::new(&self.robot.folder).join("ocibuild.lock"));
         rules.changes = self.robot.program_changes(&self.directory, &rules.ignore, watcher)?;
+        rules.changes.contents.extend(self.overwritten_blueprints(watcher)?);
         Ok(rules)
     }
 

@@ -2,17 +2,18 @@
 //!
 //! An overwritten file has another digest, so the catalog is changed with it; everything else stays as it was.
 
-use super::{EnvironmentMode, Shipping, meta};
+use super::{EnvironmentMode, RobotImage, Shipping, meta};
 use crate::bounded;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
 use crate::rcc::{BLUEPRINT_FILE, Catalog, EntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
-use crate::secrets::{self, Finding, FoundSecret, overwrite};
+use crate::secrets::{self, Finding, FoundSecret, LARGEST_SEARCHED, overwrite};
 use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What happens to secrets.
@@ -138,5 +139,39 @@ impl Scrubbed {
             place["digest"] = Value::String(digest.to_string());
         }
         Ok(meta::gzip(&json::canonical(&document))?.to_vec())
+    }
+}
+
+impl RobotImage {
+    /// The files that the environment was made from, without their secrets, where those are overwritten.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a secret cannot be overwritten, or rcc would miss it.
+    pub(super) fn overwritten_blueprints(&self, watcher: &dyn Progress) -> Result<Vec<(PathBuf, Arc<[u8]>)>> {
+        let scrubbing = self.environment.as_ref().map(|environment| environment.scrubbing());
+        if scrubbing != Some(Scrubbing::Overwrite) {
+            return Ok(Vec::new());
+        }
+        let mut overwritten = Vec::new();
+        let names = self.robot.environment_configs.iter().chain([&self.robot.conda_config_file]);
+        for name in names.filter(|name| !name.is_empty()) {
+            let shown = self.directory.display(name);
+            let file = match self.directory.open_linked_file(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            let mut content = bounded::read(file, LARGEST_SEARCHED, &shown)?;
+            let Some(first) = secrets::find(name.as_bytes(), &content).into_iter().next() else { continue };
+            if self.mode != EnvironmentMode::Direct {
+                return Err(blueprint_is_compared(&shown, &first, self.mode));
+            }
+            let count =
+                overwrite(name.as_bytes(), &mut content).map_err(|error| Error::invalid(&shown, error.to_string()))?;
+            let reason =
+                format!("{} overwritten in the image, the first in line {}", counted(count, "secret"), first.line);
+            warn(watcher, &shown, &reason);
+            overwritten.push((PathBuf::from(name), content.into()));
+        }
+        Ok(overwritten)
     }
 }
