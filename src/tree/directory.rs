@@ -59,6 +59,9 @@ impl TreeBuilder {
             remove(&mut found, &destination.join(&image_path(&path)?)?);
             self.exclude(&path, PathKind::Directory, Cause::Image(form));
         }
+        if own.mode & 0o055 == 0 {
+            open_if_all_are_closed(&mut found, rules);
+        }
         join_hard_links(&mut found)?;
         let mut litter = Litter::default();
         for Directory { path, entries } in &found {
@@ -339,6 +342,15 @@ fn remove(found: &mut [Directory], path: &ImagePath) {
     let above = path.parent().and_then(|parent| found.binary_search_by(|other| other.path.cmp(&parent)).ok());
     if let Some(above) = above {
         found[above].entries.retain(|entry| *entry.name != *path.name());
+    }
+}
+
+/// Opens the files of a closed directory if others could read none of them: then the umask closed them.
+fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
+    let is_file = |found: &&mut Found| matches!(found.kind, Kind::File { .. });
+    let mut files = || found.iter_mut().flat_map(|directory| &mut directory.entries).filter(is_file);
+    if files().all(|file| file.attributes.mode & 0o044 == 0) {
+        files().for_each(|file| rules.open(&mut file.attributes));
     }
 }
 

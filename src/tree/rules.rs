@@ -85,7 +85,7 @@ impl Access {
 pub enum Modes {
     /// 0755 for directories and executable files, 0644 for others: what git keeps, and independent of the umask under which
     /// a tree was checked out. Setuid, setgid and sticky bits are dropped. A file that only its owner can read stays so, with
-    /// 0700 or 0600.
+    /// 0700 or 0600, unless that holds for all of its directory, which is what a umask of 077 makes.
     Normal,
     /// As `Normal`, and the group may do what the owner may: 0775 and 0664. What a container needs that runs under any user
     /// of one group. A file that only its owner can read stays so here, too.
@@ -146,6 +146,16 @@ impl Rules {
             Modes::Set(bits) => bits,
         };
         self.attributes(mode, own.owner)
+    }
+
+    /// Opens what was kept closed: under a umask of 077 every file is closed, so that modes say nothing of a single one.
+    pub(super) fn open(&self, attributes: &mut Attributes) {
+        let executable = attributes.mode & 0o100;
+        match self.modes {
+            Modes::Normal => attributes.mode = 0o644 | executable | executable >> 3 | executable >> 6,
+            Modes::GroupAsOwner => attributes.mode = 0o664 | executable | executable >> 3 | executable >> 6,
+            Modes::Preserve | Modes::Set(_) => {}
+        }
     }
 
     /// Which of the special bits that a file has would mean something else under the owner that it gets. They go.

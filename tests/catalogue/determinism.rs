@@ -131,15 +131,20 @@ fn x4_one_digest_across_threads_umasks_time_zones_orders_and_places() {
     }
     let elsewhere = Bench::keeping();
     assert_eq!(digest(&elsewhere, &absolute, &["--tag", "other"], &[]), expected, "another layout and tag");
+    // A umask can close every file, but not make one of them private among others.
+    fixed_tree(&bench.scratch.join("plain"), 0..7);
+    fs::set_permissions(bench.scratch.join("plain/etc/secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    let plain = digest(&bench, "plain", &[], &[]);
+    assert_ne!(plain, expected);
     for umask in ["000", "077"] {
         // A checkout under another umask, too.
         let script = format!(
-            "umask {umask}; rm -rf copy; mkdir copy; (cd src; tar -c .) | tar -x --no-same-permissions -C copy; \
-             exec \"$OCIBUILD\" layout out -q --copy copy:/srv"
+            "umask {umask}; rm -rf copy; mkdir copy; (cd plain; tar -c .) | tar -x --no-same-permissions -C copy; \
+             exec \"$OCIBUILD\" layout out -q --label ocibuild.test=yes --copy copy:/srv"
         );
         let mut shell = command("sh");
         shell.args(["-c", &script]).env("OCIBUILD", env!("CARGO_BIN_EXE_ocibuild")).current_dir(bench.scratch.path());
-        assert_eq!(run(&mut shell).success().text(), expected, "umask {umask}");
+        assert_eq!(run(&mut shell).success().text(), plain, "umask {umask}");
     }
     for path in ["src/etc/empty", "src/lib", "src/zz"] {
         run(command("touch").args(["--date", "@1234567890"]).arg(bench.scratch.join(path))).success();
