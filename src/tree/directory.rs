@@ -347,10 +347,12 @@ fn remove(found: &mut [Directory], path: &ImagePath) {
 
 /// Opens the files of a closed directory if others could read none of them: then the umask closed them.
 fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
-    let is_file = |found: &&mut Found| matches!(found.kind, Kind::File { .. });
-    let mut files = || found.iter_mut().flat_map(|directory| &mut directory.entries).filter(is_file);
-    if files().all(|file| file.attributes.mode & 0o044 == 0) {
-        files().for_each(|file| rules.open(&mut file.attributes));
+    let is_file = |found: &Found| matches!(found.kind, Kind::File { .. });
+    let is_closed = |found: &Found| found.attributes.mode & 0o044 == 0;
+    let all = || found.iter().flat_map(|directory| &directory.entries);
+    if all().all(|entry| !is_file(entry) || is_closed(entry)) {
+        let entries = found.iter_mut().flat_map(|directory| &mut directory.entries);
+        entries.filter(|entry| is_file(entry)).for_each(|file| rules.open(&mut file.attributes));
     }
 }
 

@@ -56,38 +56,38 @@ struct Pinned {
 }
 
 /// The tar is the same whatever wraps it, and for ever.
-const DIFF_ID: &str = "sha256:8de0c6c38c3472d410ce8da6ffb8bf2d4eb62e8e884e0133dd11847bffc6d90c";
+const DIFF_ID: &str = "sha256:258fae9132e7d8bb880ac6457d14f78a320b38ddd0a182d4b7ac8690c8ce72d0";
 
 const PINNED: [Pinned; 5] = [
     Pinned {
         flags: &["--compression-level", "1"],
-        layer: "sha256:124cf4ea9f0904c5d67d141d89c7ef7d25f5d20a9b9f7ce5dd27b20a8e009ac6",
-        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
-        manifest: "sha256:8a9685c72a282d0d51569b0593c5611e7f92059f1111db7cd61993806287c57b",
+        layer: "sha256:1d7840204a249d416833ec754f4f434fc58311053e678ace4fb8e73a2cacf134",
+        config: "sha256:f7746259d000ab0555700cb9af19bf305b3714007d93ead0d7c4204c26aa7a88",
+        manifest: "sha256:4e3d5d9ec63ceb58e091fee03122ed7103ede60533ac902bddb0d1ad800821c7",
     },
     Pinned {
         flags: &[],
-        layer: "sha256:4fd16f8afb09d45b279870cb7894c217bfd22caeba44a1dacc8238db28eabf72",
-        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
-        manifest: "sha256:e9ff13ff38ec874759ca08355509164481d1c12d5d9b3a592401351e91bb074a",
+        layer: "sha256:acc1e98a36c6fc6d2723b3e6129e584c6a2f437e44915d6ed317955527df07de",
+        config: "sha256:f7746259d000ab0555700cb9af19bf305b3714007d93ead0d7c4204c26aa7a88",
+        manifest: "sha256:6282a9e57d076486d00890fb97dc1f5450259348402b604efa66bc5e4e1866b5",
     },
     Pinned {
         flags: &["--compression-level", "6"],
-        layer: "sha256:1277307aefc33e2267cdc589b22e92ab4b13ef4947d51bad89d70e6481f8dd74",
-        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
-        manifest: "sha256:ebc9542b30fc2d5757996d4db5de388d472b1acbdbf0747c0476346f70698356",
+        layer: "sha256:e0d9ceb878dc758afddef2b858d6bb095e3f15dbbd1ac0cf91c291428a8a3fb2",
+        config: "sha256:f7746259d000ab0555700cb9af19bf305b3714007d93ead0d7c4204c26aa7a88",
+        manifest: "sha256:3d62b53e2ace9517ebf745727442d581ae799a2478b9b24c4bb687f50bd1b563",
     },
     Pinned {
         flags: &["--compression", "zstd"],
-        layer: "sha256:dac01b6510becf5890c5f2c0dd5a95141a77b566ae7ea5973463b6c5f9eb7959",
-        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
-        manifest: "sha256:aecb01770cb49ff0294b6da29099f585f1a3c85caddc3d7c35f9e521c2f6387a",
+        layer: "sha256:29bb5c0b42cb03fc31be8213962e0f7da2db4253cbcc98ab78e40dfb3c04bb5c",
+        config: "sha256:f7746259d000ab0555700cb9af19bf305b3714007d93ead0d7c4204c26aa7a88",
+        manifest: "sha256:b1993d00f8581b1a8cce34e38db88405c1c3b4fc8db52a4b52dc2a324264cbf4",
     },
     Pinned {
         flags: &["--compression", "none"],
-        layer: "sha256:8de0c6c38c3472d410ce8da6ffb8bf2d4eb62e8e884e0133dd11847bffc6d90c",
-        config: "sha256:92c05e839c28b03e01571c888c484152fe695c49118b4f09f1ca345fc1b6b8e7",
-        manifest: "sha256:2b777185c8f8d3795fa3dce336bb220a9b983e2b145397f3eb534f1955d06b71",
+        layer: "sha256:258fae9132e7d8bb880ac6457d14f78a320b38ddd0a182d4b7ac8690c8ce72d0",
+        config: "sha256:f7746259d000ab0555700cb9af19bf305b3714007d93ead0d7c4204c26aa7a88",
+        manifest: "sha256:d3c7dfd589ea2c4753c4762b01cd13f46b75019e8ad798804af57e5f0836aa1d",
     },
 ];
 
@@ -140,7 +140,7 @@ fn x4_one_digest_across_threads_umasks_time_zones_orders_and_places() {
         // A checkout under another umask, too.
         let script = format!(
             "umask {umask}; rm -rf copy; mkdir copy; (cd plain; tar -c .) | tar -x --no-same-permissions -C copy; \
-             exec \"$OCIBUILD\" layout out -q --label ocibuild.test=yes --copy copy:/srv"
+             exec \"$OCIBUILD\" layout out -q --copy copy:/srv"
         );
         let mut shell = command("sh");
         shell.args(["-c", &script]).env("OCIBUILD", env!("CARGO_BIN_EXE_ocibuild")).current_dir(bench.scratch.path());
