@@ -85,7 +85,11 @@ impl RccHome {
         if self.product == Product::Sema4ai {
             words.push("--sema4ai".to_owned());
         }
-        words.extend(["--robot".to_owned(), file.display().to_string()]);
+        // rcc takes the file of an action package as it takes a conda.yaml.
+        if !file.ends_with("package.yaml") {
+            words.push("--robot".to_owned());
+        }
+        words.push(file.display().to_string());
         words
     }
 }

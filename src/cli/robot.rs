@@ -167,7 +167,10 @@ impl RobotArguments {
         let task = self.choose_task(&robot, mode, watch)?;
         let places = self.places(user)?;
         let rcc = self.rcc_exec.clone().or_else(|| on_path("rcc"));
-        let search = Search { robot: &robot, directory: &directory, file, platform, mode, rcc, watch };
+        let inner = unpacked.as_ref().map(|_| directory.path().join(&name));
+        let packed = inner.as_ref().map(|_| file);
+        let file = inner.as_deref().unwrap_or(file);
+        let search = Search { robot: &robot, directory: &directory, file, packed, platform, mode, rcc, watch };
         let environment = match self.search.find(&search)? {
             Some(Found { hololib, name, blueprint }) => {
                 let required = Requirement { platform, blueprint: blueprint.as_ref() };

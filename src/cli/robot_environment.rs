@@ -31,8 +31,10 @@ pub(super) struct Search<'s> {
     pub(super) robot: &'s Robot,
     /// The directory that is packaged.
     pub(super) directory: &'s Root,
-    /// The robot file as it was named, for commands.
+    /// The robot file, for commands.
     pub(super) file: &'s Path,
+    /// The file that the robot was packed in, if it was.
+    pub(super) packed: Option<&'s Path>,
     pub(super) platform: &'s Platform,
     pub(super) mode: EnvironmentMode,
     /// The rcc of this machine, for `--resolve`.
@@ -76,7 +78,14 @@ impl EnvironmentArguments {
         let Some(blueprints) = blueprints(&homes, search)? else { return Ok(None) };
         // With several homes, the default product's is the one that rcc uses without a flag.
         let Some(recorder) = homes.first() else { return Ok(None) };
-        let command = format!("rcc {}", recorder.recording(search.file).join(" "));
+        let words = recorder.recording(search.file);
+        let command = match search.packed {
+            Some(zip) => {
+                let variables = recorder.recording(Path::new("DIR/robot.yaml")).join(" ");
+                format!("rcc robot unwrap -z {} -d DIR && rcc {variables}", zip.display())
+            }
+            None => format!("rcc {}", words.join(" ")),
+        };
         let find = |completeness| -> Result<Found> {
             let candidates = self.candidates(&homes, &blueprints, search)?;
             best(candidates, completeness, &command, search)
@@ -84,8 +93,9 @@ impl EnvironmentArguments {
         let completeness = if self.resolve { Completeness::Required } else { Completeness::Preferred };
         match find(completeness) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
-                search.watch.say(&format!("{}: {}; running {command}", error.object(), error.reason()));
-                run_rcc(search.rcc.as_deref(), &recorder.recording(search.file))?;
+                let running = words.join(" ");
+                search.watch.say(&format!("{}: {}; running rcc {running}", error.object(), error.reason()));
+                run_rcc(search.rcc.as_deref(), &words)?;
                 find(Completeness::Required)
             }
             found => found,

@@ -75,7 +75,8 @@ pub struct Access {
 
 impl Access {
     /// That of a file of root.
-    pub fn of_root(mode: u32) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of_root(mode: u32) -> Self {
         Access { mode, owner: Owner::default() }
     }
 }

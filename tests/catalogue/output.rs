@@ -9,7 +9,7 @@ use ocibuild::Digest;
 use ocibuild::progress::Silent;
 use ocibuild::store::Layout;
 use ocibuild::tar::{self, Header, Kind};
-use ocibuild::tree::{Access, Content, Entry, ImagePath, Rules, TreeBuilder};
+use ocibuild::tree::{Access, Content, Entry, ImagePath, Owner, Rules, TreeBuilder};
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
@@ -175,7 +175,13 @@ fn many_entries(count: usize) {
         let path = ImagePath::new(format!("one/directory/entry{number:07}").as_bytes()).unwrap();
         let content = Content::Bytes(Arc::from(&b""[..]));
         let kind = ocibuild::tree::Kind::File { size: 0, content };
-        builder.add(Entry { path, kind, attributes: Rules::default().file(Access::of_root(0o644)) }).unwrap();
+        builder
+            .add(Entry {
+                path,
+                kind,
+                attributes: Rules::default().file(Access { mode: 0o644, owner: Owner::default() }),
+            })
+            .unwrap();
     }
     let tree = builder.finish().unwrap();
     let request = ocibuild::layer::LayerRequest {

@@ -124,6 +124,8 @@ fn a_packed_robot_that_is_none_is_refused() {
     bytes[45] ^= 1;
     fs::write(machine.scratch.join("damaged.zip"), bytes).unwrap();
     layout(&machine, "damaged.zip", &[]).ended_with(1).failed_saying("checksum mismatch");
+    machine.scratch.write("cut.zip", &fs::read(machine.scratch.join("damaged.zip")).unwrap()[..60]);
+    layout(&machine, "cut.zip", &[]).ended_with(1).failed_saying("not a zip, or something stands behind its end");
 }
 
 /// An action package is its environment and its files; what runs is for the person to say.
@@ -146,6 +148,9 @@ fn an_action_package_is_packaged() {
     let plan: Value = serde_json::from_str(layout(&machine, "package", &words).success().text()).unwrap();
     let config = &plan["config"]["config"];
     assert_eq!((&config["Cmd"], &config["WorkingDir"]), (&json!(["python", "actions.py"]), &json!("/home/robot/app")));
+    machine.scratch.write("package/package.yaml", text.replace("3.11", "3.12"));
+    let missing = layout(&machine, "package", &[]).ended_with(1);
+    missing.failed_saying("run `rcc holotree variables package/package.yaml`, or let --resolve do it");
     let words = ["layout", "out", "--base", "scratch", "-r", "package", "--environment", "sealed"];
     let sealed = run(&mut machine.command(".", &words)).ended_with(2);
     sealed.failed_saying("is an action package, which has no tasks for rcc to run (--environment direct, with --cmd)");

@@ -87,10 +87,13 @@ fn make_executable(into: &Root, path: &Path) -> Result<()> {
 
 /// Whether `file` is a zip, alone or behind a program, and so no robot file but a robot in one file.
 pub fn is_packed(file: &File) -> bool {
-    const END_OF_ZIP: (u64, &[u8]) = (22, b"PK\x05\x06");
-    let Ok(metadata) = file.metadata() else { return false };
-    let mut signature = [0; 4];
-    let Some(at) = metadata.len().checked_sub(END_OF_ZIP.0).filter(|_| metadata.is_file()) else { return false };
-    let read = read_full_at(file, &mut signature, at);
-    read.is_ok_and(|read| read == signature.len()) && signature == END_OF_ZIP.1
+    const BEGINNING: &[u8] = b"PK\x03\x04";
+    const END: &[u8] = b"PK\x05\x06";
+    const END_LENGTH: u64 = 22;
+    let length = file.metadata().ok().filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
+    let has = |signature: &[u8], at: u64| {
+        let mut found = [0; 4];
+        read_full_at(file, &mut found, at).is_ok_and(|read| read == found.len()) && found == signature
+    };
+    has(BEGINNING, 0) || length.checked_sub(END_LENGTH).is_some_and(|at| has(END, at))
 }
