@@ -10,7 +10,7 @@ use super::{Common, Format};
 use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
-use ocibuild::store::archive::{ArchiveForm, ArchiveWriter};
+use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
 use ocibuild::store::layout::Locking;
 use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
 use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
@@ -219,11 +219,18 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
     if file.is_dir() {
         return Err(Error::invalid(file.display().to_string(), "is a directory"));
     }
+    check_replaceable(file)?;
     let (root, name) = Root::of_file(file, Root::create)?;
     root.sweep_temporaries();
     let writer =
         ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
-    let moved = copy(&opened.image, &writer, names, watch)?;
+    let mut replaced = Vec::new();
+    if let (ArchiveForm::Oci, Ok(earlier)) = (form, OciArchive::open(file)) {
+        replaced = writer.keep(&earlier, names, watch)?;
+    }
+    let mut moved = copy(&opened.image, &writer, names, watch)?;
+    replaced.retain(|replaced| replaced.digest != opened.image.descriptor.digest);
+    moved.replaced.extend(replaced);
     let temporary =
         writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
     temporary.persist(name)?;

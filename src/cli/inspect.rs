@@ -60,11 +60,25 @@ fn to_json(opened: &Opened) -> Value {
     })
 }
 
+/// The test, and then what else is set, with Go's durations in seconds.
+fn healthcheck(check: &Value) -> String {
+    let mut parts = vec![check["Test"].to_string()];
+    for (name, key) in [("every", "Interval"), ("timeout", "Timeout"), ("start", "StartPeriod")] {
+        if let Some(nanoseconds) = check[key].as_f64().filter(|duration| *duration > 0.0) {
+            parts.push(format!("{name} {}s", nanoseconds / 1e9));
+        }
+    }
+    if let Some(retries) = check["Retries"].as_u64().filter(|retries| *retries > 0) {
+        parts.push(counted(usize::try_from(retries).unwrap_or(usize::MAX), "retry"));
+    }
+    parts.join(", ")
+}
+
 fn to_text(opened: &Opened) -> String {
     let image = &opened.image;
     let config = &image.config.document()["config"];
     let mut lines = Vec::new();
-    let mut line = |key: &str, value: String| lines.push(format!("{key:<12}{}", one_line(&value)));
+    let mut line = |key: &str, value: String| lines.push(format!("{key:<13}{}", one_line(&value)));
     for name in &opened.names {
         line("name", name.to_string());
     }
@@ -80,6 +94,17 @@ fn to_text(opened: &Opened) -> String {
             Value::String(text) => line(name, text.clone()),
             other => line(name, other.to_string()),
         }
+    }
+    for (name, key) in [("port", "ExposedPorts"), ("volume", "Volumes")] {
+        for value in config[key].as_object().into_iter().flat_map(|members| members.keys()) {
+            line(name, value.clone());
+        }
+    }
+    if let Some(signal) = config["StopSignal"].as_str() {
+        line("stop signal", signal.to_owned());
+    }
+    if config["Healthcheck"].is_object() {
+        line("healthcheck", healthcheck(&config["Healthcheck"]));
     }
     for variable in config["Env"].as_array().into_iter().flatten() {
         line("env", variable.as_str().unwrap_or_default().to_owned());

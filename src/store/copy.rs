@@ -1,8 +1,8 @@
 //! The one loop that moves blobs, whatever the places.
 
-use super::{BlobSink, BlobSource, ImageName, StoredImage};
+use super::{BlobSink, BlobSource, ImageName, Referrer, StoredImage};
 use crate::error::{Error, Result};
-use crate::progress::{Activity, Progress};
+use crate::progress::{Activity, Progress, warn};
 use crate::spec::{Descriptor, Replaced, media_type};
 use crate::threads;
 use crate::wording;
@@ -27,7 +27,7 @@ pub struct Moved {
     pub replaced: Vec<Replaced>,
 }
 
-/// Copies `image` into `sink` and commits it there under `names`.
+/// Copies `image` into `sink` and commits it there under `names`. Its referrers go with it where `sink` can list them.
 ///
 /// # Errors
 /// When a blob cannot be read, is not what its descriptor says, or is refused; `sink` then does not know the image.
@@ -35,6 +35,20 @@ pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progr
     // What is referred to comes before what refers to it, also where nobody looks until the commit.
     let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
     moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
+    match (sink.takes_referrers(), image.referrers.len()) {
+        (true, _) => {
+            for Referrer { listed, blobs } in &image.referrers {
+                moved.add(copy_blobs(&*image.source, blobs, sink, progress)?);
+                moved.add(copy_blobs(&*image.source, std::slice::from_ref(listed), sink, progress)?);
+            }
+        }
+        (false, 0) => {}
+        (false, artifacts) => {
+            let reason =
+                format!("{} about it stay behind; `oras copy -r` takes them", wording::counted(artifacts, "artifact"));
+            warn(progress, &image.descriptor.digest.to_string(), &reason);
+        }
+    }
     moved.replaced = sink.commit(image, names)?;
     Ok(moved)
 }

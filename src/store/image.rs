@@ -1,6 +1,6 @@
 //! One image in some place: its documents read, its layers still there.
 
-use super::{BlobSource, read_document};
+use super::{BlobSource, Referrer, read_document};
 use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
@@ -23,6 +23,8 @@ pub struct StoredImage {
     pub config_bytes: Arc<[u8]>,
     /// The config, read.
     pub config: Config,
+    /// The artifacts about the image that are listed beside it, such as SBOMs and signatures.
+    pub referrers: Vec<Referrer>,
     /// What is odd about the place that it was found in, for people.
     pub oddities: Vec<String>,
     /// Where the blobs are.
@@ -104,6 +106,7 @@ impl StoredImage {
             manifest,
             config_bytes: config_bytes.into(),
             config,
+            referrers: Vec::new(),
             oddities: Vec::new(),
             source,
         })

@@ -65,6 +65,11 @@ pub trait BlobSource: Send + Sync {
 /// A put blob is stored under its digest, not necessarily because of this call: putting is idempotent. Nothing refers to
 /// it until [`BlobSink::commit`].
 pub trait BlobSink: Sync {
+    /// Whether the place lists artifacts about an image beside it.
+    fn takes_referrers(&self) -> bool {
+        false
+    }
+
     /// How many blobs the place takes at once. One that answers 1 gets them sorted by digest.
     fn transfers(&self) -> usize;
 

@@ -2,12 +2,15 @@
 
 use super::{BlobSource, read_document};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::{ImageName, Selector};
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, media_type};
+use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
 /// How many indexes are opened for a digest that the layout does not list itself.
 const MOST_INDEXES: usize = 1000;
+
+/// How many blobs one entry may lead to.
+const MOST_BLOBS: usize = 100_000;
 
 /// The entry of `index` that `text` selects; without a text, the only image. Artifacts such as SBOMs are passed over where
 /// nothing but their digest or name selects them, and a digest also finds the manifest of one platform inside of an index.
@@ -85,6 +88,32 @@ pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Option<A
     }
     let bytes = read_document(source, listed, LARGEST_MANIFEST).ok()?;
     Artifact::read(&bytes, &listed.media_type, "manifest").ok()?
+}
+
+/// Every blob that `listed` leads to, and last itself.
+///
+/// # Errors
+/// When a document on the way is missing, damaged or malformed, or indexes are nested without an end.
+pub(super) fn reachable(source: &dyn BlobSource, listed: &Descriptor, object: &str) -> Result<Vec<Descriptor>> {
+    let (mut pending, mut found) = (vec![listed.clone()], Vec::new());
+    while let Some(next) = pending.pop() {
+        let is_index = media_type::is_index(&next.media_type);
+        if is_index || media_type::is_manifest(&next.media_type) || media_type::ARTIFACT == next.media_type {
+            let bytes = read_document(source, &next, LARGEST_MANIFEST).map_err(|error| error.within(object))?;
+            if is_index {
+                pending.extend(Index::read(&bytes, &next.media_type, object)?.manifests().iter().cloned());
+            } else if let Some(artifact) = Artifact::read(&bytes, &next.media_type, object)? {
+                found.extend(artifact.blobs);
+            } else {
+                found.extend(Manifest::read(&bytes, &next.media_type, object)?.blobs().cloned());
+            }
+        }
+        found.push(next);
+        if found.len() + pending.len() > MOST_BLOBS {
+            return Err(Error::invalid(object, format!("leads to more than {MOST_BLOBS} blobs")));
+        }
+    }
+    Ok(found)
 }
 
 fn find_inside(source: &dyn BlobSource, entries: Vec<&Descriptor>, digest: Digest) -> Option<Descriptor> {

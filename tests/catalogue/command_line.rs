@@ -215,7 +215,7 @@ fn l8_the_moment_from_the_surroundings() {
 fn l9_where_an_archive_is_written() {
     let bench = Bench::keeping();
     let export = |to: &str| bench.command(&["export", "out:keep", to, "-q"]);
-    bench.scratch.write("old.tar", "something else");
+    bench.scratch.write("old.tar", "");
     bench.scratch.write("target.tar", "untouched");
     symlink("target.tar", bench.scratch.join("link.tar")).unwrap();
     fs::create_dir(bench.scratch.join("directory")).unwrap();

@@ -151,3 +151,45 @@ fn names_of_other_tools_are_understood() {
         yard.text("layout out -t team/a:v1 --copy a:/a");
     }
 }
+
+/// M56: an oci-archive keeps the images that have other names, as a layout does.
+#[test]
+fn an_archive_keeps_its_other_images() {
+    let yard = Yard::new();
+    let a = yard.text("layout one -t team/a:v1 --copy a:/a");
+    let b = yard.text("layout two -t team/b:v1 --copy b:/b");
+    yard.text("export one oci-archive:many.tar");
+    yard.text("export two oci-archive:many.tar");
+    assert_eq!(yard.json("inspect many.tar:team/a:v1")["manifest"]["digest"], a);
+    assert_eq!(yard.json("inspect many.tar:team/b:v1")["manifest"]["digest"], b);
+    yard.text("export oci-archive:many.tar:team/a:v1 oci:back");
+    yard.run("verify back").success();
+    let replaced = yard.json("export two oci-archive:many.tar:team/a:v1");
+    assert_eq!(replaced["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": a}]));
+    assert_eq!(yard.json("export two oci-archive:many.tar:team/a:v1")["replaced"], json!([]));
+    // A name given again leaves nothing of the image that had it.
+    let alone = yard.text("export one oci-archive:alone.tar:v1");
+    yard.text("export two oci-archive:alone.tar:v1");
+    yard.text("export one oci-archive:alone.tar:v1");
+    yard.text("export one oci-archive:fresh.tar:v1");
+    assert_eq!(alone, a);
+    let bytes = |name: &str| std::fs::read(yard.scratch.join(name)).unwrap();
+    assert_eq!(bytes("alone.tar"), bytes("fresh.tar"));
+}
+
+/// M56: a file that is no image archive is not replaced.
+#[test]
+fn an_archive_replaces_archives_only() {
+    let yard = Yard::new();
+    yard.text("layout out -t team/a:v1 --copy a:/a");
+    yard.scratch.write("notes.txt", "precious");
+    yard.scratch.write("empty", "");
+    for transport in ["docker-archive", "oci-archive"] {
+        let refused = yard.run(&format!("export out {transport}:notes.txt")).ended_with(1);
+        refused.failed_saying("notes.txt: is there and is no image archive (remove it, or name another file)");
+        yard.text(&format!("export out {transport}:empty"));
+        yard.text(&format!("export out {transport}:empty"));
+        std::fs::write(yard.scratch.join("empty"), "").unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(yard.scratch.join("notes.txt")).unwrap(), "precious");
+}

@@ -66,3 +66,28 @@ fn arm_is_v7() {
     assert_eq!(digest(&yard.json("inspect many --platform linux/arm")), digests[2]);
     assert_eq!(digest(&yard.json("inspect many --platform linux/arm/v5")), digests[0]);
 }
+
+/// M66: everything that a config says about running is shown.
+#[test]
+fn inspect_shows_ports_volumes_stop_signal_and_healthcheck() {
+    let yard = Yard::new();
+    let flags = "--expose 8080 --volume /data --stop-signal SIGINT";
+    yard.text(&format!("layout base {flags} --copy a:/a"));
+    let text = yard.text("inspect base");
+    for line in ["port         8080/tcp", "volume       /data", "stop signal  SIGINT"] {
+        assert!(text.lines().any(|shown| shown == line), "{line:?} in {text}");
+    }
+    // No flag sets a health check, and bases have them.
+    let entry = super::read(&yard.scratch.join("base/index.json"))["manifests"][0].clone();
+    let blob = |digest: &Value| yard.scratch.join("base/blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let mut manifest = super::read(&blob(&entry["digest"]));
+    let mut config = super::read(&blob(&manifest["config"]["digest"]));
+    let check = json!({"Test": ["CMD", "true"], "Interval": 30_000_000_000_u64, "Retries": 3});
+    config["config"]["Healthcheck"] = check.clone();
+    manifest["config"] = yard.blob("base", "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+    let entry = yard.blob("base", "application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    yard.edit_index("base", |manifests| *manifests = vec![entry]);
+    let shown = r#"healthcheck  ["CMD","true"], every 30s, 3 retries"#;
+    assert!(yard.text("inspect base").lines().any(|line| line == shown));
+    assert_eq!(yard.json("inspect base")["config"]["config"]["Healthcheck"], check);
+}

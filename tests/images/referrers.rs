@@ -46,3 +46,28 @@ fn artifacts_are_no_images() {
     std::fs::write(yard.scratch.join("out/blobs/sha256").join(content.hex()), "damaged").unwrap();
     assert!(yard.run("verify out").ended_with(1).text().contains(&content.to_string()));
 }
+
+/// M63: an SBOM and its signature go with their image, and what is about other images does not.
+#[test]
+fn referrers_go_with_their_image() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out -t team/a:v1 --copy a:/a");
+    yard.text("layout out -t team/b:v1 --copy b:/b");
+    let manifest = |name: &str| yard.json(&format!("inspect out:{name}"))["manifest"].clone();
+    let sbom = attach(&yard, "out", &manifest("team/a:v1"), "application/spdx+json");
+    attach(&yard, "out", &manifest("team/b:v1"), "application/other");
+    let size = std::fs::metadata(yard.scratch.join("out/blobs/sha256").join(&sbom[7..])).unwrap().len();
+    let about = json!({"mediaType": MANIFEST, "digest": sbom, "size": size});
+    attach(&yard, "out", &about, "application/signature");
+    assert_eq!(yard.text("export out:team/a:v1 oci:copy"), digest);
+    assert_eq!(yard.text("export out:team/a:v1 oci-archive:copy.tar"), digest);
+    assert_eq!(yard.text("export copy.tar oci:again"), digest);
+    for layout in ["copy", "again"] {
+        let report = yard.json(&format!("verify {layout}"));
+        assert_eq!((&report["images"], &report["artifacts"]), (&json!(1), &json!(2)), "{layout}");
+        let index = super::read(&yard.scratch.join(layout).join("index.json"));
+        let types: Vec<_> =
+            index["manifests"].as_array().unwrap().iter().map(|listed| &listed["artifactType"]).collect();
+        assert_eq!(types, [&json!(null), &json!("application/spdx+json"), &json!("application/signature")], "{layout}");
+    }
+}

@@ -1,7 +1,8 @@
 //! Which form an archive has, by what it holds.
 
-use super::ArchiveForm;
 use super::members::Members;
+use super::{ArchiveForm, DockerArchive, OciArchive};
+use crate::error::{Error, Result};
 use crate::root::Root;
 use std::io::Read;
 use std::path::Path;
@@ -26,4 +27,17 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
         Ok(members) if members.contains("index.json") && members.contains("oci-layout") => Some(ArchiveForm::Oci),
         _ => Some(ArchiveForm::Docker),
     }
+}
+
+/// Requires that nothing but an image archive or an empty file is lost where `path` is replaced.
+///
+/// # Errors
+/// When there is another file at `path`.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    let is_other = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {
+        return Err(Error::invalid(path.display().to_string(), "is there and is no image archive")
+            .hint("remove it, or name another file"));
+    }
+    Ok(())
 }

@@ -46,7 +46,18 @@ impl OciArchive {
         let object = self.members.object();
         let start = select(&**self, &self.index, tag, object)?;
         let image = StoredImage::open(self.clone(), &start, platform, object)?;
-        Ok(StoredImage { oddities: self.members.oddities(), ..image })
+        let referrers = select::referrers(&**self, &self.index, image.descriptor.digest);
+        Ok(StoredImage { oddities: self.members.oddities(), referrers, ..image })
+    }
+
+    /// What the archive lists.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What messages call the archive.
+    pub(super) fn object(&self) -> &str {
+        self.members.object()
     }
 
     /// The names of the image that `tag` selects, as [`Layout::names`](crate::store::Layout::names) has them.

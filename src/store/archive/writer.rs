@@ -3,10 +3,13 @@
 //! The Docker form is a dual one: an image layout and, beside it, the `manifest.json` that names the same blobs. It is the
 //! one file that podman, Docker old and new, containerd and skopeo all read.
 
+use super::OciArchive;
 use crate::error::{Error, Result};
 use crate::json;
+use crate::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
-use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified};
+use crate::store::select::reachable;
+use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
 use crate::tar;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -33,13 +36,37 @@ struct State<W> {
     output: W,
     object: String,
     written: BTreeSet<String>,
+    /// What the archive lists beside the image.
+    kept: Index,
 }
 
 impl<W: Write + Send> ArchiveWriter<W> {
     /// Starts an archive in `output`, which messages call `object`.
     pub fn new(output: W, form: ArchiveForm, object: impl Into<String>) -> Self {
-        let state = State { output, object: object.into(), written: BTreeSet::new() };
+        let state = State { output, object: object.into(), written: BTreeSet::new(), kept: Index::empty() };
         ArchiveWriter { form, state: Mutex::new(state) }
+    }
+
+    /// Copies everything that `archive` holds, except for the images that have one of `names`. Returns these.
+    ///
+    /// # Errors
+    /// When a document of `archive` is missing, damaged or malformed, or a blob is not what its descriptor says.
+    pub fn keep(&self, archive: &OciArchive, names: &[ImageName], progress: &dyn Progress) -> Result<Vec<Replaced>> {
+        let name_of = |listed: &Descriptor| ImageName::of_annotations(&listed.annotations);
+        let is_replaced = |listed: &Descriptor| match name_of(listed) {
+            Some(name) => names.contains(&name),
+            None => names.is_empty() && listed.artifact_type.is_none(),
+        };
+        let mut index = archive.index().clone();
+        let named = index.manifests().iter().filter(|listed| is_replaced(listed));
+        let replaced =
+            named.filter_map(|listed| Some(Replaced { name: name_of(listed)?, digest: listed.digest })).collect();
+        index.retain(|listed| !is_replaced(listed));
+        for listed in index.manifests() {
+            copy_blobs(archive, &reachable(archive, listed, archive.object())?, self, progress)?;
+        }
+        self.state().kept = index;
+        Ok(replaced)
     }
 
     /// Gives the output back. The archive is whole if the image was committed before.
@@ -96,6 +123,10 @@ fn blob_path(descriptor: &Descriptor) -> String {
 }
 
 impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
+    fn takes_referrers(&self) -> bool {
+        true
+    }
+
     fn transfers(&self) -> usize {
         1
     }
@@ -114,8 +145,12 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         let mut state = self.state();
         let manifest = &image.manifest_bytes;
-        state.file(&blob_path(&image.descriptor), manifest.len() as u64, &mut &manifest[..])?;
-        let index = index_of(image, names, self.form).to_bytes();
+        let path = blob_path(&image.descriptor);
+        // The same image may be kept under another name.
+        if !state.written.contains(&path) {
+            state.file(&path, manifest.len() as u64, &mut &manifest[..])?;
+        }
+        let index = index_of(state.kept.clone(), image, names, self.form).to_bytes();
         state.file("index.json", index.len() as u64, &mut &index[..])?;
         if self.form == ArchiveForm::Docker {
             let list = docker_list(image, names);
@@ -130,9 +165,9 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
     }
 }
 
-/// The index of one image. In the Docker form a tag alone comes with the name that `manifest.json` makes of it, so that both
+/// `index` with the image and its referrers. In the Docker form a tag alone comes with the name that `manifest.json` makes of it, so that both
 /// kinds of readers show the same.
-fn index_of(image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
+fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
     let tagged = |name: &ImageName| {
@@ -146,11 +181,11 @@ fn index_of(image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Inde
             None => tagged,
         }
     };
-    let mut index = Index::empty();
     match names {
         [] => index.put(&[descriptor]),
         names => index.put(&names.iter().map(tagged).collect::<Vec<_>>()),
     };
+    index.put(&image.referrers.iter().map(|referrer| referrer.listed.clone()).collect::<Vec<_>>());
     index
 }
 

@@ -138,8 +138,10 @@ impl Layout {
             Some(name) => format!("{}:{name}", self.display()),
             None => self.display(),
         };
-        let start = select(&**self, &self.index()?, name, &self.display())?;
-        StoredImage::open(self.clone(), &start, platform, &object)
+        let index = self.index()?;
+        let start = select(&**self, &index, name, &self.display())?;
+        let image = StoredImage::open(self.clone(), &start, platform, &object)?;
+        Ok(StoredImage { referrers: select::referrers(&**self, &index, image.descriptor.digest), ..image })
     }
 
     /// The names of the image that `name` selects: those that fit `name`, else all of them.
@@ -309,10 +311,11 @@ impl Layout {
         if !self.contains(&image.descriptor)? {
             self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
-        let listed: Vec<Descriptor> = match names {
+        let mut listed: Vec<Descriptor> = match names {
             [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()), left_out)],
             names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),
         };
+        listed.extend(image.referrers.iter().map(|referrer| referrer.listed.clone()));
         self.sync_blobs()?;
         let replaced = self.publish(&listed)?;
         self.check_place()?;
@@ -442,6 +445,10 @@ impl BlobSource for Layout {
 }
 
 impl BlobSink for Layout {
+    fn takes_referrers(&self) -> bool {
+        true
+    }
+
     fn transfers(&self) -> usize {
         // More at once only makes one disk seek more.
         4
