@@ -1,15 +1,17 @@
 //! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
 
 use super::recall::follows_from_a_store;
-use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer};
-use crate::cache::{Cache, Fingerprints, Found, LayerKey, RecipeKey, SharedCache, SharedFind, SharedLayer};
+use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer, SharedGroup};
+use crate::cache::{Cache, Fingerprints, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
 use crate::compression::Compression;
 use crate::error::Result;
 use crate::progress::{Progress, warn};
+use crate::reference::Reference;
 use crate::store::Layout;
 use crate::threads;
+use crate::tree::ImagePath;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -57,9 +59,9 @@ impl<'a> Memory<'a> {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = group_key(layer.group.as_ref(), compression);
+                let group = Group::of(layer.group.as_ref(), compression);
                 let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
-                if let Some(layer) = key.and_then(|key| self.find(group, &key, Origin::SameRecipe, progress)) {
+                if let Some(layer) = key.and_then(|key| self.find(group.as_ref(), &key, Origin::SameRecipe, progress)) {
                     slot.set(layer).ok();
                 }
             }
@@ -72,16 +74,17 @@ impl<'a> Memory<'a> {
     /// shared layer that cannot be had is warned about, and not found.
     pub(super) fn find(
         &self,
-        group: Option<LayerKey>,
+        group: Option<&Group<'_>>,
         key: &LayerKey,
         kept: Origin,
         progress: &dyn Progress,
     ) -> Option<BuiltLayer> {
         if let Some(found) = self.cache.and_then(|cache| cache.find(key, self.layout)) {
-            return Some(BuiltLayer::of(found.layer, kept));
+            return Some(BuiltLayer { from: found.from, ..BuiltLayer::of(found.layer, kept) });
         }
-        let find = self.shared?.find(&group?, key)?;
-        match self.take(&find, progress) {
+        let group = group?;
+        let find = self.shared?.find(&group.key, key)?;
+        match self.take(&find, group.roots, progress) {
             Ok(layer) => Some(layer),
             Err(error) => {
                 warn(progress, &error.object(), &format!("{}; the layer is made instead", error.reason()));
@@ -90,42 +93,54 @@ impl<'a> Memory<'a> {
         }
     }
 
-    fn take(&self, find: &SharedFind, progress: &dyn Progress) -> Result<BuiltLayer> {
+    fn take(&self, find: &SharedFind, roots: &[ImagePath], progress: &dyn Progress) -> Result<BuiltLayer> {
         let SharedLayer { layer, keys, notes } = &find.shared;
+        let repository = find.repository.reference().clone().without_tag();
         if self.shared_layers == SharedLayers::LeftOut {
             find.check(progress)?;
-            let left_in = Some(find.repository.reference().clone().without_tag());
-            return Ok(BuiltLayer { left_in, ..BuiltLayer::of(layer.clone(), Origin::Shared) });
+            let (left_in, from) = (Some(repository.clone()), Some(repository));
+            return Ok(BuiltLayer { left_in, from, ..BuiltLayer::of(layer.clone(), Origin::Shared) });
         }
-        find.fetch(self.layout, progress)?;
+        find.fetch(self.layout, roots, progress)?;
         if let Some(cache) = self.cache {
-            let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
+            let (layer, notes, from) = (layer.clone(), notes.clone(), Some(repository.clone()));
+            let kept = Found { layer, notes, from, recorded: cache.now() };
             keys.iter().for_each(|key| cache.keep(key, &kept, self.layout, progress));
         }
-        Ok(BuiltLayer::of(layer.clone(), Origin::Shared))
+        Ok(BuiltLayer { from: Some(repository), ..BuiltLayer::of(layer.clone(), Origin::Shared) })
     }
 
     /// Whether another machine may have shared a layer of `group`.
-    pub(super) fn asks_others(&self, group: Option<LayerKey>) -> bool {
+    pub(super) fn asks_others(&self, group: Option<&Group<'_>>) -> bool {
         self.shared.is_some() && group.is_some()
     }
 
     /// Whether there is a layer of this shape.
-    pub(super) fn knows_shape(&self, group: Option<LayerKey>, key: &LayerKey) -> bool {
+    pub(super) fn knows_shape(&self, group: Option<&Group<'_>>, key: &LayerKey) -> bool {
         let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
-        is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group, key).is_some())
+        is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group.key, key).is_some())
     }
 }
 
-/// The key that machines share a group under, in builds of this `compression`. Blobs that take gzip over are those of one
-/// machine's store: there is none for them, nor for what else is in their group.
-fn group_key(group: Option<&RecipeKey>, compression: Compression) -> Option<LayerKey> {
-    group.filter(|_| !follows_from_a_store(compression)).map(|group| LayerKey::of_recipe(group, compression))
+/// A group of layers, as machines share it.
+pub(super) struct Group<'g> {
+    key: LayerKey,
+    /// Where everything in its layers lies.
+    roots: &'g [ImagePath],
+}
+
+impl Group<'_> {
+    /// The group, in builds of this `compression`. Blobs that take gzip over are those of one machine's store: there is none for
+    /// them, nor for what else is in their group.
+    fn of(group: Option<&SharedGroup>, compression: Compression) -> Option<Group<'_>> {
+        let group = group.filter(|_| !follows_from_a_store(compression))?;
+        Some(Group { key: LayerKey::of_recipe(&group.recipe, compression), roots: &group.roots })
+    }
 }
 
 impl PlannedLayer {
-    pub(super) fn group_key(&self, compression: Compression) -> Option<LayerKey> {
-        group_key(self.group.as_ref(), compression)
+    pub(super) fn shared_group(&self, compression: Compression) -> Option<Group<'_>> {
+        Group::of(self.group.as_ref(), compression)
     }
 
     /// The layer with its keys that mean the same on every machine.
@@ -145,13 +160,24 @@ impl PlannedLayer {
 
 impl Plan {
     /// The layers of `built` that are worth sharing with other machines, by their groups.
-    pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Vec<SharedLayer>> {
-        let mut groups: BTreeMap<LayerKey, Vec<SharedLayer>> = BTreeMap::new();
+    pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Shareable> {
+        let mut groups: BTreeMap<LayerKey, Shareable> = BTreeMap::new();
         for (planned, built) in self.layers.iter().zip(&built.layers) {
-            if let Some(group) = planned.group_key(self.compression) {
-                groups.entry(group).or_default().push(planned.shared(built, self.compression));
+            if let Some(group) = planned.shared_group(self.compression) {
+                let shareable = groups.entry(group.key).or_default();
+                shareable.layers.push(planned.shared(built, self.compression));
+                shareable.from.extend(built.from.clone());
             }
         }
         groups
     }
+}
+
+/// Layers that are worth sharing.
+#[derive(Debug, Default)]
+pub struct Shareable {
+    /// The layers.
+    pub layers: Vec<SharedLayer>,
+    /// The repositories that some of them were taken from. What was taken is not passed on to others.
+    pub from: BTreeSet<Reference>,
 }

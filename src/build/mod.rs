@@ -9,9 +9,9 @@ mod spec;
 
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{Differences, Group};
-pub use memory::{Memory, SharedLayers};
+pub use memory::{Memory, Shareable, SharedLayers};
 pub use secrets::SecretPolicy;
-pub use spec::{BuildSpec, EntriesOf, LayerSpec, Source, SourceContent};
+pub use spec::{BuildSpec, EntriesOf, LayerSpec, SharedGroup, Source, SourceContent};
 
 use crate::cache::{RecipeKey, SeriesKey};
 use crate::compression::Compression;
@@ -60,7 +60,7 @@ pub struct PlannedLayer {
     /// What of its sources it will not hold.
     pub excluded: Vec<Excluded>,
     recipe: Option<(RecipeKey, Value)>,
-    group: Option<RecipeKey>,
+    group: Option<SharedGroup>,
     series: SeriesKey,
     /// Whether its sources are files of this machine, which may hold secrets.
     is_searched: bool,
@@ -118,6 +118,8 @@ pub struct BuiltLayer {
     pub differences: Option<Differences>,
     /// The repository that it stays in, where it is not in the layout.
     pub left_in: Option<Reference>,
+    /// The repository that it was taken from, now or earlier; nothing where it was made here.
+    pub from: Option<Reference>,
 }
 
 impl BuildSpec {
@@ -403,7 +405,7 @@ impl Plan {
 impl BuiltLayer {
     /// A layer that took no work, in the layout.
     pub(super) fn of(layer: Layer, origin: Origin) -> Self {
-        BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None }
+        BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None, from: None }
     }
 }
 

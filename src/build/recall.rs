@@ -39,10 +39,6 @@ pub(super) struct Before {
 }
 
 impl Recalled {
-    fn known(layer: Layer, origin: Origin) -> Self {
-        Recalled::Whole(Box::new(BuiltLayer::of(layer, origin)))
-    }
-
     /// What need not be compressed of a layer that has to be made.
     pub(super) fn reuse(&self) -> Option<&Reuse> {
         match self {
@@ -69,9 +65,9 @@ impl Recall<'_> {
     /// same names and sizes was seen before, here or on another machine, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
         let Recall { memory, compression, progress } = *self;
-        let group = planned.group_key(compression);
+        let group = planned.shared_group(compression);
         let compression = planned.compression(compression);
-        let nobody_knows = memory.cache.is_none() && !memory.asks_others(group);
+        let nobody_knows = memory.cache.is_none() && !memory.asks_others(group.as_ref());
         if nobody_knows || planned.recipe.is_some() || follows_from_a_store(compression) {
             return Ok(Recalled::Nothing);
         }
@@ -81,7 +77,8 @@ impl Recall<'_> {
             && let Some(found) = cache.find(key, memory.layout)
             && !found.is_racy(*newest)
         {
-            return Ok(Recalled::known(found.layer, Origin::SameFiles));
+            let known = BuiltLayer { from: found.from, ..BuiltLayer::of(found.layer, Origin::SameFiles) };
+            return Ok(Recalled::Whole(Box::new(known)));
         }
         if let Some(cache) = memory.cache
             && let Some((earlier, blob)) = cache.earlier(&planned.series)
@@ -96,12 +93,13 @@ impl Recall<'_> {
             parts.earlier = Some(Before { entries: earlier.entries, diff_id: earlier.layer.diff_id });
             return Ok(Recalled::Parts(Box::new(parts)));
         }
-        if memory.knows_shape(group, &LayerKey::of_shape(&parts.fingerprints, compression)) {
+        if memory.knows_shape(group.as_ref(), &LayerKey::of_shape(&parts.fingerprints, compression)) {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
             let by_content = LayerKey::of_tar(&diff_id, compression);
-            if let Some(found) = memory.find(group, &by_content, Origin::SameContent, progress) {
+            if let Some(found) = memory.find(group.as_ref(), &by_content, Origin::SameContent, progress) {
                 if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
-                    let kept = Found { layer: found.layer.clone(), notes: Value::Null, recorded: cache.now() };
+                    let (layer, from) = (found.layer.clone(), found.from.clone());
+                    let kept = Found { layer, notes: Value::Null, from, recorded: cache.now() };
                     cache.keep(&key, &kept, memory.layout, progress);
                 }
                 return Ok(Recalled::Whole(Box::new(found)));
@@ -122,7 +120,7 @@ impl Recall<'_> {
         let compression = planned.compression(compression);
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
-            let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
+            let kept = Found { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
         for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
@@ -137,7 +135,7 @@ impl Recall<'_> {
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
         let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
         let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
-        let kept = Found { layer: layer.clone(), notes: notes.clone(), recorded: cache.now() };
+        let kept = Found { layer: layer.clone(), notes: notes.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, compression), &kept, layout, progress);
     }
 
@@ -148,7 +146,7 @@ impl Recall<'_> {
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
         let Parts { earlier, reuse: _, fingerprints } = parts;
-        let kept = Found { layer: layer.clone(), notes: Value::Null, recorded: cache.now() };
+        let kept = Found { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
         let others = [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
         for key in by_files.into_iter().chain(others) {

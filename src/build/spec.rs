@@ -49,9 +49,18 @@ pub struct LayerSpec {
     pub known_directories: BTreeMap<ImagePath, Attributes>,
     /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
     pub recipe: Option<(RecipeKey, Value)>,
-    /// The recipe of the whole that the layer is a part of. The layers of one whole are shared together with other machines; a
-    /// layer of none is not shared.
-    pub group: Option<RecipeKey>,
+    /// The whole that the layer is a part of. The layers of one whole are shared together with other machines; a layer of none is
+    /// not shared.
+    pub group: Option<SharedGroup>,
+}
+
+/// A whole whose layers machines share.
+#[derive(Debug, Clone)]
+pub struct SharedGroup {
+    /// What decides its content.
+    pub recipe: RecipeKey,
+    /// Where everything in its layers lies in an image. A layer of another machine that holds anything else is not taken.
+    pub roots: Vec<ImagePath>,
 }
 
 /// Something that goes into a layer.

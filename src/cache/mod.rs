@@ -18,10 +18,14 @@
 //! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
 //! a cache and one without give the same bytes, and losing the cache costs time.
 //!
+//! A record says where its layer came from: it was made here, or taken from a repository. What was taken counts only in builds
+//! that name the repository again.
+//!
 //! What other machines made, and share in a repository of a registry, is in [`SharedCache`].
 
 mod artifact;
 mod blocks;
+mod examined;
 mod key;
 mod record;
 mod running;
@@ -36,6 +40,7 @@ pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::progress::{Progress, warn};
+use crate::reference::Reference;
 use crate::root::Root;
 use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::Record;
@@ -50,6 +55,8 @@ pub struct Cache {
     verified: VerifiedFiles,
     store: Layout,
     now: SystemTime,
+    /// The repositories whose layers count.
+    trusted: Vec<Reference>,
 }
 
 /// Not to be believed by anybody who reads it without this line (bford.info/cachedir).
@@ -70,7 +77,20 @@ impl Cache {
         let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
         let verified = VerifiedFiles::in_cache_directory(&directory)?;
         let store = Layout::kept(&directory, LAYERS, progress)?.with_memory(verified.clone());
-        Ok(Cache { layers, blocks, verified, store, now })
+        Ok(Cache { layers, blocks, verified, store, now, trusted: Vec::new() })
+    }
+
+    /// The same, in which layers count that were taken from `repositories`. Without this, only those count that were made here.
+    #[must_use]
+    pub fn trusting(self, repositories: impl IntoIterator<Item = Reference>) -> Cache {
+        let trusted = repositories.into_iter().map(|name| name.without_tag().without_digest()).collect();
+        Cache { trusted, ..self }
+    }
+
+    /// The record of `key`, if it is of a layer that was made here, or taken from a repository that is trusted now.
+    fn record(&self, key: &LayerKey) -> Option<Record> {
+        let is_trusted = |from: &Reference| self.trusted.contains(from);
+        Record::read(&self.layers, key).filter(|record| record.from.as_ref().is_none_or(is_trusted))
     }
 
     /// What remembers which blobs are whole, for other layouts.
@@ -80,12 +100,12 @@ impl Cache {
 
     /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.
     pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
-        let record = Record::read(&self.layers, key)?;
+        let record = self.record(key)?;
         self.layers.touch(&key.hex(), self.now);
         if !self.bring(&record.layer, layout) {
             return None;
         }
-        Some(Found { layer: record.layer, notes: record.notes, recorded: record.recorded })
+        Some(Found { layer: record.layer, notes: record.notes, from: record.from, recorded: record.recorded })
     }
 
     /// Brings the blob of `layer` into `layout`, and answers whether it is there, whole.
@@ -96,7 +116,7 @@ impl Cache {
 
     /// What is known of `key` besides its layer, wherever the layer's blob is.
     pub fn notes(&self, key: &LayerKey) -> Option<Value> {
-        Record::read(&self.layers, key).map(|record| record.notes)
+        self.record(key).map(|record| record.notes)
     }
 
     /// When this build looked at its sources first, for what is kept.
@@ -113,7 +133,9 @@ impl Cache {
             Ok(false) => self.store.take_over(layout, descriptor),
             Err(error) => Err(error),
         };
-        let record = Record { layer: kept.layer.clone(), notes: kept.notes.clone(), recorded: kept.recorded };
+        let Found { layer, notes, from, recorded } = kept.clone();
+        let from = from.map(|from| from.without_tag().without_digest());
+        let record = Record { layer, notes, from, recorded };
         if let Err(error) = result.and_then(|()| record.write(&self.layers, key)) {
             warn(progress, &error.object(), &format!("{}; the layer is not kept in the cache", error.reason()));
         }
@@ -134,6 +156,8 @@ pub struct Found {
     pub layer: Layer,
     /// What whoever kept it wanted to know again.
     pub notes: Value,
+    /// The repository that it was taken from; nothing where it was made here.
+    pub from: Option<Reference>,
     /// When its sources were first looked at.
     pub recorded: SystemTime,
 }

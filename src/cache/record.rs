@@ -6,6 +6,7 @@ use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::layer::Layer;
+use crate::reference::Reference;
 use crate::root::Root;
 use crate::spec::Descriptor;
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Record {
     pub(super) layer: Layer,
     pub(super) notes: Value,
+    /// The repository that it was taken from; nothing where it was made here.
+    pub(super) from: Option<Reference>,
     pub(super) recorded: SystemTime,
 }
 
@@ -40,6 +43,11 @@ impl Record {
         let number = |key: &str| value.get(key).and_then(Value::as_u64);
         let digest: Digest = text("digest")?.parse().ok()?;
         let diff_id: DiffId = text("diffId")?.parse().ok()?;
+        // A record that does not say where its layer came from is none.
+        let from = match value.get("from")? {
+            Value::Null => None,
+            from => Some(from.as_str()?.parse().ok()?),
+        };
         Some(Record {
             layer: Layer {
                 descriptor: Descriptor::new(text("mediaType")?, digest, number("size")?),
@@ -47,17 +55,19 @@ impl Record {
                 tar_size: number("tarSize")?,
             },
             notes: value.get("notes")?.clone(),
+            from,
             recorded: UNIX_EPOCH.checked_add(Duration::from_nanos(number("recorded")?))?,
         })
     }
 
     /// Writes the record of `key`. It may be lost in a crash, but not be taken for another.
     pub(super) fn write(&self, directory: &Root, key: &LayerKey) -> Result<()> {
-        let Record { layer: Layer { descriptor, diff_id, tar_size }, notes, recorded } = self;
+        let Record { layer: Layer { descriptor, diff_id, tar_size }, notes, from, recorded } = self;
         let since = recorded.duration_since(UNIX_EPOCH).unwrap_or_default();
         let body = json::canonical(&json!({
             "diffId": diff_id.to_string(),
             "digest": descriptor.digest.to_string(),
+            "from": from.as_ref().map(Reference::to_string),
             "mediaType": descriptor.media_type,
             "notes": notes,
             "recorded": u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),

@@ -6,18 +6,21 @@
 //!
 //! Whoever may write to a repository chooses what is in the layers that are taken from it, so only repositories that the
 //! person names are asked. What they say is held against itself: the manifest against the digest that the registry claims, the
-//! config against the manifest, the blob against both when it is fetched. That a diff ID is the one of its blob is not proved.
-//! Whatever is wrong is warned about, and the layer is made as if it were not shared.
+//! config against the manifest, the blob against both when it is fetched, and then also its tar against the diff ID, and every
+//! entry against the places that such a layer has in an image. Whatever is wrong is warned about, and the layer is made as if it
+//! were not shared.
 
 use super::LayerKey;
 use super::artifact::{self, Documents, Manifest, SharedLayer};
+use super::examined::Examined;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::{Reference, Tag};
 use crate::spec::Descriptor;
 use crate::store::registry::Repository;
-use crate::store::{BlobSink, BlobSource, Moved, copy_blobs, read_document};
+use crate::store::{BlobSink, BlobSource, Layout, Moved, copy_blobs, read_document};
+use crate::tree::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,6 +108,11 @@ impl CachePlace {
     pub fn name(&self) -> String {
         let reference = self.repository.reference();
         format!("docker://{}/{}", reference.registry(), reference.repository())
+    }
+
+    /// Whether this is in the repository that `name` names.
+    pub fn is_at(&self, name: &Reference) -> bool {
+        self.repository.reference().is_beside(name)
     }
 
     fn tag(&self, group: &LayerKey) -> Result<Tag> {
@@ -206,12 +214,22 @@ impl SharedCache {
 }
 
 impl SharedFind {
-    /// Brings the layer into `sink`, verified while it arrives.
+    /// Brings the layer into `layout`. While it arrives it is verified and examined: everything in it has to lie below `roots`.
     ///
     /// # Errors
-    /// When it cannot be fetched, is not what was said of it, or cannot be written.
-    pub fn fetch(&self, sink: &dyn BlobSink, progress: &dyn Progress) -> Result<()> {
-        copy_blobs(&*self.repository, std::slice::from_ref(&self.shared.layer.descriptor), sink, progress).map(|_| ())
+    /// When it cannot be fetched, is not what was said of it, holds what it must not, or cannot be written.
+    pub fn fetch(&self, layout: &Layout, roots: &[ImagePath], progress: &dyn Progress) -> Result<()> {
+        let SharedLayer { layer, .. } = &self.shared;
+        let examined = Examined::new(&*self.repository, layer, roots);
+        copy_blobs(&examined, std::slice::from_ref(&layer.descriptor), layout, progress)?;
+        if !examined.has_passed() {
+            // It was here already, perhaps for another reason.
+            let examined = Examined::new(layout, layer, roots);
+            let mut reader = examined.open(&layer.descriptor)?;
+            std::io::copy(&mut reader, &mut std::io::sink())
+                .map_err(|error| Error::io(format!("blob {}", layer.descriptor.digest), "read", error))?;
+        }
+        Ok(())
     }
 
     /// Requires that the layer is where it is said to be, without fetching it.

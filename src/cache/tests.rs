@@ -41,7 +41,12 @@ impl Scene {
             diff_id: DiffId::of_tar(digest),
             tar_size: size,
         };
-        let kept = Found { layer: layer.clone(), notes: serde_json::json!({"note": 1}), recorded: self.cache.now() };
+        let kept = Found {
+            layer: layer.clone(),
+            notes: serde_json::json!({"note": 1}),
+            from: None,
+            recorded: self.cache.now(),
+        };
         self.cache.keep(key, &kept, &self.layout, &Silent);
         layer
     }

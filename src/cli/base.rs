@@ -3,11 +3,12 @@
 use super::cache_directory::CacheDirectory;
 use super::lock_file::{Kind, LockArguments, LockFile, Locking};
 use super::network::NetworkArguments;
+use super::seen;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::image::{Base, BaseLayers};
 use ocibuild::progress::warn;
-use ocibuild::store::{BaseStore, Meanings, Pulled, StoredBase, VerifiedFiles};
+use ocibuild::store::{BaseStore, Meanings, Pulled, StoredBase, StoredImage, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl BaseArguments {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
                 let store = open_store(cache, Freshness::Tag, watch)?;
-                let base = self.stored_or_pulled(&store, &wanted, platform, lock.locking(), watch)?;
+                let base = self.stored_or_pulled((&store, cache), &wanted, platform, lock.locking(), watch)?;
                 cache.note_use(&base.image.descriptor.digest);
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
@@ -107,7 +108,7 @@ impl BaseArguments {
 
     fn stored_or_pulled(
         &self,
-        store: &BaseStore,
+        (store, cache): (&BaseStore, &CacheDirectory),
         reference: &Reference,
         platform: Option<&Platform>,
         locking: Locking,
@@ -144,10 +145,11 @@ impl BaseArguments {
             return self.network.first_that_answers(reference, watch, |repository| {
                 let start = repository.resolve()?;
                 let image = BaseStore::choose(repository, &start, platform, &reference.to_string())?;
+                remember(cache, repository.reference(), &image, watch);
                 Ok(StoredBase { image, named: start.digest, mirror: None })
             });
         }
-        pull(store, &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
+        pull((store, cache), &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
     }
 }
 
@@ -172,7 +174,7 @@ pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness, watch: &W
 
 /// Brings what `reference` names into `store`, from a mirror if there is one that has it.
 pub(super) fn pull(
-    store: &BaseStore,
+    (store, cache): (&BaseStore, &CacheDirectory),
     network: &NetworkArguments,
     reference: &Reference,
     platform: Option<&Platform>,
@@ -185,12 +187,21 @@ pub(super) fn pull(
         {
             return Ok(Pulled { base, before: None, moved: Default::default() });
         }
-        store.pull(repository, reference, platform, watch)
+        let pulled = store.pull(repository, reference, platform, watch)?;
+        remember(cache, repository.reference(), &pulled.base.image, watch);
+        Ok(pulled)
     })?;
     if let Some(before) = pulled.before {
         report_move(&name_of(reference), before, pulled.base.named, watch);
     }
     Ok(pulled)
+}
+
+/// Remembers that `place` holds the image, so that a push beside it need not send its layers.
+fn remember(cache: &CacheDirectory, place: &Reference, image: &StoredImage, watch: &Watch) {
+    if let Some(seen) = seen::open(cache, watch) {
+        seen::remember(&seen, place, &image.manifest, watch);
+    }
 }
 
 impl LockFile {

@@ -8,6 +8,16 @@ use serde_json::{Map, Value, json};
 
 /// The explanation for people, on one line.
 pub(super) fn line(built: &BuiltLayer) -> String {
+    let from = match (&built.from, built.origin) {
+        (Some(from), Origin::SameRecipe | Origin::SameFiles | Origin::SameContent) => {
+            format!("; it was taken from {from}, which --cache-from names")
+        }
+        _ => String::new(),
+    };
+    what_happened(built) + &from
+}
+
+fn what_happened(built: &BuiltLayer) -> String {
     match (built.origin, &built.differences) {
         (Origin::Made, None) => {
             "made: no layer of this content was in the cache, and no earlier build of it".to_owned()
@@ -21,7 +31,8 @@ pub(super) fn line(built: &BuiltLayer) -> String {
         }
         (Origin::Shared, _) => {
             let left = built.left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
-            format!("from --cache-from: another machine made it{left}")
+            let from = built.from.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            format!("from --cache-from{from}: another machine made it{left}")
         }
         (Origin::SameRecipe, _) => {
             "from the cache: all that decides its bytes is the same, so nothing of it was read".to_owned()
@@ -39,6 +50,9 @@ pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
     described["origin"] = origin_name(built.origin).into();
     if let Some(name) = &built.left_in {
         described["leftIn"] = name.to_string().into();
+    }
+    if let Some(name) = &built.from {
+        described["from"] = name.to_string().into();
     }
     described["blocks"] = json!({"reused": reused, "compressed": compressed});
     described["bytesCompressed"] = bytes_compressed.into();

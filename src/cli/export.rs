@@ -7,15 +7,17 @@ use super::replaced::{replaced_json, report_replaced};
 use super::source::{Opened, SourceArguments};
 use super::watch::Watch;
 use super::{Common, Format};
+use super::{seen, shared_cache};
 use clap::Args;
 use ocibuild::progress::warn;
 use ocibuild::root::Root;
+use ocibuild::spec::Descriptor;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
 use ocibuild::store::layout::Locking;
 use ocibuild::store::{Complement, ImageName, Layout, LeftOut, MirroredRepository, Moved, StoredImage, copy};
 use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +44,9 @@ pub(super) struct ExportArguments {
     destinations: Vec<String>,
     #[command(flatten)]
     lock: LayoutLockArguments,
+    /// Take layers that are not in the layout from this repository, if no build on this machine left them out. Repeatable
+    #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = shared_cache::repository)]
+    complete_from: Vec<Reference>,
     #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
@@ -53,9 +58,15 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
     let opened = arguments.source.open(&arguments.network, &watch)?;
+    let is_in_registry = opened.image.source.repository(&opened.image.descriptor).is_some();
     let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
-    let left_out = LeftOut::of(&opened.image.descriptor);
-    let image = completed(opened.image, &left_out, &registries, &arguments.network, &watch)?;
+    let seen = seen::open(arguments.source.cache_directory(), &watch);
+    let left_out = seen.as_ref().map(|seen| seen.left_out(&opened.image.descriptor.digest)).unwrap_or_default();
+    let places = Places { recorded: &left_out, named: &arguments.complete_from, registries: &registries };
+    let image = completed(opened.image, places, &arguments.network, &watch)?;
+    if let (Some(place), Some(seen), true) = (image.source.repository(&image.descriptor), &seen, is_in_registry) {
+        seen::remember(seen, place, &image.manifest, &watch);
+    }
     let opened = Opened { image, ..opened };
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
@@ -70,8 +81,12 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
                 to_file(&opened, file, *form, names.as_deref().unwrap_or(&opened.names), &watch)?
             }
             Destination::Repository(reference, names) => {
-                let repository = arguments.network.repository(reference, watch.clone())?;
-                copy(&opened.image, &*repository, names, &watch)?
+                let repository = arguments.network.repository_with_seen(reference, seen.clone(), watch.clone())?;
+                let moved = copy(&opened.image, &*repository, names, &watch)?;
+                if let Some(seen) = &seen {
+                    seen::remember(seen, reference, &opened.image.manifest, &watch);
+                }
+                moved
             }
         });
     }
@@ -94,23 +109,34 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image with the repositories at its side that have what was left out of it, and that of its base, as far as they have
-/// what is missing, or spare an upload to one of `registries`.
+/// Where the layers of an image may be that its layout does not hold.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'p> {
+    /// What a build on this machine left out.
+    pub(super) recorded: &'p LeftOut,
+    /// The repositories that the command line names.
+    pub(super) named: &'p [Reference],
+    /// The registries that the image goes to, which can mount what they hold.
+    pub(super) registries: &'p [&'p str],
+}
+
+/// The image with the repositories at its side that have what was left out of it, or that spare an upload. What its layout says
+/// of repositories is not followed: who made the layout could choose what is asked with this person's credentials.
 pub(super) fn completed(
     image: StoredImage,
-    left_out: &LeftOut,
-    registries: &[&str],
+    Places { recorded, named, registries }: Places<'_>,
     network: &NetworkArguments,
     watch: &Arc<Watch>,
 ) -> Result<StoredImage> {
     if image.source.repository(&image.descriptor).is_some() {
         return Ok(image);
     }
-    let absent: BTreeSet<Digest> = image.absent_layers().map(|layer| layer.digest).collect();
+    let absent: Vec<Descriptor> = image.absent_layers().cloned().collect();
+    let is_absent = |layer: &Digest| absent.iter().any(|absent| absent.digest == *layer);
     let mut complement = Complement::default();
     let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
-    for (layer, name) in left_out.iter() {
-        if !absent.contains(layer) && !registries.contains(&name.registry()) {
+    for (layer, name) in recorded.iter() {
+        if !is_absent(layer) && !registries.contains(&name.registry()) {
             continue;
         }
         let repository = match known.get(name) {
@@ -120,12 +146,28 @@ pub(super) fn completed(
         known.insert(name.clone(), repository.clone());
         complement.blobs.insert(*layer, repository);
     }
-    if let Some(base) = image.base_reference()
-        && (registries.contains(&base.registry()) || absent.iter().any(|layer| !complement.blobs.contains_key(layer)))
-    {
-        let base = network.mirrored_repository(&base, watch).map_err(|error| error.within("layers of the base"))?;
-        complement.others = Some(base);
+    let unknown = || absent.iter().filter(|layer| recorded.repository(&layer.digest).is_none());
+    if unknown().next().is_none() {
+        return Ok(image.completed_by(complement));
     }
+    for name in named {
+        let repository = network.repository(name, watch.clone())?;
+        let mirrored = MirroredRepository::new(name.clone(), vec![repository.clone()], watch.clone());
+        let mirrored = Arc::new(mirrored);
+        for layer in unknown() {
+            if !complement.blobs.contains_key(&layer.digest) && repository.offers(layer)? {
+                complement.blobs.insert(layer.digest, mirrored.clone());
+            }
+        }
+    }
+    let said = LeftOut::of(&image.descriptor);
+    let said = unknown().find_map(|layer| said.repository(&layer.digest));
+    complement.advice = Some(match said {
+        Some(said) => {
+            format!("the layout says that it is in {said}; if you trust that: --complete-from docker://{said}")
+        }
+        None => "--complete-from docker://REPOSITORY names where it is".to_owned(),
+    });
     Ok(image.completed_by(complement))
 }
 

@@ -10,6 +10,8 @@ use super::layout_lock::LayoutLockArguments;
 use super::output::print;
 use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
+use super::robot::own_directory;
+use super::seen;
 use super::shared_cache::SharedCacheArguments;
 use super::values;
 use super::watch::Watch;
@@ -98,6 +100,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     arguments.check_result_files()?;
     let bound = arguments.cache.tidy.bound()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
+    let cache = cache.map(|cache| cache.trusting(arguments.shared_cache.trusted()));
     let compression = arguments.compression()?;
     let network = arguments.request.bases.network();
     let shared = arguments.shared_cache.open(network, &watch)?;
@@ -108,6 +111,8 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     };
     let packaged = arguments.request.robot_image(order, noted, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
+    let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
+    arguments.shared_cache.check_lock(&mut arguments.request.bases.lock_file(&directory)?)?;
     let names = arguments.names(robot)?;
     let spec = arguments.spec(order, robot, &watch)?;
     if arguments.dry_run {
@@ -130,6 +135,11 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let plan = spec.plan(layout.root(), Some(memory), &watch)?;
     excluded::say(&plan, &watch);
     let built = plan.build(&layout, Some(memory), &names, &watch)?;
+    if !built.left_out.is_empty()
+        && let Some(seen) = seen::open(&arguments.request.cache_directory, &watch)
+    {
+        seen.keep_left_out(&built.image.descriptor.digest, &built.left_out)?;
+    }
     if let Some(robot) = robot {
         robot.warn_of_unrewritten_paths(&watch);
     }

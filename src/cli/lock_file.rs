@@ -3,6 +3,7 @@
 //! ```json
 //! {
 //!   "bases": {"docker.io/library/debian:stable-slim": "sha256:…"},
+//!   "caches": ["host/team/cache"],
 //!   "downloads": {"https://host/rcc": "sha256:…"},
 //!   "version": 1
 //! }
@@ -16,7 +17,7 @@ use ocibuild::root::Root;
 use ocibuild::update::{Readers, update};
 use ocibuild::{Digest, Error, ErrorKind, Result, bounded, json};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "ocibuild.lock";
@@ -79,8 +80,20 @@ impl Kind {
 pub(super) struct LockFile {
     path: PathBuf,
     locking: Locking,
-    entries: BTreeMap<(Kind, String), Digest>,
+    entries: Entries,
 }
+
+/// What a lock file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Entries {
+    digests: BTreeMap<(Kind, String), Digest>,
+    /// The repositories from which layers may be taken. What is in a cache changes with every environment, so they have no
+    /// digests.
+    caches: BTreeSet<String>,
+}
+
+/// The member that lists the caches.
+const CACHES: &str = "caches";
 
 impl LockArguments {
     /// Reads the lock file; without another name, the one in `directory`.
@@ -97,7 +110,7 @@ impl LockArguments {
         let object = path.display().to_string();
         let may_be_missing = locking == Locking::Renew || (locking == Locking::Honour && self.lock_file.is_none());
         let entries = match Root::open_named_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => BTreeMap::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => Entries::default(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock writes it")),
             file => parse(&bounded::read(file?, LARGEST, &object)?, &object)?,
         };
@@ -133,7 +146,7 @@ impl LockFile {
 
     /// The digest that `name` has in the file.
     pub(super) fn before(&self, kind: Kind, name: &str) -> Option<Digest> {
-        self.entries.get(&(kind, name.to_owned())).copied()
+        self.entries.digests.get(&(kind, name.to_owned())).copied()
     }
 
     /// Requires that `name`, which turned out to be `found`, is what the file says.
@@ -155,12 +168,35 @@ impl LockFile {
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn record(&mut self, kind: Kind, name: &str, digest: Digest) -> Result<()> {
+        self.change(|entries| {
+            entries.digests.insert((kind, name.to_owned()), digest);
+        })
+    }
+
+    /// Requires that layers may be taken from `caches`, or writes them down with `--lock`.
+    ///
+    /// # Errors
+    /// When one is required to be in the file and is not, or the file cannot be written.
+    pub(super) fn check_caches(&mut self, caches: &[String]) -> Result<()> {
+        let missing = caches.iter().find(|name| !self.entries.caches.contains(*name));
+        match (self.locking, missing) {
+            (Locking::Require, Some(name)) => {
+                let object = self.path.display().to_string();
+                let reason = format!("the cache {name} is not in it, and --locked takes nothing else");
+                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
+            }
+            (Locking::Renew, Some(_)) => self.change(|entries| entries.caches.extend(caches.iter().cloned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn change(&mut self, change: impl Fn(&mut Entries)) -> Result<()> {
         let path = self.path.clone();
         update(&path, LARGEST, Readers::Usual, |content| {
             if let Some(content) = content {
                 self.entries = parse(&content, &path.display().to_string())?;
             }
-            self.entries.insert((kind, name.to_owned()), digest);
+            change(&mut self.entries);
             Ok(self.text().into_bytes())
         })
     }
@@ -168,29 +204,36 @@ impl LockFile {
     /// Sorted and indented, since people compare versions of it.
     fn text(&self) -> String {
         let mut document = json!({"version": 1});
-        for ((kind, name), digest) in &self.entries {
+        for ((kind, name), digest) in &self.entries.digests {
             document[kind.key()][name.as_str()] = digest.to_string().into();
+        }
+        if !self.entries.caches.is_empty() {
+            document[CACHES] = self.entries.caches.iter().cloned().collect();
         }
         format!("{document:#}\n")
     }
 }
 
 /// Reads a lock file. A member that is not known may carry a promise that would be broken, so there is none.
-fn parse(bytes: &[u8], object: &str) -> Result<BTreeMap<(Kind, String), Digest>> {
+fn parse(bytes: &[u8], object: &str) -> Result<Entries> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
     if json::integer_at(&document, "version", object)? != Some(1) {
         return Err(Error::invalid(object, "not a lock file of version 1"));
     }
-    let known = |key: &String| key == "version" || Kind::ALL.iter().any(|kind| kind.key() == key);
+    let known = |key: &String| key == "version" || key == CACHES || Kind::ALL.iter().any(|kind| kind.key() == key);
     if let Some(key) = document.as_object().into_iter().flat_map(|members| members.keys()).find(|key| !known(key)) {
         return Err(Error::invalid(object, format!("unknown member `{key}`")));
     }
-    let mut entries = BTreeMap::new();
+    let mut entries = Entries::default();
+    for name in json::array_at(&document, CACHES, object)?.into_iter().flatten() {
+        let name = name.as_str().ok_or_else(|| Error::invalid(object, format!("`{CACHES}`: expected repositories")))?;
+        entries.caches.insert(name.to_owned());
+    }
     for kind in Kind::ALL {
         for (name, digest) in json::object_at(&document, kind.key(), object)?.into_iter().flatten() {
             let text = digest.as_str().ok_or_else(|| Error::invalid(object, format!("`{name}`: expected a digest")))?;
             let digest = text.parse().map_err(|error: Error| error.within(format!("{object}: `{name}`")))?;
-            entries.insert((kind, name.clone()), digest);
+            entries.digests.insert((kind, name.clone()), digest);
         }
     }
     Ok(entries)
@@ -202,7 +245,7 @@ mod tests {
 
     fn said(text: &str) -> String {
         parse(text.as_bytes(), "lock")
-            .map(|entries| entries.len().to_string())
+            .map(|entries| entries.digests.len().to_string())
             .unwrap_or_else(|error| error.to_string())
     }
 
@@ -215,9 +258,10 @@ mod tests {
         lock.record(Kind::Download, "https://host/rcc", digest).unwrap();
         lock.record(Kind::Base, "b:1", digest).unwrap();
         // Another process, which does not know of these.
-        let mut other = LockFile { entries: BTreeMap::new(), locking: Locking::Renew, path: lock.path.clone() };
+        let mut other = LockFile { entries: Entries::default(), locking: Locking::Renew, path: lock.path.clone() };
         other.record(Kind::Base, "a:1", digest).unwrap();
-        assert_eq!(other.entries.len(), 3);
+        assert_eq!(other.entries.digests.len(), 3);
+        other.check_caches(&["reg.io/team/cache".to_owned()]).unwrap();
         let text = other.text();
         let places: Vec<_> =
             ["bases", "a:1", "b:1", "downloads", "version"].map(|word| text.find(word).unwrap()).into();
@@ -226,6 +270,10 @@ mod tests {
         let locked = LockArguments { lock: false, locked: true, lock_file: None }.open(folder.path()).unwrap();
         assert_eq!(locked.wanted(Kind::Base, "a:1").unwrap(), Some(digest));
         assert!(locked.wanted(Kind::Base, "c:1").unwrap_err().to_string().contains("the base c:1 is not in it"));
+        let mut locked = locked;
+        assert!(locked.check_caches(&["reg.io/team/cache".to_owned()]).is_ok());
+        let refused = locked.check_caches(&["reg.io/evil/cache".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("the cache reg.io/evil/cache is not in it"), "{refused}");
         assert!(locked.check(Kind::Base, "a:1", digest).is_ok());
         assert!(locked.check(Kind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:"));
     }
@@ -247,6 +295,7 @@ mod tests {
         assert_eq!(said(r#"{"version": 1}"#), "0");
         assert!(said(r#"{"version": 2}"#).contains("version 1"));
         assert!(said(r#"{"version": 1, "signatures": {}}"#).contains("unknown member `signatures`"));
+        assert!(said(r#"{"version": 1, "caches": {}}"#).contains("caches"));
         assert!(said(r#"{"version": 1, "bases": {"a": 1}}"#).contains("expected a digest"));
         assert!(said(r#"{"version": 1, "bases": {"a": "sha256:1"}}"#).starts_with("lock: `a`: "));
         assert!(said(r#"{"version": 1, "bases": {}, "bases": {}}"#).contains("duplicate"));

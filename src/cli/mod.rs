@@ -31,6 +31,7 @@ mod request;
 mod robot;
 mod robot_environment;
 mod secrets;
+mod seen;
 mod shared_cache;
 mod signals;
 mod source;

@@ -6,12 +6,12 @@ use super::watch::Watch;
 use clap::Args;
 use ocibuild::progress::{Progress, warn};
 use ocibuild::root::{Root, Temporary};
-use ocibuild::store::MirroredRepository;
 use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::store::registry::{
     Identity, Network, Options, Persistence, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates,
     fetch, helper,
 };
+use ocibuild::store::{MirroredRepository, Seen};
 use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -124,6 +124,24 @@ impl NetworkArguments {
         let registry =
             self.connection.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)?;
         Repository::new(registry, reference).map(Arc::new)
+    }
+
+    /// As [`NetworkArguments::repository`], for a push that mounts what this machine has seen in the registry.
+    ///
+    /// # Errors
+    /// As [`NetworkArguments::repository`].
+    pub(super) fn repository_with_seen(
+        &self,
+        reference: &Reference,
+        seen: Option<Arc<Seen>>,
+        progress: Arc<dyn Progress + Send>,
+    ) -> Result<Arc<Repository>> {
+        let registry = self.repository(reference, progress)?.registry().clone();
+        let repository = Repository::new(registry, reference)?;
+        Ok(Arc::new(match seen {
+            Some(seen) => repository.with_seen(seen),
+            None => repository,
+        }))
     }
 
     /// The repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not

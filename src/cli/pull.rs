@@ -42,7 +42,8 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let platform = arguments.platform.as_ref();
     let mut results = Vec::new();
     for reference in &arguments.references {
-        let pulled = base::pull(&store, &arguments.network, reference, platform, Freshness::Content, &watch)?;
+        let stores = (&store, &arguments.cache);
+        let pulled = base::pull(stores, &arguments.network, reference, platform, Freshness::Content, &watch)?;
         arguments.cache.note_use(&pulled.base.image.descriptor.digest);
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
         let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;

@@ -10,7 +10,7 @@ use super::secrets::SecretsArguments;
 use super::values;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::build::{self, BuildSpec, LayerSpec, Source, SourceContent};
+use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
 use ocibuild::cache::RecipeKey;
 use ocibuild::compression::Compression;
 use ocibuild::image::ConfigEdit;
@@ -167,6 +167,8 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
         destination: ImagePath::root(),
         rules: Rules { mtime: Timestamp::RCC, ..Rules::default() },
     };
+    let group =
+        robot.group().map(|recipe| Ok::<_, Error>(SharedGroup { recipe, roots: robot.roots()? })).transpose()?;
     for layer in robot.layers()? {
         layers.push(LayerSpec {
             created_by: format!("ocibuild: {}", layer.name),
@@ -174,7 +176,7 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
             name: layer.name,
             known_directories: known_directories.clone(),
             recipe: layer.recipe,
-            group: robot.group(),
+            group: group.clone(),
         });
     }
     let mut rules = robot.robot_rules(watch)?;

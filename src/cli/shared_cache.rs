@@ -1,10 +1,11 @@
 //! Layers that machines share through a registry, as the command line wants it.
 
 use super::export;
+use super::lock_file::LockFile;
 use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::build::{Built, Plan};
+use ocibuild::build::{Built, Plan, Shareable};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
 use ocibuild::progress::{Activity, warn};
 use ocibuild::store::Moved;
@@ -27,7 +28,8 @@ pub(super) struct SharedCacheArguments {
     to: Vec<Reference>,
 }
 
-fn repository(text: &str) -> Result<Reference> {
+/// Reads `docker://REPOSITORY`.
+pub(super) fn repository(text: &str) -> Result<Reference> {
     let Location::Registry(reference) = text.parse()? else {
         return Err(Error::usage(format!("`{text}`"), "is no repository of a registry: docker://HOST/NAME"));
     };
@@ -35,6 +37,20 @@ fn repository(text: &str) -> Result<Reference> {
 }
 
 impl SharedCacheArguments {
+    /// The repositories that layers may be taken from.
+    pub(super) fn trusted(&self) -> impl Iterator<Item = Reference> {
+        self.from.iter().map(|reference| reference.clone().without_tag())
+    }
+
+    /// Requires that the lock file names the repositories that layers may be taken from, where it has to.
+    ///
+    /// # Errors
+    /// As [`LockFile::check_caches`].
+    pub(super) fn check_lock(&self, lock: &mut LockFile) -> Result<()> {
+        let names: Vec<String> = self.trusted().map(|reference| reference.to_string()).collect();
+        lock.check_caches(&names)
+    }
+
     /// What is shared with this machine. Nothing where no connection may be opened.
     ///
     /// # Errors
@@ -68,11 +84,17 @@ impl SharedCacheArguments {
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
-        let image = export::completed(built.image.clone(), &built.left_out, &registries, network, watch)?;
+        let left = export::Places { recorded: &built.left_out, named: &[], registries: &registries };
+        let image = export::completed(built.image.clone(), left, network, watch)?;
         for place in &places {
             let activity = Activity::start(watch, &format!("share in {}", place.name()), None);
             let mut moved = Moved::default();
-            for (group, layers) in &groups {
+            for (group, Shareable { layers, from }) in &groups {
+                if let Some(elsewhere) = from.iter().find(|from| !place.is_at(from)) {
+                    let reason = format!("not shared again: the layers were taken from {elsewhere}");
+                    warn(watch, &place.name(), &reason);
+                    continue;
+                }
                 match cache.publish(place, group, layers, &*image.source) {
                     Ok(Published::Unchanged) => {}
                     Ok(Published::Written(more)) => moved.add(more),

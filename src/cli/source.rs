@@ -6,7 +6,7 @@ use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
-use ocibuild::store::{ImageName, Layout, Meanings, StoredImage};
+use ocibuild::store::{ImageName, Layout, Meanings, StoredImage, VerifiedFiles};
 use ocibuild::{Location, Platform, Reference, Result};
 use std::sync::Arc;
 
@@ -30,6 +30,11 @@ pub(super) struct Opened {
 }
 
 impl SourceArguments {
+    /// Where this program keeps what a later run can use again.
+    pub(super) fn cache_directory(&self) -> &CacheDirectory {
+        &self.cache
+    }
+
     /// Opens the image.
     ///
     /// # Errors
@@ -38,7 +43,13 @@ impl SourceArguments {
         let platform = self.platform.as_ref();
         match Location::of_image(&self.source)? {
             Location::Layout { directory, tag } => {
-                let layout = Arc::new(Layout::open(&directory)?);
+                let layout = Layout::open(&directory)?;
+                let known = self.cache.open().and_then(|directory| VerifiedFiles::in_cache_directory(&directory));
+                let layout = Arc::new(match known {
+                    Ok(known) => layout.with_memory(known),
+                    // Then every blob is hashed that has to be known whole.
+                    Err(_) => layout,
+                });
                 let image = layout.image(tag.as_deref(), platform)?;
                 Ok(Opened { image, names: layout.names(tag.as_deref())? })
             }

@@ -35,8 +35,8 @@ struct Asked {
 pub struct Complement {
     /// Where single blobs are.
     pub blobs: BTreeMap<Digest, Arc<MirroredRepository>>,
-    /// Where every other blob may be.
-    pub others: Option<Arc<MirroredRepository>>,
+    /// What may help where a blob is neither here nor there.
+    pub advice: Option<String>,
 }
 
 /// The blobs of a place, and where that has none of a digest, those of repositories. Another repository of the same registry
@@ -47,11 +47,6 @@ struct Completed {
 }
 
 impl StoredImage {
-    /// The reference that the image says its base had, if that is in a registry.
-    pub fn base_reference(&self) -> Option<Reference> {
-        self.manifest.annotations.get(BASE_NAME)?.parse().ok()
-    }
-
     /// The layers that are not where the image is: they were left out, or are lost.
     pub fn absent_layers(&self) -> impl Iterator<Item = &Descriptor> {
         let is_absent = |layer| self.source.open(layer).is_err_and(|error| error.kind() == ErrorKind::NotFound);
@@ -67,16 +62,22 @@ impl StoredImage {
 
 impl Completed {
     fn elsewhere(&self, descriptor: &Descriptor) -> Option<&Arc<MirroredRepository>> {
-        self.complement.blobs.get(&descriptor.digest).or(self.complement.others.as_ref())
+        self.complement.blobs.get(&descriptor.digest)
     }
 }
 
 impl BlobSource for Completed {
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        match (self.own.open(descriptor), self.elsewhere(descriptor)) {
-            (Err(error), Some(elsewhere)) if error.kind() == ErrorKind::NotFound => elsewhere.open(descriptor),
-            (opened, _) => opened,
+        let missing = |error: &Error| error.kind() == ErrorKind::NotFound;
+        match (self.own.open(descriptor), self.elsewhere(descriptor), &self.complement.advice) {
+            (Err(error), Some(elsewhere), _) if missing(&error) => elsewhere.open(descriptor),
+            (Err(error), None, Some(advice)) if missing(&error) => Err(error.hint(advice)),
+            (opened, _, _) => opened,
         }
+    }
+
+    fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
+        self.own.holds(descriptor)
     }
 
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {

@@ -3,6 +3,7 @@
 use super::{BlobSink, BlobSource, ImageName, Referrer, StoredImage};
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress, warn};
+use crate::reference::Reference;
 use crate::spec::{Descriptor, Replaced, media_type};
 use crate::threads;
 use crate::wording;
@@ -117,11 +118,20 @@ fn copy_blob(
         activity.finish("already there");
         return Ok(Moved { present: 1, ..Moved::default() });
     }
+    let mounted = |repository: &Reference| {
+        activity.finish(&format!("mounted from {}", repository.repository()));
+        Ok(Moved { mounted: 1, ..Moved::default() })
+    };
     if let Some(repository) = source.repository(blob)
         && sink.try_mount(blob, repository)?
     {
-        activity.finish(&format!("mounted from {}", repository.repository()));
-        return Ok(Moved { mounted: 1, ..Moved::default() });
+        return mounted(repository);
+    }
+    if let Some(repository) = sink.seen_in(blob)
+        && source.holds(blob)?
+        && sink.try_mount(blob, &repository)?
+    {
+        return mounted(&repository);
     }
     loop {
         match sink.put(blob, &|| Ok(Box::new(Watched { source: source.open(blob)?, activity }))) {

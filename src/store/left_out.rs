@@ -36,6 +36,11 @@ impl LeftOut {
         self.0.iter()
     }
 
+    /// Whether nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds everything that `other` names.
     pub fn extend(&mut self, other: LeftOut) {
         self.0.extend(other.0);

@@ -13,6 +13,7 @@ pub mod layout;
 mod left_out;
 mod location;
 pub mod registry;
+mod seen;
 mod select;
 mod verified;
 mod verified_files;
@@ -26,6 +27,7 @@ pub use kept::{BASES, LAYERS};
 pub use layout::{Layout, OpenBlob};
 pub use left_out::LeftOut;
 pub use location::{Location, TRANSPORTS};
+pub use seen::Seen;
 pub use select::Referrer;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;
@@ -50,6 +52,16 @@ pub trait BlobSource: Send + Sync {
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
         let _ = descriptor;
         None
+    }
+
+    /// Whether the blob is on this machine, whole. Without it, nothing of what this machine has seen elsewhere is used for it: a
+    /// list of digests alone must not bring what they name into another repository.
+    ///
+    /// # Errors
+    /// When the place cannot tell.
+    fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
+        let _ = descriptor;
+        Ok(false)
     }
 
     /// Whether the blob, whose reading just ended with `error`, will come from another place when it is opened again. Each
@@ -93,6 +105,12 @@ pub trait BlobSink: Sync {
     fn try_mount(&self, descriptor: &Descriptor, repository: &Reference) -> Result<bool> {
         let _ = (descriptor, repository);
         Ok(false)
+    }
+
+    /// Another repository from which [`BlobSink::try_mount`] may take the blob over, as far as this machine has seen.
+    fn seen_in(&self, descriptor: &Descriptor) -> Option<Reference> {
+        let _ = descriptor;
+        None
     }
 
     /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step. Returns the

@@ -13,6 +13,10 @@ mod long_transfers;
 #[cfg(target_os = "linux")]
 mod mirrors;
 #[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
+mod poisoned;
+#[cfg(target_os = "linux")]
 mod program;
 mod pulling;
 mod pushing;

@@ -399,6 +399,13 @@ impl Shelf {
         self.0.lock().unwrap().manifests.get(&format!("{repository} {name}")).map(|(_, bytes)| bytes.clone())
     }
 
+    /// Loses everything in a repository.
+    pub(super) fn forget(&self, repository: &str) {
+        let mut content = self.0.lock().unwrap();
+        content.blobs.retain(|key, _| !key.starts_with(&format!("{repository} ")));
+        content.manifests.retain(|key, _| !key.starts_with(&format!("{repository} ")));
+    }
+
     /// The tags in a repository.
     pub(super) fn tags(&self, repository: &str) -> Vec<String> {
         let content = self.0.lock().unwrap();

@@ -167,6 +167,19 @@ impl RobotImage {
         environment.recipe().cloned()
     }
 
+    /// Where everything in the layers below the robot lies.
+    ///
+    /// # Errors
+    /// When a path cannot be in an image.
+    pub fn roots(&self) -> Result<Vec<ImagePath>> {
+        let Places { home, product_home, app: _, controller: _, space: _, user: _ } = &self.places;
+        let mut roots = vec![home.clone(), product_home.clone(), ImagePath::new(RCC.as_bytes())?];
+        if let Some(environment) = &self.environment {
+            roots.push(ImagePath::new(environment.facts().base.as_bytes())?);
+        }
+        Ok(roots)
+    }
+
     /// How the robot's own files are copied: without version control, results, and what the robot says does not belong; with
     /// programs as `rcc run` makes them.
     ///
@@ -306,7 +319,7 @@ impl RobotImage {
         let real = Root::resolve(launcher)?;
         let (root, name) = Root::of_file(&real, Root::open)?;
         let mut binary = TreeBuilder::new(&rules);
-        binary.add_file(&root, &name, &ImagePath::new(b"usr/local/bin/rcc")?, &rules, &Silent)?;
+        binary.add_file(&root, &name, &ImagePath::new(RCC.as_bytes())?, &rules, &Silent)?;
         let mut entries: Vec<Entry> = binary.finish()?.entries().collect();
         for entry in entries.iter_mut().filter(|entry| matches!(entry.kind, Kind::File { .. })) {
             entry.attributes.mode = 0o755;
@@ -315,6 +328,9 @@ impl RobotImage {
         Ok(entries)
     }
 }
+
+/// Where rcc is in an image.
+const RCC: &str = "usr/local/bin/rcc";
 
 /// A small file of ours.
 fn text(path: ImagePath, content: &str, attributes: Attributes) -> Entry {

@@ -442,6 +442,10 @@ impl BlobSource for Layout {
         let directory = self.existing_blob_directory(descriptor.digest.algorithm()).map_err(missing)?;
         Ok(Box::new(directory.open_file(descriptor.digest.hex()).map_err(missing)?))
     }
+
+    fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
+        BlobSink::contains(self, descriptor)
+    }
 }
 
 impl BlobSink for Layout {

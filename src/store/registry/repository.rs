@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::reference::{Reference, Tag};
 use crate::spec::{Descriptor, Platform, Replaced, media_type};
-use crate::store::{BlobSink, BlobSource, ImageName, Opener, StoredImage};
+use crate::store::{BlobSink, BlobSource, ImageName, Opener, Seen, StoredImage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,8 @@ pub struct Repository {
     documents: Mutex<BTreeMap<Digest, Vec<u8>>>,
     /// Uploads that a registry opened when it was asked to mount.
     sessions: Mutex<BTreeMap<Digest, Session>>,
+    /// What this machine has seen in the registry.
+    seen: Option<Arc<Seen>>,
 }
 
 impl Repository {
@@ -36,7 +38,14 @@ impl Repository {
             reference: reference.clone(),
             documents: Mutex::default(),
             sessions: Mutex::default(),
+            seen: None,
         })
+    }
+
+    /// The same, with what this machine has seen in the registry.
+    #[must_use]
+    pub fn with_seen(self, seen: Arc<Seen>) -> Self {
+        Repository { seen: Some(seen), ..self }
     }
 
     /// The registry of this repository.
@@ -134,6 +143,10 @@ impl BlobSink for Repository {
         if here.registry() != there.registry() || here.repository() == there.repository() {
             return Ok(false);
         }
+        // A registry that would rather have the bytes has said so.
+        if self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&descriptor.digest) {
+            return Ok(false);
+        }
         match self.registry.mount(here.repository(), descriptor, there.repository()) {
             Mount::Done => Ok(true),
             Mount::Failed => Ok(false),
@@ -142,6 +155,10 @@ impl BlobSink for Repository {
                 Ok(false)
             }
         }
+    }
+
+    fn seen_in(&self, descriptor: &Descriptor) -> Option<Reference> {
+        self.seen.as_ref()?.beside(&descriptor.digest, &self.reference)
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {

@@ -1,0 +1,219 @@
+//! Looking into a layer that another machine made, while it arrives.
+
+use crate::compression::{Encoding, decode};
+use crate::digest::{DiffId, Hasher};
+use crate::error::{Error, Result};
+use crate::layer::Layer;
+use crate::spec::{Descriptor, media_type};
+use crate::store::BlobSource;
+use crate::tar::{self, Headers, Kind};
+use crate::tree::ImagePath;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+/// How many pieces of a blob may wait to be looked at.
+const WAITING: usize = 8;
+
+/// A place of one layer, whose reader ends well only if the layer may be what its recipe makes.
+pub(super) struct Examined<'e> {
+    source: &'e dyn BlobSource,
+    diff_id: DiffId,
+    roots: Arc<[ImagePath]>,
+    has_passed: Arc<AtomicBool>,
+}
+
+impl<'e> Examined<'e> {
+    /// Watches over `layer`, in which everything has to lie below `roots`.
+    pub(super) fn new(source: &'e dyn BlobSource, layer: &Layer, roots: &[ImagePath]) -> Self {
+        Examined { source, diff_id: layer.diff_id, roots: roots.into(), has_passed: Arc::default() }
+    }
+
+    /// Whether the layer was read to its end, and nothing was wrong with it.
+    pub(super) fn has_passed(&self) -> bool {
+        self.has_passed.load(Ordering::Acquire)
+    }
+}
+
+impl BlobSource for Examined<'_> {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let encoding = media_type::layer_encoding(&descriptor.media_type)
+            .ok_or_else(|| Error::invalid(format!("blob {}", descriptor.digest), "is no layer"))?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let (roots, diff_id, object) = (self.roots.clone(), self.diff_id, format!("blob {}", descriptor.digest));
+        let examine =
+            move || examine(Pieces { receiver, piece: Vec::new(), read: 0 }, encoding, diff_id, &roots, &object);
+        let examiner =
+            Builder::new().spawn(examine).map_err(|error| Error::io("layer", "start a thread for", error))?;
+        let (sender, examiner) = (Some(sender), Some(examiner));
+        let has_passed = self.has_passed.clone();
+        Ok(Box::new(Tee { source: self.source.open(descriptor)?, sender, examiner, has_passed }))
+    }
+}
+
+/// Hands what is read to the one who looks at it, and fails where that one does.
+struct Tee<'t> {
+    source: Box<dyn Read + Send + 't>,
+    sender: Option<SyncSender<Vec<u8>>>,
+    examiner: Option<JoinHandle<Result<()>>>,
+    has_passed: Arc<AtomicBool>,
+}
+
+impl Tee<'_> {
+    fn finish(&mut self) -> io::Result<()> {
+        self.sender = None;
+        if let Some(examiner) = self.examiner.take() {
+            examiner.join().unwrap_or_else(|_| Err(Error::invalid("layer", "the look at it stopped unexpectedly")))?;
+            self.has_passed.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            self.finish()?;
+        } else if let Some(sender) = &self.sender
+            && sender.send(buffer[..read].to_vec()).is_err()
+        {
+            // The other end stopped before the end of the blob, which only happens where something is wrong.
+            self.finish()?;
+            return Err(Error::invalid("layer", "goes on behind its end").into());
+        }
+        Ok(read)
+    }
+}
+
+/// The pieces that a [`Tee`] sends, as one stream.
+struct Pieces {
+    receiver: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    read: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.piece.len() {
+            let Ok(piece) = self.receiver.recv() else { return Ok(0) };
+            (self.piece, self.read) = (piece, 0);
+        }
+        let length = buffer.len().min(self.piece.len() - self.read);
+        buffer[..length].copy_from_slice(&self.piece[self.read..][..length]);
+        self.read += length;
+        Ok(length)
+    }
+}
+
+/// What is read is hashed.
+struct Hashed<R> {
+    source: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath], object: &str) -> Result<()> {
+    let unreadable = |error| Error::io(object, "read", error);
+    let tar = decode(blob, encoding).map_err(unreadable)?;
+    let mut tar = Hashed { source: tar, hasher: Hasher::new(diff_id.as_digest().algorithm()) };
+    let mut headers = Headers::new(object);
+    while let Some(entry) = headers.next(&mut tar)? {
+        check(&entry, roots).map_err(|reason| {
+            let path = String::from_utf8_lossy(&entry.path);
+            Error::invalid(object, format!("the entry `{path}` {reason}, which no layer of this recipe has"))
+        })?;
+        let length = entry.size + tar::padding(entry.size);
+        if io::copy(&mut (&mut tar).take(length), &mut io::sink()).map_err(unreadable)? < length {
+            return Err(Error::corrupt(object, "malformed tar: unexpected end inside a file"));
+        }
+    }
+    headers.check_rest(&mut tar)?;
+    io::copy(&mut tar, &mut io::sink()).map_err(unreadable)?;
+    let found = tar.hasher.finish();
+    if found != diff_id.as_digest() {
+        return Err(Error::corrupt(object, format!("holds the tar {found}, not the diff ID {diff_id}")));
+    }
+    Ok(())
+}
+
+/// Whether a layer whose files lie below `roots` may hold this entry. The way to a root may be in it, closed to others.
+fn check(entry: &tar::Entry, roots: &[ImagePath]) -> Result<(), String> {
+    let below = |bytes: &[u8]| {
+        let path = ImagePath::new(bytes).map_err(|error| error.reason())?;
+        Ok::<bool, String>(roots.iter().any(|root| lies_in(path.as_bytes(), root.as_bytes())))
+    };
+    let name = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    if name.starts_with(b".wh.") {
+        return Err("is a whiteout".to_owned());
+    }
+    if entry.mode & 0o6000 != 0 {
+        return Err("is setuid or setgid".to_owned());
+    }
+    if entry.xattrs.iter().any(|(name, _)| name.starts_with(b"security.") || name.starts_with(b"trusted.")) {
+        return Err("has an extended attribute with rights".to_owned());
+    }
+    if !below(&entry.path)? {
+        let path = ImagePath::new(&entry.path).map_err(|error| error.reason())?;
+        let is_on_the_way = roots.iter().any(|root| lies_in(root.as_bytes(), path.as_bytes()));
+        let is_closed = entry.kind == Kind::Directory && entry.mode & 0o022 == 0 && entry.uid == 0;
+        return if is_on_the_way && is_closed { Ok(()) } else { Err("lies elsewhere".to_owned()) };
+    }
+    match entry.kind {
+        Kind::File | Kind::Directory | Kind::Symlink => Ok(()),
+        Kind::HardLink if below(&entry.link)? => Ok(()),
+        Kind::HardLink => Err("is a link to what lies elsewhere".to_owned()),
+        _ => Err("is a device or a pipe".to_owned()),
+    }
+}
+
+/// Whether `path` is `root`, or below it.
+fn lies_in(path: &[u8], root: &[u8]) -> bool {
+    root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(path: &str, kind: Kind, mode: u32, link: &str) -> Result<(), String> {
+        let roots = ["home/robot", "usr/local/bin/rcc"].map(|root| ImagePath::new(root.as_bytes()).unwrap());
+        let (path, link) = (path.as_bytes().to_vec(), link.as_bytes().to_vec());
+        let (uid, gid, size, mtime, xattrs, offset) = (0, 0, 0, 0, Vec::new(), 0);
+        check(&tar::Entry { path, kind, mode, uid, gid, size, mtime, link, xattrs, offset }, &roots)
+    }
+
+    /// M38: what a layer from elsewhere may hold.
+    #[test]
+    fn a_layer_of_others_holds_what_its_recipe_makes() {
+        assert!(said("home/robot/x", Kind::File, 0o644, "").is_ok());
+        assert!(said("home/robot", Kind::Directory, 0o775, "").is_ok());
+        assert!(said("home", Kind::Directory, 0o755, "").is_ok());
+        assert!(said("usr/local/bin/rcc", Kind::File, 0o755, "").is_ok());
+        assert!(said("home/robot/x", Kind::Symlink, 0o777, "/etc/passwd").is_ok());
+        assert!(said("home/robot/x", Kind::HardLink, 0o644, "home/robot/y").is_ok());
+        for (path, kind, mode, link) in [
+            ("etc/passwd", Kind::File, 0o644, ""),
+            ("home/robotx", Kind::File, 0o644, ""),
+            ("home", Kind::File, 0o644, ""),
+            ("home", Kind::Directory, 0o777, ""),
+            ("home/robot/.wh.x", Kind::File, 0o644, ""),
+            ("home/robot/.wh..wh..opq", Kind::File, 0o644, ""),
+            ("home/robot/su", Kind::File, 0o4755, ""),
+            ("home/robot/sg", Kind::File, 0o2755, ""),
+            ("home/robot/x", Kind::HardLink, 0o644, "etc/shadow"),
+            ("home/robot/../../etc/x", Kind::File, 0o644, ""),
+        ] {
+            assert!(said(path, kind, mode, link).is_err(), "{path} {mode:o} {link}");
+        }
+    }
+}

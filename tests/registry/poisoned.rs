@@ -1,0 +1,129 @@
+//! M38: a shared cache that somebody else writes to, and what remains of it when it is no longer named.
+
+use super::shared_cache::Yard;
+use super::*;
+use crate::support::run;
+use base64::engine::general_purpose::STANDARD;
+use ocibuild::tar::{END, Header, Kind, append};
+use serde_json::{Value, json};
+
+/// A tar with one entry.
+fn tar_with(path: &[u8], kind: Kind, mode: u32, content: &[u8]) -> Vec<u8> {
+    let (size, xattrs) = (content.len() as u64, &[][..]);
+    let header = Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs };
+    let mut bytes = Vec::new();
+    append(&header, &mut bytes);
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes.extend(END);
+    bytes
+}
+
+/// Puts `tar` in the place of the environment's layer, with the diff ID that `said` has.
+fn poison(yard: &Yard, tar: &[u8], said: Digest) {
+    let tags = yard.shelf.tags("team/cache");
+    let tag = tags.iter().find(|tag| tag.starts_with("ocibuild-cache-")).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&yard.shelf.manifest("team/cache", tag).unwrap()).unwrap();
+    let data = STANDARD.decode(manifest["config"]["data"].as_str().unwrap()).unwrap();
+    let mut config: Value = serde_json::from_slice(&data).unwrap();
+    let blob = super::real::gzip(tar);
+    let place = config["layers"].as_array().unwrap().len() - 1;
+    config["layers"][place]["digest"] = Digest::of(&blob).to_string().into();
+    config["layers"][place]["diffId"] = said.to_string().into();
+    config["layers"][place]["tarSize"] = tar.len().into();
+    manifest["layers"][place] = Descriptor::of(media_type::LAYER_GZIP, &blob).to_json();
+    let config = config.to_string();
+    let media_type_of_config = manifest["config"]["mediaType"].as_str().unwrap().to_owned();
+    manifest["config"] = Descriptor::of(&media_type_of_config, config.as_bytes()).to_json();
+    manifest["config"]["data"] = STANDARD.encode(&config).into();
+    let shelf = yard.shelf.clone().with_blob("team/cache", &blob).with_blob("team/cache", config.as_bytes());
+    shelf.with_manifest("team/cache", tag, media_type::MANIFEST, manifest.to_string().as_bytes());
+}
+
+/// M38: a layer that holds what its recipe cannot make is not taken.
+#[test]
+fn a_poisoned_layer_is_made_instead() {
+    let yard = Yard::new();
+    let cache = yard.name("team/cache");
+    let expected = yard.machine("first").build(&["--cache-to", &cache]).digest;
+    let home = b"home/robot/.robocorp/holotree/x";
+    let whiteout = b"home/robot/.robocorp/.wh.holotree";
+    let cases: [(&str, Vec<u8>, &str); 5] = [
+        ("passwd", tar_with(b"etc/passwd", Kind::File, 0o644, b"root::0:0"), "lies elsewhere"),
+        ("setuid", tar_with(home, Kind::File, 0o4755, b"#!"), "is setuid or setgid"),
+        ("whiteout", tar_with(whiteout, Kind::File, 0o644, b""), "is a whiteout"),
+        ("root", tar_with(b"home", Kind::Directory, 0o777, b""), "lies elsewhere"),
+        ("diff ID", tar_with(home, Kind::File, 0o644, b"x"), "not the diff ID"),
+    ];
+    for (number, (name, tar, said)) in cases.into_iter().enumerate() {
+        let claimed = if name == "diff ID" { Digest::of(b"another") } else { Digest::of(&tar) };
+        poison(&yard, &tar, claimed);
+        let machine = ["a", "b", "c", "d", "e"][number];
+        let second = yard.machine(machine);
+        let built = second.build(&["--cache-from", &cache, "--quiet"]);
+        assert_eq!((built.origins[1].as_str(), &built.digest), ("made", &expected), "{name}: {}", built.stderr);
+        assert!(
+            built.stderr.contains(said) && built.stderr.contains("the layer is made instead"),
+            "{name}: {}",
+            built.stderr
+        );
+        run(second.ocibuild().args(["verify", "out"])).success();
+    }
+}
+
+/// M38: what was taken counts as long as its repository is named, is told, and is not passed on.
+#[test]
+fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
+    let yard = Yard::new();
+    let cache = yard.name("team/cache");
+    let name = cache.strip_prefix("docker://").unwrap();
+    yard.machine("first").build(&["--cache-to", &cache]);
+    let second = yard.machine("second");
+    let taken = second.build(&["--cache-from", &cache]);
+    assert_eq!((taken.origins[1].as_str(), &taken.layers[1]["from"]), ("shared", &json!(name)));
+
+    let info = |format: &str| run(second.ocibuild().args(["cache", "info", "--format", format])).success();
+    let shown: Value = serde_json::from_slice(&info("json").stdout).unwrap();
+    assert_eq!(shown["takenFrom"], json!({name: 2}), "{shown}");
+    assert!(info("text").text().contains(&format!("2 layers from {name}")), "{}", info("text"));
+
+    let requests = yard.server.seen().len();
+    let again = second.build(&["--cache-from", &cache, "--explain", "--offline"]);
+    assert_eq!((again.origins[1].as_str(), &again.layers[1]["from"]), ("same-recipe", &json!(name)));
+    assert_eq!(yard.server.seen().len(), requests);
+
+    // Taken layers are not passed on, also when they come from this machine's own cache.
+    let other = yard.name("other/cache");
+    let passed = second.build(&["--cache-from", &cache, "--cache-to", &other, "-q"]);
+    assert!(passed.stderr.contains("not shared again"), "{}", passed.stderr);
+    assert!(yard.shelf.tags("other/cache").is_empty());
+
+    let without = second.build(&[]);
+    assert_eq!(without.origins[1], "made", "{:?}", without.origins);
+    assert_eq!((&without.layers[1]["from"], &without.digest), (&Value::Null, &taken.digest));
+    // What was made here counts without a flag, and may be shared.
+    let own = second.build(&["--cache-to", &other, "--cache-from", &cache]);
+    assert_eq!((own.origins[1].as_str(), &own.layers[1]["from"]), ("same-recipe", &Value::Null));
+    assert_eq!(yard.shelf.tags("other/cache").len(), 1);
+}
+
+/// M38: `--locked` takes layers only from the caches that `--lock` wrote down.
+#[test]
+fn a_lock_file_names_the_caches() {
+    let yard = Yard::new();
+    let cache = yard.name("team/cache");
+    yard.machine("first").build(&["--cache-to", &cache]);
+    let second = yard.machine("second");
+    second.build(&["--cache-from", &cache, "--lock"]);
+    let lock = std::fs::read_to_string(second.path("robot/ocibuild.lock")).unwrap();
+    let expected = cache.strip_prefix("docker://").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&lock).unwrap()["caches"], json!([expected]), "{lock}");
+    assert_eq!(second.build(&["--cache-from", &cache, "--locked"]).origins[1], "same-recipe");
+    let other = yard.name("evil/cache");
+    let mut refused = second.command(&["--cache-from", &other, "--locked"]);
+    let said = format!("the cache {} is not in it, and --locked takes nothing else", &other["docker://".len()..]);
+    run(&mut refused).ended_with(1).failed_saying(&said);
+    assert!(!yard.server.lines().iter().any(|line| line.contains("evil/cache/blobs")));
+    // Without either flag, the file does not speak of caches that it does not name.
+    second.build(&["--cache-from", &other]);
+}
