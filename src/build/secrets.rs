@@ -110,7 +110,8 @@ impl Plan {
             let Some(found) = found.as_ref().filter(|_| built.left_in.is_none()) else { continue };
             if noted(Some(cache), &built.layer.diff_id, compression).is_none() {
                 let notes = json!({NOTES: FoundSecret::all_to_json(found)});
-                let kept = Found { layer: built.layer.clone(), notes, recorded: cache.now() };
+                let (layer, from) = (built.layer.clone(), built.from.clone());
+                let kept = Found { layer, notes, from, recorded: cache.now() };
                 cache.keep(&LayerKey::of_tar(&built.layer.diff_id, compression), &kept, layout, progress);
             }
         }

@@ -8,6 +8,7 @@ use crate::spec::{Descriptor, media_type};
 use crate::tree::{
     Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
 };
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -403,6 +404,7 @@ fn young_files_are_racy() {
             tar_size: 0,
         },
         notes: Value::Null,
+        from: None,
         recorded,
     };
     assert!(found(at(100)).is_racy(at(100)));

@@ -9,8 +9,9 @@ use ocibuild::progress::Silent;
 use ocibuild::store::Layout;
 use ocibuild::verify::verify;
 use ocibuild::wording::{counted, size};
-use ocibuild::{Result, Timestamp};
+use ocibuild::{Reference, Result, Timestamp};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -116,6 +117,11 @@ fn info(directory: &str, items: &[Item]) -> String {
         if count > 0 || kind == Kind::Layer {
             lines.push(format!("{}, {}", counted(count, name), size(bytes)));
         }
+        let mut taken: BTreeMap<&Reference, usize> = BTreeMap::new();
+        for from in items.iter().filter(|item| item.kind == kind).filter_map(|item| item.from.as_ref()) {
+            *taken.entry(from).or_default() += 1;
+        }
+        lines.extend(taken.iter().map(|(from, count)| format!("  of them {} from {from}", counted(*count, name))));
         let named = items.iter().filter(|item| item.kind == kind && matches!(kind, Kind::Base | Kind::Download));
         lines.extend(named.map(|item| format!("  {}, {}, last used {}", item.name, size(item.size()), time(item))));
     }
@@ -132,7 +138,11 @@ fn info_as_json(directory: &str, items: &[Item]) -> serde_json::Value {
     let described = items.iter().filter(|item| matches!(item.kind, Kind::Layer | Kind::Base | Kind::Download));
     let described = described.map(|item| {
         let kind = KINDS.iter().find(|(kind, _)| *kind == item.kind).map(|(_, name)| *name);
-        json!({"kind": kind, "name": item.name, "bytes": item.size(), "lastUsed": time(item)})
+        let mut described = json!({"kind": kind, "name": item.name, "bytes": item.size(), "lastUsed": time(item)});
+        if let Some(from) = &item.from {
+            described["from"] = from.to_string().into();
+        }
+        described
     });
     info["items"] = described.collect();
     info

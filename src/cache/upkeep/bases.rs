@@ -34,7 +34,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         let made = blobs.get(&digest).map(|file| file.used);
         let used = made.max(last_used.get(&digest.hex()).copied()).unwrap_or(std::time::UNIX_EPOCH);
         let name = if names.is_empty() { listed.digest.to_string() } else { shortest(names) };
-        bases.push(Item { kind: Kind::Base, name, used, files: Vec::new(), listed: Some(digest) });
+        bases.push(Item { kind: Kind::Base, name, used, files: Vec::new(), listed: Some(digest), from: None });
     }
     bases.sort_by_key(|base| Reverse(base.used));
     for base in &mut bases {

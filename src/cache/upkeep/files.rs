@@ -46,6 +46,10 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         let ours = notes.filter(|file| is_hex(&file.name, 32) || is_hex(&file.name, 64));
         items.extend(ours.map(|file| Item::of(Kind::Note, file)));
     }
+    for (place, length) in [("seen/v1", 2), ("left-out/v1", 64)] {
+        let notes = stored(directory, place, Kind::Note)?.into_iter().filter(|file| is_hex(&file.name, length));
+        items.extend(notes.map(|file| Item::of(Kind::Note, file)));
+    }
     Ok(items)
 }
 

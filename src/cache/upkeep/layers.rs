@@ -5,15 +5,22 @@ use crate::cache::blocks;
 use crate::cache::record::Record;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::reference::Reference;
 use crate::root::Root;
 use std::collections::BTreeMap;
 
 /// Every layer, and what leads to none.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     // Keys and lists before blobs: a blob is there before anything leads to it, so none of a living writer leads nowhere.
+    let mut taken: BTreeMap<Digest, Reference> = BTreeMap::new();
     let keys = stored(directory, "layers/v1", Kind::Key)?;
     let keys = keys.into_iter().filter(|file| is_hex(&file.name, 64)).map(|file| {
         let record = Record::read_named(&file.directory, &file.name);
+        if let Some((digest, from)) =
+            record.as_ref().and_then(|record| Some((record.layer.descriptor.digest, record.from.clone()?)))
+        {
+            taken.insert(digest, from);
+        }
         (record.map(|record| record.layer.descriptor.digest), file)
     });
     let keys: Vec<(Option<Digest>, Stored)> = keys.collect();
@@ -28,7 +35,8 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     for algorithm in ["sha256", "sha512"] {
         for file in stored(directory, &format!("store/blobs/{algorithm}"), Kind::Layer)? {
             if let Ok(digest) = format!("{algorithm}:{}", file.name).parse::<Digest>() {
-                layers.insert(digest, Item { name: digest.to_string(), ..Item::of(Kind::Layer, file) });
+                let from = taken.get(&digest).cloned();
+                layers.insert(digest, Item { name: digest.to_string(), from, ..Item::of(Kind::Layer, file) });
             }
         }
     }

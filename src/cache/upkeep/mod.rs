@@ -17,6 +17,7 @@ use super::Running;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
+use crate::reference::Reference;
 use crate::root::Root;
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::Metadata;
@@ -66,6 +67,8 @@ pub struct Item {
     pub files: Vec<Stored>,
     /// The image that a list of bases has to forget with it.
     listed: Option<Digest>,
+    /// The repository that a layer was taken from; nothing where it was made here.
+    pub from: Option<Reference>,
 }
 
 /// A file of the cache directory.
@@ -186,7 +189,7 @@ impl Item {
 
     /// An item of one file, with its name.
     fn of(kind: Kind, file: Stored) -> Item {
-        Item { kind, name: file.name.clone(), used: file.used, files: vec![file], listed: None }
+        Item { kind, name: file.name.clone(), used: file.used, files: vec![file], listed: None, from: None }
     }
 
     /// Adds a file that is used whenever it is written.
