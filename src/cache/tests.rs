@@ -8,7 +8,6 @@ use crate::spec::{Descriptor, media_type};
 use crate::tree::{
     Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
 };
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
