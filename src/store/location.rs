@@ -214,9 +214,24 @@ fn explicit(text: &str) -> Option<Result<Location>> {
     }
     if let Some(transport) = OTHER_TRANSPORTS.into_iter().find(|transport| text.starts_with(transport)) {
         let reason = format!("the transport `{transport}` is not supported");
-        return Some(Err(Error::usage(format!("`{text}`"), reason).hint(format!("one of {TRANSPORTS}"))));
+        return Some(Err(Error::usage(format!("`{text}`"), reason).hint(way_around(transport))));
     }
     None
+}
+
+/// How an image gets to and from the place of a transport that is not supported.
+fn way_around(transport: &str) -> String {
+    let by_archive = |engine: &str| {
+        format!(
+            "from it: {engine} save NAME -o FILE, then docker-archive:FILE; to it: ocibuild export IMAGE - | {engine} load"
+        )
+    };
+    match transport {
+        "docker-daemon:" => by_archive("docker"),
+        "containers-storage:" => by_archive("podman"),
+        "dir:" => "skopeo copy dir:DIR oci:OTHER, or the other way round".to_owned(),
+        _ => format!("one of {TRANSPORTS}"),
+    }
 }
 
 /// What is at the path that the text begins with, if anything is that can be an image.

@@ -77,6 +77,13 @@ fn commands_refuse_the_places_that_they_are_not_for() {
     }
     yard.refuses("verify x.tar", &["is no image layout", "ocibuild export oci-archive:x.tar oci:DIR"]);
     yard.refuses("verify docker://debian", &["ocibuild export docker://docker.io/library/debian oci:DIR"]);
+    for (line, way) in [
+        ("inspect docker-daemon:team/a:v1", "docker save NAME -o FILE, then docker-archive:FILE"),
+        ("export ./out containers-storage:a:v1", "ocibuild export IMAGE - | podman load"),
+        ("layout new --base dir:d --copy a:/a", "skopeo copy dir:DIR oci:OTHER"),
+    ] {
+        yard.refuses(line, &["is not supported", way]);
+    }
     yard.refuses("inspect ostree:x", &["the transport `ostree:` is not supported"]);
 }
 
