@@ -28,12 +28,14 @@ impl UnpackedRobot {
 }
 
 impl Drop for UnpackedRobot {
+    #[expect(clippy::disallowed_methods, reason = "the directory is this program's own and goes as a whole")]
     fn drop(&mut self) {
-        // What cannot be removed is a matter for whoever looks after temporary files.
+        // A failure leaves a directory among the temporary files of this machine.
         std::fs::remove_dir_all(&self.path).ok();
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the directory of a packed robot may be one that nobody can write to")]
 fn private_directory() -> Result<PathBuf> {
     const MOST_ATTEMPTS: u32 = 16;
     let place = std::env::temp_dir();
