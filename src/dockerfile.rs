@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! Dockerfile
-//! layer-1.tar     what the first new layer holds
-//! layer-2.tar     ...
+//! layer-1-<diff ID>.tar     what the first new layer holds
+//! layer-2-<diff ID>.tar     ...
 //! ```
+//!
+//! The tars are named after their content, and the Dockerfile is replaced when all of them are there. So a context always
+//! belongs together, whatever moment the program is stopped at.
 //!
 //! `ADD` unpacks a local tar with its owners, modes, times and links. `COPY` could not do this: it knows one owner, takes
 //! modes from a checkout, and makes two files of two names. So every layer is one tar, the one that its diff ID is of.
 
 use crate::build::Plan;
-use crate::error::{Error, Result};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Base, ConfigEdit};
-use crate::layer::write_tar;
+use crate::layer::{hash_layer, write_tar};
+use crate::lock::DirectoryLock;
 use crate::progress::{Progress, warn};
 use crate::root::Root;
 use crate::spec::Platform;
@@ -20,16 +25,42 @@ use crate::store::Location;
 use crate::tree::{DOCKERFILE, DOCKERFILE_MARK, ImagePath, Tree};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Write};
 
 /// The name of the file that builders look for.
 pub const FILE_NAME: &str = DOCKERFILE;
 
-/// A Dockerfile and what its context holds.
+/// A Dockerfile whose tars have no names yet.
 #[derive(Debug)]
 pub struct Dockerfile {
+    instructions: Vec<Instruction>,
+    tars: Vec<(usize, Tree)>,
+}
+
+#[derive(Debug)]
+enum Instruction {
+    Line(String),
+    /// Adds the tar at this place of the list.
+    Add(usize),
+}
+
+/// The text of a Dockerfile, and the names of the tars that it adds.
+#[derive(Debug)]
+pub struct Written {
     text: String,
-    tars: Vec<(String, Tree)>,
+    context: Vec<String>,
+}
+
+impl Written {
+    /// The instructions, with a line break at the end.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The names of the files that the context must hold.
+    pub fn context(&self) -> &[String] {
+        &self.context
+    }
 }
 
 impl Dockerfile {
@@ -42,8 +73,9 @@ impl Dockerfile {
         if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
             warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
         }
-        let mut lines = vec![DOCKERFILE_MARK.to_owned()];
-        lines.extend(from(&plan.base, base)?);
+        let line = Instruction::Line;
+        let mut lines = vec![line(DOCKERFILE_MARK.to_owned())];
+        lines.extend(from(&plan.base, base)?.into_iter().map(line));
         let mut tars = Vec::new();
         let mut runs_as_root = is_root(inherited(&plan.base, "User"));
         for (number, layer) in plan.layers.iter().enumerate() {
@@ -51,52 +83,121 @@ impl Dockerfile {
                 .tree()
                 .ok_or_else(|| Error::invalid(&layer.name, "planned from the cache, so its entries are not known"))?;
             let (tree, removals) = planned.without_removals()?;
-            lines.push(format!("\n# {}", crate::error::one_line(&layer.created_by)));
+            lines.push(line(format!("\n# {}", crate::error::one_line(&layer.created_by))));
             if !removals.is_empty() && !runs_as_root {
-                lines.push("USER 0".to_owned());
+                lines.push(line("USER 0".to_owned()));
                 runs_as_root = true;
             }
             if !removals.is_empty() {
                 warn(progress, &layer.name, "removes something, for which builders run the `rm` of the image");
             }
             for path in &removals {
-                lines.push(removal(path)?);
+                lines.push(line(removal(path)?));
             }
             // An empty tar would be taken for a file and copied.
             if !tree.is_empty() {
-                let name = format!("layer-{}.tar", number + 1);
-                lines.push(format!("ADD {}", json!([name, "/"])));
-                tars.push((name, tree));
+                lines.push(Instruction::Add(tars.len()));
+                tars.push((number + 1, tree));
             }
         }
-        lines.push(String::new());
-        lines.extend(config(&plan.image.edit, &plan.base, runs_as_root)?);
-        lines.push(String::new());
-        Ok(Dockerfile { text: lines.join("\n"), tars })
+        lines.push(line(String::new()));
+        lines.extend(config(&plan.image.edit, &plan.base, runs_as_root)?.into_iter().map(line));
+        lines.push(line(String::new()));
+        Ok(Dockerfile { instructions: lines, tars })
     }
 
-    /// The instructions, with a line break at the end.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The names of the files that the context must hold.
-    pub fn context(&self) -> Vec<&str> {
-        self.tars.iter().map(|(name, _)| name.as_str()).collect()
-    }
-
-    /// Writes the Dockerfile and the tars that it names into `directory`, each complete or not at all.
+    /// Reads every layer, and names the tars without writing them.
     ///
     /// # Errors
-    /// When a source cannot be read or has changed, or the directory cannot be written.
-    pub fn write_context(&self, directory: &Root, progress: &dyn Progress) -> Result<()> {
-        for (name, tree) in &self.tars {
-            let mut file = BufWriter::new(directory.temporary()?);
-            write_tar(tree, name, &mut file, progress)?;
-            let file = file.into_inner().map_err(|error| Error::io(directory.display(name), "write", error.into()))?;
-            file.persist(name)?;
+    /// When a source cannot be read or has changed.
+    pub fn without_context(&self, progress: &dyn Progress) -> Result<Written> {
+        let named = |(number, tree): &(usize, Tree)| {
+            let diff_id = hash_layer(tree, &format!("layer {number}"), progress)?;
+            Ok(tar_name(*number, &diff_id.as_digest()))
+        };
+        self.tars.iter().map(named).collect::<Result<_>>().map(|names| self.with(names))
+    }
+
+    /// Writes the tars into `directory`, then the Dockerfile that names them, and removes the tars that no Dockerfile names
+    /// any more.
+    ///
+    /// # Errors
+    /// When a source cannot be read or has changed, another process writes there, or the directory cannot be written. What was
+    /// there before is then as it was.
+    pub fn write_context(&self, directory: &Root, progress: &dyn Progress) -> Result<Written> {
+        let _lock = DirectoryLock::of(directory)?;
+        directory.sweep_temporaries();
+        match directory.open_file(FILE_NAME) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        directory.replace_file(FILE_NAME, self.text.as_bytes())
+        let mut names = Vec::new();
+        for (number, tree) in &self.tars {
+            let file = BufWriter::with_capacity(1 << 20, directory.temporary()?);
+            let mut hashed = Hashed { file, hasher: Hasher::sha256() };
+            write_tar(tree, &format!("layer {number}"), &mut hashed, progress)?;
+            let name = tar_name(*number, &hashed.hasher.finish());
+            let file =
+                hashed.file.into_inner().map_err(|error| Error::io(directory.display(&name), "write", error.into()))?;
+            file.persist(&name)?;
+            names.push(name);
+        }
+        let written = self.with(names);
+        // The tars have to be there whenever the Dockerfile is.
+        directory.sync()?;
+        directory.replace_file(FILE_NAME, written.text.as_bytes())?;
+        sweep_tars(directory, &written.context);
+        Ok(written)
+    }
+
+    fn with(&self, names: Vec<String>) -> Written {
+        let line = |instruction: &Instruction| match instruction {
+            Instruction::Line(line) => line.clone(),
+            Instruction::Add(place) => format!("ADD {}", json!([names[*place], "/"])),
+        };
+        let text = self.instructions.iter().map(line).collect::<Vec<_>>().join("\n");
+        Written { text, context: names }
+    }
+}
+
+/// A writer that hashes what goes through it.
+struct Hashed<W> {
+    file: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn tar_name(number: usize, digest: &Digest) -> String {
+    format!("layer-{number}-{}.tar", digest.hex())
+}
+
+/// Whether a name has exactly the form of a tar that we wrote.
+fn is_tar_name(name: &str) -> bool {
+    let inner = name.strip_prefix("layer-").and_then(|rest| rest.strip_suffix(".tar"));
+    inner.and_then(|inner| inner.split_once('-')).is_some_and(|(number, digest)| {
+        number.parse::<usize>().is_ok_and(|parsed| parsed.to_string() == number)
+            && format!("sha256:{digest}").parse::<Digest>().is_ok()
+    })
+}
+
+/// Removes the tars of earlier contexts. One that stays takes room, and does no harm.
+fn sweep_tars(directory: &Root, wanted: &[String]) {
+    let Ok(entries) = directory.dir().entries() else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        if is_tar_name(&name) && !wanted.contains(&name) {
+            directory.dir().remove_file(&name).ok();
+        }
     }
 }
 
@@ -283,6 +384,19 @@ mod tests {
 
     fn scratch() -> Base {
         Base::Scratch(Platform::linux_amd64())
+    }
+
+    #[test]
+    fn only_tars_of_ours_are_swept() {
+        let digest = Digest::of(b"tar");
+        assert!(is_tar_name(&tar_name(1, &digest)) && is_tar_name(&tar_name(10, &digest)));
+        let hex = digest.hex();
+        for name in ["layer-1.tar", "layer-1-short.tar", "Dockerfile"] {
+            assert!(!is_tar_name(name), "{name}");
+        }
+        for name in [format!("layer-01-{hex}.tar"), format!("layer--{hex}.tar"), format!("my-layer-1-{hex}.tar")] {
+            assert!(!is_tar_name(&name), "{name}");
+        }
     }
 
     #[test]

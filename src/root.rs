@@ -15,7 +15,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+mod destination;
 mod take_over;
+
+pub use destination::Destination;
 
 /// How the name of every file in the making begins. The rest is 32 hexadecimal digits.
 const TEMPORARY_PREFIX: &str = ".ocibuild-";
@@ -372,7 +375,8 @@ impl Root {
     ///
     /// # Errors
     /// When the system refuses any step; `name` is then as it was.
-    pub fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub fn replace_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        let name = name.as_ref();
         let mut temporary = self.temporary()?;
         temporary.write_all(bytes).map_err(|error| Error::io(self.display(name), "write", error))?;
         temporary.persist(name)?;

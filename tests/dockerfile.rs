@@ -211,7 +211,7 @@ fn removals_take_the_rm_of_the_base() {
     let text = fs::read_to_string(context.join("Dockerfile")).unwrap();
     let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}"));
     assert!(place("USER 0") < place(r#"RUN ["rm","-rf","/bin/stat"]"#), "{text}");
-    assert!(place(r#"RUN ["rm","-rf","/bin/id"]"#) < place("ADD [\"layer-2.tar\",\"/\"]"), "{text}");
+    assert!(place(r#"RUN ["rm","-rf","/bin/id"]"#) < place("ADD [\"layer-2-"), "{text}");
     assert!(text.ends_with("\nUSER 7\n"), "{text}");
     let Some(podman) = Podman::find() else { return };
     let built =
@@ -254,7 +254,7 @@ fn a_base_in_a_registry_is_named_by_its_digest() {
     };
     let plan = spec.plan(&Root::open(scratch.path()).unwrap(), None, &Silent).unwrap();
     let location = Location::Registry("registry.example/team/base:1".parse().unwrap());
-    let dockerfile = Dockerfile::of(&plan, Some(&location), &Silent).unwrap();
+    let dockerfile = Dockerfile::of(&plan, Some(&location), &Silent).unwrap().without_context(&Silent).unwrap();
     let from = format!("\nFROM registry.example/team/base@{}\n", base.manifest_digest());
     assert!(dockerfile.text().contains(&from), "{}", dockerfile.text());
 }

@@ -50,17 +50,18 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     excluded::say(&plan, &watch);
     let secrets = plan.check_secrets(&*watch)?;
     let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
-    if let Some(context) = &context {
-        dockerfile.write_context(context, &*watch)?;
-        if let Some(robot) = robot {
-            robot.warn_of_unrewritten_paths(&watch);
-        }
+    let written = match &context {
+        Some(context) => dockerfile.write_context(context, &*watch)?,
+        None => dockerfile.without_context(&*watch)?,
+    };
+    if let (Some(_), Some(robot)) = (&context, robot) {
+        robot.warn_of_unrewritten_paths(&watch);
     }
     match arguments.common.format {
-        Format::Text => print(dockerfile.text().trim_end())?,
+        Format::Text => print(written.text().trim_end())?,
         Format::Json => {
             let secrets: Vec<_> = secrets.iter().map(FoundSecret::to_json).collect();
-            let (text, context, excluded) = (dockerfile.text(), dockerfile.context(), plan.excluded_to_json());
+            let (text, context, excluded) = (written.text(), written.context(), plan.excluded_to_json());
             let result = json!({"dockerfile": text, "context": context, "secrets": secrets, "excluded": excluded});
             print(&result.to_string())?;
         }

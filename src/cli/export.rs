@@ -2,7 +2,7 @@
 
 use super::layout_lock::LayoutLockArguments;
 use super::network::NetworkArguments;
-use super::output::print;
+use super::output::{is_standard_output, open_stream, print};
 use super::replaced::{replaced_json, report_replaced};
 use super::source::{Opened, SourceArguments};
 use super::watch::Watch;
@@ -10,7 +10,7 @@ use super::{Common, Format};
 use super::{seen, shared_cache};
 use clap::Args;
 use ocibuild::progress::warn;
-use ocibuild::root::Root;
+use ocibuild::root::{Destination as Output, Root};
 use ocibuild::spec::Descriptor;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
 use ocibuild::store::layout::Locking;
@@ -71,6 +71,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let Some(destinations) = destinations else {
         return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
     };
+    if arguments.common.format == Format::Json && destinations.iter().any(Destination::is_standard_output) {
+        return Err(Error::usage("--format json", "standard output is for the archive"));
+    }
     let mut moved = Moved::default();
     for destination in &destinations {
         moved.add(match destination {
@@ -93,6 +96,8 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     report_replaced(&moved.replaced, &watch);
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
+        // The archive is there already, and its readers take no line behind it.
+        Format::Text if destinations.iter().any(Destination::is_standard_output) => watch.say(&digest),
         Format::Text => print(&digest)?,
         Format::Json => {
             let Moved { copied, copied_bytes, present, mounted, replaced } = moved;
@@ -181,6 +186,10 @@ enum Destination {
 }
 
 impl Destination {
+    fn is_standard_output(&self) -> bool {
+        matches!(self, Destination::File(file, ..) if is_standard_output(file))
+    }
+
     fn registry(&self) -> Option<&str> {
         match self {
             Destination::Repository(reference, _) => Some(reference.registry()),
@@ -258,11 +267,12 @@ fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&s
 
 fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {
     warn_of_zstd(opened, form, watch);
-    if file.is_dir() {
-        return Err(Error::invalid(file.display().to_string(), "is a directory"));
-    }
+    let output = Output::find(file, Root::create)?;
+    let Output::File(root, name) = &output else {
+        let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
+        return to_stream(opened, stream, &file.display().to_string(), (form, names), watch);
+    };
     check_replaceable(file)?;
-    let (root, name) = Root::of_file(file, Root::create)?;
     root.sweep_temporaries();
     let writer =
         ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
@@ -282,13 +292,26 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
 
 fn to_stdout(opened: &Opened, watch: &Watch) -> Result<()> {
     warn_of_zstd(opened, ArchiveForm::Docker, watch);
-    let stdout = std::io::stdout();
-    if stdout.is_terminal() {
-        return Err(Error::usage("-", "an archive is not for a terminal").hint("redirect it, or name a file"));
+    let form = (ArchiveForm::Docker, &opened.names[..]);
+    to_stream(opened, std::io::stdout(), "standard output", form, watch).map(|_| ())
+}
+
+/// Writes an archive to what takes bytes as they come, and is called `object`.
+fn to_stream<W: Write + IsTerminal + Send>(
+    opened: &Opened,
+    stream: W,
+    object: &str,
+    (form, names): (ArchiveForm, &[ImageName]),
+    watch: &Watch,
+) -> Result<Moved> {
+    if stream.is_terminal() {
+        let object = if object == "standard output" { "-" } else { object };
+        return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
-    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stdout), ArchiveForm::Docker, "standard output");
-    copy(&opened.image, &writer, &opened.names, watch)?;
-    writer.finish().flush().map_err(|error| Error::io("standard output", "write", error))
+    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
+    let moved = copy(&opened.image, &writer, names, watch)?;
+    writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
+    Ok(moved)
 }
 
 fn warn_of_zstd(opened: &Opened, form: ArchiveForm, watch: &Watch) {

@@ -7,7 +7,7 @@ use super::explain;
 use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::LayoutLockArguments;
-use super::output::print;
+use super::output::{is_standard_output, print, write_result};
 use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
 use super::robot::own_directory;
@@ -23,7 +23,7 @@ use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::compression::{Compression, Encoding};
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::RobotImage;
-use ocibuild::root::Root;
+use ocibuild::root::{Destination, Root};
 use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
 use ocibuild::wording::{counted, size};
@@ -193,18 +193,26 @@ impl LayoutArguments {
         Ok(if self.compression == CompressionKind::Reuse { compression.reusing() } else { compression })
     }
 
-    fn iid_file(&self) -> Result<Option<(Root, String)>> {
-        self.iidfile.as_deref().map(result_file).transpose()
+    fn iid_file(&self) -> Result<Option<Destination>> {
+        self.iidfile.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
     }
 
-    fn digest_file(&self) -> Result<Option<(Root, String)>> {
-        self.digest_file.as_deref().map(result_file).transpose()
+    fn digest_file(&self) -> Result<Option<Destination>> {
+        self.digest_file.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
+    }
+
+    /// Whether standard output is for the archive.
+    fn saves_to_standard_output(&self) -> bool {
+        self.save.as_deref().is_some_and(is_standard_output)
     }
 
     /// Requires that the files for digests can be made, before the work is done that they tell of.
     fn check_result_files(&self) -> Result<()> {
         let (iid, digest) = (self.iid_file()?, self.digest_file()?);
-        if let (Some((iid_root, iid)), Some((digest_root, digest))) = (iid, digest)
+        if self.saves_to_standard_output() && self.common.format == Format::Json {
+            return Err(Error::usage("--format json", "standard output is for the archive of --save"));
+        }
+        if let (Some(Destination::File(iid_root, iid)), Some(Destination::File(digest_root, digest))) = (iid, digest)
             && iid == digest
             && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
         {
@@ -217,8 +225,8 @@ impl LayoutArguments {
         let image = &built.image;
         let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
         for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
-            if let Some((root, name)) = file {
-                root.replace_file(&name, text.as_bytes())?;
+            if let Some(file) = file {
+                write_result(&file, text)?;
             }
         }
         if ocibuild::root::sync_was_refused() {
@@ -244,7 +252,11 @@ impl LayoutArguments {
                 }
                 let layers = counted(image.manifest.layers.len(), "layer");
                 watch.say(&format!("image of {layers}, {}, in {}", size(total), self.output.display()));
-                print(&digest)
+                match self.saves_to_standard_output() {
+                    true => watch.say(&digest),
+                    false => print(&digest)?,
+                }
+                Ok(())
             }
             Format::Json => {
                 let layers: Vec<_> = built
@@ -282,17 +294,6 @@ impl LayoutArguments {
             }
         }
     }
-}
-
-/// The directory, opened, and the name of a file for a digest.
-fn result_file(file: &Path) -> Result<(Root, String)> {
-    let object = || file.display().to_string();
-    if file.is_dir() {
-        return Err(Error::invalid(object(), "is a directory"));
-    }
-    let (root, name) = Root::of_file(file, Root::open)?;
-    let name = name.to_str().ok_or_else(|| Error::invalid(object(), "the name is not Unicode"))?;
-    Ok((root, name.to_owned()))
 }
 
 /// Where a dry run may spool an archive: the layout's directory, or the nearest one above it that exists.

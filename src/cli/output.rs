@@ -1,7 +1,10 @@
 //! The two streams: results on standard output, everything else on standard error.
 
+use ocibuild::root::{Destination, Root};
 use ocibuild::{Error, Result};
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Prints a result. A reader that has gone away has seen enough: that is no error.
 ///
@@ -15,6 +18,46 @@ pub(super) fn print(text: &str) -> Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", error)),
         _ => Ok(()),
+    }
+}
+
+/// Whether what is written to `file` comes out of standard output.
+pub(super) fn is_standard_output(file: &Path) -> bool {
+    matches!(Destination::find(file, Root::open), Ok(Destination::Descriptor(1, _)))
+}
+
+/// Opens what takes bytes as they come; nothing for a regular file.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(super) fn open_stream(destination: &Destination) -> Result<Option<File>> {
+    #[cfg(unix)]
+    if let Destination::Descriptor(number @ (1 | 2), path) = destination {
+        use std::os::fd::AsFd;
+        // Opened by their paths, they would have positions of their own, and what is printed would go over what is written.
+        let own = match number {
+            1 => io::stdout().as_fd().try_clone_to_owned(),
+            _ => io::stderr().as_fd().try_clone_to_owned(),
+        };
+        return own.map(|own| Some(own.into())).map_err(|error| Error::io(path.display(), "open", error));
+    }
+    match destination {
+        Destination::File(..) => Ok(None),
+        Destination::Descriptor(_, path) | Destination::Stream(path) => Destination::open_stream(path).map(Some),
+    }
+}
+
+/// Writes a short result: to a file in one step, and to a stream as a line.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_result(destination: &Destination, text: &str) -> Result<()> {
+    match (destination, open_stream(destination)?) {
+        (Destination::File(root, name), _) => root.replace_file(name, text.as_bytes()),
+        (Destination::Descriptor(_, path) | Destination::Stream(path), Some(mut stream)) => {
+            stream.write_all(format!("{text}\n").as_bytes()).map_err(|error| Error::io(path.display(), "write", error))
+        }
+        (_, None) => Ok(()),
     }
 }
 

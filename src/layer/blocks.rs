@@ -35,39 +35,110 @@ pub(super) fn entry_length(entry: &Entry) -> u64 {
     tar::encoded_length(&entry.header()) + entry.size() + tar::padding(entry.size())
 }
 
+/// What a tar is cut into, in order.
+///
+/// The pieces of a large file are kept as one run, so that memory follows from the number of entries, and not from the sizes
+/// that somebody claims for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Blocks {
+    runs: Vec<Run>,
+    count: usize,
+}
+
+/// Blocks that follow each other in one entry, or one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The number of the first one.
+    first: usize,
+    /// The first one. The others are as long, and each begins where the one before ends.
+    pub(super) block: Block,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl Blocks {
+    fn push(&mut self, block: Block, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.runs.push(Run { first: self.count, block, count });
+        self.count = self.count.saturating_add(count);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// How many bytes all of them hold.
+    pub(super) fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.block.length * run.count as u64).sum()
+    }
+
+    /// Block `number`, where there are so many.
+    pub(super) fn get(&self, number: usize) -> Option<Block> {
+        let run = self.runs[..self.runs.partition_point(|run| run.first <= number)].last()?;
+        let (nth, Block { entry, offset, length }) = (number - run.first, run.block);
+        (nth < run.count).then(|| Block { entry, offset: offset + nth as u64 * length, length })
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Block> {
+        (0..self.count).map_while(|number| self.get(number))
+    }
+
+    /// The runs that they form.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+}
+
+impl Run {
+    /// The numbers of its blocks.
+    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
+        self.first..self.first + self.count
+    }
+}
+
+impl FromIterator<Block> for Blocks {
+    fn from_iter<I: IntoIterator<Item = Block>>(blocks: I) -> Self {
+        let mut collected = Blocks::default();
+        blocks.into_iter().for_each(|block| collected.push(block, 1));
+        collected
+    }
+}
+
 /// Cuts the tar of `tree`, its two end blocks included.
-pub(super) fn cut(tree: &Tree) -> Vec<Block> {
-    let mut blocks = Vec::new();
+pub(super) fn cut(tree: &Tree) -> Blocks {
+    let mut blocks = Blocks::default();
     let mut current = Block { entry: 0, offset: 0, length: 0 };
-    let mut start_at = |current: &mut Block, entry: usize, offset: u64| {
+    let start_at = |blocks: &mut Blocks, current: &mut Block, entry: usize, offset: u64| {
         if current.length > 0 {
-            blocks.push(*current);
+            blocks.push(*current, 1);
         }
         *current = Block { entry, offset, length: 0 };
     };
     for (number, entry) in tree.entries_from(0) {
         let length = entry_length(&entry);
         if entry.size() >= LARGEST {
-            start_at(&mut current, number, 0);
-            let mut offset = 0;
-            while length - offset > LARGEST {
-                current.length = LARGEST;
-                offset += LARGEST;
-                start_at(&mut current, number, offset);
+            start_at(&mut blocks, &mut current, number, 0);
+            // What is left is not empty, so that something follows the last whole piece.
+            let pieces = (length - 1) / LARGEST;
+            if pieces > 0 {
+                blocks.push(Block { entry: number, offset: 0, length: LARGEST }, pieces);
             }
-            current.length = length - offset;
+            let offset = pieces * LARGEST;
+            current = Block { entry: number, offset, length: length - offset };
             continue;
         }
         if current.length + length > LARGEST {
-            start_at(&mut current, number, 0);
+            start_at(&mut blocks, &mut current, number, 0);
         }
         current.length += length;
         if current.length >= SMALLEST && ends_a_block(&entry, length) {
-            start_at(&mut current, number + 1, 0);
+            start_at(&mut blocks, &mut current, number + 1, 0);
         }
     }
     current.length += tar::END.len() as u64;
-    blocks.push(current);
+    blocks.push(current, 1);
     blocks
 }
 
@@ -123,7 +194,8 @@ mod tests {
             let total: u64 = tree.entries().map(|entry| entry_length(&entry)).sum();
             let blocks = cut(&tree);
             assert_eq!(blocks.iter().map(|block| block.length).sum::<u64>(), total + 1024);
-            for (block, next) in blocks.iter().zip(&blocks[1..]) {
+            assert_eq!((blocks.bytes(), blocks.iter().count()), (total + 1024, blocks.len()));
+            for (block, next) in blocks.iter().zip(blocks.iter().skip(1)) {
                 assert!(block.length <= LARGEST && block.length > 0);
                 assert!((next.entry, next.offset) > (block.entry, block.offset));
             }
@@ -151,6 +223,24 @@ mod tests {
         let tree = tree([("big".to_owned(), 5 << 20), ("small".to_owned(), 10)]);
         let lengths: Vec<u64> = cut(&tree).iter().map(|block| block.length).collect();
         assert_eq!(lengths, [LARGEST, LARGEST, LARGEST, LARGEST, LARGEST, 512 + 1024 + 1024]);
+    }
+
+    /// M25: a size that somebody claims takes no memory.
+    #[test]
+    fn a_file_of_any_size_is_one_run() {
+        let size = 1 << 60;
+        let blocks = cut(&tree([("a".to_owned(), 10), ("huge".to_owned(), size), ("z".to_owned(), 10)]));
+        assert_eq!(blocks.runs().len(), 3);
+        assert_eq!(blocks.len() as u64, size / LARGEST + 2);
+        let last = blocks.get(blocks.len() - 1).unwrap();
+        assert_eq!(
+            (last.entry, last.offset, last.length),
+            (1, size, 1536 + 1024 + 1024),
+            "the header of such a file takes three blocks"
+        );
+        assert_eq!(blocks.get(1).unwrap(), Block { entry: 1, offset: 0, length: LARGEST });
+        assert_eq!(blocks.get(4).unwrap(), Block { entry: 1, offset: 3 * LARGEST, length: LARGEST });
+        assert_eq!(blocks.get(blocks.len()), None);
     }
 
     #[test]

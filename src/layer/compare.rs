@@ -5,8 +5,8 @@
 //! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with what the earlier blob holds,
 //! byte by byte; that is still a multiple faster than compressing it.
 
-use super::blocks::{Block, cut};
-use super::earlier::{DoneBlock, EarlierLayer, Fingerprint, spans};
+use super::blocks::{Block, Blocks, Run, cut};
+use super::earlier::{DoneBlock, EarlierLayer, Fingerprint, span};
 use super::fill::{fill, is_part_of_stream};
 use super::packing::{Place, Prefix, Reuse, copied};
 use crate::compression::{Compression, Decompressor};
@@ -16,7 +16,7 @@ use crate::progress::{Activity, Progress};
 use crate::store::OpenBlob;
 use crate::tree::Tree;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a comparison came to.
 #[derive(Debug)]
@@ -43,29 +43,30 @@ pub fn compare(
 ) -> Result<Comparison> {
     let (blocks, known) = rayon::join(|| cut(tree), || KnownBlocks::of(earlier));
     let places = places(earlier);
-    let found: Vec<Found> = names(&blocks, fingerprints).map(|names| known.find(&names)).collect();
+    let found = known.find_all(&blocks, fingerprints);
     let activity = activity(&blocks, &found, name, progress);
-    let compared: Vec<Option<usize>> = found
+    let compared: Vec<Option<(usize, usize)>> = found
         .into_par_iter()
-        .enumerate()
         .map_init(Examiner::default, |examiner, (number, found)| {
             let known = match found {
-                Found::Same(known) => return Ok(Some(known)),
+                Found::Same(known) => return Ok(Some((number, known))),
                 Found::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
-                Found::SameShape(_) | Found::Nowhere => return Ok(None),
+                Found::SameShape(_) => return Ok(None),
             };
-            fill(tree, &blocks[number], &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
-            activity.iter().for_each(|activity| activity.advance(blocks[number].length));
-            Ok(examiner.is_at(&blob, places[known], compression).then_some(known))
+            let Some(block) = blocks.get(number) else { return Ok(None) };
+            fill(tree, &block, &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
+            activity.iter().for_each(|activity| activity.advance(block.length));
+            Ok(examiner.is_at(&blob, places[known], compression).then_some((number, known)))
         })
         .collect::<Result<_>>()?;
     activity.into_iter().for_each(|activity| activity.finish("compared"));
-    let in_place = compared.iter().enumerate().take_while(|(number, known)| **known == Some(*number)).count();
+    let compared: BTreeMap<usize, usize> = compared.into_iter().flatten().collect();
+    let in_place = (0..blocks.len()).take_while(|number| compared.get(number) == Some(number)).count();
     if in_place == blocks.len() && in_place == earlier.blocks.len() {
         return Ok(Comparison::Same);
     }
-    let prefix = prefix(&blocks[..in_place], blocks.get(in_place), earlier);
-    let places = compared.into_iter().map(|known| known.map(|known| places[known])).collect();
+    let prefix = prefix(&blocks, in_place, earlier);
+    let places = compared.into_iter().map(|(number, known)| (number, places[known])).collect();
     Ok(Comparison::Other(Box::new(Reuse { blob, blocks, places, prefix })))
 }
 
@@ -76,42 +77,59 @@ enum Found {
     Same(usize),
     /// There, unless its content is another.
     SameShape(usize),
-    /// It is new.
-    Nowhere,
 }
 
 /// The blocks of an earlier layer, by what they are known by.
 struct KnownBlocks {
     whole: BTreeMap<Digest, usize>,
     shapes: BTreeMap<Digest, usize>,
+    /// The shapes of its entries.
+    entries: BTreeSet<u64>,
 }
 
 impl KnownBlocks {
     fn of(earlier: &EarlierLayer) -> KnownBlocks {
         let (mut whole, mut shapes) = (BTreeMap::new(), BTreeMap::new());
-        let blocks: Vec<Block> = earlier.blocks.iter().map(|done| done.block).collect();
+        let blocks: Blocks = earlier.blocks.iter().map(|done| done.block).collect();
         let fingerprints: Vec<Fingerprint> = earlier.entries.iter().map(|entry| entry.fingerprint).collect();
-        for (number, names) in names(&blocks, &fingerprints).enumerate() {
+        for number in 0..blocks.len() {
+            let names = names(&blocks, number, &fingerprints);
             shapes.insert(names.shape, number);
             if let Some(name) = names.whole {
                 whole.insert(name, number);
             }
         }
-        KnownBlocks { whole, shapes }
+        let entries = fingerprints.iter().map(|fingerprint| fingerprint.shape).collect();
+        KnownBlocks { whole, shapes, entries }
     }
 
-    fn find(&self, names: &Names) -> Found {
+    /// Those of `blocks` that may be here, by their numbers.
+    fn find_all(&self, blocks: &Blocks, fingerprints: &[Fingerprint]) -> Vec<(usize, Found)> {
+        // The pieces of a large file are only looked for where a file of its size was: there may be any number of them.
+        let may_be_here = |run: &&Run| {
+            run.count == 1 || fingerprints.get(run.block.entry).is_some_and(|file| self.entries.contains(&file.shape))
+        };
+        let numbers = blocks.runs().iter().filter(may_be_here).flat_map(Run::numbers);
+        numbers.filter_map(|number| Some((number, self.find(&names(blocks, number, fingerprints))?))).collect()
+    }
+
+    fn find(&self, names: &Names) -> Option<Found> {
         match names.whole.and_then(|name| self.whole.get(&name)) {
-            Some(&number) => Found::Same(number),
-            None => self.shapes.get(&names.shape).map_or(Found::Nowhere, |&number| Found::SameShape(number)),
+            Some(&number) => Some(Found::Same(number)),
+            None => self.shapes.get(&names.shape).map(|&number| Found::SameShape(number)),
         }
     }
 }
 
 /// The reading of the blocks that have to be read, if there are any.
-fn activity<'a>(blocks: &[Block], found: &[Found], name: &str, progress: &'a dyn Progress) -> Option<Activity<'a>> {
-    let read = blocks.iter().zip(found).filter(|(_, found)| matches!(found, Found::SameShape(_)));
-    let bytes: u64 = read.map(|(block, _)| block.length).sum();
+fn activity<'a>(
+    blocks: &Blocks,
+    found: &[(usize, Found)],
+    name: &str,
+    progress: &'a dyn Progress,
+) -> Option<Activity<'a>> {
+    let read = found.iter().filter(|(_, found)| matches!(found, Found::SameShape(_)));
+    let bytes: u64 = read.filter_map(|(number, _)| blocks.get(*number)).map(|block| block.length).sum();
     (bytes > 0).then(|| Activity::start(progress, name, Some(bytes)))
 }
 
@@ -121,22 +139,21 @@ struct Names {
     whole: Option<Digest>,
 }
 
-fn names<'a>(blocks: &'a [Block], fingerprints: &'a [Fingerprint]) -> impl Iterator<Item = Names> {
-    blocks.iter().zip(spans(blocks, fingerprints.len())).map(|(block, span)| {
-        let Block { entry: _, offset, length } = block;
-        let mut shape = Hasher::sha256();
+fn names(blocks: &Blocks, number: usize, fingerprints: &[Fingerprint]) -> Names {
+    let mut shape = Hasher::sha256();
+    if let Some(Block { entry: _, offset, length }) = blocks.get(number) {
         shape.update(&offset.to_be_bytes());
         shape.update(&length.to_be_bytes());
-        let mut whole = Some(shape.clone());
-        for Fingerprint { shape: part, whole: whole_part } in &fingerprints[span] {
-            shape.update(&part.to_be_bytes());
-            whole = whole.zip(*whole_part).map(|(mut whole, part)| {
-                whole.update(&part);
-                whole
-            });
-        }
-        Names { shape: shape.finish(), whole: whole.map(Hasher::finish) }
-    })
+    }
+    let mut whole = Some(shape.clone());
+    for Fingerprint { shape: part, whole: whole_part } in &fingerprints[span(blocks, number, fingerprints.len())] {
+        shape.update(&part.to_be_bytes());
+        whole = whole.zip(*whole_part).map(|(mut whole, part)| {
+            whole.update(&part);
+            whole
+        });
+    }
+    Names { shape: shape.finish(), whole: whole.map(Hasher::finish) }
 }
 
 /// Where each block stands in the earlier blob.
@@ -149,16 +166,18 @@ fn places(earlier: &EarlierLayer) -> Vec<Place> {
     places.collect()
 }
 
-/// What need not even be looked at: the blocks at the start that both layers have, up to the last whole entry.
-fn prefix(in_place: &[Block], next: Option<&Block>, earlier: &EarlierLayer) -> Prefix {
-    let mut count = in_place.len();
-    if next.is_some_and(|next| next.offset > 0) {
-        count = in_place.iter().rposition(|block| block.offset == 0).unwrap_or(0);
-    }
+/// What need not even be looked at: the blocks at the start that both layers have, `in_place` of them, up to the last whole
+/// entry.
+fn prefix(blocks: &Blocks, in_place: usize, earlier: &EarlierLayer) -> Prefix {
+    let begins_an_entry = |number: &usize| blocks.get(*number).is_none_or(|block| block.offset == 0);
+    let count = match begins_an_entry(&in_place) {
+        true => in_place,
+        false => (0..in_place).rev().find(begins_an_entry).unwrap_or(0),
+    };
     let done: Vec<DoneBlock> = earlier.blocks[..count].to_vec();
     let resumed = done.last().and_then(|last| Some((Hasher::resume(&last.tar)?, Hasher::resume(&last.blob)?)));
     let Some((tar, blob)) = resumed else { return Prefix::nothing() };
-    let entries = in_place.get(count).or(next).map_or(earlier.entries.len(), |next| next.entry);
+    let entries = blocks.get(count).map_or(earlier.entries.len(), |next| next.entry);
     Prefix {
         size: done.iter().map(|done| u64::from(done.packed)).sum(),
         contents: earlier.entries.iter().take(entries).map(|entry| entry.content).collect(),

@@ -1,6 +1,6 @@
 //! What is known of a layer that was made before, so that the next build of it takes over what did not change.
 
-use super::blocks::{Block, LARGEST};
+use super::blocks::{Block, Blocks, LARGEST};
 use super::write::Layer;
 use crate::digest::{HashState, Hasher};
 use crate::tar;
@@ -75,10 +75,9 @@ impl EarlierLayer {
     }
 }
 
-/// The entries of which each block holds something, in a tree of so many.
-pub(super) fn spans(blocks: &[Block], entries: usize) -> impl Iterator<Item = Range<usize>> {
-    blocks.iter().enumerate().map(move |(number, block)| {
-        let end = blocks.get(number + 1).map_or(entries, |next| next.entry + usize::from(next.offset > 0));
-        block.entry..end.min(entries)
-    })
+/// The entries of which block `number` holds something, in a tree of so many.
+pub(super) fn span(blocks: &Blocks, number: usize, entries: usize) -> Range<usize> {
+    let begin = blocks.get(number).map_or(entries, |block| block.entry);
+    let end = blocks.get(number + 1).map_or(entries, |next| next.entry + usize::from(next.offset > 0));
+    begin.min(entries)..end.min(entries)
 }

@@ -9,7 +9,7 @@
 //! Where files are read, the checksum of each block is held against that list too, so that a file system whose stamps lie
 //! costs a compression, and not the truth.
 
-use super::blocks::Block;
+use super::blocks::Blocks;
 use super::earlier::DoneBlock;
 use super::fill::Taken;
 use crate::compression::{Compression, Compressor};
@@ -17,6 +17,7 @@ use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::section::append_from;
 use crate::store::OpenBlob;
+use std::collections::BTreeMap;
 
 /// Where a block stands in a blob, compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +38,9 @@ pub struct Reuse {
     /// That blob.
     pub(super) blob: OpenBlob,
     /// What the new layer is cut into.
-    pub(super) blocks: Vec<Block>,
-    /// Where each of these blocks stands in the blob.
-    pub(super) places: Vec<Option<Place>>,
+    pub(super) blocks: Blocks,
+    /// Where those of these blocks that it holds stand in the blob.
+    pub(super) places: BTreeMap<usize, Place>,
     /// What both begin with.
     pub(super) prefix: Prefix,
 }
@@ -96,8 +97,8 @@ impl Packed {
 impl Reuse {
     /// Where the bytes of block `number` come from.
     pub(super) fn packing(&self, number: usize) -> Packing<'_> {
-        match self.places[number] {
-            Some(place) => Packing::Copy(&self.blob, place),
+        match self.places.get(&number) {
+            Some(&place) => Packing::Copy(&self.blob, place),
             None => Packing::Compress,
         }
     }

@@ -13,11 +13,11 @@ use std::io::Write;
 /// When a source cannot be read or has changed, or `out` cannot be written.
 pub fn write_tar(tree: &Tree, name: &str, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
     let blocks = cut(tree);
-    let size = blocks.iter().map(|block| block.length).sum();
+    let size = blocks.bytes();
     let activity = Activity::start(progress, name, Some(size));
     let (mut half_read, mut buffer) = (None, Vec::new());
-    for block in &blocks {
-        fill(tree, block, &mut half_read, None, &mut buffer).map_err(|error| error.within(name))?;
+    for block in blocks.iter() {
+        fill(tree, &block, &mut half_read, None, &mut buffer).map_err(|error| error.within(name))?;
         out.write_all(&buffer).map_err(|error| Error::io(name, "write", error))?;
         activity.advance(buffer.len() as u64);
     }

@@ -65,17 +65,18 @@ mod tests {
         let tree = builder.finish().unwrap();
         let blocks = cut(&tree);
         assert_eq!(blocks.len(), 3);
+        let block = blocks.get(2).unwrap();
         let mut bytes = Vec::new();
-        fill(&tree, &blocks[2], &mut None, None, &mut bytes).unwrap();
-        let sums = Sums::of(&tree, &blocks[2], &bytes);
+        fill(&tree, &block, &mut None, None, &mut bytes).unwrap();
+        let sums = Sums::of(&tree, &block, &bytes);
         let numbers: Vec<usize> = sums.contents.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1]);
         assert_eq!(sums.contents[1].1, crc32(b"content"));
         for position in [0, bytes.len() / 2, bytes.len() - 1] {
             bytes[position] ^= 1;
-            assert_ne!(Sums::of(&tree, &blocks[2], &bytes).block, sums.block, "at {position}");
+            assert_ne!(Sums::of(&tree, &block, &bytes).block, sums.block, "at {position}");
             bytes[position] ^= 1;
         }
-        assert_eq!(Sums::of(&tree, &blocks[2], &bytes), sums);
+        assert_eq!(Sums::of(&tree, &block, &bytes), sums);
     }
 }

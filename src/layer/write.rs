@@ -1,6 +1,6 @@
 //! Several layers at once, by as many workers as rayon's pool has threads.
 
-use super::blocks::{Block, cut};
+use super::blocks::{Block, Blocks, cut};
 use super::earlier::DoneBlock;
 use super::fill::{HalfRead, Taken, fill, is_part_of_stream};
 use super::packing::{Packed, Packer, Packing, Prefix, Reuse};
@@ -133,7 +133,7 @@ fn run(lines: &[Line<'_>]) -> Result<()> {
 /// One layer in the making.
 struct Line<'a> {
     request: LayerRequest<'a>,
-    blocks: Vec<Block>,
+    blocks: Blocks,
     /// The first block that is made; those before are taken over as they are.
     first: usize,
     half_read: Mutex<HalfRead>,
@@ -296,9 +296,8 @@ impl<'a> Line<'a> {
             None => (cut(request.tree), &nothing),
         };
         let first = prefix.done.len();
-        let size = blocks.iter().map(|block| block.length).sum();
-        let activity = Activity::start(progress, request.name, Some(size));
-        activity.advance(blocks[..first].iter().map(|block| block.length).sum());
+        let activity = Activity::start(progress, request.name, Some(blocks.bytes()));
+        activity.advance(blocks.iter().take(first).map(|block| block.length).sum());
         let work = Work { reused: first, ..Work::default() };
         let mut contents = prefix.contents.clone();
         contents.resize(request.tree.len(), 0);
@@ -318,14 +317,19 @@ impl<'a> Line<'a> {
         is_part_of_stream(self.request.tree, &self.blocks, number)
     }
 
+    fn block(&self, number: usize) -> Result<Block> {
+        self.blocks.get(number).ok_or_else(|| Error::invalid(self.request.name, "has no such block"))
+    }
+
     fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
         let (mut bytes, mut taken) = (Vec::new(), Vec::new());
+        let block = self.block(number)?;
         let taking = matches!(self.request.compression, Compression::Reuse(_)).then_some(&mut taken);
         if self.is_in_stream(number) {
             let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
-            fill(self.request.tree, &self.blocks[number], &mut half_read, taking, &mut bytes)?;
+            fill(self.request.tree, &block, &mut half_read, taking, &mut bytes)?;
         } else {
-            fill(self.request.tree, &self.blocks[number], &mut None, taking, &mut bytes)?;
+            fill(self.request.tree, &block, &mut None, taking, &mut bytes)?;
         }
         Ok((bytes, taken))
     }
@@ -342,7 +346,7 @@ impl<'a> Line<'a> {
         let bytes = Arc::new(bytes);
         self.tar.put(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() });
         let Some(blob) = &self.blob else { return self.advance_tar() };
-        let sums = Sums::of(self.request.tree, &self.blocks[number], &bytes);
+        let sums = Sums::of(self.request.tree, &self.block(number)?, &bytes);
         for (entry, sum) in sums.contents {
             self.contents[entry].fetch_add(sum, Ordering::Relaxed);
         }
@@ -381,11 +385,11 @@ impl<'a> Line<'a> {
         let layer = Layer {
             descriptor: Descriptor::new(media_type, digest, size),
             diff_id: DiffId::of_tar(tar.hasher.finish()),
-            tar_size: blocks.iter().map(|block| block.length).sum(),
+            tar_size: blocks.bytes(),
         };
         let mut done = request.reuse.map(|reuse| reuse.prefix.done.clone()).unwrap_or_default();
-        let made = blocks[done.len()..].iter().zip(tar.states).zip(written);
-        done.extend(made.filter_map(|((&block, tar), WrittenBlock { packed, sum, state })| {
+        let made = blocks.iter().skip(done.len()).zip(tar.states).zip(written);
+        done.extend(made.filter_map(|((block, tar), WrittenBlock { packed, sum, state })| {
             Some(DoneBlock { block, packed, sum, tar: tar?, blob: state? })
         }));
         Ok(MadeLayer { layer, work, blocks: done, contents: contents.into_iter().map(AtomicU32::into_inner).collect() })

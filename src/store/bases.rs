@@ -15,7 +15,7 @@
 //! `docker.io/library/debian:stable-slim+linux/amd64+mirror.example/library/debian`.
 
 use super::registry::Repository;
-use super::{BASES, ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
+use super::{BASES, BlobSink as _, ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::progress::Progress;
@@ -123,7 +123,7 @@ impl BaseStore {
                 let object = reference.to_string();
                 // What is missing or damaged is fetched again.
                 let Ok(image) = StoredImage::open(self.layout.clone(), &start, platform, &object) else { continue };
-                if image.manifest.layers.iter().all(|layer| self.layout.seems_to_hold(layer)) {
+                if image.manifest.layers.iter().all(|layer| self.layout.contains(layer).unwrap_or(false)) {
                     let mirror = mirror.filter(|_| reference.digest().is_none());
                     found = Some((rank, StoredBase { image, named, mirror }));
                 }
@@ -155,6 +155,7 @@ impl BaseStore {
         let mirror = (!place.is_beside(reference)).then(|| place.clone().without_tag().without_digest());
         let names = names(reference, named, image.config.platform(), mirror.as_ref());
         let moved = copy(&image, &*self.layout, &names, progress)?;
+        self.layout.warn_of_repairs(progress);
         let image = StoredImage { source: self.layout.clone(), ..image };
         Ok(Pulled { base: StoredBase { image, named, mirror }, before, moved })
     }

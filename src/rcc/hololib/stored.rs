@@ -70,6 +70,7 @@ impl StoredObject {
         let mut start = [0; 4];
         let length = stored.start(&mut start)?;
         stored.encoding = Encoding::of_bytes(&start[..length]);
+        stored.check_claimed_size()?;
         if stored.encoding != Encoding::Plain && stored.stored_size() == object.size {
             let content = stored.stream();
             if content.and_then(|mut content| stored.drain(&mut content)).is_err() {
@@ -77,6 +78,21 @@ impl StoredObject {
             }
         }
         Ok(stored)
+    }
+
+    /// Refuses a size that the stored bytes cannot unfold to, before anything is done with it.
+    fn check_claimed_size(&self) -> Result<()> {
+        // What 3 bytes of deflate and 4 bytes of zstd hold at the most, and generously.
+        let most_of_a_byte = match self.encoding {
+            Encoding::Plain => return Ok(()),
+            Encoding::Gzip => 1100,
+            Encoding::Zstd => 128 << 10,
+        };
+        let (size, stored) = (self.object.size, self.stored_size());
+        if size <= stored.saturating_mul(most_of_a_byte).max(stored) {
+            return Ok(());
+        }
+        Err(Error::corrupt(&self.shown, format!("expected {size} bytes, which its {stored} stored bytes cannot hold")))
     }
 
     /// The name and size of its content.

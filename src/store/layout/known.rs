@@ -68,13 +68,18 @@ impl Layout {
         known.damaged.insert(digest);
     }
 
-    /// Warns of what other programs, or the disk, did to the layout, and this process repaired.
+    /// Warns once of what other programs, or the disk, did to the layout, and this process repaired.
     pub fn warn_of_repairs(&self, progress: &dyn Progress) {
-        let known = self.known();
-        for digest in known.damaged.intersection(&known.whole) {
+        let mut known = self.known();
+        let (repaired, damaged) =
+            std::mem::take(&mut known.damaged).into_iter().partition(|it| known.whole.contains(it));
+        let (was_dropped, repaired): (bool, BTreeSet<Digest>) = (std::mem::take(&mut known.dropped), repaired);
+        known.damaged = damaged;
+        drop(known);
+        for digest in repaired {
             warn(progress, &format!("{}: blob {digest}", self.display()), "was damaged; it has been written again");
         }
-        if known.dropped {
+        if was_dropped {
             let reason = "a program that does not take the lock removed the image; it has been listed again";
             warn(progress, &self.root.display(INDEX_FILE), reason);
         }

@@ -193,14 +193,6 @@ impl Layout {
         Ok((blobs, strangers))
     }
 
-    /// Whether a file of the right name and size is here. Only reading it tells whether it is the blob.
-    pub fn seems_to_hold(&self, descriptor: &Descriptor) -> bool {
-        let opened = self
-            .existing_blob_directory(descriptor.digest.algorithm())
-            .and_then(|directory| directory.open_file(descriptor.digest.hex()));
-        opened.is_ok_and(|file| file.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size))
-    }
-
     /// Opens the blob, if it is here and has its digest.
     ///
     /// # Errors
