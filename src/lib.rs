@@ -68,6 +68,7 @@ pub mod tar;
 pub mod threads;
 pub mod time;
 pub mod tree;
+pub mod trust;
 pub mod update;
 pub mod verify;
 pub mod wording;

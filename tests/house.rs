@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "dockerfile",
     "build",
     "verify",
@@ -14,6 +14,7 @@ const ORDER: [&str; 29] = [
     "cache",
     "layer",
     "tree",
+    "trust",
     "store",
     "spec",
     "compression",

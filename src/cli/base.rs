@@ -72,6 +72,11 @@ impl BaseArguments {
         watch: &Arc<Watch>,
     ) -> Result<Base> {
         let mut lock = self.lock.open(directory)?;
+        let admission = location.map(|location| self.network.admission(location)).transpose()?;
+        let admit = |image: &StoredImage| match &admission {
+            Some(admission) => admission.admit(image, cache, &self.network, watch),
+            None => Ok(()),
+        };
         match location {
             None => Ok(Base::Scratch(platform.cloned().unwrap_or_else(Platform::linux_amd64))),
             Some(Location::Registry(reference)) => {
@@ -79,6 +84,7 @@ impl BaseArguments {
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
                 let store = open_store(cache, Freshness::Tag, watch)?;
                 let base = self.stored_or_pulled((&store, cache), &wanted, platform, lock.locking(), watch)?;
+                admit(&base.image)?;
                 cache.note_use(&base.image.descriptor.digest);
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
@@ -95,6 +101,7 @@ impl BaseArguments {
             Some(location) => {
                 let base = Base::open(location, platform)?;
                 if let Base::Image { image, .. } = &base {
+                    admit(image)?;
                     let (key, found) = (location.to_string(), image.descriptor.digest);
                     lock.check(Kind::Base, &key, found)?;
                     if lock.locking() == Locking::Renew {

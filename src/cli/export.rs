@@ -57,7 +57,9 @@ pub(super) struct ExportArguments {
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
+    let admission = arguments.source.admission(&arguments.network)?;
     let opened = arguments.source.open(&arguments.network, &watch)?;
+    admission.admit(&opened.image, arguments.source.cache_directory(), &arguments.network, &watch)?;
     let is_in_registry = opened.image.source.repository(&opened.image.descriptor).is_some();
     let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
     let seen = seen::open(arguments.source.cache_directory(), &watch);

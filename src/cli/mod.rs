@@ -1,5 +1,6 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod admission;
 mod base;
 mod cache;
 mod cache_directory;

@@ -1,5 +1,6 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
+use super::admission::Admission;
 use super::mirrors::{self, Mirror, Place, Tls};
 use super::switches;
 use super::watch::Watch;
@@ -12,7 +13,7 @@ use ocibuild::store::registry::{
     fetch, helper,
 };
 use ocibuild::store::{MirroredRepository, Seen};
-use ocibuild::{Digest, Error, ErrorKind, Reference, Result, bounded};
+use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result, bounded};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -37,6 +38,9 @@ pub(super) struct NetworkArguments {
     /// Read from this registry, or this path in it, before HOST is asked. Repeatable
     #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
     mirrors: Vec<Mirror>,
+    /// Accept only images that this policy.json accepts [default: the one that podman and skopeo read, if there is one]
+    #[arg(long, value_name = "FILE")]
+    signature_policy: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -163,6 +167,14 @@ impl NetworkArguments {
         };
         let places = places.iter().enumerate().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
+    }
+
+    /// Asks the policy about the image at `location`.
+    ///
+    /// # Errors
+    /// As [`Admission::ask`].
+    pub(super) fn admission(&self, location: &Location) -> Result<Admission> {
+        Admission::ask(self.signature_policy.as_deref(), location)
     }
 
     /// Where what `reference` names is looked for: its mirrors, then its own repository.

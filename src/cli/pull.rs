@@ -42,8 +42,10 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let platform = arguments.platform.as_ref();
     let mut results = Vec::new();
     for reference in &arguments.references {
+        let admission = arguments.network.admission(&Location::Registry(reference.clone()))?;
         let stores = (&store, &arguments.cache);
         let pulled = base::pull(stores, &arguments.network, reference, platform, Freshness::Content, &watch)?;
+        admission.admit(&pulled.base.image, &arguments.cache, &arguments.network, &watch)?;
         arguments.cache.note_use(&pulled.base.image.descriptor.digest);
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
         let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;

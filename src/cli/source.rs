@@ -1,5 +1,6 @@
 //! Opening the image that a command reads.
 
+use super::admission::Admission;
 use super::base::{self, Freshness};
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
@@ -30,6 +31,14 @@ pub(super) struct Opened {
 }
 
 impl SourceArguments {
+    /// Asks the policy about the image.
+    ///
+    /// # Errors
+    /// As [`Admission::ask`], and when it is not known what names the image.
+    pub(super) fn admission(&self, network: &NetworkArguments) -> Result<Admission> {
+        network.admission(&Location::of_image(&self.source)?)
+    }
+
     /// Where this program keeps what a later run can use again.
     pub(super) fn cache_directory(&self) -> &CacheDirectory {
         &self.cache

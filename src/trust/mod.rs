@@ -1,0 +1,21 @@
+//! Whether an image is accepted: the policy of containers (containers-policy.json(5)), and the signatures that it asks for.
+//!
+//! ```text
+//!   Policy       which requirements hold for an image, by transport and scope
+//!   Signature    who says what about which manifest, and whether a key agrees
+//!   attached     where signatures are: beside the image, under a tag that is made of its digest
+//! ```
+//!
+//! Nothing here opens a connection of its own, and no signature is believed without its key. A requirement that cannot be checked
+//! is an error, never an acceptance.
+
+mod attached;
+mod identity;
+mod policy;
+mod requirement;
+mod signature;
+
+pub use attached::{attached_in_layout, attached_in_repository, keep, kept};
+pub use policy::{Policy, Subject};
+pub use requirement::SigstoreSigned;
+pub use signature::Signature;
