@@ -2,10 +2,14 @@
 
 use super::members::Members;
 use super::{ArchiveForm, DockerArchive, OciArchive};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::root::Root;
 use std::io::Read;
 use std::path::Path;
+
+/// How much of a file shows what it is: the first header of a tar, in bytes.
+const START: u64 = 512;
 
 /// How compressed tars begin: gzip, zstd, xz, bzip2.
 const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
@@ -15,8 +19,8 @@ const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b
 /// An archive that is both an image layout and a docker-archive counts as a layout, which knows the digests. Any other tar
 /// counts as a docker-archive, also a compressed or damaged one: opening it says what is wrong.
 pub fn kind(path: &Path) -> Option<ArchiveForm> {
-    let mut start = Vec::new();
-    Root::open_named_file(path).ok()?.take(512).read_to_end(&mut start).ok()?;
+    let start = Root::open_named_file(path).ok()?.take(START);
+    let start = bounded::read(start, START, "archive").ok()?;
     if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
         return Some(ArchiveForm::Docker);
     }
