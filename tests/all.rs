@@ -13,8 +13,10 @@
 //! * `caching`: layers that were made before.
 //! * `block_reuse`: what a layer takes over from the build before.
 //! * `upkeep`: the cache directory as a whole.
+//! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `images`: how images are named and asked for.
+//! * `words`: what the command line understands, and how it tells of progress and mistakes.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
@@ -35,6 +37,8 @@ mod caching;
 #[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
+mod compressions;
+#[cfg(target_os = "linux")]
 mod consumers;
 #[cfg(target_os = "linux")]
 mod dockerfile;
@@ -48,3 +52,5 @@ mod rcc;
 mod sources;
 #[cfg(target_os = "linux")]
 mod upkeep;
+#[cfg(target_os = "linux")]
+mod words;

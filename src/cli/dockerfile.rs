@@ -25,7 +25,7 @@ Examples:
   ocibuild dockerfile --context ./context --base debian:stable-slim --copy ./app:/app && podman build ./context")]
 pub(super) struct DockerfileArguments {
     /// Write the Dockerfile and the files that it needs into a directory; made where there is none
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "output", visible_short_alias = 'o')]
     context: Option<PathBuf>,
     #[command(flatten)]
     request: RequestArguments,

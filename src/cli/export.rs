@@ -282,8 +282,9 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
     if let (ArchiveForm::Oci, Ok(earlier)) = (form, OciArchive::open(file)) {
         replaced = writer.keep(&earlier, names, watch)?;
     }
-    let mut moved = copy(&opened.image, &writer, names, watch)?;
-    replaced.retain(|replaced| replaced.digest != opened.image.descriptor.digest);
+    let image = in_one_compression(opened, form, &|| Ok(root.clone()), watch)?;
+    let mut moved = copy(&image, &writer, names, watch)?;
+    replaced.retain(|replaced| replaced.digest != image.descriptor.digest);
     moved.replaced.extend(replaced);
     let temporary =
         writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
@@ -311,9 +312,33 @@ fn to_stream<W: Write + IsTerminal + Send>(
         return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
-    let moved = copy(&opened.image, &writer, names, watch)?;
+    let image = in_one_compression(opened, form, &|| Root::open(&std::env::temp_dir()), watch)?;
+    let moved = copy(&image, &writer, names, watch)?;
     writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
     Ok(moved)
+}
+
+/// The image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
+/// oci-archive says of each layer how it is, and keeps the manifest.
+fn in_one_compression(
+    opened: &Opened,
+    form: ArchiveForm,
+    spool: &dyn Fn() -> Result<Root>,
+    watch: &Watch,
+) -> Result<StoredImage> {
+    let made = match form {
+        ArchiveForm::Docker => opened.image.with_one_compression(spool, watch)?,
+        ArchiveForm::Oci => None,
+    };
+    let Some(image) = made else { return Ok(opened.image.clone()) };
+    let digest = image.descriptor.digest;
+    if !opened.image.referrers.is_empty() {
+        warn(watch, "docker-archive", "the referrers of the image stay behind, since its manifest changes");
+    }
+    watch.say(&format!(
+        "docker-archive: its layers were compressed differently and are all gzip now; its manifest is {digest}"
+    ));
+    Ok(image)
 }
 
 fn warn_of_zstd(opened: &Opened, form: ArchiveForm, watch: &Watch) {

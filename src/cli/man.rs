@@ -9,23 +9,23 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ocibuild man layout | man -l -")]
 pub(super) struct ManArguments {
-    /// Which command; without one, the page of the program
-    command: Option<String>,
+    /// Which command, such as `layout` or `cache prune`; without one, the page of the program
+    command: Vec<String>,
 }
 
 /// Prints the page, in roff.
 pub(super) fn run(arguments: &ManArguments) -> Result<ExitCode> {
     let mut program = Cli::command();
     program.build();
-    let command = match &arguments.command {
-        None => program,
-        Some(name) => {
-            let found = program.find_subcommand(name).cloned();
-            found.ok_or_else(|| Error::usage(format!("`{name}`"), "is no command").hint("see --help"))?
-        }
-    };
+    let mut command = &program;
+    for name in &arguments.command {
+        let unknown = || Error::usage(format!("`{}`", arguments.command.join(" ")), "is no command").hint("see --help");
+        command = command.find_subcommand(name).ok_or_else(unknown)?;
+    }
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).map_err(|error| Error::io("manual page", "write", error))?;
+    clap_mangen::Man::new(command.clone())
+        .render(&mut page)
+        .map_err(|error| Error::io("manual page", "write", error))?;
     print(String::from_utf8_lossy(&page).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

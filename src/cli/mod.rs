@@ -42,9 +42,11 @@ mod unpacked_robot;
 mod values;
 mod verify;
 mod watch;
+mod words;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ocibuild::{Error, ErrorKind, Result};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -84,20 +86,23 @@ enum Command {
     Man(man::ManArguments),
 }
 
+/// Above the flags that every command has.
+const HEADING: &str = "General";
+
 /// What every command that works understands.
 #[derive(Debug, Args)]
 struct Common {
     /// Say nothing but warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = HEADING)]
     quiet: bool,
     /// How to show progress on standard error
-    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto", help_heading = HEADING)]
     progress: ProgressStyle,
-    /// How to write results and errors
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    /// How to write results, warnings and errors; json has one object on each line, and no progress
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = HEADING)]
     format: Format,
     /// How many threads to use [default: one for each core]
-    #[arg(short, long, global = true, value_name = "N")]
+    #[arg(short, long, global = true, value_name = "N", help_heading = HEADING)]
     jobs: Option<NonZeroUsize>,
 }
 
@@ -106,7 +111,7 @@ struct Common {
 enum ProgressStyle {
     /// Bars on a terminal, else lines
     Auto,
-    /// One line for each step
+    /// One line for each step, and one every few seconds while it lasts
     Plain,
     /// Nothing
     None,
@@ -125,13 +130,13 @@ enum Format {
 pub(crate) fn run() -> ExitCode {
     signals::clean_up_when_told_to_stop();
     report::keep_panics_short();
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return report::arguments(&error),
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return report::arguments(&error),
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let parsed = Cli::command()
+        .try_get_matches_from(with_flags_for_words(&arguments))
+        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (matches, cli)));
+    let (matches, cli) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return report::arguments(&error, asked_for_format(&arguments)),
     };
     let format = cli.command.common().map_or(Format::Text, |common| common.format);
     let work = || match &cli.command {
@@ -168,6 +173,30 @@ pub(crate) fn run() -> ExitCode {
             report::failure(&error.hint("please report it; nothing that was finished before is damaged"), format)
         }
     }
+}
+
+/// `help COMMAND` is `COMMAND --help`, and `version` is `--version`.
+fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
+    let (program, words) = arguments.split_at(arguments.len().min(1));
+    match words.first().and_then(|word| word.to_str()) {
+        Some("help") => [program, &words[1..], &["--help".into()]].concat(),
+        Some("version") if words.len() == 1 => [program, &["--version".into()]].concat(),
+        _ => arguments.to_vec(),
+    }
+}
+
+/// The format that arguments ask for which cannot be meant otherwise.
+fn asked_for_format(arguments: &[OsString]) -> Format {
+    let mut asked = Format::Text;
+    for (place, argument) in arguments.iter().enumerate() {
+        let value = match argument.to_str() {
+            Some("--format") => arguments.get(place + 1).and_then(|value| value.to_str()),
+            Some(argument) => argument.strip_prefix("--format="),
+            None => None,
+        };
+        asked = value.and_then(|value| Format::from_str(value, false).ok()).unwrap_or(asked);
+    }
+    asked
 }
 
 impl Command {

@@ -1,6 +1,6 @@
 //! Errors, in one line, and exit statuses.
 
-use super::Format;
+use super::{Format, words};
 use crate::cli::output::complain;
 use ocibuild::{Error, ErrorKind};
 use serde_json::json;
@@ -28,32 +28,22 @@ pub(super) fn failure(error: &Error, format: Format) -> ExitCode {
 }
 
 /// Reports what clap found wrong with the arguments, or prints the help or version that was asked for.
-pub(super) fn arguments(error: &clap::Error) -> ExitCode {
+pub(super) fn arguments(error: &clap::Error, format: Format) -> ExitCode {
     if !error.use_stderr() {
         // Help and version; whoever closes the pipe early has seen enough.
         error.print().ok();
         return ExitCode::SUCCESS;
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        complain("ocibuild: error: command line: no command (see --help)");
-        return ExitCode::from(USAGE);
+        return failure(&Error::usage("command line", "no command").hint("see --help"), format);
     }
     let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let what = paragraphs.next().unwrap_or_default();
+    let what = text.split("\n\n").next().unwrap_or_default();
     let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let what = what.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let tip = paragraphs
-        .find_map(|paragraph| paragraph.trim().strip_prefix("tip: "))
-        .map(|tip| tip.lines().next().unwrap_or(tip));
-    let hint = tip.map_or_else(|| "see --help".to_owned(), |tip| format!("{tip}; see --help"));
-    complain(&format!(
-        "ocibuild: error: command line: {} ({})",
-        ocibuild::error::shown(what),
-        ocibuild::error::shown(&hint)
-    ));
-    ExitCode::from(USAGE)
+    let hint = words::hint(error).map_or_else(|| "see --help".to_owned(), |hint| format!("{hint}; see --help"));
+    failure(&Error::usage("command line", what).hint(hint), format)
 }
 
 /// The name of a kind in JSON.

@@ -34,7 +34,7 @@ pub(super) struct RequestArguments {
     #[command(flatten)]
     pub(super) cache_directory: CacheDirectory,
     /// Platform to take of the base, or to claim on scratch, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", help_heading = "Base image")]
     platform: Option<Platform>,
     #[command(flatten)]
     content: ContentArguments,

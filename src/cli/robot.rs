@@ -42,7 +42,7 @@ pub(super) struct RobotArguments {
     #[command(flatten)]
     search: EnvironmentArguments,
     /// The Linux rcc to put into the image [default: the one on PATH]
-    #[arg(long, value_name = "FILE", help_heading = "Robot")]
+    #[arg(long, visible_alias = "rcc-binary", value_name = "FILE", help_heading = "Robot")]
     rcc_exec: Option<PathBuf>,
     #[command(flatten)]
     rcc_download: RccDownloadArguments,

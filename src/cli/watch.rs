@@ -1,32 +1,48 @@
 //! Progress: bars on a terminal, elsewhere one line for each step.
 
 use super::output::complain;
-use super::{Common, ProgressStyle};
+use super::{Common, Format, ProgressStyle};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as Look};
 use ocibuild::progress::{ActivityId, Event, Progress};
+use ocibuild::wording::size;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// A person's view of the work.
+/// A view of the work.
 pub(super) enum Watch {
     /// Warnings only.
     Quiet,
-    /// A line when a step is done.
-    Lines(Mutex<BTreeMap<ActivityId, String>>),
+    /// Warnings only, each as a JSON object.
+    Json,
+    /// A line when a step is done, and while it lasts.
+    Lines(Mutex<BTreeMap<ActivityId, Step>>),
     /// Bars that move.
     Bars { all: MultiProgress, bars: Mutex<BTreeMap<ActivityId, ProgressBar>> },
 }
 
-/// Redraws a second.
+/// A step under way, where each line stays.
+pub(super) struct Step {
+    name: String,
+    done: u64,
+    bytes: Option<u64>,
+    last_line: Instant,
+}
+
+/// Redraws of a bar in a second.
 const RATE: u8 = 12;
+
+/// How long a step lasts before another line tells how far it is.
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl Watch {
     /// Chooses the view that was asked for, or that fits where standard error leads.
     pub(super) fn new(common: &Common) -> Self {
-        let is_plain_terminal =
-            std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("NO_COLOR") || set("CI");
+        let is_plain_terminal = std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("CI");
         let style = match common.progress {
+            _ if common.format == Format::Json => return Watch::Json,
             _ if common.quiet => ProgressStyle::None,
             ProgressStyle::Auto if is_plain_terminal || !std::io::stderr().is_terminal() => ProgressStyle::Plain,
             style => style,
@@ -45,17 +61,33 @@ impl Watch {
     pub(super) fn say(&self, line: &str) {
         let line = &ocibuild::error::shown(line);
         match self {
-            Watch::Quiet => {}
+            Watch::Quiet | Watch::Json => {}
             Watch::Lines(_) => complain(line),
             Watch::Bars { all, .. } => all.suspend(|| complain(line)),
         }
     }
 
-    fn warn(&self, line: &str) {
+    fn warn(&self, object: &str, reason: &str) {
+        let (object, reason) = (ocibuild::error::shown(object), ocibuild::error::shown(reason));
+        let line = format!("ocibuild: warning: {object}: {reason}");
         match self {
-            Watch::Quiet | Watch::Lines(_) => complain(line),
-            Watch::Bars { all, .. } => all.suspend(|| complain(line)),
+            Watch::Json => complain(&json!({"warning": {"object": object, "reason": reason}}).to_string()),
+            Watch::Quiet | Watch::Lines(_) => complain(&line),
+            Watch::Bars { all, .. } => all.suspend(|| complain(&line)),
         }
+    }
+}
+
+impl Step {
+    /// Counts bytes that were handled, and says how far the step is if nothing was said of it for a while.
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.last_line.elapsed() < PAUSE {
+            return;
+        }
+        self.last_line = Instant::now();
+        let all = self.bytes.map(|bytes| format!(" of {}", size(bytes))).unwrap_or_default();
+        complain(&format!("{}: {}{all}", self.name, size(self.done)));
     }
 }
 
@@ -67,19 +99,26 @@ fn set(variable: &str) -> bool {
 impl Progress for Watch {
     fn event(&self, event: Event<'_>) {
         if let Event::Warning { object, reason } = event {
-            let (object, reason) = (ocibuild::error::shown(object), ocibuild::error::shown(reason));
-            self.warn(&format!("ocibuild: warning: {object}: {reason}"));
+            self.warn(object, reason);
             return;
         }
         match self {
-            Watch::Quiet => {}
-            Watch::Lines(names) => {
-                let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            Watch::Quiet | Watch::Json => {}
+            Watch::Lines(steps) => {
+                let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
-                    Event::Started { activity, name, .. } => drop(names.insert(activity, name.to_owned())),
+                    Event::Started { activity, name, bytes } => {
+                        let name = ocibuild::error::shown(name).to_string();
+                        steps.insert(activity, Step { name, done: 0, bytes, last_line: Instant::now() });
+                    }
+                    Event::Advanced { activity, bytes } => {
+                        if let Some(step) = steps.get_mut(&activity) {
+                            step.advance(bytes);
+                        }
+                    }
                     Event::Finished { activity, outcome } => {
-                        if let Some(name) = names.remove(&activity) {
-                            complain(&format!("{}: {outcome}", ocibuild::error::shown(&name)));
+                        if let Some(step) = steps.remove(&activity) {
+                            complain(&format!("{}: {outcome}", step.name));
                         }
                     }
                     _ => {}
@@ -110,13 +149,15 @@ impl Progress for Watch {
     }
 }
 
+/// A line that fits the terminal: what is left of it is for the name.
 fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
-        Some(bytes) => {
-            (ProgressBar::new(bytes), "{msg:40!} [{bar:24}] {bytes:>10} {binary_bytes_per_sec:>12} {eta:>4}")
-        }
-        None => (ProgressBar::new_spinner(), "{msg:40!} {bytes:>10} {binary_bytes_per_sec:>12}"),
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{wide_msg} [{bar:10}] {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}",
+        ),
+        None => (ProgressBar::new_spinner(), "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12}"),
     };
     let look = Look::with_template(template).unwrap_or_else(|_| Look::default_bar());
-    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::error::shown(name))
+    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::error::shown(name).to_string())
 }

@@ -63,6 +63,14 @@ pub fn layer_encoding(media_type: &str) -> Option<Encoding> {
     }
 }
 
+/// The gzip form of a layer type, Docker's for Docker's.
+pub fn gzip_of(media_type: &str) -> &'static str {
+    match media_type {
+        DOCKER_LAYER | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD => DOCKER_LAYER_GZIP,
+        _ => LAYER_GZIP,
+    }
+}
+
 /// Whether the type says that the blob lies elsewhere and may not be distributed.
 pub fn is_foreign_layer(media_type: &str) -> bool {
     media_type.starts_with(NONDISTRIBUTABLE) || media_type == DOCKER_FOREIGN_LAYER

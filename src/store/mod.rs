@@ -15,6 +15,7 @@ mod location;
 pub mod registry;
 mod seen;
 mod select;
+mod uniform;
 mod verified;
 mod verified_files;
 

@@ -1,0 +1,129 @@
+//! Words of other programs, with what does the same here, and the guesses at what was mistyped.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Commands of docker, podman, crane, skopeo and umoci.
+const COMMANDS: [(&[&str], &str); 14] = [
+    (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
+    (
+        &["buildx", "bake", "bud"],
+        "`ocibuild layout DIR` builds an image; `ocibuild dockerfile` prints a Dockerfile of it",
+    ),
+    (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes"),
+    (
+        &["cp", "copy", "convert"],
+        "`ocibuild export SOURCE DESTINATION` copies an image; `--copy SRC:DST` of layout copies files into one",
+    ),
+    (&["save"], "`ocibuild export LAYOUT docker-archive:FILE` saves, and so does `--save FILE` of layout"),
+    (
+        &["load", "import"],
+        "`docker load` and `podman load` read what `ocibuild export LAYOUT docker-archive:FILE` writes",
+    ),
+    (
+        &["tag"],
+        "`ocibuild layout DIR -t NAME` names an image, `ocibuild export LAYOUT oci:DIR:TAG` copies it to another name",
+    ),
+    (&["run", "exec", "start"], "engines run images: `ocibuild export LAYOUT - | docker load`, then `docker run`"),
+    (
+        &["images", "ls", "list", "image", "history", "manifest", "config", "show", "info"],
+        "`ocibuild inspect LAYOUT` shows an image",
+    ),
+    (
+        &["rmi", "rm", "remove", "delete"],
+        "an image goes with the directory of its layout; `ocibuild cache clear` empties the cache",
+    ),
+    (
+        &["prune", "gc", "clean", "system"],
+        "`ocibuild cache prune` takes out of the cache what has not been used for longest",
+    ),
+    (&["validate", "check", "fsck"], "`ocibuild verify LAYOUT` checks an image"),
+    (&["fetch", "download"], "`ocibuild pull REFERENCE` fetches a base image"),
+    (
+        &["wrap", "pack", "bundle", "robot", "holotree"],
+        "`ocibuild layout DIR` in a robot's directory makes an image of it; `ocibuild catalogs` lists environments",
+    ),
+];
+
+/// Flags of theirs.
+const FLAGS: [(&[&str], &str); 11] = [
+    (&["-f", "--file", "--dockerfile"], "no Dockerfile is read; `ocibuild dockerfile` prints one"),
+    (
+        &["--build-arg", "--target", "--ssh", "--network", "--mount"],
+        "nothing runs during a build; --env sets a variable",
+    ),
+    (
+        &["--secret"],
+        "nothing runs during a build, so nothing needs a secret; --secrets says what happens to those in sources",
+    ),
+    (&["-o", "--output", "--dest"], "the layout is the first argument: ocibuild layout DIR"),
+    (&["-v"], "-V prints the version; --volume PATH declares a volume"),
+    (&["-p", "--port", "--publish"], "--expose PORT declares a port"),
+    (&["--push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes afterwards"),
+    (&["--load"], "--save FILE writes what docker load reads"),
+    (&["--name"], "--tag NAME names an image"),
+    (&["--add", "--append", "-a"], "--copy SRC:DST adds files"),
+    (&["--ignore"], "--exclude GLOB, or --ignore-file FILE"),
+];
+
+/// What helps against a mistake on the command line: the right word for one of another program, or what was mistyped.
+pub(super) fn hint(error: &clap::Error) -> Option<String> {
+    let (table, kind, suggestions): (&[(&[&str], &str)], _, _) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (&COMMANDS, ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        ErrorKind::UnknownArgument => (&FLAGS, ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        ErrorKind::InvalidValue => (&[], ContextKind::InvalidValue, ContextKind::SuggestedValue),
+        _ => return None,
+    };
+    let Some(ContextValue::String(given)) = error.get(kind) else { return None };
+    let word = given.split('=').next().unwrap_or(given);
+    let is_it = |(words, _): &&(&[&str], &'static str)| words.contains(&word);
+    if let Some((_, answer)) = table.iter().find(is_it) {
+        return Some((*answer).to_owned());
+    }
+    let suggested: &[String] = match error.get(suggestions) {
+        Some(ContextValue::String(one)) => std::slice::from_ref(one),
+        Some(ContextValue::Strings(several)) => several,
+        _ => &[],
+    };
+    let nearest = suggested.iter().min_by_key(|suggestion| distance(word, suggestion))?;
+    (distance(word, nearest) <= FARTHEST).then(|| format!("did you mean {nearest}?"))
+}
+
+/// How many letters a mistyped word may have wrong.
+const FARTHEST: usize = 2;
+
+/// How many letters have to be put in, taken out or changed to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, wanted) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        for (one, other, expected) in [("", "abc", 3), ("kitten", "sitting", 3), ("--tga", "--tag", 2), ("cp", "cp", 0)]
+        {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn no_word_is_in_a_table_twice() {
+        for table in [&COMMANDS[..], &FLAGS[..]] {
+            let words: Vec<&str> = table.iter().flat_map(|(words, _)| words.iter().copied()).collect();
+            let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
+            assert_eq!(words.len(), unique.len());
+        }
+    }
+}

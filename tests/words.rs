@@ -1,0 +1,159 @@
+//! What the command line understands, and how it tells of progress and mistakes.
+
+use crate::support::random::Random;
+use crate::support::{Scratch, command, ocibuild, python_with, run};
+use serde_json::Value;
+
+/// M50, M57: words of other programs are answered with what does the same here, and nonsense is not suggested.
+#[test]
+fn words_of_other_programs_get_the_right_answer() {
+    for (words, answer) in [
+        (&["build", "."][..], "`ocibuild layout DIR` builds an image"),
+        (&["oci", "build"], "`ocibuild layout DIR` builds an image"),
+        (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes"),
+        (&["cp"], "`ocibuild export SOURCE DESTINATION` copies an image"),
+        (&["tag", "a"], "-t NAME` names an image"),
+        (&["run"], "docker load`, then `docker run`"),
+        (&["images"], "`ocibuild inspect LAYOUT` shows an image"),
+        (&["rmi"], "`ocibuild cache clear` empties the cache"),
+        (&["layout", "out", "-f", "x"], "no Dockerfile is read"),
+        (&["layout", "out", "--secret", "id=x"], "nothing needs a secret"),
+        (&["layout", "-o", "out"], "the layout is the first argument: ocibuild layout DIR"),
+        (&["layout", "--output=out"], "the layout is the first argument: ocibuild layout DIR"),
+        (&["-v"], "-V prints the version"),
+        (&["lay"], "unrecognized subcommand 'lay' (see --help)"),
+        (&["layuot"], "did you mean layout?"),
+        (&["layout", "out", "--tga", "x"], "did you mean --tag?"),
+        (&["layout", "out", "--strange"], "unexpected argument '--strange' found (see --help)"),
+    ] {
+        let refused = run(ocibuild().args(words)).ended_with(2).failed_saying(answer);
+        assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
+        assert!(!refused.stderr.contains("similar") && !refused.stderr.contains("-- -"), "{refused}");
+    }
+    let help = |words: &[&str]| run(ocibuild().args(words)).success().text().to_owned();
+    assert_eq!(help(&["help", "layout"]), help(&["layout", "--help"]));
+    assert_eq!(help(&["help"]), help(&["--help"]));
+    assert_eq!(help(&["help", "cache", "prune"]), help(&["cache", "prune", "--help"]));
+    assert_eq!(help(&["version"]), help(&["--version"]));
+    run(ocibuild().args(["help", "absent"])).ended_with(2).failed_saying("unrecognized subcommand 'absent'");
+    assert!(help(&["layout", "--help"]).contains("[aliases: --rcc-binary]"));
+    let scratch = Scratch::new();
+    scratch.write("src/file", "x");
+    let words = ["dockerfile", "-o", "context", "--base", "scratch", "--copy", "src:/"];
+    run(ocibuild().args(words).current_dir(scratch.path())).success();
+    assert!(scratch.join("context/Dockerfile").is_file());
+}
+
+/// M56: a command of a command has a manual page, too.
+#[test]
+fn manual_pages_go_all_the_way_down() {
+    assert!(run(ocibuild().args(["man", "cache", "prune"])).success().text().contains("older\\-than"));
+    run(ocibuild().args(["man", "cache", "absent"])).ended_with(2).failed_saying("`cache absent`: is no command");
+}
+
+/// M51: a flag stands below a heading that says what it is about.
+#[test]
+fn flags_stand_below_their_own_headings() {
+    for command in ["layout", "dockerfile", "export", "inspect", "pull"] {
+        let help = run(ocibuild().args([command, "--help"])).success();
+        let mut headings: Vec<(&str, &str)> = Vec::new();
+        let mut heading = "";
+        for line in help.text().lines() {
+            match line.strip_suffix(':') {
+                Some(title) if !line.starts_with(' ') => heading = title,
+                _ if line.trim_start().starts_with('-') => headings.push((heading, line.trim_start())),
+                _ => {}
+            }
+        }
+        for flag in ["-q, --quiet", "--progress", "--format", "-j, --jobs"] {
+            assert!(
+                headings.iter().any(|(title, line)| *title == "General" && line.starts_with(flag)),
+                "{flag} {help}"
+            );
+        }
+        let platform = headings.iter().find(|(_, line)| line.starts_with("--platform ")).unwrap();
+        assert_ne!(platform.0, "Registries", "{help}");
+    }
+}
+
+/// M52: with `--format json` each line on standard error is one object, whoever found the mistake, and there is no progress.
+#[test]
+fn json_holds_for_every_mistake_and_warning() {
+    let scratch = Scratch::new();
+    scratch.write("src/file", "x");
+    let failing: [&[&str]; 5] = [
+        &["layout", "--format", "json"],
+        &["layout", "out", "--format=json", "--absent"],
+        &["absent", "--format", "json"],
+        &["--format", "json"],
+        &["layout", "out", "--format", "json", "--copy", "absent:/"],
+    ];
+    for words in failing {
+        let refused = run(ocibuild().args(words).current_dir(scratch.path()));
+        let document: Value = serde_json::from_str(&refused.stderr).unwrap_or_else(|_| panic!("{refused}"));
+        assert!(refused.status > 0 && document["error"]["reason"].is_string(), "{refused}");
+    }
+    scratch.write("src/robot.yaml", "tasks: {a: {shell: b}}\n");
+    let words = ["layout", "../out", "--base", "scratch", "--environment", "direct", "--format", "json"];
+    let built = run(ocibuild().args(words).current_dir(scratch.join("src"))).success();
+    assert!(built.stderr.lines().count() > 0, "{built}");
+    for line in built.stderr.lines() {
+        let document: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{built}"));
+        assert!(document["warning"]["reason"].is_string(), "{built}");
+    }
+}
+
+/// M53: without a terminal a long step says every few seconds how far it is.
+#[test]
+fn a_long_step_says_how_far_it_is() {
+    let scratch = Scratch::new();
+    scratch.write("src/file", Random::new(1).bytes(48 << 20));
+    let words = ["layout", "out", "--copy", "src:/", "--compression-level", "12", "--jobs", "1"];
+    let built = run(ocibuild().args(words).current_dir(scratch.path())).success();
+    let line = built.stderr.lines().next().unwrap();
+    assert!(line.starts_with("src to /: ") && line.contains(" of 48"), "{built}");
+}
+
+/// M53: bars fit a terminal of 80 columns, show the total, and `NO_COLOR` takes nothing but colour.
+#[test]
+fn bars_fit_the_terminal() {
+    let Some(python) = python_with("pty") else { return };
+    let scratch = Scratch::new();
+    scratch.write("src/file", Random::new(2).bytes(24 << 20));
+    let script = r#"
+import fcntl, os, pty, struct, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+told = b""
+while True:
+    try:
+        part = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    told += part
+sys.stdout.buffer.write(told)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let words = ["layout", "out", "--copy", "src:/a/directory/with/a/long/name/for/a/bar", "--compression-level", "12"];
+    let mut terminal = command(python);
+    terminal.args(["-c", script, env!("CARGO_BIN_EXE_ocibuild")]).args(words);
+    terminal.env("NO_COLOR", "1").env("TERM", "xterm").env("OCIBUILD_NO_CACHE", "1").current_dir(scratch.path());
+    let told = run(&mut terminal).success();
+    let bars: Vec<&str> = told.text().split(['\r', '\n']).filter(|line| line.contains(" [")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("/24.0")), "{told}");
+    for bar in bars {
+        let mut columns = 0;
+        let mut letters = bar.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\u{1b}' => drop(letters.by_ref().find(char::is_ascii_alphabetic)),
+                _ => columns += 1,
+            }
+        }
+        assert!(columns <= 80, "{columns}: {bar:?}");
+    }
+}
