@@ -58,12 +58,19 @@ fn four_builds_beside_their_own_outputs_give_one_image() {
     };
     fs::create_dir(robot.join("ids")).unwrap();
     let first = build();
+    // What another build, or a killed one, has in the making.
+    robot.write(format!(".ocibuild-{}", "0123456789abcdef".repeat(2)), "half");
     let again = [build(), build(), build()];
     for finished in &again {
         assert_eq!(finished.text(), first.text());
         let [line] = said(finished)[..] else { panic!("{finished}") };
-        for part in ["out/ (the layout)", "robot.tar (--save)", "ids/image (--iidfile)", "ids/manifest (--digest-file)"]
-        {
+        for part in [
+            "out/ (the layout)",
+            "robot.tar (--save)",
+            "ids/image (--iidfile)",
+            "ids/manifest (--digest-file)",
+            "(a file in the making)",
+        ] {
             assert!(line.contains(part), "{part}: {finished}");
         }
     }

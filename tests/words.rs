@@ -23,7 +23,7 @@ fn words_of_other_programs_get_the_right_answer() {
         (&["-v"], "-V prints the version"),
         (&["lay"], "unrecognized subcommand 'lay' (see --help)"),
         (&["layuot"], "did you mean layout?"),
-        (&["layout", "out", "--tga", "x"], "did you mean --tag?"),
+        (&["layout", "out", "--cpoy", "x"], "did you mean --copy?"),
         (&["layout", "out", "--strange"], "unexpected argument '--strange' found (see --help)"),
     ] {
         let refused = run(ocibuild().args(words)).ended_with(2).failed_saying(answer);
@@ -93,7 +93,7 @@ fn json_holds_for_every_mistake_and_warning() {
         let document: Value = serde_json::from_str(&refused.stderr).unwrap_or_else(|_| panic!("{refused}"));
         assert!(refused.status > 0 && document["error"]["reason"].is_string(), "{refused}");
     }
-    scratch.write("src/robot.yaml", "tasks: {a: {shell: b}}\n");
+    scratch.write("src/robot.yaml", "tasks: {a: {shell: b}}\nartifactsDir: output\n");
     let words = ["layout", "../out", "--base", "scratch", "--environment", "direct", "--format", "json"];
     let built = run(ocibuild().args(words).current_dir(scratch.join("src"))).success();
     assert!(built.stderr.lines().count() > 0, "{built}");

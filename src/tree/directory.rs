@@ -9,7 +9,7 @@ use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, ImagePath, Kind, PathKind, Rules, TreeBuilder, Xattrs};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, warn};
-use crate::root::{Root, name_bytes, slashed};
+use crate::root::{Root, is_temporary_name, name_bytes, slashed};
 use rayon::slice::ParallelSliceMut as _;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -267,6 +267,9 @@ impl Walk<'_> {
 
     fn cause_to_exclude(&self, directory: &Path, entry: &Listed<'_>) -> Result<Option<Cause>> {
         let ignore = &self.rules.ignore;
+        if is_temporary_name(entry.name()) {
+            return Ok(Some(Cause::Output(Arc::from("a file in the making"))));
+        }
         if ignore.is_empty() {
             return Ok(None);
         }
