@@ -162,6 +162,7 @@ fn request(directory: &Path) -> Result<BuildSpec, Error> {
         compression: Compression::DEFAULT_GZIP,
         secrets: Default::default(),
         known_secrets: Vec::new(),
+        listings: None,
     })
 }
 

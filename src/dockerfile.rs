@@ -70,9 +70,6 @@ impl Dockerfile {
     /// When something cannot be said in a Dockerfile: an inherited variable removed, or a line break in a value; and when a
     /// layer was planned from the cache.
     pub fn of(plan: &Plan, base: Option<&Location>, progress: &dyn Progress) -> Result<Dockerfile> {
-        if inherited(&plan.base, "OnBuild").as_array().is_some_and(|triggers| !triggers.is_empty()) {
-            warn(progress, "base image", "has ONBUILD triggers, which builders of a Dockerfile run");
-        }
         let line = Instruction::Line;
         let mut lines = vec![line(DOCKERFILE_MARK.to_owned())];
         lines.extend(from(&plan.base, base)?.into_iter().map(line));

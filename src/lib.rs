@@ -36,6 +36,7 @@
 //!     compression: Compression::DEFAULT_GZIP,
 //!     secrets: Default::default(),
 //!     known_secrets: Vec::new(),
+//!     listings: None,
 //! };
 //! let layout = Arc::new(Layout::create(&out)?);
 //! let built = spec.plan(layout.root(), None, &Silent)?.build(&layout, None, &["v1".parse()?], &Silent)?;
@@ -60,6 +61,7 @@ pub mod progress;
 pub mod rcc;
 pub mod reference;
 pub mod root;
+pub mod rootfs;
 pub mod secrets;
 pub mod section;
 pub mod spec;

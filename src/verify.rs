@@ -35,6 +35,9 @@ pub struct Report {
     pub bytes: u64,
     /// The layers that stay in a registry, as the layout says.
     pub left_out: Vec<LeftOutLayer>,
+    /// The layers whose content was not read, because their type is not one that is known: nothing but their digest and size
+    /// was checked.
+    pub not_read: Vec<NotReadLayer>,
     /// Everything that is wrong, sorted.
     pub faults: Vec<Fault>,
     /// The blobs that are not what they should be.
@@ -50,6 +53,15 @@ pub struct LeftOutLayer {
     pub size: u64,
     /// The repository that has it, as the layout says.
     pub repository: Reference,
+}
+
+/// A layer of a type that is not known, such as an encrypted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReadLayer {
+    /// Its digest.
+    pub digest: Digest,
+    /// What its manifest calls it.
+    pub media_type: String,
 }
 
 /// Something that is wrong.
@@ -134,6 +146,7 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
         report.bytes += blob.bytes;
         report.damaged.extend((!blob.faults.is_empty()).then_some(digest));
         report.faults.extend(blob.faults);
+        report.not_read.extend(blob.not_read.map(|media_type| NotReadLayer { digest, media_type }));
     }
     report.faults.sort();
     report.faults.dedup();
@@ -313,6 +326,8 @@ enum Document {
 struct Found {
     bytes: u64,
     faults: Vec<Fault>,
+    /// The type that makes it a layer that cannot be read.
+    not_read: Option<String>,
 }
 
 /// Reads one blob. Answers nothing of one that no image needs and that another process has removed since it was listed.
@@ -334,7 +349,10 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     let activity = Activity::start(progress, &object, role.sizes.first().copied());
     let mut stored = Hashing::new(opened, digest.algorithm());
     let is_layer = !role.diff_ids.is_empty();
-    let layer_faults = if is_layer { check_layer(&mut stored, role) } else { Vec::new() };
+    let unknown = |media_type: &&String| media_type::layer_encoding(media_type).is_none();
+    found.not_read = role.media_types.iter().find(unknown).filter(|_| is_layer).cloned();
+    let is_read = is_layer && found.not_read.is_none();
+    let layer_faults = if is_read { check_layer(&mut stored, role) } else { Vec::new() };
     match stored.finish() {
         Err(error) => fault(Error::io("blob", "read", error).reason()),
         Ok((actual, size)) => {
@@ -352,7 +370,11 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     if found.faults.is_empty() {
         found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
     }
-    activity.finish(if found.faults.is_empty() { "whole" } else { "faulty" });
+    activity.finish(match (found.faults.is_empty(), &found.not_read) {
+        (true, None) => "whole",
+        (true, Some(_)) => "not read",
+        (false, _) => "faulty",
+    });
     Some(found)
 }
 
@@ -367,8 +389,7 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
     for said in &role.media_types {
         match media_type::layer_encoding(said) {
             Some(encoding) if encoding == actual => {}
-            Some(_) => faults.push(format!("is called `{said}` and is {}", name_of(actual))),
-            // An encrypted or otherwise unknown layer may be anything.
+            Some(_) => faults.push(format!("is called `{said}` and is {}", actual.name())),
             None => return faults,
         }
     }
@@ -392,14 +413,6 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
         Err(error) => faults.push(Error::io("layer", "unwrap", error).reason()),
     }
     faults
-}
-
-fn name_of(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Plain => "not compressed",
-        Encoding::Gzip => "gzip",
-        Encoding::Zstd => "zstd",
-    }
 }
 
 /// How many faults of one kind are worth a line each.

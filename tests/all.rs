@@ -10,6 +10,7 @@
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
 //! * `dockerfile`: images that others build of our Dockerfiles.
 //! * `registry`: the distribution client, against registries that lie and real ones.
+//! * `below`: what a layer meets in the layers below it.
 //! * `caching`: layers that were made before.
 //! * `block_reuse`: what a layer takes over from the build before.
 //! * `upkeep`: the cache directory as a whole.
@@ -30,6 +31,8 @@ mod support;
 mod acceptance;
 #[cfg(target_os = "linux")]
 mod bases;
+#[cfg(target_os = "linux")]
+mod below;
 #[cfg(target_os = "linux")]
 mod block_reuse;
 #[cfg(target_os = "linux")]

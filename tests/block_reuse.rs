@@ -75,6 +75,7 @@ impl Bench {
             compression: self.compression,
             secrets: Default::default(),
             known_secrets: Vec::new(),
+            listings: None,
         }
     }
 

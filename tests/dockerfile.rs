@@ -251,6 +251,7 @@ fn a_base_in_a_registry_is_named_by_its_digest() {
         compression: Compression::DEFAULT_GZIP,
         secrets: Default::default(),
         known_secrets: Vec::new(),
+        listings: None,
     };
     let plan = spec.plan(&Root::open(scratch.path()).unwrap(), None, &Silent).unwrap();
     let location = Location::Registry("registry.example/team/base:1".parse().unwrap());

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module of the library, from the top of the house to its foundation. One may use only what stands below it.
-const ORDER: [&str; 30] = [
+const ORDER: &[&str] = &[
     "dockerfile",
     "build",
     "verify",
@@ -13,6 +13,7 @@ const ORDER: [&str; 30] = [
     "image",
     "cache",
     "layer",
+    "rootfs",
     "tree",
     "trust",
     "store",

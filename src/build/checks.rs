@@ -25,7 +25,9 @@ pub fn check_names(names: &[ImageName]) -> Result<()> {
 /// When an output is a source itself.
 pub fn exclude_outputs(layers: &mut [LayerSpec], outputs: &[(&Path, &str)]) -> Result<()> {
     for source in layers.iter_mut().flat_map(|layer| &mut layer.sources) {
-        let SourceContent::Directory(root) = &source.content else { continue };
+        let (SourceContent::Directory(root) | SourceContent::DirectoryContent(root)) = &source.content else {
+            continue;
+        };
         for (output, what) in outputs {
             match Root::path_inside(root.path(), output) {
                 Some(inside) if inside == PathBuf::new() => {

@@ -1,12 +1,16 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
+mod below;
 mod checks;
 mod differences;
 mod memory;
 mod recall;
+mod running;
 mod secrets;
+mod settle;
 mod spec;
 
+pub use below::list_base;
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{Differences, Group};
 pub use memory::{Memory, Shareable, SharedLayers};
@@ -16,18 +20,22 @@ pub use spec::{BuildSpec, EntriesOf, LayerSpec, SharedGroup, Source, SourceConte
 use crate::cache::{RecipeKey, SeriesKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
-use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, hidden_link, usual_directories};
+use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, usual_directories};
 use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::root::Root;
+use crate::rootfs::Rootfs;
 use crate::secrets::FoundSecret;
 use crate::spec::{MOST_LAYERS, Replaced, media_type};
 use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
 use crate::threads;
 use crate::tree::{Content, Excluded, Tree, TreeBuilder};
+use below::layers_of_base;
 use recall::{Recall, Recalled};
 use serde_json::{Value, json};
+use settle::Unchecked;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 /// An image of which everything is decided and nothing is hashed: every path is known, no file has been opened for its
@@ -132,6 +140,7 @@ impl BuildSpec {
     /// an image can have.
     pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
+        base.check()?;
         for oddity in base.oddities() {
             warn(progress, "base image", &oddity);
         }
@@ -139,16 +148,41 @@ impl BuildSpec {
         let compression = self.compression;
         let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
         let known = known.into_iter().chain(std::iter::repeat_with(|| None));
-        let plan = |(layer, known): (LayerSpec, _)| layer.plan(known, spool, compression, progress);
-        let layers = self.layers.into_iter().zip(known).map(plan).collect::<Result<Vec<_>>>()?;
-        let hidden = layers.iter().find_map(|layer| hidden_link(layer.tree()?));
-        if let (Base::Image { .. }, Some(link)) = (&base, hidden) {
-            let reason =
-                format!("a directory here hides the link to /usr{link} that most bases have; copy to /usr{link}");
-            warn(progress, &link.to_string(), &reason);
+        let mut annotations = if self.layers.is_empty() { base.carried_annotations() } else { base.annotations() };
+        annotations.extend(self.annotations);
+        let image = Image { edit: self.config, annotations, created: self.created };
+        let config = image.config(&base)?;
+        running::warn_of_shell_syntax(&image.edit, progress);
+
+        let listings = self.listings.as_ref();
+        let mut layers: Vec<PlannedLayer> = Vec::new();
+        let below = layers_of_base(&base, listings, progress)?;
+        let mut unchecked = Unchecked::default();
+        for (layer, known) in self.layers.into_iter().zip(known) {
+            let earlier: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+            let planned = {
+                let (base, all) = (Rootfs::new(&below), Rootfs::new(below.iter().chain(&earlier)));
+                let ground = Below { base: &base, all: &all, unchecked: &mut unchecked };
+                layer.plan(known, ground, spool, compression, progress)?
+            };
+            drop(earlier);
+            layers.push(planned);
         }
-        let image = Image { edit: self.config, annotations: self.annotations, created: self.created };
-        image.config(&base)?;
+        // A layer that a recipe names was made for this program; it is not read to ask whether it holds it.
+        if layers.iter().all(|layer| layer.tree().is_some()) {
+            let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+            let rootfs = Rootfs::new(below.iter().chain(&new));
+            let (before, platform) = (base.config(), base.config().platform().clone());
+            // What the base cannot run, or what nobody asked for, is no news.
+            let known =
+                running::problems(before.document(), &platform, &Rootfs::new(&below), &mut Unchecked::default())?;
+            let found = running::problems(&config, &platform, &rootfs, &mut unchecked)?;
+            for (object, reason) in found.iter().filter(|problem| !known.contains(problem)) {
+                warn(progress, object, reason);
+            }
+        }
+        drop(below);
+        unchecked.say(progress);
         let (secrets, known_secrets) = (self.secrets, self.known_secrets);
         Ok(Plan { base, layers, image, compression, secrets, known_secrets })
     }
@@ -162,10 +196,20 @@ fn check_layer_count(count: usize) -> Result<()> {
     Ok(())
 }
 
+/// What lies below a layer.
+struct Below<'a> {
+    /// The base.
+    base: &'a Rootfs<'a>,
+    /// The base, and the layers that were planned before.
+    all: &'a Rootfs<'a>,
+    unchecked: &'a mut Unchecked,
+}
+
 impl LayerSpec {
     fn plan(
         self,
         known: Option<BuiltLayer>,
+        below: Below<'_>,
         spool: &Root,
         compression: Compression,
         progress: &dyn Progress,
@@ -173,21 +217,34 @@ impl LayerSpec {
         let series = self.series(compression);
         let is_searched = self.sources.iter().any(Source::is_of_this_machine);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
+        // Such a layer is the same on every base, so that bases can share it: it takes nothing from what is below.
+        let describes_directories = !known_directories.is_empty();
+        if describes_directories {
+            settle::check_described(known_directories.keys(), below.base, below.unchecked)?;
+        }
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
             let excluded = Vec::new();
             return Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut known = usual_directories(rules.mtime);
-        known.extend(known_directories);
+        let mut known = BTreeMap::new();
+        if describes_directories {
+            known = usual_directories(rules.mtime);
+            known.extend(known_directories);
+        }
         let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
         for source in sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
         }
         let excluded = builder.take_excluded();
-        let content = PlannedContent::Tree(builder.finish()?);
+        let mut tree = builder.finish()?;
+        if !describes_directories {
+            let Below { base: _, all: rootfs, unchecked } = below;
+            tree = settle::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
+        }
+        let content = PlannedContent::Tree(tree);
         Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched })
     }
 
@@ -202,7 +259,9 @@ impl Source {
     /// Where it is on this machine, and where it goes.
     fn place(&self) -> Vec<u8> {
         let mut place = self.name.clone().into_bytes();
-        if let SourceContent::Directory(root) | SourceContent::File(root, _) = &self.content {
+        if let SourceContent::Directory(root) | SourceContent::DirectoryContent(root) | SourceContent::File(root, _) =
+            &self.content
+        {
             let real = Root::resolve(root.path()).unwrap_or_else(|_| root.path().to_owned());
             place.push(0);
             place.extend_from_slice(real.as_os_str().as_encoded_bytes());
@@ -212,7 +271,10 @@ impl Source {
 
     fn is_of_this_machine(&self) -> bool {
         match self.content {
-            SourceContent::Directory(_) | SourceContent::File(..) | SourceContent::Archive(_) => true,
+            SourceContent::Directory(_)
+            | SourceContent::DirectoryContent(_)
+            | SourceContent::File(..)
+            | SourceContent::Archive(_) => true,
             SourceContent::Entries(_) | SourceContent::Removal => false,
         }
     }
@@ -221,6 +283,9 @@ impl Source {
         let Source { name, content, destination, rules } = self;
         match content {
             SourceContent::Directory(root) => builder.add_directory(&root, &destination, &rules, progress),
+            SourceContent::DirectoryContent(root) => {
+                builder.add_directory_content(&root, &destination, &rules, progress)
+            }
             SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules, progress),
             SourceContent::Archive(reader) => {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -260,6 +325,7 @@ impl Plan {
             .zip(&self.layers)
             .map(|(built, planned)| NewLayer { layer: &built.layer, created_by: &planned.created_by })
             .collect();
+        self.warn_of_foreign_programs(&layers, progress);
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let left_out = self.left_out(&layers);
         let replaced = layout.commit_without(&left_out, &image, names)?;
@@ -315,6 +381,14 @@ impl Plan {
         Ok((built, all))
     }
 
+    /// Looks at the programs of layers that were made now; those of others were looked at when they were.
+    fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
+        let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == Origin::Made);
+        for tree in made.filter_map(|(_, planned)| planned.tree()) {
+            running::warn_of_foreign_programs(tree, self.base.config().platform(), progress);
+        }
+    }
+
     /// What of the image stays in registries.
     fn left_out(&self, layers: &[BuiltLayer]) -> LeftOut {
         let mut left_out = LeftOut::default();
@@ -356,7 +430,7 @@ impl Plan {
             "baseLayers": base_layers,
             "layers": layers,
             "config": self.image.config(&self.base)?,
-            "annotations": self.image.manifest_annotations(&self.base),
+            "annotations": self.image.annotations,
             "excluded": self.excluded_to_json(),
         }))
     }
@@ -394,10 +468,10 @@ impl Plan {
 
     fn warn_of_many_layers(&self, progress: &dyn Progress) {
         let count = self.base.layers().len() + self.layers.len();
-        // Docker's and containerd's overlay mounts stop there.
-        const MOST_STACKED: usize = 127;
+        // Docker 20.10 and 28 on overlay2 fail with "max depth exceeded" from 126 on.
+        const MOST_STACKED: usize = 125;
         if count > MOST_STACKED {
-            warn(progress, "image", &format!("{count} layers; many engines stack no more than {MOST_STACKED}"));
+            warn(progress, "image", &format!("{count} layers, and Docker runs no image of more than {MOST_STACKED}"));
         }
     }
 }

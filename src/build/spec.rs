@@ -6,6 +6,7 @@ use crate::compression::Compression;
 use crate::error::Result;
 use crate::image::{Base, ConfigEdit};
 use crate::root::Root;
+use crate::rootfs::Listings;
 use crate::secrets::FoundSecret;
 use crate::time::Timestamp;
 use crate::tree::{Attributes, ImagePath, Rules, TreeBuilder};
@@ -34,6 +35,8 @@ pub struct BuildSpec {
     pub secrets: SecretPolicy,
     /// The secrets that are already known, of an environment, and count as those of the sources.
     pub known_secrets: Vec<FoundSecret>,
+    /// Where the listings of base layers are kept. They decide no byte: without them, the layers are read.
+    pub listings: Option<Listings>,
 }
 
 /// A layer to be made.
@@ -78,8 +81,10 @@ pub struct Source {
 
 /// What a source is.
 pub enum SourceContent {
-    /// Everything in a directory.
+    /// A directory and everything in it.
     Directory(Root),
+    /// Everything in a directory. The destination keeps what it is in the layers below, if it is there.
+    DirectoryContent(Root),
     /// One file of a directory.
     File(Root, OsString),
     /// The entries of a tar, plain or compressed.
@@ -98,6 +103,7 @@ impl std::fmt::Debug for SourceContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             SourceContent::Directory(_) => "Directory",
+            SourceContent::DirectoryContent(_) => "DirectoryContent",
             SourceContent::File(..) => "File",
             SourceContent::Archive(_) => "Archive",
             SourceContent::Entries(_) => "Entries",

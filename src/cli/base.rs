@@ -226,9 +226,14 @@ impl LockFile {
 
 /// The full name of a base, its tag written out.
 fn name_of(reference: &Reference) -> String {
+    full_name(reference).to_string()
+}
+
+/// The reference with its tag written out, where it has no digest.
+pub(super) fn full_name(reference: &Reference) -> Reference {
     match reference.digest() {
-        Some(_) => reference.to_string(),
-        None => reference.clone().with_tag(reference.tag_or_latest()).to_string(),
+        Some(_) => reference.clone(),
+        None => reference.clone().with_tag(reference.tag_or_latest()),
     }
 }
 

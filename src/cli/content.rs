@@ -17,7 +17,7 @@ use std::sync::Mutex;
 /// What the flags of content mean, for the end of a command's help.
 pub(super) const HELP: &str = "\
 Sources of --copy:
-  a directory      its content goes to DST
+  a directory      its content goes to DST; DST/ keeps what the base says of it
   a file           becomes DST, or DST/NAME where DST ends with a slash
   *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
   -                a tar on standard input, unpacked into DST
@@ -214,7 +214,11 @@ impl ContentArguments {
             Ok(root) => {
                 obey_dockerignore(&mut excluding.ignore, &root)?;
                 self.add_exclusions(&mut excluding.ignore)?;
-                return Ok(source(SourceContent::Directory(root), copy.destination.clone(), excluding));
+                let content = match copy.target {
+                    CopyTarget::Exact => SourceContent::Directory(root),
+                    CopyTarget::Directory => SourceContent::DirectoryContent(root),
+                };
+                return Ok(source(content, copy.destination.clone(), excluding));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             // Not a directory, or not to be read: opening it as a file tells.

@@ -23,12 +23,20 @@ pub(super) struct LayerCacheArguments {
 }
 
 impl LayerCacheArguments {
+    /// Whether anything is kept for later builds.
+    ///
+    /// # Errors
+    /// As [`LayerCacheArguments::open`].
+    pub(super) fn is_on(&self) -> Result<bool> {
+        Ok(!self.no_cache && !switches::is_on(switches::NO_CACHE)?)
+    }
+
     /// Opens the cache. One that cannot be used costs time, not the build.
     ///
     /// # Errors
     /// When the environment says neither that there is to be one nor that there is not.
     pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
-        if self.no_cache || switches::is_on(switches::NO_CACHE)? {
+        if !self.is_on()? {
             return Ok(None);
         }
         let opened = open(directory, watch);

@@ -173,6 +173,9 @@ impl LayoutArguments {
         let request = self.request.resolve(order, robot, &self.outputs(), self.compression()?, watch)?;
         let mut spec = request.spec;
         spec.annotations.extend(unique(&self.annotations, "--annotation")?);
+        if !self.cache.is_on()? {
+            spec.listings = None;
+        }
         Ok(spec)
     }
 

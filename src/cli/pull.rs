@@ -7,6 +7,8 @@ use super::output::print;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
+use ocibuild::build;
+use ocibuild::rootfs::Listings;
 use ocibuild::store::Moved;
 use ocibuild::{Location, Platform, Reference, Result};
 use serde_json::json;
@@ -40,6 +42,7 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let store = base::open_store(&arguments.cache, Freshness::Content, &watch)?;
     let platform = arguments.platform.as_ref();
+    let listings = Listings::in_cache_directory(&arguments.cache.open()?).ok();
     let mut results = Vec::new();
     for reference in &arguments.references {
         let admission = arguments.network.admission(&Location::Registry(reference.clone()))?;
@@ -47,6 +50,8 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
         let pulled = base::pull(stores, &arguments.network, reference, platform, Freshness::Content, &watch)?;
         admission.admit(&pulled.base.image, &arguments.cache, &arguments.network, &watch)?;
         arguments.cache.note_use(&pulled.base.image.descriptor.digest);
+        // So that builds with --sparse know it, also when the base is gone from here.
+        build::list_base(&pulled.base.image, listings.as_ref(), &*watch)?;
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
         let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;
         match arguments.common.format {

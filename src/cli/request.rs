@@ -7,6 +7,7 @@ use super::content::{ContentArguments, LayerFlag};
 use super::rcc_download::Surroundings;
 use super::robot::{CopiesSomething, RobotArguments, RobotToPackage, own_directory};
 use super::secrets::SecretsArguments;
+use super::switches;
 use super::values;
 use super::watch::Watch;
 use clap::Args;
@@ -16,7 +17,8 @@ use ocibuild::compression::Compression;
 use ocibuild::image::ConfigEdit;
 use ocibuild::progress::warn;
 use ocibuild::rcc::image::{EntriesOf, RobotImage};
-use ocibuild::tree::{ImagePath, Rules};
+use ocibuild::rootfs::Listings;
+use ocibuild::tree::{Access, ImagePath, Owner, Rules};
 use ocibuild::wording::counted;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use serde_json::Value;
@@ -131,7 +133,13 @@ impl RequestArguments {
         let environment = robot.and_then(|robot| robot.environment.as_ref());
         let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
         let secrets = self.secrets.policy();
-        let spec = BuildSpec { base, layers, config, annotations, created, compression, secrets, known_secrets };
+        // What cannot be kept is made again.
+        let listings = match switches::is_on(switches::NO_CACHE)? {
+            true => None,
+            false => self.cache_directory.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok(),
+        };
+        let spec =
+            BuildSpec { base, layers, config, annotations, created, compression, secrets, known_secrets, listings };
         Ok(Request { spec, location })
     }
 
@@ -159,7 +167,11 @@ impl RequestArguments {
 
 /// The layers of a robot's image, the robot's own last.
 fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -> Result<Vec<LayerSpec>> {
-    let known_directories = robot.known_directories()?;
+    let mut known_directories = robot.known_directories()?;
+    // A robot's layers are the same on every base, and so say what their directories are like.
+    let programs =
+        Rules { mtime: Timestamp::RCC, ..Rules::default() }.directory(Access { mode: 0o755, owner: Owner::default() });
+    known_directories.insert(ImagePath::new(b"usr/local/bin")?, programs);
     let mut layers = Vec::new();
     let entries = |name: &str, entries: Box<EntriesOf>| Source {
         name: name.to_owned(),

@@ -88,12 +88,13 @@ impl SourceArguments {
             let store = base::open_store(&self.cache, Freshness::Tag, watch)?;
             if let Some(stored) = store.find(reference, platform, Meanings::Any)? {
                 self.cache.note_use(&stored.image.descriptor.digest);
-                return Ok(Opened { image: stored.image, names });
+                let origin = Some(base::full_name(reference));
+                return Ok(Opened { image: StoredImage { origin, ..stored.image }, names });
             }
         }
         let image = network.first_that_answers(reference, watch, |repository| repository.image(platform));
         match image {
-            Ok(image) => Ok(Opened { image, names }),
+            Ok(image) => Ok(Opened { image: StoredImage { origin: Some(base::full_name(reference)), ..image }, names }),
             // A bare word is a path first, so a path with a typing error ends here.
             Err(error) if error.advice().is_none() && !self.source.starts_with("docker://") => {
                 Err(error.hint(format!("no `{}` is here, so it was looked up as a reference", self.source)))

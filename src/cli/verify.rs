@@ -4,6 +4,7 @@ use super::cache_directory::CacheDirectory;
 use super::output::print;
 use super::{Common, Format};
 use clap::Args;
+use ocibuild::error::one_line;
 use ocibuild::store::{Layout, VerifiedFiles};
 use ocibuild::verify::{LeftOutLayer, Report, verify, verify_image};
 use ocibuild::wording::{counted, size};
@@ -50,6 +51,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
             let faults: Vec<_> =
                 report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
             let left_out: Vec<_> = report.left_out.iter().map(described).collect();
+            let not_read: Vec<_> = report
+                .not_read
+                .iter()
+                .map(|layer| json!({"digest": layer.digest.to_string(), "mediaType": layer.media_type}))
+                .collect();
             let Report { images, artifacts, blobs, bytes, .. } = report;
             let result = json!({
                 "images": images,
@@ -57,6 +63,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
                 "blobs": blobs,
                 "bytes": bytes,
                 "leftOut": left_out,
+                "notRead": not_read,
                 "faults": faults,
             });
             print(&result.to_string())?;
@@ -67,6 +74,13 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
             }
             for layer in report.left_out.iter().filter(|_| !arguments.common.quiet) {
                 print(&format!("blob {}: left out, {} in {}", layer.digest, size(layer.size), layer.repository))?;
+            }
+            for layer in report.not_read.iter().filter(|_| !arguments.common.quiet) {
+                print(&format!(
+                    "blob {}: not read, its type `{}` is not known",
+                    layer.digest,
+                    one_line(&layer.media_type)
+                ))?;
             }
             if report.faults.is_empty() && !arguments.common.quiet {
                 let bytes = size(report.bytes);
@@ -79,7 +93,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
                     0 => String::new(),
                     artifacts => format!(", {}", counted(artifacts, "artifact")),
                 };
-                print(&format!("{images}{artifacts}, {blobs}, {bytes}: whole{left_out}"))?;
+                let verdict = match report.not_read.len() {
+                    0 => "whole".to_owned(),
+                    layers => format!("no fault found, {} not read", counted(layers, "layer")),
+                };
+                print(&format!("{images}{artifacts}, {blobs}, {bytes}: {verdict}{left_out}"))?;
             }
         }
     }

@@ -22,6 +22,15 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Plain => "not compressed",
+            Encoding::Gzip => "gzip",
+            Encoding::Zstd => "zstd",
+        }
+    }
+
     /// Tells the encoding from the first bytes of a blob.
     pub fn of_bytes(start: &[u8]) -> Self {
         if start.starts_with(&[0x1f, 0x8b]) {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::layer::Layer;
 use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
-use crate::store::{BASE_NAME, Layout, StoredImage};
+use crate::store::{Layout, StoredImage};
 use crate::time::Timestamp;
 use crate::wording;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct NewLayer<'a> {
 pub struct Image {
     /// Changes to the base's config.
     pub edit: ConfigEdit,
-    /// Notes in the manifest.
+    /// The annotations of the manifest, those about the base included.
     pub annotations: BTreeMap<String, String>,
     /// When the image says that it was made.
     pub created: Timestamp,
@@ -42,17 +42,6 @@ impl Image {
         self.edit.apply(&mut document, "config of the base image")?;
         document["created"] = json!(self.created.to_string());
         Ok(document)
-    }
-
-    /// The annotations of the manifest: ours, and which base the image stands on (annotations.md).
-    pub fn manifest_annotations(&self, base: &Base) -> BTreeMap<String, String> {
-        let mut annotations = BTreeMap::new();
-        if let Base::Image { image, name, .. } = base {
-            annotations.insert("org.opencontainers.image.base.digest".to_owned(), image.descriptor.digest.to_string());
-            annotations.extend(name.iter().map(|name| (BASE_NAME.to_owned(), name.clone())));
-        }
-        annotations.extend(self.annotations.clone());
-        annotations
     }
 }
 
@@ -84,7 +73,7 @@ pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Ar
     let manifest = Manifest {
         config: layout.put_document(within(&config_bytes, LARGEST_CONFIG, "config")?, media_type::CONFIG)?,
         layers: inherited.chain(layers.iter().map(|new| new.layer.descriptor.clone())).collect(),
-        annotations: image.manifest_annotations(base),
+        annotations: image.annotations.clone(),
     };
     let manifest_bytes = manifest.to_bytes();
     let descriptor =

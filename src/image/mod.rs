@@ -8,4 +8,4 @@ mod usual;
 pub use assemble::{Image, NewLayer, assemble};
 pub use base::{Base, BaseLayers};
 pub use edit::ConfigEdit;
-pub(crate) use usual::{hidden_link, usual_directories};
+pub(crate) use usual::usual_directories;

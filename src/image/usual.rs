@@ -1,17 +1,11 @@
-//! What directories are usually like in the images that people build on.
-//!
-//! A base is not unpacked, so it is not known what its directories are like. A layer that puts a file into `/tmp` has to say
-//! something about `/tmp`, though, and what it says counts.
+//! What directories are usually like, for those that no layer below has.
 
 use crate::time::Timestamp;
-use crate::tree::{Attributes, ImagePath, Tree};
+use crate::tree::{Attributes, ImagePath};
 use std::collections::BTreeMap;
 
 /// Directories that are not 0755.
 const SPECIAL: [(&[u8], u16); 3] = [(b"root", 0o700), (b"tmp", 0o1777), (b"var/tmp", 0o1777)];
-
-/// Directories that distributions have made links to their namesakes below `/usr` (usrmerge).
-const MERGED: [&[u8]; 6] = [b"bin", b"lib", b"lib32", b"lib64", b"libx32", b"sbin"];
 
 /// The usual attributes of directories that differ from others.
 pub(crate) fn usual_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attributes> {
@@ -20,16 +14,10 @@ pub(crate) fn usual_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attribu
     special.collect()
 }
 
-/// The first directory of `tree` that is a link in most bases, and would hide what that leads to.
-pub(crate) fn hidden_link(tree: &Tree) -> Option<ImagePath> {
-    let hidden = tree.names_in_root().find(|name| MERGED.contains(name))?;
-    ImagePath::new(hidden).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Entry, Kind, Rules, TreeBuilder};
+    use crate::tree::{Content, Entry, Kind, Rules, Tree, TreeBuilder};
     use std::sync::Arc;
 
     fn tree(path: &[u8]) -> Tree {
@@ -50,11 +38,5 @@ mod tests {
     fn a_file_in_tmp_leaves_tmp_open_to_all() {
         let modes: Vec<u16> = tree(b"var/tmp/x").entries().map(|entry| entry.attributes.mode).collect();
         assert_eq!(modes, [0o755, 0o1777, 0o644]);
-    }
-
-    #[test]
-    fn what_hides_a_link_is_found() {
-        assert_eq!(hidden_link(&tree(b"bin/tool")).map(|path| path.to_string()).as_deref(), Some("/bin"));
-        assert_eq!(hidden_link(&tree(b"usr/bin/tool")), None);
     }
 }

@@ -92,6 +92,11 @@ impl Config {
     pub fn oddities(&self) -> Vec<String> {
         let mut odd = self.history_oddities();
         let config = &self.document["config"];
+        if config["OnBuild"].as_array().is_some_and(|triggers| !triggers.is_empty()) {
+            odd.push(
+                "it has ONBUILD triggers, which are kept and not run; builders of a Dockerfile run them".to_owned(),
+            );
+        }
         odd.extend(variable_oddities(config["Env"].as_array().map_or(&[][..], |variables| variables)));
         if let Some(user) = config["User"].as_str().filter(|user| user.split(':').count() > 2) {
             odd.push(format!("its user {user:?} is not of the form USER[:GROUP]"));

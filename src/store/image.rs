@@ -3,9 +3,14 @@
 use super::{BlobSource, Referrer, read_document};
 use crate::compression::Encoding;
 use crate::error::{Error, ErrorKind, Result};
+use crate::reference::Reference;
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
 use crate::wording::counted;
 use std::sync::Arc;
+
+/// The annotation of an image in `index.json` that says which name it had in the registry that it came from. A layout that was
+/// carried to another machine so tells which base it holds.
+const ORIGIN: &str = "dev.ocibuild.origin";
 
 /// How deeply indexes may list indexes.
 const DEEPEST_INDEX: usize = 4;
@@ -25,6 +30,8 @@ pub struct StoredImage {
     pub config: Config,
     /// The artifacts about the image that are listed beside it, such as SBOMs and signatures.
     pub referrers: Vec<Referrer>,
+    /// The name in the registry that it came from, where that is known. It is no part of the image.
+    pub origin: Option<Reference>,
     /// What is odd about the place that it was found in, for people.
     pub oddities: Vec<String>,
     /// Where the blobs are.
@@ -71,7 +78,17 @@ impl StoredImage {
         let manifest = Manifest::read(&manifest_bytes, &descriptor.media_type, object)?;
         let config_bytes =
             read_document(&*source, &manifest.config, LARGEST_CONFIG).map_err(|error| error.within(object))?;
-        StoredImage::assemble(source, descriptor, manifest_bytes, config_bytes, platform, object)
+        let origin = start.annotations.get(ORIGIN).and_then(|origin| origin.parse().ok());
+        let image = StoredImage::assemble(source, descriptor, manifest_bytes, config_bytes, platform, object)?;
+        Ok(StoredImage { origin, ..image })
+    }
+
+    /// Notes the registry that the image came from in its entry of an index, where that is known.
+    pub(super) fn note_origin(&self, listed: Descriptor) -> Descriptor {
+        match &self.origin {
+            Some(origin) => listed.annotated(ORIGIN, origin.to_string()),
+            None => listed,
+        }
     }
 
     /// Puts together documents that are already at hand.
@@ -107,6 +124,7 @@ impl StoredImage {
             config_bytes: config_bytes.into(),
             config,
             referrers: Vec::new(),
+            origin: None,
             oddities: Vec::new(),
             source,
         })

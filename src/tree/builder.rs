@@ -1,6 +1,6 @@
 //! Putting a tree together.
 
-use super::nodes::{NOBODY, Node, Nodes, ROOT, What, count};
+use super::nodes::{DESTINATION, KNOWN, NOBODY, Node, Nodes, ROOT, What, count};
 use super::sorted::WHITEOUT_PREFIX;
 use super::{Attributes, Cause, Content, Entry, Excluded, ImagePath, Kind, PathKind, Rules, Tree};
 use crate::error::{Error, Result};
@@ -98,6 +98,21 @@ impl TreeBuilder {
                 Err(Error::invalid("/", format!("is a directory in every image, and no directory in {source}")))
             }
         }
+    }
+
+    /// Adds the directory that a source is copied into. Where a layer below has it, it keeps what it is there; else it gets
+    /// these `attributes`.
+    ///
+    /// # Errors
+    /// As [`TreeBuilder::add`].
+    pub fn add_destination(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
+        let place = self.place(path)?;
+        if place != ROOT && self.nodes.node(place).source == NOBODY {
+            let attributes = self.number_of(attributes);
+            let node = &mut self.nodes.list[place as usize];
+            (node.attributes, node.source) = (attributes, DESTINATION);
+        }
+        Ok(())
     }
 
     /// As [`TreeBuilder::add`], an entry of `directory`. Its name is one that a path can have.
@@ -252,7 +267,9 @@ impl TreeBuilder {
             let below = |at, name| self.find_child(self.hasher.hash_one((at, name)), at, name);
             let found = path.names().try_fold(ROOT, below);
             if let Some(place) = found.filter(|&place| place != ROOT && self.nodes.node(place).source == NOBODY) {
-                self.nodes.list[place as usize].attributes = self.number_of(attributes);
+                let attributes = self.number_of(attributes);
+                let node = &mut self.nodes.list[place as usize];
+                (node.attributes, node.source) = (attributes, KNOWN);
             }
         }
     }
@@ -322,7 +339,7 @@ impl TreeBuilder {
 
     /// The number of the source that adds now. Nobody has as many as there are numbers, and they are for messages alone.
     fn current_source(&self) -> u16 {
-        u16::try_from(self.sources.len() - 1).map_or(NOBODY - 1, |number| number.min(NOBODY - 1))
+        u16::try_from(self.sources.len() - 1).map_or(DESTINATION - 1, |number| number.min(DESTINATION - 1))
     }
 
     fn source(&self, number: u16) -> &str {

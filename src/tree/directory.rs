@@ -33,6 +33,28 @@ impl TreeBuilder {
         rules: &Rules,
         progress: &dyn Progress,
     ) -> Result<()> {
+        let own = walk_root(root, destination, rules)?;
+        self.add(own)?;
+        self.walk(root, destination, rules, progress)
+    }
+
+    /// As [`TreeBuilder::add_directory`], and `destination` keeps what it is in the layers below, if it is there.
+    ///
+    /// # Errors
+    /// As [`TreeBuilder::add_directory`].
+    pub fn add_directory_content(
+        &mut self,
+        root: &Root,
+        destination: &ImagePath,
+        rules: &Rules,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let own = walk_root(root, destination, rules)?;
+        self.add_destination(destination, own.attributes)?;
+        self.walk(root, destination, rules, progress)
+    }
+
+    fn walk(&mut self, root: &Root, destination: &ImagePath, rules: &Rules, progress: &dyn Progress) -> Result<()> {
         let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
         let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
         let walk = Walk {
@@ -71,7 +93,6 @@ impl TreeBuilder {
         litter.warn(&root.path().display().to_string(), progress);
         let entries = || found.iter().flat_map(|directory| &directory.entries);
         self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
-        self.add(walk_root(root, own, destination, rules)?)?;
         for Directory { path, entries } in found {
             for Found { name, kind, attributes, has_other_names: _ } in entries {
                 self.add_to(&path, &name, kind, attributes)?;
@@ -330,7 +351,9 @@ impl Walk<'_> {
 }
 
 /// The entry of the copied directory itself.
-fn walk_root(root: &Root, own: Status, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
+fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
+    let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
+    let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
     let mut attributes = rules.directory(own.access());
     if keeps_xattrs(rules) {
         let object = root.path().display().to_string();

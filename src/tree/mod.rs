@@ -31,5 +31,5 @@ pub use ignore::{DOCKERIGNORE, IgnoreRules, PathKind};
 pub use images::{DOCKERFILE, DOCKERFILE_MARK, ImageForm};
 pub use path::ImagePath;
 pub use rules::{Access, ExtendedAttributes, FileChanges, Modes, Owner, Owners, Rules, SpecialFiles};
-pub use sorted::Tree;
+pub use sorted::{EntryOrigin, Tree};
 pub use stamp::Stamp;

@@ -28,6 +28,10 @@ pub(super) struct Node {
 
 /// No source.
 pub(super) const NOBODY: u16 = u16::MAX;
+/// No source, and what the directory is like is known.
+pub(super) const KNOWN: u16 = u16::MAX - 1;
+/// No source, but the directory that one is copied into: what it is below counts more than what the source says.
+pub(super) const DESTINATION: u16 = u16::MAX - 2;
 
 /// What is at a place, with the number of what else there is to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

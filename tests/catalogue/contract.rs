@@ -210,6 +210,7 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
         compression: Compression::DEFAULT_GZIP,
         secrets: Default::default(),
         known_secrets: Vec::new(),
+        listings: None,
     }
 }
 

@@ -56,7 +56,7 @@ fn a_build_and_what_can_be_done_with_it() {
         &[
             "layout out --base oci:base --copy app:/app --entrypoint 'python3 /app/main.py' --jobs 1",
             "layout out --base oci:base --copy app:/app --entrypoint 'python3 /app/main.py' --jobs 1",
-            "layout out -t v1 -t team/site:v2 --layer 'the site' --copy site:/srv --remove /etc/motd --user 1000 --expose 8080 --format json -q",
+            "layout out -t v1 -t team/site:v2 --layer 'the site' --copy site:/srv --layer 'without notes' --remove /srv/index.html --user 1000 --expose 8080 --format json -q",
             "layout out --dry-run --base oci:base --copy app:/app --compression zstd",
             "layout out --dry-run --copy app:/app --format json",
             "inspect out:latest",

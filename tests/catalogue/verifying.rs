@@ -353,6 +353,7 @@ fn l17_what_is_odd_and_no_fault() {
             "",
         ),
         (
+            // M64: never called whole.
             "an encrypted layer",
             &|it| {
                 it.edit_manifest(|manifest| {
@@ -449,4 +450,20 @@ fn l17_layouts_by_umoci_skopeo_and_buildah_are_whole() {
     let bench = Bench::keeping();
     copy_directory(&bench.out, &bench.scratch.join("copy"));
     is_whole("L17", &bench.scratch.join("copy"));
+}
+
+/// M64: a layer that cannot be read is not called whole.
+#[test]
+fn l17_a_layer_of_an_unknown_type_is_not_read() {
+    let bench = Bench::empty();
+    let layout = Forged::new(&bench.out);
+    let unknown = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+    layout.edit_manifest(|manifest| manifest["layers"][0]["mediaType"] = json!(unknown));
+    let verified = run(&mut bench.command(&["verify", "out"])).success();
+    assert!(verified.text().contains(&format!(": not read, its type `{unknown}` is not known")), "{verified}");
+    assert!(verified.text().ends_with(": no fault found, 1 layer not read"), "{verified}");
+    assert!(!verified.text().contains("whole"), "{verified}");
+    let json = run(&mut bench.command(&["verify", "out", "--format", "json"])).success();
+    let report: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+    assert_eq!(report["notRead"][0]["mediaType"], unknown);
 }

@@ -48,6 +48,33 @@ impl Buildah {
         run(self.command().args(["push", "--quiet", built.text(), &destination])).success();
     }
 
+    /// What is in the image, a line for each path: kind, mode, owner and where links lead.
+    #[track_caller]
+    pub(crate) fn files(&self, image: &Layout) -> String {
+        let container = run(self.command().args(["from", "--quiet", &image.location()])).success();
+        self.files_in(container.text())
+    }
+
+    /// What is in the image after `COPY source destination`, as [`Buildah::files`] tells it.
+    #[track_caller]
+    pub(crate) fn copied(&self, base: &Layout, source: &Path, destination: &str) -> String {
+        let container = run(self.command().args(["from", "--quiet", &base.location()])).success();
+        let mut copy = self.command();
+        // As in a build: the context's owners do not count.
+        run(copy.args(["copy", "--quiet", "--chown", "0:0", container.text()]).arg(source).arg(destination)).success();
+        self.files_in(container.text())
+    }
+
+    fn files_in(&self, container: &str) -> String {
+        let root = run(self.command().args(["mount", container])).success();
+        let find = ["-mindepth", "1", "-printf", "%P %y %m %U:%G %l\n"];
+        let found = run(command("find").arg(root.text()).args(find)).success();
+        run(self.command().args(["rm", container])).success();
+        let mut lines: Vec<&str> = found.text().lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
     fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.arg("--root").arg(self.scratch.join("storage")).arg("--runroot").arg(self.scratch.join("run"));

@@ -495,3 +495,53 @@ fn the_layers_of_a_base_are_mounted_where_a_push_would_bring_them_back() {
     // No network is needed for what is whole.
     run(yard.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"])).success();
 }
+
+/// M20: what a sparse build would have to know of a base that was never here is an error; what it only could not check is said.
+#[test]
+fn a_sparse_build_knows_a_base_once_it_was_pulled() {
+    let yard = Yard::new();
+    index(&yard.shelf, 5000, "stable");
+    let base = yard.base();
+    let build = |more: &[&str]| {
+        let arguments = ["layout", "out", "--copy", "app:/app", "--copy", "app/file:/etc/deep/file", "--base", &base];
+        run(yard.ocibuild().args(arguments).args(more).env("OCIBUILD_NO_CACHE", "0"))
+    };
+    build(&["--sparse"]).ended_with(1).failed_saying(&format!(
+        "/etc: its mode, its owner and whether it is a link are not known: its layers stay in their registry and were never \
+         read here (ocibuild pull {base}, or without --sparse)"
+    ));
+    let unchecked = yard.build(&["--base", &base, "--sparse", "--user", "app", "--entrypoint", "/x"]).success();
+    let warnings: Vec<&str> = unchecked.stderr.lines().filter(|line| line.contains("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{unchecked}");
+    for question in ["hides a link or a directory of the base", "the user app", "entrypoint /x is there"] {
+        assert!(warnings[0].contains(question), "{unchecked}");
+    }
+    run(yard.ocibuild().args(["pull", &base])).success();
+    // The listing is enough: the layers need not be here any more.
+    std::fs::remove_dir_all(yard.scratch.join("cache/bases")).unwrap();
+    let sparse = build(&["--sparse"]).success();
+    assert!(!sparse.stderr.contains("warning"), "{sparse}");
+    assert_eq!(sparse.stdout, build(&[]).success().stdout);
+}
+
+/// M21: one base gives one image, from its registry or from a layout that was carried here, whatever that calls it.
+#[test]
+fn a_base_is_the_same_by_every_route() {
+    let yard = Yard::new();
+    let manifest = image(&yard.shelf, 5000, "amd64");
+    yard.shelf.clone().with_manifest(BASE, "stable", media_type::MANIFEST, &manifest);
+    let base = yard.base();
+    let expected = yard.build(&["--base", &base]).success().stdout;
+    assert_eq!(yard.base_annotations().0, base);
+    for destination in ["oci:named:team/app:v1", "oci:unnamed", "oci-archive:file.tar:v1"] {
+        run(yard.ocibuild().args(["export", &format!("docker://{base}"), destination])).success();
+    }
+    // From one layout into another, too.
+    run(yard.ocibuild().args(["export", "oci:unnamed", "oci:again:other"])).success();
+    for route in ["oci:named:v1", "oci:unnamed", "oci-archive:file.tar:v1", "oci:again:other"] {
+        assert_eq!(yard.build(&["--base", route]).success().stdout, expected, "{route}");
+        assert_eq!(yard.base_annotations().0, base, "{route}");
+    }
+    let edit = |base: &str| run(yard.ocibuild().args(["layout", "edited", "--base", base, "--label", "a=b"])).success();
+    assert_eq!(edit(&base).stdout, edit("oci:named:v1").stdout);
+}

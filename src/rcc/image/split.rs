@@ -32,7 +32,7 @@ const WORTH_IT: u64 = 32 << 20;
 /// How many layers an environment becomes at most where nobody says.
 const USUAL_MOST: u8 = 16;
 
-/// Docker and containerd stack 127 layers, and the base and the robot have some, too.
+/// Docker stacks 125 layers, and the base and the robot have some, too.
 const MOST: u8 = 100;
 
 /// No package below this power of two gets a layer of its own: 4 MiB are little more than 1 MB in a layer, which is sent in the

@@ -170,6 +170,7 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
 fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
+    let descriptor = image.note_origin(descriptor);
     let tagged = |name: &ImageName| {
         let tagged = descriptor.clone().annotated(REF_NAME, name.tag());
         let full = match form {

@@ -17,7 +17,7 @@ const RETRIES: usize = 20;
 pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) -> Descriptor {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
-    let descriptor = left_out.note_in(descriptor.annotated(REF_NAME, name.tag()));
+    let descriptor = left_out.note_in(image.note_origin(descriptor.annotated(REF_NAME, name.tag())));
     match name.reference() {
         Some(reference) => descriptor.annotated(CONTAINERD_NAME, reference.to_string()),
         None => descriptor,

@@ -1,0 +1,99 @@
+//! The layers below the one that is planned: those of the base, with their listings, and those that were planned before.
+
+use super::{Memory, PlannedContent, PlannedLayer};
+use crate::digest::{DiffId, Digest};
+use crate::error::Result;
+use crate::image::{Base, BaseLayers};
+use crate::progress::{Progress, warn};
+use crate::rootfs::{LayerBelow, LayerPlace, Listed, Listings, StoredLayer, Unseen};
+use crate::spec::Descriptor;
+use crate::store::{BlobSource, StoredImage};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Lists the layers of a base, each once, several at the same time.
+///
+/// # Errors
+/// When one cannot be read, is damaged, or is not what its media type and its diff ID say.
+pub(super) fn layers_of_base<'a>(
+    base: &'a Base,
+    listings: Option<&'a Listings>,
+    progress: &'a dyn Progress,
+) -> Result<Vec<LayerBelow<'a>>> {
+    let Base::Image { image, name, layers } = base else { return Ok(Vec::new()) };
+    let is_here = |layer: &Descriptor| *layers == BaseLayers::Copied || image.source.repository(layer).is_none();
+    let places = places(image, listings, progress, is_here);
+    let listed = listed(&places)?;
+    let unseen = Unseen {
+        reason: "its layers stay in their registry and were never read here".to_owned(),
+        hint: format!("ocibuild pull {}, or without --sparse", name.as_deref().unwrap_or("BASE")),
+    };
+    let below = |place: LayerPlace<'a>| {
+        let known = listed.get(&(place.layer.digest, place.diff_id.as_digest())).cloned().flatten();
+        LayerBelow::Stored(StoredLayer::listed(place, unseen.clone(), known))
+    };
+    for ((digest, _), listed) in &listed {
+        if let Some(Listed::Unlistable(reason)) = listed {
+            warn(
+                progress,
+                &format!("base image: blob {digest}"),
+                &format!("what is in this layer is not known: {reason}"),
+            );
+        }
+    }
+    Ok(places.into_iter().map(below).collect())
+}
+
+/// Lists the layers of an image that are not listed yet.
+///
+/// # Errors
+/// When one cannot be read, is damaged, or is not what its media type and its diff ID say.
+pub fn list_base(image: &StoredImage, listings: Option<&Listings>, progress: &dyn Progress) -> Result<()> {
+    listed(&places(image, listings, progress, |_| true)).map(drop)
+}
+
+fn places<'a>(
+    image: &'a StoredImage,
+    listings: Option<&'a Listings>,
+    progress: &'a dyn Progress,
+    is_here: impl Fn(&Descriptor) -> bool,
+) -> Vec<LayerPlace<'a>> {
+    let layers = image.manifest.layers.iter().zip(image.config.diff_ids());
+    let place = |(layer, diff_id): (&'a Descriptor, &'a DiffId)| {
+        let source = is_here(layer).then_some(&*image.source as &dyn BlobSource);
+        LayerPlace { layer, diff_id, source, listings, progress }
+    };
+    layers.map(place).collect()
+}
+
+/// Lists layers, each once, several at the same time. What cannot be known is `None`.
+fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option<Listed>>> {
+    let distinct: BTreeMap<_, _> =
+        places.iter().map(|place| ((place.layer.digest, place.diff_id.as_digest()), *place)).collect();
+    let distinct: Vec<_> = distinct.into_iter().collect();
+    let listed: Vec<_> = distinct.par_iter().map(|(key, place)| Ok((*key, place.list()?))).collect();
+    listed.into_iter().collect::<Result<_>>().map_err(|error| error.within("base image"))
+}
+
+impl PlannedLayer {
+    /// This layer, as what lies below the next one. One from the cache is read when somebody asks what is in it.
+    pub(super) fn below<'a>(
+        &'a self,
+        memory: Option<Memory<'a>>,
+        listings: Option<&'a Listings>,
+        progress: &'a dyn Progress,
+    ) -> LayerBelow<'a> {
+        match &self.content {
+            PlannedContent::Tree(tree) => LayerBelow::Tree(tree),
+            PlannedContent::Known(known) => {
+                let source = memory.filter(|_| known.left_in.is_none()).map(|memory| memory.layout as &dyn BlobSource);
+                let (layer, diff_id) = (&known.layer.descriptor, &known.layer.diff_id);
+                let unseen = Unseen {
+                    reason: format!("the layer `{}` stays in its registry", self.name),
+                    hint: "without --sparse".to_owned(),
+                };
+                LayerBelow::Stored(StoredLayer::new(LayerPlace { layer, diff_id, source, listings, progress }, unseen))
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The listings of layers, kept in the cache directory.
+//!
+//! ```text
+//! listings/v1/<hash of the diff ID>     one listing each (see `listing`)
+//! ```
+
+use super::listing::{Listing, Subject};
+use super::scan::{Scan, encoding_of, scan};
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Result};
+use crate::progress::{Activity, Progress, warn};
+use crate::root::Root;
+use crate::spec::Descriptor;
+use crate::store::BlobSource;
+use crate::wording::counted;
+use std::io::Write;
+use std::sync::Arc;
+
+/// A directory of listings. One that is lost, damaged or of an earlier form is made again.
+#[derive(Debug, Clone)]
+pub struct Listings {
+    directory: Root,
+}
+
+/// What is known of a layer.
+#[derive(Debug, Clone)]
+pub enum Listed {
+    /// Its listing.
+    Known(Arc<Listing>),
+    /// It is here, and what it holds cannot be told, for this reason.
+    Unlistable(String),
+}
+
+impl Listings {
+    /// Opens the listings of the cache directory `cache`.
+    ///
+    /// # Errors
+    /// When their directory cannot be made.
+    pub fn in_cache_directory(cache: &Root) -> Result<Listings> {
+        let directory = cache.create_directory("listings")?.create_directory("v1")?;
+        directory.sweep_temporaries();
+        Ok(Listings { directory })
+    }
+
+    /// The listing of the layer `diff_id`, if it is kept and was made of the blob that `layer` describes.
+    pub fn find(&self, layer: &Descriptor, diff_id: &DiffId) -> Option<Listing> {
+        let subject = Subject::new(diff_id, &layer.digest, encoding_of(layer)?);
+        let name = name_of(diff_id);
+        let listing = Listing::map(&self.directory.open_file(&name).ok()?, &subject)?;
+        Some(listing)
+    }
+
+    fn keep(&self, diff_id: &DiffId, bytes: &[u8], progress: &dyn Progress) {
+        let name = name_of(diff_id);
+        let kept = self.directory.temporary().and_then(|mut temporary| {
+            let failed = |error| Error::io(self.directory.display(&name), "write", error);
+            temporary.write_all(bytes).map_err(failed)?;
+            // Torn by a crash, it does not fit its checksums.
+            temporary.rename_unsynced(&name)
+        });
+        if let Err(error) = kept {
+            warn(progress, &error.object(), &format!("{}; the layer is read again by the next build", error.reason()));
+        }
+    }
+}
+
+/// A diff ID is hashed, so that one of SHA-512 has a name of the same form.
+fn name_of(diff_id: &DiffId) -> String {
+    Digest::of(diff_id.to_string().as_bytes()).hex()
+}
+
+/// Finds the listing of a layer, or reads the layer from `source` and keeps its listing.
+///
+/// # Errors
+/// When the layer has to be read and cannot be, is damaged, is not compressed as its media type says, or does not hold the tar
+/// of `diff_id`.
+pub fn find_or_make(
+    listings: Option<&Listings>,
+    layer: &Descriptor,
+    diff_id: &DiffId,
+    source: &dyn BlobSource,
+    progress: &dyn Progress,
+) -> Result<Listed> {
+    match listings.and_then(|listings| listings.find(layer, diff_id)) {
+        Some(listing) => Ok(Listed::Known(Arc::new(listing))),
+        None => make(listings, layer, diff_id, source, progress),
+    }
+}
+
+/// Reads the layer from `source`, whatever is known of it, and keeps its listing.
+///
+/// # Errors
+/// As [`find_or_make`].
+pub(super) fn make(
+    listings: Option<&Listings>,
+    layer: &Descriptor,
+    diff_id: &DiffId,
+    source: &dyn BlobSource,
+    progress: &dyn Progress,
+) -> Result<Listed> {
+    let short: String = layer.digest.to_string().chars().take(19).collect();
+    let activity = Activity::start(progress, &format!("list {short}"), Some(layer.size));
+    let bytes = match scan(layer, diff_id, source)? {
+        Scan::Listed(bytes) => bytes,
+        Scan::Unlistable(reason) => {
+            activity.finish("not understood");
+            return Ok(Listed::Unlistable(reason));
+        }
+    };
+    if let Some(listings) = listings {
+        listings.keep(diff_id, &bytes, progress);
+    }
+    let subject = encoding_of(layer).map(|encoding| Subject::new(diff_id, &layer.digest, encoding));
+    // What was just written is mapped, so that its memory can be had back; else it stays in memory.
+    let kept = listings.and_then(|listings| listings.find(layer, diff_id));
+    let listing = kept.or_else(|| Listing::own(bytes, &subject?));
+    let listing = listing.ok_or_else(|| Error::corrupt("listing of a layer", "cannot be read back"))?;
+    activity.finish(&counted(usize::try_from(listing.len()).unwrap_or(usize::MAX), "entry"));
+    Ok(Listed::Known(Arc::new(listing)))
+}
