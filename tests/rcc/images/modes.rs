@@ -2,7 +2,7 @@
 
 use super::Workshop;
 use super::engines::Engine;
-use super::workshop::{Built, Outcome, SECRET};
+use super::workshop::{Built, Outcome, SECRET, Setup};
 use crate::support::{Finished, Scratch};
 use flate2::read::MultiGzDecoder;
 use ocibuild::tar::{Headers, Kind};
@@ -111,8 +111,41 @@ fn a_scrubbed_robot_runs_as_it_does_here_and_keeps_no_secret() {
     }
 }
 
-/// Whether the secret stands in any file of the image, be it compressed.
+/// M17: a password in the blueprint is refused where the real rcc would miss it, and gone from a direct image, which runs.
+#[test]
+fn a_password_in_the_blueprint_is_refused_or_gone() {
+    let Some(workshop) = Workshop::new(Setup::Private) else { return };
+    let scratch = Scratch::new();
+    let conda = format!(
+        "channels:\n  - https://robot:{SECRET}@channel.example/main\n  - conda-forge\ndependencies:\n  - python=3.11.7\n"
+    );
+    workshop.record_with(&conda, &scratch.join("robot"));
+    let base = workshop.base.location();
+    for mode in ["sealed", "ready", "compact"] {
+        let words = ["layout", "./out", "--base", &base, "--environment", mode, "--scrub"];
+        let refused = crate::support::run(&mut workshop.ocibuild(&words, &scratch.join("robot"))).ended_with(1);
+        let reason =
+            format!("rcc compares the blueprint, and a {mode} image would not start (--environment direct; or");
+        assert!(refused.stderr.contains(&reason) && !refused.stderr.contains(SECRET), "{refused}");
+        assert!(!scratch.join("robot/out").exists());
+    }
+    let built = workshop.build(&scratch.join("robot"), &["--environment", "direct", "--scrub"]);
+    assert!(!tells_the_secret(&built));
+    for engine in Engine::all() {
+        // It is another environment than that of the other tests, so only its hash differs.
+        let finished = engine.run(&[], &engine.load(&built.archive), &[]).success();
+        let plain = |said: &[String]| -> Vec<String> {
+            said.iter().filter(|line| !line.contains("RCC_ENVIRONMENT_HASH")).cloned().collect()
+        };
+        assert_eq!(plain(&Outcome::of(&finished).said), plain(&workshop.on_this_machine[0].said));
+    }
+}
+
+/// Whether the secret stands in any file of the image, be it compressed, or in its config.
 fn tells_the_secret(built: &Built) -> bool {
+    if built.layout.config().to_string().contains(SECRET) {
+        return true;
+    }
     let layers = built.layout.layers();
     layers.iter().any(|layer| {
         let blob = fs::read(built.layout.blob(layer["digest"].as_str().unwrap())).unwrap();

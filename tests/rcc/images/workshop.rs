@@ -135,6 +135,14 @@ impl Workshop {
         self.rcc.run(&["holotree", "variables", "--robot", robot.to_str().unwrap()]);
     }
 
+    /// Lets rcc record the environment `conda`, for a robot in `directory`.
+    pub(super) fn record_with(&self, conda: &str, directory: &Path) {
+        self.copy_robot(directory);
+        fs::write(directory.join("conda.yaml"), conda).unwrap();
+        let robot = directory.join("robot.yaml");
+        self.rcc.run(&["holotree", "variables", "--robot", robot.to_str().unwrap()]);
+    }
+
     /// rcc's own command, for the user of this machine.
     pub(super) fn rcc(&self) -> &RealRcc {
         &self.rcc
