@@ -83,7 +83,10 @@ const DAY: u64 = 24 * 60 * 60;
 impl Bench {
     /// Puts a base into the cache, as a pull leaves it, and answers how to name it.
     fn base(&self) -> &'static str {
-        self.scratch.write("base/file", "base\n".repeat(40_000));
+        // Larger than every document, compressed as well.
+        let content: Vec<String> =
+            (0..40_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_string()).collect();
+        self.scratch.write("base/file", content.join("\n"));
         run(self
             .command(&["layout", "cache/bases", "-q", "--copy", "base:/", "-t", "v1"])
             .env("OCIBUILD_NO_CACHE", "1"))
@@ -156,6 +159,7 @@ fn everything_in_the_cache_is_one_view() {
     bench.run(&["cache", "prune", "--older-than", "1d"]).success();
     assert_eq!(bench.counts(), [1, 1, 0, 0]);
 
+    fs::remove_dir_all(bench.scratch.join("offline")).unwrap();
     let cleared = bench.run(&["cache", "clear", "--format", "json"]).success();
     let freed = serde_json::from_str::<Value>(cleared.text()).unwrap()["freedBytes"].as_u64().unwrap();
     assert_eq!(bench.counts(), [0, 0, 0, 0]);
@@ -310,4 +314,22 @@ fn builds_and_upkeep_go_well_beside_each_other() {
             });
         }
     });
+}
+
+/// M54: a layer of a base is not copied into a layout, but shared as a layer of the cache is, and told once at most.
+#[test]
+fn layers_of_a_base_are_shared() {
+    let bench = Bench::with_everything();
+    let base = "docker://docker.io/team/base:v1";
+    let build = |out: &str| bench.run(&["layout", out, "--offline", "--base", base, "--copy", "source:/srv"]).success();
+    let built = build("out1");
+    let stored = bench.largest_blob("cache/bases");
+    let shared = bench.scratch.join("out1/blobs/sha256").join(stored.file_name().unwrap());
+    let (stored, shared) = (stored.metadata().unwrap(), shared.metadata().unwrap());
+    assert_eq!(stored.len(), shared.len());
+    // A file system that shares blocks has two files, and tells nothing of that in their numbers.
+    let can_link = bench.largest_blob("out").metadata().unwrap().nlink() > 1;
+    assert!(!can_link || stored.ino() == shared.ino(), "the layer of the base was copied");
+    assert!(!built.stderr.contains("copy sha256:"), "{built}");
+    bench.run(&["verify", "out1"]).success();
 }

@@ -1,7 +1,7 @@
 //! An image of which something is in a registry only.
 
 use super::registry::Repository;
-use super::{BlobSource, StoredImage, Verified};
+use super::{BlobSource, Layout, StoredImage, Verified};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, warn};
@@ -78,6 +78,10 @@ impl BlobSource for Completed {
 
     fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
         self.own.holds(descriptor)
+    }
+
+    fn layout(&self) -> Option<&Layout> {
+        self.own.layout()
     }
 
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {

@@ -113,8 +113,15 @@ fn copy_blob(
             "a foreign layer: its licence forbids that it is copied",
         ));
     }
+    let is_there = sink.contains(blob)?;
+    if let Some(layout) = source.layout().filter(|_| !is_there)
+        && sink.try_share(blob, layout)?
+    {
+        // Nothing is copied, so there is nothing to tell: the pull of a base has told of its layers.
+        return Ok(Moved { mounted: 1, ..Moved::default() });
+    }
     let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
-    if sink.contains(blob)? {
+    if is_there {
         activity.finish("already there");
         return Ok(Moved { present: 1, ..Moved::default() });
     }

@@ -49,6 +49,11 @@ pub trait BlobSource: Send + Sync {
     /// When the blob is not there or cannot be read.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
 
+    /// The layout on this machine that the blobs are files of: another layout can share them.
+    fn layout(&self) -> Option<&Layout> {
+        None
+    }
+
     /// The repository that holds the blob, where that is in a registry: another repository there can mount it.
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
         let _ = descriptor;
@@ -112,6 +117,15 @@ pub trait BlobSink: Sync {
     fn seen_in(&self, descriptor: &Descriptor) -> Option<Reference> {
         let _ = descriptor;
         None
+    }
+
+    /// Takes the blob over from `layout` without copying its bytes. Answers whether that worked; it is only ever an attempt.
+    ///
+    /// # Errors
+    /// When the attempt fails in a way that would also make [`BlobSink::put`] fail.
+    fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
+        let _ = (descriptor, layout);
+        Ok(false)
     }
 
     /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step. Returns the

@@ -468,7 +468,7 @@ fn a_file_that_begins_like_a_temporary_is_a_persons() {
         "cache",
         "cache/layers/v1",
         "cache/blocks/v1",
-        "cache/verified/v1",
+        "cache/verified/v2",
         "cache/store/blobs/sha256",
         "locks",
     ];

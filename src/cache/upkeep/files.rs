@@ -41,7 +41,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     for place in listings(directory)? {
         items.extend(stored(directory, &place, Kind::Listing)?.into_iter().map(|file| Item::of(Kind::Listing, file)));
     }
-    for place in ["verified/v1", USED] {
+    for place in ["verified/v1", "verified/v2", USED] {
         let notes = stored(directory, place, Kind::Note)?.into_iter();
         let ours = notes.filter(|file| is_hex(&file.name, 32) || is_hex(&file.name, 64));
         items.extend(ours.map(|file| Item::of(Kind::Note, file)));

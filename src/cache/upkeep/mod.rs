@@ -170,7 +170,8 @@ impl Upkeep {
     /// Removes what killed processes left, wherever files are made.
     fn sweep(&self) {
         self.directory.sweep_temporaries();
-        let places = ["layers/v1", "blocks/v1", "verified/v1", "used/v1", "rcc", "listings", "listings/v1"];
+        let places =
+            ["layers/v1", "blocks/v1", "verified/v1", "verified/v2", "used/v1", "rcc", "listings", "listings/v1"];
         let stores =
             ["store", "store/blobs/sha256", "store/blobs/sha512", "bases", "bases/blobs/sha256", "bases/blobs/sha512"];
         for place in places.into_iter().chain(stores) {

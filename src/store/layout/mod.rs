@@ -273,21 +273,10 @@ impl Layout {
     /// # Errors
     /// When `other` does not have it, whole, or it cannot be written here.
     pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
-        let Some(blob) = other.open_whole(descriptor)? else {
-            let object = format!("{}: blob {}", other.display(), descriptor.digest);
-            return Err(Error::new(ErrorKind::NotFound, object, "missing or damaged"));
-        };
-        let algorithm = descriptor.digest.algorithm();
-        let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);
-        #[cfg(target_os = "linux")]
-        if let Ok(file) = directory.reflink(blob.file(), &name) {
-            return blob.check_untouched().and_then(|()| self.settle(descriptor, &file));
+        if self.try_share(descriptor, other)? {
+            return Ok(());
         }
-        if directory.link_from(&other.existing_blob_directory(algorithm)?, blob.file(), &name).is_err() {
-            return self.store(descriptor, &mut *other.open(descriptor)?);
-        }
-        self.mark_whole(descriptor.digest, blob.file());
-        blob.check_untouched()
+        self.store(descriptor, &mut *other.open(descriptor)?)
     }
 
     /// As [`BlobSink::commit`], for an image that is here except for the layers in `left_out`.
@@ -425,6 +414,10 @@ pub(super) fn check_version_document(bytes: &[u8], object: &str) -> Result<()> {
 }
 
 impl BlobSource for Layout {
+    fn layout(&self) -> Option<&Layout> {
+        Some(self)
+    }
+
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         let object = || format!("{}: blob {}", self.display(), descriptor.digest);
         let missing = |error: Error| match error.kind() {
@@ -452,6 +445,22 @@ impl BlobSink for Layout {
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
         self.open_whole(descriptor).map(|blob| blob.is_some())
+    }
+
+    fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
+        // What is not whole there is told by whoever copies it.
+        let Some(blob) = layout.open_whole(descriptor)? else { return Ok(false) };
+        let algorithm = descriptor.digest.algorithm();
+        let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);
+        #[cfg(target_os = "linux")]
+        if let Ok(file) = directory.reflink(blob.file(), &name) {
+            return blob.check_untouched().and_then(|()| self.settle(descriptor, &file)).map(|()| true);
+        }
+        if directory.link_from(&layout.existing_blob_directory(algorithm)?, blob.file(), &name).is_err() {
+            return Ok(false);
+        }
+        self.mark_whole(descriptor.digest, blob.file());
+        blob.check_untouched().map(|()| true)
     }
 
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
