@@ -1,6 +1,6 @@
 //! The one loop that moves blobs, whatever the places.
 
-use super::{BlobSink, BlobSource, ImageName, Referrer, StoredImage};
+use super::{BlobSink, BlobSource, ImageName, Referrer, StoredImage, Verified};
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
@@ -115,6 +115,7 @@ fn copy_blob(
     }
     let is_there = sink.contains(blob)?;
     if let Some(layout) = source.layout().filter(|_| !is_there)
+        && is_whole(source, blob)
         && sink.try_share(blob, layout)?
     {
         // Nothing is copied, so there is nothing to tell: the pull of a base has told of its layers.
@@ -148,6 +149,11 @@ fn copy_blob(
     }
     activity.finish(&wording::size(blob.size));
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
+}
+
+/// Whether the blob has its digest, proved by reading it: what is shared is held against its digest as what is copied is.
+fn is_whole(source: &dyn BlobSource, blob: &Descriptor) -> bool {
+    source.open(blob).is_ok_and(|content| io::copy(&mut Verified::new(content, blob), &mut io::sink()).is_ok())
 }
 
 /// Enough of a digest to recognise it by.
