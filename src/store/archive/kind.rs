@@ -38,7 +38,7 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
 /// # Errors
 /// When there is another file at `path`.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    let is_other = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    let is_other = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {
         return Err(Error::invalid(path.display().to_string(), "is there and is no image archive")
             .hint("remove it, or name another file"));
