@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
+/// Tells whether the file of this name can be used.
+type IsWhole = fn(&Root, &str) -> Result<bool>;
+
 impl Upkeep {
     /// The layouts of the cache that are there, to be verified.
     pub fn stores(&self) -> Vec<PathBuf> {
@@ -32,7 +35,7 @@ impl Upkeep {
     /// When a directory cannot be read, or something cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
-        let kinds: [(&str, Kind, fn(&Root, &str) -> Result<bool>); 3] = [
+        let kinds: [(&str, Kind, IsWhole); 3] = [
             ("layers/v1", Kind::Key, |directory, name| Ok(Record::read_named(directory, name).is_some())),
             ("blocks/v1", Kind::BlockList, |directory, name| Ok(blocks::is_whole(directory, name))),
             (files::DOWNLOADS, Kind::Download, is_what_its_name_says),
