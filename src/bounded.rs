@@ -18,6 +18,15 @@ pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Adds up to `most` bytes of `source` to `bytes`; what follows is not read.
+///
+/// # Errors
+/// When `source` cannot be read.
+pub fn read_start(source: impl Read, most: u64, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
+    source.take(most).read_to_end(bytes)
+}
+
 /// A reader of `source` that fails as soon as it proves longer than `limit` bytes. Messages call it `object`.
 pub fn reader<'a>(source: impl Read + 'a, limit: u64, object: &'a str) -> impl Read + 'a {
     Bounded { source, left: limit, limit, object }

@@ -312,7 +312,9 @@ fn to_stream<W: Write + IsTerminal + Send>(
         return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
-    let image = in_one_compression(opened, form, &|| Root::open(&std::env::temp_dir()), watch)?;
+    #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
+    let spool = || Root::open(&std::env::temp_dir());
+    let image = in_one_compression(opened, form, &spool, watch)?;
     let moved = copy(&image, &writer, names, watch)?;
     writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
     Ok(moved)

@@ -28,11 +28,12 @@ impl Destination {
         }
         let refuse = |reason: &str| Err(Error::invalid(path.display().to_string(), reason));
         let of_file = |path: &Path| Root::of_file(path, &open).map(|(root, name)| Destination::File(root, name));
-        let Ok(metadata) = std::fs::metadata(path) else {
-            return match std::fs::symlink_metadata(path) {
-                Ok(_) => refuse("is a link that leads to nothing"),
-                Err(_) => of_file(path),
-            };
+        #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
+        let (target, itself) = (std::fs::metadata(path), std::fs::symlink_metadata(path));
+        let metadata = match (target, itself) {
+            (Ok(target), _) => target,
+            (Err(_), Ok(_)) => return refuse("is a link that leads to nothing"),
+            (Err(_), Err(_)) => return of_file(path),
         };
         if metadata.is_dir() {
             return refuse("is a directory");

@@ -38,11 +38,11 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
         flag = if string.decoded.starts_with(b"-") { &string.decoded } else { b"" };
         let whole = |what| Found { what, span: string.span.clone(), end: End::Exact, is_named: false };
         match is_secret_name(own_name) {
+            // Any other value of such a name is none, whatever it looks like.
+            Some((_, Strength::Weak)) if own_name.ends_with(b"auth") && !forms::is_basic(&string.decoded) => {}
             Some((_, Strength::Weak)) if own_name.ends_with(b"auth") => {
-                if forms::is_basic(&string.decoded) {
-                    found.push(whole("credentials"));
-                    continue;
-                }
+                found.push(whole("credentials"));
+                continue;
             }
             Some((what @ "an authorization header", _)) => {
                 let start = string.span.start + scheme_length(&string.decoded);

@@ -4,6 +4,7 @@
 //! others broken. So each layer that is not gzip is made gzip, a block at a time on all threads, where they differ.
 
 use super::{BlobSource, StoredImage, Verified};
+use crate::bounded;
 use crate::compression::{Compression, Compressor, Encoding, decode};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
@@ -121,7 +122,7 @@ fn compress(
         let mut filled = 0;
         for block in &mut blocks {
             block.clear();
-            (&mut content).take(BLOCK as u64).read_to_end(block).map_err(read_failed)?;
+            bounded::read_start(&mut content, BLOCK as u64, block).map_err(read_failed)?;
             activity.advance(block.len() as u64);
             filled += usize::from(!block.is_empty());
         }

@@ -1,5 +1,6 @@
 //! Images that lie in a source: a copy of them in the image of that source would only make it grow from build to build.
 
+use crate::bounded;
 use crate::compression::{Encoding, decode};
 use crate::tar::{self, Headers};
 use std::ffi::OsStr;
@@ -47,7 +48,7 @@ impl std::fmt::Display for ImageForm {
 
 /// Whether a file of this name and size may be a tar. Nearly every other file need not be opened.
 pub(super) fn may_be_archive(name: &OsStr, size: u64) -> bool {
-    size >= 2 * tar::BLOCK && size % tar::BLOCK == 0 || is_compressed(name)
+    size >= 2 * tar::BLOCK && size.is_multiple_of(tar::BLOCK) || is_compressed(name)
 }
 
 fn is_compressed(name: &OsStr) -> bool {
@@ -68,7 +69,7 @@ pub(super) fn is_archive_of_image(mut file: File) -> bool {
             let stored = Cursor::new(start).chain(file);
             let Ok(content) = decode(stored, encoding) else { return false };
             // What was unpacked before a fault, or before the end of what is looked at, may tell.
-            content.take(MOST_UNPACKED).read_to_end(&mut unpacked).ok();
+            bounded::read_start(content, MOST_UNPACKED, &mut unpacked).ok();
             holds_image(&mut Cursor::new(unpacked))
         }
     }
@@ -86,10 +87,11 @@ fn holds_image(archive: &mut (impl Read + Seek)) -> bool {
             // A layout in an archive begins with its blobs, and they may be large.
             _ if path.strip_prefix(b"blobs/sha256/").is_some_and(is_digest) => return true,
             b"manifest.json" => {
-                let mut start = String::new();
-                let content = archive.seek(SeekFrom::Start(entry.offset)).map(|_| (&mut archive).take(START_OF_LIST));
-                let is_read = content.is_ok_and(|mut content| content.read_to_string(&mut start).is_ok());
-                return is_read && start.trim_start().starts_with('[') && start.contains("\"Layers\"");
+                let mut start = Vec::new();
+                let content = archive.seek(SeekFrom::Start(entry.offset));
+                let read = content.and_then(|_| bounded::read_start(&mut archive, START_OF_LIST, &mut start));
+                let start = String::from_utf8_lossy(&start);
+                return read.is_ok() && start.trim_start().starts_with('[') && start.contains("\"Layers\"");
             }
             _ => {}
         }
@@ -104,5 +106,5 @@ fn is_digest(name: &[u8]) -> bool {
 /// Whether `file` is a Dockerfile that this program wrote.
 pub(super) fn is_own_dockerfile(file: File) -> bool {
     let mut start = Vec::new();
-    file.take(DOCKERFILE_MARK.len() as u64).read_to_end(&mut start).is_ok() && start == DOCKERFILE_MARK.as_bytes()
+    bounded::read_start(file, DOCKERFILE_MARK.len() as u64, &mut start).is_ok() && start == DOCKERFILE_MARK.as_bytes()
 }

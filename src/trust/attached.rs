@@ -81,7 +81,7 @@ pub fn keep(cache_directory: &Root, digest: &Digest, signatures: &[Signature]) -
         .map(|kept| json!({"payload": STANDARD.encode(&kept.payload), "signature": STANDARD.encode(&kept.signature)}))
         .collect();
     let directory = cache_directory.create_directory(KEPT)?.create_directory("v1")?;
-    directory.replace_file(&digest.hex(), &json::canonical(&json!(listed)))
+    directory.replace_file(digest.hex(), &json::canonical(&json!(listed)))
 }
 
 /// The signatures of the manifest `digest` that are kept in the cache directory. What cannot be read is none.

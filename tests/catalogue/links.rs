@@ -55,11 +55,10 @@ fn files_that_others_can_change_are_copied_and_not_linked() {
     if consumer_as_root("setpriv").is_none() {
         return;
     }
-    let change: [(&str, fn(&Path)); 2] = [
-        ("another user's", |blob| std::os::unix::fs::chown(blob, Some(1000), None).unwrap()),
-        ("writable", |blob| fs::set_permissions(blob, fs::Permissions::from_mode(0o666)).unwrap()),
-    ];
-    for (name, change) in change {
+    let give_away = |blob: &Path| std::os::unix::fs::chown(blob, Some(1000), None).unwrap();
+    let open_to_all = |blob: &Path| fs::set_permissions(blob, fs::Permissions::from_mode(0o666)).unwrap();
+    let changes: [&dyn Fn(&Path); 2] = [&give_away, &open_to_all];
+    for (name, change) in ["another user's", "writable"].into_iter().zip(changes) {
         let bench = Bench::empty();
         bench.source();
         run(&mut build(&bench, "out")).success();
