@@ -58,8 +58,10 @@ fn four_builds_beside_their_own_outputs_give_one_image() {
     };
     fs::create_dir(robot.join("ids")).unwrap();
     let first = build();
-    // What another build, or a killed one, has in the making.
-    robot.write(format!(".ocibuild-{}", "0123456789abcdef".repeat(2)), "half");
+    // What another build has in the making, and so holds locked.
+    let half = robot.write(format!(".ocibuild-{}", "0123456789abcdef".repeat(2)), "half");
+    let living = fs::File::open(half).unwrap();
+    living.lock().unwrap();
     let again = [build(), build(), build()];
     for finished in &again {
         assert_eq!(finished.text(), first.text());

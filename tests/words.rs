@@ -36,7 +36,7 @@ fn words_of_other_programs_get_the_right_answer() {
     assert_eq!(help(&["help", "cache", "prune"]), help(&["cache", "prune", "--help"]));
     assert_eq!(help(&["version"]), help(&["--version"]));
     run(ocibuild().args(["help", "absent"])).ended_with(2).failed_saying("unrecognized subcommand 'absent'");
-    assert!(help(&["layout", "--help"]).contains("[aliases: --rcc-binary]"));
+    assert!(help(&["layout", "--help"]).contains("[alias: --rcc-binary]"));
     let scratch = Scratch::new();
     scratch.write("src/file", "x");
     let words = ["dockerfile", "-o", "context", "--base", "scratch", "--copy", "src:/"];
@@ -108,7 +108,9 @@ fn json_holds_for_every_mistake_and_warning() {
 fn a_long_step_says_how_far_it_is() {
     let scratch = Scratch::new();
     scratch.write("src/file", Random::new(1).bytes(48 << 20));
-    let words = ["layout", "out", "--copy", "src:/", "--compression-level", "12", "--jobs", "1"];
+    // The slowest there is takes longer than the pause between two lines.
+    let slowly = ["--compression", "zstd", "--compression-level", "19", "--jobs", "1"];
+    let words = [&["layout", "out", "--copy", "src:/"][..], &slowly].concat();
     let built = run(ocibuild().args(words).current_dir(scratch.path())).success();
     let line = built.stderr.lines().next().unwrap();
     assert!(line.starts_with("src to /: ") && line.contains(" of 48"), "{built}");

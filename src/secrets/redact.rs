@@ -71,8 +71,7 @@ impl<'a> Redacted<'a> {
         let mut hide = |span| found.push(Found { what: "", span, end: super::End::Exact, is_named: false });
         for at in memchr::memmem::find_iter(content, b"://") {
             let start = at + 3;
-            let length = content[start..].iter().position(|byte| url::ends_url(*byte)).unwrap_or(content.len() - start);
-            let address = &content[start..start + length];
+            let address = &content[start..start + url::length(&content[start..])];
             url::user_part(address).into_iter().for_each(|user| hide(start..start + user.end));
             for (name, value) in url::parameters(address) {
                 if !PLAIN_PARAMETERS.contains(&String::from_utf8_lossy(&address[name]).as_ref()) {

@@ -16,15 +16,21 @@ const PASSWORDS_IN_EXAMPLES: [&str; 12] =
 const COMMON_USERS: [&str; 6] = ["git", "hg", "svn", "anonymous", "oauth2", "x-access-token"];
 
 /// What ends a URL in text, JSON, YAML or a command line.
-pub(super) fn ends_url(byte: u8) -> bool {
+fn ends_url(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b'|' | b'^')
+}
+
+/// How many bytes of `content` belong to the URL at its start. Punctuation behind it belongs to the sentence.
+pub(super) fn length(content: &[u8]) -> usize {
+    let end = content.iter().position(|byte| ends_url(*byte)).unwrap_or(content.len());
+    let is_punctuation = |byte: &u8| matches!(byte, b':' | b',' | b'.' | b';' | b')' | b'!');
+    content[..end].iter().rposition(|byte| !is_punctuation(byte)).map_or(0, |last| last + 1)
 }
 
 /// Adds the secrets of the URL whose `://` is at `at`.
 pub(super) fn search(content: &[u8], at: usize, style: Style, found: &mut Vec<Found>) {
     let start = at + 3;
-    let length = content[start..].iter().position(|byte| ends_url(*byte)).unwrap_or(content.len() - start);
-    let url = &content[start..start + length];
+    let url = &content[start..start + length(&content[start..])];
     let place = |range: Range<usize>| start + range.start..start + range.end;
     let mut push = |what, range| found.push(Found { what, span: place(range), end: End::Exact, is_named: false });
     let user = user_part(url);

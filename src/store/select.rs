@@ -2,7 +2,7 @@
 
 use super::{BlobSource, read_document};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ImageName, Selector};
 use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
@@ -50,7 +50,7 @@ pub(super) fn names(
 
 /// Whether an entry is an artifact. One that cannot be read counts as an image, so that reading it says what is wrong.
 pub(super) fn is_artifact(source: &dyn BlobSource, listed: &Descriptor) -> bool {
-    listed.artifact_type.is_some() || artifact(source, listed).is_some()
+    listed.artifact_type.is_some() || artifact(source, listed).is_ok_and(|artifact| artifact.is_some())
 }
 
 /// A manifest about another one, as an index lists it.
@@ -63,9 +63,14 @@ pub struct Referrer {
 }
 
 /// The referrers of `subject` that `index` lists, and the referrers of these.
-pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest) -> Vec<Referrer> {
-    let artifacts = index.manifests().iter().filter_map(|listed| Some((listed, artifact(source, listed)?)));
-    let mut rest: Vec<(&Descriptor, Artifact)> = artifacts.collect();
+///
+/// # Errors
+/// As [`artifact`].
+pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest) -> Result<Vec<Referrer>> {
+    let mut rest: Vec<(&Descriptor, Artifact)> = Vec::new();
+    for listed in index.manifests() {
+        rest.extend(artifact(source, listed)?.map(|artifact| (listed, artifact)));
+    }
     let (mut subjects, mut found) = (vec![subject], Vec::new());
     while let Some(subject) = subjects.pop() {
         let is_about = |(_, artifact): &(&Descriptor, Artifact)| {
@@ -78,16 +83,23 @@ pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest)
         }
         rest = others;
     }
-    found
+    Ok(found)
 }
 
-/// The artifact that `listed` describes, if it is one.
-pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Option<Artifact> {
+/// The artifact that `listed` describes, if it is one. A manifest that is missing, damaged or malformed is not.
+///
+/// # Errors
+/// When the system fails to read the manifest.
+pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<Option<Artifact>> {
     if media_type::is_index(&listed.media_type) {
-        return None;
+        return Ok(None);
     }
-    let bytes = read_document(source, listed, LARGEST_MANIFEST).ok()?;
-    Artifact::read(&bytes, &listed.media_type, "manifest").ok()?
+    let read = read_document(source, listed, LARGEST_MANIFEST)
+        .and_then(|bytes| Artifact::read(&bytes, &listed.media_type, "manifest"));
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => Err(error),
+        read => Ok(read.ok().flatten()),
+    }
 }
 
 /// Every blob that `listed` leads to, and last itself.

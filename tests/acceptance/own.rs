@@ -109,13 +109,20 @@ fn four_readers_agree_on_our_layers() {
     let scratch = Scratch::new();
     let tree = bases::strange_tree(&scratch);
     let layout = Layout::new(scratch.join("own"), "strange");
-    let mut build = ocibuild();
-    build.arg("layout").arg(&layout.path).args(["--tag", &layout.tag, "--preserve-modes", "--skip-special"]);
-    build.args(["--chown", "3000000:4000000", "--created=-10", "--compression", "none"]);
-    run(build.arg("--copy").arg(format!("{}:/", tree.display()))).success();
-    let entries = listed_alike(&layout.blob(layout.layers()[0]["digest"].as_str().unwrap()));
+    let kept = Layout::new(scratch.join("kept"), "strange");
+    let listed = |layout: &Layout, owners: &[&str]| {
+        let mut build = ocibuild();
+        build.arg("layout").arg(&layout.path).args(["--tag", &layout.tag, "--preserve-modes", "--skip-special"]);
+        build.args(["--created=-10", "--compression", "none"]).args(owners);
+        run(build.arg("--copy").arg(format!("{}:/", tree.display()))).success();
+        listed_alike(&layout.blob(layout.layers()[0]["digest"].as_str().unwrap()))
+    };
+    let entries = listed(&kept, &["--keep-owners"]);
     assert_eq!(entries.iter().filter(|entry| entry.kind == Kind::HardLink).count(), 1, "{entries:#?}");
     assert!(entries.iter().any(|entry| entry.mode == 0o7644), "{entries:#?}");
+    // Special bits mean something else under another owner.
+    let entries = listed(&layout, &["--chown", "3000000:4000000"]);
+    assert!(entries.iter().all(|entry| entry.kind != Kind::File || entry.mode < 0o1000), "{entries:#?}");
     assert!(
         entries.iter().all(|entry| (entry.uid, entry.gid, entry.mtime) == (3_000_000, 4_000_000, -10)),
         "{entries:#?}"

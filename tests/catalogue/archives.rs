@@ -539,7 +539,7 @@ fn a36_an_oci_archive_is_a_layout_in_a_tar() {
     let base = Forged::new(bench.scratch.join("base"));
     let build = |name: &str| {
         let mut build = bench.layout();
-        build.args(["--tag", "new", "--base", &format!("oci-archive:base.tar{name}")]);
+        build.args(["--tag", "new", "--label", "a=b", "--base", &format!("oci-archive:base.tar{name}")]);
         build
     };
     archive(&bench, &base, "");

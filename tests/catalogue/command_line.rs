@@ -216,16 +216,22 @@ fn l9_where_an_archive_is_written() {
     let bench = Bench::keeping();
     let export = |to: &str| bench.command(&["export", "out:keep", to, "-q"]);
     bench.scratch.write("old.tar", "");
-    bench.scratch.write("target.tar", "untouched");
+    bench.scratch.write("target.tar", "");
     symlink("target.tar", bench.scratch.join("link.tar")).unwrap();
     fs::create_dir(bench.scratch.join("directory")).unwrap();
-    for file in ["old.tar", "link.tar", "deep/er/new.tar"] {
+    for file in ["old.tar", "deep/er/new.tar"] {
         for transport in ["oci-archive", "docker-archive"] {
             run(&mut export(&format!("{transport}:{file}"))).success();
             let written = fs::symlink_metadata(bench.scratch.join(file)).unwrap();
             assert!(written.is_file() && written.len() > 5000, "L9 {file}");
         }
     }
+    // A link stays one, and leads to the archive then; what is no archive is not replaced through a link, either.
+    run(&mut export("docker-archive:link.tar")).success();
+    assert!(fs::symlink_metadata(bench.scratch.join("link.tar")).unwrap().is_symlink(), "L9");
+    assert!(fs::metadata(bench.scratch.join("target.tar")).unwrap().len() > 5000, "L9");
+    bench.scratch.write("target.tar", "untouched");
+    bench.refuses("L9", &mut export("docker-archive:link.tar"), &["link.tar: is there and is no image archive"]);
     assert_eq!(fs::read_to_string(bench.scratch.join("target.tar")).unwrap(), "untouched", "L9");
     bench.refuses("L9", &mut export("oci-archive:directory"), &["directory: is a directory"]);
     bench.refuses("L9", &mut export("docker-archive:out"), &["out: is a directory"]);

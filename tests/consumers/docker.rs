@@ -130,11 +130,15 @@ impl Docker {
         }
     }
 
-    /// The ID that it gives the image when it loads `archive`. Of one without manifests, containerd's store makes its own.
+    /// The ID that it gives the image when it loads `archive`: the digest of the config, or of the manifest that the archive
+    /// has for it. Of one without manifests, containerd's store makes its own.
     pub(crate) fn id_in(&self, archive: &Path, image: &Layout) -> Option<String> {
-        let has_manifests =
-            || run(command("tar").arg("--list").arg("--file").arg(archive).arg("index.json")).status == 0;
-        (self.store == ImageStore::Overlay2 || has_manifests()).then(|| self.id_of(image))
+        if self.store == ImageStore::Overlay2 {
+            return Some(self.id_of(image));
+        }
+        let index = run(command("tar").args(["--extract", "--to-stdout", "index.json", "--file"]).arg(archive));
+        let index: serde_json::Value = (index.status == 0).then(|| serde_json::from_slice(&index.stdout).unwrap())?;
+        Some(index["manifests"][0]["digest"].as_str().unwrap().to_owned())
     }
 
     /// Whether the skopeo of this machine can talk to it, which takes a docker of its own time.

@@ -457,7 +457,7 @@ fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
     let gets = |yard: &Yard| {
         yard.server.lines().iter().filter(|line| line.starts_with("GET ") && line.contains("/blobs/")).count()
     };
-    assert_eq!(gets(&yard), 1, "the config, and no layer");
+    assert_eq!(gets(&yard), 1, "the config, and no layer: {:?}", yard.server.lines());
     let verified = run(yard.ocibuild().args(["verify", "out"])).success();
     assert!(verified.text().contains(&format!(" in {registry}/{BASE}\n")), "{verified}");
     assert!(verified.text().ends_with(": whole, except for 1 layer left out"), "{verified}");

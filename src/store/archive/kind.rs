@@ -33,12 +33,12 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
     }
 }
 
-/// Requires that nothing but an image archive or an empty file is lost where `path` is replaced.
+/// Requires that nothing but an image archive or an empty file is lost where `path`, or what it links to, is replaced.
 ///
 /// # Errors
 /// When there is another file at `path`.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    let is_other = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    let is_other = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {
         return Err(Error::invalid(path.display().to_string(), "is there and is no image archive")
             .hint("remove it, or name another file"));

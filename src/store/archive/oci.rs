@@ -46,7 +46,7 @@ impl OciArchive {
         let object = self.members.object();
         let start = select(&**self, &self.index, tag, object)?;
         let image = StoredImage::open(self.clone(), &start, platform, object)?;
-        let referrers = select::referrers(&**self, &self.index, image.descriptor.digest);
+        let referrers = select::referrers(&**self, &self.index, image.descriptor.digest)?;
         Ok(StoredImage { oddities: self.members.oddities(), referrers, ..image })
     }
 

@@ -141,7 +141,7 @@ impl Layout {
         let index = self.index()?;
         let start = select(&**self, &index, name, &self.display())?;
         let image = StoredImage::open(self.clone(), &start, platform, &object)?;
-        Ok(StoredImage { referrers: select::referrers(&**self, &index, image.descriptor.digest), ..image })
+        Ok(StoredImage { referrers: select::referrers(&**self, &index, image.descriptor.digest)?, ..image })
     }
 
     /// The names of the image that `name` selects: those that fit `name`, else all of them.
@@ -159,7 +159,7 @@ impl Layout {
     pub fn keep_only(&self, index: &mut Index, name: &str) -> Result<()> {
         let wanted = select(self, index, Some(name), &self.display())?;
         let mut kept = BTreeSet::from([wanted.digest]);
-        kept.extend(select::referrers(self, index, wanted.digest).iter().map(|referrer| referrer.listed.digest));
+        kept.extend(select::referrers(self, index, wanted.digest)?.iter().map(|referrer| referrer.listed.digest));
         if !index.manifests().iter().any(|listed| listed.digest == wanted.digest) {
             index.put(std::slice::from_ref(&wanted));
         }
