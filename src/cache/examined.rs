@@ -123,7 +123,10 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath], object: &str) -> Result<()> {
-    let unreadable = |error| Error::io(object, "read", error);
+    let unreadable = |error| match Error::io(object, "read", error) {
+        error if error.object() == object => error,
+        error => error.within(object),
+    };
     let tar = decode(blob, encoding).map_err(unreadable)?;
     let mut tar = Hashed { source: tar, hasher: Hasher::new(diff_id.as_digest().algorithm()) };
     let mut headers = Headers::new(object);

@@ -1,6 +1,6 @@
 //! The one loop that moves blobs, whatever the places.
 
-use super::{BlobSink, BlobSource, ImageName, Referrer, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, Layout, Referrer, StoredImage, Verified};
 use crate::error::{Error, Result};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
@@ -114,8 +114,8 @@ fn copy_blob(
         ));
     }
     let is_there = sink.contains(blob)?;
-    if let Some(layout) = source.layout().filter(|_| !is_there)
-        && is_whole(source, blob)
+    if let Some(layout) = source.layout().filter(|_| !is_there && sink.shares())
+        && is_whole(layout, blob)
         && sink.try_share(blob, layout)?
     {
         // Nothing is copied, so there is nothing to tell: the pull of a base has told of its layers.
@@ -151,9 +151,10 @@ fn copy_blob(
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }
 
-/// Whether the blob has its digest, proved by reading it: what is shared is held against its digest as what is copied is.
-fn is_whole(source: &dyn BlobSource, blob: &Descriptor) -> bool {
-    source.open(blob).is_ok_and(|content| io::copy(&mut Verified::new(content, blob), &mut io::sink()).is_ok())
+/// Whether a layout itself holds the blob with its digest, proved by reading it: what is shared is held against its digest as what is
+/// copied is.
+fn is_whole(layout: &Layout, blob: &Descriptor) -> bool {
+    layout.open(blob).is_ok_and(|content| io::copy(&mut Verified::new(content, blob), &mut io::sink()).is_ok())
 }
 
 /// Enough of a digest to recognise it by.

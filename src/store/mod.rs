@@ -119,6 +119,11 @@ pub trait BlobSink: Sync {
         None
     }
 
+    /// Whether [`BlobSink::try_share`] can work at all. Where it cannot, no blob is read for it.
+    fn shares(&self) -> bool {
+        false
+    }
+
     /// Takes the blob over from `layout` without copying its bytes. Answers whether that worked; it is only ever an attempt.
     ///
     /// # Errors

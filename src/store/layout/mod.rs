@@ -447,6 +447,10 @@ impl BlobSink for Layout {
         self.open_whole(descriptor).map(|blob| blob.is_some())
     }
 
+    fn shares(&self) -> bool {
+        true
+    }
+
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
         // What is not whole there is told by whoever copies it.
         let Some(blob) = layout.open_whole(descriptor)? else { return Ok(false) };
