@@ -247,17 +247,18 @@ fn no_object_is_opened_where_the_environment_is_shared() {
         run(traced.env("OCIBUILD_CACHE_DIR", second.path("cache"))).success();
         let trace = fs::read_to_string(second.path("trace")).unwrap();
         assert!(trace.contains("v12.linux_amd64"), "the catalog is read");
-        // Objects are opened through handles: by their digest below three folders of two letters.
+        // Objects are opened through handles: by their digest below three folders of two letters. What is not there is none.
         let is_object = |line: &&str| {
             let name = line.split('"').nth(1).unwrap_or_default();
             name.rsplit('/').next().is_some_and(|name| {
                 name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && !line.contains("O_CREAT")
-            }) && second.path("hololib/library").join(&name[name.len().saturating_sub(64)..][..2]).is_dir()
+            }) && !line.contains("ENOENT")
+                && second.path("hololib/library").join(&name[name.len().saturating_sub(64)..][..2]).is_dir()
         };
-        trace.lines().filter(is_object).count()
+        trace.lines().filter(is_object).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(opened(&["--cache-from", &cache, "--sparse"]), 0);
-    assert!(opened(&["--no-cache"]) > 20, "the same trace sees it when there is something to see");
+    assert_eq!(opened(&["--cache-from", &cache, "--sparse"]), [""; 0]);
+    assert!(opened(&["--no-cache"]).len() > 20, "the same trace sees it when there is something to see");
 }
 
 #[test]
