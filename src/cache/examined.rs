@@ -5,7 +5,7 @@ use crate::digest::{DiffId, Hasher};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::spec::{Descriptor, media_type};
-use crate::store::BlobSource;
+use crate::store::{BlobSource, Verified};
 use crate::tar::{self, Headers, Kind};
 use crate::tree::ImagePath;
 use std::io::{self, Read};
@@ -49,13 +49,14 @@ impl BlobSource for Examined<'_> {
             Builder::new().spawn(examine).map_err(|error| Error::io("layer", "start a thread for", error))?;
         let (sender, examiner) = (Some(sender), Some(examiner));
         let has_passed = self.has_passed.clone();
-        Ok(Box::new(Tee { source: self.source.open(descriptor)?, sender, examiner, has_passed }))
+        let source = Verified::new(self.source.open(descriptor)?, descriptor);
+        Ok(Box::new(Tee { source, sender, examiner, has_passed }))
     }
 }
 
 /// Hands what is read to the one who looks at it, and fails where that one does.
 struct Tee<'t> {
-    source: Box<dyn Read + Send + 't>,
+    source: Verified<Box<dyn Read + Send + 't>>,
     sender: Option<SyncSender<Vec<u8>>>,
     examiner: Option<JoinHandle<Result<()>>>,
     has_passed: Arc<AtomicBool>,
@@ -80,7 +81,9 @@ impl Read for Tee<'_> {
         } else if let Some(sender) = &self.sender
             && sender.send(buffer[..read].to_vec()).is_err()
         {
-            // The other end stopped before the end of the blob, which only happens where something is wrong.
+            // The other end stopped before the end of the blob, which only happens where something is wrong. In a blob that is
+            // not the one of its digest that is the reason, whatever else is wrong with it.
+            io::copy(&mut self.source, &mut io::sink())?;
             self.finish()?;
             return Err(Error::invalid("layer", "goes on behind its end").into());
         }

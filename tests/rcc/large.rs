@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+const CONDA: &str = "channels: [conda-forge]\ndependencies: [python=3.11.7]\n";
+/// What rcc computes of `CONDA`.
 const HASH: &str = "5f74d1b6dace1dfc";
 const PREFIX: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 const PACKAGES: usize = 200;
@@ -34,7 +36,7 @@ fn a_hololib_of_very_many_files_takes_little_memory() {
         "robot/robot.yaml",
         "tasks: {greet: {shell: python}}\nartifactsDir: output\ncondaConfigFile: conda.yaml\n",
     );
-    scratch.write("robot/conda.yaml", "channels: []\n");
+    scratch.write("robot/conda.yaml", CONDA);
     for arguments in [&["--environment", "sealed"][..], &["--environment", "ready", "--split", "none"]] {
         let mut build = ocibuild();
         build.arg("layout").arg(scratch.join("out")).args(["--base", "scratch", "--quiet", "--compression-level", "1"]);
@@ -119,8 +121,8 @@ fn record(hololib: &Path, count: usize) {
         let digest = keep(hololib, list.as_bytes(), &gzip(list.as_bytes()));
         add(&mut root, &format!("conda-meta/package-{package}-1.0-0.json"), &digest, list.len());
     }
-    let digest = keep(hololib, b"channels: []\n", &gzip(b"channels: []\n"));
-    add(&mut root, "identity.yaml", &digest, 13);
+    let digest = keep(hololib, CONDA.as_bytes(), &gzip(CONDA.as_bytes()));
+    add(&mut root, "identity.yaml", &digest, CONDA.len());
     let document = json!({
         "rcc": "v19.0.2", "identity": PREFIX.rsplit('/').next(), "path": PREFIX, "controller": "", "space": "",
         "platform": "linux_amd64", "blueprint": HASH, "lifted": true, "tree": root,

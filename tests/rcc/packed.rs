@@ -62,7 +62,11 @@ fn a_wrapped_robot_is_a_robot() {
     let from_zip = robot_files(&machine, layout(&machine, "Stock Robot.zip", &[]));
     assert_eq!(from_directory, from_zip);
     let shown = layout(&machine, "Stock Robot.zip", &["--dry-run"]).success();
-    assert!(shown.stderr.contains("Stock Robot.zip: robot.yaml: names no environment"), "{shown}");
+    let warning = json!({"warning": {
+        "object": "Stock Robot.zip: robot.yaml", "reason": "names no environment, so the image gets none"
+    }})
+    .to_string();
+    assert!(shown.stderr.lines().any(|line| line == warning), "{shown}");
     assert_eq!(from_zip["bin/tool"].0, 0o775);
     let index = fs::read_to_string(machine.scratch.join("out/index.json")).unwrap();
     assert!(index.contains("docker.io/library/stock-robot:latest"), "{index}");

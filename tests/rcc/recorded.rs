@@ -61,7 +61,7 @@ impl Scene {
 
 fn find(hololib: &Hololib, blueprint: &Blueprint) -> ocibuild::Result<Catalog> {
     let limits = CatalogLimits::default();
-    hololib.find(blueprint, &Platform::linux_amd64(), "rcc holotree variables -r robot.yaml", &limits, &Silent)
+    hololib.find(blueprint, &Platform::linux_amd64(), "rcc holotree variables --robot robot.yaml", &limits, &Silent)
 }
 
 fn read(mut reader: impl Read) -> Vec<u8> {
@@ -138,7 +138,8 @@ fn a_missing_catalog_is_described_by_its_neighbours() {
         near.hash()
     );
     assert!(error.to_string().starts_with(&expected), "{error}");
-    assert!(error.to_string().ends_with("(run `rcc holotree variables -r robot.yaml`)"), "{error}");
+    let hint = "(run `rcc holotree variables --robot robot.yaml`, or let --resolve do it)";
+    assert!(error.to_string().ends_with(hint), "{error}");
 }
 
 #[test]
@@ -168,7 +169,9 @@ fn an_incomplete_environment_is_refused_with_the_first_missing_file() {
     for hololib in [scene.hololib("lib", &[&recording]), scene.archive(&recording)] {
         let error = find(&hololib, &blueprint("3.11.7")).unwrap_err().to_string();
         assert!(
-            error.contains("1 of its ") && error.contains(&digest) && error.contains("rcc holotree check"),
+            error.contains("1 of its ")
+                && error.contains(&digest)
+                && error.ends_with("(--resolve lets rcc record the environment again)"),
             "{error}"
         );
     }

@@ -11,6 +11,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const CONDA: &str = "channels: [conda-forge]\ndependencies: [python=3.11.7]\n";
+/// What rcc computes of `CONDA`.
 const HASH: &str = "5f74d1b6dace1dfc";
 const PREFIX: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 
@@ -29,13 +31,13 @@ impl Recorded {
         for (name, lines) in [("small", 10), ("page", 400), ("book", 9_000), ("library", 400_000)] {
             scratch.write(format!("tree/share/{name}"), text(lines));
         }
-        let recording = Recording::of(&tree, PREFIX, "channels: []\n", HASH, Storage::Gzip);
+        let recording = Recording::of(&tree, PREFIX, CONDA, HASH, Storage::Gzip);
         recording.write(&scratch.join("hololib"));
         scratch.write(
             "robot/robot.yaml",
             "tasks: {greet: {shell: python}}\nartifactsDir: output\ncondaConfigFile: conda.yaml\n",
         );
-        scratch.write("robot/conda.yaml", "channels: []\n");
+        scratch.write("robot/conda.yaml", CONDA);
         // As much of a static program as is looked at.
         let mut program = b"\x7fELF\x02\x01\x01".to_vec();
         program.resize(64, 0);

@@ -312,7 +312,7 @@ fn what_is_wrong_with_what_is_shared_costs_a_warning_and_the_time() {
         ),
         (
             "another blob",
-            "checksum mismatch",
+            "its content has the digest",
             Box::new(move |x, shelf| match cache_blob(x) {
                 true => {
                     let digest = x.line().rsplit('/').next().unwrap().parse().unwrap();
@@ -407,7 +407,8 @@ fn what_is_shared_already_is_not_sent_again() {
     third.lose_objects();
     let other = yard.name("other/cache");
     let built = third.build(&["--cache-from", &cache, "--sparse", "--cache-to", &other, "-q"]);
-    assert!(built.stderr.contains("not shared again: the layers were taken from "), "{}", built.stderr);
+    let expected = format!(r#"{{"object":"{other}","reason":"not shared again: the layers were taken from "#);
+    assert!(built.stderr.contains(&expected), "{}", built.stderr);
     assert!(yard.shelf.tags("other/cache").is_empty());
     // Another option makes another environment, and both are kept.
     yard.machine("fourth").build(&["--environment", "ready", "--cache-to", &cache]);
@@ -449,7 +450,7 @@ fn a_build_that_takes_gzip_over_neither_shares_nor_spoils_what_is_shared() {
     let tag = &yard.shared("team/cache")[0];
     let before = yard.shelf.manifest("team/cache", tag);
     let second = yard.machine("second").build(&["--compression", "reuse", "--cache-to", &cache, "-q"]);
-    assert!(second.stderr.contains("nothing to share"), "{}", second.stderr);
+    assert!(second.stderr.contains(r#"{"object":"--cache-to","reason":"nothing to share: "#), "{}", second.stderr);
     assert_eq!((yard.shared("team/cache").len(), yard.shelf.manifest("team/cache", tag)), (1, before));
 }
 
