@@ -18,7 +18,7 @@ const P256: &[u8] = &[
 ];
 const EDWARDS: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// A signed document, and what a key says of it. Neither is believed before [`Key::agrees`].
+/// A signed document, and what a key says of it. Neither is believed before a key of the policy agrees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// The document.
