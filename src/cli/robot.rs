@@ -67,7 +67,7 @@ enum Mode {
     Sealed,
     /// Restored, checked and repaired by rcc at every start
     Ready,
-    /// As catalog and library: the smallest image, restored at every start
+    /// As catalog and library: the smallest once unpacked, restored at every start
     Compact,
     /// Restored, without rcc: the task's own command runs at once
     Direct,

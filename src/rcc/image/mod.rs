@@ -55,7 +55,7 @@ pub enum EnvironmentMode {
     Sealed,
     /// A restored space that rcc checks at every start, and repairs.
     Ready,
-    /// The catalog and its library only; rcc restores the space at every start. The smallest image.
+    /// The catalog and its library only; rcc restores the space at every start. The smallest image once it is unpacked, not to transfer.
     Compact,
     /// The restored tree alone, and the task's own command: no rcc.
     Direct,
