@@ -16,7 +16,7 @@ const RETRIES: usize = 20;
 pub enum Readers {
     /// As the umask says.
     Usual,
-    /// Its owner, and nobody else at any moment; nor may anybody else enter a directory that is made for it.
+    /// Its owner alone, at any moment; a directory that is made for it is closed to others, too.
     Owner,
 }
 

@@ -76,7 +76,7 @@ fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option
 }
 
 impl PlannedLayer {
-    /// This layer, as what lies below the next one. One from the cache is read when somebody asks what is in it.
+    /// This layer, as what lies below the next one. One from the cache is read when its entries are needed.
     pub(super) fn below<'a>(
         &'a self,
         memory: Option<Memory<'a>>,

@@ -126,7 +126,7 @@ pub struct BuiltLayer {
     pub differences: Option<Differences>,
     /// The repository that it stays in, where it is not in the layout.
     pub left_in: Option<Reference>,
-    /// The repository that it was taken from, now or earlier; nothing where it was made here.
+    /// The repository that it was taken from, now or earlier; `None` if it was made here.
     pub from: Option<Reference>,
 }
 
@@ -173,7 +173,7 @@ impl BuildSpec {
             let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
             let rootfs = Rootfs::new(below.iter().chain(&new));
             let (before, platform) = (base.config(), base.config().platform().clone());
-            // What the base cannot run, or what nobody asked for, is no news.
+            // What the base cannot run, or what this build did not set, is not reported.
             let known =
                 running::problems(before.document(), &platform, &Rootfs::new(&below), &mut Unchecked::default())?;
             let found = running::problems(&config, &platform, &rootfs, &mut unchecked)?;

@@ -156,7 +156,7 @@ pub struct Found {
     pub layer: Layer,
     /// What whoever kept it wanted to know again.
     pub notes: Value,
-    /// The repository that it was taken from; nothing where it was made here.
+    /// The repository that it was taken from; `None` if it was made here.
     pub from: Option<Reference>,
     /// When its sources were first looked at.
     pub recorded: SystemTime,

@@ -21,7 +21,7 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Record {
     pub(super) layer: Layer,
     pub(super) notes: Value,
-    /// The repository that it was taken from; nothing where it was made here.
+    /// The repository that it was taken from; `None` if it was made here.
     pub(super) from: Option<Reference>,
     pub(super) recorded: SystemTime,
 }
@@ -43,7 +43,7 @@ impl Record {
         let number = |key: &str| value.get(key).and_then(Value::as_u64);
         let digest: Digest = text("digest")?.parse().ok()?;
         let diff_id: DiffId = text("diffId")?.parse().ok()?;
-        // A record that does not say where its layer came from is none.
+        // A record that does not say where its layer came from is a cache miss.
         let from = match value.get("from")? {
             Value::Null => None,
             from => Some(from.as_str()?.parse().ok()?),

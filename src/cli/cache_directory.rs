@@ -30,7 +30,7 @@ impl CacheDirectory {
     /// When no directory is named and the user has none, it cannot be made, or others can change what is in it.
     pub(super) fn open(&self) -> Result<Root> {
         let directory = Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))?;
-        // Where nothing can be written, nobody takes anything out.
+        // Nothing can be removed from a directory that cannot be written.
         self.running.get_or_init(|| Running::start(&directory, SystemTime::now()).ok().map(Arc::new));
         Ok(directory)
     }

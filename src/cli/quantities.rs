@@ -3,8 +3,8 @@
 use ocibuild::{Error, Result};
 use std::time::Duration;
 
-/// Parts a number from its unit.
-fn parted(text: &str) -> Option<(u64, &str)> {
+/// Splits a number from its unit.
+fn split_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..end].parse().ok()?, text[end..].trim()))
 }
@@ -16,7 +16,7 @@ fn parted(text: &str) -> Option<(u64, &str)> {
 pub(super) fn size(text: &str) -> Result<u64> {
     let malformed =
         || Error::usage(format!("size `{text}`"), "not a number with B, KiB, MiB, GiB or TiB, or KB, MB, GB or TB");
-    let (number, unit) = parted(text).ok_or_else(malformed)?;
+    let (number, unit) = split_unit(text).ok_or_else(malformed)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
@@ -38,7 +38,7 @@ pub(super) fn size(text: &str) -> Result<u64> {
 /// When it is no number, or has no unit that is known.
 pub(super) fn age(text: &str) -> Result<Duration> {
     let malformed = || Error::usage(format!("age `{text}`"), "not a number with s, m, h, d or w");
-    let (number, unit) = parted(text).ok_or_else(malformed)?;
+    let (number, unit) = split_unit(text).ok_or_else(malformed)?;
     let seconds: u64 = match unit {
         "s" => 1,
         "m" => 60,

@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
         Some(name) => verify_image(&directory, name, &watch)?,
         None => verify(&directory, &watch)?,
     };
-    // A cache that cannot be opened is none that a build would believe.
+    // No build believes a cache that cannot be opened.
     let memory = arguments.cache.existing().ok().flatten().and_then(|cache| VerifiedFiles::existing(&cache));
     if let Some(memory) = memory.filter(|_| !report.damaged.is_empty()) {
         Layout::open(&directory)?.with_memory(memory).forget(&report.damaged);

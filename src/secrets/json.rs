@@ -17,7 +17,7 @@ struct Text<'a> {
     is_name: bool,
 }
 
-/// Finds the secrets in a document; nothing where `content` is no JSON.
+/// Finds the secrets in a document; `None` if `content` is not JSON.
 pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
     let strings = strings(content)?;
     let mut found = Vec::new();

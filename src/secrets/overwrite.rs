@@ -84,7 +84,7 @@ impl Format {
         }
     }
 
-    /// All that has to go for `secret`; nothing where that is not certain.
+    /// Everything to overwrite for `secret`; `None` if that is not certain.
     fn extended(&self, content: &[u8], secret: &Found) -> Option<Range<usize>> {
         match self {
             Format::Json => json::string_around(content, &secret.span),
@@ -101,7 +101,7 @@ impl Format {
     }
 }
 
-/// The scalars of a YAML document without their quotes; nothing where it is none.
+/// The scalars of a YAML document without their quotes; `None` if it is not YAML.
 fn scalars(content: &[u8]) -> Option<Vec<Range<usize>>> {
     let text = std::str::from_utf8(content).ok()?;
     let mut scalars = Vec::new();

@@ -38,7 +38,7 @@ struct WithCompressed {
 }
 
 impl StoredImage {
-    /// The image with gzip for all layers, where its layers are compressed in different ways; nothing where they are not.
+    /// The image with gzip for all layers, where its layers are compressed in different ways; `None` if they are not.
     /// Its config is the same, and so is what engines call its ID; its manifest and the digest of that are others, so nothing
     /// refers to it.
     ///

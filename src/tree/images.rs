@@ -56,7 +56,7 @@ fn is_compressed(name: &OsStr) -> bool {
     [&b".tar.gz"[..], b".tgz", b".tar.zst"].iter().any(|ending| name.ends_with(ending))
 }
 
-/// Whether `file` is an archive that holds an image. What cannot be read as one is none.
+/// Whether `file` is an archive that holds an image. An unreadable one does not count.
 pub(super) fn is_archive_of_image(mut file: File) -> bool {
     let mut start = [0; 4];
     if file.read_exact(&mut start).is_err() {

@@ -30,7 +30,7 @@ enum Token {
 }
 
 impl PathPattern {
-    /// Reads a pattern; nothing where it can match no path below a directory.
+    /// Reads a pattern; `None` if it can match no path below a directory.
     ///
     /// # Errors
     /// When it is malformed.

@@ -84,7 +84,7 @@ pub fn keep(cache_directory: &Root, digest: &Digest, signatures: &[Signature]) -
     directory.replace_file(digest.hex(), &json::canonical(&json!(listed)))
 }
 
-/// The signatures of the manifest `digest` that are kept in the cache directory. What cannot be read is none.
+/// The signatures of the manifest `digest` that are kept in the cache directory. An unreadable file counts as no signatures.
 pub fn kept(cache_directory: &Root, digest: &Digest) -> Vec<Signature> {
     let read = || -> Result<Vec<u8>> {
         let file = cache_directory.directory(KEPT)?.directory("v1")?.open_file(digest.hex())?;

@@ -118,7 +118,7 @@ impl Policy {
         Ok(Policy { file: file.to_owned(), default: read_requirements(default, file)?, transports })
     }
 
-    /// What has to be signed for `subject` to be accepted; nothing where it is accepted as it is.
+    /// What has to be signed for `subject` to be accepted; `None` if it is accepted without a signature.
     ///
     /// # Errors
     /// When it is rejected whatever it is, or a requirement for it cannot be checked by this program.

@@ -101,7 +101,7 @@ impl SigstoreSigned {
         Ok(SigstoreSigned { keys, identity })
     }
 
-    /// Why the signature does not make the manifest `digest`, called `image`, acceptable; nothing where it does.
+    /// Why the signature does not make the manifest `digest`, called `image`, acceptable; `None` if it does.
     ///
     /// # Errors
     /// When a key cannot be read.

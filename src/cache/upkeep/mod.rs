@@ -26,7 +26,7 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The cache directory, as whoever looks after it sees it.
+/// The cache directory, as `ocibuild cache` sees it.
 #[derive(Debug)]
 pub struct Upkeep {
     directory: Root,
@@ -67,7 +67,7 @@ pub struct Item {
     pub files: Vec<Stored>,
     /// The image that a list of bases has to forget with it.
     listed: Option<Digest>,
-    /// The repository that a layer was taken from; nothing where it was made here.
+    /// The repository that a layer was taken from; `None` if it was made here.
     pub from: Option<Reference>,
 }
 

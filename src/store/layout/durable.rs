@@ -1,4 +1,4 @@
-//! Making durable what an index is about to name, whoever wrote it.
+//! Makes durable what an index is about to name, whichever program wrote it.
 //!
 //! A blob that this process wrote was synced before it got its name. One that was here already may be the work of a program
 //! that syncs nothing: its name is found and its content hashes well, and after a power cut it is empty. So before the index
@@ -49,7 +49,7 @@ impl Layout {
         directories.par_iter().try_for_each(Root::sync)
     }
 
-    /// The blobs in `directory` of which nobody knows whether they are durable.
+    /// The blobs in `directory` that are not known to be durable.
     fn doubtful_blobs(&self, directory: &Root, algorithm: Algorithm) -> Result<Vec<Digest>> {
         let unreadable = |error| Error::io(directory.path().display(), "read", error);
         let mut found = Vec::new();
@@ -82,7 +82,7 @@ impl Layout {
         })
     }
 
-    /// Makes an index durable that is as it should be, whoever wrote it.
+    /// Makes an unchanged index durable, whichever program wrote it.
     pub(super) fn sync_index(&self) -> Result<()> {
         self.root.sync_file(INDEX_FILE)?;
         self.root.sync()

@@ -452,7 +452,7 @@ impl BlobSink for Layout {
     }
 
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
-        // What is not whole there is told by whoever copies it.
+        // The copy that follows reports what is damaged there.
         let Some(blob) = layout.open_whole(descriptor)? else { return Ok(false) };
         let algorithm = descriptor.digest.algorithm();
         let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);

@@ -62,7 +62,7 @@ impl Realm {
     }
 
     /// The host, with its port where that is not the usual one, to which credentials are not sent unless the person allows it;
-    /// nothing where it is trusted.
+    /// `None` if it is trusted.
     pub(super) fn distrusted(&self) -> Option<String> {
         if self.trusted { None } else { Some(self.authority()) }
     }
