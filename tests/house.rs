@@ -142,6 +142,32 @@ fn a_function_that_only_tests_call_is_found() {
     assert_eq!(uncalled(&library, &words("main(x.tested())")), [""; 0]);
 }
 
+/// Everything that a person sees at the top of a checkout. `target` and `out` are made by building.
+const TOP_LEVEL: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "benches",
+    "docs",
+    "examples",
+    "out",
+    "src",
+    "target",
+    "testdata",
+    "tests",
+];
+
+#[test]
+fn the_top_level_holds_only_what_belongs_there() {
+    for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with('.') || TOP_LEVEL.contains(&name.as_str()), "{name} does not belong at the top level");
+    }
+}
+
 #[test]
 fn files_stay_small() {
     for file in sources(&src()) {
