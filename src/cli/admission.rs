@@ -63,7 +63,7 @@ impl Admission {
         let digest = &image.descriptor.digest;
         match &self.location {
             Location::Layout { directory, .. } => attached_in_layout(&Layout::open(directory)?, digest),
-            Location::OciArchive { .. } | Location::DockerArchive { .. } => Ok(Vec::new()),
+            Location::OciArchive { .. } | Location::DockerArchive { .. } | Location::Directory(_) => Ok(Vec::new()),
             Location::Registry(reference) => {
                 let directory = cache.open()?;
                 let known = kept(&directory, digest);
@@ -88,6 +88,7 @@ fn subject(location: &Location) -> Subject {
         Location::Layout { directory, tag } => Subject::Path("oci", real(directory), tag.clone()),
         Location::OciArchive { file, tag } => Subject::Path("oci-archive", real(file), tag.clone()),
         Location::DockerArchive { file, .. } => Subject::Path("docker-archive", real(file), None),
+        Location::Directory(directory) => Subject::Path("dir", real(directory), None),
     }
 }
 

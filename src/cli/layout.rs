@@ -2,9 +2,9 @@
 
 use super::config::unique;
 use super::content::{self, LayerFlag};
+use super::destination::save;
 use super::excluded;
 use super::explain;
-use super::export;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::LayoutLockArguments;
 use super::output::{is_standard_output, print, write_result};
@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         robot.warn_of_unrewritten_paths(&watch);
     }
     if let Some(file) = &arguments.save {
-        export::save(&built.image, file, &names, &watch)?;
+        save(&built.image, file, &names, &watch)?;
     }
     arguments.report(&plan, &built, &names, &watch)?;
     if let Some(shared) = &shared {

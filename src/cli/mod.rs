@@ -8,6 +8,7 @@ mod catalogs;
 mod completions;
 mod config;
 mod content;
+mod destination;
 mod dockerfile;
 mod excluded;
 mod explain;

@@ -7,7 +7,7 @@ use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
-use ocibuild::store::{ImageName, Layout, Meanings, StoredImage, VerifiedFiles};
+use ocibuild::store::{DirectoryImage, ImageName, Layout, Meanings, StoredImage, VerifiedFiles};
 use ocibuild::{Location, Platform, Reference, Result};
 use std::sync::Arc;
 
@@ -71,6 +71,10 @@ impl SourceArguments {
                 let archive = DockerArchive::open(&file)?;
                 let names = archive.names_of(reference.as_deref());
                 Ok(Opened { image: archive.image(reference.as_deref(), platform)?, names })
+            }
+            Location::Directory(directory) => {
+                let image = Arc::new(DirectoryImage::open(&directory)?).image(platform)?;
+                Ok(Opened { image, names: Vec::new() })
             }
             Location::Registry(reference) => self.open_reference(&reference, network, watch),
         }

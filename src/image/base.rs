@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::spec::{Config, Descriptor, Platform};
 use crate::store::archive::{DockerArchive, OciArchive};
-use crate::store::{BASE_NAME, Layout, Location, StoredImage};
+use crate::store::{BASE_NAME, DirectoryImage, Layout, Location, StoredImage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ impl Base {
             Location::DockerArchive { file, reference } => {
                 DockerArchive::open(file)?.image(reference.as_deref(), platform)?
             }
+            Location::Directory(directory) => Arc::new(DirectoryImage::open(directory)?).image(platform)?,
             Location::Registry(reference) => {
                 return Err(Error::usage(reference.to_string(), "is in a registry, not in a file"));
             }

@@ -4,12 +4,13 @@
 //! oci:DIR[:NAME][@DIGEST]               an image layout
 //! oci-archive:FILE[:NAME][@DIGEST]      a tar of one
 //! docker-archive:FILE[:NAME][@DIGEST]   what `docker save` writes
+//! dir:DIR                               one image in a directory, as skopeo writes it
 //! docker://REFERENCE                    a registry
 //! ./DIR, ./FILE, with NAME and DIGEST   what is found at the path
 //! REFERENCE                             where nothing is found there: a registry
 //! ```
 
-use super::archive;
+use super::{archive, directory};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::name::split_digest;
@@ -45,15 +46,18 @@ pub enum Location {
         /// Which image of it; may be left out where there is only one.
         reference: Option<String>,
     },
+    /// `dir:DIR`, the one image of a directory, which has no name there.
+    Directory(PathBuf),
     /// `docker://REFERENCE`, an image in a registry.
     Registry(Reference),
 }
 
 /// The transports that can be written, each with the form of its address.
-pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker://REFERENCE";
+pub const TRANSPORTS: &str =
+    "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker://REFERENCE";
 
 /// Transports of skopeo that lead to a place that is not reached from here.
-const OTHER_TRANSPORTS: [&str; 6] = ["dir:", "docker-daemon:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+const OTHER_TRANSPORTS: [&str; 5] = ["docker-daemon:", "containers-storage:", "ostree:", "sif:", "tarball:"];
 
 impl Location {
     /// The image that a command reads: a location with its transport, a path where something is, or a reference.
@@ -85,7 +89,8 @@ impl Location {
     pub fn of_base(text: &str) -> Result<Location> {
         let location = Location::of_image(text)?;
         let is_bare = explicit(text).is_none() && !looks_like_a_path(text);
-        if is_bare && matches!(location, Location::Layout { .. }) && text.parse::<Reference>().is_ok() {
+        let is_directory = matches!(location, Location::Layout { .. } | Location::Directory(_));
+        if is_bare && is_directory && text.parse::<Reference>().is_ok() {
             let reason = "is a directory here, and could be an image of a registry";
             return Err(Error::usage(format!("`{text}`"), reason).hint(format!("./{text} or docker://{text}")));
         }
@@ -209,6 +214,13 @@ fn explicit(text: &str) -> Option<Result<Location>> {
     if let Some(named) = location("docker-archive:") {
         return Some(named.map(|(file, reference)| Location::DockerArchive { file, reference }));
     }
+    if let Some(directory) = text.strip_prefix("dir:") {
+        // All of it is a path, as skopeo has it.
+        return Some(match directory {
+            "" => Err(Error::usage(format!("`{text}`"), "names no path")),
+            directory => Ok(Location::Directory(PathBuf::from(directory))),
+        });
+    }
     if let Some(rest) = text.strip_prefix("docker://") {
         return Some(rest.parse().map(Location::Registry));
     }
@@ -229,7 +241,6 @@ fn way_around(transport: &str) -> String {
     match transport {
         "docker-daemon:" => by_archive("docker"),
         "containers-storage:" => by_archive("podman"),
-        "dir:" => "skopeo copy dir:DIR oci:OTHER, or the other way round".to_owned(),
         _ => format!("one of {TRANSPORTS}"),
     }
 }
@@ -244,6 +255,10 @@ fn local(text: &str) -> Result<Option<Location>> {
             continue;
         }
         let Some(location) = at(path, selector(name, digest)) else { continue };
+        if matches!(location, Location::Directory(_)) && path.len() < text.len() {
+            let reason = format!("{path} is a `dir:` directory, which holds one image without a name");
+            return Err(Error::usage(format!("`{text}`"), reason));
+        }
         if let Some((longer, _)) = found {
             let reason = format!("could be {longer} or an image of {path}, since both are there");
             return Err(
@@ -273,6 +288,9 @@ fn at(path: &str, selector: Option<String>) -> Option<Location> {
     let lost_its_mark = || path.join("index.json").is_file() && path.join("blobs").is_dir();
     if path.join("oci-layout").is_file() || lost_its_mark() {
         return Some(Location::Layout { directory: path, tag: selector });
+    }
+    if directory::is_image(&path) {
+        return Some(Location::Directory(path));
     }
     if !path.is_file() {
         return None;
@@ -370,6 +388,7 @@ impl fmt::Display for Location {
             Location::Layout { directory, tag } => ("oci", directory, tag),
             Location::OciArchive { file, tag } => ("oci-archive", file, tag),
             Location::DockerArchive { file, reference } => ("docker-archive", file, reference),
+            Location::Directory(directory) => ("dir", directory, &None),
             Location::Registry(reference) => return write!(f, "docker://{reference}"),
         };
         write!(f, "{transport}:{}", path.display())?;
@@ -400,10 +419,12 @@ mod tests {
         assert_eq!(parsed(&format!("oci:out:v1@{digest}")), layout("out", Some(&format!("v1@{digest}"))));
         let archive = Location::DockerArchive { file: "f.tar".into(), reference: Some("a/b:c".to_owned()) };
         assert_eq!(parsed("docker-archive:f.tar:a/b:c"), archive);
-        for text in ["oci:out:v1", "oci-archive:f.tar", "docker-archive:f.tar:a/b:c", "docker://docker.io/a/b:c"] {
+        for text in
+            ["oci:out:v1", "oci-archive:f.tar", "docker-archive:f.tar:a/b:c", "dir:a:b", "docker://docker.io/a/b:c"]
+        {
             assert_eq!(parsed(text).to_string(), text);
         }
-        for bad in ["oci:", "oci:x:", "f.tar", "docker://A"] {
+        for bad in ["oci:", "oci:x:", "f.tar", "dir:", "docker://A"] {
             assert!(bad.parse::<Location>().is_err(), "{bad}");
         }
         let refusal = "ostree:x".parse::<Location>().unwrap_err().to_string();

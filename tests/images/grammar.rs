@@ -80,7 +80,6 @@ fn commands_refuse_the_places_that_they_are_not_for() {
     for (line, way) in [
         ("inspect docker-daemon:team/a:v1", "docker save NAME -o FILE, then docker-archive:FILE"),
         ("export ./out containers-storage:a:v1", "ocibuild export IMAGE - | podman load"),
-        ("layout new --base dir:d --copy a:/a", "skopeo copy dir:DIR oci:OTHER"),
     ] {
         yard.refuses(line, &["is not supported", way]);
     }

@@ -1,5 +1,6 @@
 //! How images are named, and what a text means where an image is asked for (`docs/images.md`).
 
+mod directories;
 mod grammar;
 mod names;
 mod platforms;

@@ -1,0 +1,229 @@
+//! The places that an image is copied to.
+
+use super::network::NetworkArguments;
+use super::output::{is_standard_output, open_stream};
+use super::seen;
+use super::source::Opened;
+use super::watch::Watch;
+use ocibuild::progress::warn;
+use ocibuild::root::{Destination as Output, Root};
+use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
+use ocibuild::store::layout::Locking;
+use ocibuild::store::{DirectoryWriter, ImageName, Layout, Moved, Seen, StoredImage, copy};
+use ocibuild::{Error, Location, Reference, Result, Tag};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place to copy to.
+#[derive(Debug, Clone)]
+pub(super) enum Destination {
+    Layout(PathBuf, Option<String>),
+    Directory(PathBuf),
+    /// A file, and the names that the image gets there, if not its own.
+    File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
+    /// A repository, and all names that the image gets in it.
+    Repository(Reference, Vec<ImageName>),
+}
+
+impl Destination {
+    /// Whether what is written comes out of standard output.
+    pub(super) fn is_standard_output(&self) -> bool {
+        matches!(self, Destination::File(file, ..) if is_standard_output(file))
+    }
+
+    /// The registry that the image goes to.
+    pub(super) fn registry(&self) -> Option<&str> {
+        match self {
+            Destination::Repository(reference, _) => Some(reference.registry()),
+            Destination::Layout(..) | Destination::Directory(_) | Destination::File(..) => None,
+        }
+    }
+
+    /// Copies the image there.
+    ///
+    /// # Errors
+    /// When the image cannot be read, or the place cannot be written or refuses it.
+    pub(super) fn write(&self, opened: &Opened, writing: &Writing<'_>) -> Result<Moved> {
+        let watch = writing.watch;
+        match self {
+            Destination::Layout(directory, tag) => to_layout(opened, directory, writing.locking, tag.as_deref(), watch),
+            Destination::Directory(directory) => {
+                copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
+            }
+            Destination::File(file, form, names) => {
+                to_file(opened, file, *form, names.as_deref().unwrap_or(&opened.names), watch)
+            }
+            Destination::Repository(reference, names) => {
+                let seen = writing.seen;
+                let repository = writing.network.repository_with_seen(reference, seen.cloned(), watch.clone())?;
+                let moved = copy(&opened.image, &*repository, names, &**watch)?;
+                if let Some(seen) = seen {
+                    seen::remember(seen, reference, &opened.image.manifest, watch);
+                }
+                Ok(moved)
+            }
+        }
+    }
+}
+
+/// What writing to a place takes.
+#[derive(Clone, Copy)]
+pub(super) struct Writing<'w> {
+    pub(super) locking: Locking,
+    pub(super) network: &'w NetworkArguments,
+    /// What this machine has seen in registries.
+    pub(super) seen: Option<&'w Arc<Seen>>,
+    pub(super) watch: &'w Arc<Watch>,
+}
+
+/// What the texts name: standard output if nothing, and each repository once.
+pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>> {
+    if texts.iter().any(|text| text == "-") {
+        return match texts {
+            [_] => Ok(None),
+            _ => Err(Error::usage("-", "standard output is for one archive and nothing else")),
+        };
+    }
+    let mut destinations: Vec<Destination> = Vec::new();
+    for text in texts {
+        let destination = match Location::of_destination(text)? {
+            Location::Layout { directory, tag } => Destination::Layout(directory, tag),
+            Location::OciArchive { file, tag } => {
+                let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Oci, names)
+            }
+            Location::DockerArchive { file, reference } => {
+                let names = reference.map(|reference| full_name(&reference).map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Docker, names)
+            }
+            Location::Directory(directory) => Destination::Directory(directory),
+            Location::Registry(reference) => {
+                let name = full_name(&reference.to_string())?;
+                let same = destinations.iter_mut().find_map(|known| match known {
+                    Destination::Repository(known, names) if known.is_beside(&reference) => Some(names),
+                    _ => None,
+                });
+                if let Some(names) = same {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                    continue;
+                }
+                Destination::Repository(reference, vec![name])
+            }
+        };
+        destinations.push(destination);
+    }
+    Ok(Some(destinations))
+}
+
+/// Docker knows images by repository and tag.
+fn full_name(text: &str) -> Result<ImageName> {
+    let reference: Reference = text.parse()?;
+    if reference.digest().is_some() {
+        return Err(Error::usage(format!("`{text}`"), "a digest cannot be chosen: it follows from the content"));
+    }
+    Ok(ImageName::of_reference(&reference))
+}
+
+/// Writes a docker-archive of an image that was just built.
+pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch: &Watch) -> Result<()> {
+    let opened = Opened { image: image.clone(), names: names.to_vec() };
+    to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
+}
+
+fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
+    let layout = Arc::new(Layout::create_locking(directory, locking)?);
+    let names = match tag {
+        Some(tag) => vec![tag.parse()?],
+        None if opened.names.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
+        None => opened.names.clone(),
+    };
+    let moved = copy(&opened.image, &*layout, &names, watch)?;
+    layout.warn_of_repairs(watch);
+    Ok(moved)
+}
+
+fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {
+    warn_of_zstd(opened, form, watch);
+    let output = Output::find(file, Root::create)?;
+    let Output::File(root, name) = &output else {
+        let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
+        return to_stream(opened, stream, &file.display().to_string(), (form, names), watch);
+    };
+    check_replaceable(file)?;
+    root.sweep_temporaries();
+    let writer =
+        ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
+    let mut replaced = Vec::new();
+    if let (ArchiveForm::Oci, Ok(earlier)) = (form, OciArchive::open(file)) {
+        replaced = writer.keep(&earlier, names, watch)?;
+    }
+    let image = in_one_compression(opened, form, &|| Ok(root.clone()), watch)?;
+    let mut moved = copy(&image, &writer, names, watch)?;
+    replaced.retain(|replaced| replaced.digest != image.descriptor.digest);
+    moved.replaced.extend(replaced);
+    let temporary =
+        writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
+    temporary.persist(name)?;
+    root.sync()?;
+    Ok(moved)
+}
+
+/// Writes a docker-archive to standard output.
+pub(super) fn to_stdout(opened: &Opened, watch: &Watch) -> Result<()> {
+    warn_of_zstd(opened, ArchiveForm::Docker, watch);
+    let form = (ArchiveForm::Docker, &opened.names[..]);
+    to_stream(opened, std::io::stdout(), "standard output", form, watch).map(|_| ())
+}
+
+/// Writes an archive to what takes bytes as they come, and is called `object`.
+fn to_stream<W: Write + IsTerminal + Send>(
+    opened: &Opened,
+    stream: W,
+    object: &str,
+    (form, names): (ArchiveForm, &[ImageName]),
+    watch: &Watch,
+) -> Result<Moved> {
+    if stream.is_terminal() {
+        let object = if object == "standard output" { "-" } else { object };
+        return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
+    }
+    let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
+    #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
+    let spool = || Root::open(&std::env::temp_dir());
+    let image = in_one_compression(opened, form, &spool, watch)?;
+    let moved = copy(&image, &writer, names, watch)?;
+    writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
+    Ok(moved)
+}
+
+/// The image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
+/// oci-archive says of each layer how it is, and keeps the manifest.
+fn in_one_compression(
+    opened: &Opened,
+    form: ArchiveForm,
+    spool: &dyn Fn() -> Result<Root>,
+    watch: &Watch,
+) -> Result<StoredImage> {
+    let made = match form {
+        ArchiveForm::Docker => opened.image.with_one_compression(spool, watch)?,
+        ArchiveForm::Oci => None,
+    };
+    let Some(image) = made else { return Ok(opened.image.clone()) };
+    let digest = image.descriptor.digest;
+    if !opened.image.referrers.is_empty() {
+        warn(watch, "docker-archive", "the referrers of the image stay behind, since its manifest changes");
+    }
+    watch.say(&format!(
+        "docker-archive: its layers were compressed differently and are all gzip now; its manifest is {digest}"
+    ));
+    Ok(image)
+}
+
+fn warn_of_zstd(opened: &Opened, form: ArchiveForm, watch: &Watch) {
+    if form == ArchiveForm::Docker && opened.image.has_zstd_layers() {
+        warn(watch, "docker-archive", "the layers are zstd, which Docker before version 23 does not load");
+    }
+}

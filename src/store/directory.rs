@@ -1,0 +1,252 @@
+//! One image in a directory, as skopeo's transport `dir:` has it (containers-transports(5)):
+//!
+//! ```text
+//! d/
+//!   version                "Directory Transport Version: 1.1"
+//!   manifest.json          the manifest of the image, or the index of one for several platforms
+//!   <hex>                  a config or a layer, under its digest without the algorithm
+//!   <hex>.manifest.json    a manifest that the index lists
+//!   signature-1, …         signatures in a form of containers/image
+//! ```
+//!
+//! A write stores the blobs first, then replaces `manifest.json` in one step, and then removes what belongs to no image any
+//! more. So a process that is killed leaves the image before or the new one, and the next write removes the rest.
+
+use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
+use crate::bounded;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::json;
+use crate::lock::DirectoryLock;
+use crate::root::{Root, is_temporary_name};
+use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+const VERSION_FILE: &str = "version";
+const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
+/// How the content of `version` begins in every version whose files are named as above.
+const VERSION_START: &[u8] = b"Directory Transport Version: 1.";
+const MANIFEST_FILE: &str = "manifest.json";
+
+/// The largest `version` that is read, in bytes.
+const LARGEST_VERSION: u64 = 1 << 10;
+
+/// An image in a `dir:` directory, to read.
+#[derive(Debug)]
+pub struct DirectoryImage {
+    root: Root,
+    /// What `manifest.json` holds.
+    start: Descriptor,
+    bytes: Vec<u8>,
+}
+
+/// A `dir:` directory, to write an image into.
+#[derive(Debug)]
+pub struct DirectoryWriter {
+    root: Root,
+    /// Held until the image is written.
+    _lock: DirectoryLock,
+}
+
+/// Whether the directory at `path` says that it holds an image of this kind.
+pub(super) fn is_image(path: &Path) -> bool {
+    path.join(MANIFEST_FILE).is_file()
+        && Root::open(path)
+            .and_then(|root| version(&root))
+            .is_ok_and(|version| version.is_some_and(|version| is_known(&version)))
+}
+
+impl DirectoryImage {
+    /// Opens the directory and reads `manifest.json`.
+    ///
+    /// # Errors
+    /// When there is none, it is larger than 8 MiB or not JSON, or `version` says that it is of another kind.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = Root::open(path)?;
+        // skopeo reads a directory without it, too.
+        if version(&root)?.is_some_and(|version| !is_known(&version)) {
+            return Err(Error::invalid(root.display(VERSION_FILE), "not a version of `dir:` that can be read"));
+        }
+        let object = root.display(MANIFEST_FILE);
+        let file = root.open_file(MANIFEST_FILE).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Error::invalid(root.path().display().to_string(), "not a `dir:` image: `manifest.json` is missing")
+            }
+            _ => error,
+        })?;
+        let bytes = bounded::read(file, LARGEST_MANIFEST, &object)?;
+        let document = json::parse(&bytes, json::DOCUMENT_DEPTH, &object)?;
+        let media_type = match json::string_at(&document, "mediaType", &object)? {
+            Some(said) => said,
+            None if document.get("manifests").is_some() => media_type::INDEX,
+            None => media_type::MANIFEST,
+        };
+        Ok(DirectoryImage { start: Descriptor::of(media_type, &bytes), root, bytes })
+    }
+
+    /// The image, for `platform` where there are several.
+    ///
+    /// # Errors
+    /// When a document is missing, damaged or malformed, or the image is for another platform.
+    pub fn image(self: &Arc<Self>, platform: Option<&Platform>) -> Result<StoredImage> {
+        let object = self.root.path().display().to_string();
+        let image = StoredImage::open(self.clone(), &self.start, platform, &object)?;
+        let signatures = names(&self.root)?.iter().filter(|name| is_signature(name)).count();
+        let oddities = match signatures {
+            0 => Vec::new(),
+            _ => vec![format!("{object}: its `signature-N` files are not read and not copied")],
+        };
+        Ok(StoredImage { oddities, ..image })
+    }
+}
+
+impl BlobSource for DirectoryImage {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        if descriptor.digest == self.start.digest {
+            return Ok(Box::new(&self.bytes[..]));
+        }
+        let hex = descriptor.digest.hex();
+        let name = if is_document(descriptor) { format!("{hex}.{MANIFEST_FILE}") } else { hex };
+        let missing = |error: Error| match error.kind() {
+            ErrorKind::NotFound => {
+                let object = format!("{}: blob {}", self.root.path().display(), descriptor.digest);
+                Error::new(ErrorKind::NotFound, object, "missing")
+            }
+            _ => error,
+        };
+        Ok(Box::new(self.root.open_file(name).map_err(missing)?))
+    }
+}
+
+impl DirectoryWriter {
+    /// Opens a directory that is missing, empty, or holds an image of this kind.
+    ///
+    /// # Errors
+    /// When it holds anything else, another process is writing to it, or it cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let root = Root::create(path)?;
+        // Two writers at once would remove each other's blobs.
+        let lock = DirectoryLock::of(&root)?;
+        match version(&root)? {
+            Some(version) if is_known(&version) => {}
+            None if names(&root)?.iter().all(|name| is_temporary_name(name.as_ref())) => {
+                root.replace_file(VERSION_FILE, VERSION)?;
+            }
+            _ => {
+                return Err(Error::invalid(path.display().to_string(), "neither a `dir:` image nor empty")
+                    .hint("choose another directory"));
+            }
+        }
+        root.sweep_temporaries();
+        Ok(DirectoryWriter { root, _lock: lock })
+    }
+
+    /// Removes the files of images that were here before `image`. Other files stay.
+    fn remove_others(&self, image: &StoredImage) -> Result<()> {
+        let kept: BTreeSet<String> = image.manifest.blobs().map(|blob| blob.digest.hex()).collect();
+        for name in names(&self.root)? {
+            let instance = name.strip_suffix(&format!(".{MANIFEST_FILE}")).is_some_and(is_hex);
+            if !kept.contains(&name) && (is_hex(&name) || instance || is_signature(&name)) {
+                self.root.remove_tree(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BlobSink for DirectoryWriter {
+    fn transfers(&self) -> usize {
+        4
+    }
+
+    fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
+        match self.root.open_file(descriptor.digest.hex()) {
+            Ok(file) => Ok(io::copy(&mut Verified::new(file, descriptor), &mut io::sink()).is_ok()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        let name = descriptor.digest.hex();
+        let mut temporary = self.root.temporary()?;
+        let mut verified = Verified::new(open()?, descriptor);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let read = match verified.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io("blob", "read", error)),
+            };
+            let written = temporary.write_all(&buffer[..read]);
+            written.map_err(|error| Error::io(self.root.display(&name), "write", error))?;
+        }
+        temporary.persist(name).map(|_| ())
+    }
+
+    /// The directory has no place for names.
+    fn commit(&self, image: &StoredImage, _: &[ImageName]) -> Result<Vec<Replaced>> {
+        self.root.sync()?;
+        self.root.replace_file(MANIFEST_FILE, &image.manifest_bytes)?;
+        self.remove_others(image)?;
+        Ok(Vec::new())
+    }
+}
+
+fn is_document(descriptor: &Descriptor) -> bool {
+    media_type::is_manifest(&descriptor.media_type) || media_type::is_index(&descriptor.media_type)
+}
+
+/// The content of `version`, if there is such a file.
+fn version(root: &Root) -> Result<Option<Vec<u8>>> {
+    match root.open_file(VERSION_FILE) {
+        Ok(file) => bounded::read(file, LARGEST_VERSION, &root.display(VERSION_FILE)).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_known(version: &[u8]) -> bool {
+    version.starts_with(VERSION_START)
+}
+
+fn names(root: &Root) -> Result<Vec<String>> {
+    let failed = |error| Error::io(root.path().display(), "read", error);
+    let entries = root.dir().entries().map_err(failed)?;
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Whether the name is a digest without its algorithm.
+fn is_hex(name: &str) -> bool {
+    let is_digest = |algorithm: &str| format!("{algorithm}:{name}").parse::<Digest>().is_ok();
+    is_digest("sha256") || is_digest("sha512")
+}
+
+/// Whether the name is `signature-N` or `<hex>.signature-N`.
+fn is_signature(name: &str) -> bool {
+    let name = match name.split_once('.') {
+        Some((hex, rest)) if is_hex(hex) => rest,
+        _ => name,
+    };
+    name.strip_prefix("signature-")
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_format_are_removed() {
+        let hex = "a".repeat(64);
+        assert!(is_hex(&hex) && is_hex(&"0".repeat(128)));
+        assert!(is_signature("signature-1") && is_signature(&format!("{hex}.signature-12")));
+        for other in ["signature-", "signature-x", "notes.signature-1", "README", &hex[1..], &hex.to_uppercase()] {
+            assert!(!is_hex(other) && !is_signature(other), "{other}");
+        }
+    }
+}
