@@ -1,16 +1,16 @@
-//! What an environment remembers of the machine that made it.
+//! Files of an environment that record details of the machine on which it was made.
 //!
-//! RCC keeps whole command lines and variables of the recording in an environment, conda keeps the addresses of channels.
+//! RCC keeps whole command lines and variables of the recording in an environment; conda keeps the URLs of channels.
 
 use crate::secrets;
 
 /// Files of RCC at the root of an environment that hold variables, commands and requirements.
 const RCC_FILES: [&str; 5] = ["rcc_activate.json", "rcc_activate.sh", "rcc_plan.log", BLUEPRINT_FILE, "golden-ee.yaml"];
 
-/// The blueprint that an environment keeps of itself. RCC compares it before it runs the environment.
+/// The file with an environment's own blueprint. RCC compares it before it runs the environment.
 pub(crate) const BLUEPRINT_FILE: &str = "identity.yaml";
 
-/// Whether a file of an environment is known to remember such things, or holds credentials by convention.
+/// Returns whether a file is known to record such details, or conventionally holds credentials.
 pub fn may_leak(path: &str) -> bool {
     let is_conda_record = path.strip_prefix("conda-meta/").is_some_and(|name| name.ends_with(".json"));
     RCC_FILES.contains(&path)
@@ -20,8 +20,10 @@ pub fn may_leak(path: &str) -> bool {
         || secrets::holds_credentials(path.as_bytes())
 }
 
-/// Whether `content` names the home directory of a user of the machine. Paths below `base`, where the environment itself
-/// lies, do not count.
+/// Returns whether `content` contains a path below a user's home directory.
+///
+/// Home directories are `/home/`, `/Users/` and `/root/`. Paths below `base`, which contains the environment itself, do
+/// not count.
 pub fn names_a_home(content: &[u8], base: &str) -> bool {
     ["/home/", "/Users/", "/root/"].iter().any(|prefix| {
         memchr::memmem::find_iter(content, prefix).any(|at| {

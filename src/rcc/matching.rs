@@ -1,4 +1,4 @@
-//! Which catalog a robot needs, and what to say when it is not there.
+//! Selects the catalog that a robot needs, and describes the nearest ones if it is missing.
 
 use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
 use crate::bounded;
@@ -9,24 +9,24 @@ use crate::spec::Platform;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where an environment keeps the variables that RCC sets for it.
+/// The file in which an environment keeps the variables that RCC sets for it.
 const ACTIVATION_FILE: &str = "rcc_activate.json";
 
-/// The largest blueprint that is compared.
+/// The size limit of a blueprint that is compared, in bytes.
 const BLUEPRINT_LIMIT: u64 = 1 << 20;
 
-/// How many near catalogs an error names, and how many lines of each.
+/// The number of near catalogs that an error names, and the number of lines shown of each.
 const NEAREST_SHOWN: usize = 2;
 const LINES_SHOWN: usize = 6;
 
-/// A catalog for something else, and how it differs from what is wanted.
+/// A catalog for another blueprint, and how that differs from the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearCatalog {
-    /// Its name.
+    /// The name of the catalog.
     pub name: CatalogName,
-    /// Lines of the wanted blueprint that it lacks.
+    /// Lines of the wanted blueprint that the catalog's blueprint lacks.
     pub lacks: Vec<String>,
-    /// Lines of its own blueprint that are not wanted.
+    /// Lines of the catalog's blueprint that the wanted one lacks.
     pub has: Vec<String>,
 }
 
@@ -46,10 +46,10 @@ impl fmt::Display for NearCatalog {
 impl Hololib {
     /// Finds the catalog that RCC would use for `blueprint` on `platform`.
     ///
-    /// `command` makes it, and ends the error when it is not there.
+    /// `command` is the command that creates the catalog; the error ends with it if the catalog does not exist.
     ///
     /// # Errors
-    /// When there is no such catalog, it cannot be read, or objects that it names are missing.
+    /// Returns an error if there is no such catalog, if it cannot be read, or if objects that it names are missing.
     pub fn find(
         &self,
         blueprint: &Blueprint,
@@ -67,7 +67,7 @@ impl Hololib {
     /// Finds the name of the catalog that RCC would use, without reading it.
     ///
     /// # Errors
-    /// When there is no such catalog.
+    /// Returns an error if there is no such catalog.
     pub fn locate(
         &self,
         blueprint: &Blueprint,
@@ -83,10 +83,10 @@ impl Hololib {
         Err(self.not_here(&wanted, &names, blueprint, platform, command, limits))
     }
 
-    /// Chooses a catalog by its name or its blueprint; without either, the only one for `platform`.
+    /// Selects a catalog by its name or blueprint; without either, the only one for `platform`.
     ///
     /// # Errors
-    /// When none fits, or several do.
+    /// Returns an error if no catalog matches, or several do.
     pub fn choose(&self, selector: Option<&str>, platform: &Platform) -> Result<CatalogName> {
         if let Some(name) = selector.filter(|selector| selector.contains('.')) {
             let name = CatalogName::parse(name)?;
@@ -117,10 +117,10 @@ impl Hololib {
         }
     }
 
-    /// Refuses a catalog that RCC would not restore: one that names objects that are not here.
+    /// Checks that all objects that `catalog` names exist; RCC would not restore it otherwise.
     ///
     /// # Errors
-    /// When objects are missing.
+    /// Returns an error if objects are missing.
     pub fn check_complete(&self, catalog: &Catalog) -> Result<()> {
         let missing = self.missing(catalog);
         let Some(first) = missing.first() else { return Ok(()) };
@@ -134,11 +134,12 @@ impl Hololib {
         Err(error.hint("--resolve lets rcc record the environment again"))
     }
 
-    /// The catalogs for `platform` whose blueprints are most like `blueprint`, the nearest first. What cannot be read is
-    /// passed over.
+    /// Returns the catalogs for `platform`, those with the blueprints most similar to `blueprint` first.
+    ///
+    /// Catalogs that cannot be read are skipped.
     ///
     /// # Errors
-    /// When the catalogs cannot be listed.
+    /// Returns an error if the catalogs cannot be listed.
     pub fn nearest(
         &self,
         blueprint: &Blueprint,
@@ -154,7 +155,7 @@ impl Hololib {
         Ok(near)
     }
 
-    /// Compares `blueprint` with that of the catalog called `name`; nothing if that cannot be read.
+    /// Compares `blueprint` with that of the catalog called `name`. Returns `None` if that cannot be read.
     pub fn differences(
         &self,
         blueprint: &Blueprint,
@@ -167,10 +168,10 @@ impl Hololib {
         Some(NearCatalog { name: name.clone(), lacks, has })
     }
 
-    /// The blueprint that an environment keeps of itself.
+    /// Reads the blueprint that an environment stores in itself.
     ///
     /// # Errors
-    /// When the environment has none, or it cannot be read.
+    /// Returns an error if the environment has none, or it cannot be read.
     pub fn recorded_blueprint(&self, catalog: &Catalog) -> Result<Blueprint> {
         let object = format!("catalog {}: `{BLUEPRINT_FILE}`", catalog.name());
         let Some(EntryKind::File(file)) = catalog.entry(BLUEPRINT_FILE).map(|entry| entry.kind) else {
@@ -203,14 +204,16 @@ impl Hololib {
         }
         let hint = match others.is_empty() {
             true => format!("run `{command}`, or let --resolve do it"),
-            // RCC records for the machine that it runs on.
+            // RCC records environments only for the platform on which it runs.
             false => format!("on a {platform} machine, run `{command}`"),
         };
         Error::new(ErrorKind::NotFound, object, reason).hint(hint)
     }
 }
 
-/// RCC records what lies below an environment, too. Such a layer runs, but nothing is set up in it.
+/// Warns about a catalog that was recorded as a layer of another environment.
+///
+/// RCC also records the layers below an environment. Such a layer runs, but no variables are set up in it.
 pub(super) fn warn_of_layer(catalog: &Catalog, watcher: &dyn Progress) {
     if catalog.entry(ACTIVATION_FILE).is_none() {
         let reason = format!("no `{ACTIVATION_FILE}`: it was recorded as a layer of another environment");
@@ -218,7 +221,7 @@ pub(super) fn warn_of_layer(catalog: &Catalog, watcher: &dyn Progress) {
     }
 }
 
-/// A platform as RCC writes it in the names of catalogs.
+/// Returns a platform as RCC writes it in the names of catalogs.
 fn go_platform(platform: &Platform) -> String {
     format!("{}_{}", platform.os(), platform.architecture())
 }
@@ -227,7 +230,7 @@ fn listed(names: &[&CatalogName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The lines of `wanted` that `present` lacks, and the other way round, without their list markers.
+/// Returns the lines of `wanted` that `present` lacks and vice versa, without their list markers.
 fn differing_lines(wanted: &str, present: &str) -> (Vec<String>, Vec<String>) {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
     for line in wanted.lines() {

@@ -8,9 +8,9 @@
 //!                             └── object ──▶ StoredObject              └── Restorer ──▶ content of each file
 //! ```
 //!
-//! Everything is read; nothing here writes. All of it is untrusted: a robot may come from anybody, a catalog is checked by
-//! nobody else, and a hololib changes while it is read. What RCC would do silently and wrongly is a warning, what it could
-//! not do or must not do is an error.
+//! This module only reads. All input is untrusted: a robot may come from anyone, RCC does not check catalogs, and a
+//! hololib may change while it is read. A warning reports what RCC would do silently and wrongly; an error reports what
+//! RCC could not do or must not do.
 
 mod blueprint;
 mod catalog;

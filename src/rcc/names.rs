@@ -1,31 +1,31 @@
 //! The names that RCC derives by hashing: users, recorded stages, spaces.
 //!
-//! They are parts of paths inside files, so all that may replace one another have the same length.
+//! These names occur in paths inside files, so names that replace one another have the same length.
 
 use super::siphash;
 
-/// How long the name of a space, and of a recorded stage since RCC 11.10, is.
+/// The length of the name of a space, and of a stage recorded by RCC 11.10 or later, in bytes.
 pub const NAME_LENGTH: usize = 24;
 
-/// The user id of everybody who runs with `--unmanaged`.
+/// The user id with `rcc --unmanaged`, the same for all users.
 const UNMANAGED: &str = "UNMNGED";
 
-/// The user id that RCC falls back to where `HOME` is not set.
+/// The user id that RCC falls back to if `HOME` is not set.
 const HOMELESS: &str = "badcafe";
 
-/// Who a space belongs to.
+/// The owner of a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The user with this `HOME`, exactly as the variable holds it.
     Home(String),
     /// A process without `HOME`.
     Homeless,
-    /// Nobody: `rcc run --unmanaged` neither checks nor repairs such a space.
+    /// No owner: `rcc run --unmanaged` neither checks nor repairs such a space.
     Unmanaged,
 }
 
 impl Owner {
-    /// The seven characters that stand for the owner.
+    /// Returns the seven characters that identify the owner.
     pub fn id(&self) -> String {
         match self {
             Owner::Home(home) => siphash::user(home.as_bytes()).chars().take(7).collect(),
@@ -35,7 +35,7 @@ impl Owner {
     }
 }
 
-/// A place where RCC restores an environment for one user, controller and purpose.
+/// A directory where RCC restores an environment for one user, controller and purpose.
 ///
 /// ```
 /// use ocibuild::rcc::{Owner, Space};
@@ -45,21 +45,21 @@ impl Owner {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
-    /// Whose it is.
+    /// The owner of the space.
     pub owner: Owner,
-    /// The value of `rcc --controller`; `user` when that is not given.
+    /// The value of `rcc --controller`; `user` if that is not given.
     pub controller: String,
-    /// The value of `rcc --space`; `user` when that is not given.
+    /// The value of `rcc --space`; `user` if that is not given.
     pub name: String,
 }
 
 impl Space {
-    /// The controller as RCC writes it into a space's `.meta` file: `rcc.user`.
+    /// Returns the controller as RCC writes it into a space's `.meta` file: `rcc.user`.
     pub fn controller_identity(&self) -> String {
         format!("rcc.{}", self.controller).to_lowercase()
     }
 
-    /// The name of the space's directory, [`NAME_LENGTH`] bytes long.
+    /// Returns the name of the space's directory, [`NAME_LENGTH`] bytes long.
     pub fn directory(&self) -> String {
         let controller = siphash::name(self.controller_identity().as_bytes());
         let name = siphash::name(self.name.as_bytes());
@@ -67,9 +67,10 @@ impl Space {
     }
 }
 
-/// The name of the directory in which RCC records environments for `owner` on a platform, with Go's names: `linux`, `amd64`.
+/// Returns the name of the directory in which RCC records environments for `owner`.
 ///
-/// The name takes [`NAME_LENGTH`] bytes, except for a user id that begins with many zeros.
+/// `os` and `architecture` are Go's names of the platform: `linux`, `amd64`. The name is [`NAME_LENGTH`] bytes long,
+/// except for a user id that begins with many zeros.
 pub fn stage_directory(owner: &Owner, os: &str, architecture: &str) -> String {
     let platform = siphash::name(format!("{os} {architecture}").as_bytes());
     format!("h{}_{}t", owner.id(), &platform[..14])

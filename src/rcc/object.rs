@@ -1,4 +1,4 @@
-//! The names of library objects, and checking content against them.
+//! Digests of library objects, and checks of content against them.
 
 use super::siphash;
 use crate::digest::{self, Hasher};
@@ -6,17 +6,17 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
 use std::hash::Hasher as _;
 
-/// The name of a library object: a hash of the bytes as they were recorded, before any rewriting.
+/// The digest of a library object, of its bytes as they were recorded, before any rewriting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectDigest {
     /// SHA-256, in RCC's default mode.
     Sha256([u8; 32]),
-    /// SipHash-2-4-128 with a fixed key, in RCC's uncompressed mode: a checksum that anybody can forge.
+    /// SipHash-2-4-128 with a fixed key, in RCC's uncompressed mode: a checksum that anyone can forge.
     SipHash([u8; 16]),
 }
 
 impl ObjectDigest {
-    /// Reads 64 or 32 lower-case hexadecimal digits.
+    /// Parses 64 or 32 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<ObjectDigest> {
         match text.len() {
             64 => parse_hex(text).map(ObjectDigest::Sha256),
@@ -25,19 +25,19 @@ impl ObjectDigest {
         }
     }
 
-    /// Whether it is only a checksum: anybody can make other content for it.
+    /// Returns whether the digest is only a checksum, for which anyone can make other content.
     pub fn is_forgeable(&self) -> bool {
         matches!(self, ObjectDigest::SipHash(_))
     }
 
-    /// The digest of `content`, of the same kind as this one.
+    /// Computes the digest of `content`, of the same kind as this one.
     pub(super) fn like(&self, content: &[u8]) -> ObjectDigest {
         let mut hasher = ObjectHasher::like(self);
         hasher.update(content);
         hasher.finish()
     }
 
-    /// Where the object lies below a hololib: `library/aa/bb/cc/<digest>`.
+    /// Returns the path of the object in a hololib: `library/aa/bb/cc/<digest>`.
     pub fn library_path(&self) -> String {
         let hex = self.to_string();
         format!("library/{}/{}/{}/{hex}", &hex[..2], &hex[2..4], &hex[4..6])
@@ -66,7 +66,7 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(hash)
 }
 
-/// The hash of an object in the making.
+/// A hash that is being computed for an object.
 #[derive(Debug, Clone)]
 pub(super) enum ObjectHasher {
     Sha256(Hasher),
@@ -74,7 +74,7 @@ pub(super) enum ObjectHasher {
 }
 
 impl ObjectHasher {
-    /// Starts the kind of hash that `digest` is.
+    /// Starts a hash of the same kind as `digest`.
     pub(super) fn like(digest: &ObjectDigest) -> ObjectHasher {
         match digest {
             ObjectDigest::Sha256(_) => ObjectHasher::Sha256(Hasher::sha256()),

@@ -11,17 +11,17 @@ const USERS: (u64, u64) = (9_007_799_254_740_993, 2_147_487_647);
 /// The key of library objects in RCC's uncompressed mode.
 const OBJECTS: &[u8; 16] = b"Very_Random-Seed";
 
-/// 16 hexadecimal digits for a blueprint or a part of a name.
+/// Returns 16 hexadecimal digits for a blueprint or a component of a name.
 pub(super) fn name(bytes: &[u8]) -> String {
     format!("{:016x}", sip::SipHasher24::new_with_keys(NAMES.0, NAMES.1).hash(bytes))
 }
 
-/// At most 16 hexadecimal digits, without leading zeros, for a user's home.
+/// Returns at most 16 hexadecimal digits, without leading zeros, for a user's home.
 pub(super) fn user(home: &[u8]) -> String {
     format!("{:x}", sip::SipHasher24::new_with_keys(USERS.0, USERS.1).hash(home))
 }
 
-/// The 128-bit hash of a library object in the making.
+/// Returns a new 128-bit hasher for a library object.
 pub(super) fn object_hasher() -> sip128::SipHasher24 {
     sip128::SipHasher24::new_with_key(OBJECTS)
 }

@@ -1,9 +1,9 @@
-//! What the unit tests of this room share.
+//! Helpers that the unit tests of this module share.
 
 use crate::progress::{Event, Progress};
 use std::sync::Mutex;
 
-/// Remembers warnings.
+/// Records warnings.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Vec<String>>);
 

@@ -1,6 +1,6 @@
-//! The JSON document of a catalog, read straight into a typed tree.
+//! The JSON document of a catalog, parsed directly into a typed tree.
 //!
-//! A generic JSON value would take ten times the memory, and would not tell where in the tree something is wrong.
+//! A generic JSON value would take ten times the memory, and would not show where in the tree an error is.
 
 use super::CatalogLimits;
 use super::name::is_platform;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
-/// The top of a catalog.
+/// The top-level members of a catalog.
 pub(super) struct Document {
     pub(super) recorder: Option<String>,
     pub(super) identity: String,
@@ -22,31 +22,32 @@ pub(super) struct Document {
     pub(super) tree: Listing,
 }
 
-/// The tree of a catalog as flat lists: with a list in each directory and a text for each name it would take three times the
-/// memory.
+/// The tree of a catalog as flat lists.
+///
+/// A list in each directory and a string for each name would take three times the memory.
 #[derive(Default)]
 pub(super) struct Listing {
-    /// The root first, and each behind the one that it is in.
+    /// The directories, the root first, each after its parent.
     pub(super) directories: Vec<Directory>,
-    /// In the order of the document.
+    /// The files, in the order of the document.
     pub(super) files: Vec<File>,
-    /// All names, one behind the other.
+    /// All names, concatenated.
     names: String,
-    /// All offsets of rewrites, one behind the other.
+    /// All offsets of rewrites, concatenated.
     offsets: Vec<u64>,
 }
 
-/// A directory, or a link to one with what lay behind it.
+/// A directory, or a link to one with the entries that RCC recorded behind it.
 #[derive(Default)]
 pub(super) struct Directory {
     pub(super) place: Place,
     pub(super) link: Option<Box<str>>,
     pub(super) mode: u32,
-    /// It lies behind a link, and is not restored.
+    /// Whether the directory is reached only through a link, and so is not restored.
     pub(super) is_shadow: bool,
 }
 
-/// A file, or a link to one with what lay behind it.
+/// A file, or a link to one with the details of its target.
 pub(super) struct File {
     pub(super) place: Place,
     pub(super) link: Option<Box<str>>,
@@ -56,37 +57,37 @@ pub(super) struct File {
     offsets: Range<usize>,
 }
 
-/// Where something stands.
+/// The location of an entry in the tree.
 #[derive(Default)]
 pub(super) struct Place {
-    /// The number of the directory that it is in; the root is in itself.
+    /// The index of the parent directory; the root is its own parent.
     pub(super) directory: usize,
-    /// What it calls itself, where that is not the key under which it stands.
+    /// The entry's member `name`, if it differs from the key of the entry.
     pub(super) other_name: Option<Box<str>>,
     name: Range<usize>,
 }
 
 impl Listing {
-    /// The key under which something stands.
+    /// Returns the key of an entry.
     pub(super) fn name(&self, place: &Place) -> &str {
         &self.names[place.name.clone()]
     }
 
-    /// Where the recorded identity stands in a file, as the document says it.
+    /// Returns the offsets of the recorded identity in a file, as the document lists them.
     pub(super) fn offsets(&self, file: &File) -> &[u64] {
         &self.offsets[file.offsets.clone()]
     }
 }
 
-/// Reads the one document that `source` holds, to its end.
+/// Parses the only document in `source`, to its end.
 ///
 /// # Errors
-/// When it cannot be read, is not JSON, not a catalog, or exceeds a limit.
+/// Returns an error if `source` cannot be read, is not JSON, is not a catalog, or exceeds a limit.
 pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<Document> {
     let listing = RefCell::new(Listing::default());
     let reading = Reading { place: RefCell::new(Vec::new()), directory: Cell::new(0), listing, limits };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
-    // The depth of directories is counted below; unknown members are skipped without recursion.
+    // The depth of directories is limited below; unknown members are skipped without recursion.
     deserializer.disable_recursion_limit();
     let parsed = Top(&reading).deserialize(&mut deserializer).and_then(|document| {
         deserializer.end()?;
@@ -103,11 +104,11 @@ pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> 
     })
 }
 
-/// What the readers of all levels share.
+/// The state that the readers of all levels share.
 struct Reading<'a> {
-    /// The names on the way to what is being read; after a failure, to what failed.
+    /// The keys of the path to the value being read; after a failure, to the value that failed.
     place: RefCell<Vec<String>>,
-    /// The number of the directory that is being read.
+    /// The index of the directory being read.
     directory: Cell<usize>,
     listing: RefCell<Listing>,
     limits: &'a CatalogLimits,
@@ -116,15 +117,16 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn count<E: serde::de::Error>(&self) -> Result<(), E> {
         let Listing { directories, files, .. } = &*self.listing.borrow();
-        // The root is no entry, and neither is the one that is about to be read.
+        // Neither the root nor the entry about to be read counts.
         match directories.len() + files.len() > self.limits.entries {
             true => Err(E::custom(format_args!("more than {} entries", self.limits.entries))),
             false => Ok(()),
         }
     }
 
-    /// The place of what is being read, which calls itself `name`. Nearly always that is the key, and twice the names would
-    /// take as much memory as everything else.
+    /// Returns the location of the entry being read, whose member `name` is `name`.
+    ///
+    /// The name nearly always equals the key, and storing both would take as much memory as everything else.
     fn place(&self, directory: usize, name: String) -> Place {
         let place = self.place.borrow();
         let key = place.last().map_or("", String::as_str);
@@ -136,7 +138,7 @@ impl Reading<'_> {
     }
 }
 
-/// Puts a member into its place, once.
+/// Stores the value of a member, and rejects a duplicate.
 fn once<'de, A: MapAccess<'de>, T>(
     members: &mut A,
     key: &str,
@@ -150,7 +152,7 @@ fn once<'de, A: MapAccess<'de>, T>(
     Ok(())
 }
 
-/// Skips a member that is not known. Go would take `Digest` for `digest`, so such a spelling is refused.
+/// Skips an unknown member. Go would take `Digest` for `digest`, so such a spelling is rejected.
 fn skip<'de, A: MapAccess<'de>>(members: &mut A, key: &str, known: &[&str]) -> Result<(), A::Error> {
     if let Some(meant) = known.iter().find(|known| known.eq_ignore_ascii_case(key)) {
         return Err(A::Error::custom(format_args!("unknown member `{key}`, perhaps `{meant}`")));
@@ -242,7 +244,7 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let DirectorySeed { reading, depth } = self;
-        // Its number is taken before those of what is in it.
+        // The directory takes its index before its descendants take theirs.
         let own = reading.listing.borrow().directories.len();
         reading.listing.borrow_mut().directories.push(Directory::default());
         let parent = reading.directory.replace(own);
@@ -324,12 +326,12 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
     }
 }
 
-/// What is a link says where it leads.
+/// Returns the target of a link; `None` for an empty one, which is no link.
 fn linked(link: Option<String>) -> Option<Box<str>> {
     link.filter(|target| !target.is_empty()).map(String::into_boxed_str)
 }
 
-/// An object of named things, in its order; names may repeat, which is found out later.
+/// A JSON object of named entries, in its order. Names may repeat; a later step rejects duplicates.
 struct Named<'a, S> {
     reading: &'a Reading<'a>,
     of: S,
@@ -361,7 +363,7 @@ impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> Visitor<'de> for Named<'_,
     }
 }
 
-/// Offsets of a file, which may be as many as the file has bytes.
+/// The offsets of a file, of which there may be as many as the file has bytes.
 struct Offsets<'a> {
     reading: &'a Reading<'a>,
 }
@@ -381,7 +383,7 @@ impl<'de> Visitor<'de> for Offsets<'_> {
         f.write_str("an array of rewrite offsets")
     }
 
-    // Go writes an empty list that was never made as null.
+    // Go writes a nil slice as null.
     fn visit_none<E>(self) -> Result<Range<usize>, E> {
         Ok(0..0)
     }

@@ -1,4 +1,4 @@
-//! From the tree of a catalog to the sorted list of what is restored.
+//! Flattens the tree of a catalog into the sorted list of restored entries.
 
 use super::document::{Directory, File, Listing, Place};
 use super::list::Entries;
@@ -10,17 +10,18 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use unicode_normalization::UnicodeNormalization;
 
-/// What Linux allows for a name and for a path.
+/// Linux's length limit for a name, and below for a path, in bytes.
 const NAME_LIMIT: usize = 255;
 const PATH_LIMIT: usize = 4096;
 
-/// How many examples a warning names.
+/// The number of examples that a warning names.
 const EXAMPLES: usize = 3;
 
-/// Checks `tree` and lists what RCC would restore from it, and the objects that it needs.
+/// Checks `tree` and lists the entries that RCC would restore, and the objects that it needs.
 ///
 /// # Errors
-/// When a name, mode, digest, size, link or rewrite is not what RCC could have recorded, or must not get into an image.
+/// Returns an error if a name, mode, digest, size, link or rewrite is not one that RCC could have recorded, or must not
+/// get into an image.
 pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(Entries, Vec<NamedObject>)> {
     let flattening = Flattening { tree, identity, object };
     let root = tree.directories.first();
@@ -36,7 +37,7 @@ pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(En
     Ok((entries, objects))
 }
 
-/// Whether what lies in a directory is restored, or was only seen through a link.
+/// Whether the contents of a directory are restored, or were only recorded through a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Restored,
@@ -45,12 +46,12 @@ enum Fate {
 
 struct Flattening<'a> {
     tree: &'a Listing,
-    /// The length of what is rewritten.
+    /// The length of the recorded identity that is rewritten, in bytes.
     identity: u64,
     object: &'a str,
 }
 
-/// The path of each directory, and what becomes of what lies in it.
+/// The path of each directory, and whether its contents are restored.
 type Directories = Vec<(String, Fate)>;
 
 impl Flattening<'_> {
@@ -63,7 +64,7 @@ impl Flattening<'_> {
         directories.get(place.directory).map_or_else(|| name.to_owned(), |(parent, _)| joined(parent, name))
     }
 
-    /// The path that names alone give, checked or not.
+    /// Returns the path of an entry from the names alone, which may be unchecked.
     fn path_by_names(&self, place: &Place) -> String {
         let (mut path, mut above) = (self.tree.name(place).to_owned(), place.directory);
         while above > 0 {
@@ -74,7 +75,7 @@ impl Flattening<'_> {
         path
     }
 
-    /// The bytes of all paths, unless there are too many to have room for.
+    /// Returns the total length of all paths in bytes, at most 64 MiB, for preallocation.
     fn length_of_paths(&self) -> usize {
         const MOST: usize = 64 << 20;
         let mut lengths = vec![0_usize];
@@ -98,7 +99,9 @@ impl Flattening<'_> {
         Ok(directories)
     }
 
-    /// Lists a directory of which it is known whether it is restored, and tells whether what lies in it is.
+    /// Lists a directory and returns whether its contents are restored.
+    ///
+    /// `fate` is that of the directory itself.
     fn directory(&self, path: &str, directory: &Directory, fate: Fate, entries: &mut Entries) -> Result<Fate> {
         self.check_path(path)?;
         let mode = mode::unix(directory.mode, Owner::Directory)
@@ -117,8 +120,9 @@ impl Flattening<'_> {
         }
     }
 
-    /// The objects that the catalog names, sorted, and the number of each file's among them. RCC asks for those of links and
-    /// shadows too before it restores anything.
+    /// Returns the objects that the catalog names, sorted, and the index of each file's object.
+    ///
+    /// RCC also requires the objects of links and shadows before it restores anything.
     fn objects(&self, directories: &Directories) -> Result<(Vec<NamedObject>, Vec<u32>)> {
         let files = &self.tree.files;
         let path = |number: usize| self.path(directories, &files[number].place);
@@ -177,7 +181,7 @@ impl Flattening<'_> {
         Ok(())
     }
 
-    /// Sorts offsets and drops repetitions: RCC records one twice that stands on the border of two of its chunks.
+    /// Sorts and deduplicates offsets. RCC records an offset twice if it is on the border of two of its chunks.
     fn rewrites(&self, path: &str, mut offsets: Vec<u64>, size: u64) -> Result<Vec<u64>> {
         offsets.sort_unstable();
         offsets.dedup();
@@ -231,7 +235,7 @@ fn shortened(path: &str) -> String {
     }
 }
 
-/// Why a name must not become part of a path in an image.
+/// Returns why a name must not become a component of a path in an image.
 fn unsafe_name(name: &str) -> Option<&'static str> {
     let bytes = name.as_bytes();
     match name {
@@ -246,7 +250,7 @@ fn unsafe_name(name: &str) -> Option<&'static str> {
     }
 }
 
-/// What is legal and still worth a look.
+/// Returns warnings about entries that are legal but questionable.
 pub(super) fn warnings(catalog: &Catalog) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |reason: &str, examples: Vec<String>| {
@@ -273,7 +277,7 @@ pub(super) fn warnings(catalog: &Catalog) -> Vec<String> {
     warnings
 }
 
-/// Whether following the link leads out of the environment, as far as names tell.
+/// Returns whether the link leads out of the environment, judging by names alone.
 fn leaves_environment(path: &str, target: &str) -> bool {
     if target.starts_with('/') {
         return true;
@@ -290,9 +294,9 @@ fn leaves_environment(path: &str, target: &str) -> bool {
     false
 }
 
-/// Pairs of paths that some file systems would take for one.
+/// Returns pairs of paths that some file systems do not distinguish.
 fn twins(catalog: &Catalog) -> Vec<String> {
-    // Not by their folded paths themselves, which would take as much memory as the catalog.
+    // Keyed by hash, since the folded paths themselves would take as much memory as the catalog.
     let (hasher, mut seen) = (RandomState::new(), HashTable::with_capacity(catalog.entries().len()));
     let path = |number: usize| catalog.numbered(number).path;
     let mut twins = Vec::new();
@@ -307,7 +311,7 @@ fn twins(catalog: &Catalog) -> Vec<String> {
     twins
 }
 
-/// The path as file systems see it that tell neither case nor Unicode forms apart.
+/// Returns the path as seen by file systems that ignore case and Unicode normalization forms.
 fn folded(path: &str) -> String {
     match path.is_ascii() {
         true => path.to_ascii_lowercase(),

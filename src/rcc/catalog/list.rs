@@ -1,4 +1,4 @@
-//! What a catalog restores, in the form in which it is kept: 100,000 entries take 24 bytes each and their paths.
+//! The entries of a catalog, stored compactly: 24 bytes each plus their paths, for catalogs of 100,000 entries.
 
 use super::{Entry, EntryKind, FileEntry, NamedObject};
 
@@ -6,9 +6,9 @@ use super::{Entry, EntryKind, FileEntry, NamedObject};
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     list: Vec<Record>,
-    /// All paths, one behind the other.
+    /// All paths, concatenated.
     paths: String,
-    /// All offsets of rewrites, one behind the other.
+    /// All offsets of rewrites, concatenated.
     rewrites: Vec<u64>,
     targets: Vec<Box<str>>,
 }
@@ -17,7 +17,7 @@ pub(super) struct Entries {
 #[derive(Debug, Clone, Copy)]
 struct Record {
     path: usize,
-    /// A path has 4096 bytes at most.
+    /// A path has at most 4096 bytes.
     path_length: u16,
     mode: u16,
     what: What,
@@ -26,17 +26,19 @@ struct Record {
 #[derive(Debug, Clone, Copy)]
 enum What {
     Directory,
-    /// With the number of its object, and where its rewrites begin and end.
+    /// With the index of its object, and the range of its rewrites.
     File {
         object: u32,
         rewrites: (u32, u32),
     },
-    /// With the number of its target.
+    /// With the index of its target.
     Link(u32),
 }
 
 impl Entries {
-    /// Makes room for so many entries, whose paths take so many bytes. Lists that grow leave behind what they were.
+    /// Allocates room for `entries` entries whose paths take `paths` bytes in total.
+    ///
+    /// Lists that grow would leave their earlier allocations behind.
     pub(super) fn with_room(entries: usize, paths: usize) -> Entries {
         Entries { list: Vec::with_capacity(entries), paths: String::with_capacity(paths), ..Entries::default() }
     }
@@ -46,7 +48,7 @@ impl Entries {
     }
 
     pub(super) fn push_file(&mut self, path: &str, mode: u32, object: u32, rewrites: &[u64]) {
-        // A document that names this many offsets is larger than any that is read.
+        // Cannot overflow: a document that lists this many offsets exceeds the size limit.
         let start = self.rewrites.len() as u32;
         self.rewrites.extend_from_slice(rewrites);
         self.push(path, mode, What::File { object, rewrites: (start, self.rewrites.len() as u32) });
@@ -63,7 +65,7 @@ impl Entries {
         self.paths.push_str(path);
     }
 
-    /// Brings the entries in order, once all are here.
+    /// Sorts the entries, once all have been added.
     pub(super) fn sort(&mut self) {
         let Entries { list, paths, rewrites, targets } = self;
         list.sort_unstable_by(|one, other| path(paths, one).cmp(path(paths, other)));
@@ -77,12 +79,12 @@ impl Entries {
         self.list.len()
     }
 
-    /// The number of the entry at `wanted`; else where it would be.
+    /// Returns the index of the entry at `wanted`, or as an error the index where it would be inserted.
     pub(super) fn find(&self, wanted: &str) -> Result<usize, usize> {
         self.list.binary_search_by(|record| path(&self.paths, record).cmp(wanted))
     }
 
-    /// Entry `number`, whose object is among `objects`.
+    /// Returns entry `number`, whose object is among `objects`.
     pub(super) fn entry(&self, number: usize, objects: &[NamedObject]) -> Entry<'_> {
         let record = &self.list[number];
         let mode = record.mode.into();

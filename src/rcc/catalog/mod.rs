@@ -1,7 +1,7 @@
-//! Catalogs: what a recorded environment holds.
+//! Catalogs: the contents of a recorded environment.
 //!
-//! A catalog is untrusted: it may have been made by anybody, and RCC checks nothing of it. Every name becomes a path in an
-//! image, so here they are all checked, before anything is written.
+//! A catalog is untrusted: it may come from anyone, and RCC does not check it. Every name becomes a path in an image,
+//! so all names are checked here, before anything is written.
 
 mod document;
 mod entries;
@@ -20,17 +20,17 @@ use std::io::{BufReader, Cursor, Read};
 
 pub use name::CatalogName;
 
-/// How much of a document is looked at once, in bytes.
+/// The size of the read buffer for a document, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// How much a catalog may hold.
+/// Limits for a catalog.
 #[derive(Debug, Clone, Copy)]
 pub struct CatalogLimits {
-    /// Bytes of the document.
+    /// Size of the document, in bytes.
     pub document: u64,
     /// Levels of directories.
     pub depth: usize,
-    /// Directories, files and links.
+    /// Number of directories, files and links.
     pub entries: usize,
 }
 
@@ -40,7 +40,7 @@ impl Default for CatalogLimits {
     }
 }
 
-/// A recorded environment. Nothing in it changes after reading.
+/// A recorded environment. It does not change after reading.
 #[derive(Debug)]
 pub struct Catalog {
     name: CatalogName,
@@ -52,16 +52,16 @@ pub struct Catalog {
     objects: Vec<NamedObject>,
 }
 
-/// Something that RCC restores.
+/// A directory, file or link that RCC restores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where it is, relative to the environment: `bin/python`. Every parent comes before it.
+    /// The path relative to the environment, such as `bin/python`. Every parent comes before it.
     pub path: &'a str,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind<'a>,
 }
 
-/// What an entry is.
+/// The kind of an entry, and its details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind<'a> {
     /// A directory.
@@ -73,7 +73,7 @@ pub enum EntryKind<'a> {
     File(FileEntry<'a>),
     /// A symbolic link.
     Link {
-        /// The text of the link, exactly as recorded.
+        /// The target of the link, exactly as recorded.
         target: &'a str,
     },
 }
@@ -81,20 +81,21 @@ pub enum EntryKind<'a> {
 /// A regular file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileEntry<'a> {
-    /// The Unix mode, with setuid, setgid and sticky where they were recorded.
+    /// The Unix mode, with setuid, setgid and sticky if they were recorded.
     pub mode: u32,
-    /// How many bytes it has, before and after rewriting.
+    /// The size in bytes, before and after rewriting.
     pub size: u64,
-    /// The library object with its content.
+    /// The digest of the library object with the content.
     pub digest: ObjectDigest,
-    /// The number of that among [`Catalog::objects`].
+    /// The index of that object in [`Catalog::objects`].
     pub object: usize,
-    /// Where in the content the recorded identity stands and the name of the space goes. Ascending, without overlaps.
+    /// Offsets in the content at which the name of the space replaces the recorded identity. Ascending, without
+    /// overlaps.
     pub rewrites: &'a [u64],
 }
 
 impl FileEntry<'_> {
-    /// The library object with its content.
+    /// Returns the library object with the content.
     pub fn named_object(&self) -> NamedObject {
         NamedObject { digest: self.digest, size: self.size }
     }
@@ -103,18 +104,19 @@ impl FileEntry<'_> {
 /// A library object that a catalog names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedObject {
-    /// Its name.
+    /// The digest of the object.
     pub digest: ObjectDigest,
-    /// How many bytes its content has.
+    /// The size of its content, in bytes.
     pub size: u64,
 }
 
 impl Catalog {
-    /// Reads a catalog as it is stored: one JSON document, wrapped by gzip or zstd.
+    /// Reads a catalog as it is stored: one JSON document, compressed with gzip or zstd.
     ///
     /// # Errors
-    /// When `stored` is not exactly that, exceeds a limit, does not belong to `name`, or holds an entry that could not be or
-    /// must not be restored: an unsafe or doubled name, a digest or a mode that is none, a rewrite outside its file.
+    /// Returns an error if `stored` is not exactly that, exceeds a limit, does not belong to `name`, or holds an entry
+    /// that could not or must not be restored: an unsafe or duplicate name, an invalid digest or mode, a rewrite
+    /// outside its file.
     pub fn read(
         stored: impl Read + Send,
         name: &CatalogName,
@@ -123,7 +125,7 @@ impl Catalog {
     ) -> Result<Catalog> {
         let object = format!("catalog {name}");
         let bounded = bounded::reader(unwrap(stored, &object)?, limits.document, &object);
-        // Not kept: it is several times as large as what is in it.
+        // The document is parsed as it is read and not kept: it is several times as large as the resulting entries.
         let mut bytes = Hashing::new(bounded, Algorithm::Sha256);
         let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;
         let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
@@ -138,59 +140,62 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The name of its file.
+    /// Returns the name of the catalog's file.
     pub fn name(&self) -> &CatalogName {
         &self.name
     }
 
-    /// The SHA-256 of the JSON document, without the compression around it: the same for the same environment wherever it
-    /// is stored, and different as soon as anything in it is.
+    /// Returns the SHA-256 of the uncompressed JSON document.
+    ///
+    /// The digest is the same for the same environment wherever it is stored, and changes if anything in it changes.
     pub fn document_digest(&self) -> Digest {
         self.document
     }
 
-    /// The version of RCC that recorded it, where that is known.
+    /// Returns the version of RCC that recorded the catalog, if it is known.
     pub fn recorder(&self) -> Option<&str> {
         self.recorder.as_deref()
     }
 
-    /// The name of the directory that was recorded, which stands in its files and is replaced by the name of a space.
+    /// Returns the name of the recorded directory, which the name of a space replaces in the files.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// The directory below which every space of this environment must lie, byte by byte.
+    /// Returns the directory that must contain every space of this environment, byte by byte.
     pub fn base(&self) -> &str {
-        // The path was checked to end in a separator and the identity.
+        // `check_origin` has checked that the path ends in a separator and the identity.
         &self.path[..self.path.len() - self.identity.len() - 1]
     }
 
-    /// All that is restored, sorted by the bytes of the path.
+    /// Returns all entries that are restored, sorted by the bytes of the path.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
         (0..self.entries.len()).map(|number| self.numbered(number))
     }
 
-    /// Entry `number` of [`Catalog::entries`], of which there are so many at least.
+    /// Returns entry `number` of [`Catalog::entries`]. Panics if there are not that many.
     pub(in crate::rcc) fn numbered(&self, number: usize) -> Entry<'_> {
         self.entries.entry(number, &self.objects)
     }
 
-    /// The entry at `path`.
+    /// Returns the entry at `path`.
     pub fn entry(&self, path: &str) -> Option<Entry<'_>> {
         self.position(path).ok().map(|number| self.numbered(number))
     }
 
-    /// The number of the entry at `path`; where there is none, that of the first one behind it.
+    /// Returns the index of the entry at `path`, or as an error the index of the first one after it.
     pub(in crate::rcc) fn position(&self, path: &str) -> Result<usize, usize> {
         self.entries.find(path)
     }
 
-    /// Every library object that RCC wants to see before it restores anything, sorted: also those that only links name.
+    /// Returns every library object that RCC requires before it restores anything, sorted.
+    ///
+    /// That includes objects that only links name.
     pub fn objects(&self) -> &[NamedObject] {
         &self.objects
     }
 
-    /// How many bytes the restored files have.
+    /// Returns the total size of the restored files, in bytes.
     pub fn size(&self) -> u64 {
         let sizes = self.entries().map(|entry| match entry.kind {
             EntryKind::File(file) => file.size,
@@ -199,10 +204,11 @@ impl Catalog {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// The absolute path of the space `name`.
+    /// Returns the absolute path of the space `name`.
     ///
     /// # Errors
-    /// When RCC would refuse to restore there: the name is not exactly as long as the one that stands in the files.
+    /// Returns an error if the name is not exactly as long as the recorded identity in the files, since RCC refuses to
+    /// restore there.
     pub fn space_path(&self, name: &str) -> Result<String> {
         if name.len() != self.identity.len() {
             let (space, recorded) = (name.len(), self.identity.len());
@@ -237,7 +243,7 @@ fn unwrap<'a>(mut stored: impl Read + Send + 'a, object: &str) -> Result<Box<dyn
     compression::decode(Cursor::new(start).take(filled as u64).chain(stored), encoding).map_err(unreadable)
 }
 
-/// Checks what the document says of itself against the name of its file, and the path that everything depends on.
+/// Checks the document's header against the name of its file, and its recorded path.
 fn check_origin(document: &document::Document, name: &CatalogName, object: &str) -> Result<()> {
     let wrong = |reason: String| Error::invalid(object, reason);
     let document::Document { blueprint, platform, path, identity, .. } = document;

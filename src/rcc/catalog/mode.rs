@@ -1,4 +1,4 @@
-//! Go's file modes, as they stand in a catalog.
+//! Go's file modes, as a catalog records them.
 
 /// `io/fs`: the bits that are not permissions.
 const DIRECTORY: u32 = 1 << 31;
@@ -7,14 +7,16 @@ const SETGID: u32 = 1 << 22;
 const STICKY: u32 = 1 << 20;
 const PERMISSIONS: u32 = 0o777;
 
-/// What a mode belongs to.
+/// The kind of entry that a mode belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     File,
     Directory,
 }
 
-/// The Unix mode (permissions, setuid, setgid, sticky) that `mode` stands for; nothing where it belongs to something else.
+/// Converts `mode` to a Unix mode (permissions, setuid, setgid, sticky).
+///
+/// Returns `None` if it belongs to another kind of entry than `owner`.
 pub(super) fn unix(mode: u32, owner: Owner) -> Option<u32> {
     let type_bit = match owner {
         Owner::File => 0,

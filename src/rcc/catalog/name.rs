@@ -8,20 +8,20 @@ use std::fmt;
 /// The version of the format that RCC has written since 11.11.1.
 const VERSION: &str = "12";
 
-/// The name of a catalog, taken apart.
+/// The parsed name of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CatalogName {
-    /// What was recorded.
+    /// The blueprint of the recorded environment.
     pub blueprint: BlueprintHash,
-    /// What it was recorded on, in Go's words and RCC's spelling: `linux_amd64`.
+    /// The platform of the recording, in Go's names and RCC's spelling: `linux_amd64`.
     pub platform: String,
 }
 
 impl CatalogName {
-    /// Reads a file name.
+    /// Parses a file name.
     ///
     /// # Errors
-    /// When it is that of an `.info` file, of a catalog of another version, or of none at all.
+    /// Returns an error if it is that of an `.info` file, of a catalog of another version, or not of a catalog.
     pub fn parse(name: &str) -> Result<CatalogName> {
         let wrong = |reason: &str| Error::invalid(name, reason);
         if let Some(catalog) = name.strip_suffix(".info") {
@@ -41,10 +41,10 @@ impl CatalogName {
         Ok(CatalogName { blueprint, platform: platform.to_owned() })
     }
 
-    /// Requires that the environment was recorded on the platform `wanted`.
+    /// Checks that the environment was recorded on the platform `wanted`.
     ///
     /// # Errors
-    /// When it was recorded on another one.
+    /// Returns an error if it was recorded on another platform.
     pub fn check_platform(&self, wanted: &Platform) -> Result<()> {
         let (os, architecture) = self.platform.split_once('_').unwrap_or_default();
         if os == wanted.os() && architecture == wanted.architecture() {
@@ -61,7 +61,7 @@ impl fmt::Display for CatalogName {
     }
 }
 
-/// Whether RCC was ever built for this.
+/// Returns whether RCC was ever released for this platform.
 pub(super) fn is_platform(text: &str) -> bool {
     text.split_once('_').is_some_and(|(os, architecture)| {
         matches!(os, "linux" | "darwin" | "windows") && matches!(architecture, "amd64" | "arm64")

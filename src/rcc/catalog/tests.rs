@@ -19,7 +19,7 @@ fn directory(name: &str, subdirs: Value, files: Value) -> Value {
     json!({ "name": name, "mode": DIRECTORY, "subdirs": subdirs, "files": files })
 }
 
-/// The example of a genuine catalog: a script with a rewrite, a link to it, a text.
+/// Returns an example like a genuine catalog: a script with a rewrite, a link to it, a text file.
 fn example() -> Value {
     let mut link = file("hi", 78, 493, HELLO, &[53]);
     link["symlink"] = json!("hello");
@@ -59,14 +59,14 @@ fn refusal(document: &Value) -> String {
     read(document).unwrap_err().to_string()
 }
 
-/// The example with one file more or another, at `etc/<key>`.
+/// Returns the example with another file at `etc/<key>`, which is added or replaced.
 fn with_file(key: &str, file: Value) -> Value {
     let mut document = example();
     document["tree"]["subdirs"]["etc"]["files"][key] = file;
     document
 }
 
-/// The example with one value replaced in `bin/hello`.
+/// Returns the example with one value replaced in `bin/hello`.
 fn with_member(member: &str, value: Value) -> Value {
     let mut document = example();
     document["tree"]["subdirs"]["bin"]["files"]["hello"][member] = value;
@@ -217,7 +217,7 @@ fn links_are_kept_as_data_and_warned_about_where_they_lead_out() {
             (_, other) => panic!("{target}: {other:?}"),
         }
     }
-    // RCC leaves an empty text out; written, it means no link.
+    // RCC omits an empty target; if it is present, the entry is no link.
     assert!(matches!(read(&link("")).unwrap().entry("etc/link").unwrap().kind, EntryKind::File(_)));
     assert!(refusal(&link("a\0b")).contains("a NUL character"));
     assert!(refusal(&link(&"x".repeat(5000))).contains("more than 4096 bytes"));
@@ -294,7 +294,7 @@ fn checksums_of_uncompressed_mode_are_digests_too() {
 
 #[test]
 fn depth_is_counted_and_never_overflows_the_stack() {
-    // From strings: a generic JSON value of this depth would itself overflow the stack.
+    // The document is built from strings: a generic JSON value of this depth would itself overflow the stack.
     let nested = |depth: usize| {
         let mut text = example().to_string();
         let (head, tail) = text.split_once("\"subdirs\":{\"bin\"").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
