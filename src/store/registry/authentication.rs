@@ -1,7 +1,7 @@
-//! Which `Authorization` a request to the registry carries.
+//! The `Authorization` header of requests to a registry.
 //!
-//! The first request goes without. What the registry then asks for is remembered, so that later requests bring their
-//! token along and a large upload is not turned away after it was sent.
+//! The first request carries none. The registry's challenge is remembered, so that later requests carry their token from the
+//! start and a large upload is not refused after it was sent.
 
 use super::challenge::{self, Challenge};
 use super::credentials::{Credentials, Found, Keychain};
@@ -19,7 +19,7 @@ use std::time::Instant;
 use ureq::http::HeaderMap;
 use ureq::http::header::WWW_AUTHENTICATE;
 
-/// What a request is allowed to do, in the words of token servers; the repository that it is about comes first.
+/// The access that a request needs, as token servers write it; its repository comes first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scopes {
     pub(super) repository: String,
@@ -27,22 +27,22 @@ pub(super) struct Scopes {
 }
 
 impl Scopes {
-    /// Reading from `repository`.
+    /// Returns the scope for reading from `repository`.
     pub(super) fn pull(repository: &str) -> Self {
         Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull")] }
     }
 
-    /// Nothing in particular.
+    /// Returns an empty scope.
     pub(super) fn none() -> Self {
         Scopes { repository: String::new(), list: Vec::new() }
     }
 
-    /// Writing to `repository`.
+    /// Returns the scope for writing to `repository`.
     pub(super) fn push(repository: &str) -> Self {
         Scopes { repository: repository.to_owned(), list: vec![format!("repository:{repository}:pull,push")] }
     }
 
-    /// Writing to `repository` what is mounted from another: the token must allow both.
+    /// Returns the scope for mounting a blob of `from` in `repository`: the token must allow both.
     pub(super) fn mount(repository: &str, from: &str) -> Self {
         let mut scopes = Scopes::push(repository);
         scopes.list.push(format!("repository:{from}:pull"));
@@ -50,33 +50,34 @@ impl Scopes {
     }
 }
 
-/// What a request is for: what it must be allowed to do, and what messages call it.
+/// The scope of a request, and the name of its object in messages.
 #[derive(Debug)]
 pub(super) struct Purpose {
     pub(super) scopes: Scopes,
     pub(super) object: String,
 }
 
-/// The answers to one registry's challenges.
+/// The credentials and tokens for one registry.
 #[derive(Debug)]
 pub(super) struct Authentication {
     registry: String,
     keychain: Arc<Keychain>,
-    /// Hosts of token servers that may be given credentials, besides the registry's own.
+    /// Hosts of token servers that may receive credentials, besides the registry's own.
     realms: Vec<String>,
     state: Mutex<State>,
 }
 
-/// What has been learned so far. Held locked while a token is fetched, so that many threads fetch it once.
+/// Everything learned from the registry so far. The lock is held while a token is fetched, so that many threads fetch it once.
 #[derive(Debug, Default)]
 struct State {
     asks: Option<Asks>,
-    /// By repository, since credentials may be bound to a path.
+    /// By repository, since credentials may be limited to a path.
     found: BTreeMap<String, Found>,
     held: BTreeMap<Scopes, Held>,
-    /// Whether it was said that the password can be read on the way.
+    /// Whether the warning about a password in clear text was given.
     warned: bool,
-    /// What was refused, and in which words. Other threads do not try the same password again: that locks accounts.
+    /// Errors of refused requests, as object and reason. Other threads do not try the same password again, since repeated
+    /// failures lock accounts.
     refused: BTreeMap<Scopes, [String; 2]>,
 }
 
@@ -92,10 +93,10 @@ struct Held {
     fresh_until: Option<Instant>,
 }
 
-/// What fetching a token needs beyond what is remembered.
+/// The context for fetching a token.
 #[derive(Clone, Copy)]
 pub(super) struct Means<'m> {
-    /// Where the registry is.
+    /// The origin of the registry.
     pub(super) registry: &'m Origin,
     pub(super) transport: &'m Transport,
     pub(super) persistence: Persistence,
@@ -107,10 +108,10 @@ impl Authentication {
         Authentication { registry: registry.to_owned(), keychain, realms, state: Mutex::default() }
     }
 
-    /// The header for a request of `scopes`; none as long as the registry has not asked for any.
+    /// Returns the header for a request of `scopes`, or `None` if the registry has not asked for credentials yet.
     ///
     /// # Errors
-    /// When credentials cannot be read, or the token server refuses.
+    /// Fails if the credentials cannot be read, or the token server refuses the request.
     pub(super) fn header(&self, scopes: &Scopes, means: Means<'_>) -> Result<Option<Secret>> {
         let mut state = self.lock();
         let is_fresh = |held: &&Held| held.fresh_until.is_none_or(|end| Instant::now() < end);
@@ -123,10 +124,10 @@ impl Authentication {
         }
     }
 
-    /// Answers a 401 that came although `used` was sent.
+    /// Handles a 401 response to a request that carried `used`.
     ///
     /// # Errors
-    /// When the challenge cannot be answered, or the answer would be the same again.
+    /// Fails if the challenge is not supported, or the new header would be the same as `used`.
     pub(super) fn answer(
         &self,
         headers: &HeaderMap,
@@ -136,12 +137,12 @@ impl Authentication {
     ) -> Result<()> {
         let mut state = self.lock();
         if state.held.get(scopes).is_some_and(|held| Some(&held.header) != used) {
-            // Another thread has renewed it in the meantime.
+            // Another thread has renewed the header.
             return Ok(());
         }
         state.held.remove(scopes);
         let fields = headers.get_all(WWW_AUTHENTICATE).iter();
-        // A field that is not ASCII is malformed, which the empty scheme says as well.
+        // A field that is not ASCII is malformed; `=` makes the parser refuse it.
         let (asks, more) = match challenge::choose(fields.map(|field| field.to_str().unwrap_or("=")), &self.registry)? {
             Challenge::Basic => (Asks::Basic, String::new()),
             Challenge::Bearer { realm, service, scope } => {
@@ -158,16 +159,16 @@ impl Authentication {
         Ok(())
     }
 
-    /// Makes the error of a refusal, with what is known about credentials where it is about them.
+    /// Converts an error response to an error. If access was denied, a hint says which credentials were used.
     pub(super) fn refused(&self, purpose: &Purpose, refusal: &Refusal) -> Error {
         let error = refusal.error(&purpose.object);
         if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
     }
 
-    /// Whether the registry has asked for credentials, and got them.
+    /// Returns whether the registry has asked for credentials and accepted them.
     ///
     /// # Errors
-    /// When it asked, and they were kept from a token server that is not trusted with them.
+    /// Fails if the registry asked, but its token server is not trusted with credentials.
     pub(super) fn proved(&self) -> Result<bool> {
         let state = self.lock();
         match &state.asks {
@@ -180,7 +181,7 @@ impl Authentication {
         }
     }
 
-    /// Makes the header and keeps it; what is refused once is not tried again.
+    /// Creates the header and keeps it. A request that was refused once is not tried again.
     fn obtain(
         &self,
         state: &mut State,
@@ -215,7 +216,7 @@ impl Authentication {
         }
     }
 
-    /// Says once that the password is about to leave where others can read it.
+    /// Warns once that the password is sent in clear text.
     fn warn_of_clear_text(&self, state: &mut State, asks: &Asks, means: Means<'_>) {
         let to = match asks {
             Asks::Basic if means.registry.is_clear_text() => means.registry.authority(),
@@ -228,7 +229,7 @@ impl Authentication {
         }
     }
 
-    /// Remembers a refusal, and makes the error of it.
+    /// Remembers a refusal, and adds advice to its error.
     fn refuse(&self, state: &mut State, scopes: &Scopes, error: Error) -> Error {
         if error.kind() == ErrorKind::Denied {
             state.refused.insert(scopes.clone(), [error.object(), error.reason()]);
@@ -236,7 +237,7 @@ impl Authentication {
         self.advise(state, scopes, error)
     }
 
-    /// Searches for credentials once for each repository.
+    /// Searches for the credentials of a repository, once for each.
     fn find(&self, state: &mut State, scopes: &Scopes, means: Means<'_>) -> Result<()> {
         if !state.found.contains_key(&scopes.repository) {
             let found = self.keychain.find(&self.registry, &scopes.repository)?;
@@ -248,7 +249,7 @@ impl Authentication {
         Ok(())
     }
 
-    /// What is kept of a token. A server that was given an identity token may have replaced it.
+    /// Keeps a token. A server that was given an identity token may have replaced it.
     fn keep_identity(&self, state: &mut State, realm: &Realm, scopes: &Scopes, token: Token) -> Held {
         let found = state.found.get_mut(&scopes.repository).map(|found| &mut found.credentials);
         if let (Some(Some(Credentials::Identity(known))), Some(new), None) = (found, token.identity, realm.distrusted())
@@ -258,7 +259,7 @@ impl Authentication {
         Held { header: token.bearer, fresh_until: token.lifetime.map(|lifetime| Instant::now() + lifetime) }
     }
 
-    /// Says beside a refusal which credentials were used, or why none were.
+    /// Adds a hint to a refusal: which credentials were used, or why there were none.
     fn advise(&self, state: &State, scopes: &Scopes, error: Error) -> Error {
         let Some(found) = state.found.get(&scopes.repository) else { return error };
         let distrusted = match &state.asks {
@@ -280,12 +281,12 @@ impl Authentication {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What a panicking thread leaves behind is a cache of answers, whole or absent.
+        // A panicking thread leaves every cached response either complete or absent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The header for a registry that wants a name and a password.
+/// Returns the header for a registry that uses basic authentication.
 fn password_header(credentials: Option<&Credentials>, registry: &str) -> Result<Held> {
     let denied = |reason: &str| Err(Error::new(ErrorKind::Denied, registry, reason));
     match credentials {
@@ -297,7 +298,7 @@ fn password_header(credentials: Option<&Credentials>, registry: &str) -> Result<
     }
 }
 
-/// Whether `list` already asks for all that `scope` (`repository:name:actions`) does.
+/// Returns whether `list` already contains all actions of `scope` (`repository:name:actions`).
 fn is_covered(scope: &str, list: &[String]) -> bool {
     let Some((name, actions)) = scope.rsplit_once(':') else { return true };
     list.iter().any(|known| match known.rsplit_once(':') {

@@ -1,23 +1,23 @@
-//! What a registry asks for in `WWW-Authenticate` (RFC 9110, section 11.6.1).
+//! Authentication challenges in `WWW-Authenticate` (RFC 9110, section 11.6.1).
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A challenge that this client can answer.
+/// A challenge that this client supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// A token of `realm`, for the registry that calls itself `service` there.
+    /// A bearer token from `realm`, where the registry is called `service`.
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
-    /// A name and a password with each request.
+    /// Basic authentication: a name and a password with each request.
     Basic,
 }
 
 /// Names and values, in order.
 type Parameters = Vec<(String, String)>;
 
-/// Chooses the best challenge of all that the header fields hold: a token before a password.
+/// Chooses the best challenge in the header fields: bearer before basic.
 ///
 /// # Errors
-/// When there is none, none is supported, or a field is malformed.
+/// Returns an error if there is no challenge, none is supported, or a field is malformed.
 pub(super) fn choose<'a>(fields: impl Iterator<Item = &'a str>, object: &str) -> Result<Challenge> {
     let wrong = |reason: String| Error::new(ErrorKind::Denied, object, reason);
     let mut basic = false;
@@ -45,7 +45,7 @@ pub(super) fn choose<'a>(fields: impl Iterator<Item = &'a str>, object: &str) ->
     }
 }
 
-/// The schemes of one header field with their parameters, or nothing where it is malformed.
+/// Parses one header field into schemes with their parameters. Returns `None` if it is malformed.
 fn parse(field: &str) -> Option<Vec<(String, Parameters)>> {
     let mut challenges: Vec<(String, Parameters)> = Vec::new();
     let mut rest = field.trim();
@@ -53,12 +53,12 @@ fn parse(field: &str) -> Option<Vec<(String, Parameters)>> {
         let (word, behind) = token(rest)?;
         let spaced = behind.trim_start();
         if let Some(value) = spaced.strip_prefix('=') {
-            // `key=value` belongs to the scheme before it.
+            // `key=value` belongs to the preceding scheme.
             let (value, behind) = parameter_value(value.trim_start())?;
             challenges.last_mut()?.1.push((word.to_owned(), value));
             rest = separator(behind)?;
         } else {
-            // A new scheme; what follows is a parameter, the next scheme or nothing.
+            // A new scheme, followed by a parameter, the next scheme or the end.
             challenges.push((word.to_owned(), Vec::new()));
             rest = if spaced.len() < behind.len() {
                 spaced.trim_start_matches([',', ' ', '\t'])
@@ -70,20 +70,20 @@ fn parse(field: &str) -> Option<Vec<(String, Parameters)>> {
     Some(challenges)
 }
 
-/// What comes behind a parameter: a comma or the end.
+/// Skips the separator after a parameter: a comma or the end.
 fn separator(rest: &str) -> Option<&str> {
     let rest = rest.trim_start();
     if rest.is_empty() || rest.starts_with(',') { Some(rest.trim_start_matches([',', ' ', '\t'])) } else { None }
 }
 
-/// One `token` (RFC 9110, section 5.6.2) and what follows it.
+/// Splits one `token` (RFC 9110, section 5.6.2) from the rest.
 fn token(text: &str) -> Option<(&str, &str)> {
     let in_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !in_token(c)).unwrap_or(text.len());
     if end == 0 { None } else { Some(text.split_at(end)) }
 }
 
-/// A `token` or a `quoted-string`, and what follows it.
+/// Splits a `token` or a `quoted-string` from the rest.
 fn parameter_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         return token(text).map(|(value, behind)| (value.to_owned(), behind));

@@ -1,4 +1,4 @@
-//! A blob on its way to a registry: read as a stream, in parts, and again where a part was lost.
+//! The content of a blob that is uploaded: read as a stream, by ranges, and again after a failure.
 
 use crate::error::{Error, Result};
 use crate::spec::Descriptor;
@@ -6,17 +6,17 @@ use crate::store::{Opener, Verified};
 use std::fmt;
 use std::io::{self, Read};
 
-/// The bytes of one blob, of a size that is known beforehand.
+/// The bytes of one blob, whose size is known in advance.
 pub(super) struct Content<'a> {
     descriptor: &'a Descriptor,
     open: Box<Opener<'a>>,
-    /// The open reader and how many bytes it has given.
+    /// The open reader and its position, in bytes.
     reader: Option<(Verified<Box<dyn Read + Send + 'a>>, u64)>,
 }
 
 impl<'a> Content<'a> {
     pub(super) fn new<'o: 'a>(descriptor: &'a Descriptor, open: &'a Opener<'o>) -> Self {
-        // A box of our own, so that nobody else needs to know how long the blob lives beyond this upload.
+        // Boxed again, so that callers do not have to name the lifetime of the blob.
         let open = Box::new(|| open().map(|reader| reader as Box<dyn Read + Send + 'a>));
         Content { descriptor, open, reader: None }
     }
@@ -25,8 +25,9 @@ impl<'a> Content<'a> {
         self.descriptor.size
     }
 
-    /// The `length` bytes from `offset` on. Going on where the last part ended costs nothing; going back reads the blob
-    /// again from its beginning.
+    /// Returns a reader of `length` bytes from `offset` on.
+    ///
+    /// Continuing at the end of the previous range costs nothing; going back reads the blob again from its beginning.
     pub(super) fn part(&mut self, offset: u64, length: u64) -> Result<Part<'_, 'a>> {
         let opened = match self.reader.take() {
             Some((reader, position)) if position <= offset => Some((reader, position)),
@@ -53,7 +54,7 @@ impl fmt::Debug for Content<'_> {
     }
 }
 
-/// A part of a blob. Every failure that it reports is the blob's own, as one of our errors within the `io::Error`.
+/// A range of a blob. Its I/O errors wrap an [`Error`] that names the blob.
 #[derive(Debug)]
 pub(super) struct Part<'p, 'a> {
     content: &'p mut Content<'a>,
@@ -61,8 +62,8 @@ pub(super) struct Part<'p, 'a> {
 }
 
 impl Read for Part<'_, '_> {
-    /// Reads on, and gives the blob's last bytes away only after its end was seen and its digest proved. A blob that was
-    /// damaged thus never reaches the registry whole.
+    /// Reads on. The blob's last bytes are returned only after its end was seen and its digest verified, so a damaged blob is
+    /// never uploaded completely.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
@@ -70,7 +71,7 @@ impl Read for Part<'_, '_> {
         }
         let descriptor = self.content.descriptor;
         let failed = |error| io::Error::from(unreadable(descriptor, error));
-        // Taken out, so that a reader that failed is never read on.
+        // Taken out, so that a reader that failed is not read again.
         let Some((mut reader, position)) = self.content.reader.take() else {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         };

@@ -1,8 +1,8 @@
-//! Who am I: credentials from what podman, skopeo and docker wrote down.
+//! Credentials from the files that podman, skopeo and docker write.
 //!
-//! The files are asked in the order given; within one file `credHelpers` for the registry, then `credsStore`, then the
-//! entry of `auths` with the longest matching path (containers-auth.json(5), docker's config.json). What a file says
-//! wrongly is an error, never a silent step to the next one, and no entry is used for a host that it does not name.
+//! The files are searched in the order given; within one file `credHelpers` for the registry, then `credsStore`, then the entry
+//! of `auths` with the longest matching path (containers-auth.json(5), docker's config.json). A malformed file is an error,
+//! never skipped silently, and no entry is used for a host that it does not name.
 
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,33 +17,33 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::path::Path;
 
-/// The name under which docker keeps the credentials of Docker Hub.
+/// The key under which docker stores the credentials of Docker Hub.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// The largest file of credentials that is read, in bytes.
+/// The maximum size of a credentials file, in bytes.
 pub const LARGEST_FILE: u64 = 4 << 20;
 
-/// Base64 that tolerates missing padding, as some tools write it.
+/// Base64 that accepts missing padding, which some tools write.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What proves an identity to a registry.
+/// Credentials for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
-    /// A name and a password.
+    /// A user name and a password.
     Password {
-        /// The name.
+        /// The user name.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// A refresh token, exchanged for access tokens by OAuth 2.
+    /// A refresh token, which OAuth 2 exchanges for access tokens.
     Identity(Secret),
 }
 
-/// A file of credentials, or the place where one could have been.
+/// A credentials file, or the path of one that does not exist.
 #[derive(Clone)]
 pub struct AuthFile {
     name: String,
@@ -52,15 +52,15 @@ pub struct AuthFile {
 }
 
 impl AuthFile {
-    /// A file named `name` in messages; no content where there is no such file.
+    /// Creates a file that messages call `name`; `content` is `None` if the file does not exist.
     pub fn new(name: impl Into<String>, content: Option<Vec<u8>>) -> Self {
         AuthFile { name: name.into(), content, exposed: false }
     }
 
-    /// Reads the file at `path`; one that does not exist is remembered as such.
+    /// Reads the file at `path`. A missing file is not an error.
     ///
     /// # Errors
-    /// When it exists and cannot be read, or is larger than 4 MiB.
+    /// Fails if the file exists but cannot be read, or is larger than 4 MiB.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = match Root::open_named_file(path) {
@@ -91,39 +91,39 @@ fn others_may_read(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Asks the credential helper named by the first argument about the server named by the second.
+/// Runs the credential helper of the first argument for the server of the second.
 pub type Helper = Box<dyn Fn(&str, &str) -> Result<Option<Credentials>> + Send + Sync>;
 
-/// Everything that may hold credentials, in the order in which it is asked.
+/// The sources of credentials, in the order of the search.
 pub struct Keychain {
     given: Option<Credentials>,
     files: Vec<AuthFile>,
     helper: Helper,
 }
 
-/// What a search for credentials found, and where it looked.
+/// The result of a search for credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The credentials; none means that the registry is asked anonymously.
+    /// The credentials; `None` means anonymous access.
     pub credentials: Option<Credentials>,
-    /// Each place that was asked, in order: "/home/a/.docker/config.json", "docker-credential-pass".
+    /// Each searched source, in order: "/home/a/.docker/config.json", "docker-credential-pass".
     pub tried: Vec<String>,
-    /// What the person should know although it stops nothing.
+    /// Warnings for the user, such as a file that others can read.
     pub warnings: Vec<String>,
 }
 
 impl Keychain {
-    /// Credentials from `files`, with `helper` to run the helpers that they name.
+    /// Creates a keychain of `files`, with `helper` to run the helpers that they name.
     pub fn new(files: Vec<AuthFile>, helper: Helper) -> Self {
         Keychain { given: None, files, helper }
     }
 
-    /// No credentials at all.
+    /// Creates a keychain without credentials.
     pub fn anonymous() -> Self {
         Keychain::new(Vec::new(), Box::new(|_, _| Ok(None)))
     }
 
-    /// These credentials for every registry, instead of any file.
+    /// Uses these credentials for every registry, instead of any file.
     #[must_use]
     pub fn with(mut self, credentials: Credentials) -> Self {
         self.given = Some(credentials);
@@ -133,7 +133,7 @@ impl Keychain {
     /// Searches for the credentials of `repository` at `registry`, both as a [`reference::Reference`] spells them.
     ///
     /// # Errors
-    /// When a file is not what it should be, or a helper fails.
+    /// Fails if a file is malformed, or a helper fails.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Found> {
         let mut found = Found::default();
         if let Some(given) = &self.given {
@@ -171,7 +171,7 @@ impl fmt::Debug for Keychain {
     }
 }
 
-/// The helper that a file names for `registry`, or for everything.
+/// Returns the helper that a file names for `registry`, or for all registries.
 fn helper_for<'a>(document: &'a Value, registry: &str, file: &str) -> Result<Option<&'a str>> {
     if let Some(helpers) = json::object_at(document, "credHelpers", file)? {
         for (key, name) in helpers {
@@ -182,11 +182,11 @@ fn helper_for<'a>(document: &'a Value, registry: &str, file: &str) -> Result<Opt
             }
         }
     }
-    // Docker writes an empty string where it means none.
+    // Docker writes an empty string if there is none.
     Ok(json::string_at(document, "credsStore", file)?.filter(|name| !name.is_empty()))
 }
 
-/// The credentials in the `auths` entry that names `repository` most closely.
+/// Returns the credentials in the `auths` entry with the longest path that covers `repository`.
 fn entry_for(document: &Value, registry: &str, repository: &str, file: &str) -> Result<Option<Credentials>> {
     let Some(entries) = json::object_at(document, "auths", file)? else { return Ok(None) };
     let best = entries
@@ -200,11 +200,13 @@ fn entry_for(document: &Value, registry: &str, repository: &str, file: &str) -> 
     }
 }
 
-/// The content of a file of credentials after a login: everything that was in `file`, and `user` with `password` for
-/// `registry`. No file yet is an empty one.
+/// Returns the content of a credentials file after a login.
+///
+/// It keeps the content of `file` and adds `user` with `password` for `registry`. A missing file counts as empty.
 ///
 /// # Errors
-/// When the file is not what it should be, or leaves this registry to a credential helper, or the name has a colon.
+/// Returns an error if the file is malformed, a credential helper is configured for this registry, or the user name contains a
+/// colon.
 pub fn logged_in(file: &AuthFile, registry: &str, user: &str, password: &Secret) -> Result<Vec<u8>> {
     if user.contains(':') {
         return Err(Error::usage(
@@ -218,10 +220,10 @@ pub fn logged_in(file: &AuthFile, registry: &str, user: &str, password: &Secret)
     Ok(format!("{document:#}\n").into_bytes())
 }
 
-/// The content of a file of credentials after a logout: all but the entry of `registry`.
+/// Returns the content of a credentials file after a logout: everything but the entry of `registry`.
 ///
 /// # Errors
-/// As [`logged_in`], and when there is no such entry.
+/// Fails as [`logged_in`] does, and if there is no such entry.
 pub fn logged_out(file: &AuthFile, registry: &str) -> Result<Vec<u8>> {
     let (mut document, key) = file.entry_of(registry)?;
     let entries = document.get_mut("auths").and_then(Value::as_object_mut);
@@ -232,7 +234,7 @@ pub fn logged_out(file: &AuthFile, registry: &str) -> Result<Vec<u8>> {
 }
 
 impl AuthFile {
-    /// The document, and the key of its entry for the whole of `registry`: the one that is there, else the plain name.
+    /// Returns the document, and the key of its entry for all of `registry`: an existing one, else the plain name.
     fn entry_of(&self, registry: &str) -> Result<(Value, String)> {
         let document = match &self.content {
             Some(content) => json::parse(content, json::DOCUMENT_DEPTH, &self.name)?,
@@ -267,7 +269,7 @@ fn credentials_in(entry: &Value, object: &str) -> Result<Option<Credentials>> {
     Ok(Some(Credentials::Password { user: user.to_owned(), password: Secret::new(password) }))
 }
 
-/// What one key of a file stands for: a host, and perhaps a path below which it holds.
+/// The scope of one key of a file: a host, and an optional path.
 #[derive(Debug, PartialEq, Eq)]
 struct Scope {
     host: String,
@@ -275,7 +277,7 @@ struct Scope {
 }
 
 impl Scope {
-    /// Understands `host[:port]`, `host[:port]/path` and docker's older `https://host[:port]/v1/`.
+    /// Parses `host[:port]`, `host[:port]/path` and docker's older `https://host[:port]/v1/`.
     fn of_key(key: &str) -> Scope {
         let (name, is_url) = match key.split_once("://") {
             Some(("http" | "https", rest)) => (rest, true),
@@ -291,7 +293,7 @@ impl Scope {
         Scope { host, path }
     }
 
-    /// Whether this key speaks of `repository`: the same host and port, and a path that ends where a component does.
+    /// Returns whether this key covers `repository`: the same host and port, and a path that ends at a component boundary.
     fn covers(&self, registry: &str, repository: &str) -> bool {
         let below = match repository.strip_prefix(&self.path) {
             Some(rest) => self.path.is_empty() || rest.is_empty() || rest.starts_with('/'),
@@ -314,7 +316,7 @@ mod tests {
         AuthFile::new("auth.json", Some(content.as_bytes().to_vec()))
     }
 
-    /// The user that `content` names for `repository` at `registry`, or the error.
+    /// Returns the user that `content` names for `repository` at `registry`, or the error.
     fn user(content: &str, registry: &str, repository: &str) -> String {
         match Keychain::new(vec![file(content)], no_helper()).find(registry, repository) {
             Ok(Found { credentials: Some(Credentials::Password { user, .. }), .. }) => user,
@@ -378,7 +380,7 @@ mod tests {
             let said = user(content, "reg.io", "x");
             assert!(said.contains(expected), "{content}: {said}");
         }
-        // What is wrong with another registry's entry is no business of this one.
+        // A malformed entry of another registry does not matter here.
         assert_eq!(user(r#"{"auths": {"other.io": {"auth": "%%"}}}"#, "reg.io", "x"), "(anonymous)");
         assert_eq!(user(r#"{"auths": {"reg.io": {}}}"#, "reg.io", "x"), "(anonymous)");
         assert_eq!(user(r#"{"auths": {"reg.io": {"identitytoken": "t"}}}"#, "reg.io", "x"), "(identity)");

@@ -1,4 +1,4 @@
-//! Single files from ordinary web servers, over the same transport and without any credentials.
+//! Downloads of single files from web servers, over the same transport and without credentials.
 
 use super::origin::{self, Origin, Scheme};
 use super::refusal::Refusal;
@@ -13,15 +13,16 @@ use crate::wording;
 use std::io::{Read, Write};
 use ureq::http::{Method, Uri, header};
 
-/// The largest file that is fetched, in bytes.
+/// The maximum size of a download, in bytes.
 const LARGEST: u64 = 512 << 20;
 
-/// Fetches the file at `url` into a new file of `directory`, from its beginning again where it was cut. Answers the file,
-/// still without a name, and the SHA-256 of its content.
+/// Downloads the file at `url` to a temporary file in `directory`.
+///
+/// A download that was cut starts again from its beginning. Returns the file, not yet named, and the SHA-256 of its content.
 ///
 /// # Errors
-/// When `url` is not one, or would need clear text that is not allowed; when the server cannot be asked or has no such
-/// file, or it is larger than 512 MiB; when it cannot be written.
+/// Fails if `url` is not a URL or needs plain HTTP that is not allowed, if the server cannot be reached or has no such file, if
+/// the file is larger than 512 MiB, or if it cannot be written.
 pub fn fetch(
     transport: &Transport,
     url: &str,
@@ -55,7 +56,7 @@ pub fn fetch(
     }
 }
 
-/// Asks for the file, wherever redirects lead.
+/// Requests the file and follows redirects.
 fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, Fault> {
     let mut request = Request { method: Method::GET, url: start.clone(), headers: Vec::new(), payload: Payload::None };
     let mut redirects = 0;
@@ -70,7 +71,8 @@ fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, 
     }
 }
 
-/// Who is on the way could send any program over clear text. What is allowed for `start` is not allowed for another host.
+/// Refuses plain HTTP unless it is allowed: an attacker on the path could replace the program. An exception for the host of
+/// `start` does not apply to another host.
 fn check_scheme(url: &Uri, start: &Uri, plain_http: PlainHttp) -> Result<()> {
     let origin = Origin::of(url);
     let is_allowed = match plain_http {

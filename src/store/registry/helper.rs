@@ -1,8 +1,8 @@
-//! Credential helpers: programs named `docker-credential-*` that are asked over a pipe.
+//! Credential helpers: programs named `docker-credential-*` that are queried over a pipe.
 //!
-//! The protocol is docker's: the argument `get`, the server's name on standard input, a JSON document on standard output,
-//! or exit status 1 and a sentence there (docker-credential-helpers, README). A helper that fails is an error, never a
-//! reason to go on with other credentials or none (CVE-2021-41092).
+//! The protocol is docker's: the argument `get`, the server's name on standard input, a JSON document on standard output, or
+//! exit status 1 and a message there (docker-credential-helpers, README). A helper that fails is an error, never a reason to
+//! continue with other credentials or none (CVE-2021-41092).
 
 use super::credentials::Credentials;
 use super::secret::Secret;
@@ -16,19 +16,19 @@ use std::sync::mpsc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// The most that a helper may print, in bytes.
+/// The maximum output of a helper, in bytes.
 const LARGEST_ANSWER: u64 = 64 << 10;
 
-/// How a helper says that it knows nothing about a server (docker-credential-helpers, `credentials/error.go`).
+/// The messages of a helper that has no credentials for a server (docker-credential-helpers, `credentials/error.go`).
 const NOT_FOUND: [&str; 2] = ["credentials not found in native keychain", "no credentials server URL"];
 
-/// Asks the helper `name`, found in the absolute ones of the directories `path`, about `server`.
+/// Runs the helper `name` for the credentials of `server`.
 ///
-/// Answers nothing when the helper knows no credentials for it.
+/// The helper is searched in the absolute directories of `path`. Returns `None` if it has no credentials for the server.
 ///
 /// # Errors
-/// When `name` or `server` is malformed, no helper of that name is found or can be run, or it fails, prints more than
-/// 64 KiB or anything but the document, or does not end within `patience`.
+/// Fails if `name` or `server` is malformed, no helper of that name is found or can be run, or it fails, prints more than 64
+/// KiB or anything but the document, or does not end within `patience`.
 pub fn ask(path: &[PathBuf], name: &str, server: &str, patience: Duration) -> Result<Option<Credentials>> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || !name.bytes().all(plain) {
@@ -46,8 +46,8 @@ pub fn ask(path: &[PathBuf], name: &str, server: &str, patience: Duration) -> Re
     interpret(&program, status, &answer)
 }
 
-/// Starts the first `program` of the search path. Relative entries are skipped: they would mean the working directory,
-/// which may be somebody else's repository (CVE-2025-15558).
+/// Starts the first `program` of the search path. Skips relative entries: they would refer to the working directory, which may
+/// be an untrusted repository (CVE-2025-15558).
 fn start(path: &[PathBuf], program: &str) -> Result<Child> {
     let mut refused = None;
     for directory in path.iter().filter(|directory| directory.is_absolute()) {
@@ -59,7 +59,7 @@ fn start(path: &[PathBuf], program: &str) -> Result<Child> {
             .spawn();
         match started {
             Ok(child) => return Ok(child),
-            // A directory of PATH may itself be missing or be a file.
+            // A directory of PATH may be missing or be a file.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => refused = Some(Error::io(program, "run", error)),
         }
@@ -69,8 +69,8 @@ fn start(path: &[PathBuf], program: &str) -> Result<Child> {
     }))
 }
 
-/// Hands the server's name over and collects the answer, both off this thread: a helper that neither reads nor writes
-/// must not hold the program up.
+/// Sends the server's name and collects the output, both on another thread: a helper that neither reads nor writes must not
+/// block the program.
 fn converse(mut child: Child, program: &str, server: &str, patience: Duration) -> Result<(ExitStatus, Vec<u8>)> {
     let (sender, receiver) = mpsc::channel();
     let pipes = (child.stdin.take(), child.stdout.take());
@@ -78,7 +78,7 @@ fn converse(mut child: Child, program: &str, server: &str, patience: Duration) -
     let object = program.to_owned();
     let talk = move || {
         if let (Some(mut input), Some(output)) = pipes {
-            // A helper may answer without reading the question; its answer is what counts.
+            // A helper may print its result without reading the server's name.
             input.write_all(question.as_bytes()).ok();
             drop(input);
             sender.send(bounded::read(output, LARGEST_ANSWER, &object)).ok();
@@ -99,7 +99,7 @@ fn converse(mut child: Child, program: &str, server: &str, patience: Duration) -
     ended
 }
 
-/// Waits for the end of a child that has closed its output, which is near.
+/// Waits for a child that has closed its output, and so is about to exit.
 fn wait(child: &mut Child, deadline: Instant, program: &str) -> Result<ExitStatus> {
     loop {
         match child.try_wait().map_err(|error| Error::io(program, "wait for", error))? {
@@ -124,7 +124,7 @@ fn interpret(program: &str, status: ExitStatus, answer: &[u8]) -> Result<Option<
         let reason = if said.is_empty() { format!("failed ({status})") } else { format!("failed ({status}): {said}") };
         return Err(Error::new(ErrorKind::Denied, program, reason));
     }
-    // serde's messages quote what they find, and here that is a secret.
+    // The messages of serde quote their input, which is a secret here.
     let document = json::parse(answer, json::DOCUMENT_DEPTH, program)
         .map_err(|_| Error::new(ErrorKind::Denied, program, "printed something other than its JSON document"))?;
     let text = |key: &str| match document.get(key).and_then(serde_json::Value::as_str) {
@@ -149,14 +149,14 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// A program cannot be started while it is open for writing, and a child that another test starts in that moment holds
-    /// it open: so these tests take turns.
+    /// A program cannot be started while it is open for writing, and a child that another test starts at that moment keeps it
+    /// open, so these tests run one at a time.
     fn turn() -> MutexGuard<'static, ()> {
         static TURN: Mutex<()> = Mutex::new(());
         TURN.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A directory with the helper `x`, whose shell script is `script`.
+    /// Creates a directory with the helper `x`, whose shell script is `script`.
     fn helper(script: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         place(folder.path(), script, 0o755);

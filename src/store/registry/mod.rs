@@ -1,14 +1,15 @@
-//! The distribution client: images in a registry, read and written over HTTP (distribution-spec 1.1).
+//! The distribution client: reads and writes images in a registry over HTTP (distribution-spec 1.1).
 //!
 //! ```text
 //!   Repository      one repository as a BlobSource and a BlobSink of the copy loop
-//!     pull  push    what is asked in which order, and what each answer means
-//!   Registry        one host: answers challenges, follows redirects, repeats what failed in passing
-//!   Transport       one exchange
+//!     pull  push    the requests in their order, and the meaning of each response
+//!   Registry        one host: answers challenges, follows redirects, retries transient failures
+//!   Transport       one HTTP exchange
 //! ```
 //!
-//! Three rules hold everywhere. Credentials belong to an origin (scheme, host and port): a redirect, an upload `Location`
-//! or a token realm elsewhere gets none. Whatever has a digest is verified against it. And nothing is read without a limit.
+//! Three rules hold everywhere. Credentials belong to an origin (scheme, host and port): a redirect, an upload `Location` or a
+//! token realm of another origin gets none. All content that has a digest is verified against it. No response is read without a
+//! size limit.
 
 mod authentication;
 mod challenge;
@@ -49,39 +50,40 @@ use std::sync::{Arc, OnceLock};
 use transport::{Answer, Fault, Payload, Request};
 use ureq::http::{Method, Uri, header};
 
-/// Where Docker Hub's registry is, which references call `docker.io`.
+/// The host of Docker Hub's registry, which references call `docker.io`.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// How many redirects one request follows.
+/// The maximum number of redirects that one request follows.
 const MOST_REDIRECTS: u32 = 5;
 
-/// How many challenges one request answers: one for a first or an expired token, one for a token that was not enough.
+/// The maximum number of challenges that one request answers: one for a first or an expired token, one for a token with
+/// insufficient scope.
 const MOST_CHALLENGES: u32 = 2;
 
-/// Which registries may be spoken to in clear text, if they do not speak TLS.
+/// The registries that may be reached over plain HTTP if they do not support TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PlainHttp {
-    /// None.
+    /// No registry.
     Never,
-    /// Those on this machine.
+    /// Registries on a loopback address.
     #[default]
     Loopback,
-    /// All.
+    /// Every registry.
     Allowed,
 }
 
-/// How a registry is spoken to.
+/// Options of a registry client.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether TLS may be missing.
+    /// When plain HTTP is allowed.
     pub plain_http: PlainHttp,
-    /// How often and how long a failed request is repeated.
+    /// How often and for how long a failed request is retried.
     pub persistence: Persistence,
-    /// Token servers (`host` or `host:port`) that are given credentials although they are not the registry's own origin.
+    /// Token servers (`host` or `host:port`) that receive credentials although they differ from the registry's origin.
     pub realms: Vec<String>,
-    /// How many blobs are sent or fetched at once.
+    /// The number of blobs that are transferred concurrently.
     pub transfers: usize,
-    /// The size of a part where a blob is sent in parts, in bytes. A registry may ask for larger ones.
+    /// The chunk size of chunked uploads, in bytes. A registry may ask for larger chunks.
     pub part: u64,
 }
 
@@ -92,7 +94,7 @@ impl Default for Options {
             persistence: Persistence::default(),
             realms: Vec::new(),
             transfers: 4,
-            // The smallest that every registry takes is 5 MiB (Amazon ECR); some refuse bodies over 100 MB (Cloudflare).
+            // Every registry accepts chunks of 5 MiB (the minimum of Amazon ECR); some refuse bodies over 100 MB (Cloudflare).
             part: 32 << 20,
         }
     }
@@ -110,7 +112,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client of the registry that references call `name`. Nothing is sent before the first request.
+    /// Creates a client of the registry that references call `name`. Sends no request.
     pub fn new(
         name: &str,
         transport: Arc<Transport>,
@@ -130,12 +132,12 @@ impl Registry {
         }
     }
 
-    /// The name by which references call this registry.
+    /// Returns the name by which references call this registry.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Scheme, host and port of the registry. Where plain HTTP is allowed, TLS is tried first.
+    /// Returns the scheme, host and port of the registry. If plain HTTP is allowed, TLS is tried first.
     fn origin(&self) -> Result<&Origin> {
         if let Some(origin) = self.origin.get() {
             return Ok(origin);
@@ -162,10 +164,12 @@ impl Registry {
         }
     }
 
-    /// Asks the registry whether it is one and lets us in. Answers whether it wanted to know who we are.
+    /// Checks that the registry can be reached and accepts the credentials (`GET /v2/`).
+    ///
+    /// Returns `true` if the registry asked for credentials.
     ///
     /// # Errors
-    /// When it cannot be asked, is no registry, or refuses the credentials.
+    /// Fails if the registry cannot be reached, is not a registry, or refuses the credentials.
     pub fn greet(&self) -> Result<bool> {
         let url = self.origin()?.url("/v2/")?;
         let mut request = Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
@@ -177,18 +181,18 @@ impl Registry {
         }
     }
 
-    /// The URL of `path` below the repository that `purpose` is about.
+    /// Returns the URL of `path` below the repository that `purpose` is about.
     fn url(&self, purpose: &Purpose, path: &str) -> Result<Uri> {
         let origin = self.origin().map_err(|error| Fault::Lasting(error).about(&purpose.object).error())?;
         origin.url(&format!("/v2/{}/{path}", purpose.scopes.repository))
     }
 
-    /// What messages call a repository.
+    /// Returns the name of a repository in messages.
     fn object(&self, repository: &str) -> String {
         format!("{}/{repository}", self.name)
     }
 
-    /// Sends a request, answers challenges and follows redirects. The answer may be any other status.
+    /// Sends a request, answers challenges and follows redirects. Any other status is returned to the caller.
     fn once(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
         self.exchange(request, purpose).map_err(|fault| fault.about(&purpose.object))
     }
@@ -210,7 +214,7 @@ impl Registry {
             };
             let answer = self.transport.send(request, authorization.as_ref())?;
             match answer.status {
-                // Whoever else asks for credentials gets none: the answer is passed on as it is.
+                // Only the registry's own origin gets credentials: a 401 from any other host is returned to the caller.
                 401 if is_ours => {
                     let refusal = Refusal::read(401, answer.body);
                     if challenges == MOST_CHALLENGES {
@@ -230,7 +234,7 @@ impl Registry {
         }
     }
 
-    /// As [`Registry::once`], and again as long as what went wrong may pass. Only for requests that may arrive twice.
+    /// Sends a request as [`Registry::once`] does, and retries transient failures. The request must be safe to repeat.
     fn persistently(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer> {
         let mut attempts = Attempts::new(self.options.persistence);
         let start = request.url.clone();
@@ -252,7 +256,7 @@ impl Registry {
         }
     }
 
-    /// Reads the whole body that `request` is answered with, again from its beginning where it was cut.
+    /// Sends `request` and reads the whole body of its response. A body that was cut is requested again from its beginning.
     fn document(&self, request: &mut Request<'_, '_>, purpose: &Purpose, limit: u64) -> Result<(Answer, Vec<u8>)> {
         let mut attempts = Attempts::new(self.options.persistence);
         loop {
@@ -276,13 +280,13 @@ impl Registry {
         }
     }
 
-    /// The error that an answer is.
+    /// Returns the error for an unsuccessful response.
     fn refused(&self, answer: Answer, purpose: &Purpose) -> Error {
         let refusal = Refusal::read(answer.status, answer.body);
         self.authentication.refused(purpose, &refusal)
     }
 
-    /// Tells the watcher of what goes wrong and will be tried again.
+    /// Reports a failure that will be retried as a warning.
     fn tell(&self, error: &Error) {
         progress::warn(&*self.progress, &error.object(), &format!("{}; trying again", error.reason()));
     }
@@ -294,17 +298,17 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Where the registry is that references call `name`.
+/// Returns the host (and port) of the registry that references call `name`.
 fn authority_of(name: &str) -> &str {
     if name == DEFAULT_REGISTRY { DOCKER_HUB } else { name }
 }
 
-/// Whether an answer of this status may be another one soon.
+/// Returns whether a response of this status is a transient failure.
 fn passes(status: u16) -> bool {
     matches!(status, 429 | 500 | 502 | 503 | 504)
 }
 
-/// Where a redirect leads.
+/// Returns the target of a redirect.
 fn redirected(request: &Request<'_, '_>, answer: &Answer, redirects: u32) -> Result<Uri> {
     let wrong = |reason: String| Error::new(ErrorKind::Network, origin::shown(&answer.url), reason);
     let keeps_method = matches!(answer.status, 307 | 308);

@@ -1,17 +1,17 @@
-//! Scheme, host and port: what credentials are bound to, and what a `Location` may change.
+//! Origins (scheme, host and port), which credentials are bound to, and the resolution of URLs.
 
 use crate::error::{Error, Result};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use ureq::http::Uri;
 
-/// The longest `Location` or realm that is followed, in bytes. A pre-signed storage address has about 2 KiB.
+/// The maximum length of a `Location` or realm, in bytes. A pre-signed storage URL has about 2 KiB.
 const LONGEST_URL: usize = 8 << 10;
 
-/// The transport below HTTP.
+/// The scheme of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// HTTP in clear text.
+    /// Plain HTTP.
     Http,
     /// HTTP over TLS.
     Https,
@@ -21,22 +21,22 @@ pub(super) enum Scheme {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     scheme: Scheme,
-    /// Lower case; an IPv6 address in brackets.
+    /// In lower case; an IPv6 address in brackets.
     host: String,
     port: u16,
 }
 
 impl Origin {
-    /// The origin of `authority` (`host` or `host:port`) spoken to by `scheme`.
+    /// Returns the origin of `authority` (`host` or `host:port`) with `scheme`.
     ///
     /// # Errors
-    /// When `authority` is not a host with an optional port.
+    /// Returns an error if `authority` is not a host with an optional port.
     pub(super) fn new(scheme: Scheme, authority: &str) -> Result<Origin> {
         let prefix = if scheme == Scheme::Https { "https" } else { "http" };
         parse(&format!("{prefix}://{authority}/"), "registry").map(|url| Origin::of(&url))
     }
 
-    /// The origin of a URL that [`parse`] or [`resolve`] accepted.
+    /// Returns the origin of a URL that [`parse`] or [`resolve`] accepted.
     pub(super) fn of(url: &Uri) -> Origin {
         let scheme = if url.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
         let default = if scheme == Scheme::Https { 443 } else { 80 };
@@ -44,17 +44,17 @@ impl Origin {
         Origin { scheme, host, port: url.port_u16().unwrap_or(default) }
     }
 
-    /// The transport below HTTP.
+    /// Returns the scheme.
     pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The host name or address, in lower case.
+    /// Returns the host name or address, in lower case.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// `host`, with the port where it is not the usual one.
+    /// Returns the host, with the port unless it is the default one.
     pub(super) fn authority(&self) -> String {
         match (self.scheme, self.port) {
             (Scheme::Https, 443) | (Scheme::Http, 80) => self.host.clone(),
@@ -62,22 +62,22 @@ impl Origin {
         }
     }
 
-    /// The port, whether it was written or not.
+    /// Returns the port, given or default.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the host is this machine.
+    /// Returns whether the host is this machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || address(&self.host).is_some_and(|address| address.is_loopback())
     }
 
-    /// Whether what is sent there can be read on the way.
+    /// Returns whether requests cross the network unencrypted.
     pub(super) fn is_clear_text(&self) -> bool {
         self.scheme == Scheme::Http && !self.is_loopback()
     }
 
-    /// Whether the host is an address that only machines on one link share, where clouds keep their metadata services.
+    /// Returns whether the host is a link-local address, which clouds use for their metadata services.
     pub(super) fn is_link_local(&self) -> bool {
         match address(&self.host) {
             Some(IpAddr::V4(four)) => four.is_link_local(),
@@ -89,7 +89,7 @@ impl Origin {
         }
     }
 
-    /// The URL of `path_and_query` here. Both are made of validated references, so the text is a URL.
+    /// Returns the URL of `path_and_query`. Both come from validated references, so the text is a valid URL.
     pub(super) fn url(&self, path_and_query: &str) -> Result<Uri> {
         parse(&format!("{self}{path_and_query}"), "registry")
     }
@@ -116,7 +116,8 @@ fn address(host: &str) -> Option<IpAddr> {
 /// Parses an absolute `http:` or `https:` URL.
 ///
 /// # Errors
-/// When `text` is anything else, is longer than 8 KiB, or carries user information, a fragment or control characters.
+/// Returns an error if `text` is anything else, is longer than 8 KiB, or has user information, a fragment or control
+/// characters.
 pub(super) fn parse(text: &str, what: &str) -> Result<Uri> {
     let wrong = |reason: &str| Error::invalid(what.to_owned(), reason.to_owned());
     if text.len() > LONGEST_URL {
@@ -135,7 +136,7 @@ pub(super) fn parse(text: &str, what: &str) -> Result<Uri> {
     match url.authority() {
         Some(authority) if authority.as_str().contains('@') => Err(wrong("a URL with user information")),
         Some(authority) if authority.host().is_empty() => Err(wrong("a URL without a host")),
-        // `http` accepts any digits here and answers `None` where they are no port.
+        // `http` accepts any digits here and returns `None` if they are not a valid port.
         Some(authority) if authority.port_u16().is_none() && !authority.as_str().ends_with(authority.host()) => {
             Err(wrong("a URL whose port is not a port"))
         }
@@ -144,10 +145,10 @@ pub(super) fn parse(text: &str, what: &str) -> Result<Uri> {
     }
 }
 
-/// Resolves what a server at `base` said in its `what` header (RFC 3986, section 5.2, without `..`).
+/// Resolves a reference from the `what` header of a server at `base` (RFC 3986, section 5.2, without `..`).
 ///
 /// # Errors
-/// As [`parse`], and when the result would leave `https` for `http`.
+/// Fails as [`parse`] does, and if the result would downgrade `https` to `http`.
 pub(super) fn resolve(base: &Uri, reference: &str, what: &str) -> Result<Uri> {
     let origin = Origin::of(base);
     let absolute = if has_scheme(reference) {
@@ -180,7 +181,7 @@ fn has_scheme(reference: &str) -> bool {
     }
 }
 
-/// `url` with `parameters` added to its query, every other byte as the server wrote it.
+/// Adds `parameters` to the query of `url`, and keeps every other byte as the server wrote it.
 pub(super) fn with_query(url: &Uri, parameters: &[(&str, &str)], what: &str) -> Result<Uri> {
     let mut text = url.to_string();
     for (name, value) in parameters {
@@ -205,7 +206,7 @@ pub(super) fn encoded(text: &str) -> String {
     encoded
 }
 
-/// A URL as it may be shown: pre-signed addresses carry their secret in the query.
+/// Formats a URL for messages, without its query: pre-signed URLs have their secret there.
 pub(super) fn shown(url: &Uri) -> String {
     format!("{}{}", Origin::of(url), url.path())
 }

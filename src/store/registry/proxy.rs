@@ -1,10 +1,10 @@
-//! Which proxy a request goes through, from values that the caller took from the environment.
+//! The selection of a proxy, from values that the caller read from the environment.
 
 use super::origin::{Origin, Scheme};
 use crate::error::{Error, Result};
 use std::net::IpAddr;
 
-/// The proxies for the two schemes, and the hosts that are spoken to without one.
+/// The proxies for the two schemes, and the hosts that are reached directly.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     http: Option<Proxy>,
@@ -12,7 +12,7 @@ pub struct Proxies {
     except: Vec<String>,
 }
 
-/// One proxy. Its `Debug` text leaves name and password out, as ureq does.
+/// One proxy. Its `Debug` output omits name and password, as that of ureq does.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy {
     pub(super) proxy: ureq::Proxy,
@@ -21,11 +21,13 @@ pub(super) struct Proxy {
 }
 
 impl Proxies {
-    /// Proxies for `http` and `https` requests, as `HTTP_PROXY` and `HTTPS_PROXY` write them, and the exceptions as
-    /// `NO_PROXY` does: names (with all names below them), addresses, address ranges, each perhaps with a port, or `*`.
+    /// Creates the proxies for `http` and `https` requests, from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+    ///
+    /// The exceptions in `except` are names (with all names below them), addresses, address ranges, each with an optional port,
+    /// or `*`.
     ///
     /// # Errors
-    /// When a proxy is no URL, or speaks anything but HTTP.
+    /// Returns an error if a proxy is not a URL, or its protocol is not HTTP or HTTPS.
     pub fn new(http: Option<&str>, https: Option<&str>, except: &str) -> Result<Self> {
         let given = |url: &&str| !url.trim().is_empty();
         Ok(Proxies {
@@ -35,7 +37,7 @@ impl Proxies {
         })
     }
 
-    /// The proxy for a request to `origin`. This machine is always spoken to directly.
+    /// Returns the proxy for a request to `origin`. Loopback addresses are always reached directly.
     pub(super) fn for_origin(&self, origin: &Origin) -> Option<&Proxy> {
         if origin.is_loopback() || self.except.iter().any(|entry| excepts(entry, origin)) {
             return None;
@@ -60,7 +62,7 @@ fn proxy(url: &str) -> Result<Proxy> {
     Ok(Proxy { proxy, name })
 }
 
-/// Whether one entry of `NO_PROXY` speaks of `origin`.
+/// Returns whether one entry of `NO_PROXY` covers `origin`.
 fn excepts(entry: &str, origin: &Origin) -> bool {
     let host = origin.host().trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -88,8 +90,8 @@ fn excepts(entry: &str, origin: &Origin) -> bool {
     }
 }
 
-/// An address or range without its port, and whether that is `port` or absent. The colons of an IPv6 address are its own
-/// unless it stands in brackets.
+/// Splits the port from an address or range, and returns whether it is `port` or absent. An IPv6 address has a port only if it
+/// is in brackets.
 fn without_port(entry: &str, port: u16) -> (&str, bool) {
     match entry.rsplit_once(':') {
         Some((before, number)) if !before.contains(':') || before.ends_with(']') => {
@@ -99,7 +101,7 @@ fn without_port(entry: &str, port: u16) -> (&str, bool) {
     }
 }
 
-/// Whether the first `length` bits of both addresses agree.
+/// Returns whether the first `length` bits of both addresses are equal.
 fn within(address: IpAddr, range: IpAddr, length: u32) -> bool {
     match (address, range) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).leading_zeros() >= length.min(32),
@@ -117,7 +119,7 @@ mod tests {
         proxies.for_origin(&Origin::new(Scheme::Https, authority).unwrap()).is_none()
     }
 
-    /// M42: an address with a port is one.
+    /// M42: exceptions that are addresses may have a port.
     #[test]
     fn exceptions_are_names_addresses_and_ranges() {
         for (except, direct, proxied) in [

@@ -1,4 +1,4 @@
-//! Reading from a registry: manifests, verified whole, and blobs, resumed where they were cut.
+//! Reading from a registry: manifests, verified whole, and blobs, resumed after a cut.
 
 use super::authentication::{Purpose, Scopes};
 use super::retry::Attempts;
@@ -12,29 +12,29 @@ use crate::{json, wording};
 use std::io::{self, Read};
 use ureq::http::{HeaderName, Method, Uri, header};
 
-/// The largest manifest that registries must take, in bytes (distribution-spec, "Pushing Manifests").
+/// The largest manifest that registries must accept, in bytes (distribution-spec, "Pushing Manifests").
 const LARGEST_MANIFEST: u64 = 4 << 20;
 
-/// How much of a blob must have come before the count of failures starts anew, in bytes.
+/// The progress of a download after which the count of failures starts again, in bytes.
 const GOOD_STEP: u64 = 1 << 20;
 
-/// The header in which a registry says what it believes the digest to be.
+/// The header in which a registry names the digest of a manifest.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// A manifest or an index, as a registry holds it.
+/// A manifest or an index in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// What it is, computed from the bytes.
+    /// The descriptor, computed from the bytes.
     pub descriptor: Descriptor,
-    /// Its bytes.
+    /// The bytes of the document.
     pub bytes: Vec<u8>,
 }
 
 impl Registry {
-    /// Fetches the manifest or index that `reference` names: by its digest where it has one, else by its tag.
+    /// Fetches the manifest or index that `reference` names: by its digest if it has one, else by its tag.
     ///
     /// # Errors
-    /// When there is none, or what comes is no manifest, has another digest, or contradicts its own headers.
+    /// Fails if there is none, or the content is not a manifest, has another digest, or contradicts its own headers.
     pub fn manifest(&self, reference: &Reference) -> Result<Document> {
         let name = match reference.digest() {
             Some(digest) => digest.to_string(),
@@ -46,7 +46,7 @@ impl Registry {
     /// Fetches the manifest or index with this digest.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Fails as [`Registry::manifest`] does.
     pub(super) fn manifest_of(&self, repository: &str, digest: Digest) -> Result<Document> {
         self.manifest_named(repository, &digest.to_string(), Some(digest))
     }
@@ -80,7 +80,7 @@ impl Registry {
         Ok(Document { descriptor: Descriptor::new(&media_type, digest, bytes.len() as u64), bytes })
     }
 
-    /// Opens a blob. The reader asks again for what is missing when the connection is cut; it verifies nothing but sizes.
+    /// Opens a blob. If the connection is cut, the reader requests the missing bytes again. It verifies sizes only.
     pub(super) fn blob(&self, image: &Reference, descriptor: &Descriptor) -> Download<'_> {
         Download {
             registry: self,
@@ -103,7 +103,7 @@ fn hash(bytes: &[u8], like: Digest) -> Digest {
     hasher.finish()
 }
 
-/// The media type of a manifest: what the header says. Whether the document agrees is checked where it is read.
+/// Returns the media type from the header. The reader of the document checks that both agree.
 fn type_of(answer: &Answer, bytes: &[u8], object: &str) -> Result<String> {
     let said = match answer.header(header::CONTENT_TYPE) {
         Some(said) => said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
@@ -122,7 +122,7 @@ fn type_of(answer: &Answer, bytes: &[u8], object: &str) -> Result<String> {
     Err(Error::invalid(object, format!("not a manifest but `{said}`")).hint("is a proxy or a login page in the way?"))
 }
 
-/// Adds what may explain a wrong digest.
+/// Adds a hint if a content encoding may have caused a digest mismatch.
 fn recompressed(error: Error, answer: &Answer) -> Error {
     match answer.header(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
@@ -132,21 +132,21 @@ fn recompressed(error: Error, answer: &Answer) -> Error {
     }
 }
 
-/// A blob on its way from a registry.
+/// A download of a blob.
 pub(super) struct Download<'r> {
     registry: &'r Registry,
     purpose: Purpose,
     descriptor: Descriptor,
-    /// How many bytes have been given to the reader.
+    /// The number of bytes returned to the reader so far.
     position: u64,
     attempts: Attempts,
-    /// Where `attempts` was started.
+    /// The position at which `attempts` was started.
     counted_at: u64,
     answer: Option<Answer>,
 }
 
 impl Download<'_> {
-    /// Asks for everything from the current position on.
+    /// Requests all bytes from the current position on.
     fn request(&self) -> Result<Answer, Fault> {
         let mut asked = self.ask(self.position).map_err(Fault::Lasting)?;
         if asked.status == 416 {
@@ -169,7 +169,7 @@ impl Download<'_> {
                     let error = wrong(format!("expected {size} bytes, the registry has {length}"));
                     return Err(Fault::Lasting(recompressed(error, &asked)));
                 }
-                // The registry knows no ranges: what has been read already comes again.
+                // The registry does not support ranges, so the bytes that were read already are skipped.
                 let again = io::copy(&mut (&mut asked.body).take(self.position), &mut io::sink());
                 again.map_err(|error| self.body_fault(&asked.url, error))?;
             }
@@ -192,7 +192,7 @@ impl Download<'_> {
         self.registry.transport.body_fault(url, error).about(&self.purpose.object)
     }
 
-    /// Waits after a cut; fails when there were too many.
+    /// Waits after a cut; fails if there were too many.
     fn resume(&mut self, error: Error) -> Result<()> {
         if self.position >= self.counted_at + GOOD_STEP {
             self.counted_at = self.position;
@@ -219,7 +219,7 @@ impl Read for Download<'_> {
             };
             let missing = self.descriptor.size.saturating_sub(self.position);
             let cut = match answer.body.read(buffer) {
-                // A byte too many is passed on: whoever verifies will say so.
+                // Excess bytes are passed on: the verifying reader reports them.
                 Ok(read) if read > 0 || missing == 0 => {
                     self.position += read as u64;
                     self.answer = Some(answer);
@@ -241,7 +241,7 @@ impl Read for Download<'_> {
     }
 }
 
-/// Whether `Content-Range` names all bytes from `position` to the end (RFC 9110, section 14.4).
+/// Returns whether `Content-Range` names all bytes from `position` to the end (RFC 9110, section 14.4).
 fn is_rest(said: &str, position: u64, size: u64) -> bool {
     let parts = said.trim().strip_prefix("bytes ").and_then(|range| range.split_once('/'));
     let Some((Some((first, last)), total)) = parts.map(|(range, total)| (range.split_once('-'), total)) else {

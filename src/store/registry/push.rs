@@ -1,8 +1,8 @@
-//! Writing to a registry: blobs, whole or in parts, and manifests (distribution-spec, "Push").
+//! Writing to a registry: blobs, whole or in chunks, and manifests (distribution-spec, "Push").
 //!
-//! A blob goes in one request. Where that is cut or refused for its length, what the registry has received is asked for
-//! and the rest is sent in parts, each to the newest `Location`. A registry that cannot tell gets the blob again from its
-//! beginning. Whatever was unclear, a `HEAD` decides whether the blob is there.
+//! A blob is sent in one request. If that request is cut or refused for its length, the client asks how much the registry has
+//! received and sends the rest in chunks, each to the newest `Location`. If the registry cannot say, the blob is sent again
+//! from its beginning. After any unclear result, a `HEAD` request decides whether the blob is there.
 
 use super::authentication::{Purpose, Scopes};
 use super::content::Content;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 
-/// The header in which a registry asks for larger parts (distribution-spec, "Pushing a blob in chunks").
+/// The header in which a registry asks for larger chunks (distribution-spec, "Pushing a blob in chunks").
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// How often a manifest is sent again to a registry that does not see its blobs yet.
@@ -28,34 +28,34 @@ const MOST_BLINDNESS: u32 = 3;
 
 const OCTETS: &str = "application/octet-stream";
 
-/// An upload that a registry has begun to accept.
+/// An open upload session.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Where the next request of the session goes. It changes with each answer.
+    /// The URL of the next request of the session. It changes with each response.
     url: Uri,
-    /// The smallest part that the registry takes, in bytes.
+    /// The minimum chunk size that the registry accepts, in bytes.
     least_part: u64,
-    /// How many bytes the registry has.
+    /// The number of bytes that the registry has received.
     offset: u64,
 }
 
-/// The uploads under way, by the digest of their blobs and their repositories, so that an interruption can end them.
+/// The open uploads, by blob digest and repository, so that they can be cancelled on interruption.
 #[derive(Debug, Default)]
 pub(super) struct OpenUploads(Mutex<BTreeMap<(Digest, String), Uri>>);
 
-/// How a request of an upload ended, where that is no plain failure.
+/// The result of an upload request that is not a final failure.
 enum Step {
     /// The blob is stored.
     Stored,
-    /// The registry may or may not have received what was sent.
+    /// The registry may or may not have received the bytes.
     Unclear(Error, Box<HeaderMap>),
-    /// The session is of no use any more.
+    /// The session cannot be used any more.
     Lost(Error),
-    /// The body was too large for something on the way.
+    /// The registry or a proxy refused the body as too large.
     TooLarge(Error),
 }
 
-/// What is being uploaded, and how far it has got.
+/// The state of one upload.
 struct Upload<'u> {
     registry: &'u Registry,
     image: &'u Reference,
@@ -63,23 +63,23 @@ struct Upload<'u> {
     content: Content<'u>,
     purpose: Purpose,
     attempts: Attempts,
-    /// The most that any session has received.
+    /// The most bytes that any session has received.
     furthest: u64,
     in_parts: bool,
-    /// Whether the session goes on behind bytes whose fate was unclear.
+    /// Whether the session continues after a request with an unclear result.
     resumed: bool,
 }
 
 impl Registry {
-    /// Whether the repository has the blob, of the right size.
+    /// Checks whether the repository has the blob, with the right size.
     ///
     /// # Errors
-    /// When the registry cannot be asked or forbids it.
+    /// Fails if the registry cannot be reached or denies access.
     pub(super) fn has_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
         self.is_there(descriptor, &pushing(image, descriptor))
     }
 
-    /// As [`Registry::has_blob`], with no more rights than it takes to fetch it.
+    /// Checks for a blob as [`Registry::has_blob`] does, with read access only.
     pub(super) fn offers_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
         let (repository, object) = (image.repository(), format!("{image}: blob {}", descriptor.digest));
         self.is_there(descriptor, &Purpose { scopes: Scopes::pull(repository), object })
@@ -103,8 +103,8 @@ impl Registry {
         }
     }
 
-    /// Asks for the blob to be taken over from the repository `from` of this registry. Only an attempt: it is answered by
-    /// nothing where it failed, and by a session where the registry would rather have the bytes.
+    /// Asks the registry to mount the blob from its repository `from`. A failure is not an error, and the registry may open an
+    /// upload session instead.
     pub(super) fn mount(&self, repository: &str, descriptor: &Descriptor, from: &str) -> Mount {
         let parameters =
             format!("mount={}&from={}", origin::encoded(&descriptor.digest.to_string()), origin::encoded(from));
@@ -118,11 +118,11 @@ impl Registry {
         }
     }
 
-    /// Uploads a blob that the repository lacks, into `session` where one was begun already.
+    /// Uploads a blob that the repository lacks, into `session` if there is one.
     ///
     /// # Errors
-    /// When the blob is not what its descriptor says (then the registry never has all of it), or the registry refuses it or
-    /// fails again and again.
+    /// Fails if the blob does not match its descriptor (then it is never uploaded completely), the registry refuses it, or all
+    /// retries fail.
     pub(super) fn upload(
         &self,
         image: &Reference,
@@ -144,8 +144,8 @@ impl Registry {
         upload.run(session)
     }
 
-    /// Tells the registry that the uploads under way will not be finished. For when the person has interrupted the program:
-    /// each is tried once, and a failure changes nothing.
+    /// Cancels the open uploads, after the user has interrupted the program. Each request is tried once, and its failure is
+    /// ignored.
     pub fn abandon_uploads(&self) {
         let open = std::mem::take(&mut *self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner));
         for ((_, repository), url) in open {
@@ -154,17 +154,17 @@ impl Registry {
         }
     }
 
-    /// Tells the registry that a session will not be used. It forgets unused ones by itself, so this may fail.
+    /// Cancels a session. Registries expire unused sessions, so a failure is ignored.
     fn abandon(&self, session: &Uri, purpose: &Purpose) {
         let mut request =
             Request { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
         let _ = self.once(&mut request, purpose);
     }
 
-    /// Stores a manifest whose blobs are all there, under `name`, a tag or its digest.
+    /// Stores a manifest under `name`, a tag or its digest. All of its blobs must be in the repository.
     ///
     /// # Errors
-    /// When the registry refuses it, or says that it understood another digest.
+    /// Fails if the registry refuses it, or reports another digest.
     pub(super) fn put_manifest(
         &self,
         repository: &str,
@@ -198,7 +198,7 @@ impl Registry {
             }
             let refusal = Refusal::read(answer.status, answer.body);
             let error = refused(self.authentication.refused(&purpose, &refusal));
-            // A registry of many machines may need a moment to see the blobs that it has just accepted.
+            // A distributed registry may need a moment to see the blobs that it has just accepted.
             let sees_no_blob = refusal.has_code("MANIFEST_BLOB_UNKNOWN") || refusal.has_code("BLOB_UNKNOWN");
             if !sees_no_blob || blindness == MOST_BLINDNESS {
                 return Err(error);
@@ -210,23 +210,23 @@ impl Registry {
     }
 }
 
-/// Uploading a blob of `image`.
+/// Returns the scope of an upload to `image`.
 fn pushing(image: &Reference, descriptor: &Descriptor) -> Purpose {
     Purpose { scopes: Scopes::push(image.repository()), object: format!("{image}: upload of {}", descriptor.digest) }
 }
 
-/// What came of the attempt to mount a blob.
+/// The result of a mount request.
 #[derive(Debug)]
 pub(super) enum Mount {
     /// The blob is in the repository.
     Done,
-    /// The registry did not mount it, but opened an upload.
+    /// The registry did not mount the blob, but opened an upload session.
     Session(Session),
-    /// Nothing.
+    /// The blob was not mounted.
     Failed,
 }
 
-/// The session that an answer of 202 opens or continues, with nothing received.
+/// Returns the session that a response of 202 opens or continues, with no bytes received.
 fn session(answer: &Answer) -> Result<Session> {
     let location = answer.header(header::LOCATION).ok_or_else(|| {
         Error::new(
@@ -241,7 +241,7 @@ fn session(answer: &Answer) -> Result<Session> {
     Ok(Session { url, least_part, offset: 0 })
 }
 
-/// Compares the digest that a registry says to have stored. Many say none.
+/// Compares the digest that the registry reports for the stored content. Many registries report none.
 fn check_digest(answer: &Answer, expected: Digest) -> Result<()> {
     match answer.header(CONTENT_DIGEST).map(str::parse::<Digest>) {
         Some(Ok(said)) if said.algorithm() == expected.algorithm() && said != expected => {
@@ -251,7 +251,8 @@ fn check_digest(answer: &Answer, expected: Digest) -> Result<()> {
     }
 }
 
-/// How many bytes `Range` says that the registry has. `0-0` is what some answer for none; one byte is not worth the doubt.
+/// Returns the number of bytes that the registry has, from `Range`. Some registries send `0-0` for none, so it is ignored; a
+/// single byte does not matter.
 fn received(answer: &Answer) -> Option<u64> {
     let text = answer.header(header::RANGE)?.trim();
     let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
@@ -278,7 +279,7 @@ impl Upload<'_> {
                 Ok(Step::Unclear(error, headers)) => {
                     self.registry.tell(&error);
                     let waited = self.attempts.wait_as_told(&headers, error);
-                    // Where not even that can be found out, the first failure is the one to tell of.
+                    // If this check fails as well, the first failure is the one to report.
                     if self.registry.has_blob(self.image, self.descriptor).unwrap_or(false) {
                         self.note(None);
                         return Ok(());
@@ -324,7 +325,7 @@ impl Upload<'_> {
         if answer.status == 202 { session(&answer) } else { Err(self.registry.refused(answer, &self.purpose)) }
     }
 
-    /// The whole blob in the request that also ends the upload.
+    /// Sends the whole blob in the request that also ends the upload.
     fn send_whole(&mut self, session: &Session) -> Result<Step> {
         let length = self.content.size();
         let mut request = Request {
@@ -337,7 +338,7 @@ impl Upload<'_> {
         self.judge(sent)
     }
 
-    /// All that is missing in parts, then the request that ends the upload.
+    /// Sends all missing bytes in chunks, then the request that ends the upload.
     fn send_parts(&mut self, session: &mut Session) -> Result<Step> {
         while session.offset < self.content.size() {
             let offset = session.offset;
@@ -360,7 +361,7 @@ impl Upload<'_> {
                 session.url = self::session(&answer)?.url;
                 self.note(Some(session));
             }
-            // Some registries do not say what they have; then they have it all.
+            // Some registries do not report a range; then they have received all bytes.
             let has = match answer.header(header::RANGE) {
                 None => Some(offset + length),
                 Some(_) => received(&answer),
@@ -388,7 +389,7 @@ impl Upload<'_> {
         self.judge(sent)
     }
 
-    /// What the end of a request means for the upload.
+    /// Classifies the result of a request.
     fn judge(&mut self, sent: Result<Answer, Fault>) -> Result<Step> {
         let answer = match sent {
             Ok(answer) => answer,
@@ -404,13 +405,13 @@ impl Upload<'_> {
             status if passes(status) => Step::Unclear(error, Box::new(answer.headers)),
             404 | 416 => Step::Lost(error),
             413 => Step::TooLarge(error),
-            // The bytes are what they should be, so what was wrong is where the registry went on.
+            // The bytes were verified, so the registry continued at a wrong offset.
             400 if self.resumed && refusal.has_code("DIGEST_INVALID") => Step::Lost(error),
             _ => return Err(error),
         })
     }
 
-    /// Asks how much of a blob has arrived. A session whose answer makes no sense is given up.
+    /// Asks how many bytes of the blob have arrived. A session with an invalid response is cancelled.
     fn resume(&mut self, session: Session) -> Option<Session> {
         let mut request =
             Request { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
@@ -435,7 +436,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Remembers where the session stands, or that there is none any more.
+    /// Remembers the URL of the session, or removes it.
     fn note(&self, session: Option<&Session>) {
         let key = (self.descriptor.digest, self.image.repository().to_owned());
         let mut open = self.registry.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What a registry says when it does not do as asked.
+//! Error responses of registries and token servers.
 
 use crate::bounded;
 use crate::error::{Error, ErrorKind};
@@ -6,13 +6,13 @@ use crate::json;
 use serde_json::Value;
 use std::io::Read;
 
-/// How much of a refusal's body is read, in bytes.
+/// The maximum size of an error response that is read, in bytes.
 const LARGEST_BODY: u64 = 64 << 10;
 
-/// How many characters of it are shown.
+/// The maximum length of the quoted body, in characters.
 const LONGEST_QUOTE: usize = 200;
 
-/// An answer that is no success, with what its body says (distribution-spec, "Error Codes").
+/// An unsuccessful response and the messages in its body (distribution-spec, "Error Codes").
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: u16,
@@ -21,13 +21,13 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Reads the body of an answer of `status`. One that cannot be read says nothing.
+    /// Reads the body of a response of `status`. A body that cannot be read counts as empty.
     pub(super) fn read(status: u16, body: impl Read) -> Refusal {
         let body = bounded::read(body, LARGEST_BODY, "answer").unwrap_or_default();
         let mut refusal = Refusal { status, codes: Vec::new(), said: String::new() };
         let Ok(document) = json::parse(&body, json::DOCUMENT_DEPTH, "answer") else {
             let text = String::from_utf8_lossy(&body);
-            // The first characters of a page for browsers are markup.
+            // An HTML page begins with markup, which is not worth quoting.
             if !text.trim_start().starts_with('<') {
                 refusal.say(text.trim());
             }
@@ -40,7 +40,7 @@ impl Refusal {
                     refusal.say(&format!("{} {}", text_at(error, "code"), text_at(error, "message")));
                 }
             }
-            // Token servers and proxies have forms of their own (RFC 6749, section 5.2).
+            // Token servers and proxies use other formats (RFC 6749, section 5.2).
             None => ["error", "error_description", "message", "details"]
                 .iter()
                 .for_each(|key| refusal.say(text_at(&document, key))),
@@ -48,12 +48,12 @@ impl Refusal {
         refusal
     }
 
-    /// Whether one of the errors has this code.
+    /// Returns whether one of the errors has this code.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.codes.iter().any(|said| said == code)
     }
 
-    /// The error about `object` that this refusal is.
+    /// Converts the response to an error about `object`.
     pub(super) fn error(&self, object: &str) -> Error {
         let kind = match self.status {
             401 | 403 => ErrorKind::Denied,

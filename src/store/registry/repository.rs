@@ -1,4 +1,4 @@
-//! One repository, as a place that the copy loop reads from and writes to.
+//! One repository, as a source and a sink of the copy loop.
 
 use super::push::{Mount, Session};
 use super::{Document, Registry};
@@ -11,24 +11,24 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The repository of a reference, and the image in it that the reference names.
+/// A repository, and the image in it that a reference names.
 #[derive(Debug)]
 pub struct Repository {
     registry: Arc<Registry>,
     reference: Reference,
     /// Manifests that were fetched by tag, so that they are not fetched again by digest.
     documents: Mutex<BTreeMap<Digest, Vec<u8>>>,
-    /// Uploads that a registry opened when it was asked to mount.
+    /// Uploads that the registry opened in response to a mount request.
     sessions: Mutex<BTreeMap<Digest, Session>>,
-    /// What this machine has seen in the registry.
+    /// The record of blobs that this machine has seen in the registry.
     seen: Option<Arc<Seen>>,
 }
 
 impl Repository {
-    /// The repository that `reference` names.
+    /// Creates a client of the repository that `reference` names.
     ///
     /// # Errors
-    /// When the reference is of another registry.
+    /// Returns an error if the reference belongs to another registry.
     pub fn new(registry: Arc<Registry>, reference: &Reference) -> Result<Self> {
         if registry.name() != reference.registry() {
             return Err(Error::usage(reference.to_string(), format!("is not in the registry {}", registry.name())));
@@ -42,21 +42,21 @@ impl Repository {
         })
     }
 
-    /// The same, with what this machine has seen in the registry.
+    /// Sets the record of blobs that this machine has seen in the registry.
     #[must_use]
     pub fn with_seen(self, seen: Arc<Seen>) -> Self {
         Repository { seen: Some(seen), ..self }
     }
 
-    /// The registry of this repository.
+    /// Returns the registry of this repository.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
-    /// Fetches the manifest or index that the reference names, and describes it.
+    /// Fetches the manifest or index that the reference names, and returns its descriptor.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Fails as [`Registry::manifest`] does.
     pub fn resolve(&self) -> Result<Descriptor> {
         let document = self.registry.manifest(&self.reference)?;
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,39 +64,39 @@ impl Repository {
         Ok(document.descriptor)
     }
 
-    /// What was asked for.
+    /// Returns the reference of the image.
     pub fn reference(&self) -> &Reference {
         &self.reference
     }
 
-    /// Fetches the manifest that `tag` names in this repository, whatever it is of.
+    /// Fetches the manifest or index that `tag` names in this repository.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Fails as [`Registry::manifest`] does.
     pub fn tagged(&self, tag: &Tag) -> Result<Document> {
         self.registry.manifest(&self.reference.clone().without_digest().with_tag(tag.clone()))
     }
 
-    /// Stores a manifest, all of whose blobs are here, under `tag`.
+    /// Stores a manifest under `tag`. All of its blobs must be in the repository.
     ///
     /// # Errors
-    /// When the registry refuses it.
+    /// Fails if the registry refuses the manifest.
     pub fn put_tagged(&self, tag: &Tag, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
         self.registry.put_manifest(self.reference.repository(), descriptor, bytes, tag.as_str())
     }
 
-    /// Whether the blob is here for somebody who only reads.
+    /// Checks whether the repository has the blob, with no more than read access.
     ///
     /// # Errors
-    /// When the registry cannot be asked or forbids it.
+    /// Fails if the registry cannot be reached or denies access.
     pub fn offers(&self, descriptor: &Descriptor) -> Result<bool> {
         self.registry.offers_blob(&self.reference, descriptor)
     }
 
-    /// Opens the image that the reference names, for `platform` where the registry holds several.
+    /// Opens the image that the reference names; `platform` selects one of a multi-platform image.
     ///
     /// # Errors
-    /// As [`StoredImage::open`], and when the registry cannot be asked.
+    /// Fails as [`StoredImage::open`] does, and if the registry cannot be reached.
     pub fn image(self: &Arc<Self>, platform: Option<&Platform>) -> Result<StoredImage> {
         let start = self.resolve()?;
         StoredImage::open(self.clone(), &start, platform, &self.reference.to_string())
@@ -143,7 +143,7 @@ impl BlobSink for Repository {
         if here.registry() != there.registry() || here.repository() == there.repository() {
             return Ok(false);
         }
-        // A registry that would rather have the bytes has said so.
+        // The registry opened an upload in response to a mount request, so it does not have the blob.
         if self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&descriptor.digest) {
             return Ok(false);
         }

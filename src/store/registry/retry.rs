@@ -1,18 +1,18 @@
-//! When to try again, and how long to wait before.
+//! Retries of failed requests, and the waits between them.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
 
-/// How persistent a client is.
+/// How often and for how long a failed request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Persistence {
-    /// How often a request is repeated.
+    /// The maximum number of retries of a request.
     pub repetitions: u32,
-    /// The wait before the first repetition; each further one is twice as long, up to 16 times this.
+    /// The wait before the first retry; it doubles with each retry, up to 16 times this.
     pub first_wait: Duration,
-    /// How long after the first failure the last repetition may begin, and the longest `Retry-After` that is obeyed.
+    /// The time after the first failure in which the last retry must begin, and the longest accepted `Retry-After`.
     pub deadline: Duration,
 }
 
@@ -22,12 +22,12 @@ impl Default for Persistence {
     }
 }
 
-/// The attempts at one piece of work.
+/// The attempts at one request or transfer.
 #[derive(Debug)]
 pub(super) struct Attempts {
     persistence: Persistence,
     made: u32,
-    /// Not the beginning of the work: what has gone well for an hour may be repeated, too.
+    /// Counted from the first failure, not from the start: a transfer that ran well for an hour may still be retried.
     first_failure: Option<Instant>,
 }
 
@@ -36,18 +36,18 @@ impl Attempts {
         Attempts { persistence, made: 0, first_failure: None }
     }
 
-    /// Starts to count anew, after the work has got a good step further.
+    /// Resets the count of failures, after the transfer has made progress.
     pub(super) fn start_over(&mut self) {
         *self = Attempts::new(self.persistence);
     }
 
-    /// Waits before the next attempt, or gives `error` back when there shall be none.
+    /// Waits before the next attempt, or returns `error` if no attempt is left.
     pub(super) fn wait_after(&mut self, error: Error) -> Result<()> {
         let doublings = self.made.min(4);
         self.wait(self.persistence.first_wait * (1 << doublings), error)
     }
 
-    /// As [`Attempts::wait_after`], for as long as the server asked.
+    /// Waits as [`Attempts::wait_after`] does, for the time in `Retry-After` if there is one.
     pub(super) fn wait_as_told(&mut self, headers: &HeaderMap, error: Error) -> Result<()> {
         match retry_after(headers) {
             Some(told) if told > self.persistence.deadline => Err(Error::new(
@@ -71,10 +71,9 @@ impl Attempts {
     }
 }
 
-/// How long `Retry-After` asks to wait (RFC 9110, section 10.2.3); nothing where it is absent or makes no sense.
+/// Returns the wait that `Retry-After` asks for (RFC 9110, section 10.2.3), or `None` if it is absent or malformed.
 ///
-/// A date there is measured from the server's own `Date`: this machine's clock may be wrong, and the library does not
-/// look at it.
+/// A date is compared with the server's own `Date`: this machine's clock may be wrong, and the library does not read it.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -84,7 +83,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// The moment when the wait ends, by the server's clock where it shows one.
+/// Formats the end of the wait, by the server's clock if `Date` is present.
 fn until(headers: &HeaderMap, wait: Duration) -> String {
     let now = headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(http_date);
     let then = i64::try_from(wait.as_secs()).ok().map(jiff::SignedDuration::from_secs);
@@ -94,7 +93,7 @@ fn until(headers: &HeaderMap, wait: Duration) -> String {
     }
 }
 
-/// An HTTP date (RFC 9110, section 5.6.7): the fixed form of RFC 5322 that every server writes.
+/// Parses an HTTP date (RFC 9110, section 5.6.7): the fixed form of RFC 5322 that every server writes.
 fn http_date(text: &str) -> Option<jiff::Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
 }

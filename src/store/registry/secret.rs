@@ -1,18 +1,18 @@
-//! What must never be shown.
+//! Secrets, which are never printed.
 
 use std::fmt;
 
-/// A password or token. Its `Debug` text is always the same, so no log and no message can hold it.
+/// A password or token. Its `Debug` output is always the same, so no log or message can contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text into custody.
+    /// Wraps the text.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
 
-    /// The text, for the one header or form that it belongs in.
+    /// Returns the text, for the one header or form that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Tokens: what a registry's token server gives for credentials, or for nothing (distribution, "Token Authentication").
+//! Tokens from a registry's token server, with or without credentials (distribution, "Token Authentication").
 
 use super::credentials::{BASE64, Credentials};
 use super::origin::{self, Origin, Scheme};
@@ -12,13 +12,13 @@ use base64::Engine;
 use std::time::Duration;
 use ureq::http::{Method, Uri, header};
 
-/// The largest token document that is read, in bytes.
+/// The maximum size of a token document, in bytes.
 const LARGEST_DOCUMENT: u64 = 1 << 20;
 
 /// Registries whose token server is known to have another host name.
 const PAIRS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
-/// A token server, as a registry named it.
+/// The token server that a registry named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Realm {
     url: Uri,
@@ -26,23 +26,25 @@ pub(super) struct Realm {
     trusted: bool,
 }
 
-/// A token and what is known about its life.
+/// A token and its lifetime.
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) bearer: Secret,
-    /// How long it may be used without asking; nothing where the server said nothing that can be believed.
+    /// How long the token may be used; `None` if the server gave no plausible lifetime.
     pub(super) lifetime: Option<Duration>,
-    /// What replaces the identity token that was used.
+    /// The identity token that replaces the one that was used.
     pub(super) identity: Option<Secret>,
 }
 
 impl Realm {
-    /// Judges the realm that the registry at `registry` named. Only one of the registry's own origin (scheme, host and port),
-    /// or whose `host` or `host:port` is in `allowed`, is given credentials: otherwise any registry could collect them for any
-    /// host (CVE-2026-33540), and any user of a host for its registry.
+    /// Checks the realm that the registry at `registry` named.
+    ///
+    /// A realm gets credentials only if it has the registry's own origin (scheme, host and port), or its `host` or `host:port`
+    /// is in `allowed`: otherwise any registry could collect them for any host (CVE-2026-33540), and any user of a host for its
+    /// registry.
     ///
     /// # Errors
-    /// When the realm is no absolute URL, leaves TLS, or leads to a link-local address.
+    /// Returns an error if the realm is not an absolute URL, downgrades TLS, or is a link-local address.
     pub(super) fn new(realm: &str, service: Option<String>, registry: &Origin, allowed: &[String]) -> Result<Realm> {
         let wrong =
             |reason: &str| Error::new(ErrorKind::Denied, registry.to_string(), format!("its token realm is {reason}"));
@@ -61,26 +63,26 @@ impl Realm {
         Ok(Realm { url, service, trusted })
     }
 
-    /// The host, with its port where that is not the usual one, to which credentials are not sent unless the person allows it;
-    /// `None` if it is trusted.
+    /// Returns the host, with any non-default port, if it is not trusted with credentials, and `None` if it is. The user can
+    /// allow it.
     pub(super) fn distrusted(&self) -> Option<String> {
         if self.trusted { None } else { Some(self.authority()) }
     }
 
-    /// The host, with its port where that is not the usual one.
+    /// Returns the host, with the port unless it is the default one.
     pub(super) fn authority(&self) -> String {
         Origin::of(&self.url).authority()
     }
 
-    /// Whether what is sent to it can be read on the way.
+    /// Returns whether requests to it cross the network unencrypted.
     pub(super) fn is_clear_text(&self) -> bool {
         Origin::of(&self.url).is_clear_text()
     }
 
-    /// Fetches a token for all of `scopes`, as `credentials` or as nobody.
+    /// Fetches a token for all of `scopes`, with `credentials` or anonymously.
     ///
     /// # Errors
-    /// When the server refuses, or answers anything but a token.
+    /// Fails if the server refuses the request, or its response is not a token.
     pub(super) fn token(
         &self,
         transport: &Transport,
@@ -159,13 +161,13 @@ impl Realm {
     }
 }
 
-/// The `Authorization` header of a name and a password.
+/// Returns the `Authorization` header for a name and a password.
 pub(super) fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", BASE64.encode(format!("{user}:{}", password.reveal()))))
 }
 
 fn read(body: &[u8], object: &str) -> Result<Token> {
-    // The parser's own message could quote what it stumbled over.
+    // The parser's own message could quote the secret.
     let wrong = |reason: &str| Error::new(ErrorKind::Denied, object, reason.to_owned());
     let document =
         json::parse(body, json::DOCUMENT_DEPTH, object).map_err(|_| wrong("answered something that is not JSON"))?;
@@ -175,7 +177,8 @@ fn read(body: &[u8], object: &str) -> Result<Token> {
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(wrong("answered a token that no header can carry"));
     }
-    // A life of under half a minute or over a year is a mistake or a wrong clock. Then the registry's 401 decides.
+    // A lifetime of under half a minute or over a year is a mistake or a wrong clock, so the token is used until the registry
+    // answers 401.
     let lifetime = document.get("expires_in").and_then(serde_json::Value::as_u64);
     let lifetime = lifetime
         .filter(|seconds| (30..=31_536_000).contains(seconds))

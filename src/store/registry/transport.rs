@@ -1,7 +1,7 @@
-//! One HTTP/1.1 exchange: no redirect is followed, no credentials are added and nothing is repeated here.
+//! One HTTP/1.1 exchange. Does not follow redirects, add credentials or retry.
 //!
-//! A large blob may take as long as it takes, as long as it keeps coming: at [`LEAST_RATE`] or faster. A document that is
-//! read whole has a time in total.
+//! The transfer of a blob has no time limit while it runs at [`LEAST_RATE`] or faster. A document that is read whole has a
+//! total time limit.
 
 use super::content::Content;
 use super::origin::{Origin, Scheme};
@@ -19,25 +19,25 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, SendBody, Timeout};
 
-/// A body that comes more slowly than this for as long as [`Limits::idle`] counts as one that stopped, in bytes a second.
+/// The minimum rate of a body, in bytes per second. A body that is slower for [`Limits::idle`] counts as stalled.
 const LEAST_RATE: u64 = 1 << 10;
 
-/// How the network is reached.
+/// Settings of the network connection.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
-    /// The certificate authorities that are trusted, as [`certificates`] reads them.
+    /// The trusted certificate authorities, as [`certificates`] reads them.
     pub authorities: Vec<Vec<u8>>,
-    /// Who this client is to one registry that asks for a certificate.
+    /// The client certificate for one registry that asks for one.
     pub identity: Option<Identity>,
     /// The one registry whose certificate is not checked: `host` or `host:port`.
     pub unverified: Option<String>,
-    /// The proxies between here and there.
+    /// The proxies.
     pub proxies: Proxies,
-    /// How long nothing may happen.
+    /// The time limits.
     pub limits: Limits,
 }
 
-/// A client certificate, shown to one registry only.
+/// A client certificate, sent to one registry only.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The registry: `host` or `host:port`.
@@ -48,14 +48,14 @@ pub struct Identity {
     pub key: Secret,
 }
 
-/// How long nothing may happen before an exchange fails.
+/// The time limits of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From a host's name to a connection with it, TLS and proxy included.
+    /// From the look-up of a host name to an open connection, including TLS and proxy.
     pub connect: Duration,
-    /// Between one piece of a body and the next, and until the answer to a request without a body.
+    /// Between two pieces of a body, and until the response to a request without a body.
     pub idle: Duration,
-    /// Until the answer to a request with a body: a registry may copy a large blob before it answers.
+    /// Until the response to a request with a body: a registry may copy a large blob before it responds.
     pub answer: Duration,
     /// For all of a document, such as a manifest or a token.
     pub document: Duration,
@@ -68,10 +68,10 @@ impl Default for Limits {
     }
 }
 
-/// The certificates in a PEM file, each in DER.
+/// Reads the certificates in a PEM file, and returns each in DER.
 ///
 /// # Errors
-/// When `pem` is malformed or holds none.
+/// Returns an error if `pem` is malformed or holds no certificate.
 pub fn certificates(pem: &[u8], object: &str) -> Result<Vec<Vec<u8>>> {
     let mut certificates = Vec::new();
     for item in ureq::tls::parse_pem(pem) {
@@ -87,17 +87,17 @@ pub fn certificates(pem: &[u8], object: &str) -> Result<Vec<Vec<u8>>> {
     Ok(certificates)
 }
 
-/// The way to all servers, with its open connections.
+/// An HTTP client, with its open connections.
 #[derive(Debug)]
 pub struct Transport {
     agent: Agent,
-    /// Agents that show our certificate, or do not check the other side's, each with the one origin that it speaks to.
+    /// Agents with a client certificate or without certificate checks, each with the one origin that it is for.
     special: Vec<(Origin, Agent)>,
     proxies: Proxies,
     limits: Limits,
 }
 
-/// What is asked of a server.
+/// A request to a server.
 #[derive(Debug)]
 pub(super) struct Request<'r, 'c> {
     pub(super) method: Method,
@@ -106,46 +106,46 @@ pub(super) struct Request<'r, 'c> {
     pub(super) payload: Payload<'r, 'c>,
 }
 
-/// What goes with a request.
+/// The body of a request.
 #[derive(Debug)]
 pub(super) enum Payload<'r, 'c> {
     /// No body at all.
     None,
-    /// These bytes, perhaps none.
+    /// These bytes, which may be empty.
     Bytes(&'r [u8]),
-    /// A part of a blob.
+    /// A range of a blob.
     Part { content: &'r mut Content<'c>, offset: u64, length: u64 },
 }
 
-/// What a server answered.
+/// The response of a server.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    /// What was asked, without its query.
+    /// The URL of the request.
     pub(super) url: Uri,
     pub(super) body: Steady<ureq::BodyReader<'static>>,
 }
 
 impl Answer {
-    /// A header's text; nothing where it is absent or not ASCII.
+    /// Returns the text of a header, or `None` if it is absent or not ASCII.
     pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
-/// Why an exchange failed.
+/// A failed exchange.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It may go well the next time.
+    /// A transient failure, which a retry may cure.
     Passing(Error),
-    /// It would fail again.
+    /// A permanent failure.
     Lasting(Error),
-    /// It would fail again over TLS, which the other side does not speak.
+    /// A permanent failure over TLS, which the server does not support.
     NoTls(Error),
 }
 
 impl Fault {
-    /// The same, with the name of what was asked for in front.
+    /// Prefixes the error with the name of the requested object.
     pub(super) fn about(self, object: &str) -> Fault {
         let name = |error: Error| if error.object().starts_with(object) { error } else { error.within(object) };
         match self {
@@ -163,10 +163,10 @@ impl Fault {
 }
 
 impl Transport {
-    /// Prepares the way; nothing is opened before the first request.
+    /// Creates a client. Opens no connection before the first request.
     ///
     /// # Errors
-    /// When the client certificate or its key is malformed.
+    /// Returns an error if the client certificate or its key is malformed.
     pub fn new(network: Network) -> Result<Self> {
         let authorities: Vec<_> = network.authorities.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let roots = RootCerts::Specific(Arc::new(authorities));
@@ -184,7 +184,7 @@ impl Transport {
                 .max_redirects(0)
                 .max_redirects_will_error(false)
                 .user_agent(concat!("ocibuild/", env!("CARGO_PKG_VERSION")))
-                // What a proxy compresses on its way has another digest.
+                // Content that a proxy compresses has another digest.
                 .accept_encoding("identity")
                 .timeout_resolve(Some(network.limits.connect))
                 .timeout_connect(Some(network.limits.connect))
@@ -211,12 +211,12 @@ impl Transport {
         Ok(Transport { agent: agent(None, true), special, proxies: network.proxies, limits: network.limits })
     }
 
-    /// How long all of a document may take.
+    /// Returns the time limit for a whole document.
     pub(super) fn document_time(&self) -> Duration {
         self.limits.document
     }
 
-    /// Sends `request` with `authorization` and waits for the head of the answer.
+    /// Sends `request` with `authorization` and waits for the head of the response.
     pub(super) fn send(&self, request: &mut Request<'_, '_>, authorization: Option<&Secret>) -> Result<Answer, Fault> {
         let origin = Origin::of(&request.url);
         let proxy = self.proxies.for_origin(&origin);
@@ -244,7 +244,7 @@ impl Transport {
             Payload::None => self.run(head.body(SendBody::none())?, origin, proxy, self.limits.idle),
             Payload::Bytes(bytes) => {
                 let head = head.header(header::CONTENT_LENGTH, bytes.len());
-                // A copy of the slice, since sending moves its beginning and the request may be sent again.
+                // A copy of the slice, since sending advances it and the request may be sent again.
                 let mut unsent = *bytes;
                 self.run(head.body(SendBody::from_reader(&mut unsent))?, origin, proxy, self.limits.answer)
             }
@@ -280,7 +280,7 @@ impl Transport {
         agent.run(request)
     }
 
-    /// Why reading the body of an answer failed.
+    /// Converts an error of reading a response body.
     pub(super) fn body_fault(&self, answer_url: &Uri, error: io::Error) -> Fault {
         let origin = Origin::of(answer_url);
         fault(error.into(), &origin, self.proxies.for_origin(&origin), &self.limits)
@@ -296,8 +296,8 @@ fn client_certificate(identity: &Identity) -> Result<ClientCert> {
     Ok(ClientCert::new_with_certs(&chain, key))
 }
 
-/// Finds addresses as ureq does, and reports every failure as what it is: without this, an unknown name is an I/O error
-/// like any other, and a system that starts no more threads a panic.
+/// A resolver that looks up addresses as ureq does, and reports every failure precisely: in ureq, an unknown name is a plain
+/// I/O error, and a system that cannot start more threads causes a panic.
 #[derive(Debug)]
 struct Names;
 
@@ -311,7 +311,7 @@ impl Resolver for Names {
         let (sender, found) = mpsc::sync_channel(1);
         let (url, config) = (url.clone(), config.clone());
         let untimed = NextTimeout { after: ureq::unversioned::transport::time::Duration::NotHappening, ..timeout };
-        // The system's look-up knows no timeout, so it is left alone when it takes too long.
+        // The system's look-up has no timeout, so the thread is abandoned if it takes too long.
         let look_up = move || sender.send(DefaultResolver::default().resolve(&url, &config, untimed)).ok();
         Builder::new().spawn(look_up)?;
         match found.recv_timeout(*timeout.after) {
@@ -322,13 +322,13 @@ impl Resolver for Names {
     }
 }
 
-/// A body that must keep coming.
+/// A body that fails if it stalls.
 pub(super) struct Steady<R> {
     body: R,
     idle: Duration,
-    /// When all of it must have come.
+    /// The time by which the whole body must have arrived.
     end: Option<Instant>,
-    /// How long the last stretch of reading has waited for the server, and what came in it.
+    /// How long reading has waited for the server since the last rate check, and how many bytes arrived in that time.
     waited: Duration,
     came: u64,
 }
@@ -338,7 +338,7 @@ impl<R> Steady<R> {
         Steady { body, idle, end: None, waited: Duration::ZERO, came: 0 }
     }
 
-    /// Requires that all of it comes within `total`.
+    /// Requires that the whole body arrives within `total`.
     pub(super) fn within(&mut self, total: Duration) -> &mut Self {
         self.end = Some(Instant::now() + total);
         self
@@ -349,7 +349,7 @@ impl<R: Read> Read for Steady<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let before = Instant::now();
         let read = self.body.read(buffer)?;
-        // Only time spent in here is the server's; the caller may take long between two reads.
+        // Only the time in this call counts against the server; the caller may take long between two reads.
         self.waited += before.elapsed();
         self.came += read as u64;
         if read == 0 {
@@ -368,9 +368,9 @@ impl<R: Read> Read for Steady<R> {
     }
 }
 
-/// Finds the words for what went wrong between here and `origin`, a different one for each cause.
+/// Converts an error of an exchange with `origin` to a message, a different one for each cause.
 fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Limits) -> Fault {
-    // Before the tunnel stands, the other end of the connection is the proxy.
+    // Before the tunnel is open, the other end of the connection is the proxy.
     let peer = match proxy {
         Some(proxy) => format!("proxy {} (to {origin})", proxy.name),
         None => origin.to_string(),
@@ -408,7 +408,7 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Li
     }
 }
 
-/// The ways out of failures of the network.
+/// Hints for network failures.
 const TRY_AGAIN: &str = "run the same command again: what has arrived is kept";
 const NO_WAY: &str = "check the name and the network; HTTPS_PROXY names a proxy";
 const NOT_THERE: &str = "check the port, and whether a registry runs there";
@@ -476,7 +476,7 @@ mod tests {
         let error = io::copy(&mut Steady::new(Drip(0), Duration::from_millis(50)), &mut io::sink()).unwrap_err();
         assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(Timeout::RecvBody)));
 
-        // Fast enough at every moment, and too long in all.
+        // Fast enough at every moment, but too long in total.
         struct Trickle;
         impl Read for Trickle {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
