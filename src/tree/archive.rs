@@ -1,7 +1,7 @@
 //! Trees from tar archives.
 //!
-//! A tar is a stream, and a layer needs its entries sorted and its sizes known, so the archive is first written to a file
-//! that has no name any more, and then read in place. Nothing of it is ever unpacked.
+//! A tar is a stream, but a layer needs sorted entries whose sizes are known. The archive is therefore first written to
+//! an unnamed temporary file and then read in place. Its files are never unpacked.
 
 use super::litter::Litter;
 use super::losses::Losses;
@@ -17,13 +17,14 @@ use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 impl TreeBuilder {
-    /// Adds the entries of the tar that `source` gives, plain, gzip or zstd, under `destination`. Messages call it `object`.
+    /// Adds the entries of the tar stream `source` under `destination`.
     ///
-    /// Owners, modes and times follow `rules` like those of a directory. `spool` is where the unpacked archive lies until
-    /// the process ends; it has no name there.
+    /// The stream may be plain, gzip or zstd. Messages call it `object`. Owners, modes and times follow `rules`, as for a
+    /// directory. The unpacked archive is kept in an unnamed temporary file in `spool` until the process ends.
     ///
     /// # Errors
-    /// When the archive is malformed, holds a path that leads out of it, or holds a device or pipe that `rules` do not skip.
+    /// Returns an error if the archive is malformed, holds a path that leads out of it, or holds a device or pipe and
+    /// `rules` do not skip those.
     pub fn add_archive(
         &mut self,
         source: impl Read + Send,
@@ -51,7 +52,7 @@ impl TreeBuilder {
             let kind = if entry.kind == tar::Kind::Directory { PathKind::Directory } else { PathKind::Other };
             let relative = path_of_bytes(inner.as_bytes());
             if let Some(cause) = rules.ignore.excludes(&relative, kind) {
-                // What is in an excluded directory is not told once more.
+                // An excluded directory is reported once, without the entries in it.
                 let above = relative.parent().and_then(|above| rules.ignore.excludes(above, PathKind::Directory));
                 if above.is_none() {
                     self.exclude(&relative, kind, cause);
@@ -89,7 +90,7 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
     std::io::copy(&mut (&mut source).take(4), &mut start).map_err(failed)?;
     let encoding = Encoding::of_bytes(&start);
     let mut content = decode(Cursor::new(start).chain(source), encoding).map_err(failed)?;
-    // Without a name from the start, so that not even a killed process leaves it behind.
+    // The file is unnamed from the start, so that even a killed process does not leave it behind.
     let mut file = spool.temporary()?.into_unnamed()?;
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -102,7 +103,7 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
     }
 }
 
-/// Who may do what with an entry, as the archive says. An owner that no Linux user can be matters only where it is kept.
+/// Returns the mode and owner of an entry. An owner outside the range of Linux user IDs fails only if owners are kept.
 fn access(entry: &tar::Entry, path: &ImagePath, object: &str, rules: &Rules) -> Result<Access> {
     let number = |number: u64| match u32::try_from(number) {
         Ok(number) => Ok(number),
@@ -151,8 +152,10 @@ fn convert(
     Ok(Some(Entry { path, kind, attributes: Attributes { xattrs, ..attributes } }))
 }
 
+/// Orders the entries so that each file comes before the hard links to it.
+///
 /// Sorted by path, a link may come before the file that it names in the archive. The first name of each file gets its
-/// content, and the others link to that one, with its attributes.
+/// content, and the other names link to the first one, with its attributes.
 fn in_link_order(mut entries: BTreeMap<ImagePath, Entry>, object: &str) -> Result<Vec<Entry>> {
     let mut names: BTreeMap<ImagePath, Vec<ImagePath>> = BTreeMap::new();
     for entry in entries.values() {
@@ -178,7 +181,7 @@ fn in_link_order(mut entries: BTreeMap<ImagePath, Entry>, object: &str) -> Resul
     Ok(entries.into_values().collect())
 }
 
-/// The file at the end of a chain of hard links, if it is not a circle.
+/// Follows a chain of hard links to its file. Returns `None` for a missing file, another kind of entry, or a cycle.
 fn resolve(target: &ImagePath, entries: &BTreeMap<ImagePath, Entry>) -> Option<ImagePath> {
     let mut target = target;
     for _ in 0..64 {

@@ -2,17 +2,19 @@
 
 use super::PathKind;
 
-/// Whether `pattern` leaves out an entry called `name`: by equality, or as Go's `filepath.Match`.
+/// Returns whether `pattern` excludes an entry called `name`, by equality or as Go's `filepath.Match`.
 ///
-/// A directory is also compared as `name/`, so a pattern that ends in a slash leaves out directories only.
+/// A directory is also compared as `name/`, so a pattern that ends in a slash excludes only directories.
 pub(super) fn matches_name(pattern: &[u8], name: &[u8], kind: PathKind) -> bool {
     pattern == name
         || matches(pattern, name)
         || (kind == PathKind::Directory && matches(pattern, &[name, b"/"].concat()))
 }
 
-/// Go's `filepath.Match`: `*` and `?` do not match a slash, `[a-z]` and `[^a-z]` match one character, `\` takes the next
-/// character literally. A malformed pattern matches nothing.
+/// Matches as Go's `filepath.Match`.
+///
+/// `*` and `?` do not match a slash, `[a-z]` and `[^a-z]` match one character, `\` takes the next character literally. A
+/// malformed pattern matches nothing.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern_at, mut name_at) = (0, 0);
     // The position of the last `*`, and how much it has matched so far.
@@ -43,7 +45,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Matches the first element of `pattern`, which is no star; returns how many bytes of both it took.
+/// Matches the first element of `pattern`, which is not a star. Returns how many bytes of both it consumed.
 fn one(pattern: &[u8], name: &[u8]) -> Option<(usize, usize)> {
     let (candidate, candidate_length) = character(name)?;
     match pattern.first()? {
@@ -73,7 +75,7 @@ fn class(pattern: &[u8], candidate: char) -> Option<usize> {
     (is_in != is_negated).then_some(at + 1)
 }
 
-/// Reads one end of a range; nothing if the pattern is malformed.
+/// Reads one end of a range. Returns `None` if the pattern is malformed.
 fn bound(pattern: &[u8], at: &mut usize) -> Option<char> {
     match pattern.get(*at)? {
         b'-' | b']' => return None,
@@ -85,7 +87,7 @@ fn bound(pattern: &[u8], at: &mut usize) -> Option<char> {
     Some(bound)
 }
 
-/// Returns the first character, or the first byte if it begins no character, and its length.
+/// Returns the first character and its length, or the first byte if it is not valid UTF-8.
 fn character(bytes: &[u8]) -> Option<(char, usize)> {
     let first = *bytes.first()?;
     let chunk = bytes.utf8_chunks().next()?;

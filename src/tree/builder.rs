@@ -1,4 +1,4 @@
-//! Putting a tree together.
+//! Builds a tree from entries.
 
 use super::nodes::{DESTINATION, KNOWN, NOBODY, Node, Nodes, ROOT, What, count};
 use super::sorted::WHITEOUT_PREFIX;
@@ -12,31 +12,33 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-/// More entries than this no tree may have.
+/// The largest number of entries in a tree.
 const MOST_ENTRIES: usize = 10_000_000;
 
 /// Collects entries from one or more sources.
 #[derive(Debug)]
 pub struct TreeBuilder {
     nodes: Nodes,
-    /// Finds places by the number of their directory and by their name.
+    /// Finds a node by the number of its parent directory and its name.
     places: HashTable<u32>,
     hasher: RandomState,
-    /// Finds attributes, which few entries have for themselves.
+    /// Finds the number of a set of attributes. Few entries have attributes of their own.
     attributes: BTreeMap<Attributes, u32>,
-    /// The directory that the entry before was put into: most are in the same one.
+    /// The directory of the previous entry. Most entries are in the same directory as the one before.
     recent: (ImagePath, u32),
     sources: Vec<String>,
     excluded: Vec<Excluded>,
-    /// For directories that nobody named.
+    /// The attributes of directories that no source names.
     parents: Attributes,
-    /// For those among them of which more is known.
+    /// Attributes for some of those directories, by path.
     known: BTreeMap<ImagePath, Attributes>,
 }
 
 impl TreeBuilder {
-    /// Starts with nothing. Directories that no source names, but that its entries need, get the owner root, the mode 0755
-    /// and the time of `rules`.
+    /// Creates an empty builder.
+    ///
+    /// Directories that no source names, but that its entries need, get the owner root, the mode 0755 and the time of
+    /// `rules`.
     pub fn new(rules: &Rules) -> Self {
         let parents = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: rules.mtime.seconds(), xattrs: None };
         TreeBuilder {
@@ -52,19 +54,20 @@ impl TreeBuilder {
         }
     }
 
-    /// Says what the directories in `known` are like, wherever an entry needs one that no source names.
+    /// Sets the attributes of the directories in `known`. They apply if an entry needs such a directory and no source
+    /// names it.
     #[must_use]
     pub fn with_known_directories(mut self, known: BTreeMap<ImagePath, Attributes>) -> Self {
         self.known = known;
         self
     }
 
-    /// Declares that what is added from now on comes from `name`, for messages.
+    /// Sets the name of the source of all following entries, for messages.
     pub fn begin_source(&mut self, name: impl Into<String>) {
         self.sources.push(name.into());
     }
 
-    /// Notes that `path` of the source, relative to it, is not in the image.
+    /// Records that `path`, relative to the source, is excluded from the image.
     pub(super) fn exclude(&mut self, path: &Path, kind: PathKind, cause: Cause) {
         let slash = if kind == PathKind::Directory { "/" } else { "" };
         let path = format!("{}{slash}", slashed(path).display());
@@ -72,19 +75,19 @@ impl TreeBuilder {
         self.excluded.push(Excluded { source, cause, path });
     }
 
-    /// Takes what was noted of the sources that is not in the image, by source, cause and path.
+    /// Takes the recorded exclusions, sorted by source, cause and path.
     pub fn take_excluded(&mut self) -> Vec<Excluded> {
         let mut excluded = std::mem::take(&mut self.excluded);
         excluded.sort_unstable();
         excluded
     }
 
-    /// Adds an entry. Two directories of one path are one, and the first one counts.
+    /// Adds an entry. If a directory is added twice, the first one counts.
     ///
     /// # Errors
-    /// When its name would delete a file (whiteouts are only made by [`TreeBuilder::remove`]), it would be the root without
-    /// being a directory, its path is there already, a file is where it needs a directory, it is a file where another one
-    /// needs a directory, or there are too many.
+    /// Returns an error if its name is that of a whiteout (only [`TreeBuilder::remove`] makes those), its path is the
+    /// root and it is no directory, its path is already taken, it needs a directory where a file is, it is a file where
+    /// another entry needs a directory, or there are too many entries.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         let Entry { path, kind, attributes } = entry;
         if let Some(parent) = path.parent() {
@@ -100,11 +103,12 @@ impl TreeBuilder {
         }
     }
 
-    /// Adds the directory that a source is copied into. Where a layer below has it, it keeps what it is there; else it gets
-    /// these `attributes`.
+    /// Adds the directory that a source is copied into.
+    ///
+    /// If a layer below has the directory, it keeps its attributes from there. Otherwise it gets these `attributes`.
     ///
     /// # Errors
-    /// As [`TreeBuilder::add`].
+    /// The same as [`TreeBuilder::add`].
     pub fn add_destination(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
         let place = self.place(path)?;
         if place != ROOT && self.nodes.node(place).source == NOBODY {
@@ -115,7 +119,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// As [`TreeBuilder::add`], an entry of `directory`. Its name is one that a path can have.
+    /// Adds an entry of `directory`, as [`TreeBuilder::add`]. Its name must be valid in a path.
     pub(super) fn add_to(
         &mut self,
         directory: &ImagePath,
@@ -132,17 +136,17 @@ impl TreeBuilder {
         self.put(directory, name, kind, attributes)
     }
 
-    /// Makes room for so many entries more, whose own names take so many bytes. A list that grows leaves behind what it was.
+    /// Reserves memory for `entries` more entries, whose own names take `names` bytes in all. This avoids reallocations.
     pub fn reserve(&mut self, entries: usize, names: usize) {
         let TreeBuilder { nodes, places, hasher, .. } = self;
         nodes.reserve(entries, names);
         places.reserve(entries, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
     }
 
-    /// Marks `path` of the layers below as deleted.
+    /// Adds a whiteout, which deletes `path` from the layers below.
     ///
     /// # Errors
-    /// When `path` is the root, or as [`TreeBuilder::add`].
+    /// Returns an error if `path` is the root, or for the reasons of [`TreeBuilder::add`].
     pub fn remove(&mut self, path: &ImagePath) -> Result<()> {
         let Some(parent) = path.parent() else {
             return Err(Error::usage("/", "the root cannot be removed"));
@@ -199,7 +203,7 @@ impl TreeBuilder {
         number
     }
 
-    /// The place of `path`, which is made where there is none, together with the directories that it needs.
+    /// Returns the node of `path`. Adds it and the directories that it needs if they are missing.
     fn place(&mut self, path: &ImagePath) -> Result<u32> {
         match path.parent() {
             Some(parent) => self.place_in(&parent, path.name()),
@@ -222,8 +226,8 @@ impl TreeBuilder {
         self.child(self.recent.1, name)
     }
 
-    /// The lowest directory that is on the way to `directory` and to that of the entry before, and its depth: most sources go
-    /// from neighbour to neighbour.
+    /// Returns the deepest directory shared by `directory` and that of the previous entry, and its depth. Most sources
+    /// list neighbouring entries one after the other.
     fn shared_with_recent(&self, directory: &ImagePath) -> (u32, usize) {
         let (recent, mut at) = (&self.recent.0, self.recent.1);
         let depth = recent.names().zip(directory.names()).take_while(|(one, other)| one == other).count();
@@ -250,7 +254,7 @@ impl TreeBuilder {
     /// Sorts the entries, and adds the directories that they need.
     ///
     /// # Errors
-    /// When a hard link names what is no file of the tree.
+    /// Returns an error if a hard link names something other than a file of the tree.
     pub fn finish(mut self) -> Result<Tree> {
         self.complete_directories();
         self.check_hard_links()?;
@@ -261,7 +265,7 @@ impl TreeBuilder {
         Ok(Tree::of_sorted(nodes))
     }
 
-    /// Gives the directories that nobody named the attributes that are known.
+    /// Sets the known attributes of directories that no source named.
     fn complete_directories(&mut self) {
         for (path, attributes) in std::mem::take(&mut self.known) {
             let below = |at, name| self.find_child(self.hasher.hash_one((at, name)), at, name);
@@ -274,7 +278,7 @@ impl TreeBuilder {
         }
     }
 
-    /// The place `name` in `parent`, whose hash is `hash`, if it is there.
+    /// Finds the node `name` in `parent`. Its hash is `hash`.
     fn find_child(&self, hash: u64, parent: u32, name: &[u8]) -> Option<u32> {
         let is_it = |&other: &u32| self.nodes.node(other).parent == parent && self.nodes.name(other) == name;
         self.places.find(hash, is_it).copied()
@@ -292,12 +296,12 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// All places but the root, in the order of their paths.
+    /// Returns all nodes but the root, in the order of their paths.
     fn order(&self) -> Vec<u32> {
         let mut siblings: Vec<u32> = (1..count(&self.nodes.list)).collect();
         siblings.sort_unstable_by_key(|&place| self.nodes.node(place).parent);
         let mut order = Vec::with_capacity(siblings.len());
-        // A stack of our own: how deep a tree is, its source decides.
+        // An explicit stack, because the source decides how deep the tree is.
         let mut open = vec![self.steps(ROOT, &siblings)];
         while let Some(steps) = open.last_mut() {
             match steps.next() {
@@ -309,7 +313,7 @@ impl TreeBuilder {
         order
     }
 
-    /// What is in a directory, in order. `a-b` comes between `a` and `a/c`, so a directory and what is in it are two steps.
+    /// Lists a directory in order. `a-b` comes between `a` and `a/c`, so a directory and its content are two steps.
     fn steps(&self, directory: u32, siblings: &[u32]) -> std::vec::IntoIter<Step> {
         let first = siblings.partition_point(|&place| self.nodes.node(place).parent < directory);
         let own = siblings[first..].iter().take_while(|&&place| self.nodes.node(place).parent == directory);
@@ -337,7 +341,8 @@ impl TreeBuilder {
         Error::invalid(path.to_string(), format!("is no directory in {source}, and {below} needs one"))
     }
 
-    /// The number of the source that adds now. Nobody has as many as there are numbers, and they are for messages alone.
+    /// Returns the number of the current source. Source numbers are only used in messages, so numbers that are too large
+    /// are capped.
     fn current_source(&self) -> u16 {
         u16::try_from(self.sources.len() - 1).map_or(DESTINATION - 1, |number| number.min(DESTINATION - 1))
     }
@@ -347,7 +352,7 @@ impl TreeBuilder {
     }
 }
 
-/// A part of a directory's listing.
+/// An entry of a directory, or the content of a subdirectory.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     place: u32,

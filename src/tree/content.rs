@@ -1,8 +1,8 @@
-//! Where the bytes of a file come from, and how exactly its size is kept.
+//! The sources of file contents, and how exactly their sizes are enforced.
 //!
-//! A tar header says how long a file is before its first byte is written. If the file then turns out longer, the rest
-//! would be read as further entries, and whoever can append to a source file could put a setuid program into the image.
-//! So a content gives exactly the bytes that were announced, or fails.
+//! A tar header gives the length of a file before its first byte is written. If the file then turned out longer, the rest
+//! would be read as further entries, and anyone who can append to a source file could put a setuid program into the
+//! image. So a content yields exactly the announced number of bytes, or fails.
 
 use super::Stamp;
 use crate::compression::Members;
@@ -19,67 +19,67 @@ use std::sync::Arc;
 /// The source of a file's bytes.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Bytes at hand.
+    /// Bytes in memory.
     Bytes(Arc<[u8]>),
-    /// A file in a source directory, which may change at any moment.
+    /// A file in a source directory. It may change at any moment.
     File(Arc<FileContent>),
-    /// A file of another program's store, in whatever form that keeps it.
+    /// A file in the store of another program, in any format.
     Stored(StoredFile),
-    /// A part of a file that nobody else can reach.
+    /// A range of a file that no other process can reach.
     Spooled {
         /// The open file.
         file: Arc<std::fs::File>,
-        /// Where the content begins in it.
+        /// The offset of the content in it, in bytes.
         offset: u64,
     },
 }
 
-/// Files that another program's store keeps in a form of its own, compressed perhaps, or to be changed on the way.
+/// Files that another program's store keeps in a format of its own, such as compressed, or with data to rewrite.
 ///
-/// The store is no part of this room, and its files can only be read from start to end.
+/// The store is outside this module, and its files can only be read from start to end.
 pub trait StoredFiles: fmt::Debug + Send + Sync {
-    /// Opens the content of file `number`. The reader gives exactly the announced number of bytes and then ends well, if and
-    /// only if they are the right ones.
+    /// Opens the content of file `number`. The reader yields exactly the announced number of bytes and ends without an
+    /// error if and only if they are the right ones.
     ///
     /// # Errors
-    /// When there is no such file, or its content is missing or found damaged at once.
+    /// Returns an error if there is no such file, or if its content is missing or immediately found to be damaged.
     fn open(&self, number: u32) -> Result<Box<dyn Read + Send>>;
 
-    /// Fills `buffer`, which is as long as announced, with all of the content of file `number`.
+    /// Fills `buffer`, which has the announced length, with the whole content of file `number`.
     ///
     /// # Errors
-    /// When the content is missing, damaged, or of another length.
+    /// Returns an error if the content is missing, damaged, or of another length.
     fn read_whole(&self, number: u32, buffer: &mut [u8]) -> Result<()> {
         ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
     }
 
-    /// As [`StoredFiles::open`], together with the gzip members that hold the content, where the store keeps it in such.
-    /// Members are there as far as the reader was read, and all of them when it has ended.
+    /// Opens a file as [`StoredFiles::open`], with the gzip members that hold its content if the store keeps it in gzip.
+    /// The members are available as far as the reader has been read, and all of them once it has ended.
     ///
     /// # Errors
-    /// As [`StoredFiles::open`].
+    /// The same as [`StoredFiles::open`].
     fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         Ok((self.open(number)?, None))
     }
 }
 
-/// One of the files that another program's store keeps.
+/// One file of another program's store.
 #[derive(Debug, Clone)]
 pub struct StoredFile {
-    /// All of them.
+    /// All files of the store.
     pub files: Arc<dyn StoredFiles>,
-    /// Which one it is.
+    /// The number of this file.
     pub number: u32,
 }
 
-/// A file as the walk found it.
+/// A file as the directory walk found it.
 #[derive(Debug, Clone)]
 pub struct FileContent {
-    /// The directory that it is in, one for all of its files.
+    /// The directory that it is in, shared by all of its files.
     pub directory: Arc<SourceDirectory>,
     /// Its name there.
     pub name: Box<OsStr>,
-    /// What the file system said about it then.
+    /// Its identity, size and times when it was found.
     pub stamp: Stamp,
 }
 
@@ -88,15 +88,16 @@ pub struct FileContent {
 pub struct SourceDirectory {
     /// The directory that the user named.
     pub root: Root,
-    /// Where this one is below it; empty where they are the same.
+    /// The path of this directory below `root`; empty for `root` itself.
     pub path: PathBuf,
 }
 
 impl Content {
-    /// Appends to `buffer` the `length` bytes from `offset` of a content that is `size` bytes long.
+    /// Appends `length` bytes from `offset` of a content of `size` bytes to `buffer`.
     ///
     /// # Errors
-    /// When the content cannot be read, is shorter or longer than `size`, or has changed since it was found.
+    /// Returns an error if the content cannot be read, is shorter or longer than `size`, or has changed since it was
+    /// found.
     pub fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         match self {
             Content::Bytes(bytes) => {
@@ -134,7 +135,7 @@ impl Content {
     }
 }
 
-/// A stored content that is read in parts, one after the other.
+/// A stored content that is read in chunks, one after the other.
 pub struct ContentStream {
     reader: Box<dyn Read + Send>,
     members: Option<Members>,
@@ -151,41 +152,41 @@ impl ContentStream {
     /// Opens `stored` at its start.
     ///
     /// # Errors
-    /// As [`StoredFiles::open`].
+    /// The same as [`StoredFiles::open`].
     pub fn open(stored: &StoredFile) -> Result<Self> {
         stored.files.open(stored.number).map(ContentStream::of)
     }
 
-    /// A content that `reader` reads.
+    /// Creates a stream of the content that `reader` yields.
     pub fn of(reader: Box<dyn Read + Send>) -> Self {
         ContentStream { reader, members: None, position: 0 }
     }
 
-    /// Opens `stored` at its start, together with the gzip members that hold it.
+    /// Opens `stored` at its start, with the gzip members that hold it.
     ///
     /// # Errors
-    /// As [`StoredFiles::open_with_members`].
+    /// The same as [`StoredFiles::open_with_members`].
     pub fn open_with_members(stored: &StoredFile) -> Result<Self> {
         let (reader, members) = stored.files.open_with_members(stored.number)?;
         Ok(ContentStream { reader, members, position: 0 })
     }
 
-    /// Takes the gzip members that hold what was read since the last time, as far as they were read. Nothing where there are
-    /// none.
+    /// Takes the gzip members that hold the bytes read since the last call, as far as they were read. Returns `None` if
+    /// the content is not kept in gzip.
     pub fn take_members(&self) -> Option<Vec<u8>> {
         self.members.as_ref().map(Members::take)
     }
 
-    /// How many bytes have been read.
+    /// Returns how many bytes have been read.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Appends to `buffer` the next `length` bytes of a content that is `size` bytes long. The part that reaches its end
-    /// requires that nothing follows.
+    /// Appends the next `length` bytes of a content of `size` bytes to `buffer`. The chunk that reaches the end checks
+    /// that nothing follows.
     ///
     /// # Errors
-    /// When the content cannot be read, is damaged, or is shorter or longer than `size`.
+    /// Returns an error if the content cannot be read, is damaged, or is shorter or longer than `size`.
     pub fn append(&mut self, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
         let start = buffer.len();
         buffer.resize(start + length, 0);
@@ -195,7 +196,7 @@ impl ContentStream {
     /// Fills `buffer`, as [`ContentStream::append`] does.
     ///
     /// # Errors
-    /// As [`ContentStream::append`].
+    /// The same as [`ContentStream::append`].
     pub fn read(&mut self, size: u64, buffer: &mut [u8]) -> Result<()> {
         let failed = |error| Error::io("content", "read", error);
         let read = fill(&mut self.reader, buffer).map_err(failed)?;
@@ -216,7 +217,7 @@ impl ContentStream {
     }
 }
 
-/// Reads until `buffer` is full or `reader` ends, and tells how much that was.
+/// Reads until `buffer` is full or `reader` ends, and returns the number of bytes read.
 fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -231,12 +232,12 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl FileContent {
-    /// The file's name, for messages.
+    /// Returns the path of the file, for messages.
     pub fn display(&self) -> String {
         self.directory.root.display(self.path())
     }
 
-    /// Where it is below the directory that the user named.
+    /// Returns the path of the file below the directory that the user named.
     fn path(&self) -> PathBuf {
         self.directory.path.join(&*self.name)
     }
@@ -262,7 +263,7 @@ impl FileContent {
         self.compare(&Metadata::from_file(&file).map_err(failed)?)
     }
 
-    /// Requires that the open file is the one that the walk saw, untouched.
+    /// Checks that the open file is the one that the walk found, unmodified.
     fn compare(&self, metadata: &Metadata) -> Result<()> {
         let now = Stamp::of(metadata).map_err(|error| Error::io(self.display(), "read", error))?;
         if now.has_content_of(&self.stamp) {

@@ -20,12 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 impl TreeBuilder {
-    /// Adds everything in the directory `root` under `destination`, itself included.
+    /// Adds the directory `root` and everything in it under `destination`.
     ///
-    /// Links are kept as they are; files with several names stay one file.
+    /// Symbolic links are kept unchanged. A file with several names stays one file.
     ///
     /// # Errors
-    /// When something cannot be read, or is a device, socket or pipe and `rules` do not skip those.
+    /// Returns an error if something cannot be read, or is a device, socket or pipe and `rules` do not skip those.
     pub fn add_directory(
         &mut self,
         root: &Root,
@@ -38,10 +38,10 @@ impl TreeBuilder {
         self.walk(root, destination, rules, progress)
     }
 
-    /// As [`TreeBuilder::add_directory`], and `destination` keeps what it is in the layers below, if it is there.
+    /// Adds everything in the directory `root`. If a layer below has `destination`, it keeps its attributes from there.
     ///
     /// # Errors
-    /// As [`TreeBuilder::add_directory`].
+    /// The same as [`TreeBuilder::add_directory`].
     pub fn add_directory_content(
         &mut self,
         root: &Root,
@@ -101,10 +101,10 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Adds the one file `name` of `root` as `destination`.
+    /// Adds the single file `name` of `root` as `destination`.
     ///
     /// # Errors
-    /// When it cannot be read or is not a regular file.
+    /// Returns an error if the file cannot be read or is not a regular file.
     pub fn add_file(
         &mut self,
         root: &Root,
@@ -128,13 +128,13 @@ impl TreeBuilder {
     }
 }
 
-/// A directory, by its path in the image, and what was found in it.
+/// A directory with its path in the image and its entries.
 struct Directory {
     path: ImagePath,
     entries: Vec<Found>,
 }
 
-/// An entry as found.
+/// An entry as the walk found it.
 struct Found {
     name: Box<[u8]>,
     kind: Kind,
@@ -143,18 +143,18 @@ struct Found {
 }
 
 impl Found {
-    /// The length of the content in bytes; zero for everything but a file.
+    /// Returns the length of the content in bytes; zero for everything but a file.
     fn size(&self) -> u64 {
         if let Kind::File { size, .. } = self.kind { size } else { 0 }
     }
 }
 
-/// What the threads of a walk bring together.
+/// The results of all threads of a walk.
 #[derive(Default)]
 struct Bag {
     found: Vec<Directory>,
     excluded: Vec<(PathBuf, PathKind, Cause)>,
-    /// The directories that turned out to be images when they were listed.
+    /// Directories that were found to be images when they were listed.
     images: Vec<(PathBuf, ImageForm)>,
     losses: Losses,
     error: Option<Error>,
@@ -163,7 +163,7 @@ struct Bag {
 /// A directory to be listed.
 struct Below {
     path: PathBuf,
-    /// It is excluded, and looked at for what is taken back in it.
+    /// The directory is excluded, and only walked for entries that a pattern takes back.
     is_excluded: bool,
 }
 
@@ -173,7 +173,7 @@ impl Below {
     }
 }
 
-/// What was found in one directory.
+/// The result of listing one directory.
 struct Contents {
     directory: Directory,
     below: Vec<Below>,
@@ -193,15 +193,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists one directory and leaves its subdirectories to whoever has time. The handle is opened here and not before, so
-    /// that never more are open than threads run.
+    /// Lists one directory and spawns a task for each subdirectory. The handle is opened here, so that never more handles
+    /// are open than threads run.
     fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: Below) {
         let Below { path, is_excluded } = place;
         let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
         let listed = self.list(&directory, is_excluded);
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match listed {
-            // What is in an excluded directory is not told once more.
+            // An excluded directory is reported once, without the entries in it.
             Ok(Contents { image: Some(_), .. }) if is_excluded => {}
             Ok(Contents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
             Ok(Contents { directory, below, excluded, losses, image: None }) => {
@@ -215,7 +215,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What is in `directory`, and the directories below it.
+    /// Returns the entries of `directory`, and the directories below it.
     fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<Contents> {
         let relative = &*directory.path;
         let failed = |error| Error::io(self.root.display(relative), "read directory", error);
@@ -229,7 +229,7 @@ impl Walk<'_> {
             let cause = self.cause_to_exclude(relative, &entry)?;
             if let Some(cause) = &cause {
                 let kind = entry.path_kind().map_err(|error| self.read_failed(relative, &entry, error))?;
-                // What is in an excluded directory is not told once more.
+                // An excluded directory is reported once, without the entries in it.
                 if !is_excluded {
                     excluded.push((path(), kind, cause.clone()));
                 }
@@ -264,7 +264,8 @@ impl Walk<'_> {
         Ok(Contents { directory: Directory { path: here, entries }, below, excluded, image, losses })
     }
 
-    /// What kind of image `directory` is because `entry` is in it. The directory that the user named is what it is.
+    /// Returns the kind of image that `entry` makes of `directory`. The directory that the user named never counts as an
+    /// image.
     fn image_of(&self, directory: &Path, entry: &Listed<'_>, status: &Status) -> Result<Option<ImageForm>> {
         if directory.as_os_str().is_empty() || status.kind != FileKind::File {
             return Ok(None);
@@ -279,7 +280,7 @@ impl Walk<'_> {
         Ok(images::is_own_dockerfile(file).then_some(ImageForm::Context))
     }
 
-    /// A file that cannot be opened is found out when it is copied.
+    /// Returns whether a file is an archive of an image. A file that cannot be opened fails later, when it is copied.
     fn is_archive_of_image(&self, entry: &Listed<'_>, status: &Status) -> bool {
         status.kind == FileKind::File
             && images::may_be_archive(entry.name(), status.stamp.size)
@@ -302,7 +303,7 @@ impl Walk<'_> {
         Error::io(self.root.display(directory.join(entry.name())), "read", error)
     }
 
-    /// What `entry` of `directory` will be in the image, where that is called `here`.
+    /// Converts `entry` of `directory`, whose path in the image is `here`, to an entry of the tree.
     fn found(
         &self,
         here: &ImagePath,
@@ -333,7 +334,7 @@ impl Walk<'_> {
         Ok(Some(Found { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
     }
 
-    /// What a regular file will be in the image, with the changes that the rules name.
+    /// Returns the content and attributes of a regular file, with the changes that the rules name.
     fn file(&self, directory: &Arc<SourceDirectory>, entry: &Listed<'_>, status: &Status) -> (Kind, Attributes) {
         let path = || directory.path.join(entry.name());
         let kind = match self.rules.changes.content(path) {
@@ -350,7 +351,7 @@ impl Walk<'_> {
     }
 }
 
-/// The entry of the copied directory itself.
+/// Returns the entry of the copied directory itself.
 fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
     let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
     let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
@@ -363,7 +364,7 @@ fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entr
     Ok(Entry { path: destination.clone(), kind: Kind::Directory, attributes })
 }
 
-/// Takes what turned out to be no part of the tree out of what was found.
+/// Removes a directory that is not part of the tree from the entries found.
 fn remove(found: &mut [Directory], path: &ImagePath) {
     let above = path.parent().and_then(|parent| found.binary_search_by(|other| other.path.cmp(&parent)).ok());
     if let Some(above) = above {
@@ -371,7 +372,7 @@ fn remove(found: &mut [Directory], path: &ImagePath) {
     }
 }
 
-/// Opens the files of a closed directory if others could read none of them: then the umask closed them.
+/// Opens the files of a private source if none of them is readable to others: the umask then closed them.
 fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
     let is_file = |found: &Found| matches!(found.kind, Kind::File { .. });
     let is_closed = |found: &Found| found.attributes.mode & 0o044 == 0;
@@ -382,7 +383,7 @@ fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
     }
 }
 
-/// The first name in the order of paths is the file, the others are links to it.
+/// Turns all names of a file but the first, in the order of paths, into hard links to it.
 fn join_hard_links(found: &mut [Directory]) -> Result<()> {
     let mut linked = Vec::new();
     for Directory { path, entries } in found {
@@ -410,12 +411,12 @@ fn file_kind(directory: Arc<SourceDirectory>, name: &OsStr, status: &Status) -> 
     Kind::File { size: stamp.size, content }
 }
 
-/// A path of this platform as an image path.
+/// Converts a path of this platform to an image path.
 fn image_path(path: &Path) -> Result<ImagePath> {
     ImagePath::new(&image_bytes(path)?)
 }
 
-/// The bytes of a path of this platform, with slashes.
+/// Returns the bytes of a path of this platform, with slashes.
 fn image_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = name_bytes(path.as_os_str())?.to_vec();
     if cfg!(windows) {
@@ -424,7 +425,7 @@ fn image_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Other systems have nothing that an image could hold.
+/// Returns whether extended attributes are kept. Other systems have none that an image could hold.
 fn keeps_xattrs(rules: &Rules) -> bool {
     cfg!(unix) && rules.xattrs == ExtendedAttributes::Keep
 }
@@ -441,7 +442,7 @@ fn xattrs(file: &File, object: &str) -> Result<Option<Box<Xattrs>>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        // The label says what the host's policy thinks of the file, nothing about the file.
+        // The label belongs to the security policy of the host, not to the file.
         if name == b"security.selinux" {
             continue;
         }
@@ -459,7 +460,7 @@ fn xattrs(_: &File, _: &str) -> Result<Option<Box<Xattrs>>> {
     Ok(None)
 }
 
-/// Linux keeps neither a list of names nor a value longer than this (XATTR_SIZE_MAX).
+/// The limit of Linux for a list of names and for a value, in bytes (XATTR_SIZE_MAX).
 #[cfg(unix)]
 const LARGEST_XATTR: usize = 64 << 10;
 

@@ -6,32 +6,32 @@ use crate::tar;
 /// A file, directory or link of a future layer.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it will be.
+    /// Its path in the image.
     pub path: ImagePath,
-    /// What it is.
+    /// Its kind, with the content of a file or the target of a link.
     pub kind: Kind,
-    /// Who owns it and who may do what.
+    /// Its owner, mode, time and extended attributes.
     pub attributes: Attributes,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A regular file.
     File {
         /// Its length in bytes.
         size: u64,
-        /// Where its bytes come from.
+        /// The source of its bytes.
         content: Content,
     },
     /// A directory.
     Directory,
-    /// A symbolic link, kept as it is.
+    /// A symbolic link, kept unchanged.
     Symlink {
-        /// Where it leads, as written in the link.
+        /// Its target, as written in the link.
         target: Box<[u8]>,
     },
-    /// Another name of a file of the same tree.
+    /// Another name of a file in the same tree.
     HardLink {
         /// That file, which sorts before this entry.
         target: ImagePath,
@@ -52,12 +52,12 @@ pub struct Attributes {
     pub gid: u32,
     /// Modification time, in seconds since the epoch.
     pub mtime: i64,
-    /// Extended attributes, sorted by name. Nearly always empty, so it costs one word.
+    /// Extended attributes, sorted by name. Nearly always empty, so an absent list takes only one word.
     pub xattrs: Option<Box<Xattrs>>,
 }
 
 impl Entry {
-    /// The tar header of this entry.
+    /// Returns the tar header of this entry.
     pub fn header(&self) -> tar::Header<'_> {
         let (kind, size, link) = match &self.kind {
             Kind::File { size, .. } => (tar::Kind::File, *size, &b""[..]),
@@ -78,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// The length of the content in bytes; zero for everything but a file.
+    /// Returns the length of the content in bytes; zero for everything but a file.
     pub fn size(&self) -> u64 {
         match self.kind {
             Kind::File { size, .. } => size,

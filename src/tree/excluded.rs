@@ -1,40 +1,40 @@
-//! What of a source is not in the image, and why.
+//! Source entries that are excluded from the image, and the reasons.
 
 use super::images::ImageForm;
 use std::sync::Arc;
 
-/// Why something in a source is not in the image.
+/// The reason why a source entry is excluded from the image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cause {
-    /// A pattern says so.
+    /// A pattern excludes it.
     Pattern {
-        /// What messages call the list that it is in.
+        /// The name of the pattern's list, for messages.
         list: Arc<str>,
-        /// The pattern, as it was written.
+        /// The pattern as written.
         pattern: Arc<str>,
     },
-    /// The command writes it; the text says what it is.
+    /// It is an output of the command; the text describes it.
     Output(Arc<str>),
-    /// It is an image itself.
+    /// It is itself an image.
     Image(ImageForm),
     /// It is a device, socket or pipe.
     Special,
 }
 
-/// Something in a source that is not in the image. A directory stands for everything in it.
+/// A source entry that is excluded from the image. A directory includes everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Excluded {
-    /// What messages call the source.
+    /// The name of the source, for messages.
     pub source: Arc<str>,
-    /// Why it is not in the image.
+    /// The reason why it is excluded.
     pub cause: Cause,
-    /// Its path in the source, with a slash at the end where it is a directory.
+    /// Its path in the source, with a trailing slash for a directory.
     pub path: String,
 }
 
 impl Cause {
-    /// The list that a pattern is in, or the rule itself, as one word for programs.
+    /// Returns the list of the pattern, or the rule itself, as one word for programs.
     pub fn rule(&self) -> &str {
         match self {
             Cause::Pattern { list, .. } => list,
@@ -44,7 +44,7 @@ impl Cause {
         }
     }
 
-    /// The pattern, where there is one.
+    /// Returns the pattern, if a pattern excluded the entry.
     pub fn pattern(&self) -> Option<&str> {
         match self {
             Cause::Pattern { pattern, .. } => Some(pattern),
@@ -53,7 +53,7 @@ impl Cause {
     }
 }
 
-/// The cause for people: "`temp/` of the robot rules".
+/// Formats the cause for people: "`temp/` of the robot rules".
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,7 +1,7 @@
-//! What a copy excludes, in the syntax of `.dockerignore`.
+//! Rules that exclude files from a copy, in the syntax of `.dockerignore`.
 //!
-//! Patterns are relative to the root of the copied directory, `**` spans directories, `!` takes back, the last match wins,
-//! and what is said of a directory holds for everything in it (docs.docker.com, "dockerignore file").
+//! Patterns are relative to the root of the copied directory, `**` spans directories, `!` takes back, the last match
+//! wins, and a match of a directory applies to everything in it (docs.docker.com, "dockerignore file").
 
 use super::base_names::matches_name;
 use super::excluded::Cause;
@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file whose patterns docker obeys where it lies in the root of what is copied.
+/// The file in the root of the copied directory from which docker reads patterns.
 pub const DOCKERIGNORE: &str = ".dockerignore";
 
 /// Ordered lists of patterns.
 #[derive(Debug, Clone, Default)]
 pub struct IgnoreRules {
     patterns: Vec<Pattern>,
-    /// What is kept, whatever else is said of it.
+    /// Patterns of entries that are always kept.
     kept: Vec<PathPattern>,
-    /// Single paths that are excluded whatever else is said of them.
+    /// Single paths that are always excluded, with a description.
     outputs: BTreeMap<PathBuf, Arc<str>>,
-    /// What messages call the list that is being read.
+    /// The name of the list that is being read, for messages.
     list: Option<Arc<str>>,
 }
 
@@ -44,7 +44,7 @@ enum Matcher {
 }
 
 impl Matcher {
-    /// Whether it matches `path` itself; what is above it does not count.
+    /// Returns whether this matches `path` itself; its parents are not considered.
     fn is_match(&self, path: &str, kind: PathKind) -> bool {
         match self {
             Matcher::Glob(pattern) => pattern.matches(path),
@@ -54,10 +54,10 @@ impl Matcher {
     }
 }
 
-/// What a path leads to.
+/// The kind of file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
-    /// A directory, and not a link to one.
+    /// A directory, but not a link to one.
     Directory,
     /// Anything else.
     Other,
@@ -70,7 +70,7 @@ enum Verdict {
 }
 
 impl IgnoreRules {
-    /// Says what messages call the list of the patterns that follow.
+    /// Sets the name of the list of all following patterns, for messages.
     pub fn begin_list(&mut self, name: &str) {
         self.list = Some(Arc::from(name));
     }
@@ -78,7 +78,7 @@ impl IgnoreRules {
     /// Appends one pattern.
     ///
     /// # Errors
-    /// When it is malformed, or can match nothing.
+    /// Returns an error if the pattern is malformed or can match nothing.
     pub fn add(&mut self, pattern: &str) -> Result<()> {
         let (verdict, text) = split(pattern);
         let glob = PathPattern::read(text)?.ok_or_else(|| matches_nothing(pattern))?;
@@ -86,7 +86,7 @@ impl IgnoreRules {
         Ok(())
     }
 
-    /// Appends a pattern for base names, as RCC matches them: at every depth, and with a slash at its end directories only.
+    /// Appends a pattern for base names, as RCC matches them: at every depth, and directories only if it ends in a slash.
     pub fn add_name(&mut self, pattern: &str) {
         self.push(pattern, Matcher::Name(pattern.to_owned()), Verdict::Exclude);
     }
@@ -96,16 +96,16 @@ impl IgnoreRules {
         self.push(&path.to_string_lossy(), Matcher::Path(path.to_owned()), Verdict::Exclude);
     }
 
-    /// Keeps what matches, whatever else would exclude it.
+    /// Keeps everything that matches `pattern`, even if another pattern excludes it.
     ///
     /// # Errors
-    /// As [`IgnoreRules::add`].
+    /// The same as [`IgnoreRules::add`].
     pub fn keep(&mut self, pattern: &str) -> Result<()> {
         self.kept.push(PathPattern::read(pattern)?.ok_or_else(|| matches_nothing(pattern))?);
         Ok(())
     }
 
-    /// Excludes one path, which `why` says more of, and nothing takes it back.
+    /// Excludes one path, which `why` describes. No pattern can take it back.
     pub fn exclude_output(&mut self, path: PathBuf, why: &str) {
         self.outputs.insert(path, Arc::from(why));
     }
@@ -116,10 +116,12 @@ impl IgnoreRules {
         self.patterns.push(Pattern { matcher, verdict, cause });
     }
 
-    /// Appends the lines of an ignore file. As for docker, a pattern that leads out of the directory matches nothing.
+    /// Appends the lines of an ignore file.
+    ///
+    /// A pattern that leads out of the directory matches nothing, as with docker.
     ///
     /// # Errors
-    /// When a line is malformed.
+    /// Returns an error if a line is malformed.
     pub fn add_file(&mut self, text: &str) -> Result<()> {
         let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().filter(|line| !line.starts_with('#'));
         for line in lines.map(str::trim).filter(|line| !line.is_empty()) {
@@ -134,12 +136,12 @@ impl IgnoreRules {
         Ok(())
     }
 
-    /// Whether anything is excluded at all.
+    /// Returns whether nothing is excluded.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty() && self.outputs.is_empty()
     }
 
-    /// Why `path`, relative and with slashes, is excluded, if it is.
+    /// Returns why `path`, which is relative and has slashes, is excluded. Returns `None` if it is not excluded.
     pub fn excludes(&self, path: &Path, kind: PathKind) -> Option<Cause> {
         if let Some(why) = path.ancestors().find_map(|path| self.outputs.get(path)) {
             return Some(Cause::Output(why.clone()));
@@ -151,7 +153,7 @@ impl IgnoreRules {
             if pattern.verdict == verdict {
                 continue;
             }
-            // What is above the path is a directory in any case.
+            // The parents of the path are always directories.
             let kind_of = |part: &str| if part.len() == text.len() { kind } else { PathKind::Directory };
             if with_parents(&text).any(|part| pattern.matcher.is_match(part, kind_of(part))) {
                 last = Some(pattern);
@@ -161,13 +163,13 @@ impl IgnoreRules {
         (!self.keeps(path)).then(|| last.cause.clone())
     }
 
-    /// Whether `path` is to be kept whatever else would exclude it.
+    /// Returns whether `path` is kept even if a pattern excludes it.
     pub fn keeps(&self, path: &Path) -> bool {
         let text = path.to_string_lossy();
         self.kept.iter().any(|kept| with_parents(&text).any(|part| kept.matches(part)))
     }
 
-    /// Whether a directory that is excluded must be walked all the same, because something in it may be taken back.
+    /// Returns whether excluded directories must be walked, because something in them may be taken back.
     pub fn may_take_back(&self) -> bool {
         !self.kept.is_empty() || self.patterns.iter().any(|pattern| pattern.verdict == Verdict::TakeBack)
     }
@@ -188,7 +190,7 @@ fn last_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// A path, then the directories above it.
+/// Returns a path, followed by the directories above it.
 fn with_parents(path: &str) -> impl Iterator<Item = &str> {
     let above = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
     std::iter::once(path).chain(above).filter(|part| !part.is_empty())

@@ -1,11 +1,11 @@
-//! Directories that are in a source by accident: version control, caches, and what package managers install.
+//! Directories that are in a source by accident: version control, caches, and installed packages.
 
 use super::ImagePath;
 use crate::progress::{Progress, warn};
 use crate::wording::{counted, size};
 use std::collections::BTreeMap;
 
-/// Their names.
+/// The names of such directories.
 const NAMES: [&str; 11] = [
     ".git",
     ".hg",
@@ -20,7 +20,7 @@ const NAMES: [&str; 11] = [
     "node_modules",
 ];
 
-/// How much of a source is litter, by the names of its directories.
+/// The amount of litter in a source, by directory name.
 #[derive(Debug, Default)]
 pub(super) struct Litter(BTreeMap<&'static str, Amount>);
 
@@ -31,7 +31,7 @@ struct Amount {
 }
 
 impl Litter {
-    /// Counts `files` files of `bytes` bytes in `directory`, a directory of the source that was copied to `destination`.
+    /// Counts `files` files of `bytes` bytes in `directory`, which was copied below `destination`.
     pub(super) fn count(&mut self, directory: &ImagePath, destination: &ImagePath, files: usize, bytes: u64) {
         let below = directory.names().skip(destination.names().count());
         if let Some(name) = below.filter_map(litter).next() {
@@ -41,7 +41,7 @@ impl Litter {
         }
     }
 
-    /// Says what there is, in one line.
+    /// Warns about the litter in one line.
     pub(super) fn warn(&self, object: &str, progress: &dyn Progress) {
         if self.0.is_empty() {
             return;

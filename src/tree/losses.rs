@@ -1,23 +1,25 @@
-//! The special bits that files lose, since they get another owner than the one that gave the bits their meaning.
+//! Special mode bits that files lose because their owner changes.
+//!
+//! The bits have their meaning only together with the owner that the file had in the source.
 
 use super::{Access, Rules};
 use crate::progress::{Progress, warn};
 use crate::wording::counted;
 use std::path::Path;
 
-/// How many files are named in the warning.
+/// The number of files that the warning names.
 const NAMED: usize = 3;
 
 /// The files of one source that lose setuid, setgid or sticky.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     count: usize,
-    /// The first ones in the order of names, whatever the order of the walk.
+    /// The first files in the order of names, independent of the order of the walk.
     first: Vec<String>,
 }
 
 impl Losses {
-    /// Notes the file `path`, which is in the source as `own` says, if `rules` take a bit from it.
+    /// Records the file `path`, whose mode and owner in the source are `own`, if `rules` remove a bit from it.
     pub(super) fn note(&mut self, is_file: bool, own: Access, path: &Path, rules: &Rules) {
         let lost = rules.lost_bits(own);
         if !is_file || lost == 0 {
@@ -27,7 +29,7 @@ impl Losses {
         self.add(Losses { count: 1, first });
     }
 
-    /// Notes those of another part of the source.
+    /// Adds the losses of another directory of the source.
     pub(super) fn add(&mut self, other: Losses) {
         self.count += other.count;
         self.first.extend(other.first);
@@ -35,7 +37,7 @@ impl Losses {
         self.first.truncate(NAMED);
     }
 
-    /// Warns of them, in one line.
+    /// Warns about the losses in one line.
     pub(super) fn tell(&self, source: &str, progress: &dyn Progress) {
         if self.count == 0 {
             return;

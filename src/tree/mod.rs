@@ -1,8 +1,8 @@
-//! What a layer will hold: entries with validated paths, sorted and unique.
+//! The content of a future layer: entries with validated paths, sorted and unique.
 //!
-//! A tree is made from directories, files and archives, and from what other rooms add; it names its content without
-//! having read it. Everything that could differ between two machines (owners, modes, times, the order in which a
-//! directory lists its files) is decided here, by [`Rules`].
+//! A tree is made from directories, files and archives, and from entries that other modules add. It refers to file
+//! contents without having read them. Everything that could differ between two machines (owners, modes, times, the order
+//! in which a directory lists its files) is decided here, by [`Rules`].
 
 mod archive;
 mod base_names;

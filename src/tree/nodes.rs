@@ -1,53 +1,53 @@
-//! How a tree is kept in memory: as a tree of names.
+//! The representation of a tree in memory: as a tree of names.
 //!
-//! An environment of 100,000 files has about 350,000 entries, most of them in directories with long paths. What many paths
-//! have in common stands here once, and so do attributes, so that an entry takes 24 bytes, its own name, and what only files
-//! and links have.
+//! An environment of 100,000 files has about 350,000 entries, most of them in directories with long paths. The names that
+//! paths share are kept once, and so are attributes, so that an entry takes 24 bytes, its own name, and the data that
+//! only files and links have.
 
 use super::{Attributes, Content, Entry, ImagePath, Kind};
 
 /// The number of the root, which is a directory in every tree.
 pub(super) const ROOT: u32 = 0;
 
-/// One place in a tree.
+/// One entry of a tree.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
-    /// The number of the directory that it is in. The root is in itself.
+    /// The number of the directory that it is in. The root is its own parent.
     pub(super) parent: u32,
-    /// What is there.
+    /// Its kind.
     pub(super) what: What,
-    /// Its attributes, by number.
+    /// The number of its attributes.
     pub(super) attributes: u32,
     name_start: u32,
     name_length: u8,
-    /// Whether something is in it.
+    /// Whether it has entries.
     pub(super) is_parent: bool,
-    /// Which source named it; [`NOBODY`] for a directory that is there because others need it.
+    /// The number of the source that named it, or one of the constants below such as [`NOBODY`].
     pub(super) source: u16,
 }
 
-/// No source.
+/// The source of a directory that no source named, but that other entries need.
 pub(super) const NOBODY: u16 = u16::MAX;
-/// No source, and what the directory is like is known.
+/// The source of a directory that no source named, but whose attributes are known.
 pub(super) const KNOWN: u16 = u16::MAX - 1;
-/// No source, but the directory that one is copied into: what it is below counts more than what the source says.
+/// The source of a directory that a source is copied into. Its attributes in a layer below take precedence.
 pub(super) const DESTINATION: u16 = u16::MAX - 2;
 
-/// What is at a place, with the number of what else there is to know.
+/// The kind of a node, with the number of its further data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Directory,
     File(u32),
     Symlink(u32),
-    /// Another name of what is at this place.
+    /// Another name of the file at this node.
     HardLink(u32),
 }
 
-/// Places, and what they have in common.
+/// The nodes of a tree, with the data that they share.
 #[derive(Debug, Clone)]
 pub(super) struct Nodes {
     pub(super) list: Vec<Node>,
-    /// All names, one behind the other.
+    /// All names, concatenated.
     names: Vec<u8>,
     pub(super) attributes: Vec<Attributes>,
     /// Sizes and contents.
@@ -63,17 +63,17 @@ impl Node {
 }
 
 impl Nodes {
-    /// The root alone.
+    /// Creates a tree with only the root.
     pub(super) fn new(root: Attributes) -> Nodes {
         let list = vec![Node::directory(ROOT, 0, 0)];
         Nodes { list, names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
     }
 
-    /// Adds the directory `name` of the place `parent`, with the attributes of the root, and tells its number. The name is that
-    /// of a valid path.
+    /// Adds the directory `name` to the node `parent`, with the attributes of the root. Returns its number. The name must
+    /// come from a valid path.
     pub(super) fn push(&mut self, parent: u32, name: &[u8]) -> u32 {
         let number = count(&self.list);
-        // A name has 255 bytes at most.
+        // A name has at most 255 bytes.
         let (name_start, name_length) = (count(&self.names), name.len() as u8);
         self.names.extend_from_slice(name);
         self.list.push(Node::directory(parent, name_start, name_length));
@@ -102,7 +102,7 @@ impl Nodes {
             length += usize::from(length > 0) + self.name(above).len();
             above = self.node(above).parent;
         }
-        // From its end.
+        // Fills the path from its end.
         let mut path = vec![b'/'; length];
         let (mut end, mut above) = (length, number);
         while above != ROOT {
@@ -128,7 +128,7 @@ impl Nodes {
         Entry { path: self.path(number), kind, attributes }
     }
 
-    /// Brings the places into this `order`, which names each but the root once.
+    /// Sorts the nodes into `order`, which names each node but the root once.
     pub(super) fn reorder(&mut self, order: &[u32]) {
         let mut places = vec![ROOT; self.list.len()];
         for (place, &number) in order.iter().enumerate() {
@@ -140,7 +140,7 @@ impl Nodes {
                 *target = places[*target as usize];
             }
         }
-        // In place: a second list would be the largest thing in memory.
+        // Sorted in place, because a second list would be the largest allocation of the process.
         for number in 0..places.len() {
             while places[number] as usize != number {
                 let place = places[number] as usize;
@@ -154,7 +154,7 @@ impl Nodes {
     }
 }
 
-/// The number of the next thing in `list`, of which the builder lets there be few enough.
+/// Returns the number of the next item in `list`. The builder limits the number of items, so it fits.
 pub(super) fn count<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX)
 }

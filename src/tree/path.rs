@@ -12,27 +12,28 @@ const LONGEST: usize = 4096;
 /// The longest component, in bytes (NAME_MAX).
 const LONGEST_NAME: usize = 255;
 
-/// A path from the root of an image: bytes, relative, without `.`, `..`, empty components or a slash at either end. The
-/// root itself is the empty path.
+/// A path from the root of an image, as bytes.
 ///
-/// Clones and parents share the bytes: a layer has many directories and links that are named after its files.
+/// The path is relative, without `.`, `..`, empty components or a slash at either end. The root itself is the empty path.
+///
+/// Clones and parents share the bytes, because a layer has many directories and links that are named after its files.
 #[derive(Clone)]
 pub struct ImagePath {
     bytes: Arc<[u8]>,
-    /// How many of the bytes are its own; the rest are those of an entry below.
+    /// The number of bytes that belong to this path; the rest belong to an entry below it.
     length: u16,
 }
 
 impl ImagePath {
-    /// The root of the image.
+    /// Returns the root of the image.
     pub fn root() -> Self {
         ImagePath { bytes: Arc::default(), length: 0 }
     }
 
-    /// Reads a path that a person wrote, such as `/usr/./local/`.
+    /// Parses a path that a person wrote, such as `/usr/./local/`.
     ///
     /// # Errors
-    /// When it leaves the root, is too long, or contains a NUL byte.
+    /// Returns an error if the path leaves the root, is too long, or contains a NUL byte.
     pub fn new(bytes: &[u8]) -> Result<Self> {
         let mut path = Vec::with_capacity(bytes.len());
         for component in bytes.split(|&byte| byte == b'/') {
@@ -50,7 +51,7 @@ impl ImagePath {
         ImagePath::checked(&path)
     }
 
-    /// The path of names that were those of a path before, with slashes between them.
+    /// Creates a path from the slash-separated names of a path that was already checked.
     pub(super) fn of_names(path: Vec<u8>) -> Self {
         let length = path.len() as u16;
         ImagePath { bytes: path.into(), length }
@@ -62,19 +63,19 @@ impl ImagePath {
         Ok(ImagePath { bytes: path.into(), length: path.len() as u16 })
     }
 
-    /// The entry `name` of this directory.
+    /// Returns the path of the entry `name` in this directory.
     ///
     /// # Errors
-    /// When `name` is not a single name, or the path becomes too long.
+    /// Returns an error if `name` is not a single name, or if the path becomes too long.
     pub fn join_name(&self, name: &[u8]) -> Result<Self> {
         self.check_name(name)?;
         Ok(self.joined(name))
     }
 
-    /// Requires of `name` what [`ImagePath::join_name`] does.
+    /// Checks that [`ImagePath::join_name`] would accept `name`.
     ///
     /// # Errors
-    /// As [`ImagePath::join_name`].
+    /// The same as [`ImagePath::join_name`].
     pub(super) fn check_name(&self, name: &[u8]) -> Result<()> {
         if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
             return Err(unsafe_path(name, "not a file name"));
@@ -82,16 +83,16 @@ impl ImagePath {
         self.check_below(name)
     }
 
-    /// The path `below` this one.
+    /// Returns the path `below` this one.
     ///
     /// # Errors
-    /// When it becomes too long.
+    /// Returns an error if the path becomes too long.
     pub fn join(&self, below: &ImagePath) -> Result<Self> {
         self.check_below(below.as_bytes())?;
         Ok(self.joined(below.as_bytes()))
     }
 
-    /// Requires that this path can go on with `below`. Its own part was checked before.
+    /// Checks that `below` can be appended to this path. The path itself was checked before.
     fn check_below(&self, below: &[u8]) -> Result<()> {
         if usize::from(self.length) + 1 + below.len() > LONGEST {
             return check(self.joined_bytes(below).as_ref());
@@ -117,33 +118,33 @@ impl ImagePath {
         }
     }
 
-    /// The bytes, without a slash in front.
+    /// Returns the bytes, without a leading slash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length.into()]
     }
 
-    /// Whether this is the root.
+    /// Returns whether this is the root.
     pub fn is_root(&self) -> bool {
         self.length == 0
     }
 
-    /// Whether this is `directory` itself, or in it at any depth.
+    /// Returns whether this is `directory` itself, or in it at any depth.
     pub fn is_in(&self, directory: &ImagePath) -> bool {
         let mut names = self.names();
         directory.names().all(|name| names.next() == Some(name))
     }
 
-    /// The components, from the root on.
+    /// Returns the components, starting at the root.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty())
     }
 
-    /// The last component; empty for the root.
+    /// Returns the last component; empty for the root.
     pub fn name(&self) -> &[u8] {
         self.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
     }
 
-    /// The directory that holds this entry; nothing for the root.
+    /// Returns the directory that holds this entry, or `None` for the root.
     pub fn parent(&self) -> Option<ImagePath> {
         if self.is_root() {
             return None;

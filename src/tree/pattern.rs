@@ -1,11 +1,11 @@
 //! One pattern of a `.dockerignore` file, matched as docker matches it.
 //!
-//! docker's patterns are Go's `filepath.Match` and `**` on top, with corners of their own (moby/patternmatcher): `**/` is
-//! any number of directories, `**` at the end is everything, and braces are letters.
+//! docker's patterns extend Go's `filepath.Match` by `**`, with special cases (moby/patternmatcher): `**/` matches any
+//! number of directories, `**` at the end matches everything, and braces are ordinary characters.
 
 use crate::error::{Error, Result};
 
-/// A pattern for paths that are relative and have slashes.
+/// A pattern for relative paths with slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathPattern {
     tokens: Vec<Token>,
@@ -14,13 +14,13 @@ pub(super) struct PathPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Letter(char),
-    /// `?`: any letter but a slash.
+    /// `?`: any character but a slash.
     AnyLetter,
-    /// `*`: any letters but slashes.
+    /// `*`: any characters but slashes.
     AnyLetters,
     /// `**/`: nothing, or anything that ends in a slash.
     AnyDirectories,
-    /// `**` at the end, or in front of letters: anything at all.
+    /// `**` at the end, or in front of characters: anything at all.
     Anything,
     /// `[a-z]` or `[^a-z]`.
     Class {
@@ -30,10 +30,10 @@ enum Token {
 }
 
 impl PathPattern {
-    /// Reads a pattern; `None` if it can match no path below a directory.
+    /// Parses a pattern. Returns `None` if it can match no path below a directory.
     ///
     /// # Errors
-    /// When it is malformed.
+    /// Returns an error if the pattern is malformed.
     pub(super) fn read(text: &str) -> Result<Option<Self>> {
         let Some(clean) = cleaned(text) else { return Ok(None) };
         let malformed =
@@ -44,7 +44,7 @@ impl PathPattern {
             tokens.push(match letter {
                 '*' if letters.next_if_eq(&'*').is_some() => {
                     let names_directories = letters.next_if_eq(&'/').is_some();
-                    // docker compares the end alone where letters follow `**` at the start, and nothing but letters.
+                    // docker compares only the end if plain characters, and nothing else, follow `**` at the start.
                     let is_suffix = tokens.is_empty() && !names_directories && is_plain(letters.clone());
                     if letters.peek().is_none() || is_suffix { Token::Anything } else { Token::AnyDirectories }
                 }
@@ -58,13 +58,13 @@ impl PathPattern {
         Ok(Some(PathPattern { tokens }))
     }
 
-    /// Whether all of `path` matches.
+    /// Returns whether the whole of `path` matches.
     pub(super) fn matches(&self, path: &str) -> bool {
         if let Some(is_match) = self.matches_plainly(path) {
             return is_match;
         }
-        // All places in the pattern that the path up to a letter can have reached, so that no pattern takes long. At each
-        // place: was it reached, and does a `**/` there swallow letters.
+        // All positions in the pattern that the path up to a character can have reached, so that no pattern takes long.
+        // For each position: whether it was reached, and whether a `**/` there consumes characters.
         let end = self.tokens.len();
         let mut reached = vec![false; end + 1];
         let mut swallowing = vec![false; end + 1];
@@ -96,7 +96,7 @@ impl PathPattern {
         reached[end]
     }
 
-    /// Goes past what may match nothing.
+    /// Advances past tokens that may match nothing.
     fn skip(&self, reached: &mut [bool]) {
         for (place, token) in self.tokens.iter().enumerate() {
             if matches!(token, Token::AnyDirectories | Token::Anything | Token::AnyLetters) {
@@ -105,7 +105,7 @@ impl PathPattern {
         }
     }
 
-    /// Most patterns are a path, or a name anywhere.
+    /// Matches the common patterns: a path, or a name at any depth. Returns `None` for all other patterns.
     fn matches_plainly(&self, path: &str) -> Option<bool> {
         let (is_anywhere, letters) = match self.tokens.split_first() {
             Some((Token::AnyDirectories, rest)) => (true, rest),
@@ -122,7 +122,9 @@ impl PathPattern {
     }
 }
 
-/// Go's `filepath.Clean`, without the slash at the start; nothing for the directory itself and what is outside of it.
+/// Cleans a pattern as Go's `filepath.Clean` does, and removes the leading slash.
+///
+/// Returns `None` for the directory itself and for paths outside of it.
 fn cleaned(text: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
@@ -140,7 +142,7 @@ fn is_plain(mut letters: impl Iterator<Item = char>) -> bool {
     letters.all(|letter| !matches!(letter, '*' | '?' | '[' | '\\'))
 }
 
-/// The rest of a class, behind its opening bracket.
+/// Parses the rest of a character class, after its opening bracket.
 fn class(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> {
     let is_negated = letters.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn patterns_match_as_dockers_do() {
-        // The table of moby/patternmatcher, as far as it is about one pattern and one path.
+        // The table of moby/patternmatcher, as far as it applies to one pattern and one path.
         for (pattern, path, expected) in [
             ("**", "file", true),
             ("**", "dir/file", true),

@@ -1,4 +1,4 @@
-//! How source files become entries, the same way on every machine.
+//! The rules by which source files become entries, the same on every machine.
 
 use super::{Attributes, IgnoreRules};
 use crate::time::Timestamp;
@@ -6,41 +6,41 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a copy does with owners, modes, times and oddities.
+/// The handling of owners, modes, times and special files in a copy.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Who owns what.
+    /// Owners of the entries.
     pub owners: Owners,
-    /// Who may do what.
+    /// Permission bits of the entries.
     pub modes: Modes,
-    /// The one modification time.
+    /// Modification time of all entries.
     pub mtime: Timestamp,
-    /// What is left out.
+    /// Patterns of excluded files.
     pub ignore: IgnoreRules,
     /// Whether extended attributes are kept.
     pub xattrs: ExtendedAttributes,
-    /// What happens to devices, sockets and pipes.
+    /// The handling of devices, sockets and pipes.
     pub special_files: SpecialFiles,
-    /// Files that are copied differently from what they are on this machine.
+    /// Files that are changed when they are copied.
     pub changes: FileChanges,
 }
 
-/// Files of a copied directory that are copied differently, by their paths in it.
+/// Files of a copied directory that are changed when they are copied, by their paths in it.
 #[derive(Debug, Clone, Default)]
 pub struct FileChanges {
-    /// Files that count as executable, whatever their own mode is.
+    /// Files that count as executable, independent of their own modes.
     pub programs: BTreeSet<PathBuf>,
-    /// Files that get another content.
+    /// Files whose content is replaced.
     pub contents: BTreeMap<PathBuf, Arc<[u8]>>,
 }
 
 impl FileChanges {
-    /// Returns the mode that the file at `path` counts with; its own one is `mode`.
+    /// Returns the mode to use for the file at `path`, whose own mode is `mode`.
     pub(super) fn mode(&self, path: impl FnOnce() -> PathBuf, mode: u32) -> u32 {
         if !self.programs.is_empty() && self.programs.contains(&path()) { mode | 0o111 } else { mode }
     }
 
-    /// Returns the content that replaces that of the file at `path`.
+    /// Returns the content that replaces that of the file at `path`, if any.
     pub(super) fn content(&self, path: impl FnOnce() -> PathBuf) -> Option<&Arc<[u8]>> {
         if self.contents.is_empty() { None } else { self.contents.get(&path()) }
     }
@@ -55,49 +55,50 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// Where owners come from.
+/// The origin of owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
-    /// Everything belongs to this one.
+    /// Everything belongs to this owner.
     Set(Owner),
-    /// Everything belongs to whom it belongs in the source.
+    /// Everything keeps its owner from the source.
     Keep,
 }
 
-/// What a source says of who may do what with a file.
+/// The mode and owner of a file in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// The permission bits; what is above them does not count.
+    /// The permission bits; higher bits are ignored.
     pub mode: u32,
-    /// Who owns the file.
+    /// The owner of the file.
     pub owner: Owner,
 }
 
 impl Access {
-    /// That of a file of root.
+    /// Returns the access of a file that root owns.
     #[cfg(test)]
     pub(crate) fn of_root(mode: u32) -> Self {
         Access { mode, owner: Owner::default() }
     }
 }
 
-/// Where permission bits come from.
+/// The origin of permission bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
-    /// 0755 for directories and executable files, 0644 for others: what git keeps, and independent of the umask under which
-    /// a tree was checked out. Setuid, setgid and sticky bits are dropped. A file that only its owner can read stays so, with
-    /// 0700 or 0600, unless that holds for all of its directory, which is what a umask of 077 makes.
+    /// 0755 for directories and executable files, 0644 for others: the bits that git keeps, and independent of the umask
+    /// under which a tree was checked out. Setuid, setgid and sticky bits are dropped. A file that only its owner can
+    /// read stays private, with 0700 or 0600, unless that holds for all files of the source, which is the effect of a
+    /// umask of 077.
     Normal,
-    /// As `Normal`, and the group may do what the owner may: 0775 and 0664. What a container needs that runs under any user
-    /// of one group. A file that only its owner can read stays so here, too.
+    /// As `Normal`, with the permissions of the owner for the group: 0775 and 0664. A container that runs under any user
+    /// of one group needs this. A file that only its owner can read stays private here, too.
     GroupAsOwner,
-    /// All twelve bits of the file, less setuid, setgid and sticky where the owner that gives them a meaning changes.
+    /// All twelve bits of the file, without setuid, setgid and sticky if the owner that gives them a meaning changes.
     Preserve,
-    /// These bits for files; directories get execute wherever they get read.
+    /// These bits for files. Directories also get an execute bit for each read bit.
     Set(u16),
 }
 
-/// Whether extended attributes, file capabilities among them, are kept.
+/// The handling of extended attributes, including file capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendedAttributes {
     /// They are dropped.
@@ -106,16 +107,16 @@ pub enum ExtendedAttributes {
     Keep,
 }
 
-/// What happens to files that are neither regular, nor directories, nor links.
+/// The handling of files that are neither regular files, nor directories, nor links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialFiles {
     /// They are an error.
     Refuse,
-    /// They are left out.
+    /// They are excluded.
     Skip,
 }
 
-/// What to do about special files. Engines make /dev themselves, and most of them refuse layers with devices in them.
+/// The hint for special files. Container engines create /dev themselves, and most refuse layers with devices.
 pub(super) const SPECIAL_HINT: &str = "--skip-special excludes such files; engines make devices themselves";
 
 impl Default for Rules {
@@ -133,7 +134,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The attributes of a regular file that is in the source as `own` says.
+    /// Returns the attributes of a regular file whose mode and owner in the source are `own`.
     pub fn file(&self, own: Access) -> Attributes {
         let is_program = own.mode & 0o100 != 0;
         let is_private = own.mode & 0o044 == 0;
@@ -149,7 +150,7 @@ impl Rules {
         self.attributes(mode, own.owner)
     }
 
-    /// Opens what was kept closed: under a umask of 077 every file is closed, so that modes say nothing of a single one.
+    /// Opens a private file. Under a umask of 077 every file is private, so the modes say nothing about a single file.
     pub(super) fn open(&self, attributes: &mut Attributes) {
         let executable = attributes.mode & 0o100;
         match self.modes {
@@ -159,7 +160,7 @@ impl Rules {
         }
     }
 
-    /// Which of the special bits that a file has would mean something else under the owner that it gets. They go.
+    /// Returns the special bits of a file that would have another meaning under its new owner. They are dropped.
     pub(super) fn lost_bits(&self, own: Access) -> u16 {
         let Owner { uid, gid } = self.owner(own.owner);
         let mut lost = 0;
@@ -172,7 +173,7 @@ impl Rules {
         lost & (own.mode & 0o7777) as u16
     }
 
-    /// The attributes of a directory that is in the source as `own` says.
+    /// Returns the attributes of a directory whose mode and owner in the source are `own`.
     pub fn directory(&self, own: Access) -> Attributes {
         let mode = match self.modes {
             Modes::Normal => 0o755,
@@ -183,7 +184,7 @@ impl Rules {
         self.attributes(mode, own.owner)
     }
 
-    /// The attributes of a symbolic link of `owner`. Linux gives every link the mode 0777.
+    /// Returns the attributes of a symbolic link of `owner`. Linux gives every link the mode 0777.
     pub fn symlink(&self, owner: Owner) -> Attributes {
         self.attributes(0o777, owner)
     }
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(mode(Modes::Normal, 0o100_640), (0o644, 0o755));
         assert_eq!(mode(Modes::Normal, 0o104_755), (0o755, 0o755));
         assert_eq!(mode(Modes::GroupAsOwner, 0o100_744), (0o775, 0o775));
-        // M18: what only its owner could read.
+        // M18: files that only their owner could read.
         assert_eq!(mode(Modes::Normal, 0o100_600), (0o600, 0o755));
         assert_eq!(mode(Modes::Normal, 0o104_700), (0o700, 0o755));
         assert_eq!(mode(Modes::GroupAsOwner, 0o100_400), (0o600, 0o775));

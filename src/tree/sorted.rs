@@ -6,26 +6,27 @@ use crate::error::Result;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _, ParallelIterator as _};
 use std::cmp::Ordering;
 
-/// How whiteouts begin (layer.md, "Whiteouts"). Nothing else may.
+/// The prefix of whiteouts (layer.md, "Whiteouts"). No other entry may have it.
 pub(super) const WHITEOUT_PREFIX: &[u8] = b".wh.";
 
-/// The content of a future layer: entries sorted by the bytes of their paths, each path once, parents before children.
+/// The content of a future layer.
 ///
-/// Entries are made when they are asked for; a tree keeps them in a smaller form.
+/// The entries are sorted by the bytes of their paths, each path once, parents before children. They are made on demand,
+/// because a tree keeps them in a smaller form.
 #[derive(Debug, Clone)]
 pub struct Tree {
     /// The root, and the entries in order.
     nodes: Nodes,
 }
 
-/// Who named an entry of a tree.
+/// The origin of an entry's name and attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryOrigin {
-    /// A source, or somebody who knows what the directory is like.
+    /// A source named it, or its attributes were given.
     Named,
-    /// Nobody: it is a directory that other entries need.
+    /// No source named it: it is a directory that other entries need.
     Implied,
-    /// It is the directory that a source is copied into, and stays what it is where a layer below has it.
+    /// It is the directory that a source is copied into. If a layer below has it, it keeps its attributes from there.
     Destination,
 }
 
@@ -34,32 +35,32 @@ impl Tree {
         Tree { nodes }
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.nodes.list.len() - 1
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The entries, in order.
+    /// Returns the entries, in order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + '_ {
         (0..self.len()).map(|number| self.made(number))
     }
 
-    /// The entries, in order, for all threads.
+    /// Returns the entries, in order, as a parallel iterator.
     pub fn par_entries(&self) -> impl IndexedParallelIterator<Item = Entry> + '_ {
         (0..self.len()).into_par_iter().map(|number| self.made(number))
     }
 
-    /// The entries from `first` on, with their numbers.
+    /// Returns the entries from `first` on, with their numbers.
     pub fn entries_from(&self, first: usize) -> impl Iterator<Item = (usize, Entry)> + '_ {
         (first..self.len()).map(|number| (number, self.made(number)))
     }
 
-    /// Entry `number`, if there are so many.
+    /// Returns entry `number`, or `None` if there are fewer entries.
     pub fn entry(&self, number: usize) -> Option<Entry> {
         (number < self.len()).then(|| self.made(number))
     }
@@ -78,19 +79,19 @@ impl Tree {
         None
     }
 
-    /// Whether `path` of the layers below is marked as deleted.
+    /// Returns whether `path` is deleted from the layers below.
     pub fn removes(&self, path: &ImagePath) -> bool {
         let mark = [WHITEOUT_PREFIX, path.name()].concat();
         path.parent().and_then(|parent| parent.join_name(&mark).ok()).is_some_and(|mark| self.find(&mark).is_some())
     }
 
-    /// The path that an entry marks as deleted in the layers below, if it is such a mark.
+    /// Returns the path that an entry deletes from the layers below, if it is a whiteout.
     pub fn removed_by(entry: &Entry) -> Option<ImagePath> {
         let name = entry.path.name().strip_prefix(WHITEOUT_PREFIX)?;
         entry.path.parent().and_then(|parent| parent.join_name(name).ok())
     }
 
-    /// Who named entry `number`.
+    /// Returns the origin of entry `number`.
     pub fn origin(&self, number: usize) -> EntryOrigin {
         match self.nodes.node(number as u32 + 1).source {
             NOBODY => EntryOrigin::Implied,
@@ -99,17 +100,17 @@ impl Tree {
         }
     }
 
-    /// The number of the directory that entry `number` is in; `None` for the root.
+    /// Returns the number of the directory that entry `number` is in, or `None` if that is the root.
     pub fn parent(&self, number: usize) -> Option<usize> {
         (self.nodes.node(number as u32 + 1).parent as usize).checked_sub(1)
     }
 
-    /// Whether entry `number` marks something of the layers below as deleted.
+    /// Returns whether entry `number` is a whiteout.
     pub fn is_removal(&self, number: usize) -> bool {
         self.nodes.name(number as u32 + 1).starts_with(WHITEOUT_PREFIX)
     }
 
-    /// Gives entry `number` other attributes.
+    /// Replaces the attributes of entry `number`.
     pub fn set_attributes(&mut self, number: usize, attributes: Attributes) {
         let known = self.nodes.attributes.iter().position(|other| *other == attributes);
         let known = known.unwrap_or_else(|| {
@@ -127,15 +128,15 @@ impl Tree {
         self.nodes.entry(number as u32 + 1)
     }
 
-    /// Where the bytes of its files come from.
+    /// Returns the sources of its file contents.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         self.nodes.files.iter().map(|(_, content)| content)
     }
 
-    /// The entries without the marks of deletion, and what those delete from the layers below.
+    /// Returns the entries without whiteouts, and the paths that the whiteouts delete from the layers below.
     ///
     /// # Errors
-    /// Never for the entries of a tree.
+    /// Never returns an error for the entries of a tree.
     pub fn without_removals(&self) -> Result<(Tree, Vec<ImagePath>)> {
         let mut kept = TreeBuilder::new(&Rules::default());
         let mut removals = Vec::new();
@@ -148,7 +149,7 @@ impl Tree {
         Ok((kept.finish()?, removals))
     }
 
-    /// The bytes of all files together.
+    /// Returns the size of all files together, in bytes.
     pub fn content_size(&self) -> u64 {
         self.nodes.files.iter().map(|(size, _)| *size).sum()
     }

@@ -1,4 +1,4 @@
-//! What a file system says about a file, to notice that it changed.
+//! File metadata that reveals whether a file has changed.
 
 use cap_fs_ext::MetadataExt as _;
 use std::io;
@@ -7,24 +7,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Identity, size and times of a file at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// The file system.
+    /// The number of the file system.
     pub device: u64,
-    /// The file in it.
+    /// The inode number.
     pub inode: u64,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Modification, in nanoseconds since the epoch.
+    /// Its modification time, in nanoseconds since the epoch.
     pub modified: i128,
-    /// The last change of anything about the file, its name and mode included; where the system does not tell, the time of
-    /// the modification.
+    /// The time of the last change to anything about the file, including its name and mode; the modification time if the
+    /// system does not report it.
     pub changed: i128,
 }
 
 impl Stamp {
-    /// Reads the stamp out of metadata that a handle, not a path, gave.
+    /// Reads the stamp from metadata that comes from a handle, not from a path.
     ///
     /// # Errors
-    /// When the file system keeps no modification times.
+    /// Returns an error if the file system keeps no modification times.
     pub fn of(metadata: &cap_std::fs::Metadata) -> io::Result<Self> {
         let modified = nanoseconds(metadata.modified()?.into_std());
         Ok(Stamp {
@@ -36,7 +36,7 @@ impl Stamp {
         })
     }
 
-    /// Whether both stamps are of one content: a new name or mode does not change that.
+    /// Returns whether both stamps belong to the same content. A new name or mode does not change that.
     pub fn has_content_of(&self, other: &Stamp) -> bool {
         let Stamp { device, inode, size, modified, changed: _ } = self;
         (*device, *inode, *size, *modified) == (other.device, other.inode, other.size, other.modified)

@@ -1,4 +1,4 @@
-//! Listing directories by the calls of Linux.
+//! Directory listing by Linux system calls.
 
 use super::{FileKind, Status};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// For the names that one call gives, in bytes: those of all but the largest directories.
+/// The size in bytes of the buffer for names. One call lists all but the largest directories.
 const BUFFER: usize = 32 << 10;
 
 /// A directory, opened to be listed.
@@ -26,12 +26,12 @@ pub(in crate::tree) struct Listed<'a> {
 }
 
 impl Listing {
-    /// Opens the directory `relative` below `root`, or `root` itself where that is empty.
+    /// Opens the directory `relative` below `root`, or `root` itself if `relative` is empty.
     pub(in crate::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
         root.open_to_list(relative).map(Listing)
     }
 
-    /// Shows `visit` every entry, in the order of the file system, until it fails.
+    /// Calls `visit` with every entry, in the order of the file system, until it fails.
     pub(in crate::tree) fn for_each(&self, mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>) -> Result<()> {
         let mut buffer = Vec::with_capacity(BUFFER);
         let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
@@ -40,7 +40,7 @@ impl Listing {
                 Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
                 Ok(entry) => visit(Ok(Listed { directory: &self.0, entry }))?,
                 Err(Errno::INTR) => {}
-                // It was removed, so it has no entries.
+                // The directory was removed, so it has no entries.
                 Err(Errno::NOENT) => break,
                 Err(error) => return visit(Err(error.into())),
             }
@@ -54,7 +54,7 @@ impl Listed<'_> {
         OsStr::from_bytes(self.entry.file_name().to_bytes())
     }
 
-    /// Whether it is a directory, which most file systems tell without a look at it.
+    /// Returns whether the entry is a directory. Most file systems report this without a further call.
     pub(in crate::tree) fn path_kind(&self) -> io::Result<PathKind> {
         match self.entry.file_type() {
             FileType::Unknown => Ok(self.status()?.kind.path_kind()),
@@ -66,13 +66,13 @@ impl Listed<'_> {
         Ok(status(&statat(self.directory, self.entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
-    /// Where a symbolic link leads.
+    /// Returns the target of a symbolic link.
     pub(in crate::tree) fn target(&self) -> io::Result<PathBuf> {
         let target = readlinkat(self.directory, self.entry.file_name(), Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
-    /// Opens it for reading, if it is no link.
+    /// Opens the entry for reading, unless it is a symbolic link.
     pub(in crate::tree) fn open(&self) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(openat(self.directory, self.entry.file_name(), flags, Mode::empty())?.into())

@@ -1,7 +1,8 @@
-//! The entries of one directory, and what the file system says of them.
+//! The entries of one directory, with their metadata.
 //!
-//! A tree of many small files costs mostly this. Linux is asked directly: one handle for each directory, and one look at each
-//! entry by its name below that handle. Elsewhere cap-std asks, which takes more handles and more calls.
+//! Listing takes most of the time for a tree of many small files. Linux is therefore called directly: one handle for each
+//! directory, and one call for each entry by its name below that handle. Other systems use cap-std, which takes more
+//! handles and more calls.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -18,19 +19,19 @@ pub(super) use linux::{Listed, Listing};
 #[cfg(not(target_os = "linux"))]
 pub(super) use portable::{Listed, Listing};
 
-/// What a file system says of a file, itself and not what a link there points to.
+/// The metadata of a file itself. Symbolic links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) kind: FileKind,
-    /// The permission bits, and maybe others above them.
+    /// The permission bits, and possibly higher bits.
     pub(super) mode: u32,
-    /// Who owns it; root where the system knows no owners.
+    /// The owner; root on systems without owners.
     pub(super) owner: Owner,
     pub(super) has_other_names: bool,
     pub(super) stamp: Stamp,
 }
 
-/// What a file is on this machine.
+/// The type of a file on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     File,
@@ -41,10 +42,10 @@ pub(super) enum FileKind {
 }
 
 impl Status {
-    /// Reads the status out of metadata that a handle, not a path, gave.
+    /// Reads the status from metadata that comes from a handle, not from a path.
     ///
     /// # Errors
-    /// When the file system keeps no modification times.
+    /// Returns an error if the file system keeps no modification times.
     pub(super) fn of(metadata: &Metadata) -> io::Result<Self> {
         Ok(Status {
             kind: FileKind::of(metadata.file_type()),
@@ -57,7 +58,7 @@ impl Status {
 }
 
 impl Status {
-    /// Who may do what with the file.
+    /// Returns the mode and owner of the file.
     pub(super) fn access(&self) -> Access {
         Access { mode: self.mode, owner: self.owner }
     }
@@ -98,7 +99,7 @@ fn owner(_: &Metadata) -> Owner {
     Owner::default()
 }
 
-/// Windows has no execute bit; the policy alone decides.
+/// Returns the mode by file type alone, because Windows has no execute bit.
 #[cfg(not(unix))]
 fn mode(metadata: &Metadata) -> u32 {
     if metadata.is_dir() { 0o755 } else { 0o644 }
@@ -117,7 +118,7 @@ mod tests {
 
     type Told = (OsString, PathKind, Status, Option<PathBuf>, Option<String>);
 
-    /// All that a listing tells of `relative`, in the order of names.
+    /// Collects all that a listing returns for `relative`, in the order of names.
     macro_rules! told {
         ($listing:ty, $root:expr, $relative:expr) => {{
             let mut told: Vec<Told> = Vec::new();

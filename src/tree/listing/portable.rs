@@ -1,4 +1,4 @@
-//! Listing directories through cap-std.
+//! Directory listing through cap-std.
 
 use super::{FileKind, Status};
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub(in crate::tree) struct Listed<'a> {
 }
 
 impl Listing {
-    /// Opens the directory `relative` below `root`, or `root` itself where that is empty.
+    /// Opens the directory `relative` below `root`, or `root` itself if `relative` is empty.
     pub(in crate::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
         let opened = if relative.as_os_str().is_empty() {
             root.dir().try_clone()
@@ -33,7 +33,7 @@ impl Listing {
         opened.map(Listing)
     }
 
-    /// Shows `visit` every entry, in the order of the file system, until it fails.
+    /// Calls `visit` with every entry, in the order of the file system, until it fails.
     pub(in crate::tree) fn for_each(&self, mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>) -> Result<()> {
         let entries = match self.0.entries() {
             Ok(entries) => entries,
@@ -52,22 +52,22 @@ impl Listed<'_> {
         &self.name
     }
 
-    /// Whether it is a directory, which most file systems tell without a look at it.
+    /// Returns whether the entry is a directory. Most file systems report this without a further call.
     pub(in crate::tree) fn path_kind(&self) -> io::Result<PathKind> {
         Ok(FileKind::of(self.entry.file_type()?).path_kind())
     }
 
     pub(in crate::tree) fn status(&self) -> io::Result<Status> {
-        // Windows tells the identity of a file only through a handle.
+        // Windows reports the identity of a file only through a handle.
         Status::of(&self.entry.full_metadata()?)
     }
 
-    /// Where a symbolic link leads.
+    /// Returns the target of a symbolic link.
     pub(in crate::tree) fn target(&self) -> io::Result<PathBuf> {
         self.directory.read_link_contents(&self.name)
     }
 
-    /// Opens it for reading, if it is no link.
+    /// Opens the entry for reading, unless it is a symbolic link.
     pub(in crate::tree) fn open(&self) -> io::Result<File> {
         let opened = if self.status()?.kind == FileKind::Directory {
             self.directory.open_dir_nofollow(&self.name)?.open(".")?
