@@ -1,5 +1,6 @@
-//! Small objects in files, read by one call and unwrapped by another. What is not quite as usual is left to [`StoredObject`],
-//! which also knows what to say of it.
+//! Fast path for small objects in files: one call reads an object, another decompresses it.
+//!
+//! Unusual objects are left to [`StoredObject`], which also reports the errors.
 //!
 //! [`StoredObject`]: super::StoredObject
 
@@ -10,21 +11,23 @@ use flate2::{Decompress, FlushDecompress};
 use std::cell::RefCell;
 use std::fs::File;
 
-/// Objects up to this size are unwrapped in memory, which is faster and finds damage before the first byte is used.
+/// Objects up to this size in bytes are decompressed in memory.
+///
+/// That is faster, and finds damage before the first byte is used.
 pub(super) const SMALL: u64 = 1 << 20;
-/// The most that compressing makes of a small object.
+/// The largest stored size of a small object, in bytes: compression may lengthen it slightly.
 const MOST_STORED: u64 = SMALL + SMALL / 8 + 64;
 
 thread_local! {
-    /// Allocating these for each of many thousand objects takes as long as opening them.
+    /// Reused, because allocating these for each of many thousand objects takes as long as opening the files.
     static UNWRAPPING: RefCell<Unwrapping> = RefCell::new(Unwrapping::default());
 }
 
-/// What unwrapping takes.
+/// The decompressors and the buffer.
 struct Unwrapping {
     whole: libdeflater::Decompressor,
     start: Decompress,
-    /// Empty until it is used.
+    /// The buffer for stored bytes, empty until it is used.
     stored: Vec<u8>,
 }
 
@@ -34,13 +37,15 @@ impl Default for Unwrapping {
     }
 }
 
-/// Fills `content` with what `file`, which has this length, holds of `object`, and tells whether it is the right content.
+/// Fills `content` with the content of `object` from `file`, and returns whether its digest is right.
+///
+/// `length` is the length of the file in bytes.
 pub(super) fn read(object: &NamedObject, (file, length): (&File, u64), content: &mut [u8]) -> bool {
     if object.size > SMALL || content.len() as u64 != object.size {
         return false;
     }
     let is_read = UNWRAPPING.with_borrow_mut(|unwrapping| {
-        // A byte more, by which it shows that a file has grown.
+        // One more byte, which shows that a file has grown.
         let room = length.min(MOST_STORED) as usize + 1;
         if unwrapping.stored.len() < room {
             unwrapping.stored.resize(room, 0);
@@ -59,7 +64,9 @@ pub(super) fn read(object: &NamedObject, (file, length): (&File, u64), content: 
     is_read && object.digest.like(content) == object.digest
 }
 
-/// Fills `content` with what the one gzip member in `stored` holds, and tells whether it is such a member and as long.
+/// Fills `content` from the only gzip member in `stored`.
+///
+/// Returns whether `stored` is a single member with content of exactly this length.
 pub(super) fn inflate(stored: &[u8], content: &mut [u8]) -> bool {
     UNWRAPPING.with_borrow_mut(|unwrapping| unwraps(&mut unwrapping.whole, stored, content))
 }
@@ -71,15 +78,17 @@ fn unwraps(decompressor: &mut libdeflater::Decompressor, stored: &[u8], content:
         && decompressor.gzip_decompress(stored, content).is_ok_and(|length| length == content.len())
 }
 
-/// How the content of an object begins, of which `file` holds `length` bytes, as far as its encoding shows in that. Nothing
-/// where more must be read to know it.
+/// Returns the encoding that the content of an object itself begins like.
+///
+/// `file` holds `length` bytes of the object. Returns `None` if more must be read to determine the encoding.
 pub(super) fn encoding_of_content(object: &NamedObject, file: &File, length: u64) -> Option<Encoding> {
-    // Enough for the tables of a block of deflate and what follows them.
+    // Enough for the tables of a deflate block and the data that follows them.
     let mut stored = [0; 512];
     let read = read_at(file, &mut stored, 0).ok()?;
     match Encoding::of_bytes(&stored[..read]) {
         Encoding::Plain if length == object.size => Some(Encoding::Plain),
-        // Of the same size it could be raw content, and only the digest knows. Without flags, a header has no further fields.
+        // With the same size it could be raw content, and only the digest decides. A header without flags has no
+        // further fields.
         Encoding::Gzip if length != object.size && stored.starts_with(&GZIP_HEADER[..4]) => {
             let mut start = [0; 4];
             let body = &stored[GZIP_HEADER.len()..read.max(GZIP_HEADER.len())];

@@ -1,11 +1,11 @@
-//! Where RCC keeps what it has, for one user.
+//! Locations of RCC's files for one user.
 
 use crate::error::Result;
 use crate::rcc::Owner;
 use crate::root::Root;
 use std::path::{Path, PathBuf};
 
-/// The two brands of RCC, which differ in where they keep things.
+/// The two brands of RCC, which use different locations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Product {
     /// The default.
@@ -16,7 +16,7 @@ pub enum Product {
 }
 
 impl Product {
-    /// The environment variable that names the home.
+    /// Returns the name of the environment variable that sets the product home.
     pub fn home_variable(self) -> &'static str {
         match self {
             Product::Robocorp => "ROBOCORP_HOME",
@@ -24,7 +24,7 @@ impl Product {
         }
     }
 
-    /// The home of a user for whom that variable is not set.
+    /// Returns the product home of a user for whom that variable is not set.
     pub fn default_home(self, user_home: &Path) -> PathBuf {
         user_home.join(match self {
             Product::Robocorp => ".robocorp",
@@ -32,7 +32,7 @@ impl Product {
         })
     }
 
-    /// Where the shared Holotree lies, the same on every machine.
+    /// Returns the directory of the shared Holotree, the same on every machine.
     pub fn shared_directory(self) -> &'static Path {
         Path::new(match self {
             Product::Robocorp => "/opt/robocorp/ht",
@@ -41,7 +41,7 @@ impl Product {
     }
 }
 
-/// Whether a Holotree belongs to one user or to all of a machine.
+/// Whether a Holotree belongs to one user or to all users of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
     /// Below the user's product home.
@@ -50,19 +50,21 @@ pub enum Sharing {
     Shared,
 }
 
-/// Where the Holotree of a user is.
+/// The location of a user's Holotree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holotree {
-    /// Whose it is.
+    /// Whether the Holotree is shared.
     pub sharing: Sharing,
     /// The hololib: catalogs and library.
     pub library: PathBuf,
-    /// Where spaces are recorded.
+    /// The directory in which spaces are recorded.
     pub spaces: PathBuf,
 }
 
 impl Holotree {
-    /// The Holotree that RCC uses for `owner` with this product home: the shared one as soon as the owner's mark lies in it.
+    /// Returns the Holotree that RCC uses for `owner` with this product home.
+    ///
+    /// It is the shared one if the owner's mark exists in it.
     pub fn of(product_home: &Path, shared_directory: &Path, owner: &Owner) -> Holotree {
         let shared = Holotree {
             sharing: Sharing::Shared,
@@ -85,10 +87,10 @@ impl Holotree {
     }
 }
 
-/// The conda channel that RCC puts before all others, where it lies in this product home.
+/// Returns the conda channel in this product home, if it exists. RCC puts it before all others.
 ///
 /// # Errors
-/// When its path is not Unicode, which cannot be part of a blueprint.
+/// Returns an error if its path is not Unicode, which cannot occur in a blueprint.
 pub fn local_channel(product_home: &Path) -> Result<Option<String>> {
     let channel = product_home.join("channel");
     let is_there = Root::open(&channel)

@@ -1,4 +1,4 @@
-//! Hololibs: the catalogs and the library that RCC restores environments from.
+//! Hololibs: the catalogs and the library from which RCC restores environments.
 //!
 //! ```text
 //! catalog/5f74d1b6dace1dfcv12.linux_amd64        what an environment holds (gzip of JSON)
@@ -7,7 +7,8 @@
 //! library/58/91/b5/5891b5b5…                     one object per content (gzip or raw)
 //! ```
 //!
-//! The same names lie in a `hololib.zip`. Either is untrusted, and may change while it is read: RCC cleans up without asking.
+//! A `hololib.zip` has members of the same names. Either is untrusted, and may change while it is read: RCC removes
+//! files without coordination.
 
 mod archive;
 mod at_once;
@@ -31,7 +32,7 @@ pub use home::{Holotree, Product, Sharing, local_channel};
 pub use restore::Restorer;
 pub use stored::StoredObject;
 
-/// A hololib, open for reading. Cheap to clone, and read from many threads at once.
+/// A hololib, open for reading. Cheap to clone, and readable from many threads at once.
 #[derive(Debug, Clone)]
 pub struct Hololib {
     place: Arc<Place>,
@@ -44,10 +45,12 @@ enum Place {
 }
 
 impl Hololib {
-    /// Takes a directory that holds `catalog` and `library`. Everybody may write to a shared one, which is warned about.
+    /// Opens a directory that holds `catalog` and `library`.
+    ///
+    /// Warns if everyone may write to it, as to a shared hololib.
     ///
     /// # Errors
-    /// When there is no `catalog` in it.
+    /// Returns an error if it has no `catalog`.
     pub fn in_directory(root: Root, watcher: &dyn Progress) -> Result<Hololib> {
         let catalogs = root.directory("catalog").map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
@@ -62,16 +65,16 @@ impl Hololib {
         Ok(Hololib { place: Arc::new(Place::Directory(root)) })
     }
 
-    /// Takes a `hololib.zip`, which messages call `shown`.
+    /// Opens a `hololib.zip`, which messages call `shown`.
     ///
     /// # Errors
-    /// When it is no zip, or one that could be read in two ways.
+    /// Returns an error if it is not a zip, or one that could be read in two ways.
     pub fn in_archive(file: File, shown: &str) -> Result<Hololib> {
         let archive = Arc::new(Archive::open(file, shown)?);
         Ok(Hololib { place: Arc::new(Place::Archive(archive, shown.to_owned())) })
     }
 
-    /// The hololib for messages.
+    /// Returns the name of the hololib for messages.
     pub fn shown(&self) -> String {
         match &*self.place {
             Place::Directory(root) => root.path().display().to_string(),
@@ -79,7 +82,9 @@ impl Hololib {
         }
     }
 
-    /// Which hololib of this machine it is. Its objects never change, so the same one gives the same bytes.
+    /// Returns a string that identifies the hololib on this machine.
+    ///
+    /// Its objects never change, so the same hololib yields the same bytes.
     pub(crate) fn identity(&self) -> String {
         match &*self.place {
             Place::Directory(root) => {
@@ -90,10 +95,10 @@ impl Hololib {
         }
     }
 
-    /// The names of all catalogs that this program can read, sorted.
+    /// Returns the names of all catalogs that this program can read, sorted.
     ///
     /// # Errors
-    /// When the folder cannot be listed.
+    /// Returns an error if the folder cannot be listed.
     pub fn catalogs(&self) -> Result<Vec<CatalogName>> {
         let mut names: Vec<CatalogName> = match &*self.place {
             Place::Directory(root) => {
@@ -117,15 +122,15 @@ impl Hololib {
     /// Reads the catalog called `name`.
     ///
     /// # Errors
-    /// When it is missing, or as [`Catalog::read`].
+    /// Returns an error if it is missing, or as [`Catalog::read`].
     pub fn catalog(&self, name: &CatalogName, limits: &CatalogLimits, watcher: &dyn Progress) -> Result<Catalog> {
         Catalog::read(self.stored_catalog(name)?, name, limits, watcher)
     }
 
-    /// Opens the catalog called `name` as it is stored.
+    /// Opens the catalog called `name` in its stored, compressed form.
     ///
     /// # Errors
-    /// When it is missing.
+    /// Returns an error if it is missing.
     pub fn stored_catalog(&self, name: &CatalogName) -> Result<Box<dyn Read + Send>> {
         let path = format!("catalog/{name}");
         match &*self.place {
@@ -137,7 +142,7 @@ impl Hololib {
     /// Opens a library object.
     ///
     /// # Errors
-    /// When it is missing, no regular file, or cannot be read.
+    /// Returns an error if it is missing, is not a regular file, or cannot be read.
     pub fn object(&self, object: &NamedObject) -> Result<StoredObject> {
         let path = object.digest.library_path();
         let missing = |error: Error| match error.kind() {
@@ -160,10 +165,10 @@ impl Hololib {
         }
     }
 
-    /// Fills `content`, which must be as long as the object, with what the object holds, verified.
+    /// Fills `content`, which must be as long as the object, with the verified content of the object.
     ///
     /// # Errors
-    /// When it is missing, no regular file, damaged, or cannot be read.
+    /// Returns an error if the object is missing, is not a regular file, is damaged, or cannot be read.
     pub fn read(&self, object: &NamedObject, content: &mut [u8]) -> Result<()> {
         if let Place::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
@@ -174,10 +179,12 @@ impl Hololib {
         self.object(object)?.read(content)
     }
 
-    /// Whether the content of an object itself begins like gzip or zstd. RCC would unwrap it if it stood in a library as it is.
+    /// Returns whether the content of an object itself begins like gzip or zstd.
+    ///
+    /// RCC would decompress such content if it were stored raw in a library.
     ///
     /// # Errors
-    /// When the object cannot be read, or its beginning is damaged.
+    /// Returns an error if the object cannot be read, or its beginning is damaged.
     pub fn content_looks_compressed(&self, object: &NamedObject) -> Result<bool> {
         if let Place::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
@@ -188,7 +195,9 @@ impl Hololib {
         self.object(object)?.content_looks_compressed()
     }
 
-    /// The objects that `catalog` names and that are not here. RCC restores nothing from such a catalog.
+    /// Returns the objects that `catalog` names and the hololib lacks.
+    ///
+    /// RCC does not restore from a catalog with missing objects.
     pub fn missing<'a>(&self, catalog: &'a Catalog) -> Vec<&'a NamedObject> {
         let is_missing = |object: &&NamedObject| {
             let path = object.digest.library_path();

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much of a large file is looked at once.
+/// The number of bytes of a large file that are read at a time.
 const WINDOW: usize = 128 << 10;
 
-/// Gives the files of an environment as RCC would restore them into one space. Cheap to clone, and used from many threads
-/// at once.
+/// Reads the files of an environment as RCC would restore them into one space.
+///
+/// Cheap to clone, and usable from many threads at once.
 #[derive(Clone)]
 pub struct Restorer(Arc<Shared>);
 
@@ -32,10 +33,10 @@ impl std::fmt::Debug for Restorer {
 }
 
 impl Restorer {
-    /// Prepares to restore `catalog` into the space that is called `space`.
+    /// Prepares to restore `catalog` into the space called `space`.
     ///
     /// # Errors
-    /// When the name has not the length of the one that stands in the files.
+    /// Returns an error if the name is not as long as the recorded identity in the files.
     pub fn new(hololib: &Hololib, catalog: &Arc<Catalog>, space: &str) -> Result<Restorer> {
         catalog.space_path(space)?;
         let identity = Finder::new(catalog.identity().as_bytes()).into_owned();
@@ -48,11 +49,14 @@ impl Restorer {
         })))
     }
 
-    /// Reads the file that the catalog has at `path`: exactly its size in bytes, and an end without error only if its object
-    /// was whole and every rewrite met the identity.
+    /// Opens the file that the catalog has at `path`.
+    ///
+    /// The reader yields exactly the file's size in bytes, and ends without error only if the object was intact and
+    /// every rewrite found the identity.
     ///
     /// # Errors
-    /// When the object is missing or found damaged at once. Damage to a large one is an error of the reader.
+    /// Returns an error if the object is missing or found damaged on opening. The reader returns an error for damage to
+    /// a large object.
     pub fn open(&self, path: &str, file: &FileEntry<'_>) -> Result<Box<dyn Read + Send>> {
         let stored = self.object(file)?;
         let rewriting = self.rewriting(path, file);
@@ -65,15 +69,16 @@ impl Restorer {
     /// Fills `content`, which must be as long as the file, with the file that the catalog has at `path`.
     ///
     /// # Errors
-    /// When the object is missing or damaged, or a rewrite does not meet the identity.
+    /// Returns an error if the object is missing or damaged, or a rewrite does not find the identity.
     pub fn read(&self, path: &str, file: &FileEntry<'_>, content: &mut [u8]) -> Result<()> {
         self.0.hololib.read(&file.named_object(), content)?;
         self.0.note_unrewritten(path, file.rewrites, content, 0);
         self.0.rewrite(path, file.rewrites, content, 0)
     }
 
-    /// As [`Restorer::open`], together with the gzip members that hold the file; none where it is rewritten, or where its
-    /// object is stored in another form.
+    /// Opens a file as [`Restorer::open`] does, and returns the gzip members that hold it.
+    ///
+    /// There are no members if the file is rewritten, or if its object is stored in another form.
     ///
     /// # Errors
     /// As [`Restorer::open`].
@@ -102,15 +107,18 @@ impl Restorer {
         Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.into(), is_noted: false }
     }
 
-    /// The files read so far in which a build path stands that the catalog does not list: RCC misses some.
+    /// Returns the files read so far that contain a build path that the catalog does not list.
+    ///
+    /// RCC misses some build paths.
     pub fn unrewritten(&self) -> Vec<String> {
         self.0.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 impl Shared {
-    /// Notes the file at `path` if `window`, which begins at `start` in it, holds an identity that is not to be rewritten.
-    /// Tells whether it does.
+    /// Records the file at `path` if `window` holds an identity that is not to be rewritten.
+    ///
+    /// `window` begins at offset `start` of the file. Returns whether it holds such an identity.
     fn note_unrewritten(&self, path: &str, rewrites: &[u64], window: &[u8], start: u64) -> bool {
         let mut found = self.identity.find_iter(window).map(|at| start + at as u64);
         let is_unlisted = found.any(|offset| rewrites.binary_search(&offset).is_err());
@@ -120,12 +128,12 @@ impl Shared {
         is_unlisted
     }
 
-    /// Rewrites in `window`, which begins at `start` in the file at `path`, what lies completely in it.
+    /// Applies the rewrites that are completely in `window`, which begins at `start` in the file at `path`.
     fn rewrite(&self, path: &str, rewrites: &[u64], window: &mut [u8], start: u64) -> Result<()> {
         let (identity, space) = (self.catalog.identity().as_bytes(), self.space.as_bytes());
         let first = rewrites.partition_point(|offset| *offset < start);
         for offset in &rewrites[first..] {
-            // A window is at most a small file, so the difference fits once it is known to lie inside.
+            // A window is at most as large as a small file, so the difference fits if the offset is inside it.
             let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
             let Some(place) = at.checked_add(identity.len()).and_then(|end| window.get_mut(at..end)) else { break };
             if place != identity {
@@ -140,7 +148,7 @@ impl Shared {
     }
 }
 
-/// Rewrites one file.
+/// The rewriting of one file.
 struct Rewriting {
     shared: Arc<Shared>,
     path: String,
@@ -159,7 +167,7 @@ impl Rewriting {
         Box::new(RewritingReader { source, rewriting: self, window, start, ready, is_at_end: false })
     }
 
-    /// Rewrites in `window`, which begins at `start` in the file, what lies completely in it.
+    /// Applies the rewrites that are completely in `window`, which begins at `start` in the file.
     fn apply(&mut self, window: &mut [u8], start: u64) -> Result<()> {
         let Rewriting { shared, path, rewrites, is_noted } = self;
         *is_noted = *is_noted || shared.note_unrewritten(path, rewrites, window, start);
@@ -167,14 +175,16 @@ impl Rewriting {
     }
 }
 
-/// Rewrites a large file as it is read. The end of each window waits for the next, so that nothing is cut in two.
+/// A reader that rewrites a large file.
+///
+/// The end of each window is held back until the next is read, so that no identity is split between two windows.
 struct RewritingReader {
     source: Box<dyn Read + Send>,
     rewriting: Rewriting,
     window: Vec<u8>,
-    /// Where the window begins in the file.
+    /// The offset of the window in the file.
     start: u64,
-    /// What of the window can be given out.
+    /// The range of the window that can be returned.
     ready: std::ops::Range<usize>,
     is_at_end: bool,
 }

@@ -1,4 +1,4 @@
-//! One library object: what is stored, and what that holds.
+//! A library object in its stored form.
 
 use super::archive::{Archive, Member};
 use super::at_once::{self, SMALL};
@@ -22,10 +22,10 @@ pub struct StoredObject {
     shown: String,
 }
 
-/// A small object that was read at once.
+/// A small object that was read into memory.
 struct Small {
     content: Vec<u8>,
-    /// What the content was unwrapped from.
+    /// The gzip file of the content, if it is compressed.
     gzip: Option<Vec<u8>>,
 }
 
@@ -35,7 +35,7 @@ enum Bytes {
     Member { archive: Arc<Archive>, member: Member },
 }
 
-/// What changes when somebody writes to a file.
+/// The metadata of a file that changes when it is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -63,8 +63,10 @@ impl StoredObject {
         StoredObject::new(object, Bytes::Member { archive, member }, shown)
     }
 
-    /// Tells how the object is stored. The first bytes say it, except where the content itself looks compressed and the
-    /// stored bytes could be just that: then the digest decides.
+    /// Determines how the object is stored.
+    ///
+    /// The first bytes decide, unless the content itself looks compressed and the stored bytes could be exactly that
+    /// content: then the digest decides.
     fn new(object: NamedObject, bytes: Bytes, shown: String) -> Result<StoredObject> {
         let mut stored = StoredObject { object, bytes, encoding: Encoding::Plain, shown };
         let mut start = [0; 4];
@@ -80,9 +82,9 @@ impl StoredObject {
         Ok(stored)
     }
 
-    /// Refuses a size that the stored bytes cannot unfold to, before anything is done with it.
+    /// Checks that the stored bytes can hold the claimed size, before it is used.
     fn check_claimed_size(&self) -> Result<()> {
-        // What 3 bytes of deflate and 4 bytes of zstd hold at the most, and generously.
+        // Generous upper bounds for the content in 3 bytes of deflate and in 4 bytes of zstd.
         let most_of_a_byte = match self.encoding {
             Encoding::Plain => return Ok(()),
             Encoding::Gzip => 1100,
@@ -95,17 +97,17 @@ impl StoredObject {
         Err(Error::corrupt(&self.shown, format!("expected {size} bytes, which its {stored} stored bytes cannot hold")))
     }
 
-    /// The name and size of its content.
+    /// Returns the digest and size of the content.
     pub fn object(&self) -> NamedObject {
         self.object
     }
 
-    /// How the content is stored.
+    /// Returns how the content is stored.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// How many bytes are stored.
+    /// Returns the number of stored bytes.
     pub fn stored_size(&self) -> u64 {
         match &self.bytes {
             Bytes::File { stamp, .. } => stamp.length,
@@ -113,7 +115,7 @@ impl StoredObject {
         }
     }
 
-    /// As [`Hololib::content_looks_compressed`](super::Hololib::content_looks_compressed).
+    /// Returns the same as [`Hololib::content_looks_compressed`](super::Hololib::content_looks_compressed).
     pub(super) fn content_looks_compressed(&self) -> Result<bool> {
         let mut start = [0; 4];
         let mut content = self.stream()?;
@@ -127,10 +129,13 @@ impl StoredObject {
         Ok(Encoding::of_bytes(&start[..filled]) != Encoding::Plain)
     }
 
-    /// Reads the content: exactly its size in bytes, and an end without error only if the digest was right.
+    /// Opens the content for reading.
+    ///
+    /// The reader yields exactly the size of the content in bytes, and ends without error only if the digest was right.
     ///
     /// # Errors
-    /// When the object is found damaged at once. Damage to a large one is an error of the reader.
+    /// Returns an error if the object is found damaged on opening. The reader returns an error for damage to a large
+    /// object.
     pub fn content(&self) -> Result<Box<dyn Read + Send>> {
         match self.small_content()? {
             Some(content) => Ok(Box::new(Cursor::new(content))),
@@ -138,7 +143,9 @@ impl StoredObject {
         }
     }
 
-    /// As [`StoredObject::content`], together with the gzip members that hold it; none where it is stored in another form.
+    /// Opens the content as [`StoredObject::content`] does, and returns the gzip members that hold it.
+    ///
+    /// There are no members if the object is stored in another form.
     ///
     /// # Errors
     /// As [`StoredObject::content`].
@@ -149,22 +156,24 @@ impl StoredObject {
         }
     }
 
-    /// As [`Hololib::read`](super::Hololib::read).
+    /// Reads the content as [`Hololib::read`](super::Hololib::read) does.
     pub(super) fn read(&self, content: &mut [u8]) -> Result<()> {
         let unread = |error| Error::io(&self.shown, "read", error);
         let mut stream = self.content()?;
         stream.read_exact(content).map_err(unread)?;
-        // Whether it was the right content shows at its end.
+        // The reader verifies the content when it reaches its end.
         match stream.read(&mut [0]).map_err(unread)? {
             0 => Ok(()),
             _ => Err(Error::invalid(&self.shown, format!("longer than {} bytes", content.len()))),
         }
     }
 
-    /// Reads the bytes as they are stored; they end without error only if the content in them is what it must be.
+    /// Opens the stored bytes for reading.
+    ///
+    /// The reader ends without error only if the content in the bytes matches the digest.
     ///
     /// # Errors
-    /// When the decoder cannot be set up. Damage is an error of the reader.
+    /// Returns an error if the decoder cannot be created. The reader returns an error for damage.
     pub fn stored(&self) -> Result<Box<dyn Read + Send>> {
         let check = Check::new(self.clone());
         let decoder: Box<dyn Decoder> = match self.encoding {
@@ -176,12 +185,14 @@ impl StoredObject {
         Ok(Box::new(StoredReader { source: self.raw(), decoder: Some(decoder), left, stored: self.clone() }))
     }
 
-    /// The verified content of a small object that stands in a file; nothing for any other.
+    /// Returns the verified content of a small object in a file; `None` for any other object.
     pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
         Ok(self.small()?.map(|small| small.content))
     }
 
-    /// As [`StoredObject::small_content`], together with the one gzip member that holds it. Nothing also for more than one.
+    /// Returns the same as [`StoredObject::small_content`], and the only gzip member that holds it.
+    ///
+    /// Also returns `None` if there is more than one member.
     pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<Members>)>> {
         let Some(Small { content, gzip }) = self.small()? else { return Ok(None) };
         match gzip.filter(|_| self.is_dense()) {
@@ -203,39 +214,40 @@ impl StoredObject {
             }),
             Encoding::Zstd => None,
         };
-        // Whatever is wrong here, the slow way will say it.
+        // On a mismatch, the slow path reports the error.
         Ok(found.filter(|Small { content, .. }| {
             content.len() as u64 == self.object.size && self.object.digest.like(content) == self.object.digest
         }))
     }
 
-    /// Whether it is about as long as its content at the most, as what compresses makes it. Deflate may also be any number of
-    /// times longer, and would fill the memory.
+    /// Returns whether the object is at most slightly longer than its content, as compressors produce it.
+    ///
+    /// Deflate data may also be arbitrarily longer than its content, and would fill the memory.
     fn is_dense(&self) -> bool {
         self.stored_size() <= self.object.size + self.object.size / 8 + 64
     }
 
     fn stored_bytes(&self, size: u64) -> Result<Option<Vec<u8>>> {
         let Bytes::File { file, .. } = &self.bytes else { return Ok(None) };
-        // Not larger than `SMALL`, so it fits any `usize`.
+        // At most `SMALL`, so it fits any `usize`.
         let mut bytes = vec![0; size as usize];
         let read = read_full_at(file, &mut bytes, 0).map_err(|error| Error::io(&self.shown, "read", error))?;
         Ok((read == bytes.len()).then_some(bytes))
     }
 
-    /// Unwraps a single gzip member at once; nothing where it is anything else.
+    /// Decompresses a single gzip member in one call. Returns `None` if `stored` is anything else.
     fn inflate(&self, stored: &[u8]) -> Option<Vec<u8>> {
         let mut content = vec![0; self.object.size as usize];
         at_once::inflate(stored, &mut content).then_some(content)
     }
 
-    /// Reads the content piece by piece.
+    /// Opens the content as a stream.
     pub(super) fn stream(&self) -> Result<Box<dyn Read + Send>> {
         let decoded = compression::decode(self.raw(), self.encoding).map_err(|error| self.blame(error))?;
         Ok(Box::new(ContentReader { source: decoded, check: Some(Check::new(self.clone())) }))
     }
 
-    /// As [`StoredObject::stream`], leaving the gzip members that were read behind.
+    /// Opens the content as [`StoredObject::stream`] does, and keeps the gzip members that were read.
     pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         if self.encoding != Encoding::Gzip || !self.is_dense() {
             return Ok((self.stream()?, None));
@@ -270,7 +282,7 @@ impl StoredObject {
         }
     }
 
-    /// The bytes as they are stored, unverified.
+    /// Opens the stored bytes, unverified.
     fn raw(&self) -> Box<dyn Read + Send> {
         match &self.bytes {
             Bytes::File { file, stamp } => Box::new(Section::new(file.clone(), 0, stamp.length)),
@@ -278,14 +290,14 @@ impl StoredObject {
         }
     }
 
-    /// Says what is wrong: somebody wrote to the file, or it is damaged.
+    /// Returns the cause of `error`: the file was modified during reading, or it is damaged.
     fn blame(&self, error: io::Error) -> Error {
         if let Bytes::File { file, stamp } = &self.bytes
             && Metadata::from_file(file).ok().map(|metadata| Stamp::of(&metadata)) != Some(*stamp)
         {
             return Error::new(ErrorKind::Changed, self.shown.clone(), "changed while reading").hint("run it again");
         }
-        // What no system call said was said by a decoder.
+        // An error without an OS error code comes from a decoder.
         let is_from_decoder =
             error.raw_os_error().is_none() && !error.get_ref().is_some_and(|inner| inner.is::<Error>());
         if is_from_decoder && error.kind() != io::ErrorKind::Interrupted {
@@ -301,7 +313,7 @@ impl StoredObject {
     }
 }
 
-/// Watches content go by and knows in the end whether it was the right one.
+/// Verifies the size and digest of content that passes through it.
 struct Check {
     stored: StoredObject,
     hasher: ObjectHasher,
@@ -344,10 +356,10 @@ impl Check {
     }
 }
 
-/// Content that is checked as it is read.
+/// A reader that verifies the content.
 struct ContentReader {
     source: Box<dyn Read + Send>,
-    /// Present until the end.
+    /// `None` after the end.
     check: Option<Check>,
 }
 
@@ -368,7 +380,7 @@ impl Read for ContentReader {
     }
 }
 
-/// Takes stored bytes, and tells in the end whether their content was the right one.
+/// A decoder that takes stored bytes, and verifies their content at the end.
 trait Decoder: Write + Send {
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -395,7 +407,7 @@ impl Decoder for flate2::write::MultiGzDecoder<Check> {
     }
 }
 
-/// A zstd decoder that can give back what it writes to.
+/// A zstd decoder that can return the writer inside it.
 struct ZstdDecoder(zstd::stream::write::Decoder<'static, Check>);
 
 impl ZstdDecoder {
@@ -421,10 +433,10 @@ impl Decoder for ZstdDecoder {
     }
 }
 
-/// Stored bytes whose content is checked as they are read.
+/// A reader of stored bytes that verifies their content.
 struct StoredReader {
     source: Box<dyn Read + Send>,
-    /// Present until the end.
+    /// `None` after the end.
     decoder: Option<Box<dyn Decoder>>,
     left: u64,
     stored: StoredObject,

@@ -61,7 +61,7 @@ impl Scratch {
         self.root().dir().write(&path, stored).unwrap();
     }
 
-    /// A catalog with one file.
+    /// Returns a catalog with one file.
     fn catalog(&self, object: &NamedObject, rewrites: &[u64]) -> Catalog {
         let file = json!({
             "name": "f", "size": object.size, "mode": 420, "digest": object.digest.to_string(), "rewrite": rewrites
@@ -85,13 +85,13 @@ fn content(hololib: &Hololib, object: &NamedObject) -> Result<Vec<u8>, Error> {
     drain(hololib.object(object)?.content())
 }
 
-/// The content of an object, read at once.
+/// Reads the content of an object in one call.
 fn at_once(hololib: &Hololib, object: &NamedObject) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; usize::try_from(object.size).unwrap()];
     hololib.read(object, &mut bytes).map(|()| bytes)
 }
 
-/// More than is unwrapped in memory, and not all the same.
+/// Returns varied content that is too large to be decompressed in memory.
 fn large() -> Vec<u8> {
     (0..5_000_000_u32).flat_map(|number| [(number >> 8) as u8, number as u8]).collect()
 }
@@ -126,7 +126,7 @@ fn every_way_of_storing_gives_the_content_and_the_stored_bytes() {
 #[test]
 fn the_digest_decides_where_content_itself_looks_compressed() {
     let scratch = Scratch::new();
-    // Raw, though it begins like gzip; even a whole gzip file of exactly this size.
+    // Raw content that begins like gzip, and even a complete gzip file of exactly this size.
     let looks_like_gzip = b"\x1f\x8b but is not".to_vec();
     let whole_gzip = gzip(b"inner content");
     for content_bytes in [looks_like_gzip, whole_gzip] {
@@ -208,7 +208,7 @@ fn damage_is_found_and_named() {
                 let shown = error.to_string();
                 assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{shown}");
                 assert!(shown.contains(&object.digest.library_path()), "{shown}");
-                // The decoder that is written to has its own words.
+                // The streaming decoder has messages of its own.
                 let is_from_decoder = expected.starts_with("corrupt: gzip") && shown.contains("corrupt: ");
                 assert!(shown.contains(&expected) || is_from_decoder, "{shown} | {expected}");
             }
@@ -267,7 +267,7 @@ fn an_object_that_changes_under_the_reader_is_not_called_corrupt() {
     assert!(error.to_string().contains("changed while reading"), "{error}");
 }
 
-/// The content as restored, and the files in which a build path stays.
+/// Returns the content as restored, and the files that still contain a build path.
 fn restored(scratch: &Scratch, content: &[u8], rewrites: &[u64]) -> Result<(Vec<u8>, Vec<String>), Error> {
     let object = sha256(content);
     scratch.store(&object, &gzip(content));
@@ -284,7 +284,7 @@ fn the_name_of_the_space_is_written_where_the_identity_stood() {
     let expected = format!("#!/base/{SPACE}/bin/python\n{SPACE}").into_bytes();
     assert_eq!(restored(&scratch, &small, &[8, 44]).unwrap(), (expected, Vec::new()));
 
-    // Around every border that a reader of windows could have.
+    // Around every boundary between windows.
     let mut big = large();
     let mut expected = big.clone();
     let mut offsets = vec![0, 9_999_976];

@@ -1,8 +1,9 @@
-//! `hololib.zip`, read in place and strictly.
+//! A strict reader of `hololib.zip`, in place.
 //!
-//! A zip says everything twice, and tools believe different halves. Here the central directory counts, and every local
-//! header must agree with it. Nothing may lie before, between or behind the members, none may overlap another, and no name
-//! may occur twice. (APPNOTE.TXT 6.3.10; section numbers below are from there.)
+//! A zip holds all metadata twice, and tools differ in which copy they use. Here the central directory is
+//! authoritative, and every local header must agree with it. There must be no other bytes before, between or after the
+//! members, no member may overlap another, and no name may occur twice. (APPNOTE.TXT 6.3.10; section numbers below
+//! refer to it.)
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::section::{Section, read_full_at};
@@ -14,10 +15,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// How many members an archive may have.
+/// The maximum number of members in an archive.
 const MEMBER_LIMIT: u64 = 10_000_000;
 
-/// How large the central directory may be.
+/// The maximum size of the central directory, in bytes.
 const DIRECTORY_LIMIT: u64 = 1 << 30;
 
 /// Section 4.3.16: end of central directory record.
@@ -40,11 +41,11 @@ const DESCRIPTOR: u32 = 0x0807_4b50;
 /// Section 4.5.3: the extra field with 64-bit sizes.
 const EXTRA_64: u16 = 1;
 
-/// Section 4.4.4: sizes follow the data; names are UTF-8; the two bits that only describe the compressor's effort.
+/// Section 4.4.4: sizes follow the data. `ALLOWED_FLAGS` adds UTF-8 names and the two bits for the compression level.
 const HAS_DESCRIPTOR: u16 = 1 << 3;
 const ALLOWED_FLAGS: u16 = HAS_DESCRIPTOR | 1 << 11 | 1 << 1 | 1 << 2;
 
-/// An open zip whose structure has been checked. Members are read independently, from any thread.
+/// An open zip whose structure has been checked. Members can be read independently, from any thread.
 #[derive(Debug)]
 pub(in crate::rcc) struct Archive {
     shown: String,
@@ -59,7 +60,7 @@ enum Method {
     Deflated,
 }
 
-/// Where a member's data is, and what it must be.
+/// The location of a member's data, and its expected size and checksum.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::rcc) struct Member {
     method: Method,
@@ -70,44 +71,44 @@ pub(in crate::rcc) struct Member {
     is_program: bool,
 }
 
-/// Where the members of a zip begin.
+/// The offset at which the members of a zip begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rcc) enum Start {
     /// At the beginning of the file.
     OfFile,
-    /// There or behind a program, from which offsets may be counted or not.
+    /// At the beginning or after a program, with offsets that may or may not include the program.
     BehindProgram,
 }
 
 impl Member {
-    /// How many bytes it has when it is read.
+    /// Returns the uncompressed size, in bytes.
     pub(in crate::rcc) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Whether it is recorded with an execute bit for its owner.
+    /// Returns whether the owner's execute bit is recorded for the member.
     pub(in crate::rcc) fn is_program(&self) -> bool {
         self.is_program
     }
 }
 
 impl Archive {
-    /// What tells this file from another, and from itself after a change.
+    /// Returns a string that distinguishes this file from others, and from its own earlier versions.
     pub(super) fn identity(&self) -> String {
         let metadata = cap_std::fs::Metadata::from_file(&self.file);
         let stamp = metadata.and_then(|metadata| crate::tree::Stamp::of(&metadata));
         stamp.map_or_else(|_| "unknown".to_owned(), |stamp| format!("{stamp:?}"))
     }
 
-    /// Reads and checks the structure of `file`.
+    /// Opens `file` and checks its structure.
     ///
     /// # Errors
-    /// When it is not exactly one zip, or could be read in two ways.
+    /// Returns an error if it is not exactly one zip, or could be read in two ways.
     pub(in crate::rcc) fn open(file: File, shown: &str) -> Result<Archive> {
         Archive::open_from(file, shown, Start::OfFile)
     }
 
-    /// As [`Archive::open`], of a file whose members begin at `start`.
+    /// Opens a file whose members begin at `start`, as [`Archive::open`] does.
     ///
     /// # Errors
     /// As [`Archive::open`].
@@ -126,21 +127,21 @@ impl Archive {
         Ok(Archive { shown: shown.to_owned(), file: Arc::new(file), members })
     }
 
-    /// The names of all members, with `/` between their parts, in no order.
+    /// Returns the names of all members, with `/` as separator, in no particular order.
     pub(in crate::rcc) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
     }
 
-    /// The member called `name`.
+    /// Returns the member called `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns an error if there is none.
     pub(in crate::rcc) fn member(&self, name: &str) -> Result<Member> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{}: {name}", self.shown), "not found");
         self.members.get(name).copied().ok_or_else(missing)
     }
 
-    /// Reads a member; it ends well only if its size and checksum were right.
+    /// Opens a member for reading. The reader ends without error only if size and checksum were right.
     pub(in crate::rcc) fn read(&self, member: Member) -> Box<dyn Read + Send> {
         let data = Section::new(self.file.clone(), member.offset, member.compressed);
         let checked = |source| Checked { source, crc: Crc::new(), left: member.size, expected: member.crc };
@@ -151,12 +152,12 @@ impl Archive {
     }
 }
 
-/// What the end of an archive says of its beginning.
+/// The fields of the end record.
 struct End {
     entries: u64,
     directory_size: u64,
     directory_offset: u64,
-    /// How many bytes are in front of what offsets are counted from.
+    /// The number of bytes before the position from which offsets are counted.
     skipped: u64,
 }
 
@@ -230,7 +231,7 @@ impl Reader<'_> {
         Ok(end)
     }
 
-    /// The 64-bit end, which stands right before its locator, which stands right before the other end.
+    /// Reads the 64-bit end record, which directly precedes its locator, which directly precedes the other end record.
     fn end_64(&self, end: u64) -> Result<(End, u64)> {
         let wrong = || self.corrupt("its 64-bit end is missing or wrong");
         let locator_at = end.checked_sub(LOCATOR_LENGTH).ok_or_else(wrong)?;
@@ -257,7 +258,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Finds the data of every member and checks that the members fill the file from its beginning to the directory.
+    /// Finds the data of every member, and checks that the members fill the file up to the directory.
     fn locate(&self, mut headers: Vec<Header>, directory_offset: u64) -> Result<HashMap<String, Member>> {
         headers.sort_unstable_by_key(|header| header.offset);
         let mut members = HashMap::with_capacity(headers.len());
@@ -296,7 +297,7 @@ impl Reader<'_> {
         Ok(members)
     }
 
-    /// Where the data of a member begins, behind a local header that must agree.
+    /// Returns the offset of a member's data, after a local header that must agree.
     fn data_offset(&self, header: &Header) -> Result<u64, Disagreement> {
         let local = self.bytes(header.offset, LOCAL_LENGTH as u64).map_err(Disagreement::Other)?;
         let mut fields = Fields(&local);
@@ -329,7 +330,7 @@ impl Reader<'_> {
         Ok(header.offset + LOCAL_LENGTH as u64 + tail_length)
     }
 
-    /// Between the data and what follows stands nothing but a descriptor, in one of its four forms.
+    /// Checks that only a descriptor, in one of its four forms, follows the data.
     fn check_descriptor(&self, header: &Header, at: u64, length: u64) -> Result<()> {
         let wrong = || self.corrupt(format!("member `{}`: its data descriptor is wrong", header.name));
         if !matches!(length, 12 | 16 | 20 | 24) {
@@ -364,7 +365,7 @@ impl Method {
     }
 }
 
-/// Takes the central directory apart.
+/// Parses the central directory.
 fn central_headers(directory: &[u8], end: &End, shown: &str) -> Result<Vec<Header>> {
     let mut headers = Vec::new();
     let mut rest = directory;
@@ -414,7 +415,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
         8 => Method::Deflated,
         _ => return Err(wrong(&format!("unknown compression method {method}"))),
     };
-    // Section 4.4.2: 3 is Unix, whose mode stands in the upper half of the attributes.
+    // Section 4.4.2: 3 is Unix, whose mode is in the upper half of the attributes.
     let mode = attributes >> 16;
     if made_by >> 8 == 3 && !matches!(mode & 0o170_000, 0 | 0o100_000 | 0o040_000) {
         return Err(wrong("neither a file nor a directory"));
@@ -433,7 +434,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
     Ok(Header { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
 }
 
-/// A name with `/` between its parts (RCC on Windows writes `\`), which leads nowhere else.
+/// Returns a name with `/` as separator (RCC on Windows writes `\`) that cannot leave its directory.
 fn safe_name(raw: &[u8]) -> Result<String, String> {
     let name = std::str::from_utf8(raw).map_err(|_| "a name that is not UTF-8".to_owned())?.replace('\\', "/");
     let parts = name.strip_suffix('/').unwrap_or(&name).split('/');
@@ -441,7 +442,7 @@ fn safe_name(raw: &[u8]) -> Result<String, String> {
     if is_unsafe { Err(format!("unsafe name `{name}`")) } else { Ok(name) }
 }
 
-/// Little-endian numbers, one after another.
+/// A parser of consecutive little-endian numbers.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -464,7 +465,7 @@ impl Fields<'_> {
     }
 }
 
-/// The 64-bit values of an extra field, in the order in which the header had no room for them.
+/// The 64-bit values of an extra field, in the order of the header fields that are too small for them.
 struct Sizes<'a>(Fields<'a>);
 
 impl<'a> Sizes<'a> {
@@ -486,7 +487,7 @@ impl<'a> Sizes<'a> {
     }
 }
 
-/// Reads a member and believes neither its size nor its checksum.
+/// A reader that checks the size and checksum of a member.
 struct Checked<R> {
     source: R,
     crc: Crc,

@@ -2,7 +2,7 @@ use super::*;
 use flate2::write::DeflateEncoder;
 use std::io::{Seek, Write};
 
-/// A member, with every lie that a test wants to tell.
+/// A member, in which a test can falsify every field.
 #[derive(Clone)]
 struct Given {
     name: Vec<u8>,
@@ -46,7 +46,7 @@ fn stored(name: &str, content: &[u8]) -> Given {
     }
 }
 
-/// As Go writes members: deflated, with a data descriptor.
+/// Returns a member as Go writes it: deflated, with a data descriptor.
 fn deflated(name: &str, content: &[u8]) -> Given {
     let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
