@@ -1,4 +1,4 @@
-//! A blob in the making.
+//! The writer of a blob.
 
 use crate::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::error::{Error, Result};
@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::OpenBlob;
 use super::flush::{AT_ONCE, Flush};
 
-/// Copying goes through a buffer of this many bytes.
+/// The size of the copy buffer, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Writes and hashes a blob. It exists under its digest only after [`finish_blob`](super::Layout::finish_blob); dropped
-/// before, it leaves nothing.
+/// Writes and hashes a blob.
+///
+/// The blob exists under its digest only after [`finish_blob`](super::Layout::finish_blob). A writer that is dropped before
+/// leaves nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
     directory: Root,
@@ -26,11 +28,11 @@ pub struct BlobWriter {
     temporary: Temporary,
     hasher: Hasher,
     size: u64,
-    /// Whether the part that was left out at the start is still missing.
+    /// Whether the skipped range at the start is still missing.
     is_open: Arc<AtomicBool>,
 }
 
-/// The start of a blob in the making that somebody else fills, from another blob.
+/// The skipped start of an unfinished blob, which is filled from another blob.
 #[derive(Debug)]
 pub struct Gap {
     file: File,
@@ -39,11 +41,11 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Fills the gap with as many bytes from the start of `blob`, without their passing through here where the system can
-    /// do that, and makes them durable.
+    /// Fills the gap with as many bytes from the start of `blob`, and makes them durable. The system copies the bytes itself if
+    /// it can.
     ///
     /// # Errors
-    /// When `blob` is too short or cannot be read, or the system cannot write.
+    /// Fails if `blob` is too short or cannot be read, or the file cannot be written.
     pub fn fill(self, blob: &OpenBlob) -> Result<()> {
         let not_written = |error| Error::io("blob", "write", error);
         let (mut flush, mut filled) = (Flush::default(), 0);
@@ -67,11 +69,12 @@ impl BlobWriter {
         Ok(BlobWriter { directory, flush, temporary, hasher, size: 0, is_open: Arc::default() })
     }
 
-    /// Leaves out the first `size` bytes, which have come to `hasher`. The blob cannot be finished before the gap is filled,
-    /// and nothing may have been written before.
+    /// Skips the first `size` bytes, whose hash state is `hasher`.
+    ///
+    /// Nothing may have been written before. The blob cannot be finished before the gap is filled.
     ///
     /// # Errors
-    /// When the file is no longer open.
+    /// Fails if the file is no longer open.
     pub fn begin_behind(&mut self, size: u64, hasher: Hasher) -> Result<Gap> {
         let file = self.temporary.share().map_err(|error| self.not_written(error))?;
         self.is_open.store(true, Ordering::Release);
@@ -82,7 +85,7 @@ impl BlobWriter {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// When the system cannot write them, or some before them.
+    /// Fails if these bytes, or some before them, cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let BlobWriter { flush, temporary, .. } = self;
         temporary
@@ -94,12 +97,12 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// What everything so far has come to.
+    /// Returns the hash state after everything so far.
     pub fn state(&self) -> Option<HashState> {
         self.hasher.state()
     }
 
-    /// Appends everything that `content` gives, and stops at the first byte beyond `size`.
+    /// Appends everything from `content`, and stops at the first byte beyond `size`.
     pub(super) fn write_all_of(&mut self, content: &mut dyn Read, size: u64) -> Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -116,12 +119,12 @@ impl BlobWriter {
         }
     }
 
-    /// The blob as it would be if it ended here, of no particular type.
+    /// Returns the descriptor of the blob so far, with a generic media type.
     pub(super) fn describe(&self) -> Descriptor {
         Descriptor::new("application/octet-stream", self.hasher.clone().finish(), self.size)
     }
 
-    /// Gives the blob the name that its content has, and returns its file.
+    /// Names the blob by the digest of its content, and returns its file.
     pub(super) fn finish(self) -> Result<File> {
         if self.is_open.load(Ordering::Acquire) {
             return Err(Error::invalid("blob", "its start was left out and never filled"));
@@ -131,7 +134,7 @@ impl BlobWriter {
         self.persist(&digest)
     }
 
-    /// Completes a blob that was known before, if it is that one.
+    /// Finishes a blob whose descriptor was known in advance, if it matches.
     pub(super) fn finish_as(self, descriptor: &Descriptor) -> Result<File> {
         let object = || format!("blob {}", descriptor.digest);
         if self.size != descriptor.size {
@@ -142,7 +145,7 @@ impl BlobWriter {
         if digest != descriptor.digest {
             return Err(Error::corrupt(object(), format!("its content has the digest {digest}")));
         }
-        // skopeo writes a manifest over the one that is there, so it must be able to.
+        // Manifests stay writable, since skopeo overwrites them in place.
         if !media_type::is_manifest(&descriptor.media_type) && !media_type::is_index(&descriptor.media_type) {
             self.temporary.make_read_only()?;
         }
@@ -150,7 +153,7 @@ impl BlobWriter {
     }
 
     fn persist(mut self, digest: &Digest) -> Result<File> {
-        // The system tells of a failed write once: what this one hears, the last sync would not.
+        // The system reports a failed write only once, so the last sync would not report what this one does.
         self.flush.wait().map_err(|error| self.not_written(error))?;
         self.temporary.persist(digest.hex())
     }

@@ -1,4 +1,4 @@
-//! The step that makes images known: the index is read, merged and replaced under the lock.
+//! The update of the index: it is read, merged and replaced under the lock.
 
 use super::{INDEX_FILE, Layout};
 use crate::digest::Digest;
@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How often another program may change the index under our hands before we give up. Such programs do not take the lock.
+/// How often another program may change the index during an update. Such programs do not take the lock.
 const RETRIES: usize = 20;
 
-/// The descriptor of `image`, of which `left_out` is elsewhere, as the index lists it under `name`.
+/// Returns the descriptor of `image` for the index, under `name` and with `left_out` as its missing layers.
 pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) -> Descriptor {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
@@ -24,29 +24,29 @@ pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) 
     }
 }
 
-/// For so long after a change of the index we look whether another program undoes it.
+/// How long the index is watched after a change, in case another program reverts it.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// The same where one did.
+/// The same after another program has reverted it.
 const LONG_MOMENT: Duration = Duration::from_millis(500);
 
-/// How often it is looked at in that time.
+/// The time between two checks of the index.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// Since when an index lists what it should.
+/// When an index came to list its descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listed {
-    /// It did when we looked at it.
+    /// Before this update.
     Before,
-    /// We have just replaced it.
+    /// By this update.
     Now,
 }
 
 impl Layout {
-    /// Lists `descriptors`, whose blobs are durable, each in the place of what had its name. Returns what lost its name.
+    /// Lists `descriptors`, whose blobs are durable, and replaces entries of the same names. Returns the replaced entries.
     ///
-    /// A program that does not know the lock, and has read the index before, writes it back without them. So the index is
-    /// looked at again for a moment, and what was dropped is listed again.
+    /// A program that does not take the lock may have read the index before, and write it back without them. So the index is
+    /// checked again for a short time, and dropped entries are listed again.
     pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
         let _guard = self.lock()?;
         let (listed, mut replaced) = self.list(descriptors)?;
@@ -66,7 +66,7 @@ impl Layout {
         Err(self.keeps_changing())
     }
 
-    /// Replaces the index by one that lists `descriptors`, where it does not do so already. Returns what lost its name.
+    /// Replaces the index by one that lists `descriptors`, unless it already does. Returns the replaced entries.
     fn list(&self, descriptors: &[Descriptor]) -> Result<(Listed, Vec<Replaced>)> {
         for _ in 0..RETRIES {
             let before = self.index_bytes()?;
@@ -81,7 +81,7 @@ impl Layout {
             let mut temporary = self.root.temporary()?;
             temporary.write_all(&after).map_err(|error| Error::io(self.root.display(INDEX_FILE), "write", error))?;
             temporary.sync()?;
-            // A program that does not know our lock may have been faster; what it wrote must not be lost.
+            // A program that does not take the lock may have written the index; its changes must not be lost.
             if self.index_bytes()? == before {
                 temporary.persist(INDEX_FILE)?;
                 self.root.sync()?;
@@ -91,7 +91,7 @@ impl Layout {
         Err(self.keeps_changing())
     }
 
-    /// Whether the index lists `descriptors` from now on until `until`. One that cannot be read is waited for.
+    /// Returns whether the index lists `descriptors` from now until `until`. Waits for an index that cannot be parsed.
     fn stays_until(&self, until: Instant, descriptors: &[Descriptor]) -> Result<bool> {
         let readable_until = Instant::now() + LONG_MOMENT;
         loop {
@@ -116,10 +116,10 @@ impl Layout {
         Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it")
     }
 
-    /// Lists the images with these digests no more.
+    /// Removes the images with these digests from the index.
     ///
     /// # Errors
-    /// When the index cannot be locked, read or written.
+    /// Fails if the index cannot be locked, read or written.
     pub fn unlist(&self, digests: &BTreeSet<Digest>) -> Result<()> {
         let _guard = self.lock()?;
         let read = self.index()?;
@@ -131,7 +131,7 @@ impl Layout {
         self.root.replace_file(INDEX_FILE, &index.to_bytes())
     }
 
-    /// An index beyond the limits of reading would lock everybody out of every image in it.
+    /// Refuses an index beyond the limits of reading, since no image in it could be read any more.
     fn check_readable(&self, manifests: usize, bytes: usize) -> Result<()> {
         let too_much = |reason: String| {
             let object = self.root.display(INDEX_FILE);

@@ -1,8 +1,8 @@
-//! Makes durable what an index is about to name, whichever program wrote it.
+//! Syncs everything that an index is about to name, whichever program wrote it.
 //!
-//! A blob that this process wrote was synced before it got its name. One that was here already may be the work of a program
-//! that syncs nothing: its name is found and its content hashes well, and after a power cut it is empty. So before the index
-//! is replaced, everything in the layout is synced that is not known to be durable.
+//! A blob of this process was synced before it got its name. A blob that was there before may come from a program that never
+//! syncs: it has its name and its content has the right digest, but after a power cut it is empty. So before the index is
+//! replaced, everything in the layout is synced that is not known to be durable.
 
 use super::{INDEX_FILE, Layout, VERSION_FILE};
 use crate::digest::{Algorithm, Digest};
@@ -13,18 +13,18 @@ use crate::store::BlobSink as _;
 use rayon::prelude::*;
 use std::fs::File;
 
-/// Up to so many files are synced one by one. Beyond that, syncing the whole file system costs less.
+/// The maximum number of files that are synced one by one. Beyond that, syncing the whole file system costs less.
 const MOST_FILES: usize = 256;
 
 impl Layout {
-    /// Notes that `file` is the blob of `descriptor`, which this process has just given its name.
+    /// Records `file`, which this process has just named, as the blob of `descriptor`.
     pub(super) fn settle(&self, descriptor: &Descriptor, file: &File) -> Result<()> {
         let (digest, object) = (descriptor.digest, || format!("{}: blob {}", self.display(), descriptor.digest));
         if self.existing_blob_directory(digest.algorithm())?.is_name_of(digest.hex(), file)? {
             self.mark_written(digest, file);
             return Ok(());
         }
-        // Another process has given the name to its own file, which proves nothing.
+        // Another process has replaced the file by its own, so nothing is known about its content.
         self.known().whole.remove(&digest);
         match self.contains(descriptor)? {
             true => Ok(()),
@@ -32,10 +32,10 @@ impl Layout {
         }
     }
 
-    /// Makes the version file and every blob durable, and their names. The index may name them only afterwards.
+    /// Syncs the version file and every blob, and their names. The index may name them only afterwards.
     ///
     /// # Errors
-    /// When the system reports that it could not.
+    /// Fails if the system reports a failed sync.
     pub(super) fn sync_blobs(&self) -> Result<()> {
         let mut files = vec![(self.root.clone(), VERSION_FILE.to_owned())];
         let mut directories = vec![self.root.directory("blobs")?];
@@ -49,7 +49,7 @@ impl Layout {
         directories.par_iter().try_for_each(Root::sync)
     }
 
-    /// The blobs in `directory` that are not known to be durable.
+    /// Returns the blobs in `directory` that are not known to be durable.
     fn doubtful_blobs(&self, directory: &Root, algorithm: Algorithm) -> Result<Vec<Digest>> {
         let unreadable = |error| Error::io(directory.path().display(), "read", error);
         let mut found = Vec::new();
@@ -62,7 +62,7 @@ impl Layout {
     }
 
     fn is_durable(&self, directory: &Root, digest: &Digest) -> bool {
-        // Windows does not sync a file that is only read, as those are that were hashed.
+        // Windows does not sync a file that was opened for reading, as hashed files are.
         let remembered = || {
             let memory = self.memory.as_ref().filter(|_| cfg!(unix))?;
             memory.recall(&directory.open_file(digest.hex()).ok()?)
@@ -76,19 +76,19 @@ impl Layout {
             return self.root.sync_file_system();
         }
         files.par_iter().try_for_each(|(directory, name)| match directory.sync_file(name) {
-            // Removed meanwhile, or nothing that an image can be made of.
+            // Removed in the meantime, or not a regular file.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(()),
             synced => synced,
         })
     }
 
-    /// Makes an unchanged index durable, whichever program wrote it.
+    /// Syncs an unchanged index, whichever program wrote it.
     pub(super) fn sync_index(&self) -> Result<()> {
         self.root.sync_file(INDEX_FILE)?;
         self.root.sync()
     }
 
-    /// Requires that the layout is still where the person named it.
+    /// Checks that the layout is still at its path.
     pub(super) fn check_place(&self) -> Result<()> {
         match self.root.is_at_its_path()? {
             true => Ok(()),

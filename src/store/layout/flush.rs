@@ -1,28 +1,28 @@
-//! Making a file durable while it is written, so that little is left to wait for at its end.
+//! Syncs a file while it is written, so that little is left for the sync at its end.
 
 use crate::root::sync_content;
 use std::fs::File;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// The disk is given so many bytes at once: enough that asking costs nothing beside them, and few enough that the last ones
-/// take it no time. Linux by itself begins when a tenth of the memory is waiting.
+/// The number of bytes after which a sync is started: enough that the calls cost nothing, and few enough that the last sync is
+/// short. Linux by itself begins to write when a tenth of the memory is dirty.
 pub(super) const AT_ONCE: u64 = 32 << 20;
 
-/// What of a file is on its way to the disk.
+/// The state of syncing a file.
 #[derive(Debug, Default)]
 pub(super) struct Flush {
-    /// How many bytes were written since it was last asked for.
+    /// The number of bytes written since the last sync was started.
     unflushed: u64,
     running: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Flush {
-    /// Notes that `written` more bytes were, and has everything so far made durable where that is worth it and not going on
-    /// already. `file` is another handle of the file.
+    /// Counts `written` more bytes, and starts a sync if enough are waiting and none is running. `file` is another handle of
+    /// the file.
     ///
     /// # Errors
-    /// When something before could not be made durable, or there is no such handle.
+    /// Fails if an earlier sync failed, or there is no such handle.
     pub(super) fn advance(&mut self, written: u64, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         self.unflushed += written;
         let is_running = self.running.as_ref().is_some_and(|running| !running.is_finished());
@@ -32,15 +32,15 @@ impl Flush {
         self.wait()?;
         let file = file()?;
         self.unflushed = 0;
-        // Where there is no thread to be had, everything is left to the end.
+        // If no thread can be started, the sync at the end covers everything.
         self.running = Builder::new().spawn(move || sync_content(&file)).ok();
         Ok(())
     }
 
-    /// Waits for what is going on. The rest is for whoever completes the file.
+    /// Waits for the running sync. The caller syncs the rest.
     ///
     /// # Errors
-    /// When something could not be made durable.
+    /// Fails if a sync failed.
     pub(super) fn wait(&mut self) -> io::Result<()> {
         let stopped = |_| Err(io::Error::other("a thread stopped unexpectedly"));
         self.running.take().map_or(Ok(()), |running| running.join().unwrap_or_else(stopped))

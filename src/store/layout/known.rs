@@ -1,4 +1,4 @@
-//! What this process has found out about the blobs of a layout.
+//! The state of a layout's blobs, as far as this process has checked or written them.
 
 use super::{INDEX_FILE, Layout};
 use crate::digest::Digest;
@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Blobs, by what this process did with them or found of them.
+/// Sets of blobs by their state.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Written or hashed.
+    /// Written or hashed by this process, and intact.
     pub(super) whole: BTreeSet<Digest>,
     /// Synced to the disk.
     pub(super) durable: BTreeSet<Digest>,
-    /// Something else was under their names.
+    /// Found with other content under their names.
     damaged: BTreeSet<Digest>,
-    /// Whether another program dropped from the index what this process had listed.
+    /// Whether another program dropped entries of this process from the index.
     pub(super) dropped: bool,
 }
 
@@ -26,9 +26,9 @@ impl Layout {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the blob in `file` has its digest.
+    /// Records that the blob in `file` has its digest.
     ///
-    /// What later processes are told of is durable, too, so that they need not sync it (see `durable`).
+    /// A blob that is recorded for later processes is also synced, so that they need not sync it (see `durable`).
     pub(super) fn mark_whole(&self, digest: Digest, file: &File) {
         self.known().whole.insert(digest);
         let Some(memory) = &self.memory else { return };
@@ -40,7 +40,7 @@ impl Layout {
         }
     }
 
-    /// Notes that this process wrote and synced the blob in `file`.
+    /// Records that this process wrote and synced the blob in `file`.
     pub(super) fn mark_written(&self, digest: Digest, file: &File) {
         let mut known = self.known();
         known.whole.insert(digest);
@@ -51,7 +51,7 @@ impl Layout {
         }
     }
 
-    /// Declares that the blobs under these names were found damaged, so that their next use hashes them.
+    /// Marks the blobs with these digests as damaged, so that their next use hashes them.
     pub fn forget(&self, digests: &BTreeSet<Digest>) {
         digests.iter().for_each(|digest| self.mark_damaged(*digest));
     }
@@ -68,7 +68,7 @@ impl Layout {
         known.damaged.insert(digest);
     }
 
-    /// Warns once of what other programs, or the disk, did to the layout, and this process repaired.
+    /// Warns once about damage by other programs or the disk that this process has repaired.
     pub fn warn_of_repairs(&self, progress: &dyn Progress) {
         let mut known = self.known();
         let (repaired, damaged) =

@@ -1,4 +1,4 @@
-//! The lock that makes one update of the index after another.
+//! The lock that serialises updates of the index.
 
 use super::{LOCK_FILE, Layout};
 use crate::bounded;
@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::time::Duration;
 
-/// How the changes of a layout are kept apart from those of other processes.
+/// How changes of a layout are protected from other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Locking {
-    /// By a lock, for which a change waits so long.
+    /// By a lock, for which a change waits at most this long.
     WaitFor(Duration),
-    /// Not at all: where two processes change the layout at once, one of them may lose its images.
+    /// Not at all: if two processes change the layout concurrently, one of them may lose its images.
     Off,
 }
 
@@ -23,8 +23,8 @@ impl Default for Locking {
     }
 }
 
-/// Held as long as it lives. The lock is the system's, on an open file: a crash releases it, and what the file says is only
-/// for the message of whoever waits.
+/// Holds the lock until it is dropped. The system locks an open file: a crash releases it, and the file's content is only for
+/// the messages of waiting processes.
 #[derive(Debug)]
 pub(super) struct Guard {
     _file: Option<File>,
@@ -38,7 +38,7 @@ impl Layout {
         if !wait(&file, timeout).map_err(|error| self.cannot_lock(error))? {
             return Err(self.held_by_another(file, timeout));
         }
-        // Only a courtesy to whoever waits; a full disk must not fail here what it may not fail later.
+        // The note is only for messages, so a failed write (on a full disk, for example) is ignored.
         let note = format!("pid {} on host {}\n", std::process::id(), host());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes())).ok();
         Ok(Guard { _file: Some(file) })

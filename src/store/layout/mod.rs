@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! out/
-//!   oci-layout                {"imageLayoutVersion":"1.0.0"}, written last: without it this is no layout
-//!   index.json                the tags, each with the descriptor of a manifest; replaced in one step
+//!   oci-layout                {"imageLayoutVersion":"1.0.0"}, written last: without it this is not a layout
+//!   index.json                the tags, each with the descriptor of a manifest; replaced atomically
 //!   blobs/sha256/<hex>        manifests, configs and layers, each under its digest, each complete
-//!   blobs/sha256/.ocibuild-*  blobs in the making, locked by their writer
-//!   .ocibuild.lock            held for the moment in which index.json is read, merged and replaced
+//!   blobs/sha256/.ocibuild-*  unfinished blobs, locked by their writer
+//!   .ocibuild.lock            locked while index.json is read, merged and replaced
 //! ```
 //!
-//! A blob is written under a temporary name, synced and renamed; then the directory is synced, and whatever another program
-//! wrote; only then does the index name it. So whatever moment a crash picks, every image of the index is whole.
+//! A blob is written to a temporary file, synced and renamed. Then the directory is synced, and everything that another program
+//! wrote. Only then does the index name it. So every image in the index is complete, whenever a crash occurs.
 //!
-//! Layers and configs are read-only files, since one file may be in several layouts and in the cache. Manifests, which are
-//! never linked, are not: skopeo writes them in place.
+//! Layers and configs are read-only files, since one file may be in several layouts and in the cache. Manifests are never
+//! linked and stay writable, since skopeo writes them in place.
 
 mod blob;
 mod commit;
@@ -48,43 +48,43 @@ const INDEX_FILE: &str = "index.json";
 const LOCK_FILE: &str = ".ocibuild.lock";
 const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// An image layout.
+/// An image layout on disk.
 #[derive(Debug)]
 pub struct Layout {
     root: Root,
     locking: Locking,
     known: Mutex<Known>,
-    /// Blobs that an earlier process has found whole and made durable.
+    /// The record of blobs that an earlier process has verified and synced.
     memory: Option<VerifiedFiles>,
 }
 
 impl Layout {
-    /// Opens an existing layout. Needs no right to write.
+    /// Opens an existing layout. Write access is not needed.
     ///
     /// # Errors
-    /// When the directory is not an image layout of version 1.0.0.
+    /// Fails if the directory is not an image layout of version 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
         let layout = Layout::at(Root::open(path)?, Locking::default());
         layout.check_version()?;
         Ok(layout)
     }
 
-    /// Opens a layout, after making it where there is nothing yet.
+    /// Opens a layout, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When the directory holds something that is not an image layout, its index cannot be read, or it cannot be written.
+    /// Fails if the directory contains anything but an image layout, its index cannot be read, or it cannot be written.
     pub fn create(path: &Path) -> Result<Layout> {
         Layout::create_locking(path, Locking::default())
     }
 
-    /// As [`Layout::create`], and every change of the layout is locked as `locking` says.
+    /// Opens or creates a layout as [`Layout::create`] does, with the given locking.
     ///
     /// # Errors
-    /// As [`Layout::create`].
+    /// Fails as [`Layout::create`] does.
     pub fn create_locking(path: &Path, locking: Locking) -> Result<Layout> {
         let layout = Layout::at(Root::create(path)?, locking);
         if !layout.has_mark()? {
-            // Looked at before the lock file is made, so that a stranger's directory stays as it is.
+            // Checked before the lock file is created, so that a directory of other content stays unchanged.
             layout.check_empty()?;
             let _guard = layout.lock()?;
             if !layout.has_mark()? {
@@ -99,7 +99,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The same layout, which remembers beyond this process which of its blobs are whole.
+    /// Sets the record of verified blobs, which outlives this process.
     #[must_use]
     pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
         self.memory = Some(memory);
@@ -110,28 +110,28 @@ impl Layout {
         Layout { root, locking, known: Mutex::default(), memory: None }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// The name of the directory, for messages.
+    /// Returns the path of the directory, for messages.
     pub fn display(&self) -> String {
         self.root.path().display().to_string()
     }
 
-    /// What the layout holds.
+    /// Reads the index of the layout.
     ///
     /// # Errors
-    /// When `index.json` is missing, larger than 8 MiB, or not an index.
+    /// Fails if `index.json` is missing, larger than 8 MiB, or not an index.
     pub fn index(&self) -> Result<Index> {
         self.parse_index(&self.index_bytes()?)
     }
 
-    /// The image that `name` selects: a full name, a tag, a digest, or `NAME@DIGEST`; without a name, the only image.
+    /// Opens the image that `name` selects: a full name, a tag, a digest, or `NAME@DIGEST`; without a name, the only image.
     ///
     /// # Errors
-    /// When there is no such image, the name is ambiguous, or a document of the image is missing or damaged.
+    /// Fails if there is no such image, the name is ambiguous, or a document of the image is missing or damaged.
     pub fn image(self: &Arc<Self>, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = match name {
             Some(name) if name.starts_with('@') => format!("{}{name}", self.display()),
@@ -144,18 +144,18 @@ impl Layout {
         Ok(StoredImage { referrers: select::referrers(&**self, &index, image.descriptor.digest)?, ..image })
     }
 
-    /// The names of the image that `name` selects: those that fit `name`, else all of them.
+    /// Returns the names of the image that `name` selects: those that match `name`, else all of them.
     ///
     /// # Errors
-    /// When there is no such image, or the name is ambiguous.
+    /// Fails if there is no such image, or the name is ambiguous.
     pub fn names(&self, name: Option<&str>) -> Result<Vec<ImageName>> {
         select::names(self, &self.index()?, name, &self.display())
     }
 
-    /// Leaves in `index`, which is that of this layout, what `name` selects and its referrers.
+    /// Reduces `index`, which is that of this layout, to the selected image and its referrers.
     ///
     /// # Errors
-    /// When there is no such image, or the name is ambiguous.
+    /// Fails if there is no such image, or the name is ambiguous.
     pub fn keep_only(&self, index: &mut Index, name: &str) -> Result<()> {
         let wanted = select(self, index, Some(name), &self.display())?;
         let mut kept = BTreeSet::from([wanted.digest]);
@@ -167,10 +167,10 @@ impl Layout {
         Ok(())
     }
 
-    /// Every blob, by its name; and every other name below `blobs`, which no specification gives a meaning.
+    /// Lists every blob by its digest, and every other name below `blobs`, to which no specification gives a meaning.
     ///
     /// # Errors
-    /// When a directory cannot be read.
+    /// Fails if a directory cannot be read.
     pub fn blobs(&self) -> Result<(Vec<Digest>, Vec<String>)> {
         let (mut blobs, mut strangers) = (Vec::new(), Vec::new());
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -193,15 +193,15 @@ impl Layout {
         Ok((blobs, strangers))
     }
 
-    /// Opens the blob, if it is here and has its digest.
+    /// Opens the blob if the layout has it and its content matches its digest, and returns `None` otherwise.
     ///
     /// # Errors
-    /// When the file system cannot tell.
+    /// Fails if the file system cannot be read.
     pub fn open_whole(&self, descriptor: &Descriptor) -> Result<Option<OpenBlob>> {
         let Some(directory) = self.find_blob_directory(descriptor.digest.algorithm())? else { return Ok(None) };
         let name = descriptor.digest.hex();
         let file = match directory.open_file(&name) {
-            // What is no regular file is replaced by one.
+            // Anything but a regular file will be replaced by one.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => return Ok(None),
             opened => opened?,
         };
@@ -216,7 +216,7 @@ impl Layout {
         if self.memory.as_ref().and_then(|memory| memory.recall(blob.file())) == Some(descriptor.digest) {
             return Ok(Some(blob));
         }
-        // A name is no proof: the blob of a crashed or careless writer is found out here, and written anew.
+        // The name proves nothing: the blob of a crashed or faulty writer is found here, and is written again.
         let is_whole = io::copy(&mut Verified::new(blob.file(), descriptor), &mut io::sink()).is_ok();
         match is_whole {
             true => self.mark_whole(descriptor.digest, blob.file()),
@@ -228,15 +228,15 @@ impl Layout {
     /// Starts a blob whose digest is not known yet.
     ///
     /// # Errors
-    /// When no file can be made in the layout.
+    /// Fails if no file can be created in the layout.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
         BlobWriter::start(self.blob_directory(Algorithm::Sha256)?, Algorithm::Sha256)
     }
 
-    /// Stores a document and describes it.
+    /// Stores a document and returns its descriptor.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn put_document(&self, bytes: &[u8], media_type: &str) -> Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
         if !self.contains(&descriptor)? {
@@ -245,7 +245,7 @@ impl Layout {
         Ok(descriptor)
     }
 
-    /// Stores the blob that `content` holds, if it is the one of `descriptor`.
+    /// Stores `content` as the blob of `descriptor`, if it matches.
     fn store(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
         let algorithm = descriptor.digest.algorithm();
         let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
@@ -254,12 +254,12 @@ impl Layout {
         self.settle(descriptor, &file)
     }
 
-    /// Completes a blob that turned out to be what it turned out to be.
+    /// Finishes a blob whose digest was not known in advance.
     ///
     /// # Errors
-    /// When it cannot be made durable.
+    /// Fails if it cannot be made durable.
     pub fn finish_blob(&self, writer: BlobWriter) -> Result<(Digest, u64)> {
-        // What is there already is replaced in any case; whether it was damaged is something to tell.
+        // An existing blob is replaced in any case; the check records whether it was damaged, for a warning.
         let descriptor = writer.describe();
         self.contains(&descriptor)?;
         let file = writer.finish()?;
@@ -267,11 +267,12 @@ impl Layout {
         Ok((descriptor.digest, descriptor.size))
     }
 
-    /// Takes the blob over from `other`: as a file that shares its blocks or as the same file, where the file system and the
-    /// file allow it, else as a copy.
+    /// Links or copies the blob from `other`.
+    ///
+    /// A reflink is tried first, then a hard link, then a copy.
     ///
     /// # Errors
-    /// When `other` does not have it, whole, or it cannot be written here.
+    /// Fails if `other` does not have the blob intact, or it cannot be written here.
     pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
         if self.try_share(descriptor, other)? {
             return Ok(());
@@ -279,10 +280,10 @@ impl Layout {
         self.store(descriptor, &mut *other.open(descriptor)?)
     }
 
-    /// As [`BlobSink::commit`], for an image that is here except for the layers in `left_out`.
+    /// Commits an image as [`BlobSink::commit`] does, but without the layers in `left_out`, which are elsewhere.
     ///
     /// # Errors
-    /// As [`BlobSink::commit`].
+    /// Fails as [`BlobSink::commit`] does.
     pub fn commit_without(
         &self,
         left_out: &LeftOut,
@@ -311,7 +312,7 @@ impl Layout {
         self.root.directory("blobs")?.directory(algorithm.name())
     }
 
-    /// The directory of blobs with digests of `algorithm`, if there is one. A layout need not have it.
+    /// Opens the directory of blobs with digests of `algorithm`, if it exists. It is optional.
     fn find_blob_directory(&self, algorithm: Algorithm) -> Result<Option<Root>> {
         match self.existing_blob_directory(algorithm) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -319,7 +320,7 @@ impl Layout {
         }
     }
 
-    /// Whether there is something called `oci-layout`.
+    /// Returns whether `oci-layout` exists.
     fn has_mark(&self) -> Result<bool> {
         match self.root.dir().symlink_metadata(VERSION_FILE) {
             Ok(_) => Ok(true),
@@ -328,7 +329,7 @@ impl Layout {
         }
     }
 
-    /// A directory counts as empty when it holds nothing, or only what a killed `create` of ours left.
+    /// Checks that the directory is empty, except for files of a `create` that was killed.
     fn check_empty(&self) -> Result<()> {
         let not_a_layout =
             || Error::invalid(self.display(), "not an OCI layout, and not empty").hint("choose another directory");
@@ -336,7 +337,7 @@ impl Layout {
         for entry in entries {
             let name = entry.map_err(|error| Error::io(self.display(), "read", error))?.file_name();
             let is_ours = match name.to_str() {
-                // Another process was faster just now.
+                // Another process has created it in the meantime.
                 Some(LOCK_FILE | VERSION_FILE) => true,
                 Some(INDEX_FILE) => self.index_bytes()? == Index::empty().to_bytes(),
                 Some("blobs") => self.holds_no_blob()?,
@@ -403,7 +404,7 @@ impl Layout {
     }
 }
 
-/// Requires version 1.0.0 of the layout.
+/// Checks that the layout has version 1.0.0.
 pub(super) fn check_version_document(bytes: &[u8], object: &str) -> Result<()> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
     match json::string_at(&document, "imageLayoutVersion", object)? {
@@ -439,7 +440,7 @@ impl BlobSink for Layout {
     }
 
     fn transfers(&self) -> usize {
-        // More at once only makes one disk seek more.
+        // A disk gains nothing from more concurrent transfers.
         4
     }
 
@@ -452,7 +453,7 @@ impl BlobSink for Layout {
     }
 
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
-        // The copy that follows reports what is damaged there.
+        // If the blob is damaged, the copy that follows reports it.
         let Some(blob) = layout.open_whole(descriptor)? else { return Ok(false) };
         let algorithm = descriptor.digest.algorithm();
         let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);

@@ -1,11 +1,10 @@
-//! A blob that is known to be whole, held open.
+//! A verified blob that is held open.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::File;
 use std::time::SystemTime;
 
-/// A blob that had its digest when it was opened. It stays so unless somebody writes to the file, which
-/// [`OpenBlob::check_untouched`] tells.
+/// A blob that matched its digest when it was opened. [`OpenBlob::check_untouched`] detects later writes to the file.
 #[derive(Debug)]
 pub struct OpenBlob {
     file: File,
@@ -14,31 +13,31 @@ pub struct OpenBlob {
 }
 
 impl OpenBlob {
-    /// Opens the file before its content is looked at. Messages call it `object`.
+    /// Opens the file before its content is verified. Messages call it `object`.
     pub(super) fn before_check(file: File, object: String) -> Result<Self> {
         let stamp = stamp(&file, &object)?;
         Ok(OpenBlob { file, object, stamp })
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// What messages call it.
+    /// Returns its name in messages.
     pub fn object(&self) -> &str {
         &self.object
     }
 
-    /// How many bytes it has.
+    /// Returns its size in bytes.
     pub fn size(&self) -> u64 {
         self.stamp.0
     }
 
-    /// Requires that nobody has written to the file since it was checked.
+    /// Checks that the file was not written to since it was verified.
     ///
     /// # Errors
-    /// When somebody has.
+    /// Fails if its size or modification time has changed.
     pub fn check_untouched(&self) -> Result<()> {
         if stamp(&self.file, &self.object)? == self.stamp {
             return Ok(());

@@ -9,7 +9,7 @@ fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
     (directory, out)
 }
 
-/// An image of one layer, whose blobs are in `layout`.
+/// Creates an image of one layer, whose blobs are in `layout`.
 fn image(layout: &Arc<Layout>, content: &[u8]) -> StoredImage {
     let mut writer = layout.blob_writer().unwrap();
     writer.write(content).unwrap();
@@ -239,7 +239,7 @@ fn a_blob_with_a_gap_at_its_start_cannot_be_finished() {
             assert!(layout.finish_blob(writer).unwrap_err().to_string().contains("never filled"));
         }
     }
-    // What is too short fills nothing.
+    // A blob that is too short does not fill the gap.
     let mut writer = layout.blob_writer().unwrap();
     let gap = writer.begin_behind(11, hasher).unwrap();
     assert!(gap.fill(&layout.open_whole(&whole).unwrap().unwrap()).is_err());
