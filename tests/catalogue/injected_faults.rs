@@ -107,7 +107,7 @@ const HARMLESS: [(&str, &str); 3] = [
     ("unlinkat(", "a temporary file has its final name already, so there is nothing to remove"),
 ];
 
-/// M23: the build either took no notice of a fault that does no harm, or failed as every refusal does.
+/// The build either took no notice of a fault that does no harm, or failed as every refusal does.
 fn fails_well(traced: &Traced, bench: &Bench, row: &str, word: &str) {
     let finished = &traced.finished;
     match finished.status {
@@ -153,6 +153,7 @@ fn f1_a_full_disk_at_every_sync_and_open() {
     each_fault("openat2", "error=ENOSPC", 2, &full_disk);
 }
 
+/// M23: a directory that cannot be read back is not taken for one that is absent.
 #[test]
 fn f2_a_broken_disk_at_every_read() {
     each_fault("pread64", "error=EIO", 1, &broken_disk);
@@ -170,6 +171,7 @@ fn f2_a_broken_disk_at_every_write() {
     each_fault("unlinkat", "error=EIO", 1, &broken_disk);
 }
 
+/// M23: a directory of blobs that cannot be opened, and so cannot be synced, is no success.
 #[test]
 fn f3_no_files_left_at_every_open() {
     each_fault("openat2", "error=EMFILE", 3, &|traced, bench, row| {
