@@ -1,4 +1,4 @@
-//! One requirement of an environment, and RCC's rules for several of the same name.
+//! A requirement of an environment, and RCC's rules for several of the same name.
 
 /// A requirement: `python=3.10`, `rpaframework>=22,<23`, `--index-url x`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) struct Dependency {
     version: String,
 }
 
-/// Two requirements of one name that cannot both hold.
+/// Two contradictory requirements of the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
     pub(super) kept: String,
@@ -18,10 +18,10 @@ pub(super) struct Conflict {
 }
 
 impl Dependency {
-    /// Reads a requirement; nothing for what RCC does not recognise as one.
+    /// Parses a requirement. Returns `None` if RCC does not recognize it as one.
     ///
-    /// RCC's pattern is `^([^<=~!> ]+)\s*(?:([<=~!>]*)\s*(\S+.*?))?$`: a name, perhaps a qualifier, perhaps a version, all on
-    /// one line except for white space before the version.
+    /// RCC's pattern is `^([^<=~!> ]+)\s*(?:([<=~!>]*)\s*(\S+.*?))?$`: a name, an optional qualifier, an optional
+    /// version, all on one line except for white space before the version.
     pub(super) fn parse(text: &str) -> Option<Dependency> {
         let text = text.trim();
         let is_qualifier = |c: char| matches!(c, '<' | '=' | '~' | '!' | '>');
@@ -36,7 +36,7 @@ impl Dependency {
         let (mut qualifier, mut version) = rest.split_at(qualifier_end);
         version = version.trim_start_matches(is_white);
         if version.is_empty() && !qualifier.is_empty() {
-            // The pattern needs a version, so the last character of the qualifier becomes one.
+            // The pattern requires a version, so the last character of the qualifier becomes one.
             (qualifier, version) = qualifier.split_at(qualifier.len() - 1);
         }
         let is_one_line = !version.contains('\n');
@@ -48,7 +48,7 @@ impl Dependency {
         })
     }
 
-    /// As pip writes it: `name==version` for `name=version`, which only conda knows.
+    /// Converts it to pip's syntax: `name==version` for `name=version`, which only conda supports.
     pub(super) fn for_pip(mut self) -> Dependency {
         if self.qualifier == "=" {
             self.text = format!("{}=={}", self.name, self.version);
@@ -57,7 +57,7 @@ impl Dependency {
         self
     }
 
-    /// Whether both ask for the same package. Flags (`-r`, `--index-url`) never do.
+    /// Returns whether both are for the same package. Flags (`-r`, `--index-url`) never are.
     pub(super) fn is_same_as(&self, other: &Dependency) -> bool {
         !self.name.starts_with('-') && self.name == other.name
     }
@@ -70,7 +70,7 @@ impl Dependency {
         self.name == other.name && self.qualifier == other.qualifier && self.version == other.version
     }
 
-    /// The more exact of two requirements for the same package; the earlier one where both say the same.
+    /// Returns the more exact of two requirements for the same package; the earlier one if they are the same.
     pub(super) fn choose(&self, later: &Dependency) -> Result<Dependency, Conflict> {
         match (self.is_exact(), later.is_exact()) {
             (true, false) => Ok(self.clone()),
@@ -81,7 +81,7 @@ impl Dependency {
     }
 }
 
-/// Adds requirements to a list in RCC's way: one per package, and nothing any more from the first conflict on.
+/// Adds requirements to a list as RCC does: one per package, stopping at the first conflict.
 pub(super) fn push_all(list: &mut Vec<Dependency>, more: Vec<Dependency>) -> Result<(), Conflict> {
     for dependency in more {
         match list.iter_mut().find(|present| present.is_same_as(&dependency)) {
@@ -92,7 +92,9 @@ pub(super) fn push_all(list: &mut Vec<Dependency>, more: Vec<Dependency>) -> Res
     Ok(())
 }
 
-/// Moves pip requirements to the conda requirements of the same name. A conflict ends it and leaves pip's list as it was.
+/// Moves pip requirements to the conda requirements of the same name.
+///
+/// Stops at a conflict, and then leaves pip's list unchanged.
 pub(super) fn promote(conda: &mut [Dependency], pip: &mut Vec<Dependency>) -> Result<(), Conflict> {
     let mut promoted = vec![false; pip.len()];
     for (moved, wanted) in promoted.iter_mut().zip(&*pip) {

@@ -1,7 +1,7 @@
 //! From `conda.yaml` or `package.yaml` to the blueprint: the text whose hash names a catalog.
 //!
-//! RCC reads the file, brings it into a normal form, writes that as YAML and hashes the text, so every quirk of the reading,
-//! the merging and the writing is part of the hash.
+//! RCC reads the file, normalizes it, writes the result as YAML and hashes the text, so every detail of the reading,
+//! the merging and the writing affects the hash.
 
 mod dependency;
 
@@ -13,7 +13,7 @@ use crate::progress::{self, Progress};
 use dependency::{Conflict, Dependency};
 use std::fmt;
 
-/// What identifies a resolved environment: the normal form of its description.
+/// The normalized description of an environment, which identifies it.
 ///
 /// ```
 /// use ocibuild::rcc::Blueprint;
@@ -30,19 +30,19 @@ pub struct Blueprint {
     hash: BlueprintHash,
 }
 
-/// What a blueprint depends on besides the file.
+/// Inputs of a blueprint besides the file.
 #[derive(Debug, Clone, Default)]
 pub struct BlueprintOptions {
-    /// The conda channel that lies in RCC's home, which RCC puts before all others.
+    /// The conda channel in RCC's home, which RCC puts before all others.
     pub local_channel: Option<String>,
 }
 
-/// The 16 hexadecimal digits of a blueprint.
+/// The hash of a blueprint, 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlueprintHash(String);
 
 impl BlueprintHash {
-    /// Reads 16 lower-case hexadecimal digits.
+    /// Parses 16 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<BlueprintHash> {
         let is_hash = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_hash.then(|| BlueprintHash(text.to_owned()))
@@ -56,10 +56,11 @@ impl fmt::Display for BlueprintHash {
 }
 
 impl Blueprint {
-    /// Reads an environment file; one that is called `package.yaml` (in any case) has a format of its own.
+    /// Reads an environment file; one called `package.yaml` (in any case) has a format of its own.
     ///
     /// # Errors
-    /// When `bytes` is no strict YAML (see the limits of this crate), or a value in it has the wrong type.
+    /// Returns an error if `bytes` is not strict YAML (see the limits of this crate), or a value in it has the wrong
+    /// type.
     pub fn read(bytes: &[u8], name: &str, options: &BlueprintOptions, watcher: &dyn Progress) -> Result<Blueprint> {
         let document = yaml::load(bytes, name)?;
         let notes = Notes { file: name, watcher };
@@ -72,24 +73,24 @@ impl Blueprint {
         Ok(Blueprint::of_text(environment.normal_form().trim().to_owned()))
     }
 
-    /// Takes a normal form as RCC left it in an environment's `identity.yaml`.
+    /// Creates a blueprint from a normal form as RCC stores it in an environment's `identity.yaml`.
     pub fn of_text(text: String) -> Blueprint {
         let hash = BlueprintHash(siphash::name(text.as_bytes()));
         Blueprint { text, hash }
     }
 
-    /// The normal form, without a line break at its end.
+    /// Returns the normal form, without a line break at its end.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The hash of the text.
+    /// Returns the hash of the text.
     pub fn hash(&self) -> &BlueprintHash {
         &self.hash
     }
 }
 
-/// Where warnings about an environment file go.
+/// The destination of warnings about an environment file.
 struct Notes<'a> {
     file: &'a str,
     watcher: &'a dyn Progress,
@@ -119,7 +120,7 @@ impl Notes<'_> {
     }
 }
 
-/// An environment before it is written down.
+/// A merged environment, before it is written as YAML.
 #[derive(Default)]
 struct Environment {
     name: String,
@@ -155,7 +156,7 @@ fn conda_environment(document: &Document, options: &BlueprintOptions, notes: &No
     Ok(environment)
 }
 
-/// The conda requirements of a `dependencies` list, and the pip requirements in its `pip` maps.
+/// Returns the conda requirements of a `dependencies` list, and the pip requirements in its `pip` maps.
 fn conda_dependencies(
     document: &Document,
     node: &Node,
@@ -182,7 +183,7 @@ fn conda_dependencies(
     Ok((conda, pip))
 }
 
-/// A requirement that must be text in the eyes of YAML 1.1: RCC silently drops `3.5` and `yes`.
+/// Reads a requirement, which must be text according to YAML 1.1: RCC silently drops `3.5` and `yes`.
 fn requirement(document: &Document, item: &Node, what: &str, notes: &Notes<'_>) -> Result<Option<Dependency>> {
     match item.scalar_kind() {
         Some(plain::Kind::Text) => Ok(recognised(document.text(item, what)?, what, notes)),
@@ -244,7 +245,7 @@ impl Environment {
         notes.conflict(outcome, "rcc keeps both, one for conda and one for pip");
     }
 
-    /// The YAML text, keys in RCC's order.
+    /// Returns the YAML text, with keys in RCC's order.
     fn normal_form(&self) -> String {
         let Environment { name, prefix, channels, conda, pip, post_install } = self;
         let mut writer = Writer::default();

@@ -1,11 +1,11 @@
-//! The list in a document of `conda-meta`.
+//! The list of files in a document of `conda-meta`.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Tells `claim` each path in the member `files` of `document`. Nothing comes back where that is no such document.
+/// Calls `claim` with each path in the member `files` of `document`. Returns `None` if `document` is malformed.
 pub(super) fn each_file(document: &[u8], claim: impl FnMut(&str)) -> Option<()> {
-    // Its own limit keeps serde_json from nesting too deeply.
+    // serde_json's own recursion limit prevents deep nesting.
     let mut deserializer = serde_json::Deserializer::from_slice(document);
     Document(claim).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()

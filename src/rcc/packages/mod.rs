@@ -1,12 +1,12 @@
-//! Which package brought which file of an environment.
+//! The mapping from the files of an environment to the packages that installed them.
 //!
 //! ```text
 //! conda-meta/NAME-VERSION-BUILD.json      what conda installed, with a list of its files
 //! …/NAME-VERSION.dist-info/RECORD         what pip installed, with a list of its files
 //! ```
 //!
-//! Both are written by others and read here without trust: what is too large, malformed, or leads out of the environment
-//! belongs to no package, and that is no error.
+//! Both are written by other tools and untrusted: lists that are too large or malformed, and paths that lead out of the
+//! environment, are ignored without an error; the files then belong to no package.
 
 mod conda;
 mod record;
@@ -18,37 +18,37 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Read;
 
-/// The largest list that is read, in bytes. Those of the largest packages take about 10 MiB.
+/// The size limit of a list, in bytes. Those of the largest packages take about 10 MiB.
 const LARGEST_LIST: u64 = 32 << 20;
-/// How much of lists is read together, in bytes.
+/// The limit for the total size of all lists, in bytes.
 const MOST_LISTED: u64 = 256 << 20;
-/// No package has a longer name.
+/// The maximum length of a package name, in bytes.
 const LONGEST_NAME: usize = 100;
 
-/// The owners of an environment's files.
+/// The owning packages of an environment's files.
 #[derive(Debug)]
 pub(super) struct Packages {
     /// Sorted.
     names: Vec<String>,
-    /// By the number of the catalog's entry, the number of a name.
+    /// Indexes into `names`, by the number of the catalog's entry.
     owners: Vec<Option<usize>>,
 }
 
-/// A list of files that an environment holds.
+/// A list of files in an environment.
 struct List<'a> {
     tool: Tool<'a>,
-    /// The package in its normal form, so that both tools mean the same one.
+    /// The normalized name of the package, so that both tools mean the same one.
     package: String,
     /// The number of its entry.
     entry: usize,
     file: FileEntry<'a>,
 }
 
-/// Whose list it is. What both claim is conda's.
+/// The tool that wrote a list. A file that both claim belongs to conda's package.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tool<'a> {
     Conda,
-    /// With the directory in which the list lies.
+    /// With the directory of the list.
     Pip(&'a str),
 }
 
@@ -56,7 +56,7 @@ impl Packages {
     /// Reads the lists of `catalog`, whose files `open` opens.
     ///
     /// # Errors
-    /// When a list cannot be read, or its object is damaged.
+    /// Returns an error if a list cannot be read, or its object is damaged.
     pub(super) fn find(
         catalog: &Catalog,
         open: impl Fn(&str, &FileEntry<'_>) -> Result<Box<dyn Read + Send>> + Sync,
@@ -72,7 +72,7 @@ impl Packages {
             .collect::<Result<_>>()?;
         let mut owners: Vec<Option<usize>> = vec![None; catalog.entries().len()];
         for (number, (list, claims)) in lists.iter().zip(claims).enumerate() {
-            // What pip's way of installing left in a package of conda is a part of that package.
+            // A pip list that a conda package installed belongs to that package.
             let package = owners[list.entry].unwrap_or(number);
             for entry in claims {
                 owners[entry].get_or_insert(package);
@@ -82,13 +82,13 @@ impl Packages {
         Ok(named(&lists, owners))
     }
 
-    /// The package of the catalog's entry with this number, where it has one.
+    /// Returns the package of the catalog's entry with this number, if it has one.
     pub(super) fn owner(&self, entry: usize) -> Option<&str> {
         self.owners.get(entry).copied().flatten().map(|name| self.names[name].as_str())
     }
 }
 
-/// The lists that can be read, those of conda first, then by name.
+/// Returns the lists within the size limits, those of conda first, then by name.
 fn lists(catalog: &Catalog) -> Vec<List<'_>> {
     let mut lists: Vec<List<'_>> = Vec::new();
     for (entry, found) in catalog.entries().enumerate() {
@@ -111,7 +111,7 @@ fn lists(catalog: &Catalog) -> Vec<List<'_>> {
     lists
 }
 
-/// Whose list the file at `path` is, and of which package.
+/// Returns the tool and the package name of the list at `path`, if it is a list.
 fn list_of(path: &str) -> Option<(Tool<'_>, &str)> {
     if let Some(name) = path.strip_prefix("conda-meta/") {
         let stem = name.strip_suffix(".json").filter(|stem| !stem.contains('/'))?;
@@ -122,8 +122,10 @@ fn list_of(path: &str) -> Option<(Tool<'_>, &str)> {
     Some((Tool::Pip(directory), stem.rsplit_once('-').map_or(stem, |(name, _)| name)))
 }
 
-/// The name as the specification of Python's package names normalises it ("Names and normalization"), which fits conda's,
-/// too. Nothing for what is no name.
+/// Normalizes a package name. Returns `None` if it is invalid.
+///
+/// The rules are those of the specification of Python's package names ("Names and normalization"), which fit conda's,
+/// too.
 fn normal_name(name: &str) -> Option<String> {
     let is_separator = |c: char| matches!(c, '-' | '_' | '.');
     let is_name = name.len() <= LONGEST_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || is_separator(c));
@@ -133,7 +135,7 @@ fn normal_name(name: &str) -> Option<String> {
 }
 
 impl List<'_> {
-    /// The numbers of the files and links that the list claims, itself among them.
+    /// Returns the numbers of the files and links that the list claims, including its own.
     fn claims(&self, catalog: &Catalog, bytes: &[u8]) -> Vec<usize> {
         let mut claims = Vec::new();
         let claim = |path: &str| {
@@ -157,7 +159,7 @@ impl List<'_> {
     }
 }
 
-/// Where the environment was recorded.
+/// Returns the directory in which the environment was recorded, with a slash at its end.
 fn stage(catalog: &Catalog) -> String {
     format!("{}/{}/", catalog.base(), catalog.identity())
 }
@@ -166,7 +168,7 @@ fn is_directory(entry: &Entry<'_>) -> bool {
     matches!(entry.kind, EntryKind::Directory { .. })
 }
 
-/// The files and links below a directory.
+/// Returns the numbers of the files and links below a directory.
 fn below(catalog: &Catalog, directory: &str) -> impl Iterator<Item = usize> {
     let prefix = format!("{directory}/");
     let (Ok(first) | Err(first)) = catalog.position(&prefix);
@@ -175,7 +177,7 @@ fn below(catalog: &Catalog, directory: &str) -> impl Iterator<Item = usize> {
     inside.filter(|(_, entry)| !is_directory(entry)).map(|(number, _)| number)
 }
 
-/// Compiled modules go with their sources, where no list has them.
+/// Assigns compiled modules that no list claims to the packages of their sources.
 fn give_compiled_to_sources(catalog: &Catalog, owners: &mut [Option<usize>]) {
     for (entry, found) in catalog.entries().enumerate() {
         if owners[entry].is_none() && found.path.ends_with(".pyc") {
@@ -185,7 +187,7 @@ fn give_compiled_to_sources(catalog: &Catalog, owners: &mut [Option<usize>]) {
     }
 }
 
-/// `a/b.py` for `a/__pycache__/b.cpython-311.pyc` (PEP 3147) and for `a/b.pyc`.
+/// Returns `a/b.py` for `a/__pycache__/b.cpython-311.pyc` (PEP 3147) and for `a/b.pyc`.
 fn source_of(compiled: &str) -> Option<String> {
     let (directory, name) = compiled.rsplit_once('/').unwrap_or(("", compiled));
     let module = name.split('.').next()?;
@@ -193,7 +195,7 @@ fn source_of(compiled: &str) -> Option<String> {
     Some(if directory.is_empty() { format!("{module}.py") } else { format!("{directory}/{module}.py") })
 }
 
-/// Puts the names of packages in the place of the numbers of lists. A package may have several lists.
+/// Replaces the numbers of lists with those of package names. A package may have several lists.
 fn named(lists: &[List<'_>], owners: Vec<Option<usize>>) -> Packages {
     let mut names: BTreeMap<&str, usize> = lists.iter().map(|list| (list.package.as_str(), 0)).collect();
     for (number, place) in names.values_mut().enumerate() {

@@ -1,10 +1,13 @@
-//! The list in a `RECORD` ("Recording installed projects" of the Python packaging specifications): CSV, of which the first
-//! column is a path, relative to the directory of all packages.
+//! The list of files in a `RECORD` ("Recording installed projects" of the Python packaging specifications).
+//!
+//! It is CSV. The first column is a path relative to the directory of all packages.
 
 use std::borrow::Cow;
 
-/// Tells `claim` each path of `record`, relative to the environment. `directory` is where the list lies, and `stage` where
-/// the environment was recorded, with a slash at its end. Nothing comes back where that is no list.
+/// Calls `claim` with each path of `record`, relative to the environment.
+///
+/// `directory` is the directory of the list, and `stage` the directory in which the environment was recorded, with a
+/// slash at its end. Returns `None` if `record` is malformed.
 pub(super) fn each_file(record: &[u8], directory: &str, stage: &str, mut claim: impl FnMut(&str)) -> Option<()> {
     let packages = directory.rsplit_once('/').map_or("", |(packages, _)| packages);
     let mut rest = std::str::from_utf8(record).ok()?;
@@ -21,8 +24,9 @@ pub(super) fn each_file(record: &[u8], directory: &str, stage: &str, mut claim: 
     Some(())
 }
 
-/// The field at the beginning of `text`, and what follows it: a comma, the end of a line, or nothing (RFC 4180, section 2).
-/// Nothing for one whose quotes are not in order.
+/// Splits the first field from `text` (RFC 4180, section 2).
+///
+/// The rest begins with a comma or the end of a line, or is empty. Returns `None` if the quotes are malformed.
 fn field(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let end = text.find([',', '\n', '\r']).unwrap_or(text.len());
@@ -43,7 +47,7 @@ fn field(text: &str) -> Option<(Cow<'_, str>, &str)> {
     }
 }
 
-/// Where `path` leads from the directory `packages`; nothing where it leads out of the environment.
+/// Resolves `path` from the directory `packages`. Returns `None` if it leads out of the environment.
 fn resolved(packages: &str, path: &str, stage: &str) -> Option<String> {
     let (start, path) = match path.starts_with('/') {
         true => ("", path.strip_prefix(stage)?),

@@ -5,7 +5,7 @@ use crate::rcc::{CatalogLimits, CatalogName};
 use serde_json::{Map, Value, json};
 use std::io::Cursor;
 
-/// An environment of these files, and who owns what in it.
+/// An environment with these files, to determine their owners.
 struct Scene {
     files: BTreeMap<String, Vec<u8>>,
 }

@@ -1,4 +1,4 @@
-//! Which environment file a robot uses on a platform.
+//! The choice of a robot's environment file for a platform.
 
 use super::Robot;
 use crate::bounded;
@@ -10,10 +10,12 @@ use crate::root::Root;
 use crate::spec::Platform;
 
 impl Robot {
-    /// Chooses the environment file for `platform`, as RCC does; nothing for a robot that needs no environment.
+    /// Selects the environment file for `platform`, as RCC does.
+    ///
+    /// Returns `None` for a robot that needs no environment.
     ///
     /// # Errors
-    /// When the robot names environment files and none fits, or the chosen one is not there.
+    /// Returns an error if the robot names environment files and none fits, or a file cannot be opened.
     pub fn environment_file(&self, directory: &Root, platform: &Platform) -> Result<Option<String>> {
         for candidate in &self.environment_configs {
             if is_acceptable(candidate, platform) && is_file(directory, candidate)? {
@@ -31,7 +33,9 @@ impl Robot {
         Err(Error::new(ErrorKind::NotFound, self.file.clone(), reason))
     }
 
-    /// Reads the blueprint of the environment for `platform`; nothing for a robot that needs no environment.
+    /// Reads the blueprint of the environment for `platform`.
+    ///
+    /// Returns `None` for a robot that needs no environment.
     ///
     /// # Errors
     /// As [`Robot::environment_file`] and [`Blueprint::read`].
@@ -53,8 +57,10 @@ impl Robot {
     }
 }
 
-/// Whether `text` names no platform, or this one: the first operating system and the first architecture in it must be the
-/// platform's own, written in lower case. RCC asks this of environment files and of pre-run scripts.
+/// Returns whether `text` names no platform, or this one.
+///
+/// The first operating system and the first architecture in it must be the platform's own, in lower case. RCC applies
+/// this test to environment files and to pre-run scripts.
 pub fn is_for_platform(text: &str, platform: &Platform) -> bool {
     let lower = text.to_ascii_lowercase();
     let first = |words: &[&str]| {
@@ -65,7 +71,9 @@ pub fn is_for_platform(text: &str, platform: &Platform) -> bool {
         && first(&["windows", "darwin", "linux"]).is_none_or(|word| word == platform.os())
 }
 
-/// A name with many underscores or `freeze` in it is taken for a freeze file, which must name its platform.
+/// Returns whether an environment file is suitable for `platform`, judging by its name.
+///
+/// A name with more than two underscores or with `freeze` is taken for a freeze file, which must name its platform.
 fn is_acceptable(name: &str, platform: &Platform) -> bool {
     let is_frozen = name.matches('_').count() > 2 || name.to_lowercase().contains("freeze");
     let marker = format!("{}_{}", platform.os(), platform.architecture());

@@ -1,4 +1,4 @@
-//! What is in a robot's directory and does not belong to the robot.
+//! Patterns of files in a robot's directory that do not belong to the robot.
 
 use super::Robot;
 use crate::bounded;
@@ -7,20 +7,20 @@ use crate::progress::{self, Progress};
 use crate::root::Root;
 use crate::wording::counted;
 
-/// What `rcc robot wrap` always leaves out.
+/// The patterns that `rcc robot wrap` always excludes.
 const ALWAYS: [&str; 8] = [".git", ".rpa", "rcc", "output/", "temp/", "tmp/", "__pycache__", "__MACOSX"];
 
-/// The largest list of patterns that is read.
+/// The size limit of a list of patterns, in bytes.
 const SIZE_LIMIT: u64 = 1 << 20;
 
 impl Robot {
-    /// Returns the patterns of what `rcc robot wrap` leaves out: its own, then those of the robot's ignore files.
+    /// Returns the patterns of files that `rcc robot wrap` excludes: its own, then those of the robot's ignore files.
     ///
-    /// They are for [`IgnoreRules::add_name`](crate::tree::IgnoreRules::add_name). A missing ignore file is a warning, as are
-    /// patterns that match nothing in RCC although other programs know them.
+    /// They are for [`IgnoreRules::add_name`](crate::tree::IgnoreRules::add_name). Warns about a missing ignore file,
+    /// and about patterns that match nothing in RCC although other programs support them.
     ///
     /// # Errors
-    /// When an ignore file is larger than 1 MiB, not UTF-8, or cannot be read.
+    /// Returns an error if an ignore file is larger than 1 MiB, not UTF-8, or cannot be read.
     pub fn ignore_patterns(&self, directory: &Root, watcher: &dyn Progress) -> Result<Vec<String>> {
         let mut patterns: Vec<String> = ALWAYS.map(str::to_owned).to_vec();
         for name in &self.ignore_files {
@@ -45,7 +45,9 @@ impl Robot {
     }
 }
 
-/// RCC compares patterns with base names and knows no negation, unlike the `.gitignore` that people name here.
+/// Warns about patterns that match nothing.
+///
+/// RCC compares patterns with base names and has no negation, unlike the `.gitignore` that is often named here.
 fn warn_of_idle_patterns(patterns: &[String], object: &str, watcher: &dyn Progress) {
     let idle: Vec<&String> = patterns.iter().filter(|pattern| is_idle(pattern)).collect();
     if let Some(first) = idle.first() {
@@ -57,7 +59,7 @@ fn warn_of_idle_patterns(patterns: &[String], object: &str, watcher: &dyn Progre
     }
 }
 
-/// Whether a pattern looks like one for a path, or like an exception, and so matches no ordinary name.
+/// Returns whether a pattern is for a path or a negation, and so matches no ordinary name.
 fn is_idle(pattern: &str) -> bool {
     let below = pattern.split_once('/').map_or("", |(_, below)| below);
     pattern.starts_with('!') || !below.chars().all(|c| c == '*')

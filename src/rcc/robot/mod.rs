@@ -1,4 +1,4 @@
-//! `robot.yaml`: what a robot can do and what it needs for that.
+//! `robot.yaml`: the tasks of a robot and their requirements.
 
 mod environment;
 mod ignore;
@@ -20,7 +20,8 @@ pub use packed::{is_packed, unpack_robot};
 
 /// A robot, as its `robot.yaml` describes it.
 ///
-/// Every path is relative to the directory that was opened, which is that of the file or one above it, and stays below it.
+/// Every path is relative to the directory that was opened, which is that of the file or one above it, and stays below
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Robot {
     /// The file it was read from, for messages.
@@ -29,17 +30,17 @@ pub struct Robot {
     pub folder: String,
     /// The tasks, in the order of the file; at least one, except in an action package.
     pub tasks: Vec<Task>,
-    /// Where tasks leave their results. Only this path may begin with `..`.
+    /// The directory for the results of tasks. Only this path may begin with `..`.
     pub artifacts_directory: String,
     /// Environment files to choose from by platform, the first choice first.
     pub environment_configs: Vec<String>,
-    /// The environment file where none of those fits; empty where the robot needs no environment.
+    /// The fallback environment file if none of those fits; empty if the robot needs no environment.
     pub conda_config_file: String,
     /// Commands that run before each task, in the same environment.
     pub pre_run_scripts: Vec<Vec<String>>,
-    /// Files that list what does not belong to the robot.
+    /// Files that list patterns of files to exclude from the robot.
     pub ignore_files: Vec<String>,
-    /// Patterns of what does not belong to it, for whole paths.
+    /// Patterns for whole paths of files to exclude.
     pub excluded: Vec<String>,
     /// Additions to `PATH`, as written: relative to the directory of the file.
     pub path: Vec<String>,
@@ -47,12 +48,12 @@ pub struct Robot {
     pub python_path: Vec<String>,
 }
 
-/// One thing that a robot can do.
+/// A task of a robot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Its name, which may hold any character but NUL.
+    /// The name, which may hold any character but NUL.
     pub name: String,
-    /// What is run.
+    /// The command and its arguments.
     pub command: Vec<String>,
 }
 
@@ -71,12 +72,14 @@ const ROBOT_KEYS: [&str; 9] = [
 const TASK_KEYS: [&str; 3] = ["robotTaskName", "shell", "command"];
 
 impl Robot {
-    /// Reads and checks the robot file `name` in `directory`, or below it: then the robot may name what is beside its own folder.
+    /// Reads and checks the robot file `name` in `directory`, or below it.
     ///
-    /// A `package.yaml` is an action package: a robot without tasks.
+    /// If it is below, the robot may refer to files outside its own folder. A `package.yaml` is an action package: a
+    /// robot without tasks.
     ///
     /// # Errors
-    /// When there is no such regular file, it is no strict YAML, or does not describe a robot that RCC could run.
+    /// Returns an error if there is no such regular file, or it is not strict YAML, or does not describe a robot that
+    /// RCC could run.
     pub fn open(directory: &Root, name: impl AsRef<Path>, watcher: &dyn Progress) -> Result<Robot> {
         let shown = directory.display(name.as_ref());
         let file = directory.open_linked_file(name.as_ref())?;
@@ -91,7 +94,7 @@ impl Robot {
         }
     }
 
-    /// Reads and checks the content of a robot file, which messages call `name`.
+    /// Parses and checks the content of a robot file, which messages call `name`.
     ///
     /// # Errors
     /// As [`Robot::open`].
@@ -117,20 +120,22 @@ impl Robot {
         Ok(robot)
     }
 
-    /// Resolves a path that is relative to the robot file; nothing for one that leads out of the opened directory.
+    /// Resolves a path that is relative to the robot file. Returns `None` if it leads out of the opened directory.
     pub fn inner(&self, path: &str) -> Option<String> {
         within(&below(&self.folder, path))
     }
 
-    /// The directory for results, if it is one of the opened directory's own.
+    /// Returns the directory for results, if it is below the opened directory.
     pub fn inner_artifacts(&self) -> Option<&str> {
         Some(self.artifacts_directory.as_str()).filter(|path| *path != "." && *path != ".." && !path.starts_with("../"))
     }
 
-    /// Chooses a task as `rcc run --task` does: by its exact name, else ignoring case; without a name the only one.
+    /// Selects a task as `rcc run --task` does.
+    ///
+    /// It is selected by its exact name, else ignoring case; without a name, the only task is selected.
     ///
     /// # Errors
-    /// When no task has this name, or there are several and none was named.
+    /// Returns an error if no task has this name, or there are several and none was named.
     pub fn task(&self, name: Option<&str>) -> Result<&Task> {
         let unresolved = |reason: String| {
             let names: Vec<String> = self.tasks.iter().map(|task| format!("{:?}", task.name)).collect();
@@ -150,7 +155,7 @@ impl Robot {
     }
 }
 
-/// What the file of a robot says, entry by entry.
+/// A reader for the entries of a robot file.
 struct Reader<'a> {
     document: &'a Document,
     root: &'a Node,
@@ -178,7 +183,7 @@ impl Reader<'_> {
         Ok(robot)
     }
 
-    /// The directory for results, relative to the robot file. It is made in the image, so it may be outside.
+    /// Returns the directory for results, relative to the robot file. It is created in the image, so it may be outside.
     fn artifacts(&self) -> Result<String> {
         let missing =
             || self.document.error(self.root, "no `artifactsDir`").hint("for example: `artifactsDir: output`");
@@ -195,7 +200,7 @@ impl Reader<'_> {
         self.root.get(key).map_or(Ok(Vec::new()), |node| self.document.texts(node, key))
     }
 
-    /// A path below the robot's directory, without `.` and `..`; empty where it is not given.
+    /// Returns a path below the robot's directory, without `.` and `..`; empty if it is not given.
     fn inner_path(&self, key: &str) -> Result<String> {
         let Some(node) = self.root.get(key) else { return Ok(String::new()) };
         self.checked(node, key, self.document.text(node, key)?)
@@ -207,7 +212,7 @@ impl Reader<'_> {
         for (index, item) in self.document.sequence(node, key)?.iter().enumerate() {
             let what = format!("{key}[{index}]");
             let text = self.document.text(item, &what)?;
-            // RCC warns of an empty entry and goes on.
+            // RCC warns about an empty entry and continues.
             if !text.trim().is_empty() {
                 paths.push(self.checked(item, &what, text)?);
             }
@@ -274,7 +279,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The words of a command line; no shell is involved.
+    /// Splits a command line into words, without a shell.
     fn words(&self, node: &Node, what: &str, line: &str) -> Result<Vec<String>> {
         match shlex::split(line) {
             Some(words) if !words.is_empty() => Ok(words),
@@ -284,7 +289,7 @@ impl Reader<'_> {
     }
 }
 
-/// What RCC runs for a task of Robot Framework.
+/// Returns the command that RCC runs for a task of Robot Framework.
 fn robot_framework(task: &str, artifacts_directory: &str) -> Vec<String> {
     let words =
         ["python", "-m", "robot", "--report", "NONE", "--outputdir", artifacts_directory, "--logtitle", "Task log"];

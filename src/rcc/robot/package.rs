@@ -5,16 +5,16 @@ use crate::error::{Error, Result};
 use crate::rcc::yaml;
 
 impl Robot {
-    /// Whether a file of this name describes an action package, as RCC decides it.
+    /// Returns whether RCC takes a file of this name for an action package.
     pub(super) fn is_package(name: &str) -> bool {
         let base_name = name.rsplit(['/', '\\']).next().unwrap_or(name);
         base_name.eq_ignore_ascii_case("package.yaml")
     }
 
-    /// Reads the content of a `package.yaml`, which messages call `shown`: `name` and its directory `folder` are relative to the
-    /// opened directory.
+    /// Parses the content of a `package.yaml`, which messages call `shown`.
     ///
-    /// RCC reads its dependencies and nothing else. What `packaging.exclude` lists is left out by those who publish packages.
+    /// `name` and its directory `folder` are relative to the opened directory. RCC reads its dependencies only. The
+    /// tools that publish packages exclude the files that `packaging.exclude` lists.
     pub(super) fn of_package(bytes: &[u8], shown: &str, name: &str, folder: &str) -> Result<Robot> {
         let document = yaml::load(bytes, shown)?;
         let root = document.root();

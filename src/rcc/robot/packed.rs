@@ -1,7 +1,7 @@
-//! Robots in one file: the zip of `rcc robot wrap`, and the bundle of `rcc robot bundle`.
+//! Robots packed in one file: the zip of `rcc robot wrap`, and the bundle of `rcc robot bundle`.
 //!
-//! A wrapped robot is a zip of the robot's directory. A bundle holds that directory as `robot/`, may hold a `hololib.zip`, and
-//! may begin with a program that is no part of the zip.
+//! A wrapped robot is a zip of the robot's directory. A bundle holds that directory as `robot/`, may hold a
+//! `hololib.zip`, and may begin with a program that does not belong to the zip.
 
 use crate::error::{Error, Result};
 use crate::rcc::hololib::{Archive, Start};
@@ -12,22 +12,22 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// How much a robot may hold when it is unpacked.
+/// The maximum total size of an unpacked robot, in bytes.
 const SIZE_LIMIT: u64 = 16 << 30;
 
-/// Where a bundle holds its robot.
+/// The directory of the robot in a bundle.
 const BUNDLED_ROBOT: &str = "robot/";
 
-/// Where a bundle holds its environments.
+/// The path of the environments in a bundle.
 const BUNDLED_HOLOLIB: &str = "hololib/hololib.zip";
 
 /// Unpacks the robot in `file`, which messages call `shown`, into the directory `into`.
 ///
-/// A bundle's `hololib.zip` is put beside the robot file, where rcc and this program look for one.
+/// A bundle's `hololib.zip` is written next to the robot file, where rcc and this program look for one.
 ///
 /// # Errors
-/// When `file` is no strict zip, alone or behind a program, is damaged, holds no `robot.yaml`, or is larger than 16 GiB when it
-/// is unpacked.
+/// Returns an error if `file` is not a strict zip, alone or after a program, is damaged, holds no `robot.yaml`, or
+/// unpacks to more than 16 GiB.
 pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
     let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
     let bundled = format!("{BUNDLED_ROBOT}robot.yaml");
@@ -85,7 +85,7 @@ fn make_executable(into: &Root, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether `file` is a zip, alone or behind a program, and so no robot file but a robot in one file.
+/// Returns whether `file` is a zip, alone or after a program, and so a packed robot instead of a robot file.
 pub fn is_packed(file: &File) -> bool {
     const BEGINNING: &[u8] = b"PK\x03\x04";
     const END: &[u8] = b"PK\x05\x06";

@@ -1,8 +1,8 @@
 //! Paths in a robot file, which are relative to the directory of that file.
 
-/// Resolves the `.` and `..` in a relative path. What climbs above its start begins with `..` afterwards.
+/// Resolves `.` and `..` in a relative path.
 ///
-/// Returns nothing for an absolute path, and `.` for the start itself.
+/// A result above the start begins with `..`, and the start itself is `.`. Returns `None` for an absolute path.
 pub(super) fn resolved(path: &str) -> Option<String> {
     if path.starts_with('/') {
         return None;
@@ -18,12 +18,12 @@ pub(super) fn resolved(path: &str) -> Option<String> {
     Some(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
 }
 
-/// Resolves a relative path that stays where it starts.
+/// Resolves a relative path. Returns `None` if it leads above its start.
 pub(super) fn within(path: &str) -> Option<String> {
     resolved(path).filter(|path| path != ".." && !path.starts_with("../"))
 }
 
-/// Puts the relative path `path` behind `folder`, which may be empty.
+/// Joins the relative path `path` to `folder`, which may be empty.
 pub(super) fn below(folder: &str, path: &str) -> String {
     match path.starts_with('/') || folder.is_empty() {
         true => path.to_owned(),

@@ -8,20 +8,20 @@ use crate::root::{Root, slashed};
 use crate::tree::{FileChanges, IgnoreRules, PathKind};
 use std::path::{Path, PathBuf};
 
-/// Files with these extensions are data, wherever they are.
+/// Extensions of data files, which never become programs.
 const DATA: [&str; 15] =
     ["svg", "bmp", "png", "gif", "jpg", "jpeg", "md", "txt", "htm", "html", "csv", "yml", "yaml", "json", "robot"];
 
-/// The largest shell script that is read for its line ends.
+/// The size limit of a shell script that is searched for CR, in bytes.
 const SIZE_LIMIT: u64 = 16 << 20;
 
 impl Robot {
-    /// Finds the changes that `rcc run` makes to a robot before it runs: programs get execute bits, shell scripts lose CR.
+    /// Finds the changes that `rcc run` makes to a robot: programs get execute bits, shell scripts lose CR.
     ///
-    /// RCC looks at the files directly in each directory of `PATH`. All but data and hidden files are programs.
+    /// RCC considers the files directly in each directory of `PATH`. All but data and hidden files are programs.
     ///
     /// # Errors
-    /// When a directory or a shell script cannot be read.
+    /// Returns an error if a directory or a shell script cannot be read.
     pub fn program_changes(
         &self,
         directory: &Root,
@@ -31,7 +31,7 @@ impl Robot {
         let mut changes = FileChanges::default();
         for folder in self.path.iter().filter_map(|entry| self.inner(entry)) {
             let folder = PathBuf::from(folder);
-            // A search path may name directories that are missing.
+            // A search path may name directories that do not exist.
             let Ok(opened) = directory.directory(&folder) else { continue };
             let unlisted = |error| Error::io(directory.display(&folder), "list", error);
             for entry in opened.dir().entries().map_err(unlisted)? {
@@ -51,7 +51,7 @@ impl Robot {
     }
 }
 
-/// Adds what changes of the file at `path`, which is `file` itself or a link to it.
+/// Adds the changes to the file at `path`, which is `file` itself or a link to it.
 fn add(changes: &mut FileChanges, directory: &Root, path: &Path, file: PathBuf, watcher: &dyn Progress) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let extension = name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());
@@ -66,13 +66,15 @@ fn add(changes: &mut FileChanges, directory: &Root, path: &Path, file: PathBuf, 
     Ok(())
 }
 
-/// The path of the regular file at `path`, behind links; nothing for anything else, or what a link outside leads to.
+/// Returns the path of the regular file at `path`, with links resolved.
+///
+/// Returns `None` for anything else, or if a link leads outside.
 fn regular_file(directory: &Root, path: &Path) -> Option<PathBuf> {
     let real = directory.dir().canonicalize(path).ok()?;
     directory.dir().symlink_metadata(&real).ok()?.is_file().then_some(real)
 }
 
-/// The content of a shell script without CR; nothing if it has none.
+/// Returns the content of a shell script without CR; `None` if it has none.
 fn without_carriage_returns(directory: &Root, path: &Path, watcher: &dyn Progress) -> Result<Option<Vec<u8>>> {
     let shown = directory.display(path);
     let bytes = match bounded::read(directory.open_file(path)?, SIZE_LIMIT, &shown) {
@@ -89,7 +91,7 @@ fn without_carriage_returns(directory: &Root, path: &Path, watcher: &dyn Progres
     Ok(Some(bytes.into_iter().filter(|byte| *byte != b'\r').collect()))
 }
 
-/// `folder/name`, without the `.` that names the robot's directory.
+/// Returns `folder/name`, without the `.` for the robot's directory.
 fn relative(folder: &Path, name: &Path) -> PathBuf {
     if folder == Path::new(".") { name.to_owned() } else { folder.join(name) }
 }

@@ -1,22 +1,22 @@
-//! Writing strings as go-yaml 2 writes them: its choice of quotes, and its folding of long lines.
+//! Writes strings as go-yaml 2 writes them: its choice of quotes, and its folding of long lines.
 //!
-//! The text that comes out is hashed, so it must equal that library's byte by byte; a test compares with the real rcc.
-//! The reader lets no line separators of Unicode through, so the only line break is `\n`.
+//! The output is hashed, so it must equal that library's byte by byte; a test compares with the real rcc. The reader
+//! rejects Unicode line separators, so the only line break is `\n`.
 
 use super::plain;
 
-/// Beyond this column a line is folded at the next blank (go-yaml 2: `best_width`).
+/// Beyond this column a line is folded at the next space (go-yaml 2: `best_width`).
 const FOLDING_COLUMN: usize = 80;
 
-/// YAML text in the making.
+/// A writer of YAML text.
 #[derive(Debug, Default)]
 pub(in crate::rcc) struct Writer {
     text: String,
-    /// How many characters the last line holds.
+    /// The number of characters in the last line.
     column: usize,
 }
 
-/// How a scalar is written.
+/// The style of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Plain,
@@ -26,14 +26,14 @@ enum Style {
 }
 
 impl Writer {
-    /// Appends `text` as it is.
+    /// Appends `text` unchanged.
     pub(in crate::rcc) fn raw(&mut self, text: &str) {
         for c in text.chars() {
             self.put(c);
         }
     }
 
-    /// Appends a string scalar whose further lines are indented by `indent`.
+    /// Appends a string scalar whose continuation lines are indented by `indent`.
     pub(in crate::rcc) fn scalar(&mut self, value: &str, indent: usize) {
         match style(value) {
             Style::Plain => self.folded(value, indent, Style::Plain),
@@ -44,7 +44,7 @@ impl Writer {
             }
             Style::Double => {
                 self.put('"');
-                // go-yaml 2 compares the first character, and not the present one, with a byte order mark.
+                // go-yaml 2 compares the first character, not the current one, with a byte order mark.
                 match value.starts_with('\u{feff}') {
                     true => value.chars().for_each(|c| self.escape(c)),
                     false => self.folded(value, indent, Style::Double),
@@ -55,7 +55,7 @@ impl Writer {
         }
     }
 
-    /// What was written.
+    /// Returns the text.
     pub(in crate::rcc) fn finish(self) -> String {
         self.text
     }
@@ -72,7 +72,7 @@ impl Writer {
         }
     }
 
-    /// The three styles that may be folded at a blank.
+    /// Writes a scalar in one of the three styles that may be folded at a space.
     fn folded(&mut self, value: &str, indent: usize, style: Style) {
         let mut previous_is_blank = false;
         let mut characters = value.char_indices().peekable();
@@ -96,7 +96,7 @@ impl Writer {
             };
             if folds {
                 self.line_break(indent);
-                // Only double quotes fold before a blank: the escape keeps it.
+                // Only double quotes fold before a space: the escape preserves it.
                 if next == Some(' ') {
                     self.put('\\');
                 }
@@ -128,7 +128,9 @@ impl Writer {
         }
     }
 
-    /// A block scalar: `|`, an indentation indicator where the text begins with white space, a chomping indicator.
+    /// Writes a block scalar.
+    ///
+    /// That is `|`, an indentation indicator if the text begins with white space, and a chomping indicator.
     fn literal(&mut self, value: &str, indent: usize) {
         self.put('|');
         if value.starts_with([' ', '\n']) {
@@ -153,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// Ends a line that a literal scalar may already have ended.
+    /// Ends the line, unless a literal scalar has already ended it.
     pub(in crate::rcc) fn end_line(&mut self) {
         if self.column > 0 {
             self.put('\n');
@@ -161,7 +163,7 @@ impl Writer {
     }
 }
 
-/// The style of `value` outside flow collections and keys.
+/// Returns the style of `value` outside flow collections and keys.
 fn style(value: &str) -> Style {
     let is_printable = value.chars().all(is_printable);
     if value.contains('\n') {
@@ -179,7 +181,7 @@ fn begins_like_a_marker(value: &str) -> bool {
     value.starts_with("---") || value.starts_with("...")
 }
 
-/// Whether a printable string without line breaks holds characters that mean something in block context.
+/// Returns whether a printable string without line breaks holds characters with a meaning in block context.
 fn has_indicator(value: &str) -> bool {
     let mut previous_is_white = true;
     let mut characters = value.chars().enumerate().peekable();
@@ -200,7 +202,7 @@ fn has_indicator(value: &str) -> bool {
     false
 }
 
-/// go-yaml 2 prints nothing beyond the basic plane, and no tab.
+/// Returns whether go-yaml 2 prints the character: none beyond the basic plane, and no tab.
 fn is_printable(c: char) -> bool {
     matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
 }
@@ -260,7 +262,7 @@ mod tests {
     #[test]
     fn lines_fold_at_the_first_blank_beyond_column_80() {
         let long = format!("{} b c", "a".repeat(79));
-        // The blank stands in column 81 (after "- " and 79 letters).
+        // The space is in column 81 (after "- " and 79 letters).
         assert_eq!(written(&long), format!("- {}\n  b c", "a".repeat(79)));
         let exact = format!("{} b c", "a".repeat(78));
         assert_eq!(written(&exact), format!("- {} b\n  c", "a".repeat(78)));

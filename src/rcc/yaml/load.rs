@@ -1,4 +1,4 @@
-//! From bytes to the tree of a document.
+//! Parses bytes into the tree of a document.
 
 use super::{ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain};
 use crate::error::{Error, Result};
@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// Reads the one document in `bytes`, which messages call `name`.
+/// Parses the only document in `bytes`, which messages call `name`.
 ///
 /// # Errors
-/// When `bytes` is larger than [`SIZE_LIMIT`], not UTF-8 or not YAML, holds a second document, a duplicate key, a tag other
-/// than those of text, lists and maps, nests deeper than [`DEPTH_LIMIT`], or its aliases stand for more than
-/// [`ALIAS_LIMIT`] nodes.
+/// Returns an error if `bytes` is larger than [`SIZE_LIMIT`], not UTF-8 or not YAML, holds a second document, a
+/// duplicate key, a tag other than those of text, lists and maps, nests deeper than [`DEPTH_LIMIT`], or its aliases
+/// expand to more than [`ALIAS_LIMIT`] nodes.
 pub(crate) fn load(bytes: &[u8], name: &str) -> Result<Document> {
     if bytes.len() as u64 > SIZE_LIMIT {
         return Err(Error::invalid(name, format!("larger than {}", wording::size(SIZE_LIMIT))));
@@ -80,10 +80,10 @@ fn plain_scalar(text: &str) -> Value {
 /// Builds the tree without recursion.
 struct Loader<'n> {
     name: &'n str,
-    /// The collections that are open, outermost first.
+    /// The open collections, outermost first.
     frames: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
-    /// How many nodes aliases have added.
+    /// The number of nodes that aliases have added.
     aliased: usize,
     root: Option<Rc<Node>>,
 }
@@ -100,13 +100,13 @@ enum Collection {
     Mapping(Mapping),
 }
 
-/// A mapping in the making.
+/// A mapping that is being built.
 #[derive(Default)]
 struct Mapping {
     entries: Vec<(Key, Rc<Node>)>,
-    /// Where each key was first written.
+    /// The position of the first occurrence of each key.
     written: HashMap<String, Position>,
-    /// What `<<` brought in; a key of the mapping's own wins over these.
+    /// Entries merged with `<<`; the mapping's own keys take precedence.
     merged: Vec<(Key, Rc<Node>)>,
     pending: Option<Key>,
     is_merge: bool,
@@ -160,7 +160,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Whether there is a tag, which must be the `allowed` one of YAML itself.
+    /// Returns whether there is a tag, which must be YAML's own tag `allowed`.
     fn check_tag(&self, tag: Option<Cow<'_, Tag>>, span: &Span, allowed: &str) -> Result<bool> {
         match tag {
             None => Ok(false),
@@ -189,13 +189,13 @@ impl Loader<'_> {
         self.complete(Rc::new(Node { at, value, weight }), anchor)
     }
 
-    /// Puts a complete node where it belongs.
+    /// Adds a complete node to its parent.
     fn complete(&mut self, node: Rc<Node>, anchor: usize) -> Result<()> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
         let Some(frame) = self.frames.last_mut() else {
-            // Only the root may be owned alone in the end; the anchor on it can never be used.
+            // The root must have no other owners at the end; an anchor on it can never be used.
             self.anchors.clear();
             self.root = Some(node);
             return Ok(());
@@ -236,10 +236,11 @@ impl Mapping {
         Ok(())
     }
 
-    /// Takes in what `<<` names. A key of this mapping wins, then the earlier of several maps.
+    /// Merges the maps that `<<` names. A key of this mapping takes precedence, then that of the earlier of several
+    /// maps.
     fn merge(&mut self, key: &Key, node: &Node) -> Result<(), (Position, String)> {
         if !self.entries.is_empty() {
-            // go-yaml lets a late `<<` win over what stands before it, the specification does not.
+            // In go-yaml a late `<<` overrides the entries before it; in the specification it does not.
             return Err((key.at, "`<<` must come first in its map".to_owned()));
         }
         let maps: Vec<&Node> = match &node.value {

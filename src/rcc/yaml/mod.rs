@@ -1,11 +1,12 @@
 //! YAML as RCC's own files need it: a strict reader that keeps every scalar as it was written.
 //!
-//! RCC reads its files with a YAML 1.1 library (go-yaml 2), in which an unquoted `3.10` is a number and an unquoted `yes` is
-//! true. Its blueprint hash depends on that, so a reader that hands out typed values is of no use here: [`Scalar`] keeps the
-//! text and whether it was quoted, and [`plain`] tells what YAML 1.1 would make of it. [`emit`] writes strings back exactly
-//! as that library does.
+//! RCC reads its files with a YAML 1.1 library (go-yaml 2), in which an unquoted `3.10` is a number and an unquoted
+//! `yes` is true. Its blueprint hash depends on that, so a reader that returns typed values cannot be used here:
+//! [`Scalar`] keeps the text and whether it was quoted, and [`plain`] determines its type in YAML 1.1. [`emit`] writes
+//! strings exactly as that library does.
 //!
-//! Reading refuses what is ambiguous or dangerous: duplicate keys, several documents, tags, bombs of aliases, deep nesting.
+//! The reader rejects ambiguous and dangerous input: duplicate keys, several documents, tags, alias bombs, deep
+//! nesting.
 
 pub(super) mod emit;
 mod load;
@@ -17,16 +18,16 @@ use std::rc::Rc;
 
 pub(super) use load::load;
 
-/// The largest file that is read: a hundred times the largest seen.
+/// The size limit of a file, in bytes: a hundred times the largest seen.
 pub(super) const SIZE_LIMIT: u64 = 1 << 20;
 
-/// How deeply collections may nest.
+/// The maximum depth of nested collections.
 pub(super) const DEPTH_LIMIT: usize = 64;
 
-/// How many nodes aliases may add to a document.
+/// The maximum number of nodes that aliases may add to a document.
 pub(super) const ALIAS_LIMIT: usize = 10_000;
 
-/// One YAML document: its name for messages, and its root.
+/// A YAML document: its name for messages, and its root.
 #[derive(Debug)]
 pub(super) struct Document {
     name: String,
@@ -34,17 +35,17 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// The top of the document; a null scalar when it is empty.
+    /// Returns the root of the document; a null scalar if it is empty.
     pub(super) fn root(&self) -> &Node {
         &self.root
     }
 
-    /// An error about `node`: `robot.yaml:3:5: …`.
+    /// Creates an error about `node`: `robot.yaml:3:5: …`.
     pub(super) fn error(&self, node: &Node, reason: impl Into<String>) -> Error {
         Error::invalid(format!("{}:{}", self.name, node.at), reason)
     }
 
-    /// The entries of a mapping; none where the value is null.
+    /// Returns the entries of a mapping; empty if the value is null.
     pub(super) fn mapping<'a>(&self, node: &'a Node, what: &str) -> Result<&'a [(Key, Rc<Node>)]> {
         match &node.value {
             Value::Mapping(entries) => Ok(entries),
@@ -53,7 +54,7 @@ impl Document {
         }
     }
 
-    /// The items of a sequence; none where the value is null.
+    /// Returns the items of a sequence; empty if the value is null.
     pub(super) fn sequence<'a>(&self, node: &'a Node, what: &str) -> Result<&'a [Rc<Node>]> {
         match &node.value {
             Value::Sequence(items) => Ok(items),
@@ -62,7 +63,7 @@ impl Document {
         }
     }
 
-    /// The text of a scalar as it was written; empty where the value is null.
+    /// Returns the text of a scalar as it was written; empty if the value is null.
     pub(super) fn text<'a>(&self, node: &'a Node, what: &str) -> Result<&'a str> {
         match &node.value {
             Value::Scalar(_) if node.is_null() => Ok(""),
@@ -71,29 +72,29 @@ impl Document {
         }
     }
 
-    /// The texts of a sequence of scalars.
+    /// Returns the texts of a sequence of scalars.
     pub(super) fn texts(&self, node: &Node, what: &str) -> Result<Vec<String>> {
         let items = self.sequence(node, what)?.iter().enumerate();
         items.map(|(index, item)| Ok(self.text(item, &format!("{what}[{index}]"))?.to_owned())).collect()
     }
 
-    /// The error for a value of the wrong shape: `tasks: expected a map, found a number`.
+    /// Creates the error for a value of the wrong type: `tasks: expected a map, found a number`.
     pub(super) fn unexpected(&self, node: &Node, what: &str, expected: &str) -> Error {
         let prefix = if what.is_empty() { String::new() } else { format!("`{what}`: ") };
         self.error(node, format!("{prefix}expected {expected}, found {}", node.described()))
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) at: Position,
     pub(super) value: Value,
-    /// How many nodes this one stands for, itself and aliases counted in full.
+    /// The number of nodes in this one, including itself, with aliases counted in full.
     weight: usize,
 }
 
-/// What a node holds.
+/// The value of a node.
 #[derive(Debug)]
 pub(super) enum Value {
     Scalar(Scalar),
@@ -109,7 +110,7 @@ pub(super) struct Scalar {
     pub(super) quoting: Quoting,
 }
 
-/// Whether a scalar's text may stand for something else than text.
+/// Whether a scalar's text may have another type than text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quoting {
     /// Unquoted: may be a number, a truth value, null.
@@ -130,7 +131,7 @@ impl Node {
         self.scalar_kind() == Some(plain::Kind::Null)
     }
 
-    /// What YAML 1.1 makes of a scalar; nothing for a collection.
+    /// Returns the type of a scalar in YAML 1.1; `None` for a collection.
     pub(super) fn scalar_kind(&self) -> Option<plain::Kind> {
         match &self.value {
             Value::Scalar(Scalar { text, quoting: Quoting::Plain }) => Some(plain::kind(text)),
@@ -139,7 +140,7 @@ impl Node {
         }
     }
 
-    /// The value at `key` of a mapping.
+    /// Returns the value at `key` of a mapping.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Mapping(entries) => {
@@ -158,7 +159,7 @@ impl Node {
     }
 }
 
-/// A place in a file, both counted from one.
+/// A position in a file, both numbers counted from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) line: usize,

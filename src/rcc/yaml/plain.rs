@@ -1,17 +1,17 @@
-//! What YAML 1.1 makes of an unquoted scalar, as go-yaml 2 decides it.
+//! The types of unquoted scalars in YAML 1.1, as go-yaml 2 determines them.
 
 use jiff::civil::Date;
 
 /// The type of a plain scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rcc) enum Kind {
-    /// Nothing else; also what looks like a time, which go-yaml hands out as text.
+    /// Any other scalar; also one that looks like a time, which go-yaml returns as text.
     Text,
     /// An integer or a float.
     Number,
     /// `yes`, `off`, `true`, …
     Truth,
-    /// `~`, `null` and nothing at all.
+    /// `~`, `null` and an empty scalar.
     Null,
 }
 
@@ -26,7 +26,7 @@ impl Kind {
     }
 }
 
-/// The type of the plain scalar `text`.
+/// Returns the type of the plain scalar `text`.
 pub(in crate::rcc) fn kind(text: &str) -> Kind {
     if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
         return Kind::Null;
@@ -34,16 +34,16 @@ pub(in crate::rcc) fn kind(text: &str) -> Kind {
     if is_truth(text) {
         return Kind::Truth;
     }
-    // A time is looked for before a number, and is text.
+    // A time is detected before a number, and is text.
     if !is_time(text) && is_number(text) { Kind::Number } else { Kind::Text }
 }
 
-/// Whether a string must be quoted to be read as a string again.
+/// Returns whether a string must be quoted to be read as a string again.
 pub(super) fn reads_as_something_else(text: &str) -> bool {
     kind(text) != Kind::Text || is_time(text) || is_sexagesimal(text)
 }
 
-/// Whether an unquoted key asks for a merge.
+/// Returns whether an unquoted key is a merge key.
 pub(super) fn is_merge(text: &str) -> bool {
     text == "<<"
 }
@@ -73,7 +73,7 @@ fn is_number(text: &str) -> bool {
     }
 }
 
-/// Go's `strconv.ParseInt` with base 0, and `ParseUint` for what only fits unsigned.
+/// Returns whether Go's `strconv.ParseInt` with base 0 accepts the text, or `ParseUint` if it only fits unsigned.
 fn is_integer(text: &str) -> bool {
     let (negative, signed, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, true, &text[1..]),
@@ -99,7 +99,7 @@ fn is_integer(text: &str) -> bool {
     u64::from_str_radix(digits, radix).is_ok_and(|value| value <= largest)
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, where it does not overflow.
+/// Matches `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, if the value does not overflow.
 fn is_float(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -115,7 +115,9 @@ fn is_float(text: &str) -> bool {
     mantissa_is_valid && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// Go's `strconv.ParseFloat` of something that begins with a point: underscores may stand between digits.
+/// Returns whether Go's `strconv.ParseFloat` accepts a text that begins with a point.
+///
+/// It allows underscores between digits.
 fn is_go_decimal_fraction(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_digit);
@@ -124,7 +126,9 @@ fn is_go_decimal_fraction(text: &str) -> bool {
     separated && is_float(&text.replace('_', ""))
 }
 
-/// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`: text in this library, a number in others, so it is quoted.
+/// Matches `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`.
+///
+/// Such a scalar is text in this library and a number in others, so it is quoted.
 fn is_sexagesimal(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = unsigned.split(':');
@@ -143,7 +147,7 @@ fn is_sexagesimal(text: &str) -> bool {
     first_is_valid && rest.iter().all(is_sixtieth) && fraction.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
 }
 
-/// `YYYY-M-D`, alone, or with a time behind a blank, or with a time and a zone behind `T`.
+/// Matches `YYYY-M-D`, alone, or with a time after a space, or with a time and a zone after `T`.
 fn is_time(text: &str) -> bool {
     let Some((date, time)) = split_date(text) else { return false };
     match time.as_bytes().first() {
@@ -154,7 +158,7 @@ fn is_time(text: &str) -> bool {
     }
 }
 
-/// Whether the beginning is a date of the calendar, and what follows it.
+/// Splits a date from `text`. Returns whether the calendar has that date, and the rest.
 fn split_date(text: &str) -> Option<(bool, &str)> {
     let (year, rest) = number(text, 4..=4)?;
     let (month, rest) = number(rest.strip_prefix('-')?, 1..=2)?;
@@ -164,7 +168,7 @@ fn split_date(text: &str) -> Option<(bool, &str)> {
     Some((date.is_ok(), rest))
 }
 
-/// `H:M:S` with at most two digits each, and a fraction of a second.
+/// Matches `H:M:S` with at most two digits each, and a fraction of a second.
 fn is_clock(text: &str) -> bool {
     let parsed = || {
         let (hour, rest) = number(text, 1..=2)?;
@@ -179,7 +183,7 @@ fn is_clock(text: &str) -> bool {
     in_range && (rest.is_empty() || fraction_is_valid)
 }
 
-/// What stands before `Z` or `±hh:mm`.
+/// Returns the text before `Z` or `±hh:mm`.
 fn split_zone(text: &str) -> Option<&str> {
     if let Some(clock) = text.strip_suffix('Z') {
         return Some(clock);
@@ -191,7 +195,7 @@ fn split_zone(text: &str) -> Option<&str> {
     (in_range(hours, 24) && in_range(minutes, 60)).then_some(clock)
 }
 
-/// A decimal number at the beginning of `text`, with as many digits as allowed, and the rest.
+/// Splits a decimal number with a number of digits in the given range from `text`.
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<(u32, &str)> {
     let present = text.bytes().take_while(u8::is_ascii_digit).count().min(*digits.end());
     if present < *digits.start() {
