@@ -1,12 +1,13 @@
-//! Layers as an artifact of a registry: a manifest that keeps their blobs in the repository, and a config that says what they
-//! are.
+//! Shared layers as an artifact in a registry: a manifest that keeps their blobs in the repository, and a config that describes
+//! them.
 //!
 //! ```text
 //! manifest  config ─▶ group, and for each layer its diff ID, its keys and its notes
 //!           layers ─▶ the blobs, in the same order
 //! ```
 //!
-//! The config is embedded in the manifest as well, so that reading both takes one request. Equal layers give equal documents.
+//! The config is embedded in the manifest as well, so that reading both takes one request. The same layers produce the same
+//! documents.
 
 use super::LayerKey;
 use crate::digest::Digest;
@@ -16,12 +17,12 @@ use crate::layer::Layer;
 use crate::spec::{Descriptor, MOST_LAYERS, media_type};
 use serde_json::{Value, json};
 
-/// What the artifact is (manifest.md, "Guidelines for Artifact Usage").
+/// The artifact type (manifest.md, "Guidelines for Artifact Usage").
 const ARTIFACT_TYPE: &str = "application/vnd.ocibuild.cache.v1";
-/// What its config is.
+/// The media type of its config.
 pub(super) const CONFIG_TYPE: &str = "application/vnd.ocibuild.cache.v1+json";
 
-/// No layer has more keys than this.
+/// The maximum number of keys of one layer.
 const MOST_KEYS: usize = 16;
 
 /// A layer that is found under several keys.
@@ -29,13 +30,13 @@ const MOST_KEYS: usize = 16;
 pub struct SharedLayer {
     /// The layer.
     pub layer: Layer,
-    /// Under which keys it is found.
+    /// The keys under which it is found.
     pub keys: Vec<LayerKey>,
-    /// What whoever shared it wanted to be known again.
+    /// Caller-defined data that is kept with the layer.
     pub notes: Value,
 }
 
-/// An artifact that is ready to be stored.
+/// The documents of an artifact that is ready to be stored.
 #[derive(Debug)]
 pub(super) struct Documents {
     pub(super) config: Descriptor,
@@ -44,17 +45,17 @@ pub(super) struct Documents {
     pub(super) manifest_bytes: Vec<u8>,
 }
 
-/// The manifest of an artifact, read.
+/// The parsed manifest of an artifact.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    /// What describes the layers.
+    /// The descriptor of the config, which describes the layers.
     pub(super) config: Descriptor,
-    /// Its bytes, where they are embedded.
+    /// The bytes of the config, if they are embedded.
     pub(super) config_bytes: Option<Vec<u8>>,
     layers: Vec<Descriptor>,
 }
 
-/// The documents that share `layers` as `group`.
+/// Creates the documents that share `layers` as `group`.
 pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> Documents {
     let described: Vec<Value> = layers
         .iter()
@@ -80,10 +81,10 @@ pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> Documents {
 }
 
 impl Manifest {
-    /// Reads the manifest that messages call `object`.
+    /// Parses the manifest that messages call `object`.
     ///
     /// # Errors
-    /// When it is malformed, or no manifest of this kind of artifact.
+    /// Returns an error if it is malformed, or not a manifest of this kind of artifact.
     pub(super) fn read(bytes: &[u8], object: &str) -> Result<Manifest> {
         let wrong = |reason: &str| Error::invalid(object, reason);
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
@@ -107,10 +108,11 @@ impl Manifest {
         Ok(Manifest { config, config_bytes, layers })
     }
 
-    /// The layers that the config of this manifest, which is `bytes`, shares as `group`.
+    /// Returns the layers of `group` that `bytes`, the config of this manifest, describes.
     ///
     /// # Errors
-    /// When it is malformed, is about another group, or does not describe exactly the layers of the manifest.
+    /// Returns an error if the config is malformed, belongs to another group, or does not describe exactly the layers of the
+    /// manifest.
     pub(super) fn layers(&self, bytes: &[u8], group: &LayerKey, object: &str) -> Result<Vec<SharedLayer>> {
         let wrong = |reason: &str| Error::invalid(object, reason);
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;

@@ -1,14 +1,14 @@
-//! What is kept of a layer's blocks, for the next build of the same layer.
+//! Lists of a layer's compressed blocks, kept for the next incremental build of the layer.
 //!
 //! ```text
 //! magic, SHA-256 of all that follows
 //! digest, size, diff ID, tar size, media type
-//! how many entries; each: path (what it shares with the one before, and the rest), fingerprint, size, checksum
-//! how many blocks;  each: where it is cut, its size in the blob, checksum, the hashes of tar and blob at its end
+//! number of entries; each: path (length shared with the previous one, and the rest), fingerprint, size, checksum
+//! number of blocks;  each: start and length, its size in the blob, checksum, the hash states of tar and blob at its end
 //! ```
 //!
-//! Numbers are big-endian. It is one binary file, since a Python environment has 40,000 entries, and a build in which one
-//! file has changed reads and writes them all: 3 MB, in milliseconds. Anything wrong with it is a miss.
+//! Numbers are big-endian. A list is one binary file, since a Python environment has 40,000 entries, and a build in which one
+//! file has changed reads and writes all of them: 3 MB, in milliseconds. Any error in a list is a cache miss.
 
 use super::Cache;
 use super::key::SeriesKey;
@@ -22,16 +22,16 @@ use crate::spec::Descriptor;
 use crate::store::OpenBlob;
 use std::io::Write;
 
-/// What the names of files end with that name the latest list.
+/// The suffix of the files that name the latest list.
 pub(super) const LATEST: &str = ".latest";
 const MAGIC: &[u8; 18] = b"ocibuild blocks 1\n";
-/// The length of a SHA-256.
+/// The length of a SHA-256, in bytes.
 const HASH: usize = 32;
-/// No list is larger, in bytes: about 700,000 entries. Larger layers go without.
+/// The maximum size of a list, in bytes: about 700,000 entries. Larger layers have no list.
 const LARGEST: u64 = 64 << 20;
 
 impl Cache {
-    /// What the build before kept of the layer of `series`, and its blob, whole.
+    /// Returns the block list of the previous build in `series`, and its verified blob.
     pub fn earlier(&self, series: &SeriesKey) -> Option<(EarlierLayer, OpenBlob)> {
         let read = |name: &str| read(&self.blocks, name);
         let earlier = read(&series.own_name()).or_else(|| read(&latest(&self.blocks, &series.latest_name())?))?;
@@ -39,8 +39,7 @@ impl Cache {
         Some((earlier, blob))
     }
 
-    /// Keeps what the next build of the layer of `series` may want to know. A failure costs that its time and is only warned
-    /// about.
+    /// Keeps the block list of a layer for the next build in `series`. A failure only costs time, so it is a warning.
     pub fn keep_blocks(&self, series: &SeriesKey, layer: &EarlierLayer, progress: &dyn Progress) {
         let own = series.own_name();
         let written = write(&self.blocks, &own, &encoded(layer))
@@ -51,12 +50,12 @@ impl Cache {
     }
 }
 
-/// Whether the list `name` can be used.
+/// Returns whether the list `name` can be used.
 pub(super) fn is_whole(directory: &Root, name: &str) -> bool {
     read(directory, name).is_some()
 }
 
-/// The name of the list that the file `name` says was the latest.
+/// Reads the name of the latest list from the file `name`.
 pub(super) fn latest(directory: &Root, name: &str) -> Option<String> {
     let text = bounded::read(directory.open_file(name).ok()?, 64, name).ok()?;
     // Parsed, so that it cannot name anything but a list.
@@ -64,7 +63,7 @@ pub(super) fn latest(directory: &Root, name: &str) -> Option<String> {
     Some(list.hex())
 }
 
-/// The layer that the list `name` is of, told from its first bytes alone.
+/// Returns the digest of the layer that the list `name` describes. Reads only the start of the file.
 pub(super) fn subject(directory: &Root, name: &str) -> Option<Digest> {
     let mut start = [0; MAGIC.len() + 2 * HASH];
     let file = directory.open_file(name).ok()?;
@@ -148,7 +147,7 @@ impl Writer {
         self.bytes(&number.to_be_bytes());
     }
 
-    /// A count of things that are in memory. One that is too large makes a list that is not consistent.
+    /// Writes a number of items in memory. A number that is too large makes the list inconsistent.
     fn length(&mut self, length: usize) {
         self.u32(u32::try_from(length).unwrap_or(u32::MAX));
     }
@@ -159,7 +158,7 @@ impl Writer {
     }
 }
 
-/// What is left of a list. Every step is nothing where that is not enough.
+/// The rest of a list. Every method returns `None` if there are not enough bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,4 +1,4 @@
-//! Looking into a layer that another machine made, while it arrives.
+//! The examination of a layer from another machine, while it is downloaded.
 
 use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Hasher};
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-/// How many pieces of a blob may wait to be looked at.
+/// The maximum number of pieces of a blob that wait for examination.
 const WAITING: usize = 8;
 
-/// A place of one layer, whose reader ends well only if the layer may be what its recipe makes.
+/// A source of one layer. Its reader reaches the end only if the layer's content is allowed for its recipe.
 pub(super) struct Examined<'e> {
     source: &'e dyn BlobSource,
     diff_id: DiffId,
@@ -26,12 +26,12 @@ pub(super) struct Examined<'e> {
 }
 
 impl<'e> Examined<'e> {
-    /// Watches over `layer`, in which everything has to lie below `roots`.
+    /// Creates a source of `layer`, all of whose entries must be below `roots`.
     pub(super) fn new(source: &'e dyn BlobSource, layer: &Layer, roots: &[ImagePath]) -> Self {
         Examined { source, diff_id: layer.diff_id, roots: roots.into(), has_passed: Arc::default() }
     }
 
-    /// Whether the layer was read to its end, and nothing was wrong with it.
+    /// Returns whether the layer was read to its end without an error.
     pub(super) fn has_passed(&self) -> bool {
         self.has_passed.load(Ordering::Acquire)
     }
@@ -54,7 +54,7 @@ impl BlobSource for Examined<'_> {
     }
 }
 
-/// Hands what is read to the one who looks at it, and fails where that one does.
+/// Copies what is read to the examining thread, and fails if that thread fails.
 struct Tee<'t> {
     source: Verified<Box<dyn Read + Send + 't>>,
     sender: Option<SyncSender<Vec<u8>>>,
@@ -81,8 +81,8 @@ impl Read for Tee<'_> {
         } else if let Some(sender) = &self.sender
             && sender.send(buffer[..read].to_vec()).is_err()
         {
-            // The other end stopped before the end of the blob, which only happens where something is wrong. In a blob that is
-            // not the one of its digest that is the reason, whatever else is wrong with it.
+            // The examining thread stopped before the end of the blob, which happens only after an error. If the blob does not
+            // match its digest, that is the error to report.
             io::copy(&mut self.source, &mut io::sink())?;
             self.finish()?;
             return Err(Error::invalid("layer", "goes on behind its end").into());
@@ -111,7 +111,7 @@ impl Read for Pieces {
     }
 }
 
-/// What is read is hashed.
+/// A reader that hashes what is read.
 struct Hashed<R> {
     source: R,
     hasher: Hasher,
@@ -152,7 +152,8 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
     Ok(())
 }
 
-/// Whether a layer whose files lie below `roots` may hold this entry. The way to a root may be in it, closed to others.
+/// Checks an entry of a layer whose files must be below `roots`. The parent directories of a root are allowed, if only root can
+/// write to them.
 fn check(entry: &tar::Entry, roots: &[ImagePath]) -> Result<(), String> {
     let below = |bytes: &[u8]| {
         let path = ImagePath::new(bytes).map_err(|error| error.reason())?;
@@ -182,7 +183,7 @@ fn check(entry: &tar::Entry, roots: &[ImagePath]) -> Result<(), String> {
     }
 }
 
-/// Whether `path` is `root`, or below it.
+/// Returns whether `path` is `root`, or below it.
 fn lies_in(path: &[u8], root: &[u8]) -> bool {
     root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
@@ -198,7 +199,7 @@ mod tests {
         check(&tar::Entry { path, kind, mode, uid, gid, size, mtime, link, xattrs, offset }, &roots)
     }
 
-    /// M38: what a layer from elsewhere may hold.
+    /// M38: the allowed content of a layer from another machine.
     #[test]
     fn a_layer_of_others_holds_what_its_recipe_makes() {
         assert!(said("home/robot/x", Kind::File, 0o644, "").is_ok());

@@ -1,6 +1,6 @@
-//! What decides a layer's bytes, as a hash.
+//! The cache keys of layers: hashes of everything that determines a layer's bytes.
 //!
-//! Everything is destructured without `..`: a new field does not compile until it is part of the key.
+//! Everything is destructured without `..`: a new field does not compile until it is in the key.
 
 use super::blocks::LATEST;
 use crate::compression::Compression;
@@ -10,28 +10,28 @@ use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
 use rayon::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The rules by which blocks are cut and the versions of the compressors. Whatever changes bytes changes this line.
+/// The rules for block boundaries and the versions of the compressors. Every change of the output must change this text.
 pub(super) const FORMAT: &str = "layer 1, libdeflate 1.26.1, zstd 0.14.3";
 
-/// A file whose times are this near to the look at it may change again without a new time: FAT counts in steps of two
-/// seconds. (Git calls such files racy.)
+/// A file modified this shortly before it was read may change again without a new time: FAT has a resolution of two seconds.
+/// (Git calls such files racy.)
 const RACY: Duration = Duration::from_secs(2);
 
-/// The name of a layer in the cache.
+/// The key of a layer in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerKey(Digest);
 
-/// What decides the content of a layer, where that is known without looking at its files.
+/// The key of a layer's content, known without reading its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeKey {
     content: Digest,
-    /// Who holds the content compressed. That decides no byte of the tar, but some of a blob that takes gzip over.
+    /// The store with the compressed content. It does not affect the tar, but a blob that passes gzip members through.
     store: Digest,
 }
 
 impl RecipeKey {
-    /// Names a recipe by its parts, in order, and by the store that its files come from. Each part stands for itself: no two
-    /// lists of parts have one name.
+    /// Creates a key from the pieces of a recipe, in order, and the store of its files. Different lists of pieces have
+    /// different keys.
     pub fn new(parts: &[&[u8]], store: &str) -> Self {
         let mut key = KeyHasher::new("recipe");
         for part in parts {
@@ -42,7 +42,7 @@ impl RecipeKey {
 }
 
 impl LayerKey {
-    /// The layer that a recipe makes.
+    /// Returns the key of the layer that a recipe produces.
     pub fn of_recipe(recipe: &RecipeKey, compression: Compression) -> Self {
         let RecipeKey { content, store } = recipe;
         let mut key = KeyHasher::layer("of recipe", compression);
@@ -53,8 +53,8 @@ impl LayerKey {
         LayerKey(key.finish())
     }
 
-    /// The layer of a tree whose files are exactly those that they are now, and the newest time of any of them. Nothing for a
-    /// tree with content that the file system cannot vouch for.
+    /// Returns the key of a layer whose files are unchanged, and the newest time of any of them. Returns `None` if the file
+    /// system cannot prove that some content is unchanged.
     pub fn of_files(tree: &Fingerprints, compression: Compression) -> Option<(Self, SystemTime)> {
         let Fingerprints { entries, newest } = tree;
         let mut key = KeyHasher::layer("of files", compression);
@@ -65,7 +65,7 @@ impl LayerKey {
         Some((LayerKey(key.finish()), time(newest)?))
     }
 
-    /// A layer of a tree of the same names, kinds, attributes and sizes. That is no promise about its content.
+    /// Returns the key of a layer with the same names, kinds, attributes and sizes. The content may differ.
     pub fn of_shape(tree: &Fingerprints, compression: Compression) -> Self {
         let mut key = KeyHasher::layer("of shape", compression);
         for Fingerprint { shape, whole: _ } in &tree.entries {
@@ -74,7 +74,7 @@ impl LayerKey {
         LayerKey(key.finish())
     }
 
-    /// The layer that holds a tar.
+    /// Returns the key of the layer with this tar.
     pub fn of_tar(diff_id: &DiffId, compression: Compression) -> Self {
         let mut key = KeyHasher::layer("of tar", compression);
         key.bytes(diff_id.as_digest().as_bytes());
@@ -85,23 +85,23 @@ impl LayerKey {
         self.0.hex()
     }
 
-    /// Reads what [`LayerKey::hex`] wrote.
+    /// Parses the output of [`LayerKey::hex`].
     pub(super) fn from_hex(text: &str) -> Option<Self> {
         format!("sha256:{text}").parse().ok().map(LayerKey)
     }
 }
 
-/// The builds of one layer over time.
+/// The key of the successive builds of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesKey {
-    /// Those from the same places of this machine.
+    /// Builds from the same sources on this machine.
     own: Digest,
-    /// Those from anywhere.
+    /// Builds from any sources.
     any: Digest,
 }
 
 impl SeriesKey {
-    /// The builds of the layer whose history entry says `created_by`, from `sources`.
+    /// Creates the key of a layer whose history entry is `created_by`, built from `sources`.
     pub fn new(created_by: &str, sources: &[Vec<u8>], compression: Compression) -> Self {
         let mut any = KeyHasher::layer("series", compression);
         any.bytes(created_by.as_bytes());
@@ -112,35 +112,35 @@ impl SeriesKey {
         SeriesKey { own: own.finish(), any: any.finish() }
     }
 
-    /// The name of what the build before kept.
+    /// Returns the file name of the previous build's list.
     pub(super) fn own_name(&self) -> String {
         self.own.hex()
     }
 
-    /// The name of what says which of them was the last anywhere.
+    /// Returns the file name of the reference to the latest list from any sources.
     pub(super) fn latest_name(&self) -> String {
         format!("{}{LATEST}", self.any.hex())
     }
 }
 
-/// What every entry of a tree is like.
+/// The fingerprints of all entries of a tree.
 #[derive(Debug, Clone)]
 pub struct Fingerprints {
     /// In the order of the tree.
     pub entries: Vec<Fingerprint>,
-    /// The newest time of each one's file.
+    /// The newest time of the file of each entry, in nanoseconds since the epoch.
     newest: Vec<i128>,
 }
 
 impl Fingerprints {
-    /// Fingerprints the entries of `tree`, without reading any.
+    /// Fingerprints the entries of `tree`, without reading their content.
     pub fn of(tree: &Tree) -> Self {
         let (entries, newest) = tree.par_entries().map(|entry| fingerprint(&entry)).unzip();
         Fingerprints { entries, newest }
     }
 
-    /// The fingerprints that hold later, too, if files were looked at when the clock said `recorded`: not those of files
-    /// that could change again without a new time.
+    /// Returns the fingerprints that later builds can rely on, for files that were read at `recorded`. Files that could change
+    /// again without a new time have none.
     pub fn lasting(&self, recorded: SystemTime) -> impl Iterator<Item = Fingerprint> {
         let racy = move |newest| time(newest).is_none_or(|newest| is_racy(newest, recorded));
         self.entries.iter().zip(&self.newest).map(move |(&Fingerprint { shape, whole }, &newest)| {
@@ -155,7 +155,7 @@ fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
     let content = key.entry(entry);
     let without_stamp = key.digest();
     let (whole, newest) = match content {
-        // As old as time.
+        // An entry without content has no file whose time could matter.
         None => (Some(without_stamp), i128::MIN),
         Some(content) => match key.content(content) {
             Some(newest) => (Some(key.finish()), newest),
@@ -172,18 +172,18 @@ fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
     (Fingerprint { shape: u64::from_be_bytes(shape), whole }, newest)
 }
 
-/// A time in nanoseconds since the epoch; what was before is the epoch.
+/// Converts nanoseconds since the epoch; earlier times become the epoch.
 fn time(nanoseconds: i128) -> Option<SystemTime> {
     let since = Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX));
     UNIX_EPOCH.checked_add(since)
 }
 
-/// Whether files whose newest time is `newest` may have changed without a new time since they were looked at, at `recorded`.
+/// Returns whether files with the newest time `newest` may have changed without a new time since they were read at `recorded`.
 pub(super) fn is_racy(newest: SystemTime, recorded: SystemTime) -> bool {
     newest.checked_add(RACY).is_none_or(|settled| settled >= recorded)
 }
 
-/// Hashes values so that their borders count. They are gathered first: hashing many short pieces takes longer.
+/// Hashes values with their boundaries. Values are gathered first, since hashing many short pieces takes longer.
 #[derive(Clone)]
 struct KeyHasher {
     hashed: Hasher,
@@ -209,7 +209,7 @@ impl KeyHasher {
         key
     }
 
-    /// Hashes all of an entry but its content, and gives that back.
+    /// Hashes an entry without its content, and returns the content.
     fn entry<'a>(&mut self, entry: &'a Entry) -> Option<&'a Content> {
         let Entry { path, kind, attributes } = entry;
         let Attributes { mode, uid, gid, mtime, xattrs } = attributes;
@@ -243,7 +243,7 @@ impl KeyHasher {
         None
     }
 
-    /// Hashes what vouches for a content, and tells its newest time. Nothing for content that only reading tells.
+    /// Hashes the identity of a content, and returns its newest time. Returns `None` for content that must be read.
     fn content(&mut self, content: &Content) -> Option<i128> {
         match content {
             Content::Bytes(bytes) => {
@@ -273,7 +273,7 @@ impl KeyHasher {
         self.gathered.extend_from_slice(bytes);
     }
 
-    /// The hash of everything so far.
+    /// Returns the hash of everything so far.
     fn digest(&mut self) -> Digest {
         self.hashed.update(&self.gathered);
         self.gathered.clear();

@@ -1,27 +1,27 @@
-//! Layers that were made before.
+//! The cache of layers from earlier builds.
 //!
 //! ```text
-//! ocibuild/                the cache directory, open to its owner only
-//!   CACHEDIR.TAG           tells backups to leave it out
-//!   layers/v1/<key>        what decides a layer's bytes → the layer, one small file each
-//!   blocks/v1/<series>     the last build of a layer, block by block, for the next one, and which series was the latest
-//!   verified/v2/<file>     which blobs were found whole, and are durable
+//! ocibuild/                the cache directory, accessible to its owner only
+//!   CACHEDIR.TAG           makes backup programs skip the directory
+//!   layers/v1/<key>        records: the key of a layer's bytes → the layer, one small file each
+//!   blocks/v1/<series>     the block list of a layer's last build, for the next one, and the name of the latest list
+//!   verified/v2/<file>     blobs that were found intact, and are durable
 //!   store/                 the blobs, an image layout without images
 //!   bases/                 base images (see `store::BaseStore`)
-//!   listings/, rcc/        what bases hold, and programs that were fetched
+//!   listings/, rcc/        the content of bases, and downloaded programs
 //!   used/v1/<digest>       when a base or a program was last used
-//!   running/               a locked file of each build that is running
-//!   tidied                 when everything was looked at last
+//!   running/               a locked file for each running build
+//!   tidied                 when the cache was tidied last
 //! ```
 //!
-//! The cache knows nothing about making layers. A key holds everything that decides a byte; a value is believed only as far
-//! as its own checksum and the blob that it names, and anything wrong with either is a miss, never an error. So a build with
-//! a cache and one without give the same bytes, and losing the cache costs time.
+//! The cache is independent of how layers are built. A key covers everything that determines a byte. A record is used only if
+//! its checksum and the blob that it names are correct; anything else is a cache miss, never an error. So a build with a cache
+//! and one without produce the same bytes, and losing the cache costs time.
 //!
-//! A record says where its layer came from: it was made here, or taken from a repository. What was taken counts only in builds
-//! that name the repository again.
+//! A record names the origin of its layer: this machine, or a repository. A layer from a repository is used only in builds that
+//! name the repository again.
 //!
-//! What other machines made, and share in a repository of a registry, is in [`SharedCache`].
+//! [`SharedCache`] has the layers that other machines share in a repository of a registry.
 
 mod artifact;
 mod blocks;
@@ -47,7 +47,7 @@ use record::Record;
 use serde_json::Value;
 use std::time::SystemTime;
 
-/// A directory of layers that were made before.
+/// A directory of layers from earlier builds.
 #[derive(Debug)]
 pub struct Cache {
     layers: Root,
@@ -55,19 +55,21 @@ pub struct Cache {
     verified: VerifiedFiles,
     store: Layout,
     now: SystemTime,
-    /// The repositories whose layers count.
+    /// The repositories whose layers may be used.
     trusted: Vec<Reference>,
 }
 
-/// Not to be believed by anybody who reads it without this line (bford.info/cachedir).
+/// The content of `CACHEDIR.TAG`. Programs ignore the file without the first line (bford.info/cachedir).
 const TAG: &[u8] =
     b"Signature: 8a477f597d28d172789f06886806bc55\n# Layers that ocibuild made before. Losing them costs time only.\n";
 
 impl Cache {
-    /// Opens the cache in `directory`, which nobody but its owner may write to: whoever writes to a cache chooses what is in
-    /// an image. `now` is what the clock says.
+    /// Opens the cache in `directory`, at the time `now`.
+    ///
+    /// Only the owner may have write access to the directory: anyone who writes to a cache controls the content of images.
     ///
     /// # Errors
+    /// Fails if the cache cannot be written.
     /// When it cannot be written.
     pub fn open(directory: Root, now: SystemTime, progress: &dyn Progress) -> Result<Cache> {
         if directory.dir().symlink_metadata("CACHEDIR.TAG").is_err() {
@@ -80,25 +82,25 @@ impl Cache {
         Ok(Cache { layers, blocks, verified, store, now, trusted: Vec::new() })
     }
 
-    /// The same, in which layers count that were taken from `repositories`. Without this, only those count that were made here.
+    /// Allows layers from `repositories`. Without this, only layers from this machine are used.
     #[must_use]
     pub fn trusting(self, repositories: impl IntoIterator<Item = Reference>) -> Cache {
         let trusted = repositories.into_iter().map(|name| name.without_tag().without_digest()).collect();
         Cache { trusted, ..self }
     }
 
-    /// The record of `key`, if it is of a layer that was made here, or taken from a repository that is trusted now.
+    /// Reads the record of `key`, if its layer is from this machine or a trusted repository.
     fn record(&self, key: &LayerKey) -> Option<Record> {
         let is_trusted = |from: &Reference| self.trusted.contains(from);
         Record::read(&self.layers, key).filter(|record| record.from.as_ref().is_none_or(is_trusted))
     }
 
-    /// What remembers which blobs are whole, for other layouts.
+    /// Returns the record of verified blobs, for other layouts.
     pub fn verified_files(&self) -> &VerifiedFiles {
         &self.verified
     }
 
-    /// Brings the layer of `key` into `layout`, if it is known and its blob is whole.
+    /// Finds the layer of `key` and links or copies it into `layout`. Returns `None` on a cache miss.
     pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
         let record = self.record(key)?;
         self.layers.touch(&key.hex(), self.now);
@@ -108,24 +110,23 @@ impl Cache {
         Some(Found { layer: record.layer, notes: record.notes, from: record.from, recorded: record.recorded })
     }
 
-    /// Brings the blob of `layer` into `layout`, and answers whether it is there, whole.
+    /// Links or copies the blob of `layer` into `layout`, and returns whether it is there and intact.
     pub fn bring(&self, layer: &Layer, layout: &Layout) -> bool {
         let has = |layout: &Layout| layout.contains(&layer.descriptor).unwrap_or(false);
         has(layout) || (has(&self.store) && layout.take_over(&self.store, &layer.descriptor).is_ok())
     }
 
-    /// What is known of `key` besides its layer, wherever the layer's blob is.
+    /// Returns the notes of `key`, whether or not the layer's blob exists.
     pub fn notes(&self, key: &LayerKey) -> Option<Value> {
         self.record(key).map(|record| record.notes)
     }
 
-    /// When this build looked at its sources first, for what is kept.
+    /// Returns when this build first read its sources, for its records.
     pub fn now(&self) -> SystemTime {
         self.now
     }
 
-    /// Keeps a layer that is in `layout` under `key`. A failure costs the
-    /// next build its time and is only warned about.
+    /// Stores a layer of `layout` under `key`. A failure only costs the next build time, so it is a warning.
     pub fn keep(&self, key: &LayerKey, kept: &Found, layout: &Layout, progress: &dyn Progress) {
         let descriptor = &kept.layer.descriptor;
         let result = match self.store.contains(descriptor) {
@@ -143,22 +144,22 @@ impl Cache {
 }
 
 impl Found {
-    /// Whether files whose newest time is `newest` may have changed without a new time since this was recorded.
+    /// Returns whether files with the newest time `newest` may have changed without a new time since this was recorded.
     pub fn is_racy(&self, newest: SystemTime) -> bool {
         key::is_racy(newest, self.recorded)
     }
 }
 
-/// A layer, and what was noted with it.
+/// A cached layer, with its notes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The layer.
     pub layer: Layer,
-    /// What whoever kept it wanted to know again.
+    /// Caller-defined data that is kept with the layer.
     pub notes: Value,
-    /// The repository that it was taken from; `None` if it was made here.
+    /// The repository that it comes from; `None` if it was built on this machine.
     pub from: Option<Reference>,
-    /// When its sources were first looked at.
+    /// When its sources were first read.
     pub recorded: SystemTime,
 }
 

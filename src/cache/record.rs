@@ -1,4 +1,4 @@
-//! One small file of the cache: a layer, behind a checksum of its own.
+//! One small file of the cache: a layer, preceded by a checksum.
 
 use super::LayerKey;
 use crate::bounded;
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// No record is larger, in bytes.
+/// The maximum size of a record, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What is kept under a key.
+/// The content of a cache record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {
     pub(super) layer: Layer,
     pub(super) notes: Value,
-    /// The repository that it was taken from; `None` if it was made here.
+    /// The repository that the layer comes from; `None` if it was built on this machine.
     pub(super) from: Option<Reference>,
     pub(super) recorded: SystemTime,
 }
 
 impl Record {
-    /// Reads the record of `key`. One that is missing, torn, altered or of another form is none.
+    /// Reads the record of `key`. Returns `None` if it is missing, truncated, altered or of another format.
     pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<Record> {
         Record::read_named(directory, &key.hex())
     }
@@ -43,7 +43,7 @@ impl Record {
         let number = |key: &str| value.get(key).and_then(Value::as_u64);
         let digest: Digest = text("digest")?.parse().ok()?;
         let diff_id: DiffId = text("diffId")?.parse().ok()?;
-        // A record that does not say where its layer came from is a cache miss.
+        // A record without the origin of its layer is a cache miss.
         let from = match value.get("from")? {
             Value::Null => None,
             from => Some(from.as_str()?.parse().ok()?),
@@ -60,7 +60,7 @@ impl Record {
         })
     }
 
-    /// Writes the record of `key`. It may be lost in a crash, but not be taken for another.
+    /// Writes the record of `key`. A crash may lose it, but the checksum detects a partial one.
     pub(super) fn write(&self, directory: &Root, key: &LayerKey) -> Result<()> {
         let Record { layer: Layer { descriptor, diff_id, tar_size }, notes, from, recorded } = self;
         let since = recorded.duration_since(UNIX_EPOCH).unwrap_or_default();

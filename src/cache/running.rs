@@ -1,26 +1,27 @@
-//! Builds that are running: what they use stays in the cache.
+//! Running builds, whose files stay in the cache.
 
 use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
 use crate::root::{Root, Temporary, is_temporary_name};
 use std::time::SystemTime;
 
-/// Where running builds are noted, below the cache directory.
+/// The directory of running builds, below the cache directory.
 const DIRECTORY: &str = "running";
 
-/// A note that a build runs. It ends with the value, or with the process.
+/// A marker of a running build. It ends when it is dropped, or with the process.
 #[derive(Debug)]
 pub struct Running {
     _note: Temporary,
 }
 
 impl Running {
-    /// Notes in the cache directory `directory` that a build has begun at `now`. Whatever it uses from then on stays.
+    /// Records in the cache directory `directory` that a build has started at `now`. Whatever it uses afterwards stays in the
+    /// cache.
     ///
     /// # Errors
-    /// When nothing can be written there, or something has been taken out of the cache for a minute.
+    /// Fails if the directory cannot be written, or another process has been pruning the cache for a minute.
     pub fn start(directory: &Root, now: SystemTime) -> Result<Running> {
-        // Not while something is being taken out that this build does not find used yet.
+        // Not while the cache is pruned, since files that this build is about to use could be removed.
         let _lock = DirectoryLock::shared(directory)?;
         let note = directory.create_directory(DIRECTORY)?.temporary()?;
         let noted = note.share().and_then(|file| file.set_modified(now));
@@ -28,7 +29,7 @@ impl Running {
         Ok(Running { _note: note })
     }
 
-    /// When the first of the builds began that are running now.
+    /// Returns the start of the oldest running build.
     pub(super) fn first(directory: &Root) -> Option<SystemTime> {
         let running = directory.directory(DIRECTORY).ok()?;
         running.sweep_temporaries();

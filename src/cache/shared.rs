@@ -1,14 +1,12 @@
-//! Layers that were made elsewhere, in repositories of registries.
+//! Layers from other machines, in repositories of registries.
 //!
-//! What is shared is a group: the layers that belong to one environment. A group has one tag, which follows from its key, so
-//! that looking it up is one request, and builds that share different groups do not meet. Two that share the same one write
-//! the same.
+//! The unit of sharing is a group: the layers of one environment. A group has one tag, which follows from its key, so that a
+//! look-up takes one request, and builds of different groups do not conflict. Builds of the same group write the same content.
 //!
-//! Whoever may write to a repository chooses what is in the layers that are taken from it, so only repositories that the
-//! person names are asked. What they say is held against itself: the manifest against the digest that the registry claims, the
-//! config against the manifest, the blob against both when it is fetched, and then also its tar against the diff ID, and every
-//! entry against the places that such a layer has in an image. Whatever is wrong is warned about, and the layer is made as if it
-//! were not shared.
+//! Anyone with write access to a repository controls the content of its layers, so only repositories that the user names are
+//! used. Everything is verified: the manifest against the digest that the registry reports, the config against the manifest,
+//! the downloaded blob against both, its tar against the diff ID, and every entry against the paths that such a layer may have
+//! in an image. Any mismatch is a warning, and the layer is built as if it were not shared.
 
 use super::LayerKey;
 use super::artifact::{self, Documents, Manifest, SharedLayer};
@@ -25,20 +23,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What tags begin with where the person does not say.
+/// The default prefix of tags.
 const PREFIX: &str = "ocibuild-cache";
 
-/// The largest description of a group that is read, in bytes.
+/// The maximum size of a group's config, in bytes.
 const LARGEST_CONFIG: u64 = 1 << 20;
 
-/// A repository, and what the tags of shared groups begin with there.
+/// A repository, and the prefix of the tags of its groups.
 #[derive(Debug, Clone)]
 pub struct CachePlace {
     repository: Arc<Repository>,
     prefix: String,
 }
 
-/// Layers in repositories that the person trusts.
+/// Shared layers in repositories that the user trusts.
 pub struct SharedCache {
     places: Vec<CachePlace>,
     progress: Arc<dyn Progress + Send>,
@@ -48,7 +46,7 @@ pub struct SharedCache {
 #[derive(Default)]
 struct Known {
     groups: BTreeMap<LayerKey, Option<Arc<Group>>>,
-    /// Places that could not be asked, by their number, and are not asked again.
+    /// Places that could not be reached, by their number. They are not tried again.
     silent: BTreeSet<usize>,
 }
 
@@ -60,38 +58,38 @@ struct Group {
     layers: Vec<SharedLayer>,
 }
 
-/// A layer that was found, and where it is.
+/// A shared layer, and its repository.
 #[derive(Debug, Clone)]
 pub struct SharedFind {
     /// The layer.
     pub shared: SharedLayer,
-    /// The repository that has it.
+    /// The repository of the layer.
     pub repository: Arc<Repository>,
 }
 
-/// What came of sharing a group.
+/// The result of publishing a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// It was there already.
+    /// The group existed already.
     Unchanged,
-    /// It is there now.
+    /// The group was uploaded.
     Written(Moved),
 }
 
 impl CachePlace {
-    /// Shares in `repository`. The tag of its reference, if it has one, is what tags begin with.
+    /// Creates a place for groups in `repository`. The tag of its reference, if any, is the prefix of the groups' tags.
     ///
     /// # Errors
-    /// When that is too long for tags to begin with, or the reference has a digest.
+    /// Returns an error if the tag is too long for a prefix, or the reference has a digest.
     pub fn new(repository: Arc<Repository>) -> Result<CachePlace> {
         let prefix = CachePlace::prefix(repository.reference())?;
         Ok(CachePlace { repository, prefix })
     }
 
-    /// What tags begin with in the place that `reference` names.
+    /// Returns the prefix of tags for the place that `reference` names.
     ///
     /// # Errors
-    /// As [`CachePlace::new`].
+    /// Fails as [`CachePlace::new`] does.
     pub fn prefix(reference: &Reference) -> Result<String> {
         if reference.digest().is_some() {
             return Err(Error::usage(reference.to_string(), "a cache has no digest"));
@@ -104,13 +102,13 @@ impl CachePlace {
         }
     }
 
-    /// What messages call the place.
+    /// Returns the name of the place in messages.
     pub fn name(&self) -> String {
         let reference = self.repository.reference();
         format!("docker://{}/{}", reference.registry(), reference.repository())
     }
 
-    /// Whether this is in the repository that `name` names.
+    /// Returns whether this place is in the repository that `name` names.
     pub fn is_at(&self, name: &Reference) -> bool {
         self.repository.reference().is_beside(name)
     }
@@ -119,7 +117,7 @@ impl CachePlace {
         format!("{}-{}", self.prefix, group.hex()).parse()
     }
 
-    /// Fetches a group. Nothing where there is none of the key.
+    /// Fetches a group. Returns `None` if it does not exist.
     fn fetch(&self, group: &LayerKey) -> Result<Option<Group>> {
         let tag = self.tag(group)?;
         let object = format!("{}:{tag}", self.name());
@@ -140,19 +138,19 @@ impl CachePlace {
 }
 
 impl SharedCache {
-    /// Takes layers from `places`, which are asked in order.
+    /// Creates a cache of `places`, which are searched in order.
     pub fn new(places: Vec<CachePlace>, progress: Arc<dyn Progress + Send>) -> SharedCache {
         SharedCache { places, progress, known: Mutex::default() }
     }
 
-    /// The layer of `key`, if it is shared as a part of `group`.
+    /// Finds the layer of `key`, if `group` is shared and contains it.
     pub fn find(&self, group: &LayerKey, key: &LayerKey) -> Option<SharedFind> {
         let group = self.group(group)?;
         let shared = group.layers.iter().find(|shared| shared.keys.contains(key))?.clone();
         Some(SharedFind { shared, repository: group.place.repository.clone() })
     }
 
-    /// The group of a key. Each is asked for once.
+    /// Returns the group of a key. Each group is fetched only once.
     fn group(&self, key: &LayerKey) -> Option<Arc<Group>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = known.groups.get(key) {
@@ -170,7 +168,7 @@ impl SharedCache {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    // What could be reached and says nonsense may know other groups.
+                    // A place with an invalid response can be reached, and may have valid groups.
                     if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) {
                         known.silent.insert(number);
                     }
@@ -182,10 +180,10 @@ impl SharedCache {
         found
     }
 
-    /// Shares `layers` as `group` in `place`. Their blobs come from `source`.
+    /// Uploads `layers` as `group` to `place`. Their blobs come from `source`.
     ///
     /// # Errors
-    /// When a blob cannot be read, or the registry does not take what it is given.
+    /// Fails if a blob cannot be read, or the registry refuses a blob or document.
     pub fn publish(
         &self,
         place: &CachePlace,
@@ -214,16 +212,16 @@ impl SharedCache {
 }
 
 impl SharedFind {
-    /// Brings the layer into `layout`. While it arrives it is verified and examined: everything in it has to lie below `roots`.
+    /// Downloads the layer into `layout`, and verifies it: all of its entries must be below `roots`.
     ///
     /// # Errors
-    /// When it cannot be fetched, is not what was said of it, holds what it must not, or cannot be written.
+    /// Fails if the layer cannot be downloaded, does not match its description, has forbidden entries, or cannot be written.
     pub fn fetch(&self, layout: &Layout, roots: &[ImagePath], progress: &dyn Progress) -> Result<()> {
         let SharedLayer { layer, .. } = &self.shared;
         let examined = Examined::new(&*self.repository, layer, roots);
         copy_blobs(&examined, std::slice::from_ref(&layer.descriptor), layout, progress)?;
         if !examined.has_passed() {
-            // It was here already, perhaps for another reason.
+            // The layout had the blob already, perhaps from another source.
             let examined = Examined::new(layout, layer, roots);
             let mut reader = examined.open(&layer.descriptor)?;
             std::io::copy(&mut reader, &mut std::io::sink())
@@ -232,10 +230,10 @@ impl SharedFind {
         Ok(())
     }
 
-    /// Requires that the layer is where it is said to be, without fetching it.
+    /// Checks that the repository has the layer, without downloading it.
     ///
     /// # Errors
-    /// When it is not, or the registry cannot be asked.
+    /// Fails if the layer is missing or has another size, or the registry cannot be reached.
     pub fn check(&self, progress: &dyn Progress) -> Result<()> {
         let Descriptor { digest, .. } = self.shared.layer.descriptor;
         let activity = Activity::start(progress, &format!("layer {digest}"), None);

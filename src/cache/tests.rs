@@ -51,7 +51,7 @@ impl Scene {
         layer
     }
 
-    /// What another build into an empty layout finds.
+    /// Returns the layer that another build finds with an empty layout.
     fn found_by_another(&self, key: &LayerKey) -> Option<Layer> {
         let other = tempfile::tempdir_in(self.directory.path()).unwrap();
         let layout = Layout::create(&other.path().join("out")).unwrap();
@@ -123,7 +123,7 @@ fn a_blob_that_is_gone_short_or_altered_is_a_miss() {
     for damage in [None, Some(&b""[..]), Some(b"conten"), Some(b"Content")] {
         let scene = Scene::new();
         let layer = scene.keep(&key("a"), b"content");
-        // A link to the layout's blob: what happens to it there happens here, and is noticed here.
+        // The cache has a hard link to the layout's blob: damage there is damage here, and must be detected.
         fs::remove_file(scene.blob(&layer)).unwrap();
         if let Some(damage) = damage {
             fs::write(scene.blob(&layer), damage).unwrap();
@@ -193,7 +193,7 @@ fn a_damaged_list_is_a_miss_at_every_cut_and_every_flip() {
         fs::write(&list, &whole[..cut]).unwrap();
         assert!(scene.cache.earlier(&series()).is_none(), "cut at {cut}");
     }
-    // Behind a checksum that fits, damage is none that a crash or a disk makes; still it must not hurt.
+    // Damage with a matching checksum is not caused by a crash or a disk, but must still be harmless.
     let resummed = |bytes: &mut Vec<u8>| {
         let sum = Digest::of(&bytes[50..]);
         bytes[18..50].copy_from_slice(sum.as_bytes());
@@ -274,7 +274,7 @@ fn pruning_takes_the_longest_unused_first() {
     let scene = Scene::new();
     let old = scene.keep(&key("old"), &[1; 100_000]);
     let new = scene.keep(&key("new"), &[2; 100_000]);
-    // Both were made now, by the clock of the file system; one is used much later.
+    // Both were created now, by the clock of the file system; one is used much later.
     let blobs = [&old, &new].map(|layer| scene.blob(layer));
     for file in scene.records().iter().chain(&blobs) {
         fs::File::open(file).unwrap().set_modified(at(1_000_000)).unwrap();
@@ -287,7 +287,7 @@ fn pruning_takes_the_longest_unused_first() {
     assert_eq!(scene.found_by_another(&key("old")), None);
     assert_eq!(scene.found_by_another(&key("new")), Some(new));
     assert_eq!(layers(limits(None, Some(110_000))), None);
-    // What a running build uses stays.
+    // Files of a running build are kept.
     let running = Running::start(&scene.root(), at(1_999_999)).unwrap();
     assert!(upkeep.prune(limits(None, Some(99_999))).unwrap().is_in_use);
     assert_eq!(layers(limits(None, Some(99_999))), None);
@@ -306,7 +306,7 @@ fn a_cache_is_tidied_once_a_day_for_the_same_limits() {
     assert!(!is_tidied(5_000_000 + day - 1, 1));
     assert!(is_tidied(5_000_000 + day - 1, 2));
     assert!(is_tidied(5_000_000 + 2 * day, 2));
-    // A clock that was wrong does not stop it for ever.
+    // A wrong clock must not disable tidying permanently.
     assert!(is_tidied(5_000_000, 2));
 }
 
@@ -332,7 +332,7 @@ fn tree(entries: &[Entry]) -> Tree {
     builder.finish().unwrap()
 }
 
-/// Every way to change one thing of an entry.
+/// Returns entries that differ from the default in one field each.
 fn changes() -> Vec<Entry> {
     let with_stamp = |stamp: Stamp| {
         let mut changed = entry();
@@ -370,7 +370,7 @@ fn every_change_of_one_thing_changes_the_key() {
     let of_files = |tree: &Tree, compression| {
         LayerKey::of_files(&Fingerprints::of(tree), compression).map(|(key, _)| key).unwrap()
     };
-    // What a hard link may name.
+    // The target of a hard link.
     let beside = Entry { path: ImagePath::new(b"x").unwrap(), ..entry() };
     let with = |entry: Entry| tree(&[entry, beside.clone()]);
     let mut keys = vec![of_files(&with(entry()), Compression::Gzip(5))];

@@ -1,4 +1,4 @@
-//! Base images: each with the blobs that only it needs.
+//! Base images, each with the blobs that no other base needs.
 
 use super::{Item, Kind, Stored, existing, files, stored};
 use crate::digest::Digest;
@@ -9,8 +9,8 @@ use crate::store::{BASES, Layout, read_document};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every base, and blobs that no base needs. What several bases need belongs to the one that was used last, so that it goes
-/// with the last of them.
+/// Lists every base, and blobs that no base needs. A blob of several bases belongs to the most recently used one, so that it is
+/// removed with the last of them.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let Some(store) = existing(directory, BASES)? else { return Ok(Vec::new()) };
     let mut blobs: BTreeMap<Digest, Stored> = BTreeMap::new();
@@ -46,14 +46,14 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     Ok(bases)
 }
 
-/// A base has a name with its tag, and one with its digest alone: the one with the tag, if there is one.
+/// Returns the name with a tag if there is one: a base may have a name with its tag and one with its digest alone.
 fn shortest(names: BTreeSet<&str>) -> String {
     let has_tag =
         |name: &&&str| name.split('@').next().is_some_and(|name| name.rsplit('/').next().unwrap_or(name).contains(':'));
     names.iter().find(has_tag).or(names.first()).map(|name| (*name).to_owned()).unwrap_or_default()
 }
 
-/// The blobs of a listed image, so far as they can be told.
+/// Returns the blobs of a listed image, as far as they can be read.
 fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Vec<Digest> {
     let object = listed.digest.to_string();
     let manifest = layout
@@ -63,7 +63,7 @@ fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Vec<Digest> {
     blobs.chain([listed.digest]).collect()
 }
 
-/// Takes images out of the list of bases.
+/// Removes images from the list of bases.
 pub(super) fn forget(directory: &Root, digests: &BTreeSet<Digest>) -> Result<()> {
     match existing(directory, BASES)? {
         Some(store) if !digests.is_empty() => Layout::open(store.path())?.unlist(digests),

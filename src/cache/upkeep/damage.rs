@@ -1,4 +1,4 @@
-//! What cannot be read, or is not what it should be.
+//! Damaged and unreadable files of the cache.
 
 use super::{Kind, Upkeep, files, is_hex, stored};
 use crate::cache::blocks;
@@ -11,27 +11,27 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Tells whether the file of this name can be used.
+/// Checks whether the file of this name can be used.
 type IsWhole = fn(&Root, &str) -> Result<bool>;
 
 impl Upkeep {
-    /// The layouts of the cache that are there, to be verified.
+    /// Returns the existing layouts of the cache, for verification.
     pub fn stores(&self) -> Vec<PathBuf> {
         let stores = [LAYERS, BASES].into_iter().filter(|name| self.directory.dir().symlink_metadata(name).is_ok());
         stores.map(|name| self.directory.path().join(name)).collect()
     }
 
-    /// Believes nothing any more of the blobs of `layout` that were found damaged, so that the next build replaces them.
+    /// Marks blobs of `layout` as damaged, so that the next build replaces them.
     pub fn forget(&self, layout: Layout, damaged: &BTreeSet<Digest>) {
         if let Some(memory) = VerifiedFiles::existing(&self.directory) {
             layout.with_memory(memory).forget(damaged);
         }
     }
 
-    /// Throws away the keys, lists of blocks and downloads that are damaged, and answers what they are called. Each costs the
-    /// next build time.
+    /// Removes damaged keys, block lists and downloads, and returns their names. Each costs the next build time.
     ///
     /// # Errors
+    /// Fails if a directory cannot be read, or a file cannot be removed.
     /// When a directory cannot be read, or something cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
@@ -43,7 +43,7 @@ impl Upkeep {
         for (place, kind, is_whole) in kinds {
             for file in stored(&self.directory, place, kind)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
                 let is_there = || file.directory.dir().symlink_metadata(&file.name).is_ok();
-                // What a build has replaced meanwhile is gone, not damaged.
+                // A file that a build has replaced concurrently is gone, not damaged.
                 if !is_whole(&file.directory, &file.name)? && is_there() {
                     file.remove()?;
                     damaged.push(file.directory.display(&file.name));
@@ -54,10 +54,10 @@ impl Upkeep {
         Ok(damaged)
     }
 
-    /// Throws away the layouts that cannot be read at all.
+    /// Removes layouts that cannot be read at all.
     ///
     /// # Errors
-    /// When one cannot be removed.
+    /// Fails if a layout cannot be removed.
     pub fn discard_unreadable_stores(&self) -> Result<()> {
         for name in [LAYERS, BASES] {
             let layout = Layout::open(&self.directory.path().join(name)).and_then(|layout| layout.index());

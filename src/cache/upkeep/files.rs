@@ -1,5 +1,5 @@
-//! Files that are of use by themselves: downloads, listings, notes. And when something was last used, where its own time must
-//! stay as it is.
+//! Independent files: downloads, listings and notes. Also records of when something was last used, for files whose modification
+//! time must not change.
 
 use super::{Item, Kind, existing, is_hex, stored};
 use crate::digest::Digest;
@@ -8,14 +8,14 @@ use crate::root::Root;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-/// Where downloads are, below the cache directory, each under its SHA-256.
+/// The directory of downloads, below the cache directory. Each download is named by its SHA-256.
 pub const DOWNLOADS: &str = "rcc";
 const USED: &str = "used/v1";
 
-/// Notes that the base or download with `digest` is used `now`.
+/// Records that the base or download with `digest` is used at `now`.
 ///
 /// # Errors
-/// When the cache directory cannot be written.
+/// Fails if the cache directory cannot be written.
 pub fn note_use(directory: &Root, digest: &Digest, now: SystemTime) -> Result<()> {
     let used = directory.create_directory("used")?.create_directory("v1")?;
     let name = digest.hex();
@@ -25,12 +25,12 @@ pub fn note_use(directory: &Root, digest: &Digest, now: SystemTime) -> Result<()
     noted.map_err(|error| Error::io(used.display(&name), "write", error))
 }
 
-/// When what has these names was last used.
+/// Returns when each base and download was last used, by the name of its record.
 pub(super) fn uses(directory: &Root) -> Result<BTreeMap<String, SystemTime>> {
     Ok(stored(directory, USED, Kind::Note)?.into_iter().map(|note| (note.name, note.used)).collect())
 }
 
-/// Every download, listing and note.
+/// Lists every download, listing and note.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let uses = uses(directory)?;
     let mut items = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// The directories that listings may be in.
+/// Returns the directories that may contain listings.
 fn listings(directory: &Root) -> Result<Vec<String>> {
     let Some(listings) = existing(directory, "listings")? else { return Ok(Vec::new()) };
     let unreadable = |error| Error::io(listings.path().display(), "read", error);

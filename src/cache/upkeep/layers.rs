@@ -1,4 +1,4 @@
-//! Layers of the cache: each a blob, the keys that lead to it, and what is kept of its blocks.
+//! Cached layers: each a blob, its keys, and its block lists.
 
 use super::{Item, Kind, Stored, is_hex, stored};
 use crate::cache::blocks;
@@ -9,9 +9,10 @@ use crate::reference::Reference;
 use crate::root::Root;
 use std::collections::BTreeMap;
 
-/// Every layer, and what leads to none.
+/// Lists every layer, and files that belong to no layer.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
-    // Keys and lists before blobs: a blob is there before anything leads to it, so none of a living writer leads nowhere.
+    // Keys and lists are read before blobs: a blob is written before its keys, so a concurrent build never seems to have keys
+    // without a blob.
     let mut taken: BTreeMap<Digest, Reference> = BTreeMap::new();
     let keys = stored(directory, "layers/v1", Kind::Key)?;
     let keys = keys.into_iter().filter(|file| is_hex(&file.name, 64)).map(|file| {

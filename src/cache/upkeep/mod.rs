@@ -1,8 +1,8 @@
-//! Looking after everything in the cache directory: layers, bases, and what else makes a later build shorter.
+//! Maintenance of the cache directory: listing, pruning and repairing layers, bases and other files.
 //!
-//! Everything is an [`Item`]: some files that are of use only together, and when they were last used. Items are listed without
-//! making anything and without believing any index, so that a full disk or a damaged file stops nothing. What a running
-//! build uses is never taken out (see [`Running`]).
+//! Everything is an [`Item`]: files that belong together, and when they were last used. Items are listed without writing
+//! anything and without relying on any index, so that a full disk or a damaged file does not prevent it. Files of a running
+//! build are never removed (see [`Running`]).
 
 mod bases;
 mod damage;
@@ -26,99 +26,99 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The cache directory, as `ocibuild cache` sees it.
+/// The maintenance of a cache directory, as `ocibuild cache` uses it.
 #[derive(Debug)]
 pub struct Upkeep {
     directory: Root,
     now: SystemTime,
 }
 
-/// What a file in the cache directory is.
+/// The kind of a file in the cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The blob of a layer.
     Layer,
     /// A key under which a layer is found.
     Key,
-    /// What is kept of a layer's blocks.
+    /// The block list of a layer.
     BlockList,
     /// A base image.
     Base,
-    /// What a base holds, listed.
+    /// The listed content of a base.
     Listing,
-    /// A program that was fetched.
+    /// A downloaded program.
     Download,
-    /// That a file was found whole, or when something was used.
+    /// A record that a file was found intact, or when something was used.
     Note,
-    /// A file that is of no use to anybody.
+    /// A file that nothing uses.
     Leftover,
 }
 
-/// Files of the cache directory that are of use only together.
+/// Files of the cache directory that belong together.
 #[derive(Debug)]
 pub struct Item {
-    /// What its main file is.
+    /// The kind of its main file.
     pub kind: Kind,
-    /// What a person calls it: a digest, or the names of a base.
+    /// Its name for users: a digest, or the name of a base.
     pub name: String,
     /// When it was last used.
     pub used: SystemTime,
     /// Its files.
     pub files: Vec<Stored>,
-    /// The image that a list of bases has to forget with it.
+    /// The image to remove from the list of bases with it.
     listed: Option<Digest>,
-    /// The repository that a layer was taken from; `None` if it was made here.
+    /// The repository that a layer comes from; `None` if it was built on this machine.
     pub from: Option<Reference>,
 }
 
 /// A file of the cache directory.
 #[derive(Debug)]
 pub struct Stored {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u64,
-    /// Whether it is also a file of a layout, so that its bytes stay when it is taken out.
+    /// Whether a layout has a hard link to it, so that removing it frees no space.
     pub is_shared: bool,
     directory: Root,
     name: String,
     used: SystemTime,
 }
 
-/// What was taken out of a cache.
+/// The result of pruning a cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many items there were of each kind.
+    /// The number of removed items of each kind.
     pub items: BTreeMap<Kind, usize>,
-    /// How many bytes came free. A file that a layout shares has its bytes still.
+    /// The number of freed bytes. Files with a hard link in a layout do not count.
     pub freed: u64,
-    /// Whether something was left for builds that are running.
+    /// Whether items were kept because builds are running.
     pub is_in_use: bool,
 }
 
 impl Upkeep {
-    /// Looks after the cache in `directory`. `now` is what the clock says.
+    /// Creates the maintenance of the cache in `directory`, at the time `now`.
     pub fn new(directory: Root, now: SystemTime) -> Upkeep {
         Upkeep { directory, now }
     }
 
-    /// Where the cache is.
+    /// Returns the path of the cache.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Keeps everything from being taken out by others, as long as the value lives.
+    /// Prevents other processes from pruning the cache until the lock is dropped.
     ///
     /// # Errors
-    /// When something has been taken out for a minute.
+    /// Fails if another process has been pruning the cache for a minute.
     pub fn hold(&self) -> Result<DirectoryLock> {
         DirectoryLock::shared(&self.directory)
     }
 
-    /// Everything that is there, what was not used for longest first.
+    /// Lists all items, the least recently used first.
     ///
     /// # Errors
-    /// When a directory cannot be read.
+    /// Fails if a directory cannot be read.
     pub fn items(&self) -> Result<Vec<Item>> {
         let mut items = layers::items(&self.directory)?;
         items.extend(bases::items(&self.directory)?);
@@ -127,10 +127,10 @@ impl Upkeep {
         Ok(items)
     }
 
-    /// Takes out what is beyond `limits`, and what is of no use. What a running build uses stays.
+    /// Removes items beyond `limits` and useless files. Files of a running build are kept.
     ///
     /// # Errors
-    /// When a directory cannot be read, something cannot be removed, or another process holds the cache for a minute.
+    /// Fails if a directory cannot be read, a file cannot be removed, or another process has locked the cache for a minute.
     pub fn prune(&self, limits: Limits) -> Result<Pruned> {
         let _lock = DirectoryLock::of(&self.directory)?;
         self.prune_locked(limits)
@@ -162,12 +162,12 @@ impl Upkeep {
             forgotten.extend(item.listed);
             *pruned.items.entry(item.kind).or_default() += 1;
         }
-        // Last: a base that is listed and not there is fetched again, and on a full disk there is room for a new list now.
+        // Last: a listed base that is missing is fetched again, and a full disk has room for a new list only now.
         bases::forget(&self.directory, &forgotten)?;
         Ok(pruned)
     }
 
-    /// Removes what killed processes left, wherever files are made.
+    /// Removes temporary files of killed processes.
     fn sweep(&self) {
         self.directory.sweep_temporaries();
         let places =
@@ -183,17 +183,17 @@ impl Upkeep {
 }
 
 impl Item {
-    /// How many bytes its files have.
+    /// Returns the total size of its files, in bytes.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// An item of one file, with its name.
+    /// Creates an item of one file, with its name.
     fn of(kind: Kind, file: Stored) -> Item {
         Item { kind, name: file.name.clone(), used: file.used, files: vec![file], listed: None, from: None }
     }
 
-    /// Adds a file that is used whenever it is written.
+    /// Adds a file whose modification time is a time of use.
     fn add(&mut self, file: Stored) {
         self.used = self.used.max(file.used);
         self.files.insert(0, file);
@@ -207,7 +207,7 @@ impl Stored {
         Stored { kind, size, is_shared, directory: directory.clone(), name: name.to_owned(), used }
     }
 
-    /// Removes the file, and answers how many bytes come free.
+    /// Removes the file, and returns the number of freed bytes.
     fn remove(&self) -> Result<u64> {
         let links = self.directory.dir().symlink_metadata(&self.name).map_or(0, |metadata| metadata.nlink());
         match self.directory.dir().remove_file(&self.name) {
@@ -218,7 +218,7 @@ impl Stored {
     }
 }
 
-/// The directory at `path` below the cache directory, if it is there.
+/// Opens the directory at `path` below the cache directory, if it exists.
 fn existing(directory: &Root, path: &str) -> Result<Option<Root>> {
     let opened = path.split('/').try_fold(directory.clone(), |directory, name| directory.directory(name));
     match opened {
@@ -227,7 +227,7 @@ fn existing(directory: &Root, path: &str) -> Result<Option<Root>> {
     }
 }
 
-/// The regular files of the directory at `path` below the cache directory, all of a kind.
+/// Lists the regular files of the directory at `path` below the cache directory, all of one kind.
 fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
     let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
     let unreadable = |error| Error::io(directory.path().display(), "read", error);
@@ -235,7 +235,7 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        // What has gone since it was listed is not there.
+        // Removed since the directory was listed.
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_file() && !crate::root::is_temporary_name(name.as_ref()) {
             files.push(Stored::of(kind, &directory, &name, &metadata));
@@ -244,7 +244,7 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
     Ok(files)
 }
 
-/// Whether a name is that many hexadecimal digits, as names are that we give.
+/// Returns whether `name` has exactly `digits` hexadecimal digits, as the names of cache files have.
 fn is_hex(name: &str, digits: usize) -> bool {
     name.len() == digits && name.bytes().all(|digit| digit.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! The bound that holds by itself: what was not used for long, or is too much, goes when a build has ended.
+//! Automatic limits: unused and excess files are removed at the end of a build.
 
 use super::{Item, Kind, Pruned, Upkeep};
 use crate::bounded;
@@ -6,39 +6,39 @@ use crate::error::Result;
 use crate::lock::DirectoryLock;
 use std::time::{Duration, SystemTime};
 
-/// Its time is when the cache was tidied last, its content for which limits.
+/// Its modification time is when the cache was tidied last; its content is the limits that were applied.
 const STAMP: &str = "tidied";
 
-/// A cache is tidied at most this often, since looking at everything takes longer than a build that finds everything.
+/// The minimum time between two runs, since listing the cache takes longer than a build with only cache hits.
 const BETWEEN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a cache may hold.
+/// The limits of a cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// For how long something may be unused.
+    /// How long an item may be unused.
     pub age: Option<Duration>,
-    /// How many bytes everything may take.
+    /// The maximum size of all files, in bytes.
     pub size: Option<u64>,
 }
 
 impl Limits {
-    /// Nothing at all.
+    /// Removes everything.
     pub const NOTHING: Limits = Limits { age: None, size: Some(0) };
 
-    /// Whether `item` has to go, where everything from it on takes `left` bytes.
+    /// Returns whether `item` must be removed, if it and all items after it have `left` bytes.
     pub(super) fn exclude(&self, item: &Item, left: u64, now: SystemTime) -> bool {
         let is_old = |age| now.duration_since(item.used).is_ok_and(|unused| unused > age);
-        // A note takes next to nothing, and without it a blob is hashed again.
+        // A note takes hardly any space, and without it a blob is hashed again.
         let is_too_much = |size| size == 0 || left > size && item.kind != Kind::Note;
         self.age.is_some_and(is_old) || self.size.is_some_and(is_too_much)
     }
 }
 
 impl Upkeep {
-    /// Prunes to `limits`, unless that was done within a day, or another process is at it. Answers what was taken out.
+    /// Prunes to `limits`, unless that was done within a day or another process is pruning. Returns what was removed.
     ///
     /// # Errors
-    /// As [`Upkeep::prune`].
+    /// Fails as [`Upkeep::prune`] does.
     pub fn tidy(&self, limits: Limits) -> Result<Option<Pruned>> {
         if limits == Limits::default() || self.is_tidy(limits) {
             return Ok(None);

@@ -440,7 +440,7 @@ impl BlobSink for Layout {
     }
 
     fn transfers(&self) -> usize {
-        // A disk gains nothing from more concurrent transfers.
+        // More concurrent transfers only cause more disk seeks.
         4
     }
 
