@@ -33,7 +33,7 @@ pub enum Kind {
     },
     /// Another name of a file in the same tree.
     HardLink {
-        /// That file, which sorts before this entry.
+        /// The file it names, which sorts before this entry.
         target: ImagePath,
     },
 }

@@ -89,7 +89,7 @@ pub enum Modes {
     /// read stays private, with 0700 or 0600, unless that holds for all files of the source, which is the effect of a
     /// umask of 077.
     Normal,
-    /// As `Normal`, with the permissions of the owner for the group: 0775 and 0664. A container that runs under any user
+    /// Like `Normal`, with the permissions of the owner for the group: 0775 and 0664. A container that runs under any user
     /// of one group needs this. A file that only its owner can read stays private here, too.
     GroupAsOwner,
     /// All twelve bits of the file, without setuid, setgid and sticky if the owner that gives them a meaning changes.
