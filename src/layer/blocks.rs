@@ -1,58 +1,59 @@
-//! Where a layer is cut into blocks.
+//! Block boundaries of a layer.
 //!
-//! These rules are part of every compressed digest. They depend on the entries near a cut only, so that an edit moves the
+//! These rules are part of every compressed digest. They depend only on the entries near a cut, so that an edit moves the
 //! cuts in its neighbourhood and no others: blocks elsewhere keep their bytes.
 //!
-//! * A file of 1 MiB or more starts a block and is cut, header included, every 1 MiB; what is left of it starts the next.
-//! * Any other entry joins the current block, unless the block would pass 1 MiB; then it starts the next.
-//! * A block of 256 KiB or more ends behind an entry whose path hashes below a bound. The bound grows with the entry, so
-//!   that cuts come about every 512 KiB whatever the sizes of the files.
+//! * A file of 1 MiB or more starts a block and is cut, including its header, every 1 MiB. The rest of it starts the next
+//!   block.
+//! * Any other entry joins the current block, unless the block would exceed 1 MiB. Then it starts the next block.
+//! * A block of 256 KiB or more ends after an entry whose path hashes below a bound. The bound grows with the size of the
+//!   entry, so that cuts come about every 512 KiB, independent of the sizes of the files.
 
 use crate::digest::Digest;
 use crate::tar;
 use crate::tree::{Entry, Tree};
 
-/// The largest block, and the size from which a file is cut itself, in bytes.
+/// The largest block, and the size from which a file is itself cut, in bytes.
 pub(super) const LARGEST: u64 = 1 << 20;
-/// No block ends earlier by choice, in bytes.
+/// The smallest block that ends by choice, in bytes.
 const SMALLEST: u64 = 256 << 10;
-/// How many bytes lie between two chosen cuts on average, beyond the smallest block.
+/// The average number of bytes between two chosen cuts, beyond the smallest block.
 const SPREAD: u64 = 512 << 10;
 
-/// A run of bytes of a layer's tar.
+/// A range of a layer's tar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    /// The entry that the block begins in; behind the last one for an empty layer.
+    /// The entry that the block begins in; one past the last entry for an empty layer.
     pub entry: usize,
-    /// Where in that entry (its header, content and padding) the block begins.
+    /// The offset in that entry (its header, content and padding) at which the block begins.
     pub offset: u64,
-    /// How many bytes the block holds, the end of the archive included where it is the last.
+    /// The length of the block in bytes. The last block includes the end of the archive.
     pub length: u64,
 }
 
-/// The bytes that an entry takes in the tar.
+/// Returns the number of bytes that an entry takes in the tar.
 pub(super) fn entry_length(entry: &Entry) -> u64 {
     tar::encoded_length(&entry.header()) + entry.size() + tar::padding(entry.size())
 }
 
-/// What a tar is cut into, in order.
+/// The blocks of a tar, in order.
 ///
-/// The pieces of a large file are kept as one run, so that memory follows from the number of entries, and not from the sizes
-/// that somebody claims for them.
+/// The blocks of a large file are kept as one run, so that memory depends on the number of entries, and not on the sizes
+/// that they claim to have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Blocks {
     runs: Vec<Run>,
     count: usize,
 }
 
-/// Blocks that follow each other in one entry, or one block.
+/// Consecutive blocks in one entry, or a single block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
-    /// The number of the first one.
+    /// The number of the first block.
     first: usize,
-    /// The first one. The others are as long, and each begins where the one before ends.
+    /// The first block. The others have the same length, and each begins where the previous one ends.
     pub(super) block: Block,
-    /// How many there are.
+    /// The number of blocks.
     pub(super) count: usize,
 }
 
@@ -63,36 +64,36 @@ impl Blocks {
         self.count = self.count.saturating_add(count);
     }
 
-    /// How many there are.
+    /// Returns the number of blocks.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// How many bytes all of them hold.
+    /// Returns the length of all blocks together, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.block.length * run.count as u64).sum()
     }
 
-    /// Block `number`, where there are so many.
+    /// Returns block `number`, or `None` if there are fewer blocks.
     pub(super) fn get(&self, number: usize) -> Option<Block> {
         let run = self.runs[..self.runs.partition_point(|run| run.first <= number)].last()?;
         let (nth, Block { entry, offset, length }) = (number - run.first, run.block);
         (nth < run.count).then(|| Block { entry, offset: offset + nth as u64 * length, length })
     }
 
-    /// All of them.
+    /// Returns all blocks.
     pub(super) fn iter(&self) -> impl Iterator<Item = Block> {
         (0..self.count).map_while(|number| self.get(number))
     }
 
-    /// The runs that they form.
+    /// Returns the runs of blocks.
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
     }
 }
 
 impl Run {
-    /// The numbers of its blocks.
+    /// Returns the numbers of its blocks.
     pub(super) fn numbers(&self) -> std::ops::Range<usize> {
         self.first..self.first + self.count
     }
@@ -106,7 +107,7 @@ impl FromIterator<Block> for Blocks {
     }
 }
 
-/// Cuts the tar of `tree`, its two end blocks included.
+/// Cuts the tar of `tree` into blocks, including the two zero blocks at its end.
 pub(super) fn cut(tree: &Tree) -> Blocks {
     let mut blocks = Blocks::default();
     let mut current = Block { entry: 0, offset: 0, length: 0 };
@@ -120,7 +121,7 @@ pub(super) fn cut(tree: &Tree) -> Blocks {
         let length = entry_length(&entry);
         if entry.size() >= LARGEST {
             start_at(&mut blocks, &mut current, number, 0);
-            // What is left is not empty, so that something follows the last whole piece.
+            // The rest is not empty, so that something follows the last whole piece.
             let pieces = (length - 1) / LARGEST;
             if pieces > 0 {
                 blocks.push(Block { entry: number, offset: 0, length: LARGEST }, pieces);
@@ -174,7 +175,7 @@ mod tests {
         (0..3000_u64).map(|number| (format!("file{number:05}"), number * 7919 % 20_000)).collect()
     }
 
-    /// The bytes of the tar at which blocks begin.
+    /// Returns the offsets in the tar at which blocks begin.
     fn starts(tree: &Tree) -> Vec<u64> {
         cut(tree)
             .iter()
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(lengths, [LARGEST, LARGEST, LARGEST, LARGEST, LARGEST, 512 + 1024 + 1024]);
     }
 
-    /// M25: a size that somebody claims takes no memory.
+    /// M25: a claimed size takes no memory.
     #[test]
     fn a_file_of_any_size_is_one_run() {
         let size = 1 << 60;

@@ -1,9 +1,9 @@
-//! Finding the blocks of a tree in an earlier layer.
+//! Finds the blocks of a tree in an earlier layer.
 //!
-//! A block is the same as an earlier one if its entries are, and it begins at the same place in the first of them. Where
-//! the file system vouches for every entry (names, attributes and stamps are equal) no file is opened. Where only names,
-//! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with what the earlier blob holds,
-//! byte by byte; that is still a multiple faster than compressing it.
+//! A block equals an earlier one if its entries are the same and it begins at the same offset in the first of them. If
+//! the metadata of every entry is unchanged (names, attributes and stamps are equal), no file is opened. If only names,
+//! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with the data of the earlier
+//! blob, byte by byte. That is still several times faster than compressing it.
 
 use super::blocks::{Block, Blocks, Run, cut};
 use super::earlier::{DoneBlock, EarlierLayer, Fingerprint, span};
@@ -18,20 +18,21 @@ use crate::tree::Tree;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug)]
 pub enum Comparison {
-    /// The tree makes the very same layer.
+    /// The tree makes exactly the same layer.
     Same,
-    /// It makes another one, which takes over so much.
+    /// The tree makes another layer, which reuses these blocks.
     Other(Box<Reuse>),
 }
 
-/// Compares `tree`, whose entries have the `fingerprints`, with an earlier layer, whose blob is `blob`. People call the layer
-/// `name`.
+/// Compares `tree` with an earlier layer, whose blob is `blob`.
+///
+/// The entries of the tree have the `fingerprints`. Messages call the layer `name`.
 ///
 /// # Errors
-/// When a file that has to be read cannot be, or has changed.
+/// Returns an error if a file that must be read cannot be read, or has changed.
 pub fn compare(
     tree: &Tree,
     fingerprints: &[Fingerprint],
@@ -70,20 +71,20 @@ pub fn compare(
     Ok(Comparison::Other(Box::new(Reuse { blob, blocks, places, prefix })))
 }
 
-/// Where a block may be.
+/// A candidate for the same block in the earlier layer.
 #[derive(Debug, Clone, Copy)]
 enum Found {
-    /// There, the file system says.
+    /// The same block, according to the metadata of its files.
     Same(usize),
-    /// There, unless its content is another.
+    /// The same block, unless the content differs.
     SameShape(usize),
 }
 
-/// The blocks of an earlier layer, by what they are known by.
+/// The blocks of an earlier layer, by their identifying digests.
 struct KnownBlocks {
     whole: BTreeMap<Digest, usize>,
     shapes: BTreeMap<Digest, usize>,
-    /// The shapes of its entries.
+    /// The shapes of the earlier layer's entries.
     entries: BTreeSet<u64>,
 }
 
@@ -103,9 +104,10 @@ impl KnownBlocks {
         KnownBlocks { whole, shapes, entries }
     }
 
-    /// Those of `blocks` that may be here, by their numbers.
+    /// Returns the numbers of those `blocks` that may be in the earlier layer, with their candidates.
     fn find_all(&self, blocks: &Blocks, fingerprints: &[Fingerprint]) -> Vec<(usize, Found)> {
-        // The pieces of a large file are only looked for where a file of its size was: there may be any number of them.
+        // The blocks of a large file, of which there may be any number, are only searched if the earlier layer had a file
+        // of its size.
         let may_be_here = |run: &&Run| {
             run.count == 1 || fingerprints.get(run.block.entry).is_some_and(|file| self.entries.contains(&file.shape))
         };
@@ -121,7 +123,7 @@ impl KnownBlocks {
     }
 }
 
-/// The reading of the blocks that have to be read, if there are any.
+/// Starts the progress of reading blocks, if any have to be read.
 fn activity<'a>(
     blocks: &Blocks,
     found: &[(usize, Found)],
@@ -133,7 +135,7 @@ fn activity<'a>(
     (bytes > 0).then(|| Activity::start(progress, name, Some(bytes)))
 }
 
-/// What a block is known by.
+/// The identifying digests of a block.
 struct Names {
     shape: Digest,
     whole: Option<Digest>,
@@ -156,7 +158,7 @@ fn names(blocks: &Blocks, number: usize, fingerprints: &[Fingerprint]) -> Names 
     Names { shape: shape.finish(), whole: whole.map(Hasher::finish) }
 }
 
-/// Where each block stands in the earlier blob.
+/// Returns the location of each block in the earlier blob.
 fn places(earlier: &EarlierLayer) -> Vec<Place> {
     let places = earlier.blocks.iter().scan(0, |offset, done| {
         let place = Place { offset: *offset, length: done.packed, tar_length: done.block.length, sum: done.sum };
@@ -166,8 +168,8 @@ fn places(earlier: &EarlierLayer) -> Vec<Place> {
     places.collect()
 }
 
-/// What need not even be looked at: the blocks at the start that both layers have, `in_place` of them, up to the last whole
-/// entry.
+/// Returns the prefix that need not be read: the blocks at the start that both layers have, `in_place` of them, up to the
+/// last complete entry.
 fn prefix(blocks: &Blocks, in_place: usize, earlier: &EarlierLayer) -> Prefix {
     let begins_an_entry = |number: &usize| blocks.get(*number).is_none_or(|block| block.offset == 0);
     let count = match begins_an_entry(&in_place) {
@@ -187,7 +189,7 @@ fn prefix(blocks: &Blocks, in_place: usize, earlier: &EarlierLayer) -> Prefix {
     }
 }
 
-/// Compares blocks; one per thread.
+/// Compares blocks. Each thread has its own.
 #[derive(Debug, Default)]
 struct Examiner {
     decompressor: Decompressor,
@@ -196,7 +198,7 @@ struct Examiner {
 }
 
 impl Examiner {
-    /// Whether the block that was filled last stands at `place`. What cannot be read there is another block.
+    /// Returns whether the last filled block is at `place`. A block that cannot be read counts as different.
     fn is_at(&mut self, blob: &OpenBlob, place: Place, compression: Compression) -> bool {
         let Ok(packed) = copied(blob, place) else { return false };
         place.tar_length == self.filled.len() as u64
@@ -219,7 +221,7 @@ mod tests {
 
     const COMPRESSION: Compression = Compression::Gzip(1);
 
-    /// Files by name, each with its content and with what is said of that.
+    /// Files by name, each with its content and a number for its stamp.
     type Files = Vec<(&'static str, Vec<u8>, u8)>;
 
     fn tree(files: &Files) -> (Tree, Vec<Fingerprint>) {
@@ -273,7 +275,7 @@ mod tests {
             compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION, "layer", &Silent).unwrap()
         }
 
-        /// Makes the layer of `files` with what the earlier one has, and requires that it is the one that it is without.
+        /// Makes the layer of `files` with data of the earlier one, and checks that it equals the layer made without.
         #[track_caller]
         fn reuse(&self, files: &Files) -> MadeLayer {
             let Comparison::Other(reuse) = self.compare(files) else { panic!("the same") };
@@ -289,7 +291,7 @@ mod tests {
         (0..length).map(|at| (at / 11) as u8 ^ (at / 700) as u8 ^ seed).collect()
     }
 
-    /// Six blocks: a; two of large; what is left of it and m; z; the end.
+    /// Six blocks: a; two of large; the rest of large and m; z; the end.
     fn files() -> Files {
         vec![
             ("a", content(1, 700_000), 1),
@@ -334,7 +336,7 @@ mod tests {
         files.truncate(1);
         assert_eq!(scene.reuse(&files).work.reused, 0);
         files.clear();
-        // All tars end alike.
+        // All tars end in the same bytes.
         assert_eq!(scene.reuse(&files).work.reused, 1);
     }
 
@@ -344,7 +346,7 @@ mod tests {
         let mut lying = files();
         lying[0].1[0] ^= 1;
         lying[0].2 += 100;
-        // The file system says that this one is as it was.
+        // The metadata of this file claims that it is unchanged.
         lying[3].1[1000] ^= 1;
         let work = scene.reuse(&lying).work;
         assert_eq!((work.reused, work.compressed), (4, 2));

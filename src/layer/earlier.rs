@@ -1,4 +1,4 @@
-//! What is known of a layer that was made before, so that the next build of it takes over what did not change.
+//! Records of a layer that was made before, so that its next build reuses the unchanged blocks.
 
 use super::blocks::{Block, Blocks, LARGEST};
 use super::write::Layer;
@@ -6,45 +6,45 @@ use crate::digest::{HashState, Hasher};
 use crate::tar;
 use std::ops::Range;
 
-/// A layer that was made before, entry by entry and block by block.
+/// A layer that was made before, with its entries and blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierLayer {
     /// The layer.
     pub layer: Layer,
-    /// What its tree held, in order.
+    /// The entries of its tree, in order.
     pub entries: Vec<EarlierEntry>,
-    /// What its tar was cut into.
+    /// The blocks of its tar.
     pub blocks: Vec<DoneBlock>,
 }
 
 /// An entry of a layer that was made before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierEntry {
-    /// Where it was.
+    /// Its path.
     pub path: Box<[u8]>,
-    /// What it was like.
+    /// The fingerprint of its attributes and content.
     pub fingerprint: Fingerprint,
     /// The length of its content in bytes.
     pub size: u64,
-    /// A checksum of its content, good enough to tell people of changes.
+    /// A checksum of its content, sufficient for reports of changes.
     pub content: u32,
 }
 
-/// What an entry is like, told without reading its content.
+/// Hashes of an entry that are computed without reading its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Of everything but the content. It is short: where it is equal, bytes have to be compared.
+    /// The hash of everything but the content. It is short, so bytes must be compared if it is equal.
     pub shape: u64,
-    /// Of everything, the content included; nothing where only reading tells what that is.
+    /// The hash of everything, including the content; `None` if the content must be read to compute it.
     pub whole: Option<[u8; 16]>,
 }
 
 /// A block of a finished layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoneBlock {
-    /// Where it was cut.
+    /// Its range in the tar.
     pub block: Block,
-    /// How many bytes it takes in the blob.
+    /// Its length in the blob, in bytes.
     pub packed: u32,
     /// The checksum of the block.
     pub sum: u32,
@@ -55,7 +55,7 @@ pub struct DoneBlock {
 }
 
 impl EarlierLayer {
-    /// Whether the parts fit together, as those of every finished layer do.
+    /// Returns whether the fields are consistent with each other, as in every finished layer.
     pub fn is_consistent(&self) -> bool {
         let EarlierLayer { layer, entries, blocks } = self;
         let in_order = blocks.windows(2).all(|pair| {
@@ -75,7 +75,7 @@ impl EarlierLayer {
     }
 }
 
-/// The entries of which block `number` holds something, in a tree of so many.
+/// Returns the entries that block `number` overlaps, in a tree of `entries` entries.
 pub(super) fn span(blocks: &Blocks, number: usize, entries: usize) -> Range<usize> {
     let begin = blocks.get(number).map_or(entries, |block| block.entry);
     let end = blocks.get(number + 1).map_or(entries, |next| next.entry + usize::from(next.offset > 0));

@@ -1,4 +1,4 @@
-//! From trees to layer blobs, on every core, in one pass.
+//! Writes layer blobs from trees, on every core, in one pass.
 //!
 //! ```text
 //!                   ┌─ fill ── compress ─┐          workers take the next block of any layer,
@@ -7,10 +7,10 @@
 //!                        └──▶ diff ID
 //! ```
 //!
-//! A block is about 1 MiB of the layer's tar and becomes a gzip member or zstd frame of its own. Where blocks are cut
-//! depends on the tree alone (`blocks`), so the bytes of a layer do not depend on the number of threads. A worker never
-//! waits for another one's hash or compression: whoever brings the block that is due next carries the line on
-//! (`sequence`).
+//! A block is about 1 MiB of the layer's tar and becomes a separate gzip member or zstd frame. The block boundaries
+//! depend only on the tree (`blocks`), so the bytes of a layer do not depend on the number of threads. A worker never
+//! waits for the hash or compression of another one: the worker that delivers the block that is due next also processes
+//! the finished blocks after it (`sequence`).
 
 mod blocks;
 mod compare;

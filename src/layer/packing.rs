@@ -1,13 +1,13 @@
-//! Where the compressed bytes of a block come from: the compressor, a blob that holds the block already, or sources that
-//! hold parts of it in gzip.
+//! The sources of a block's compressed bytes: the compressor, a blob that holds the block already, or files that hold
+//! ranges of it in gzip.
 //!
-//! Why a layer that is partly taken over is right. Its digest is the hash of the bytes that were written, except for its
-//! prefix, whose hash goes on from a state that the build of the earlier layer kept; the prefix is copied from the earlier
-//! blob, which as a whole has its digest (`OpenBlob`), and is looked at again when the copy is done. Its diff ID is the
-//! hash of the bytes that files gave now, again except for the prefix. That both are of one tar rests on the list of the
-//! earlier layer: it was written by the build that made the blob, stands behind a checksum, and belongs to its digest.
-//! Where files are read, the checksum of each block is held against that list too, so that a file system whose stamps lie
-//! costs a compression, and not the truth.
+//! Why a layer with reused blocks is correct: its digest is the hash of the written bytes, except for its prefix, whose
+//! hash resumes from a state that the build of the earlier layer kept. The prefix is copied from the earlier blob, whose
+//! digest is verified as a whole (`OpenBlob`), and is checked again after the copy. Its diff ID is the hash of the bytes
+//! that were read from files now, again except for the prefix. That both belong to the same tar follows from the record
+//! of the earlier layer: it was written by the build that made the blob, is protected by a checksum, and belongs to its
+//! digest. If files are read, the checksum of each block is also compared with that record, so that wrong stamps of a
+//! file system cause a compression, and not a wrong layer.
 
 use super::blocks::Blocks;
 use super::earlier::DoneBlock;
@@ -19,44 +19,44 @@ use crate::section::append_from;
 use crate::store::OpenBlob;
 use std::collections::BTreeMap;
 
-/// Where a block stands in a blob, compressed.
+/// The location of a compressed block in a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Where its compressed bytes begin.
+    /// The offset of its compressed bytes.
     pub(super) offset: u64,
-    /// How many there are.
+    /// The number of compressed bytes.
     pub(super) length: u32,
-    /// How many bytes of a tar they hold.
+    /// The number of bytes of the tar that they hold.
     pub(super) tar_length: u64,
-    /// The checksum of those (`sums`).
+    /// The checksum of those bytes of the tar (`sums`).
     pub(super) sum: u32,
 }
 
-/// What a layer takes over from the blob of an earlier one.
+/// The data that a layer reuses from the blob of an earlier one.
 #[derive(Debug)]
 pub struct Reuse {
-    /// That blob.
+    /// The blob of the earlier layer.
     pub(super) blob: OpenBlob,
-    /// What the new layer is cut into.
+    /// The blocks of the new layer.
     pub(super) blocks: Blocks,
-    /// Where those of these blocks that it holds stand in the blob.
+    /// The locations in the blob of the new blocks that it holds.
     pub(super) places: BTreeMap<usize, Place>,
-    /// What both begin with.
+    /// The blocks that both layers begin with.
     pub(super) prefix: Prefix,
 }
 
 /// The blocks that two layers begin with.
 #[derive(Debug, Clone)]
 pub(super) struct Prefix {
-    /// These.
+    /// The blocks themselves.
     pub(super) done: Vec<DoneBlock>,
-    /// How many bytes of the blob they take.
+    /// Their length in the blob, in bytes.
     pub(super) size: u64,
     /// The hash of the tar up to their end.
     pub(super) tar: Hasher,
     /// The hash of the blob up to their end.
     pub(super) blob: Hasher,
-    /// The checksums of what their entries hold.
+    /// The checksums of the contents of their entries.
     pub(super) contents: Vec<u32>,
 }
 
@@ -69,15 +69,15 @@ impl Prefix {
 /// The source of one block's compressed bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Packing<'a> {
-    /// The compressor makes them.
+    /// The compressor produces them.
     Compress,
-    /// They are copied, if they hold the block that they should.
+    /// They are copied from a blob, if they hold the right block.
     Copy(&'a OpenBlob, Place),
-    /// The compressor makes them, but for the parts of the block that are gzip already.
+    /// The compressor produces them, except for ranges of the block that are already gzip.
     TakeOver(&'a [Taken]),
 }
 
-/// A block's compressed bytes, and where they came from.
+/// The compressed bytes of a block, with their source.
 #[derive(Debug)]
 pub(super) enum Packed {
     /// From the compressor.
@@ -95,7 +95,7 @@ impl Packed {
 }
 
 impl Reuse {
-    /// Where the bytes of block `number` come from.
+    /// Returns the source of the bytes of block `number`.
     pub(super) fn packing(&self, number: usize) -> Packing<'_> {
         match self.places.get(&number) {
             Some(&place) => Packing::Copy(&self.blob, place),
@@ -104,14 +104,14 @@ impl Reuse {
     }
 }
 
-/// Packs block after block; one per thread.
+/// Compresses or copies blocks. Each thread has its own.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
     compressor: Option<(Compression, Compressor)>,
 }
 
 impl Packer {
-    /// The compressed form of `block`, whose checksum is `sum`.
+    /// Returns the compressed form of `block`, whose checksum is `sum`.
     pub(super) fn pack(
         &mut self,
         block: &[u8],
@@ -134,7 +134,7 @@ impl Packer {
         Ok(packed)
     }
 
-    /// The members that were taken over, and between them members of ours.
+    /// Joins the reused members with newly compressed members for the data between them.
     fn join(&mut self, block: &[u8], taken: &[Taken], compression: Compression) -> Result<Vec<u8>> {
         let compressor = self.compressor(compression)?;
         let (mut packed, mut own, mut at) = (Vec::new(), Vec::new(), 0);
@@ -160,7 +160,7 @@ impl Packer {
     }
 }
 
-/// The compressed bytes at `place` of an earlier blob.
+/// Returns the compressed bytes at `place` of an earlier blob.
 pub(super) fn copied(blob: &OpenBlob, place: Place) -> Result<Vec<u8>> {
     let (mut packed, length) = (Vec::new(), place.length as usize);
     let read = append_from(blob.file(), place.offset, length, &mut packed)

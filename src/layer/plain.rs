@@ -1,4 +1,4 @@
-//! One layer's tar, as it is.
+//! The uncompressed tar of one layer.
 
 use super::blocks::cut;
 use super::fill::fill;
@@ -7,10 +7,10 @@ use crate::progress::{Activity, Progress};
 use crate::tree::Tree;
 use std::io::Write;
 
-/// Writes the tar of `tree` into `out`: the bytes that the layer's diff ID is of. Messages call it `name`.
+/// Writes the tar of `tree` into `out`: the bytes whose digest is the layer's diff ID. Messages call it `name`.
 ///
 /// # Errors
-/// When a source cannot be read or has changed, or `out` cannot be written.
+/// Returns an error if a source cannot be read or has changed, or if `out` cannot be written.
 pub fn write_tar(tree: &Tree, name: &str, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
     let blocks = cut(tree);
     let size = blocks.bytes();

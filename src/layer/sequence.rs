@@ -1,11 +1,12 @@
-//! Bringing what threads finish out of order back into order, without a thread that waits for it.
+//! Restores the order of items that threads finish out of order, without blocking a thread.
 
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Numbered items, consumed in order: by whoever comes first when the item that is due is there, together with those behind
-/// it that have been waiting.
+/// Numbered items, consumed in order.
+///
+/// The thread that finds the due item present consumes it, together with the items after it that have arrived.
 #[derive(Debug)]
 pub(super) struct Sequence<Item, State> {
     inner: Mutex<Inner<Item, State>>,
@@ -15,25 +16,25 @@ pub(super) struct Sequence<Item, State> {
 struct Inner<Item, State> {
     due: usize,
     waiting: BTreeMap<usize, Item>,
-    /// Absent while somebody consumes.
+    /// Absent while a thread consumes items.
     state: Option<State>,
 }
 
 impl<Item, State> Sequence<Item, State> {
-    /// A sequence whose items begin with number `first`.
+    /// Creates a sequence whose items begin with number `first`.
     pub(super) fn new(first: usize, state: State) -> Self {
         Sequence { inner: Mutex::new(Inner { due: first, waiting: BTreeMap::new(), state: Some(state) }) }
     }
 
-    /// Hands in item `number`. Whoever does so comes back to [`Sequence::consume`].
+    /// Adds item `number`. The caller must call [`Sequence::consume`] afterwards.
     pub(super) fn put(&self, number: usize, item: Item) {
         self.lock().waiting.insert(number, item);
     }
 
-    /// Calls `consume` for every item that has become due, one at a time and in order, unless somebody else is at it.
+    /// Calls `consume` for every item that is due, one at a time and in order, unless another thread is doing so.
     pub(super) fn consume(&self, consume: impl Fn(&mut State, Item) -> Result<()>) -> Result<()> {
         let mut inner = self.lock();
-        // If somebody else is consuming, they look here again before they leave.
+        // A thread that is consuming checks for new items again before it returns.
         let Some(mut state) = inner.state.take() else { return Ok(()) };
         let mut result = Ok(());
         loop {
@@ -49,7 +50,7 @@ impl<Item, State> Sequence<Item, State> {
         result
     }
 
-    /// The number that is due next, and the state after everything that was delivered.
+    /// Returns the number that is due next, and the state after all consumed items.
     pub(super) fn finish(self) -> (usize, Option<State>) {
         let inner = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         (inner.due, inner.state)

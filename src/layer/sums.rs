@@ -1,6 +1,6 @@
-//! Cheap checksums of what a block holds.
+//! Cheap checksums of the content of a block.
 //!
-//! They are CRC-32: against mistakes, not against malice. Equal checksums alone never decide that two blocks are one.
+//! They are CRC-32, which detects mistakes, but not malice. Equal checksums alone never decide that two blocks are equal.
 
 use super::blocks::{Block, entry_length};
 use crate::tar;
@@ -10,14 +10,14 @@ use libdeflater::{Crc, crc32};
 /// The checksums of one block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sums {
-    /// Of everything in it.
+    /// The checksum of the whole block.
     pub(super) block: u32,
-    /// Of the part of each file's content that is in it, by the number of the entry.
+    /// The checksum of each file's content within the block, by the number of the entry.
     pub(super) contents: Vec<(usize, u32)>,
 }
 
 impl Sums {
-    /// Sums up `bytes`, which are those of `block`, in one pass.
+    /// Computes the checksums of `bytes`, the content of `block`, in one pass.
     pub(super) fn of(tree: &Tree, block: &Block, bytes: &[u8]) -> Sums {
         let (mut sum, mut contents) = (Crc::new(), Vec::new());
         let (mut rest, mut skip) = (bytes, block.offset);
@@ -27,7 +27,7 @@ impl Sums {
             }
             let left = usize::try_from(entry_length(&entry) - skip).unwrap_or(usize::MAX);
             let (part, behind) = rest.split_at(left.min(rest.len()));
-            // Positions in the part; what lies before it or behind it falls on its borders.
+            // Positions within the slice; positions outside of it are moved to its borders.
             let header = tar::encoded_length(&entry.header());
             let within = |position: u64| position.saturating_sub(skip).min(part.len() as u64) as usize;
             let (start, end) = (within(header), within(header + entry.size()));

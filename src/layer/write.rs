@@ -1,4 +1,4 @@
-//! Several layers at once, by as many workers as rayon's pool has threads.
+//! Writes several layers at once, with one worker for each thread of rayon's pool.
 
 use super::blocks::{Block, Blocks, cut};
 use super::earlier::DoneBlock;
@@ -20,40 +20,40 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// One layer is hashed by one thread at a time, which keeps up with about this many compressors. Beyond that, the others
-/// go on with the next layer.
+/// One layer is hashed by one thread at a time, which keeps up with about this many compressors. Additional threads
+/// continue with the next layer.
 const MOST_OF_ONE_LAYER: usize = 16;
 
-/// A layer to be made.
+/// A layer to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerRequest<'a> {
-    /// What it will hold.
+    /// The content of the layer.
     pub tree: &'a Tree,
-    /// What people call it.
+    /// The name of the layer, for messages.
     pub name: &'a str,
-    /// How it is wrapped.
+    /// The compression of the layer.
     pub compression: Compression,
-    /// What need not be compressed, because an earlier blob holds it.
+    /// Blocks that need not be compressed, because an earlier blob holds them.
     pub reuse: Option<&'a Reuse>,
 }
 
 /// A layer that is in the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The blob.
+    /// The descriptor of the blob.
     pub descriptor: Descriptor,
-    /// The tar in it.
+    /// The digest of the tar in it.
     pub diff_id: DiffId,
     /// The length of that tar in bytes.
     pub tar_size: u64,
 }
 
-/// A layer that was made, and what a later build of it may want to know.
+/// A written layer, with the records that a later build of it can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeLayer {
     /// The layer.
     pub layer: Layer,
-    /// What it took to make it.
+    /// The work that the layer took.
     pub work: Work,
     /// Its blocks, in order.
     pub blocks: Vec<DoneBlock>,
@@ -61,21 +61,23 @@ pub struct MadeLayer {
     pub contents: Vec<u32>,
 }
 
-/// What it took to make a layer.
+/// The work that a layer took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Work {
-    /// How many blocks were taken over from an earlier layer.
+    /// The number of blocks that were reused from an earlier layer.
     pub reused: usize,
-    /// How many were compressed.
+    /// The number of blocks that were compressed.
     pub compressed: usize,
-    /// How many bytes those held.
+    /// The number of bytes in the compressed blocks, before compression.
     pub bytes_compressed: u64,
 }
 
-/// Writes every requested layer into `layout`, in the order of the requests. Nothing refers to the blobs yet.
+/// Writes every requested layer into `layout` and returns them in the order of the requests. Nothing refers to the blobs
+/// yet.
 ///
 /// # Errors
-/// When a source cannot be read or has changed, or the layout cannot be written. No blob is left half-made.
+/// Returns an error if a source cannot be read or has changed, or if the layout cannot be written. No partial blob is
+/// left behind.
 pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &dyn Progress) -> Result<Vec<MadeLayer>> {
     let mut gaps = Vec::new();
     let start = |request| {
@@ -84,26 +86,26 @@ pub fn write_layers(requests: &[LayerRequest<'_>], layout: &Layout, progress: &d
         Ok(Line::start(request, Some(writer), progress))
     };
     let lines = requests.iter().map(start).collect::<Result<Vec<_>>>()?;
-    // A copy costs the processor little, and what follows it has to be hashed meanwhile.
+    // A copy takes little processor time, and the blocks after it have to be hashed concurrently.
     let copy = || gaps.into_iter().try_for_each(|(gap, reuse)| gap.fill(&reuse.blob));
     let (copies, made) = threads::both(copy, || run(&lines));
     let stopped = || Err(Error::new(ErrorKind::Io, "layer", "a copy stopped unexpectedly"));
     made.and(copies.unwrap_or_else(stopped))?;
-    // Each blob waits for its disk, so all wait at once.
+    // Each blob waits for its disk, so all of them wait at the same time.
     lines.into_par_iter().map(|line| line.finish(layout)).collect()
 }
 
-/// The start of a layer's blob that is copied from an earlier one.
+/// Reserves the start of a layer's blob, which is copied from an earlier one.
 fn gap<'a>(request: &LayerRequest<'a>, writer: &mut BlobWriter) -> Result<Option<(Gap, &'a Reuse)>> {
     let Some(reuse) = request.reuse.filter(|reuse| !reuse.prefix.done.is_empty()) else { return Ok(None) };
     let gap = writer.begin_behind(reuse.prefix.size, reuse.prefix.blob.clone())?;
     Ok(Some((gap, reuse)))
 }
 
-/// Reads everything that a layer of `tree` would hold, and tells the diff ID that it would have.
+/// Reads everything that a layer of `tree` would hold, and returns its diff ID.
 ///
 /// # Errors
-/// When a source cannot be read or has changed.
+/// Returns an error if a source cannot be read or has changed.
 pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
     let request = LayerRequest { tree, name, compression: Compression::None, reuse: None };
     let lines = [Line::start(&request, None, progress)];
@@ -124,41 +126,41 @@ fn run(lines: &[Line<'_>]) -> Result<()> {
         }),
         changed: Condvar::new(),
     });
-    // Every thread of the pool runs one worker; with one thread, everything happens on it.
+    // Every thread of the pool runs one worker. If the pool has one thread, everything runs on it.
     rayon::broadcast(|_| work(lines, &schedule));
     let error = schedule.lock().error.take();
     error.map_or(Ok(()), Err)
 }
 
-/// One layer in the making.
+/// One layer that is being written.
 struct Line<'a> {
     request: LayerRequest<'a>,
     blocks: Blocks,
-    /// The first block that is made; those before are taken over as they are.
+    /// The first block to be made; earlier blocks are copied unchanged.
     first: usize,
     half_read: Mutex<HalfRead>,
     tar: Sequence<Filled, HashedTar>,
-    /// Absent where only the hash of the tar is wanted.
+    /// Absent if only the hash of the tar is needed.
     blob: Option<Sequence<Ready, WrittenBlob>>,
-    /// The checksum of each entry's content, the parts of a large one added up.
+    /// The checksum of each entry's content, combined from all blocks of a large one.
     contents: Vec<AtomicU32>,
     activity: Activity<'a>,
 }
 
-/// The tar so far, and what it came to at the end of each block.
+/// The hash of the tar so far, with its state at the end of each block.
 struct HashedTar {
     hasher: Hasher,
     states: Vec<Option<HashState>>,
 }
 
-/// The blob so far.
+/// The blob that has been written so far.
 struct WrittenBlob {
     writer: BlobWriter,
     blocks: Vec<WrittenBlock>,
     work: Work,
 }
 
-/// A block in a blob.
+/// A block that has been written to a blob.
 struct WrittenBlock {
     packed: u32,
     sum: u32,
@@ -179,18 +181,18 @@ struct Ready {
     _ticket: Arc<Ticket>,
 }
 
-/// Which block is next in each layer, and how many more may be in memory.
+/// The next block of each layer, and the number of further blocks that may be in memory.
 struct Schedule {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// How far a layer is.
+/// The progress of a layer.
 #[derive(Default, Clone, Copy)]
 struct Position {
     next: usize,
     in_memory: usize,
-    /// Whether a part of a stored file is being read. The next part can only be read after it.
+    /// Whether a range of a stored file is being read. The next range can only be read after it.
     in_stream: bool,
 }
 
@@ -221,10 +223,11 @@ impl Schedule {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next block to make, lowest layer first; nothing when all are taken or something failed.
+    /// Returns the next block to make, lowest layer first. Returns `None` if all blocks are taken or an error has
+    /// occurred.
     ///
-    /// Waiting here cannot last for ever: the lowest block of each layer that is in memory is being worked on, and when it
-    /// is done it and those behind it give their tickets back.
+    /// This cannot wait for ever: the lowest block of each layer that is in memory is being processed, and when it is
+    /// finished, it and the blocks after it return their tickets.
     fn next(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<(usize, usize, Arc<Ticket>)> {
         let mut state = self.lock();
         loop {
@@ -251,7 +254,7 @@ impl Schedule {
         }
     }
 
-    /// The part of a stored file that was being read is read.
+    /// Records that the current range of a stored file has been read.
     fn end_of_stream_part(&self, line: usize) {
         self.lock().lines[line].in_stream = false;
         self.changed.notify_all();
@@ -263,7 +266,7 @@ impl Schedule {
     }
 }
 
-/// A worker that panics takes its block with it, and the others would wait for that block for ever.
+/// Stops the other workers if a worker panics. They would wait for its block for ever.
 struct TellOthers<'a>(&'a Schedule);
 
 impl Drop for TellOthers<'_> {
@@ -334,8 +337,8 @@ impl<'a> Line<'a> {
         Ok((bytes, taken))
     }
 
-    /// Packs a block, and hands it to the hash and to the blob. Only then are those carried on: whoever is at one of them
-    /// keeps nothing back that the other waits for.
+    /// Packs a block, and passes it to the hash and to the blob. Both are advanced only after that, so a thread that
+    /// advances one of them never holds back an item that the other one waits for.
     fn advance(
         &self,
         number: usize,
@@ -413,7 +416,7 @@ impl WrittenBlob {
     }
 }
 
-/// What a sequence has come to, if all of its `count` items have arrived.
+/// Returns the final state of a sequence, if all of its `count` items have arrived.
 fn complete<Item, State>(sequence: Option<Sequence<Item, State>>, count: usize, name: &str) -> Result<State> {
     let (arrived, state) = sequence.map_or((0, None), Sequence::finish);
     let incomplete = || Error::new(ErrorKind::Io, name, "not every block arrived");
