@@ -1,6 +1,6 @@
-//! Names of users and groups, as `/etc/passwd` and `/etc/group` give them.
+//! Names of users and groups in `/etc/passwd` and `/etc/group`.
 
-/// Whether `file`, in the form of passwd(5) or group(5), has an entry called `name`.
+/// Returns whether `file`, in the format of passwd(5) or group(5), has an entry called `name`.
 pub fn has_name(file: &[u8], name: &str) -> bool {
     let first = |line: &[u8]| line.split(|&byte| byte == b':').next().map(<[u8]>::to_vec);
     file.split(|&byte| byte == b'\n')

@@ -1,24 +1,24 @@
-//! One entry of a layer, as its listing keeps it.
+//! One entry of a layer's listing.
 
 use crate::tree::Xattrs;
 
-/// What a layer says about one path.
+/// The entry of a layer for one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
-    /// The path, without a slash in front.
+    /// The path, without a leading slash.
     pub path: Vec<u8>,
-    /// What the layer puts there; `None` where it only deletes what the layers below have.
+    /// The node that the layer adds; `None` if it only deletes the path from the layers below.
     pub node: Option<ListedNode>,
-    /// Whether a whiteout deletes what the layers below have at this path.
+    /// Whether a whiteout deletes the path from the layers below.
     pub is_whiteout: bool,
-    /// Whether the layer hides what the layers below have in this directory.
+    /// Whether the layer hides the entries of the layers below in this directory (an opaque whiteout).
     pub is_opaque: bool,
 }
 
 /// A file, directory, link or device of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedNode {
-    /// What it is.
+    /// Its kind, with the data that depends on it.
     pub kind: ListedKind,
     /// Permission bits, at most 0o7777.
     pub mode: u16,
@@ -32,28 +32,28 @@ pub struct ListedNode {
     pub xattrs: Box<Xattrs>,
 }
 
-/// What an entry of a layer is.
+/// The kind of a layer's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListedKind {
     /// A directory that has an entry of its own.
     Directory,
-    /// A directory without an entry: the layer only has entries in it.
+    /// A directory without an entry of its own: the layer only has entries in it.
     ImpliedDirectory,
     /// A regular file.
     File {
         /// Its length in bytes.
         size: u64,
-        /// What would run it.
+        /// The kind of program that it is.
         program: Program,
-        /// The content of the few small files that are looked into: `/etc/passwd` and `/etc/group`.
+        /// The content of the few small files that are inspected: `/etc/passwd` and `/etc/group`.
         content: Option<Vec<u8>>,
     },
     /// A symbolic link.
     Symlink {
-        /// Where it leads, as written in the link.
+        /// Its target, as written in the link.
         target: Vec<u8>,
     },
-    /// Another name of a file of the same layer.
+    /// Another name of a file in the same layer.
     HardLink {
         /// The path of that file.
         target: Vec<u8>,
@@ -67,28 +67,28 @@ pub enum ListedKind {
 }
 
 impl ListedKind {
-    /// Whether this is a directory, with or without an entry of its own.
+    /// Returns whether this is a directory, with or without an entry of its own.
     pub fn is_directory(&self) -> bool {
         matches!(self, ListedKind::Directory | ListedKind::ImpliedDirectory)
     }
 }
 
-/// What the first bytes of a file say about running it.
+/// The kind of program that the first bytes of a file indicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// No ELF file and no script.
+    /// Neither an ELF file nor a script.
     Unknown,
-    /// It begins with `#!`.
+    /// A script: the file begins with `#!`.
     Script,
     /// An ELF file for this machine (gABI, `e_machine`).
     Elf(u16),
 }
 
 impl Program {
-    /// How many bytes of a file decide.
+    /// The number of bytes at the start of a file that are inspected.
     pub const HEAD: usize = 20;
 
-    /// Reads the first bytes of a file.
+    /// Returns the kind of program that the first bytes of a file indicate.
     pub fn of_head(head: &[u8]) -> Program {
         if head.starts_with(b"#!") {
             return Program::Script;
@@ -101,8 +101,10 @@ impl Program {
         }
     }
 
-    /// The architecture that the program is for, if it is one that cannot run on `architecture` (a name of Go, as image
-    /// configs have it). Programs of 32 bits run on the 64-bit processors of their family.
+    /// Returns the architecture of the program if it cannot run on `architecture`.
+    ///
+    /// Architectures are named as in Go and in image configs. Programs of 32 bits run on the 64-bit processors of their
+    /// family.
     pub fn foreign_to(self, architecture: &str) -> Option<&'static str> {
         let Program::Elf(machine) = self else { return None };
         let (own, also): (&str, &[&str]) = match machine {

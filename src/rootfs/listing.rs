@@ -1,4 +1,4 @@
-//! The listing of a layer: what is in it, sorted by path, in a form that is looked up without being read.
+//! The listing of a layer: its entries, sorted by path, in a format that is searched without parsing it.
 //!
 //! ```text
 //! header   magic, which layer this is, which blob was checked and how it is compressed, how many entries,
@@ -7,9 +7,9 @@
 //! index    for each block its place, length, checksum and first path
 //! ```
 //!
-//! Numbers of the header and index are little-endian, those of entries LEB128. A look-up is a binary search in the index and
-//! one pass through a block of about 8 KiB, whose checksum is compared first. Nothing else of the file is touched, so what a
-//! listing costs does not depend on its length.
+//! Numbers in the header and index are little-endian; those of entries are LEB128. A look-up is a binary search in the
+//! index and one pass through a block of about 8 KiB, whose checksum is compared first. No other bytes of the file are
+//! read, so the cost of a look-up does not depend on the length of the listing.
 
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::mapped::MappedFile;
@@ -22,14 +22,14 @@ use std::ops::Deref;
 
 pub(super) const MAGIC: &[u8; 16] = b"ocibuild list 1\n";
 pub(super) const HEADER: usize = 128;
-/// What the index takes for each block, without the first path.
+/// The size of an index slot for each block, without the first path, in bytes.
 pub(super) const SLOT: usize = 24;
 
-/// What is in a layer.
+/// The sorted entries of a layer.
 pub struct Listing {
     bytes: Bytes,
     entries: u64,
-    /// Where the index begins.
+    /// The offset of the index, in bytes.
     index: usize,
     blocks: usize,
 }
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Listing {
     }
 }
 
-/// The layer that a listing is of, and the blob that was read for it.
+/// The layer of a listing, and the blob that was read for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subject {
     pub(super) layer: Digest,
@@ -65,9 +65,9 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// The layer `diff_id`, of which `blob` is stored as `encoding`.
+    /// Creates the subject for the layer `diff_id`, stored in `blob` as `encoding`.
     pub(super) fn new(diff_id: &DiffId, blob: &Digest, encoding: Encoding) -> Subject {
-        // Hashed, so that SHA-512 fits into the header, too.
+        // Hashed, so that SHA-512 also fits into the header.
         let short = |text: String| Digest::of(text.as_bytes());
         Subject { layer: short(diff_id.to_string()), blob: short(blob.to_string()), encoding }
     }
@@ -82,7 +82,7 @@ pub(super) fn encoding_byte(encoding: Encoding) -> u8 {
 }
 
 impl Listing {
-    /// Maps a finished file of the cache. `None` for one that is damaged, of another form, or about anything but `subject`.
+    /// Maps a finished file of the cache. Returns `None` if it is damaged, has another format, or is not about `subject`.
     pub(super) fn map(file: &File, subject: &Subject) -> Option<Listing> {
         let length = file.metadata().ok()?.len();
         if length < HEADER as u64 {
@@ -91,7 +91,7 @@ impl Listing {
         Listing::of(Bytes::Mapped(MappedFile::of_finished(file).ok()?), subject)
     }
 
-    /// Takes a listing that was just made. `None` as for [`Listing::map`].
+    /// Opens a listing that was just made. Returns `None` for the same reasons as [`Listing::map`].
     pub(super) fn own(bytes: Vec<u8>, subject: &Subject) -> Option<Listing> {
         Listing::of(Bytes::Owned(bytes), subject)
     }
@@ -115,22 +115,22 @@ impl Listing {
         Some(Listing { bytes, entries, index, blocks })
     }
 
-    /// How many entries there are, whiteouts and implied directories included.
+    /// Returns the number of entries, including whiteouts and implied directories.
     pub fn len(&self) -> u64 {
         self.entries
     }
 
-    /// Whether the layer has no entries.
+    /// Returns whether the layer has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Looks up what the layer says about `path`, written without a slash in front.
+    /// Looks up the layer's entry for `path`, which is written without a leading slash.
     ///
     /// # Errors
-    /// When the part of the listing that would hold it is damaged.
+    /// Returns an error if the block of the listing that would hold it is damaged.
     pub fn find(&self, path: &[u8]) -> Result<Option<ListedEntry>> {
-        // The last block whose first path is not behind `path`.
+        // The last block whose first path is not greater than `path`.
         let (mut low, mut high) = (0, self.blocks);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -150,7 +150,7 @@ impl Listing {
 
     /// Iterates over the entries in the order of the bytes of their paths.
     ///
-    /// An item is an error where the listing is damaged; what follows it is not to be believed.
+    /// An item is an error if the listing is damaged. Items after it are unreliable.
     pub fn entries(&self) -> impl Iterator<Item = Result<ListedEntry>> + '_ {
         (0..self.blocks).flat_map(|number| {
             let (block, error) = match self.block(number) {
@@ -161,7 +161,7 @@ impl Listing {
         })
     }
 
-    /// The place of a block in the file, its length and its checksum.
+    /// Returns the index slot of a block: its offset, length and checksum.
     fn slot(&self, number: usize) -> Option<&[u8]> {
         self.bytes.get(self.index + number * SLOT..)?.get(..SLOT)
     }
@@ -201,7 +201,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// The entries of one block.
 struct Block<'a> {
     rest: Decoder<'a>,
-    /// The path of the entry before.
+    /// The path of the previous entry.
     path: Vec<u8>,
 }
 
@@ -220,12 +220,12 @@ impl Iterator for Block<'_> {
     }
 }
 
-/// What the bits of an entry's first byte above its kind mean.
+/// Bits of an entry's first byte: two flags, and a mask for its kind.
 pub(super) const WHITEOUT: u8 = 0x40;
 pub(super) const OPAQUE: u8 = 0x80;
 pub(super) const KIND: u8 = 0x0f;
 
-/// Takes values off the front of a block.
+/// Decodes values from the front of a block.
 struct Decoder<'a>(&'a [u8]);
 
 impl<'a> Decoder<'a> {

@@ -1,4 +1,4 @@
-//! The listings of layers, kept in the cache directory.
+//! The listings of layers in the cache directory.
 //!
 //! ```text
 //! listings/v1/<hash of the diff ID>     one listing each (see `listing`)
@@ -16,18 +16,18 @@ use crate::wording::counted;
 use std::io::Write;
 use std::sync::Arc;
 
-/// A directory of listings. One that is lost, damaged or of an earlier form is made again.
+/// A directory of listings. A listing that is missing, damaged or of an earlier format is made again.
 #[derive(Debug, Clone)]
 pub struct Listings {
     directory: Root,
 }
 
-/// What is known of a layer.
+/// The result of listing a layer.
 #[derive(Debug, Clone)]
 pub enum Listed {
-    /// Its listing.
+    /// The listing of the layer.
     Known(Arc<Listing>),
-    /// It is here, and what it holds cannot be told, for this reason.
+    /// The layer is present, but cannot be listed, for this reason.
     Unlistable(String),
 }
 
@@ -35,14 +35,15 @@ impl Listings {
     /// Opens the listings of the cache directory `cache`.
     ///
     /// # Errors
-    /// When their directory cannot be made.
+    /// Returns an error if their directory cannot be created.
     pub fn in_cache_directory(cache: &Root) -> Result<Listings> {
         let directory = cache.create_directory("listings")?.create_directory("v1")?;
         directory.sweep_temporaries();
         Ok(Listings { directory })
     }
 
-    /// The listing of the layer `diff_id`, if it is kept and was made of the blob that `layer` describes.
+    /// Returns the listing of the layer `diff_id`, if it is in the cache and was made from the blob that `layer`
+    /// describes.
     pub fn find(&self, layer: &Descriptor, diff_id: &DiffId) -> Option<Listing> {
         let subject = Subject::new(diff_id, &layer.digest, encoding_of(layer)?);
         let name = name_of(diff_id);
@@ -55,7 +56,7 @@ impl Listings {
         let kept = self.directory.temporary().and_then(|mut temporary| {
             let failed = |error| Error::io(self.directory.display(&name), "write", error);
             temporary.write_all(bytes).map_err(failed)?;
-            // Torn by a crash, it does not fit its checksums.
+            // If a crash leaves it incomplete, it does not match its checksums.
             temporary.rename_unsynced(&name)
         });
         if let Err(error) = kept {
@@ -64,16 +65,16 @@ impl Listings {
     }
 }
 
-/// A diff ID is hashed, so that one of SHA-512 has a name of the same form.
+/// Returns the file name of a listing. The diff ID is hashed, so that one of SHA-512 has a name of the same form.
 fn name_of(diff_id: &DiffId) -> String {
     Digest::of(diff_id.to_string().as_bytes()).hex()
 }
 
-/// Finds the listing of a layer, or reads the layer from `source` and keeps its listing.
+/// Finds the listing of a layer, or reads the layer from `source` and stores its listing.
 ///
 /// # Errors
-/// When the layer has to be read and cannot be, is damaged, is not compressed as its media type says, or does not hold the tar
-/// of `diff_id`.
+/// Returns an error if the layer must be read and cannot be read, is damaged, is not compressed as its media type says,
+/// or does not hold the tar of `diff_id`.
 pub fn find_or_make(
     listings: Option<&Listings>,
     layer: &Descriptor,
@@ -87,10 +88,10 @@ pub fn find_or_make(
     }
 }
 
-/// Reads the layer from `source`, whatever is known of it, and keeps its listing.
+/// Reads the layer from `source`, even if it has a listing, and stores its new listing.
 ///
 /// # Errors
-/// As [`find_or_make`].
+/// The same as [`find_or_make`].
 pub(super) fn make(
     listings: Option<&Listings>,
     layer: &Descriptor,
@@ -111,7 +112,7 @@ pub(super) fn make(
         listings.keep(diff_id, &bytes, progress);
     }
     let subject = encoding_of(layer).map(|encoding| Subject::new(diff_id, &layer.digest, encoding));
-    // What was just written is mapped, so that its memory can be had back; else it stays in memory.
+    // A listing that was just written is mapped, so that its memory can be reclaimed. Otherwise it stays in memory.
     let kept = listings.and_then(|listings| listings.find(layer, diff_id));
     let listing = kept.or_else(|| Listing::own(bytes, &subject?));
     let listing = listing.ok_or_else(|| Error::corrupt("listing of a layer", "cannot be read back"))?;

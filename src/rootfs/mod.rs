@@ -1,8 +1,9 @@
-//! What the layers of an image unpack to, without unpacking them.
+//! The unpacked content of an image's layers, without unpacking them.
 //!
-//! * A [`Listing`] says what is in one layer. It is made when the layer is read for the first time, which also checks that the
-//!   layer is what its descriptor and its config say, and kept in the cache directory by [`Listings`].
-//! * A [`Rootfs`] is a stack of layers. It answers what is at a path: whiteouts applied, links followed as in a container.
+//! * A [`Listing`] holds the entries of one layer. It is made when the layer is read for the first time, which also
+//!   checks the layer against its descriptor and its config. [`Listings`] stores it in the cache directory.
+//! * A [`Rootfs`] is a stack of layers. It returns the node at a path, with whiteouts applied and links followed as in a
+//!   container.
 
 mod accounts;
 mod entry;

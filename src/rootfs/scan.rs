@@ -1,4 +1,4 @@
-//! Reading a layer once: for its listing, and for what its descriptor and its config say about it.
+//! Reads a layer once, to make its listing and to check it against its descriptor and its config.
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::Subject;
@@ -14,18 +14,19 @@ use std::io::{self, BufReader, Cursor, Read};
 
 /// The files whose content is kept in the listing.
 const KEPT: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
-/// Of longer ones the content is not kept, in bytes.
+/// The largest file whose content is kept, in bytes.
 const LARGEST_KEPT: u64 = 1 << 20;
 
-/// What reading a layer brought.
+/// The result of reading a layer.
 pub(super) enum Scan {
-    /// Its listing, as it is stored.
+    /// Its listing, in the stored format.
     Listed(Vec<u8>),
-    /// The layer is whole, and what it holds cannot be told, for this reason.
+    /// The layer is intact, but cannot be listed, for this reason.
     Unlistable(String),
 }
 
-/// How `layer` is compressed, as its media type says. `None` for a type that cannot be read, such as an encrypted layer.
+/// Returns the compression of `layer` according to its media type. Returns `None` for a type that cannot be read, such as
+/// an encrypted layer.
 pub(super) fn encoding_of(layer: &Descriptor) -> Option<Encoding> {
     media_type::layer_encoding(&layer.media_type)
 }
@@ -33,8 +34,8 @@ pub(super) fn encoding_of(layer: &Descriptor) -> Option<Encoding> {
 /// Reads the blob of `layer` to its end.
 ///
 /// # Errors
-/// When it cannot be read, does not have its digest, is empty, is compressed in another way than its media type says, is
-/// damaged, or holds another tar than `diff_id`.
+/// Returns an error if the blob cannot be read, does not match its digest, is empty, is not compressed as its media type
+/// says, is damaged, or holds another tar than `diff_id`.
 pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource) -> Result<Scan> {
     let object = format!("blob {}", layer.digest);
     if media_type::is_foreign_layer(&layer.media_type) {
@@ -47,7 +48,7 @@ pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource
     let scanned = scan_stored(&mut stored, layer, said, diff_id);
     let Err(error) = scanned else { return scanned };
     if error.object() != object {
-        // Of a damaged blob, everything inside is wrong; that it is damaged is what has to be said.
+        // If the blob is damaged, errors of its content only follow from that. The damage is what to report.
         io::copy(&mut stored, &mut io::sink()).map_err(|error| Error::io(&object, "read", error))?;
     }
     Err(match error.object() {
@@ -72,12 +73,12 @@ fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encodi
     let mut tar = Hashing::new(tar, diff_id.as_digest().algorithm());
     let mut writer = ListingWriter::default();
     let listed = match list(&mut tar, &mut writer) {
-        // What only our reader does not understand is no fault of the layer.
+        // An entry that only our reader does not understand does not make the layer invalid.
         Err(error) if error.kind() == ErrorKind::Invalid => Err(error.reason()),
         Err(error) => return Err(error),
         Ok(()) => Ok(()),
     };
-    // Read to its end also where its entries are not understood: the rest counts for the diff ID.
+    // The tar is read to its end even if its entries are not understood, because the rest counts for the diff ID.
     let (found, _) = tar.finish().map_err(failed)?;
     io::copy(stored, &mut io::sink()).map_err(failed)?;
     if found != diff_id.as_digest() {
@@ -94,13 +95,13 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter) -> Result<()> {
     let mut headers = Headers::new("tar");
     while let Some(entry) = headers.next(&mut source)? {
         let (head, content) = content(&mut source, &entry)?;
-        // What leads out of the image, extractors refuse or leave out.
+        // Extractors refuse or skip paths that lead out of the image.
         let Ok(path) = ImagePath::new(&entry.path) else { continue };
         let directory = path.parent();
         let within = |directory: &Option<ImagePath>| directory.as_ref().map_or(Vec::new(), |it| it.as_bytes().to_vec());
         match path.name() {
             b".wh..wh..opq" => writer.add_opaque(&within(&directory))?,
-            // Names that AUFS used for itself.
+            // Names that AUFS reserved for itself.
             name if name.starts_with(b".wh..wh.") => {}
             name => match name.strip_prefix(b".wh.") {
                 Some(name) if !name.is_empty() => {
@@ -118,7 +119,7 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter) -> Result<()> {
     headers.check_rest(&mut source)
 }
 
-/// Reads past the content of an entry, and answers its first bytes, and all of it where it is kept.
+/// Reads past the content of an entry. Returns its first bytes, and the whole content if it is kept.
 fn content(source: &mut impl Read, entry: &tar::Entry) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let failed = |error| Error::io("tar", "read", error);
     let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
@@ -143,7 +144,7 @@ fn node(entry: tar::Entry, head: &[u8], content: Option<Vec<u8>>) -> Result<List
         tar::Kind::Directory => ListedKind::Directory,
         tar::Kind::Symlink => ListedKind::Symlink { target: entry.link },
         tar::Kind::HardLink => {
-            // As extractors read it: from the root of the layer.
+            // The target is relative to the root of the layer, as for extractors.
             let target = ImagePath::new(&entry.link).map_or(entry.link, |path| path.as_bytes().to_vec());
             ListedKind::HardLink { target }
         }
@@ -151,7 +152,7 @@ fn node(entry: tar::Entry, head: &[u8], content: Option<Vec<u8>>) -> Result<List
         tar::Kind::BlockDevice => ListedKind::BlockDevice,
         tar::Kind::Fifo => ListedKind::Fifo,
     };
-    // A tar reader gives at most 0o7777.
+    // The tar reader returns at most 0o7777.
     let mode = (entry.mode & 0o7777) as u16;
     Ok(ListedNode { kind, mode, uid, gid, mtime: entry.mtime, xattrs: entry.xattrs.into() })
 }

@@ -1,4 +1,4 @@
-//! A stack of layers, and what it holds at a path.
+//! A stack of layers, and look-ups of paths in it.
 
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::listing::Listing;
@@ -8,7 +8,7 @@ use crate::tree::{Entry, ImagePath, Kind, Tree};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-/// As many links as Linux follows in one path.
+/// The number of links that Linux follows in one path.
 const MOST_LINKS: usize = 40;
 
 /// One layer of a stack.
@@ -16,94 +16,94 @@ const MOST_LINKS: usize = 40;
 pub enum LayerBelow<'a> {
     /// A stored layer.
     Stored(StoredLayer<'a>),
-    /// The entries of a layer that is being made.
+    /// The entries of a layer that has not been written yet.
     Tree(&'a Tree),
 }
 
-/// Why nothing is known of a layer.
+/// The reason why a layer's entries are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unseen {
     /// The reason: "its layers stay in their registry".
     pub reason: String,
-    /// What helps.
+    /// Advice on how to make them known.
     pub hint: String,
 }
 
-/// What a stack holds at a path.
+/// The result of looking up a path in a stack.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// Nothing.
+    /// There is no node at the path.
     Absent,
     /// A file, directory, link or device.
     Node(Below),
-    /// A layer of which nothing is known decides.
+    /// The result depends on a layer whose entries are unknown.
     Unseen(Unseen),
 }
 
-/// Something in a layer of the stack.
+/// A node in a layer of the stack.
 #[derive(Debug, Clone)]
 pub struct Below {
-    /// What it is.
+    /// The node, as in a listing.
     pub node: ListedNode,
-    /// The entry, where its layer is being made.
+    /// The entry, if its layer has not been written yet.
     pub entry: Option<Entry>,
 }
 
-/// Where a path leads when its links are followed.
+/// The result of following the links of a path.
 #[derive(Debug, Clone)]
 pub enum Resolved {
-    /// To this path without links, and what is there.
+    /// The node at this path, which is free of links.
     Node(ImagePath, Below),
-    /// To this path without links, at which nothing is.
+    /// There is no node at this path, which is free of links.
     Absent(ImagePath),
-    /// Through this path, which is no directory.
+    /// The path leads through this one, which is not a directory.
     NoDirectory(ImagePath),
-    /// Nowhere: there are too many links, or they lead in a circle.
+    /// There are too many links, or they form a cycle.
     Circle,
-    /// Into a layer of which nothing is known, which decides about this path.
+    /// The result depends on a layer whose entries are unknown, which decides about this path.
     Unseen(ImagePath, Unseen),
 }
 
 /// The file system that a stack of layers unpacks to.
 #[derive(Debug)]
 pub struct Rootfs<'a> {
-    /// Lowest first.
+    /// The layers, lowest first.
     layers: Vec<&'a LayerBelow<'a>>,
-    /// What is known of directories, by their paths.
+    /// Directories that were looked up, by their paths.
     directories: RefCell<BTreeMap<ImagePath, Place>>,
 }
 
-/// What is at a path.
+/// The node at a path.
 #[derive(Debug, Clone)]
 struct Place {
     found: Found,
-    /// The lowest layer whose entries in this directory can be seen.
+    /// The lowest layer whose entries in this directory are visible.
     floor: usize,
 }
 
 impl<'a> Rootfs<'a> {
-    /// The file system of `layers`, lowest first.
+    /// Creates the file system of `layers`, lowest first.
     pub fn new(layers: impl IntoIterator<Item = &'a LayerBelow<'a>>) -> Self {
         Rootfs { layers: layers.into_iter().collect(), directories: RefCell::default() }
     }
 
-    /// Whether there are no layers, so that nothing is anywhere.
+    /// Returns whether there are no layers.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
 
-    /// What is at `path` itself: the last name is not followed if it is a link, and no other name may be one.
+    /// Returns the node at `path`, without following links. Only the last component may be a link.
     ///
     /// # Errors
-    /// When a layer has to be read and cannot be.
+    /// Returns an error if a layer must be read and cannot be read.
     pub fn look(&self, path: &ImagePath) -> Result<Found> {
         self.place(path).map(|place| place.found)
     }
 
-    /// Where `path` leads, links followed as a program in the container would.
+    /// Resolves `path`, following links as a program in the container would.
     ///
     /// # Errors
-    /// When a layer has to be read and cannot be.
+    /// Returns an error if a layer must be read and cannot be read.
     pub fn resolve(&self, path: &ImagePath) -> Result<Resolved> {
         let mut pending: VecDeque<Vec<u8>> = path.names().map(<[u8]>::to_vec).collect();
         let mut at = ImagePath::root();
@@ -120,7 +120,7 @@ impl<'a> Rootfs<'a> {
                 Found::Unseen(unseen) => return Ok(Resolved::Unseen(here, unseen)),
                 Found::Node(below) => below,
                 Found::Absent => {
-                    // What is not there is no link either: the rest is taken by the word.
+                    // A missing component cannot be a link, so the rest of the path is appended literally.
                     let mut rest = here;
                     for name in pending {
                         rest = match &*name {
@@ -154,7 +154,7 @@ impl<'a> Rootfs<'a> {
         }
         match last {
             Some(below) => Ok(Resolved::Node(at, below)),
-            // A link to the root, or up from a directory that was seen on the way.
+            // A link to the root, or to a parent of a directory on the way.
             None => Ok(match self.look(&at)? {
                 Found::Node(below) => Resolved::Node(at, below),
                 Found::Absent => Resolved::Absent(at),
@@ -180,14 +180,14 @@ impl<'a> Rootfs<'a> {
         Ok(place)
     }
 
-    /// What is at `path`, in whose directory the layers from `floor` on can be seen.
+    /// Returns the node at `path`, in whose directory the layers from `floor` on are visible.
     fn within(&self, path: &ImagePath, floor: usize) -> Result<Place> {
         let mut found: Option<Below> = None;
         for (number, layer) in self.layers.iter().enumerate().skip(floor).rev() {
             let said = match layer.find(path)? {
                 Said::Nothing => continue,
                 Said::Entry(said) => said,
-                // Whatever is below decides nothing that is above.
+                // A layer below cannot change a node of a layer above.
                 Said::Unseen(unseen) => {
                     let found = found.map_or(Found::Unseen(unseen), Found::Node);
                     return Ok(Place { found, floor });
@@ -200,12 +200,12 @@ impl<'a> Rootfs<'a> {
                     None if is_directory => found = Some(new),
                     None => return Ok(Place { found: Found::Node(new), floor: number }),
                     Some(above) if is_directory => {
-                        // A layer without an entry for a directory says nothing about its attributes.
+                        // A layer without an entry for a directory does not set its attributes.
                         if above.node.kind == ListedKind::ImpliedDirectory {
                             *above = new;
                         }
                     }
-                    // Something else that a directory of a layer above has replaced.
+                    // A directory of a layer above has replaced this node.
                     Some(_) => return Ok(Place { found: found.map_or(Found::Absent, Found::Node), floor: number + 1 }),
                 }
             }
@@ -217,24 +217,24 @@ impl<'a> Rootfs<'a> {
     }
 }
 
-/// The root is a directory in every image.
+/// Returns the root, which is a directory in every image.
 fn root() -> Place {
     let (kind, xattrs) = (ListedKind::Directory, Box::default());
     let node = ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs };
     Place { found: Found::Node(Below { node, entry: None }), floor: 0 }
 }
 
-/// What one layer says about a path.
+/// The entry of one layer for a path.
 pub(super) enum Said {
     Nothing,
     Entry(Entered),
     Unseen(Unseen),
 }
 
-/// What one layer puts at a path, and what it hides there.
+/// The node that one layer adds at a path, and its whiteouts there.
 pub(super) struct Entered {
     below: Option<Below>,
-    /// Whether it deletes what is below, and whether it hides what is below in the directory.
+    /// Whether it deletes the path from the layers below, and whether it hides their entries in the directory.
     hides: (bool, bool),
 }
 
@@ -253,7 +253,7 @@ impl StoredLayer<'_> {
             Ok(listing) => listing,
             Err(unseen) => return Ok(Said::Unseen(unseen)),
         };
-        // A listing that proves to be damaged is made again.
+        // A listing that turns out to be damaged is made again.
         let found = match find_in_listing(&listing, path.as_bytes()) {
             Ok(found) => found,
             Err(_) => match self.listing_made_again()? {
@@ -268,7 +268,7 @@ impl StoredLayer<'_> {
 fn find_in_listing(listing: &Listing, path: &[u8]) -> Result<Option<Entered>> {
     let Some(ListedEntry { path: _, node, is_whiteout, is_opaque }) = listing.find(path)? else { return Ok(None) };
     let node = match node {
-        // A hard link is what it links to.
+        // A hard link has the node of its target.
         Some(ListedNode { kind: ListedKind::HardLink { target }, .. }) => {
             listing.find(&target)?.and_then(|entry| entry.node)
         }
@@ -287,13 +287,13 @@ fn find_in_tree(tree: &Tree, path: &ImagePath) -> Said {
     Said::Entry(Entered { below, hides: (is_whiteout, false) })
 }
 
-/// An entry that is being made, as a listing would say it. What its content is, its content says.
+/// Converts an entry of an unwritten layer to a node of a listing. The kind of program is unknown without its content.
 fn node_of(entry: &Entry) -> ListedNode {
     let kind = match &entry.kind {
         Kind::Directory => ListedKind::Directory,
         Kind::File { size, .. } => ListedKind::File { size: *size, program: Program::Unknown, content: None },
         Kind::Symlink { target } => ListedKind::Symlink { target: target.to_vec() },
-        // Its target is a file of the same tree, with the same attributes.
+        // The target of the link is a file of the same tree, with the same attributes.
         Kind::HardLink { .. } => ListedKind::File { size: 0, program: Program::Unknown, content: None },
     };
     let xattrs = entry.attributes.xattrs.clone().unwrap_or_default();

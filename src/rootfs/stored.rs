@@ -1,4 +1,4 @@
-//! A stored layer of a stack: its listing is found, or made, when something asks for it.
+//! A stored layer of a stack. Its listing is found or made on demand.
 
 use super::listing::Listing;
 use super::listings::{Listed, Listings, find_or_make, make};
@@ -12,18 +12,18 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-/// A layer, and where it can be read.
+/// A layer, with the source of its blob.
 #[derive(Clone, Copy)]
 pub struct LayerPlace<'a> {
-    /// The blob.
+    /// The descriptor of the blob.
     pub layer: &'a Descriptor,
-    /// The tar that it holds.
+    /// The digest of the tar that it holds.
     pub diff_id: &'a DiffId,
-    /// Where the blob is; `None` for one that is not to be fetched, of which only a kept listing tells.
+    /// The source of the blob; `None` if it must not be fetched, so that only a cached listing can be used.
     pub source: Option<&'a dyn BlobSource>,
-    /// The listings that are kept.
+    /// The cached listings.
     pub listings: Option<&'a Listings>,
-    /// Watches a layer being read.
+    /// Reports the progress of reading a layer.
     pub progress: &'a dyn Progress,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Debug for LayerPlace<'_> {
 }
 
 impl LayerPlace<'_> {
-    /// Finds the listing of the layer or reads the layer. `None` where neither can be.
+    /// Finds the listing of the layer or reads the layer. Returns `None` if neither is possible.
     ///
     /// # Errors
-    /// As [`find_or_make`].
+    /// The same as [`find_or_make`].
     pub fn list(&self) -> Result<Option<Listed>> {
         let LayerPlace { layer, diff_id, source, listings, progress } = *self;
         match source {
@@ -51,28 +51,28 @@ impl LayerPlace<'_> {
 #[derive(Debug)]
 pub struct StoredLayer<'a> {
     place: LayerPlace<'a>,
-    /// What is said of the layer where it cannot be read.
+    /// The reason to report if the layer cannot be read.
     unseen: Unseen,
-    /// The listing, once it was asked for.
+    /// The listing, once it has been requested.
     known: RefCell<Option<Result<Arc<Listing>, Unseen>>>,
 }
 
 impl<'a> StoredLayer<'a> {
-    /// A layer that is read when something asks for it.
+    /// Creates a layer that is read on demand.
     pub fn new(place: LayerPlace<'a>, unseen: Unseen) -> Self {
         StoredLayer { place, unseen, known: RefCell::new(None) }
     }
 
-    /// A layer of which it is known already what [`LayerPlace::list`] answers.
+    /// Creates a layer for which [`LayerPlace::list`] has already returned `listed`.
     pub fn listed(place: LayerPlace<'a>, unseen: Unseen, listed: Option<Listed>) -> Self {
         let known = known(listed, &unseen);
         StoredLayer { place, unseen, known: RefCell::new(Some(known)) }
     }
 
-    /// Why nothing is known of the layer, if that is so.
+    /// Returns why the entries of the layer are unknown, or `None` if they are known.
     ///
     /// # Errors
-    /// When the layer has to be read and cannot be.
+    /// Returns an error if the layer must be read and cannot be read.
     pub fn unseen(&self) -> Result<Option<Unseen>> {
         self.listing().map(Result::err)
     }
@@ -85,7 +85,7 @@ impl<'a> StoredLayer<'a> {
         Ok(self.known.borrow_mut().insert(found).clone())
     }
 
-    /// The listing, made again because the one that was kept is damaged.
+    /// Makes the listing again, because the cached one is damaged.
     pub(super) fn listing_made_again(&self) -> Result<Result<Arc<Listing>, Unseen>> {
         let LayerPlace { layer, diff_id, source, listings, progress } = self.place;
         let listed = source.map(|source| make(listings, layer, diff_id, source, progress)).transpose()?;

@@ -1,4 +1,4 @@
-//! Listings and stacks of layers.
+//! Tests of listings and stacks of layers.
 
 use super::listing::{Listing, Subject};
 use super::writer::ListingWriter;
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Read;
 
-/// A place that holds one blob.
+/// A source that holds one blob.
 struct One(Vec<u8>);
 
 impl BlobSource for One {
@@ -76,7 +76,7 @@ impl Layer {
     }
 }
 
-/// What a stack says of a path, in few words.
+/// Formats the result of looking up a path in a stack.
 fn said(layers: &[&Layer], path: &str) -> String {
     let below: Vec<LayerBelow<'_>> = layers.iter().map(|layer| layer.below(None)).collect();
     let rootfs = Rootfs::new(&below);
@@ -173,7 +173,7 @@ fn a_kept_listing_is_found_and_a_damaged_one_is_made_again() {
     assert_eq!(std::fs::read(&path).unwrap(), whole, "it is what it was");
 }
 
-/// As this program does it: what has the file mapped keeps it.
+/// Replaces a file as this program does: a process that has the old file mapped keeps it.
 fn replace(path: &std::path::Path, bytes: &[u8]) {
     let other = path.with_extension("new");
     std::fs::write(&other, bytes).unwrap();
@@ -197,7 +197,7 @@ fn a_layer_that_is_not_what_is_said_of_it_is_refused() {
     let mut damaged = blob.0.clone();
     damaged[0] ^= 1;
     assert!(refusal(descriptor, diff_id, &damaged).contains("its content has the digest"));
-    // What only our reader does not understand is no fault of the layer.
+    // A media type that only our reader does not understand does not make the layer invalid.
     let encrypted = Descriptor::of("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", b"x");
     let listed = find_or_make(None, &encrypted, diff_id, &One(b"x".to_vec()), &Silent).unwrap();
     assert!(matches!(listed, Listed::Unlistable(_)));
@@ -243,7 +243,7 @@ proptest! {
         let mut writer = ListingWriter::default();
         writer.add_whiteout(b"a/b/c").unwrap();
         let whole = writer.finish(&subject);
-        // Right checksums around wrong bytes: what only a broken writer could leave.
+        // Correct checksums around wrong bytes, which only a faulty writer could produce.
         bytes.splice(0..0, whole.iter().copied());
         let index = bytes.len().min(128 + at);
         bytes[104..112].copy_from_slice(&(index as u64).to_le_bytes());

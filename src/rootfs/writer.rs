@@ -1,4 +1,4 @@
-//! Writing a listing, whose form is described with its reader.
+//! Writes a listing. The format is described with its reader.
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::{HEADER, MAGIC, OPAQUE, SLOT, Subject, WHITEOUT, encoding_byte};
@@ -6,21 +6,21 @@ use crate::error::{Error, Result};
 use libdeflater::crc32;
 use std::collections::BTreeMap;
 
-/// How many bytes a block has at least, unless it is the last.
+/// The minimum size of a block in bytes, except for the last one.
 const BLOCK: usize = 8 << 10;
-/// No layer that is listed has more entries than this; a tree of our own may not, either.
+/// The largest number of entries of a layer that is listed. Our own trees have the same limit.
 const MOST_ENTRIES: usize = 10_000_000;
-/// No more than so many bytes are gathered for a listing: names, link targets and extended attributes.
+/// The largest number of bytes collected for a listing: names, link targets and extended attributes.
 const MOST_BYTES: usize = 1 << 30;
 
-/// Gathers the entries of a layer, in the order of its tar.
+/// Collects the entries of a layer, in the order of its tar.
 #[derive(Default)]
 pub(super) struct ListingWriter {
     entries: BTreeMap<Box<[u8]>, Said>,
     bytes: usize,
 }
 
-/// What is written about one path: flags and kind, and the node as it is stored.
+/// The stored data of one path: the flags and kind, and the encoded node.
 #[derive(Default)]
 struct Said {
     first: u8,
@@ -28,10 +28,10 @@ struct Said {
 }
 
 impl ListingWriter {
-    /// Notes what the layer puts at `path`. Of two entries for one path the later one counts, as for extractors.
+    /// Adds the node at `path`. If a path has two entries, the later one counts, as for extractors.
     ///
     /// # Errors
-    /// When the layer has more entries, or longer ones, than are listed.
+    /// Returns an error if the layer has more entries, or longer ones, than a listing can hold.
     pub(super) fn add(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
         let mut encoded = Vec::new();
         let kind = encode(node, &mut encoded);
@@ -41,25 +41,25 @@ impl ListingWriter {
         Ok(())
     }
 
-    /// Notes that the layer deletes what the layers below have at `path`.
+    /// Records that the layer deletes `path` from the layers below.
     ///
     /// # Errors
-    /// As [`ListingWriter::add`].
+    /// The same as [`ListingWriter::add`].
     pub(super) fn add_whiteout(&mut self, path: &[u8]) -> Result<()> {
         self.said(path, 0).map(|said| said.first |= WHITEOUT)
     }
 
-    /// Notes that the layer hides what the layers below have in the directory `path`.
+    /// Records that the layer hides the entries of the layers below in the directory `path`.
     ///
     /// # Errors
-    /// As [`ListingWriter::add`].
+    /// The same as [`ListingWriter::add`].
     pub(super) fn add_opaque(&mut self, path: &[u8]) -> Result<()> {
         self.said(path, 0).map(|said| said.first |= OPAQUE)
     }
 
     fn said(&mut self, path: &[u8], more: usize) -> Result<&mut Said> {
         self.bytes += more;
-        // Every directory on the way is listed, so that a look-up finds it; an entry of its own replaces it.
+        // Every parent directory is listed, so that a look-up finds it. An entry of its own replaces it.
         let mut above = path;
         while let Some(slash) = above.iter().rposition(|&byte| byte == b'/') {
             above = &above[..slash];
@@ -83,7 +83,7 @@ impl ListingWriter {
         Ok(self.entries.entry(path.into()).or_default())
     }
 
-    /// The listing, as it is stored.
+    /// Returns the listing in the stored format.
     pub(super) fn finish(self, subject: &Subject) -> Vec<u8> {
         let mut out = vec![0; HEADER];
         let entries = self.entries.len() as u64;
@@ -135,7 +135,7 @@ impl ListingWriter {
     }
 }
 
-/// Makes of `said` a directory that has no entry of its own, as extractors make it.
+/// Turns `said` into a directory without an entry of its own, as extractors create it.
 fn imply(said: &mut Said) {
     let mut encoded = Vec::new();
     let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
@@ -143,7 +143,7 @@ fn imply(said: &mut Said) {
     said.node = encoded.into();
 }
 
-/// Appends `node`, and answers the number of its kind.
+/// Appends `node`, and returns the number of its kind.
 fn encode(node: &ListedNode, out: &mut Vec<u8>) -> u8 {
     // Destructured without `..`, so that a new field cannot be forgotten here.
     let ListedNode { kind, mode, uid, gid, mtime, xattrs } = node;
