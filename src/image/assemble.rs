@@ -12,31 +12,31 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A finished layer and what made it.
+/// A finished layer, with the command that made it.
 #[derive(Debug, Clone, Copy)]
 pub struct NewLayer<'a> {
     /// The layer, which is in the layout.
     pub layer: &'a Layer,
-    /// What its history entry says.
+    /// The `created_by` text of its history entry.
     pub created_by: &'a str,
 }
 
-/// What distinguishes an image besides its base and layers.
+/// The properties of an image besides its base and layers.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Changes to the base's config.
     pub edit: ConfigEdit,
-    /// The annotations of the manifest, those about the base included.
+    /// The annotations of the manifest, including those about the base.
     pub annotations: BTreeMap<String, String>,
-    /// When the image says that it was made.
+    /// The creation time that the image reports.
     pub created: Timestamp,
 }
 
 impl Image {
-    /// The config of the new image, as far as it is known without its layers.
+    /// Returns the config of the new image, without its layers.
     ///
     /// # Errors
-    /// When the base's config has members of impossible types.
+    /// Returns an error if the base's config has members of impossible types.
     pub fn config(&self, base: &Base) -> Result<Value> {
         let mut document = base.config().document().clone();
         self.edit.apply(&mut document, "config of the base image")?;
@@ -45,18 +45,20 @@ impl Image {
     }
 }
 
-/// Writes config and manifest of `image`, which has `layers` on top of `base`, into `layout`. The layers are there already.
+/// Writes the config and manifest of `image` into `layout`.
+///
+/// The image has `layers` on top of `base`. The layers must already be in the layout.
 ///
 /// # Errors
-/// When a document would be larger than what is read of one, the base's config has members of impossible types, or the
-/// layout cannot be written.
+/// Returns an error if a document would be larger than readers accept, the base's config has members of impossible types,
+/// or the layout cannot be written.
 pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Arc<Layout>) -> Result<StoredImage> {
     let mut config = image.config(base)?;
     let diff_ids = layers.iter().map(|new| json!(new.layer.diff_id.to_string()));
     append(&mut config["rootfs"], "diff_ids", diff_ids)?;
     let created = image.created.to_string();
     if !base.config().has_fitting_history() {
-        // Readers pair entries and layers by number. A history with more or fewer, or none, would shift ours.
+        // Readers pair entries and layers by number. A history of another length would shift our entries.
         let inherited: Vec<Value> =
             base.layers().iter().map(|_| json!({"comment": "layer of the base image"})).collect();
         config["history"] = inherited.into();
@@ -81,7 +83,7 @@ pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Ar
     StoredImage::assemble(layout.clone(), descriptor, manifest_bytes, config_bytes, None, "the new image")
 }
 
-/// What nobody could read back is not written.
+/// Checks that a document is small enough to be read again.
 fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
     if bytes.len() as u64 > limit {
         return Err(Error::invalid(
@@ -92,7 +94,7 @@ fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
     Ok(bytes)
 }
 
-/// Appends to the array at `key`, made where it is missing.
+/// Appends to the array at `key`, which is created if it is missing.
 fn append(parent: &mut Value, key: &str, items: impl Iterator<Item = Value>) -> Result<()> {
     let malformed = || Error::invalid("config of the base image", format!("`{key}`: expected an array"));
     let members = parent.as_object_mut().ok_or_else(malformed)?;

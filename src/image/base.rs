@@ -1,4 +1,4 @@
-//! What an image is built on.
+//! The base of an image.
 
 use crate::error::{Error, Result};
 use crate::spec::{Config, Descriptor, Platform};
@@ -13,25 +13,26 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// The image below the new layers.
 #[derive(Debug, Clone)]
 pub enum Base {
-    /// Nothing.
+    /// An empty base.
     Scratch(Platform),
-    /// An image in some place.
+    /// An existing image.
     Image {
         /// The image.
         image: Box<StoredImage>,
-        /// Its name in the registry that it came from, wherever it is now. A name that it has on this machine alone is none.
+        /// The name in the registry that it came from, even if it is read from elsewhere. `None` if it has a name only on
+        /// this machine.
         name: Option<String>,
-        /// What becomes of its layers.
+        /// The handling of its layers.
         layers: BaseLayers,
     },
 }
 
-/// What becomes of the layers of a base.
+/// The handling of the layers of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseLayers {
-    /// They are copied to where the new image is made.
+    /// The layers are copied to the place of the new image.
     Copied,
-    /// They stay in the registry that the base is from, and whoever wants the image whole takes them from there.
+    /// The layers stay in the registry of the base. Readers that need the complete image fetch them from there.
     LeftOut,
 }
 
@@ -39,8 +40,8 @@ impl Base {
     /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
-    /// When there is none, it is damaged or malformed, or it is not for `platform`; and when it is in a registry, from which
-    /// a [`BaseStore`](crate::store::BaseStore) takes it.
+    /// Returns an error if there is no image, it is damaged or malformed, it is not for `platform`, or it is in a
+    /// registry. A [`BaseStore`](crate::store::BaseStore) opens images from registries.
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
         let image = match location {
             Location::Layout { directory, tag } => {
@@ -59,7 +60,7 @@ impl Base {
         Ok(Base::Image { image: Box::new(image), name, layers: BaseLayers::Copied })
     }
 
-    /// The config to start from.
+    /// Returns the config to start from.
     pub fn config(&self) -> Config {
         match self {
             Base::Scratch(platform) => Config::scratch(platform),
@@ -67,7 +68,7 @@ impl Base {
         }
     }
 
-    /// What is odd about it, for people.
+    /// Returns warnings about the base, for people.
     pub fn oddities(&self) -> Vec<String> {
         match self {
             Base::Scratch(_) => Vec::new(),
@@ -75,10 +76,10 @@ impl Base {
         }
     }
 
-    /// Requires that Linux layers can be put on it.
+    /// Checks that Linux layers can be added to the base.
     ///
     /// # Errors
-    /// When it is for Windows, whose layers have another form.
+    /// Returns an error if the base is for Windows, whose layers have another format.
     pub fn check(&self) -> Result<()> {
         match self.config().platform().os() {
             "windows" => Err(Error::invalid(
@@ -89,7 +90,7 @@ impl Base {
         }
     }
 
-    /// The annotations of an image that adds layers to this base: which one it is (annotations.md).
+    /// Returns the annotations that identify this base in an image that adds layers to it (annotations.md).
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let Base::Image { image, name, .. } = self else { return BTreeMap::new() };
         let digest = (BASE_DIGEST.to_owned(), image.descriptor.digest.to_string());
@@ -97,8 +98,10 @@ impl Base {
         name.chain([digest]).collect()
     }
 
-    /// The annotations of an image that is this one with another config: those that it has. So its base stays its base, and
-    /// the same edit gives the same image again. An image from a registry that names no base becomes the base.
+    /// Returns the annotations of an image that is this one with another config.
+    ///
+    /// These are the annotations of this image, so its base stays its base, and the same edit gives the same image again.
+    /// If an image from a registry names no base, it becomes the base itself.
     pub fn carried_annotations(&self) -> BTreeMap<String, String> {
         let Base::Image { image, name, .. } = self else { return BTreeMap::new() };
         let own = image.manifest.annotations.clone();
@@ -109,11 +112,11 @@ impl Base {
         own.into_iter().chain(self.annotations()).collect()
     }
 
-    /// Whether programs made for glibc will most likely not start on it.
+    /// Returns whether programs linked with glibc will most likely fail to start on this base.
     ///
-    /// Layers are not read for this, and left-out ones cannot be. Alpine, which is nearly every base with musl, shows in
-    /// its name, or in the history of what was made from it: its root is unpacked from a tar of that name, and programs are
-    /// installed with `apk add`. (On Wolfi they are, too, and that has glibc; few of its images have a history.)
+    /// This does not read layers, and remote layers cannot be read. Nearly every base with musl is Alpine, which shows in
+    /// its name, or in the history of images based on it: the root is unpacked from a tar of that name, and programs are
+    /// installed with `apk add`. (Wolfi uses `apk add` too and has glibc, but few of its images have a history.)
     pub fn seems_to_have_musl(&self) -> bool {
         let Base::Image { image, name, .. } = self else { return false };
         let is_telling = |step: &str| step.contains("alpine-minirootfs") || step.contains("apk add");
@@ -121,7 +124,7 @@ impl Base {
         named.is_some_and(|name| name.contains("alpine")) || image.config.created_by().any(is_telling)
     }
 
-    /// The layers to start from, lowest first.
+    /// Returns the layers to start from, lowest first.
     pub fn layers(&self) -> &[Descriptor] {
         match self {
             Base::Scratch(_) => &[],

@@ -1,39 +1,39 @@
-//! Changes to an image's config, made on its JSON, so that what we do not know of survives.
+//! Changes to an image's config, made in its JSON, so that unknown members survive.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What to change of a config (config.md, `config`). Nothing is changed that is not named.
+/// Changes to a config (config.md, `config`). Members that are not named stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigEdit {
-    /// The command that is always run; an empty one removes it. Setting it clears an inherited `cmd`, which belonged to the
-    /// entrypoint before.
+    /// The command that is always run; an empty list removes it. Setting it clears an inherited `cmd`, which belonged to
+    /// the previous entrypoint.
     pub entrypoint: Option<Vec<String>>,
     /// The command, or the arguments of the entrypoint.
     pub cmd: Option<Vec<String>>,
-    /// Variables of the environment, set or replaced.
+    /// Environment variables to set or replace.
     pub env: BTreeMap<String, String>,
-    /// Variables of the environment, removed.
+    /// Environment variables to remove.
     pub unset_env: BTreeSet<String>,
     /// The working directory, absolute.
     pub working_dir: Option<String>,
-    /// `UID[:GID]`, or names that the image knows.
+    /// `UID[:GID]`, or names that the image defines.
     pub user: Option<String>,
-    /// Labels, set or replaced.
+    /// Labels to set or replace.
     pub labels: BTreeMap<String, String>,
-    /// Ports, `80/tcp`, added.
+    /// Ports to add, such as `80/tcp`.
     pub exposed_ports: BTreeSet<String>,
-    /// Volumes, absolute paths, added.
+    /// Volumes to add, as absolute paths.
     pub volumes: BTreeSet<String>,
     /// The signal that stops the container.
     pub stop_signal: Option<String>,
-    /// Who made the image.
+    /// The author of the image.
     pub author: Option<String>,
 }
 
 impl ConfigEdit {
-    /// The changes of `self`, and where both name the same thing those of `other`.
+    /// Merges two edits. If both change the same member, `other` takes precedence.
     #[must_use]
     pub fn overridden_by(mut self, other: ConfigEdit) -> ConfigEdit {
         let ConfigEdit {
@@ -66,10 +66,10 @@ impl ConfigEdit {
         }
     }
 
-    /// Applies the changes to the config `document`, which messages call `object`.
+    /// Applies the changes to the config `document`. Messages call it `object`.
     ///
     /// # Errors
-    /// When a member that must be changed has a type that it cannot have.
+    /// Returns an error if a member to be changed has an impossible type.
     pub fn apply(&self, document: &mut Value, object: &str) -> Result<()> {
         // Destructured without `..`, so that a new field cannot be forgotten here.
         let ConfigEdit {
@@ -125,7 +125,7 @@ impl ConfigEdit {
     }
 }
 
-/// The object at `key`, made where it is missing.
+/// Returns the object at `key`, which is created if it is missing.
 fn member<'a>(parent: &'a mut Map<String, Value>, key: &str, object: &str) -> Result<&'a mut Map<String, Value>> {
     let slot = parent.entry(key).or_insert(Value::Null);
     if slot.is_null() {
@@ -134,7 +134,7 @@ fn member<'a>(parent: &'a mut Map<String, Value>, key: &str, object: &str) -> Re
     slot.as_object_mut().ok_or_else(|| Error::invalid(object, format!("`{key}`: expected an object")))
 }
 
-/// Variables keep their places; new ones come last, sorted.
+/// Edits the environment. Variables keep their positions; new ones are appended in sorted order.
 fn edit_environment(
     config: &mut Map<String, Value>,
     env: &BTreeMap<String, String>,
@@ -152,7 +152,7 @@ fn edit_environment(
         let text = variable.as_str().ok_or_else(malformed)?;
         let key = text.split_once('=').map_or(text, |(key, _)| key);
         match env.get_key_value(key) {
-            // The same variable twice: the last one counts, and only one is kept.
+            // If a variable is present twice, only one is kept, with the new value.
             Some((key, _)) if replaced.contains(key.as_str()) => {}
             Some((key, value)) => {
                 after.push(format!("{key}={value}").into());

@@ -1,4 +1,4 @@
-//! The documents of a new image: a base's config, edited, and a manifest.
+//! The documents of a new image: an edited config of the base, and a manifest.
 
 mod assemble;
 mod base;

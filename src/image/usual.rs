@@ -1,13 +1,13 @@
-//! What directories are usually like, for those that no layer below has.
+//! Default attributes of directories that no layer below has.
 
 use crate::time::Timestamp;
 use crate::tree::{Attributes, ImagePath};
 use std::collections::BTreeMap;
 
-/// Directories that are not 0755.
+/// Directories whose mode is not 0755.
 const SPECIAL: [(&[u8], u16); 3] = [(b"root", 0o700), (b"tmp", 0o1777), (b"var/tmp", 0o1777)];
 
-/// The usual attributes of directories that differ from others.
+/// Returns the default attributes of directories that differ from others.
 pub(crate) fn usual_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attributes> {
     let attributes = |mode| Attributes { mode, uid: 0, gid: 0, mtime: mtime.seconds(), xattrs: None };
     let special = SPECIAL.iter().filter_map(|(path, mode)| Some((ImagePath::new(path).ok()?, attributes(*mode))));
