@@ -1,7 +1,7 @@
-//! A catalog as it is stored, and what rcc keeps of it beside a space that it manages.
+//! A catalog's stored file, and the copy that rcc keeps of it next to a managed space.
 //!
-//! Both are files of the image. Neither is kept in memory: the catalog of 100,000 files takes 6 MB as it is stored, and 40 MB
-//! as what is in it.
+//! Both are files of the image. Neither is kept in memory: the catalog of 100,000 files takes 6 MB in its stored form,
+//! and 40 MB when decompressed.
 
 use super::meta::RelocatedReader;
 use crate::bounded;
@@ -14,24 +14,24 @@ use std::fmt;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
-/// The largest that is read, in bytes.
+/// The size limit of a stored catalog, in bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// A catalog as it is stored.
+/// A catalog in its stored form.
 #[derive(Debug, Clone)]
 pub(super) struct CatalogFile {
     name: CatalogName,
     place: Place,
-    /// Of its bytes.
+    /// The digest of the stored bytes.
     pub(super) digest: Digest,
-    /// In bytes.
+    /// The size of the stored bytes.
     pub(super) size: u64,
 }
 
 #[derive(Debug, Clone)]
 enum Place {
     Hololib(Hololib),
-    /// It is none that a hololib has.
+    /// A changed catalog, which is in no hololib.
     Memory(Arc<[u8]>),
 }
 
@@ -39,7 +39,7 @@ impl CatalogFile {
     /// Finds the catalog called `name`.
     ///
     /// # Errors
-    /// When it is missing, cannot be read, or is larger than 256 MiB.
+    /// Returns an error if it is missing, cannot be read, or is larger than 256 MiB.
     pub(super) fn find(hololib: &Hololib, name: &CatalogName) -> Result<CatalogFile> {
         let object = format!("{}: catalog/{name}", hololib.shown());
         let stored = bounded::reader(hololib.stored_catalog(name)?, LARGEST, &object);
@@ -48,16 +48,16 @@ impl CatalogFile {
         Ok(CatalogFile { name: name.clone(), place: Place::Hololib(hololib.clone()), digest, size })
     }
 
-    /// Takes a catalog that was changed.
+    /// Creates a catalog file from a changed catalog.
     pub(super) fn of_bytes(name: &CatalogName, bytes: Vec<u8>) -> CatalogFile {
         let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
         CatalogFile { name: name.clone(), place: Place::Memory(bytes.into()), digest, size }
     }
 
-    /// Opens it. The reader ends well if and only if its bytes are those that were found.
+    /// Opens the file. The reader ends without error only if its bytes have the recorded digest and size.
     ///
     /// # Errors
-    /// When it is missing.
+    /// Returns an error if it is missing.
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send>> {
         let CatalogFile { name, place, digest, size } = self;
         let source: Box<dyn Read + Send> = match place {
@@ -75,7 +75,7 @@ impl StoredFiles for CatalogFile {
     }
 }
 
-/// A reader that ends well only with the bytes that it should.
+/// A reader that ends without error only if its bytes are unchanged.
 struct Unchanged {
     source: Box<dyn Read + Send>,
     object: String,
@@ -101,8 +101,10 @@ impl Read for Unchanged {
     }
 }
 
-/// The relocated catalog beside a space, gzip. It is made anew whenever it is read: its size has to be known before, and
-/// twice the work, half a second for 100,000 files, is less than so much memory.
+/// The relocated catalog next to a space, as gzip.
+///
+/// It is computed again on every read: its size is needed beforehand, and doing the work twice, half a second for
+/// 100,000 files, costs less than keeping it in memory.
 #[derive(Clone)]
 pub(super) struct MetaFile {
     catalog: CatalogFile,
@@ -116,15 +118,15 @@ impl fmt::Debug for MetaFile {
 }
 
 impl MetaFile {
-    /// Changes members of the outermost object of `catalog`, each to a value in JSON.
+    /// Replaces members of the outermost object of `catalog` with values in JSON.
     pub(super) fn new(catalog: &CatalogFile, changes: BTreeMap<&'static str, String>) -> MetaFile {
         MetaFile { catalog: catalog.clone(), changes: Arc::new(changes) }
     }
 
-    /// How many bytes it has.
+    /// Returns the size in bytes.
     ///
     /// # Errors
-    /// When the catalog cannot be read, or has changed.
+    /// Returns an error if the catalog cannot be read, or has changed.
     pub(super) fn size(&self) -> Result<u64> {
         let failed = |error| Error::io(format!("catalog {}", self.catalog.name), "read", error);
         io::copy(&mut self.open(0)?, &mut io::sink()).map_err(failed)

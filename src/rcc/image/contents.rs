@@ -1,10 +1,10 @@
 //! The entries of an environment's layers, straight from the hololib.
 //!
-//! RCC runs an environment only if the library holds every object of the catalog. Shipping both would store everything
-//! twice, so a library object and the files of the space with its content are one file with several names. They can be:
-//! RCC reads an object that is not gzip as it is, replaces files by renaming and never writes into them. They cannot be
-//! where the space's file was rewritten, or where the content itself begins like something compressed, which RCC would
-//! unwrap. Such objects are wrapped.
+//! RCC runs an environment only if the library holds every object of the catalog. Shipping both would store all content
+//! twice, so a library object and the files of the space with the same content are hard links to one file. This is
+//! possible because RCC reads an object that is not gzip directly, replaces files by renaming and never writes into
+//! them. It is not possible if the space's file was rewritten, or if the content itself begins like compressed data,
+//! which RCC would decompress. Such objects are stored as gzip without compression.
 
 use super::environment::Opened;
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
@@ -19,13 +19,14 @@ use crate::tree::{Content, Entry, ImagePath, Kind, Owner, StoredFile, StoredFile
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// The mark of RCC's uncompressed mode, without which it would not accept such a library.
+/// The mark of RCC's uncompressed mode. Without it RCC would not accept such a library.
 const UNCOMPRESSED_MARK: &str = "catalog/compress.no";
 
-/// The names that a library file adds to a tree: `aa`, `bb` and 64 digits, and the name of a file in the space.
+/// The length of the names that a library file adds to a tree, in bytes: `aa`, `bb` and 64 digits, and the name of a
+/// file in the space.
 const LIBRARY_NAME: usize = 90;
 
-/// Adds the entries of the layer of `part` to `tree`.
+/// Adds the entries of the layer with number `part` to `tree`.
 pub(super) fn add_part(
     hololib: &Hololib,
     opened: &Opened,
@@ -41,7 +42,7 @@ pub(super) fn add_part(
     let objects = contents.objects(&shared)?;
     let are_content = objects.iter().filter(|object| object.form == LibraryForm::Content);
     shared.add_objects(are_content.map(|object| object.number), |name| contents.path(name))?;
-    // A library file stands in two directories, which it shares with few others.
+    // A library file is in two directories, which it shares with few others.
     tree.reserve(opened.parts.entries(part).count() + 3 * objects.len(), LIBRARY_NAME * objects.len());
     if mode != EnvironmentMode::Compact {
         contents.add_space(&shared, tree)?;
@@ -53,7 +54,7 @@ pub(super) fn add_part(
     Ok(())
 }
 
-/// Whether rcc looks after the space in this mode.
+/// Returns whether rcc manages the space in this mode.
 pub(super) fn management(mode: EnvironmentMode) -> Management {
     match mode {
         EnvironmentMode::Sealed => Management::Unmanaged,
@@ -73,11 +74,11 @@ struct Contents<'a> {
     keeper: Keeper,
 }
 
-/// How an object of the library is shipped.
+/// A library object, and the form in which it is shipped.
 struct LibraryObject {
     number: u32,
     form: LibraryForm,
-    /// How many bytes it then has.
+    /// The size in that form, in bytes.
     size: u64,
 }
 
@@ -86,7 +87,7 @@ impl Contents<'_> {
         &self.opened.catalog
     }
 
-    /// Where in the image a file is.
+    /// Returns the path of a file in the image.
     fn path(&self, name: Name) -> Result<ImagePath> {
         match name {
             Name::OfEntry(number) => self.in_space(self.catalog().numbered(number as usize).path),
@@ -100,7 +101,7 @@ impl Contents<'_> {
         self.root.join(&ImagePath::new(path.as_bytes())?)
     }
 
-    /// The files of the space that can be one with others: those that are not rewritten.
+    /// Returns the files of the space that can be hard links: those that are not rewritten.
     fn shared_files(&self) -> SharedFiles {
         if self.mode == EnvironmentMode::Compact {
             return SharedFiles::default();
@@ -115,7 +116,7 @@ impl Contents<'_> {
         SharedFiles::of(|| self.opened.parts.entries(self.part).filter_map(shared))
     }
 
-    /// The objects of the library, where the image has one.
+    /// Returns the objects of the library, if the image has one.
     fn objects(&self, shared: &SharedFiles) -> Result<Vec<LibraryObject>> {
         if self.mode == EnvironmentMode::Direct {
             return Ok(Vec::new());
@@ -124,7 +125,7 @@ impl Contents<'_> {
         numbers.into_par_iter().map(|number| self.object(number, shared)).collect()
     }
 
-    /// Decides how an object is shipped, and how long it then is.
+    /// Determines the form in which an object is shipped, and its size in that form.
     fn object(&self, number: u32, shared: &SharedFiles) -> Result<LibraryObject> {
         let object = &self.catalog().objects()[number as usize];
         let (form, size) = if self.opened.scrubbed.content(&object.digest).is_some() {
@@ -133,7 +134,7 @@ impl Contents<'_> {
         } else if self.mode == EnvironmentMode::Compact {
             (LibraryForm::AsStored, self.hololib.object(object)?.stored_size())
         } else if object.digest.is_forgeable() {
-            // In uncompressed mode, rcc unwraps nothing.
+            // In uncompressed mode, rcc decompresses nothing.
             (LibraryForm::Content, object.size)
         } else if shared.has(number) && !self.hololib.content_looks_compressed(object)? {
             (LibraryForm::Content, object.size)
@@ -182,7 +183,9 @@ impl Contents<'_> {
         }
     }
 
-    /// The entry of the file `name`, which holds `object`: `alone`, or a link if another name of the same file comes first.
+    /// Returns the entry of the file `name`, which holds `object`.
+    ///
+    /// This is `alone`, or a hard link if another name of the same file comes first.
     fn shared(&self, shared: &SharedFiles, object: u32, name: Name, alone: Entry) -> Result<Entry> {
         let first = shared.first(object, Kept::of(&alone.attributes), name, |name| self.path(name))?;
         let kind = if first == name { alone.kind } else { Kind::HardLink { target: self.path(first)? } };
@@ -219,7 +222,7 @@ impl Contents<'_> {
 
     fn add_what_is_of_the_whole(&self, tree: &mut TreeBuilder) -> Result<()> {
         if self.mode != EnvironmentMode::Direct {
-            // rcc restores or locks beside the space, whether there is one yet or not.
+            // rcc restores or locks next to the space, whether or not there is one yet.
             let base = ImagePath::new(self.catalog().base().as_bytes())?;
             tree.add(directory(base, self.places.writable()))?;
             self.add_catalog(tree)?;
@@ -241,7 +244,7 @@ impl Contents<'_> {
         tree.add(file(path, stored.size, content, attributes(0o644, Owner::default())))
     }
 
-    /// What rcc writes beside a managed space, so that it finds nothing to do.
+    /// Adds the files that rcc writes next to a managed space, so that it has nothing to do.
     fn add_companions(&self, tree: &mut TreeBuilder) -> Result<()> {
         let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.root).as_bytes());
         let documents = meta::documents(&self.opened.stored, self.catalog(), &self.space, self.places)?;
@@ -256,7 +259,9 @@ impl Contents<'_> {
     }
 }
 
-/// An overwritten file as it will be in `space`. The catalog's offsets were checked against its size.
+/// Returns an overwritten file as it will be in `space`.
+///
+/// The catalog's offsets were checked against its size.
 pub(super) fn rewritten(content: &Arc<[u8]>, rewrites: &[u64], space: &str) -> Arc<[u8]> {
     let mut content = content.to_vec();
     for offset in rewrites {

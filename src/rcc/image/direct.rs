@@ -1,4 +1,4 @@
-//! Running a task without rcc: its own command, in the variables that rcc would have set.
+//! Running a task without rcc: its own command, with the variables that rcc would set.
 
 use super::environment::Opened;
 use super::places::Management;
@@ -10,27 +10,27 @@ use crate::rcc::{Hololib, Task};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Where an environment keeps the variables that belong to it.
+/// The file with the variables of an environment.
 const ACTIVATION: &str = "rcc_activate.json";
 
-/// Variables of the recording shell that mean nothing in a container, or that are set anew.
+/// Variables of the recording shell that have no meaning in a container, or that are set again.
 const OF_THE_RECORDER: [&str; 11] =
     ["_", "HOME", "HOSTNAME", "LOGNAME", "MAMBA_EXE", "MAMBA_ROOT_PREFIX", "OLDPWD", "PATH", "PWD", "SHLVL", "USER"];
 
-/// What a base without a `PATH` of its own leaves to its engine.
+/// The default `PATH` of a base that does not set its own.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl RobotImage {
     /// Completes the config for running without rcc, on a base with the search path `inherited`.
     ///
-    /// The command is the image's `Cmd`: what follows the image's name in `podman run` replaces it. As an entrypoint it would
-    /// take `--task NAME`, which the other modes understand, for an argument of its own.
+    /// The command is the image's `Cmd`: arguments after the image's name in `podman run` replace it. As an entrypoint
+    /// it would take `--task NAME`, which the other modes support, for an argument of its own.
     pub(super) fn direct_config(&self, mut edit: ConfigEdit, inherited: Option<&str>) -> Result<ConfigEdit> {
         if !self.robot.pre_run_scripts.is_empty() {
             let reason = "its preRunScripts are run by rcc, which a direct image does not have";
             return Err(Error::usage(&self.robot.file, reason).hint("--environment sealed"));
         }
-        // An action package has no task; what runs in its image is for the person to say.
+        // An action package has no task; its user chooses the command.
         if !self.robot.tasks.is_empty() {
             let task: &Task = self.robot.task(self.task.as_deref())?;
             edit.entrypoint = Some(Vec::new());
@@ -45,7 +45,7 @@ impl RobotImage {
         let below_app = |path: &String| match self.robot.inner(path).as_deref() {
             Some(".") => app.clone(),
             Some(inner) => format!("{app}/{inner}"),
-            // rcc, too, puts an absolute path below the robot.
+            // rcc also treats an absolute path as relative to the robot.
             None => format!("{app}/{}", path.trim_matches('/')),
         };
         let Robot { path, python_path, .. } = &self.robot;
@@ -83,7 +83,7 @@ impl RobotImage {
     }
 }
 
-/// The directories of a search path that rcc leaves in it: those that do not look like another Python's.
+/// Returns the directories of a search path that rcc keeps: those that do not look like another Python's.
 fn without_pythons(path: &str) -> impl Iterator<Item = &str> {
     const OTHERS: [&str; 7] = ["python", "conda", "pyenv", "venv", "pypoetry", ".poetry", "virtualenv"];
     path.split(':').filter(|directory| {
@@ -92,7 +92,7 @@ fn without_pythons(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The variables that belong to an environment whose space has the name that RCC gives it in `places`.
+/// Returns the variables of an environment whose space has the name that RCC gives it in `places`.
 pub(super) fn activation(
     hololib: &Hololib,
     opened: &Opened,

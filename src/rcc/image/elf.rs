@@ -1,4 +1,4 @@
-//! Whether a file is the rcc that an image needs: a static Linux program for its processor. It is looked at, never run.
+//! Checks that a file is a suitable rcc: a static Linux program for the image's processor. The file is read, never run.
 
 use crate::error::{Error, Result};
 use crate::root::Root;
@@ -7,17 +7,17 @@ use crate::spec::Platform;
 use std::fs::File;
 use std::path::Path;
 
-/// What the header of a 64-bit ELF file takes, in bytes (gABI, "ELF Header").
+/// The size of the header of a 64-bit ELF file, in bytes (gABI, "ELF Header").
 const HEADER: usize = 64;
-/// What one of its program headers takes.
+/// The size of a program header, in bytes.
 const PROGRAM_HEADER: usize = 56;
 /// The segment that names a dynamic loader.
 const PT_INTERP: u32 = 3;
 
-/// Requires that the file at `path` is a static Linux program for `platform`.
+/// Checks that the file at `path` is a static Linux program for `platform`.
 ///
 /// # Errors
-/// When it is missing, no such program, or one for another system or processor.
+/// Returns an error if it is missing, is not such a program, or is for another system or processor.
 pub fn check_launcher(path: &Path, platform: &Platform) -> Result<()> {
     let object = path.display().to_string();
     let wrong = |reason: &str| {
@@ -56,7 +56,7 @@ pub fn check_launcher(path: &Path, platform: &Platform) -> Result<()> {
     if needs_loader { Err(wrong("not static: it needs a loader that the base may not have")) } else { Ok(()) }
 }
 
-/// `length` bytes from `offset`, if there are so many.
+/// Reads `length` bytes at `offset`. Returns `None` if the file is shorter.
 fn read(file: &File, offset: u64, length: usize, object: &str) -> Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; length];
     let read = read_full_at(file, &mut bytes, offset).map_err(|error| Error::io(object, "read", error))?;
@@ -67,7 +67,7 @@ fn read(file: &File, offset: u64, length: usize, object: &str) -> Result<Option<
 mod tests {
     use super::*;
 
-    /// A program of one segment of the given type.
+    /// Returns a program with one segment of the given type.
     fn program(machine: u16, segment: u32) -> Vec<u8> {
         let mut bytes = vec![0; HEADER + PROGRAM_HEADER];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");

@@ -19,18 +19,17 @@ use serde_json::Value;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, OnceLock};
 
-/// A recorded environment: a catalog, and the hololib that it is in.
+/// A recorded environment: a catalog and its hololib.
 ///
-/// The catalog is parsed and its objects are looked at when something asks for them; a layer that is in the cache needs
-/// neither.
+/// The catalog is parsed and its objects are examined only when they are needed; a layer in the cache needs neither.
 #[derive(Debug)]
 pub struct Environment {
     hololib: Hololib,
     name: CatalogName,
-    /// The catalog as the hololib has it.
+    /// The catalog's file in the hololib.
     stored: CatalogFile,
     shipping: Shipping,
-    /// What decides the bytes of every layer.
+    /// The key of everything that determines the bytes of every layer.
     recipe: RecipeKey,
     facts: EnvironmentFacts,
     opened: OnceLock<Opened>,
@@ -40,7 +39,7 @@ pub struct Environment {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) catalog: Arc<Catalog>,
-    /// The catalog as the image will have it.
+    /// The catalog's file in the image.
     pub(super) stored: CatalogFile,
     pub(super) scrubbed: Scrubbed,
     pub(super) parts: Parts,
@@ -98,7 +97,7 @@ impl Opened {
     /// Reads a file of the environment as it will be in `space`.
     ///
     /// # Errors
-    /// When it is larger than `limit` bytes, or its object is damaged.
+    /// Returns an error if it is larger than `limit` bytes, or its object is damaged.
     pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Opened { catalog, scrubbed, .. } = self;
         let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
@@ -113,10 +112,11 @@ impl Opened {
 impl Environment {
     /// Opens the catalog called `name` of `hololib`, which must fit `required`.
     ///
-    /// `noted` returns what an earlier build noted of it, which makes reading it unnecessary.
+    /// `noted` returns the notes of an earlier build, which make it unnecessary to read the catalog.
     ///
     /// # Errors
-    /// When the catalog is for another platform or another blueprint, it cannot be read, or objects that it names are missing.
+    /// Returns an error if the catalog is for another platform or another blueprint, if it cannot be read, or if
+    /// objects that it names are missing.
     pub fn open(
         hololib: Hololib,
         name: &CatalogName,
@@ -145,27 +145,29 @@ impl Environment {
         Ok(Environment { hololib, name: name.clone(), stored, shipping, recipe, facts, opened })
     }
 
-    /// The name of its catalog.
+    /// Returns the name of the catalog.
     pub fn name(&self) -> &CatalogName {
         &self.name
     }
 
-    /// What happens to its secrets.
+    /// Returns how secrets are handled.
     pub(super) fn scrubbing(&self) -> Scrubbing {
         self.shipping.scrubbing
     }
 
-    /// What the catalog says of itself.
+    /// Returns the facts about the environment.
     pub fn facts(&self) -> &EnvironmentFacts {
         &self.facts
     }
 
-    /// What decides the environment's layers. Nothing where the catalog does not: digests that anybody can forge fix nothing.
+    /// Returns the key of everything that determines the environment's layers.
+    ///
+    /// Returns `None` if the catalog does not determine them: digests that anyone can forge do not identify content.
     pub fn recipe(&self) -> Option<&RecipeKey> {
         (!self.facts.has_forgeable_digests).then_some(&self.recipe)
     }
 
-    /// The layers of the environment, what changes rarely first.
+    /// Returns the layers of the environment, those that rarely change first.
     pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
         let parts = self
             .facts
@@ -173,7 +175,7 @@ impl Environment {
             .iter()
             .map(|part| (part.name.as_str(), recipe::of_part(&self.hololib, &part.digest), Value::Null));
         let last = if self.facts.parts.is_empty() { "" } else { "the rest" };
-        // What was noted of the environment is kept with its last layer.
+        // The facts about the environment are stored as notes of its last layer.
         let all = parts.chain([(last, self.recipe.clone(), self.facts.to_json())]);
         all.enumerate()
             .map(|(part, (name, recipe, notes))| {
@@ -181,7 +183,7 @@ impl Environment {
                 let separator = if name.is_empty() { "" } else { ": " };
                 RobotLayer {
                     name: format!("environment {}{separator}{name}", self.name),
-                    // Digests that anybody can forge fix nothing.
+                    // Digests that anyone can forge do not identify content.
                     recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
                     entries: Box::new(move |tree| environment.add_part(part, tree)),
                 }
@@ -193,7 +195,7 @@ impl Environment {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        // What there was to warn of has been said from the notes.
+        // The warnings were already repeated from the notes.
         let made = Opened::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
     }

@@ -1,4 +1,4 @@
-//! What is worth knowing of an environment without reading it again.
+//! Facts about an environment that make it unnecessary to read it again.
 
 use crate::digest::Digest;
 use crate::progress::{Event, Progress, warn};
@@ -8,32 +8,32 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What a catalog says of itself, and what there was to warn of.
+/// Facts from a catalog, and the warnings about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentFacts {
-    /// The directory below which its spaces must lie.
+    /// The directory that must contain the environment's spaces.
     pub base: String,
-    /// The version of RCC that recorded it, where that is known.
+    /// The version of RCC that recorded it, if it is known.
     pub recorder: Option<String>,
-    /// The SHA-256 of its document, which fixes every byte of the environment.
+    /// The SHA-256 of its document, which determines every byte of the environment.
     pub document_digest: Digest,
-    /// Whether the names of its objects are checksums that anybody can forge.
+    /// Whether the digests of its objects are checksums that anyone can forge.
     pub has_forgeable_digests: bool,
-    /// The layers that it is divided into, the last one left out.
+    /// The layers that it is split into, without the last one.
     pub(super) parts: Vec<PartFacts>,
-    /// The variables that belong to it, where the image sets them itself.
+    /// The variables of the environment, if the image sets them itself.
     pub(super) activation: Option<BTreeMap<String, String>>,
     warnings: Vec<(String, String)>,
-    /// The secrets that it holds and that were not overwritten.
+    /// The secrets in it that were not overwritten.
     pub secrets: Vec<FoundSecret>,
 }
 
 /// One of several layers of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartFacts {
-    /// What it is called.
+    /// The name of the layer.
     pub(super) name: String,
-    /// What decides its bytes, as a hash.
+    /// A hash of everything that determines the layer's bytes.
     pub(super) digest: Digest,
 }
 
@@ -56,7 +56,7 @@ impl EnvironmentFacts {
         }
     }
 
-    /// Reads what [`EnvironmentFacts::to_json`] wrote.
+    /// Parses the output of [`EnvironmentFacts::to_json`].
     pub(super) fn read(notes: &Value) -> Option<Self> {
         let text = |key: &str| notes.get(key).and_then(Value::as_str);
         let mut parts = Vec::new();
@@ -80,7 +80,7 @@ impl EnvironmentFacts {
         })
     }
 
-    /// The facts as notes for the cache.
+    /// Converts the facts to notes for the cache.
     pub fn to_json(&self) -> Value {
         let EnvironmentFacts {
             base,
@@ -113,7 +113,7 @@ impl EnvironmentFacts {
     }
 }
 
-/// Hands every event on, and keeps the warnings among them.
+/// Forwards every event, and records the warnings among them.
 pub(super) struct WarningRecorder<'a> {
     watcher: &'a dyn Progress,
     warnings: Mutex<Vec<(String, String)>>,

@@ -1,4 +1,4 @@
-//! Entries of the kinds that an environment is made of.
+//! Entries of the kinds in an environment.
 
 use super::wrap;
 use crate::compression::Members;
@@ -10,7 +10,7 @@ use crate::tree::{Attributes, Content, ContentStream, Entry, ImagePath, Kind, Ow
 use std::io::Read;
 use std::sync::Arc;
 
-/// Attributes of something that was restored: RCC gives every file one time.
+/// Returns the attributes of a restored entry: RCC gives every file the same time.
 pub(super) fn attributes(mode: u32, owner: Owner) -> Attributes {
     Attributes {
         mode: (mode & 0o7777) as u16,
@@ -62,7 +62,7 @@ impl StoredFiles for RestoredFiles {
     }
 }
 
-/// Library objects, by their numbers in the catalog, in the form in which the hololib has them or as what they hold.
+/// Library objects, by their numbers in the catalog, in stored form or as content.
 #[derive(Debug)]
 pub(super) struct LibraryFiles {
     pub(super) hololib: Hololib,
@@ -72,12 +72,12 @@ pub(super) struct LibraryFiles {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LibraryForm {
-    /// The bytes of the library.
+    /// The stored bytes.
     AsStored,
-    /// The content in them.
+    /// The content of the object.
     Content,
-    /// The content, as RCC stores what it would otherwise unwrap: in gzip, without being made smaller. So its bytes follow
-    /// from the catalog, whoever compressed the library; the layer is compressed as a whole.
+    /// The content as gzip without compression, for content that RCC would otherwise decompress. So the bytes depend on
+    /// the catalog only, not on how the library was compressed; the layer is compressed as a whole.
     Wrapped,
 }
 

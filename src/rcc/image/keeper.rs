@@ -1,15 +1,18 @@
-//! Who owns what of a restored space, and who may read it.
+//! Owners and modes of the files in a restored space.
 
 use super::files::attributes;
 use super::{EnvironmentMode, Places};
 use crate::tree::{Attributes, Owner};
 
-/// Who keeps the files of a space.
+/// The owner of a space's files.
 pub(super) enum Keeper {
-    /// Root, for everybody: nothing can be changed, and what was the recorder's alone is open to whoever runs.
+    /// Root, and everyone can read: nothing can be changed, and files that only the recording user could read become
+    /// readable by any user.
     Root,
-    /// Root and the run user. RCC compares modes, so what is not open to everybody must belong to the user; and it sets the
-    /// times of directories, which takes their owner.
+    /// Root and the run user.
+    ///
+    /// RCC compares modes, so files that are not readable by everyone must belong to the run user. RCC also sets the
+    /// times of directories, which requires their owner.
     User(Owner),
 }
 
@@ -29,7 +32,7 @@ impl Keeper {
     }
 
     pub(super) fn file(&self, recorded: u32) -> Attributes {
-        // A program that runs as its owner was the recorder's, and must not become root's.
+        // Without setuid: a program that ran as the recording user must not run as root.
         let open = recorded & 0o777 | (recorded & 0o500) >> 3 | (recorded & 0o500) >> 6;
         match self {
             Keeper::User(user) if open != recorded => attributes(recorded, *user),

@@ -1,4 +1,4 @@
-//! What rcc keeps beside a space that it manages: the catalog again, with the names of the space in it.
+//! The files that rcc keeps next to a managed space: the catalog again, with the names of the space in it.
 
 use super::Places;
 use super::catalog_file::{CatalogFile, MetaFile};
@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
-/// The two documents.
+/// The two documents next to a managed space.
 pub(super) struct Documents {
-    /// The relocated catalog, gzip.
+    /// The relocated catalog, as gzip.
     pub(super) meta: MetaFile,
-    /// What it says of itself, plain.
+    /// Its summary, uncompressed.
     pub(super) info: Arc<[u8]>,
 }
 
-/// Makes the documents of `space` from the catalog as it is stored.
+/// Creates the documents of `space` from the stored catalog.
 pub(super) fn documents(
     catalog_file: &CatalogFile,
     catalog: &Catalog,
@@ -47,13 +47,13 @@ pub(super) fn documents(
     Ok(Documents { meta: MetaFile::new(catalog_file, changes), info: crate::json::canonical(&info).into() })
 }
 
-/// How much of a document is looked at once, in bytes.
+/// The number of bytes of a document that are read at a time.
 const PIECE: usize = 64 << 10;
 
-/// How much of a document a gzip member holds, in bytes.
+/// The number of bytes of a document in a gzip member.
 const MEMBER: usize = 128 << 10;
 
-/// A catalog's document with some of its outermost members replaced, as gzip, member by member.
+/// A reader of a catalog's document with some of its outermost members replaced, as a sequence of gzip members.
 pub(super) struct RelocatedReader {
     document: Box<dyn Read + Send>,
     is_at_end: bool,
@@ -64,10 +64,10 @@ pub(super) struct RelocatedReader {
 }
 
 impl RelocatedReader {
-    /// Reads the catalog that `stored` gives as it is stored.
+    /// Reads the catalog whose stored bytes `stored` yields.
     ///
     /// # Errors
-    /// When its start cannot be read.
+    /// Returns an error if its start cannot be read.
     pub(super) fn new(stored: Box<dyn Read + Send>, changes: Arc<BTreeMap<&'static str, String>>) -> Result<Self> {
         let failed = |error| Error::io("catalog", "read", error);
         let mut stored = BufReader::with_capacity(PIECE, stored);
@@ -82,7 +82,7 @@ impl RelocatedReader {
         })
     }
 
-    /// Makes the next member.
+    /// Creates the next member.
     fn refill(&mut self) -> io::Result<()> {
         let mut piece = [0; PIECE];
         while self.relocation.out.len() < MEMBER && !self.is_at_end {
@@ -117,14 +117,14 @@ impl Read for RelocatedReader {
     }
 }
 
-/// Some content as gzip.
+/// Compresses content as gzip.
 pub(super) fn gzip(content: &[u8]) -> Result<Arc<[u8]>> {
     let mut packed = Vec::new();
     Compressor::new(Compression::DEFAULT_GZIP)?.compress(content, &mut packed)?;
     Ok(packed.into())
 }
 
-/// The document of a catalog, unwrapped.
+/// Reads the document of a catalog and decompresses it.
 pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::io(object, "read", error);
     let mut stored = BufReader::new(stored);
@@ -135,10 +135,10 @@ pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>
 
 /// Replaces members of the outermost object of a document that is known to be JSON.
 ///
-/// This is done on the text as it passes: as a tree of values, the document of a large environment would take hundreds of
+/// This works on the text as a stream: as a tree of values, the document of a large environment would take hundreds of
 /// megabytes.
 struct Relocation {
-    /// By the name of each member, its new value as JSON.
+    /// The new value of each member as JSON, by name.
     changes: Arc<BTreeMap<&'static str, String>>,
     depth: usize,
     is_in_string: bool,
@@ -146,22 +146,22 @@ struct Relocation {
     /// The last string of the outermost object that can be the name of a member, quotes included.
     key: Vec<u8>,
     value: Passing,
-    /// What has passed.
+    /// The changed text.
     out: Vec<u8>,
 }
 
-/// What happens to what stands in the outermost object now.
+/// The handling of the current text of the outermost object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passing {
-    /// It is no value, and passes.
+    /// The text is not a value, and is kept.
     Between,
-    /// It is a value that passes.
+    /// The text is a value that is kept.
     Kept,
-    /// It is a value that was replaced.
+    /// The text is a value that was replaced.
     Replaced,
 }
 
-/// No key that is looked for is longer, escapes included.
+/// The length limit of a key that is compared, escapes included; no wanted key is longer.
 const LONGEST_KEY: usize = 100;
 
 impl Relocation {
@@ -170,7 +170,7 @@ impl Relocation {
         Relocation { changes, depth: 0, is_in_string: false, is_escaped: false, key, value, out }
     }
 
-    /// Appends to `out` what becomes of the next bytes of the document.
+    /// Appends the next bytes of the document to `out`, with replacements.
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if self.is_in_string {
@@ -216,7 +216,7 @@ impl Relocation {
         }
     }
 
-    /// Decides, behind the colon, what becomes of the value.
+    /// Determines after the colon whether the value is replaced.
     fn replace_value(&mut self) {
         let name: String = serde_json::from_slice(&self.key).unwrap_or_default();
         if let Some(text) = self.changes.get(name.as_str()) {

@@ -6,7 +6,7 @@
 //! robot        /home/robot/app
 //! ```
 //!
-//! Most stable first: a new version of the robot moves the last layer only.
+//! The most stable layers come first: a new version of the robot changes the last layer only.
 
 mod catalog_file;
 mod contents;
@@ -48,21 +48,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How the environment is shipped.
+/// The form in which an environment is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EnvironmentMode {
-    /// A restored space that root owns and rcc takes as it is: starts fast under any user.
+    /// A restored space that root owns and rcc uses without checks: starts fast under any user.
     Sealed,
     /// A restored space that rcc checks at every start, and repairs.
     Ready,
-    /// The catalog and its library only; rcc restores the space at every start. The smallest image once it is unpacked, not to transfer.
+    /// Only the catalog and its library; rcc restores the space at every start. The smallest image when unpacked, but
+    /// not to transfer.
     Compact,
-    /// The restored tree alone, and the task's own command: no rcc.
+    /// Only the restored tree, and the task's own command, without rcc.
     Direct,
 }
 
 impl EnvironmentMode {
-    /// The word on the command line and in labels.
+    /// Returns the name of the mode on the command line and in labels.
     pub fn name(self) -> &'static str {
         match self {
             EnvironmentMode::Sealed => "sealed",
@@ -73,49 +74,50 @@ impl EnvironmentMode {
     }
 }
 
-/// How and where an environment is shipped: everything that decides its layers, besides itself.
+/// Options for shipping an environment: everything besides the environment that determines its layers.
 #[derive(Debug, Clone)]
 pub struct Shipping {
-    /// In which form.
+    /// The form.
     pub mode: EnvironmentMode,
-    /// Where everything goes.
+    /// The paths in the image.
     pub places: Places,
-    /// What happens to secrets.
+    /// How to handle secrets.
     pub scrubbing: Scrubbing,
-    /// In how many layers.
+    /// The number of layers.
     pub split: Split,
 }
 
-/// Everything that decides the content of a robot's image, besides its base.
+/// Everything that determines the content of a robot's image, besides its base.
 #[derive(Debug)]
 pub struct RobotImage {
     /// The robot.
     pub robot: Robot,
-    /// The directory that is packaged: that of the robot's file, or one above it.
+    /// The packaged directory: that of the robot's file, or one above it.
     pub directory: Root,
-    /// The path of its file there.
+    /// The path of the robot's file in that directory.
     pub file: String,
-    /// What the person named: the robot's own directory, or the file that it was packed in.
+    /// The path that the user gave: the robot's own directory, or the file that it was packed in.
     pub source: PathBuf,
-    /// Which of its tasks runs; nothing leaves the choice to the run.
+    /// The task to run; with `None` it is chosen at run time.
     pub task: Option<String>,
-    /// What it needs; nothing for a robot that runs without an environment.
+    /// The environment; `None` for a robot that runs without one.
     pub environment: Option<Arc<Environment>>,
-    /// How that is shipped.
+    /// The form in which the environment is shipped.
     pub mode: EnvironmentMode,
-    /// Where everything goes.
+    /// The paths in the image.
     pub places: Places,
-    /// The rcc that runs it; not needed in direct mode.
+    /// The rcc that runs the robot; not needed in direct mode.
     pub launcher: Option<PathBuf>,
 }
 
-/// A layer of the image, apart from the robot's own.
+/// A layer of the image other than the robot's own.
 pub struct RobotLayer {
-    /// What messages and the history call it.
+    /// The name in messages and in the history.
     pub name: String,
-    /// What decides its content, and what to note with it, where that is known without looking.
+    /// The key of everything that determines the content, and notes to store with it, if known without reading the
+    /// content.
     pub recipe: Option<(RecipeKey, Value)>,
-    /// Names what it holds.
+    /// A function that adds the layer's entries.
     pub entries: Box<EntriesOf>,
 }
 
@@ -129,7 +131,7 @@ impl std::fmt::Debug for RobotLayer {
 pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
-    /// Whether the file at `path` in the packaged directory can be executed on this machine.
+    /// Returns whether the file at `path` in the packaged directory can be executed on this machine.
     pub fn is_executable(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
@@ -143,10 +145,10 @@ impl RobotImage {
         }
     }
 
-    /// The layers below the robot, most stable first.
+    /// Returns the layers below the robot, most stable first.
     ///
     /// # Errors
-    /// When rcc or the environment cannot be read, or a name in them cannot be in an image.
+    /// Returns an error if rcc or the environment cannot be read, or a name in them cannot occur in an image.
     pub fn layers(&self) -> Result<Vec<RobotLayer>> {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
@@ -160,17 +162,19 @@ impl RobotImage {
         Ok(layers)
     }
 
-    /// What the layers below the robot are shared under with other machines. Nothing where that would help none: without an
-    /// environment, and where the environment follows from more than its catalog.
+    /// Returns the key under which the layers below the robot are shared with other machines.
+    ///
+    /// Returns `None` if sharing would not help: without an environment, or if the environment depends on more than its
+    /// catalog.
     pub fn group(&self) -> Option<RecipeKey> {
         let environment = self.environment.as_ref().filter(|_| self.mode != EnvironmentMode::Compact)?;
         environment.recipe().cloned()
     }
 
-    /// Where everything in the layers below the robot lies.
+    /// Returns the directories and files that contain everything in the layers below the robot.
     ///
     /// # Errors
-    /// When a path cannot be in an image.
+    /// Returns an error if a path cannot occur in an image.
     pub fn roots(&self) -> Result<Vec<ImagePath>> {
         let Places { home, product_home, app: _, controller: _, space: _, user: _ } = &self.places;
         let mut roots = vec![home.clone(), product_home.clone(), ImagePath::new(RCC.as_bytes())?];
@@ -180,11 +184,12 @@ impl RobotImage {
         Ok(roots)
     }
 
-    /// How the robot's own files are copied: without version control, results, and what the robot says does not belong; with
-    /// programs as `rcc run` makes them.
+    /// Returns the rules for copying the robot's own files.
+    ///
+    /// They exclude version control, results, and files that the robot excludes, and change programs as `rcc run` does.
     ///
     /// # Errors
-    /// When a file that lists what does not belong, or a program, cannot be read.
+    /// Returns an error if an ignore file or a program cannot be read.
     pub fn robot_rules(&self, watcher: &dyn Progress) -> Result<Rules> {
         let mut rules = Rules {
             owners: Owners::Set(self.places.user),
@@ -202,19 +207,19 @@ impl RobotImage {
         if let Some(artifacts) = self.robot.inner_artifacts() {
             rules.ignore.add_path(Path::new(artifacts));
         }
-        // The environment is shipped in a form that starts faster; beside the robot, rcc would prefer this one.
+        // The environment is shipped in a form that starts faster; rcc would prefer a `hololib.zip` next to the robot.
         rules.ignore.add_path(&Path::new(&self.robot.folder).join("hololib.zip"));
-        // It names bases and downloads for the next build, and means nothing in the image.
+        // `ocibuild.lock` names bases and downloads for the next build, and has no meaning in the image.
         rules.ignore.add_path(&Path::new(&self.robot.folder).join("ocibuild.lock"));
         rules.changes = self.robot.program_changes(&self.directory, &rules.ignore, watcher)?;
         rules.changes.contents.extend(self.overwritten_blueprints(watcher)?);
         Ok(rules)
     }
 
-    /// What the robot's layer holds besides its files: the directory for results.
+    /// Returns the entries of the robot's layer besides its files: the directory for results.
     ///
     /// # Errors
-    /// When its name cannot be in an image, or leads out of the run user's home.
+    /// Returns an error if its name cannot occur in an image, or leads out of the run user's home.
     pub fn robot_entries(&self) -> Result<Vec<Entry>> {
         let path = self.artifacts()?;
         if path == self.places.app {
@@ -223,7 +228,7 @@ impl RobotImage {
         Ok(vec![directory(path, self.places.writable())])
     }
 
-    /// The directory for results, in the image.
+    /// Returns the directory for results in the image.
     fn artifacts(&self) -> Result<ImagePath> {
         let Places { home, product_home, app, .. } = &self.places;
         let mut parts: Vec<&[u8]> = app.names().collect();
@@ -241,19 +246,19 @@ impl RobotImage {
         Err(Error::invalid(&self.robot.file, reason).hint("--root DIR packages a directory above the robot"))
     }
 
-    /// What the directories are like that several layers need.
+    /// Returns the attributes of directories that several layers need.
     ///
     /// # Errors
-    /// When a path cannot be in an image.
+    /// Returns an error if a path cannot occur in an image.
     pub fn known_directories(&self) -> Result<BTreeMap<ImagePath, Attributes>> {
         let base = self.environment.as_ref().map(|environment| environment.facts().base.as_str());
         self.places.known_directories(base)
     }
 
-    /// The config of the image on a base with the search path `inherited`.
+    /// Returns the config of the image on a base with the search path `inherited`.
     ///
     /// # Errors
-    /// When the task is not known, or cannot be run in this mode.
+    /// Returns an error if the task is unknown, or cannot be run in this mode.
     pub fn config(&self, inherited: Option<&str>) -> Result<ConfigEdit> {
         let task = self.task.as_deref().map(|name| self.robot.task(Some(name))).transpose()?;
         let places = &self.places;
@@ -283,7 +288,9 @@ impl RobotImage {
         Ok(edit)
     }
 
-    /// Warns of a path that stands in a file although the image has another one, which only reading shows.
+    /// Warns about build paths in files that differ from the path in the image.
+    ///
+    /// They are found only when the files are read.
     pub fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {
         if let Some(environment) = &self.environment {
             environment.warn_of_unrewritten_paths(watcher);
@@ -329,10 +336,10 @@ impl RobotImage {
     }
 }
 
-/// Where rcc is in an image.
+/// The path of rcc in an image.
 const RCC: &str = "usr/local/bin/rcc";
 
-/// A small file of ours.
+/// Returns an entry for a small file with the given content.
 fn text(path: ImagePath, content: &str, attributes: Attributes) -> Entry {
     file(path, content.len() as u64, Content::Bytes(content.as_bytes().into()), attributes)
 }

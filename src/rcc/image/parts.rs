@@ -1,8 +1,8 @@
-//! An environment, divided: which of its layers each file is in.
+//! The assignment of an environment's files to its layers.
 //!
-//! A layer follows from the files that are in it and from nothing else of the environment. What two of them need, the
-//! directories and the library objects that several packages use, is in both: an empty `__init__.py` ties no package to
-//! another. In the last layer is what belongs to no package.
+//! A layer is determined by its own files and nothing else in the environment. Directories and library objects that
+//! files of several layers need are in each of them: so an empty `__init__.py` does not link one package to another.
+//! The last layer holds the files that belong to no package.
 
 use super::split::{Split, divide};
 use crate::error::Result;
@@ -11,21 +11,21 @@ use crate::rcc::{Catalog, Entry, EntryKind, FileEntry};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
-/// A divided environment.
+/// An environment that is split into layers.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// What each part but the last is called.
+    /// The names of all layers but the last.
     names: Vec<String>,
-    /// By the number of the catalog's entry: its part. Directories with something in them have none: they are where they
-    /// are needed.
+    /// The layer of each entry of the catalog, by number. `None` for directories that are not empty: each layer holds
+    /// those that it needs.
     of_entries: Vec<Option<u8>>,
 }
 
 impl Parts {
-    /// Divides `catalog`, whose files `open` opens.
+    /// Splits `catalog`, whose files `open` opens.
     ///
     /// # Errors
-    /// When a list of a package's files cannot be read, or its object is damaged.
+    /// Returns an error if a list of a package's files cannot be read, or its object is damaged.
     pub(super) fn of(
         catalog: &Catalog,
         split: Split,
@@ -52,24 +52,25 @@ impl Parts {
         Ok(Parts { names: divided.iter().map(|names| described(names)).collect(), of_entries })
     }
 
-    /// What each part but the last is called.
+    /// Returns the names of all layers but the last.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The number of the last part.
+    /// Returns the number of the last layer.
     pub(super) fn last(&self) -> usize {
         self.names.len()
     }
 
-    /// The numbers of the entries in `part`, apart from directories that hold something.
+    /// Returns the numbers of the entries in a layer, except directories that are not empty.
     pub(super) fn entries(&self, part: usize) -> impl Iterator<Item = usize> {
         let entries = self.of_entries.iter().enumerate();
         entries.filter(move |(_, of)| of.map(usize::from) == Some(part)).map(|(number, _)| number)
     }
 
-    /// The numbers of the library objects in `part`: those that its files need; in the last part also those that no file
-    /// needs.
+    /// Returns the numbers of the library objects in a layer, which are those that its files need.
+    ///
+    /// The last layer also holds the objects that no file needs.
     pub(super) fn objects(&self, catalog: &Catalog, part: usize) -> Vec<u32> {
         let count = catalog.objects().len();
         let (mut own, mut of_others) = (vec![false; count], vec![false; count]);
@@ -83,14 +84,16 @@ impl Parts {
     }
 }
 
-/// The parts of all files, links and empty directories, by the number of their entry. There are few enough for a byte.
+/// Returns the layers of all files, links and empty directories, by the number of their entry.
+///
+/// Layers are few enough for a byte.
 fn leaves(catalog: &Catalog, part: impl Fn(usize) -> usize) -> Vec<Option<u8>> {
     let parents: HashSet<&str> = catalog.entries().filter_map(|entry| parent(entry.path)).collect();
     let entries = catalog.entries().enumerate();
     entries.map(|(number, entry)| (!parents.contains(entry.path)).then(|| part(number) as u8)).collect()
 }
 
-/// The directories that `paths` need.
+/// Returns the parent directories of `paths`.
 pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let mut directories = BTreeSet::new();
     for path in paths {

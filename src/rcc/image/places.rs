@@ -1,8 +1,8 @@
-//! Where everything goes in the image, and who may write there.
+//! The paths in an image, and the directories that RCC writes to.
 //!
-//! RCC writes at run time: locks, journals and temporary files in its home, marks of use beside the space. All of it lies in
-//! directories that belong to the run user and are writable by its group, which is 0: so the image also runs under a user
-//! that no file names, as OpenShift does it, as long as that user is in group 0.
+//! RCC writes at run time: locks, journals and temporary files in its home, usage marks next to the space. All of these
+//! are in directories that belong to the run user and are writable by its group, which is 0. So the image also runs
+//! under a user without an entry in a file, as on OpenShift, provided that this user is in group 0.
 
 use super::files::{attributes, directory};
 use super::text;
@@ -11,7 +11,7 @@ use crate::rcc::{Owner as SpaceOwner, Space};
 use crate::tree::{Attributes, Entry, ImagePath, Owner};
 use std::collections::BTreeMap;
 
-/// What RCC makes in its home at every start.
+/// The directories that RCC creates in its home at every start.
 const HOME_DIRECTORIES: [&str; 15] = [
     "bin",
     "holotree",
@@ -30,7 +30,7 @@ const HOME_DIRECTORIES: [&str; 15] = [
     "wheels",
 ];
 
-/// No telemetry: without this file, the first start would write one that consents.
+/// Settings without telemetry: without this file, the first start would write one that consents.
 const SETTINGS: &str = "tracking:\n  consent: false\n  identity: 00000000-0000-0000-0000-000000000000\n";
 
 /// Paths, names and the user of a robot's image.
@@ -40,7 +40,7 @@ pub struct Places {
     pub home: ImagePath,
     /// RCC's home.
     pub product_home: ImagePath,
-    /// The robot.
+    /// The directory of the robot.
     pub app: ImagePath,
     /// RCC's `--controller`.
     pub controller: String,
@@ -51,10 +51,10 @@ pub struct Places {
 }
 
 impl Places {
-    /// The usual places below `home`.
+    /// Returns the default paths below `home`.
     ///
     /// # Errors
-    /// When `home` is the root, or too long.
+    /// Returns an error if `home` is the root, or too long.
     pub fn below(home: ImagePath) -> Result<Places> {
         if home.is_root() {
             return Err(Error::usage("--home /", "the root cannot be a home"));
@@ -69,7 +69,9 @@ impl Places {
         })
     }
 
-    /// The name of the space that RCC will look for. One that is not managed belongs to nobody, and to every home.
+    /// Returns the name of the space that RCC will look for.
+    ///
+    /// The name of an unmanaged space contains no owner and is the same for every home.
     pub(super) fn space_name(&self, management: Management) -> String {
         let owner = match management {
             Management::Managed => SpaceOwner::Home(self.home.to_string()),
@@ -78,17 +80,19 @@ impl Places {
         Space { owner, controller: self.controller.clone(), name: self.space.clone() }.directory()
     }
 
-    /// What the run user and its group may write to.
+    /// Returns the attributes of a directory that the run user and its group may write to.
     pub(super) fn writable(&self) -> Attributes {
         attributes(0o775, self.user)
     }
 
-    /// A file that the run user and its group may write to.
+    /// Returns the attributes of a file that the run user and its group may write to.
     pub(super) fn writable_file(&self) -> Attributes {
         attributes(0o664, self.user)
     }
 
-    /// What the directories are like that several layers need. `base` is where the spaces of the environment lie.
+    /// Returns the attributes of directories that several layers need.
+    ///
+    /// `base` is the directory of the environment's spaces.
     pub(super) fn known_directories(&self, base: Option<&str>) -> Result<BTreeMap<ImagePath, Attributes>> {
         let mut known = BTreeMap::new();
         for path in [&self.home, &self.product_home, &self.app] {
@@ -99,7 +103,7 @@ impl Places {
         }
         if let Some(base) = base {
             let base = ImagePath::new(base.as_bytes())?;
-            // On the way to the base there may be somebody's home, closed to others; the way must be open.
+            // A parent of the base may be a user's home that others cannot enter; all parents must be accessible.
             let mut above = base.parent();
             while let Some(path) = above.filter(|path| !path.is_root()) {
                 above = path.parent();
@@ -110,7 +114,7 @@ impl Places {
         Ok(known)
     }
 
-    /// RCC's home, before it has done anything.
+    /// Returns the entries of RCC's home before its first start.
     pub(super) fn home_skeleton(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for name in HOME_DIRECTORIES {
@@ -129,7 +133,7 @@ impl Places {
     }
 }
 
-/// Whether RCC looks after a space.
+/// Whether RCC manages a space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Management {
     Managed,

@@ -1,4 +1,4 @@
-//! What decides the bytes of an environment's layers.
+//! Keys of everything that determines the bytes of an environment's layers.
 
 use super::parts::Parts;
 use super::scrub::{Scrubbed, Scrubbing};
@@ -8,7 +8,7 @@ use crate::digest::{Digest, Hasher};
 use crate::rcc::{Catalog, CatalogName, EntryKind, FileEntry, Hololib};
 use crate::tree::Owner;
 
-/// What decides everything: the catalog as it is stored, and every option.
+/// Returns the key of a whole environment: the catalog's stored bytes, and every option.
 pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Digest, shipping: &Shipping) -> RecipeKey {
     let Shipping { mode, places, scrubbing, split } = shipping;
     let scrubbing: &[u8] = match scrubbing {
@@ -28,13 +28,14 @@ pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Dig
     )
 }
 
-/// What decides a part but the last: its files, and how they are shipped. Another environment that has the same files has
-/// the same part.
+/// Returns the key of a layer other than the last, from the digest of its files and options.
+///
+/// Another environment with the same files has the same layer.
 pub(super) fn of_part(hololib: &Hololib, digest: &Digest) -> RecipeKey {
     RecipeKey::new(&[b"part of an environment 1", digest.as_bytes()], &hololib.identity())
 }
 
-/// Names everything that decides the bytes of a part but the last.
+/// Returns a digest of everything that determines the bytes of a layer other than the last.
 pub(super) fn part_digest(
     hololib: &Hololib,
     (catalog, scrubbed): (&Catalog, &Scrubbed),
@@ -62,7 +63,7 @@ pub(super) fn part_digest(
                 for rewrite in rewrites {
                     description.add(&rewrite.to_be_bytes());
                 }
-                // An overwritten object is wrapped in another way.
+                // An overwritten object is compressed differently.
                 let is_overwritten = scrubbed.content(&digest).is_some();
                 description.add(if is_overwritten { b"overwritten" } else { b"as recorded" });
             }
@@ -71,7 +72,7 @@ pub(super) fn part_digest(
     description.finish()
 }
 
-/// The mode and the places.
+/// Returns a digest of the mode and the paths.
 fn shipped(hololib: &Hololib, mode: EnvironmentMode, places: &Places) -> Digest {
     let Places { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
     let mut description = Description::new();
@@ -83,7 +84,7 @@ fn shipped(hololib: &Hololib, mode: EnvironmentMode, places: &Places) -> Digest 
     description.add(space.as_bytes());
     description.add(&uid.to_be_bytes());
     description.add(&gid.to_be_bytes());
-    // A library that is shipped as it is stored follows from its catalog only as far as its own bytes go.
+    // A library that is shipped in its stored form depends on its own bytes, not only on the catalog.
     description.add(
         match mode {
             EnvironmentMode::Compact => hololib.identity().into_bytes(),
@@ -94,7 +95,7 @@ fn shipped(hololib: &Hololib, mode: EnvironmentMode, places: &Places) -> Digest 
     description.finish()
 }
 
-/// Hashes values so that their borders count.
+/// A hasher of values, which includes their lengths.
 struct Description(Hasher);
 
 impl Description {

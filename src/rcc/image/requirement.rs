@@ -1,26 +1,26 @@
-//! What a robot and an image require of an environment.
+//! Requirements of a robot and an image for an environment.
 
 use super::EnvironmentMode;
 use crate::error::{Error, Result};
 use crate::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib};
 use crate::spec::Platform;
 
-/// What an environment must fit.
+/// Requirements for an environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Requirement<'a> {
     /// The platform of the image.
     pub platform: &'a Platform,
-    /// The blueprint that rcc computes of the robot at run time; nothing for a robot that names no environment.
+    /// The blueprint that rcc computes for the robot at run time; `None` for a robot that names no environment.
     pub blueprint: Option<&'a Blueprint>,
 }
 
 impl Requirement<'_> {
-    /// Requires that the catalog called `name` is for the platform and, unless `mode` is direct, for the blueprint.
+    /// Checks that the catalog called `name` is for the platform and, unless `mode` is direct, for the blueprint.
     ///
-    /// Without rcc in the image nothing computes a blueprint, so then any environment will do.
+    /// An image without rcc computes no blueprint, so any environment is suitable.
     ///
     /// # Errors
-    /// When it is not.
+    /// Returns an error if it is not.
     pub(super) fn check(&self, hololib: &Hololib, name: &CatalogName, mode: EnvironmentMode) -> Result<()> {
         name.check_platform(self.platform)?;
         let required = self.blueprint.map(Blueprint::hash);

@@ -1,6 +1,6 @@
-//! Finds the secrets that an environment remembers, and overwrites them on request.
+//! Finds secrets in an environment, and overwrites them on request.
 //!
-//! An overwritten file has another digest, so the catalog is changed with it; everything else stays as it was.
+//! An overwritten file has another digest, so the catalog is changed with it; everything else stays the same.
 
 use super::{EnvironmentMode, RobotImage, Shipping, meta};
 use crate::bounded;
@@ -16,26 +16,28 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What happens to secrets.
+/// How secrets are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scrubbing {
-    /// They are reported.
+    /// Secrets are reported.
     Warn,
-    /// They are overwritten.
+    /// Secrets are overwritten.
     Overwrite,
 }
 
-/// The largest file that is searched.
+/// The size limit of a file that is searched, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// How many secrets of one file are listed.
+/// The maximum number of secrets listed for one file.
 const MOST_OF_A_FILE: usize = 100;
 
-/// What helps where a secret cannot be overwritten.
+/// The hint if a secret cannot be overwritten.
 const KEEP_OUT: &str =
     "keep it out of the environment: PIP_INDEX_URL or a .netrc give credentials to rcc when it makes the environment";
 
-/// RCC finds an environment by the hash of its blueprint, so that no byte of it may change where RCC runs.
+/// Creates the error for a secret in a blueprint.
+///
+/// RCC finds an environment by the hash of its blueprint, so no byte of it may change if RCC runs.
 pub(super) fn blueprint_is_compared(object: &str, finding: &Finding, mode: EnvironmentMode) -> Error {
     let Finding { line, what, .. } = finding;
     let reason = format!(
@@ -45,22 +47,22 @@ pub(super) fn blueprint_is_compared(object: &str, finding: &Finding, mode: Envir
     Error::invalid(object, reason).hint(format!("--environment direct; or {KEEP_OUT}"))
 }
 
-/// What was found in an environment, and the files that were overwritten.
+/// The secrets in an environment, and the files that were overwritten.
 #[derive(Debug, Default)]
 pub(super) struct Scrubbed {
-    /// By the digest of the overwritten content.
+    /// Overwritten contents, by their digest.
     contents: BTreeMap<ObjectDigest, Arc<[u8]>>,
     /// The new digest of the file at each path.
     digests: BTreeMap<String, ObjectDigest>,
-    /// The secrets that stay.
+    /// The secrets that were not overwritten.
     pub(super) secrets: Vec<FoundSecret>,
 }
 
 impl Scrubbed {
-    /// Searches the files that are known to remember things.
+    /// Searches the files that are known to record details of the machine.
     ///
     /// # Errors
-    /// When an object cannot be read, or a secret is to be overwritten and cannot be.
+    /// Returns an error if an object cannot be read, or if a secret is to be overwritten and cannot be.
     pub(super) fn find(
         hololib: &Hololib,
         catalog: &Catalog,
@@ -118,12 +120,12 @@ impl Scrubbed {
         self.contents.is_empty()
     }
 
-    /// The overwritten content that has this digest.
+    /// Returns the overwritten content with this digest.
     pub(super) fn content(&self, digest: &ObjectDigest) -> Option<&Arc<[u8]>> {
         self.contents.get(digest)
     }
 
-    /// The catalog with the new digests, gzip as RCC stores it.
+    /// Returns the catalog with the new digests, as gzip like RCC stores it.
     pub(super) fn rewrite_catalog(&self, stored: impl Read + Send, catalog: &Catalog) -> Result<Vec<u8>> {
         const DEPTH: usize = 2000;
         let object = format!("catalog {}", catalog.name());
@@ -143,10 +145,10 @@ impl Scrubbed {
 }
 
 impl RobotImage {
-    /// The files that the environment was made from, without their secrets, where those are overwritten.
+    /// Returns the robot's environment files without their secrets, if secrets are overwritten.
     ///
     /// # Errors
-    /// When a file cannot be read, a secret cannot be overwritten, or rcc would miss it.
+    /// Returns an error if a file cannot be read, a secret cannot be overwritten, or rcc compares the file's bytes.
     pub(super) fn overwritten_blueprints(&self, watcher: &dyn Progress) -> Result<Vec<(PathBuf, Arc<[u8]>)>> {
         let scrubbing = self.environment.as_ref().map(|environment| environment.scrubbing());
         if scrubbing != Some(Scrubbing::Overwrite) {

@@ -1,14 +1,14 @@
-//! Files of one content that become one file with several names.
+//! Files with the same content that become hard links.
 
 use super::files::attributes;
 use crate::error::Result;
 use crate::tree::{Attributes, ImagePath, Owner};
 use std::collections::BTreeSet;
 
-/// How many names one file gets. ext4 allows 65,000.
+/// The maximum number of names of one file. ext4 allows 65,000.
 const MOST_NAMES: usize = 60_000;
 
-/// A file of a layer, by what it comes from.
+/// A file of a layer, by its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Name {
     /// The file of the space with this number in the catalog's entries.
@@ -17,7 +17,7 @@ pub(super) enum Name {
     OfObject(u32),
 }
 
-/// A name in half the memory. A catalog has fewer entries, and fewer objects, than this bit leaves numbers.
+/// A [`Name`] in half the memory. A catalog has fewer than 2^31 entries and objects, so the highest bit is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct PackedName(u32);
 
@@ -38,17 +38,19 @@ impl PackedName {
     }
 }
 
-/// Which files can be one: those with one content, one mode and one owner.
+/// The files that can be hard links to one file: those with the same content, mode and owner.
 #[derive(Default)]
 pub(super) struct SharedFiles {
-    /// The ways in which files are kept, in order. There are as many as modes that were recorded.
+    /// The combinations of owner and mode, sorted. There are as many as there are recorded modes.
     ways: Vec<Kept>,
-    /// By the number of the object with the content, and the number of a way. Flat, since nearly every content has one file
-    /// and one object: a map for each would take more than its entries.
+    /// By the number of the object with the content, and the index of owner and mode.
+    ///
+    /// This is a flat list, since nearly every content has one file and one object: a map for each would take more
+    /// memory than its entries.
     names: Vec<(u32, u16, PackedName)>,
 }
 
-/// Owner and mode, root first.
+/// An owner and a mode, sorted with root first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kept {
     uid: u32,
@@ -69,9 +71,11 @@ impl Kept {
 }
 
 impl SharedFiles {
-    /// Takes the files of a space, with the numbers of their objects and of themselves, in any order.
+    /// Collects the files of a space.
+    ///
+    /// `files` yields in any order each file's object number, owner and mode, and entry number.
     pub(super) fn of<Files: Iterator<Item = (u32, Kept, u32)>>(files: impl Fn() -> Files) -> Self {
-        // Modes have twelve bits, and two owners: all ways have a number.
+        // Modes have twelve bits, and there are two owners, so every index fits in 16 bits.
         let ways: Vec<Kept> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
         let mut names = Vec::with_capacity(files().count());
         names.extend(files().filter_map(|(object, kept, entry)| {
@@ -82,12 +86,14 @@ impl SharedFiles {
         SharedFiles { ways, names }
     }
 
-    /// Whether the space has a file of this content that the library can share: one that nobody can change.
+    /// Returns whether the space has a file of this content that the library can share: one that only root can change.
     pub(super) fn has(&self, object: u32) -> bool {
         self.lowest(object).is_some_and(|kept| kept.uid == 0)
     }
 
-    /// What an object is kept like that shares a file: it has no mode of its own, so it takes the lowest that is there.
+    /// Returns owner and mode of an object that shares a file.
+    ///
+    /// An object has no mode of its own, so it takes the lowest among its files.
     pub(super) fn lowest(&self, object: u32) -> Option<Kept> {
         self.lowest_way(object).map(|way| self.ways[usize::from(way)])
     }
@@ -97,8 +103,9 @@ impl SharedFiles {
         self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, way, _)| *way)
     }
 
-    /// Adds library files, of which each object has one, and brings the names of each file in order. `path` tells where they
-    /// are.
+    /// Adds library files, one for each object, and sorts the names of each file.
+    ///
+    /// `path` returns the path of a name.
     pub(super) fn add_objects(
         &mut self,
         objects: impl Iterator<Item = u32>,
@@ -125,7 +132,7 @@ impl SharedFiles {
         Ok(())
     }
 
-    /// The first name of the file that `name` is a name of, which holds `object` and is kept like this.
+    /// Returns the first name of the file with the name `name`, which holds `object` and has this owner and mode.
     pub(super) fn first(
         &self,
         object: u32,
@@ -141,7 +148,7 @@ impl SharedFiles {
         let mut at = 0;
         if alike.len() > MOST_NAMES {
             let wanted = path(name)?;
-            // A path that was good enough to be sorted by is so still.
+            // The path was valid when the names were sorted, and still is.
             at = alike.partition_point(|(.., other)| path(other.name()).is_ok_and(|other| other < wanted));
         }
         Ok(alike.get(at - at % MOST_NAMES).map_or(name, |(.., first)| first.name()))
@@ -155,7 +162,7 @@ mod tests {
     const OPEN: Kept = Kept { uid: 0, gid: 0, mode: 0o644 };
     const CLOSED: Kept = Kept { uid: 1000, gid: 0, mode: 0o600 };
 
-    /// Library files come last.
+    /// Returns paths in which library files come last.
     fn path(name: Name) -> Result<ImagePath> {
         let text = match name {
             Name::OfEntry(number) => format!("entry{number:07}"),

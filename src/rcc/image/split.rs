@@ -1,9 +1,9 @@
-//! Into how many layers an environment goes, and which packages share one.
+//! The number of layers of an environment, and the packages in each.
 //!
-//! A package that is large gets a layer of its own. The small ones are gathered in a few groups, each in the group that its
-//! name decides: so a new version of a package changes the layer that it is in and no other, and one package more takes the
-//! place of one other at most. Sizes are compared as powers of two, and within one power names decide, so that hardly any new
-//! version goes elsewhere.
+//! A large package gets a layer of its own. Small packages are collected in a few groups, in the group that a package's
+//! name determines: so a new version of a package changes only the layer that it is in, and an additional package
+//! displaces at most one other. Sizes are compared as powers of two, and names order packages of the same power, so
+//! that hardly any new version moves to another layer.
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -11,32 +11,35 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// How an environment is divided into layers.
+/// How an environment is split into layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Split {
-    /// By packages, if the environment is large enough to be worth it.
+    /// By packages, if the environment is large enough.
     #[default]
     WhereWorthIt,
     /// By packages.
     Packages,
     /// Not at all.
     Undivided,
-    /// By packages, into so many layers at most: 1 to 100.
+    /// By packages, into at most this many layers: 1 to 100.
     AtMost(u8),
 }
 
-/// From how many bytes on dividing an environment is worth it. Measured with wheels in turn on two cores: below, an update of
-/// one package saves less than 9 MB and a quarter of a second, which is what the requests for some more layers may cost.
+/// The smallest environment in bytes that is worth splitting.
+///
+/// Measured on two cores, with one wheel after another: below this size, the update of one package saves less than 9 MB
+/// and a quarter of a second, which is about the cost of the requests for the additional layers.
 const WORTH_IT: u64 = 32 << 20;
 
-/// How many layers an environment becomes at most where nobody says.
+/// The default maximum number of layers of an environment.
 const USUAL_MOST: u8 = 16;
 
-/// Docker stacks 125 layers, and the base and the robot have some, too.
+/// The maximum number of layers. Docker stacks 125, and the base and the robot have some, too.
 const MOST: u8 = 100;
 
-/// No package below this power of two gets a layer of its own: 4 MiB are little more than 1 MB in a layer, which is sent in the
-/// time that the requests for another layer take.
+/// The binary logarithm of the size from which a package gets a layer of its own.
+///
+/// 4 MiB are little more than 1 MB in a layer, which takes as long to send as the requests for another layer.
 const SMALLEST_ALONE: u32 = 22;
 
 impl FromStr for Split {
@@ -53,7 +56,7 @@ impl FromStr for Split {
 }
 
 impl Split {
-    /// How many layers an environment of `size` bytes may become.
+    /// Returns the maximum number of layers for an environment of `size` bytes.
     pub(super) fn most_layers(self, size: u64) -> u8 {
         match self {
             Split::WhereWorthIt if size < WORTH_IT => 1,
@@ -63,12 +66,12 @@ impl Split {
         }
     }
 
-    /// Whether somebody wants several layers.
+    /// Returns whether several layers were requested explicitly.
     pub(super) fn is_asked_for(self) -> bool {
         matches!(self, Split::Packages | Split::AtMost(2..))
     }
 
-    /// What tells this choice from others in a recipe.
+    /// Returns bytes that distinguish this choice from others in a recipe.
     pub(super) fn key(self) -> [u8; 2] {
         match self {
             Split::WhereWorthIt => [0, 0],
@@ -79,10 +82,10 @@ impl Split {
     }
 }
 
-/// Divides packages of these sizes among fewer than `most_layers` layers; the last layer is for what belongs to no package.
+/// Splits packages of these sizes among fewer than `most_layers` layers.
 ///
-/// What changes rarely comes first: large packages, the largest first, since all that stands above a changed layer has to be
-/// unpacked again; then the groups.
+/// The last layer is for files that belong to no package. Packages that rarely change come first, since all layers
+/// above a changed one must be unpacked again: large packages, the largest first, then the groups.
 pub(super) fn divide<'a>(sizes: &BTreeMap<&'a str, u64>, most_layers: u8) -> Vec<Vec<&'a str>> {
     let layers = usize::from(most_layers.saturating_sub(1));
     if layers == 0 {
@@ -117,7 +120,7 @@ mod tests {
         packages.iter().map(|(name, mebibytes)| (*name, mebibytes << 20)).collect()
     }
 
-    /// Where each package is, by the names of those it is together with.
+    /// Returns the packages in each layer.
     fn divided(packages: &[(&'static str, u64)], most: u8) -> Vec<Vec<&'static str>> {
         divide(&sizes(packages), most)
     }

@@ -1,28 +1,28 @@
-//! gzip that only wraps: the content in stored blocks (RFC 1951, 3.2.4), so that the length is known before.
+//! gzip without compression: the content in stored blocks (RFC 1951, 3.2.4), so that the length is known in advance.
 
 use crate::compression::GZIP_HEADER;
 use libdeflater::Crc;
 use std::io::{self, Read};
 
-/// The most that a stored block holds, in bytes.
+/// The maximum content of a stored block, in bytes.
 const BLOCK: u64 = 65_535;
-/// What a stored block takes besides.
+/// The overhead of a stored block, in bytes.
 const BLOCK_HEADER: u64 = 5;
-/// The checksum and the size at the end.
+/// The size of the checksum and the length at the end, in bytes.
 const TRAILER: u64 = 8;
 
-/// How long `size` bytes are when wrapped.
+/// Returns the length of `size` bytes of content as uncompressed gzip.
 pub(super) fn wrapped_size(size: u64) -> u64 {
     GZIP_HEADER.len() as u64 + size + BLOCK_HEADER * size.div_ceil(BLOCK).max(1) + TRAILER
 }
 
-/// Wraps what it reads.
+/// A reader that converts its source to uncompressed gzip.
 pub(super) struct Wrapping<R> {
     source: R,
     size: u64,
     left: u64,
     sum: Crc,
-    /// What is to be given out before more is read.
+    /// Bytes to return before more is read.
     ready: Vec<u8>,
     given: usize,
     state: State,
@@ -36,7 +36,7 @@ enum State {
 }
 
 impl<R: Read> Wrapping<R> {
-    /// Wraps `source`, which holds `size` bytes.
+    /// Converts `source`, which holds `size` bytes.
     pub(super) fn new(source: R, size: u64) -> Self {
         Wrapping {
             source,
@@ -70,7 +70,7 @@ impl<R: Read> Wrapping<R> {
                 }
             }
             State::Trailer => {
-                // Whether the content is the right one shows at its end.
+                // The source verifies its content when it reaches its end.
                 if self.source.read(&mut [0])? > 0 {
                     return Err(crate::Error::corrupt("library file", "longer than the catalog says").into());
                 }
