@@ -1,4 +1,4 @@
-//! The base images that were pulled, kept for the next build: one image layout that all builds share.
+//! The store of pulled base images: one image layout that all builds share.
 //!
 //! ```text
 //! bases/                        an image layout (see `layout`)
@@ -7,11 +7,11 @@
 //!     org.opencontainers.image.ref.name  docker.io/library/debian:stable-slim+linux/amd64
 //! ```
 //!
-//! The full name tells what the registry answered to the tag: the digest of an index or of a manifest. What is listed is
-//! the manifest that was chosen for a platform. Each image is listed a second time by that digest alone, so that a pin
-//! still finds it when the tag has moved on.
+//! The full name contains the digest that the registry returned for the tag, of an index or of a manifest. The entry describes
+//! the manifest that was chosen for a platform. Each image has a second entry with that digest alone, so that a pin still finds
+//! it after the tag has moved.
 //!
-//! What a tag stands for at a mirror is known of the mirror only, so its repository stands behind the platform:
+//! A tag that was resolved by a mirror is valid for that mirror only, so the mirror's repository follows the platform:
 //! `docker.io/library/debian:stable-slim+linux/amd64+mirror.example/library/debian`.
 
 use super::registry::Repository;
@@ -24,7 +24,7 @@ use crate::root::Root;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, REF_NAME, media_type};
 use std::sync::Arc;
 
-/// Base images on this machine.
+/// The store of base images on this machine.
 #[derive(Debug)]
 pub struct BaseStore {
     layout: Arc<Layout>,
@@ -35,23 +35,23 @@ pub struct BaseStore {
 pub struct StoredBase {
     /// The image.
     pub image: StoredImage,
-    /// What its name stood for when it was pulled: the digest of an index, or of the manifest itself.
+    /// The digest to which its name was resolved: that of an index, or of the manifest itself.
     pub named: Digest,
-    /// The mirror at which the tag stood for that; nothing where the registry itself said so, or where a digest was asked for.
+    /// The mirror that resolved the tag; `None` if the registry itself did, or a digest was given.
     pub mirror: Option<Reference>,
 }
 
-/// Where the meaning of a tag has to come from. What a digest names is the same everywhere.
+/// The accepted sources of a tag's digest. A digest names the same content everywhere.
 #[derive(Debug, Clone, Copy)]
 pub enum Meanings<'p> {
-    /// From the first of these repositories that is known to have one.
+    /// The first of these repositories that has resolved the tag.
     Of(&'p [Reference]),
-    /// From the registry itself if its word is known, else from any mirror.
+    /// The registry itself if it has resolved the tag, else any mirror.
     Any,
 }
 
 impl Meanings<'_> {
-    /// How much the word of `mirror`, or of the registry itself, counts for `reference`: the lower the more.
+    /// Returns the rank of a tag of `reference` that `mirror`, or the registry itself, has resolved; the lowest is preferred.
     fn rank(&self, mirror: Option<&Reference>, reference: &Reference) -> Option<usize> {
         match self {
             Meanings::Of(places) => {
@@ -63,23 +63,24 @@ impl Meanings<'_> {
     }
 }
 
-/// What came of a pull.
+/// The result of a pull.
 #[derive(Debug)]
 pub struct Pulled {
     /// The image, now in the store.
     pub base: StoredBase,
-    /// What the tag stood for before, where that was something else.
+    /// The previous digest of the tag, if it has changed.
     pub before: Option<Digest>,
-    /// What was transferred.
+    /// The blobs that were transferred.
     pub moved: Moved,
 }
 
 impl BaseStore {
-    /// Opens the store in the cache directory `directory`, after making it where it is missing or cannot be read. Blobs that
-    /// `memory` knows to be whole are not read again.
+    /// Opens the store in the cache directory `directory`, and creates it if it is missing or unreadable.
+    ///
+    /// Blobs that `memory` has recorded as verified are not read again.
     ///
     /// # Errors
-    /// As [`Layout::kept`].
+    /// Fails as [`Layout::kept`] does.
     pub fn create(directory: &Root, memory: Option<VerifiedFiles>, progress: &dyn Progress) -> Result<Self> {
         let layout = Layout::kept(directory, BASES, progress)?;
         let layout = match memory {
@@ -89,17 +90,16 @@ impl BaseStore {
         Ok(BaseStore { layout: Arc::new(layout) })
     }
 
-    /// The platform that a reference means where it names images for several and the person names none. It is the same on
-    /// every machine, since the platform decides the bytes of what is built.
+    /// Returns the default platform of multi-platform images. It is the same on every host, since the platform determines the
+    /// bytes of the built image.
     pub fn default_platform() -> Platform {
         Platform::linux_amd64()
     }
 
-    /// Finds the image that `reference` named when it was pulled, if all of it is here. A pin is found by its digest,
-    /// whatever its tag.
+    /// Finds the complete image that `reference` named when it was pulled. A pin is found by its digest, whatever its tag.
     ///
     /// # Errors
-    /// When the index of the store cannot be read.
+    /// Fails if the index of the store cannot be read.
     pub fn find(
         &self,
         reference: &Reference,
@@ -121,7 +121,7 @@ impl BaseStore {
             if is_for(listed, named, reference.digest(), platform) {
                 let start = Descriptor::new(&listed.media_type, listed.digest, listed.size);
                 let object = reference.to_string();
-                // What is missing or damaged is fetched again.
+                // Missing and damaged blobs are fetched again.
                 let Ok(image) = StoredImage::open(self.layout.clone(), &start, platform, &object) else { continue };
                 if image.manifest.layers.iter().all(|layer| self.layout.contains(layer).unwrap_or(false)) {
                     let mirror = mirror.filter(|_| reference.digest().is_none());
@@ -132,12 +132,13 @@ impl BaseStore {
         Ok(found.map(|(_, base)| base))
     }
 
-    /// Brings the image that `source` names into the store, under `reference`. `source` is another name of it where a
-    /// mirror is asked. A blob that is here already is read and held against its digest, unless the store's memory knows
-    /// it.
+    /// Copies the image of `source` into the store, under `reference`.
+    ///
+    /// `source` is another name of the image if it is pulled from a mirror. An existing blob is verified, unless the store has
+    /// a record of it.
     ///
     /// # Errors
-    /// When the registry cannot be asked or has no such image, a blob is not what its digest says, or the store cannot be
+    /// Fails if the registry cannot be reached or has no such image, a blob does not match its digest, or the store cannot be
     /// written.
     pub fn pull(
         &self,
@@ -160,10 +161,10 @@ impl BaseStore {
         Ok(Pulled { base: StoredBase { image, named, mirror }, before, moved })
     }
 
-    /// The image in the store that the tag of `reference` still stands for, as `source` says.
+    /// Returns the image in the store if `source` still resolves the tag of `reference` to it.
     ///
     /// # Errors
-    /// When the registry cannot be asked, or the index of the store cannot be read.
+    /// Fails if the registry cannot be reached, or the index of the store cannot be read.
     pub fn current(
         &self,
         source: &Repository,
@@ -176,10 +177,10 @@ impl BaseStore {
         Ok((start.digest == base.named).then_some(base))
     }
 
-    /// Opens the image that `start` leads to in a registry, for `platform` or the default one.
+    /// Opens the image that `start` refers to in a registry, for `platform` or the default one.
     ///
     /// # Errors
-    /// As [`StoredImage::open`].
+    /// Fails as [`StoredImage::open`] does.
     pub fn choose(
         source: &Arc<Repository>,
         start: &Descriptor,
@@ -192,26 +193,26 @@ impl BaseStore {
     }
 }
 
-/// What an entry says of its name.
+/// The parsed name of an entry.
 struct Named {
     name: Reference,
-    /// What it stood for.
+    /// The digest to which the name was resolved.
     digest: Digest,
-    /// Where that was learnt, if not at the registry itself.
+    /// The mirror that resolved it, if it was not the registry itself.
     mirror: Option<Reference>,
 }
 
 fn name_of(listed: &Descriptor) -> Option<Named> {
     let name: Reference = listed.annotations.get(CONTAINERD_NAME)?.parse().ok()?;
     let mirror = match listed.annotations.get(REF_NAME)?.split('+').nth(2) {
-        // A note that cannot be read must not make a mirror's word the registry's.
+        // A name that cannot be parsed must not make a mirror's digest count as the registry's.
         Some(noted) => Some(noted.parse().ok()?),
         None => None,
     };
     Some(Named { digest: name.digest()?, name, mirror })
 }
 
-/// Whether the entry is what a person means who asks for `platform`.
+/// Returns whether the entry is for `platform`, or for the default platform if the image was chosen from an index.
 fn is_for(listed: &Descriptor, named: Digest, pin: Option<Digest>, platform: Option<&Platform>) -> bool {
     let default = BaseStore::default_platform();
     let came_from_index = named != listed.digest && pin != Some(listed.digest);
@@ -221,7 +222,7 @@ fn is_for(listed: &Descriptor, named: Digest, pin: Option<Digest>, platform: Opt
     }
 }
 
-/// What an image is listed as: by its tag, where it was asked for by one, with the mirror that said what it stands for; and by the
+/// Returns the names of an image in the store: its tag, if it was pulled by one, with the mirror that resolved it; and the
 /// digest alone.
 fn names(reference: &Reference, named: Digest, platform: &Platform, mirror: Option<&Reference>) -> Vec<ImageName> {
     let pin = reference.clone().without_tag().with_digest(named);

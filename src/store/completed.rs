@@ -1,4 +1,4 @@
-//! An image of which something is in a registry only.
+//! Images some of whose blobs are only in a registry.
 
 use super::registry::Repository;
 use super::{BlobSource, Layout, StoredImage, Verified};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The annotation that names the base (annotations.md).
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
-/// A repository, and the places that are asked for its blobs: its mirrors, and last itself.
+/// A repository whose blobs are read from its mirrors first, and last from itself.
 pub struct MirroredRepository {
     name: Reference,
     places: Vec<Arc<Repository>>,
@@ -23,37 +23,36 @@ pub struct MirroredRepository {
     asked: Mutex<BTreeMap<Digest, Asked>>,
 }
 
-/// How far the places have been asked for a blob: the number of the one that the last reading began with, and how many failed.
+/// The progress of reading a blob: the place where the last reader began, and the number of places that failed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
     begun: usize,
     failed: usize,
 }
 
-/// What completes an image.
+/// The sources of an image's missing blobs.
 #[derive(Debug, Default)]
 pub struct Complement {
-    /// Where single blobs are.
+    /// The repositories of single blobs.
     pub blobs: BTreeMap<Digest, Arc<MirroredRepository>>,
-    /// What may help where a blob is neither here nor there.
+    /// A hint for errors about blobs that no source has.
     pub advice: Option<String>,
 }
 
-/// The blobs of a place, and where that has none of a digest, those of repositories. Another repository of the same registry
-/// may mount them from there.
+/// A source of blobs, with repositories for the blobs that it lacks. A push to the same registry may mount those.
 struct Completed {
     own: Arc<dyn BlobSource>,
     complement: Complement,
 }
 
 impl StoredImage {
-    /// The layers that are not where the image is: they were left out, or are lost.
+    /// Returns the layers that the image's source lacks, because they are remote or lost.
     pub fn absent_layers(&self) -> impl Iterator<Item = &Descriptor> {
         let is_absent = |layer| self.source.open(layer).is_err_and(|error| error.kind() == ErrorKind::NotFound);
         self.manifest.layers.iter().filter(move |layer| is_absent(layer))
     }
 
-    /// The same image, completed. Whatever comes from elsewhere is verified like everything else.
+    /// Adds sources for missing blobs. Their content is verified like all other content.
     #[must_use]
     pub fn completed_by(self, complement: Complement) -> StoredImage {
         StoredImage { source: Arc::new(Completed { own: self.source, complement }), ..self }
@@ -94,7 +93,7 @@ impl BlobSource for Completed {
 }
 
 impl MirroredRepository {
-    /// The repository `name`, for whose blobs `places` are asked in order.
+    /// Creates the repository `name`, whose blobs are read from `places` in order.
     pub fn new(name: Reference, places: Vec<Arc<Repository>>, progress: Arc<dyn Progress + Send>) -> Self {
         MirroredRepository { name, places, progress, asked: Mutex::default() }
     }
@@ -148,11 +147,11 @@ impl BlobSource for MirroredRepository {
     }
 }
 
-/// Reads from the first place that gives a byte. What fails later, the next reading of the blob gets from the next place.
+/// Reads from the first place that returns a byte. After a later failure, the next reader of the blob begins at the next place.
 struct FirstThatAnswers<'m> {
     reader: Verified<Box<dyn Read + Send + 'm>>,
     mirrored: &'m MirroredRepository,
-    /// The number of the place that is read.
+    /// The number of the current place.
     place: usize,
     blob: Descriptor,
     has_begun: bool,

@@ -1,4 +1,4 @@
-//! The one loop that moves blobs, whatever the places.
+//! The copy loop, for all sources and sinks.
 
 use super::{BlobSink, BlobSource, ImageName, Layout, Referrer, StoredImage, Verified};
 use crate::error::{Error, Result};
@@ -13,27 +13,27 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How each blob came to be in the sink.
+/// Statistics of a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Blobs whose bytes were copied.
+    /// The number of blobs whose bytes were copied.
     pub copied: usize,
-    /// How many bytes those were.
+    /// The number of copied bytes.
     pub copied_bytes: u64,
-    /// Blobs that were already there.
+    /// The number of blobs that the sink already had.
     pub present: usize,
-    /// Blobs that the sink took over by itself.
+    /// The number of blobs that the sink mounted, linked or cloned without a copy.
     pub mounted: usize,
-    /// The images that are no longer listed under their names, because the copied image is.
+    /// Images that are no longer listed under their names, because the copied image replaced them.
     pub replaced: Vec<Replaced>,
 }
 
-/// Copies `image` into `sink` and commits it there under `names`. Its referrers go with it where `sink` can list them.
+/// Copies `image` into `sink` and commits it under `names`. Also copies its referrers if `sink` can list them.
 ///
 /// # Errors
-/// When a blob cannot be read, is not what its descriptor says, or is refused; `sink` then does not know the image.
+/// Fails if a blob cannot be read, does not match its descriptor, or is refused. The image is then not visible in `sink`.
 pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progress: &dyn Progress) -> Result<Moved> {
-    // What is referred to comes before what refers to it, also where nobody looks until the commit.
+    // Blobs are copied before the documents that refer to them, even if readers see neither before the commit.
     let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
     moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
     match (sink.takes_referrers(), image.referrers.len()) {
@@ -54,10 +54,10 @@ pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progr
     Ok(moved)
 }
 
-/// Copies blobs that `sink` lacks, several at once where it takes them so.
+/// Copies the blobs that `sink` lacks, several concurrently if it allows that.
 ///
 /// # Errors
-/// When a blob cannot be read, is not what its descriptor says, or is refused.
+/// Fails if a blob cannot be read, does not match its descriptor, or is refused.
 pub fn copy_blobs(
     source: &dyn BlobSource,
     blobs: &[Descriptor],
@@ -90,7 +90,7 @@ pub fn copy_blobs(
 }
 
 impl Moved {
-    /// Adds what moved elsewhere.
+    /// Adds the numbers of another copy.
     pub fn add(&mut self, other: Moved) {
         let Moved { copied, copied_bytes, present, mounted, replaced } = other;
         self.copied += copied;
@@ -118,7 +118,7 @@ fn copy_blob(
         && is_whole(layout, blob)
         && sink.try_share(blob, layout)?
     {
-        // Nothing is copied, so there is nothing to tell: the pull of a base has told of its layers.
+        // Not reported, since nothing is copied: the pull of the base has reported its layers.
         return Ok(Moved { mounted: 1, ..Moved::default() });
     }
     let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
@@ -151,13 +151,12 @@ fn copy_blob(
     Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
 }
 
-/// Whether a layout itself holds the blob with its digest, proved by reading it: what is shared is held against its digest as what is
-/// copied is.
+/// Verifies that a layout has the blob, by reading it: shared blobs are verified like copied ones.
 fn is_whole(layout: &Layout, blob: &Descriptor) -> bool {
     layout.open(blob).is_ok_and(|content| io::copy(&mut Verified::new(content, blob), &mut io::sink()).is_ok())
 }
 
-/// Enough of a digest to recognise it by.
+/// Returns the start of a digest, for messages.
 fn short(blob: &Descriptor) -> String {
     let text = blob.digest.to_string();
     text.chars().take(19).collect()

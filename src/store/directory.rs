@@ -1,16 +1,16 @@
-//! One image in a directory, as skopeo's transport `dir:` has it (containers-transports(5)):
+//! One image in a directory, in the format of skopeo's transport `dir:` (containers-transports(5)):
 //!
 //! ```text
 //! d/
 //!   version                "Directory Transport Version: 1.1"
-//!   manifest.json          the manifest of the image, or the index of one for several platforms
+//!   manifest.json          the manifest of the image, or the index of a multi-platform image
 //!   <hex>                  a config or a layer, under its digest without the algorithm
 //!   <hex>.manifest.json    a manifest that the index lists
-//!   signature-1, …         signatures in a form of containers/image
+//!   signature-1, …         signatures in a format of containers/image
 //! ```
 //!
-//! A write stores the blobs first, then replaces `manifest.json` in one step, and then removes what belongs to no image any
-//! more. So a process that is killed leaves the image before or the new one, and the next write removes the rest.
+//! A write stores the blobs first, then replaces `manifest.json` atomically, and then removes files of earlier images. So a
+//! process that is killed leaves either the previous or the new image, and the next write removes the remaining files.
 
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
 use crate::bounded;
@@ -27,23 +27,23 @@ use std::sync::Arc;
 
 const VERSION_FILE: &str = "version";
 const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
-/// How the content of `version` begins in every version whose files are named as above.
+/// The start of `version` in all versions with these file names.
 const VERSION_START: &[u8] = b"Directory Transport Version: 1.";
 const MANIFEST_FILE: &str = "manifest.json";
 
-/// The largest `version` that is read, in bytes.
+/// The maximum size of `version`, in bytes.
 const LARGEST_VERSION: u64 = 1 << 10;
 
-/// An image in a `dir:` directory, to read.
+/// A `dir:` directory for reading.
 #[derive(Debug)]
 pub struct DirectoryImage {
     root: Root,
-    /// What `manifest.json` holds.
+    /// The descriptor of `manifest.json`.
     start: Descriptor,
     bytes: Vec<u8>,
 }
 
-/// A `dir:` directory, to write an image into.
+/// A `dir:` directory for writing.
 #[derive(Debug)]
 pub struct DirectoryWriter {
     root: Root,
@@ -51,7 +51,7 @@ pub struct DirectoryWriter {
     _lock: DirectoryLock,
 }
 
-/// Whether the directory at `path` says that it holds an image of this kind.
+/// Returns whether the directory at `path` contains an image of this format.
 pub(super) fn is_image(path: &Path) -> bool {
     path.join(MANIFEST_FILE).is_file()
         && Root::open(path)
@@ -63,10 +63,10 @@ impl DirectoryImage {
     /// Opens the directory and reads `manifest.json`.
     ///
     /// # Errors
-    /// When there is none, it is larger than 8 MiB or not JSON, or `version` says that it is of another kind.
+    /// Fails if the file is missing, larger than 8 MiB or not JSON, or `version` names an unknown version.
     pub fn open(path: &Path) -> Result<Self> {
         let root = Root::open(path)?;
-        // skopeo reads a directory without it, too.
+        // skopeo also accepts a directory without it.
         if version(&root)?.is_some_and(|version| !is_known(&version)) {
             return Err(Error::invalid(root.display(VERSION_FILE), "not a version of `dir:` that can be read"));
         }
@@ -87,10 +87,10 @@ impl DirectoryImage {
         Ok(DirectoryImage { start: Descriptor::of(media_type, &bytes), root, bytes })
     }
 
-    /// The image, for `platform` where there are several.
+    /// Opens the image; `platform` selects one of a multi-platform image.
     ///
     /// # Errors
-    /// When a document is missing, damaged or malformed, or the image is for another platform.
+    /// Fails if a document is missing, damaged or malformed, or the image is for another platform.
     pub fn image(self: &Arc<Self>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.root.path().display().to_string();
         let image = StoredImage::open(self.clone(), &self.start, platform, &object)?;
@@ -122,13 +122,13 @@ impl BlobSource for DirectoryImage {
 }
 
 impl DirectoryWriter {
-    /// Opens a directory that is missing, empty, or holds an image of this kind.
+    /// Opens a directory that is missing, empty, or contains an image of this format.
     ///
     /// # Errors
-    /// When it holds anything else, another process is writing to it, or it cannot be written.
+    /// Fails if it contains anything else, another process is writing to it, or it cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
         let root = Root::create(path)?;
-        // Two writers at once would remove each other's blobs.
+        // Two concurrent writers would remove each other's blobs.
         let lock = DirectoryLock::of(&root)?;
         match version(&root)? {
             Some(version) if is_known(&version) => {}
@@ -144,7 +144,7 @@ impl DirectoryWriter {
         Ok(DirectoryWriter { root, _lock: lock })
     }
 
-    /// Removes the files of images that were here before `image`. Other files stay.
+    /// Removes the files of all images but `image`. Other files stay.
     fn remove_others(&self, image: &StoredImage) -> Result<()> {
         let kept: BTreeSet<String> = image.manifest.blobs().map(|blob| blob.digest.hex()).collect();
         for name in names(&self.root)? {
@@ -188,7 +188,7 @@ impl BlobSink for DirectoryWriter {
         temporary.persist(name).map(|_| ())
     }
 
-    /// The directory has no place for names.
+    /// Commits the image without its names, which the format cannot store.
     fn commit(&self, image: &StoredImage, _: &[ImageName]) -> Result<Vec<Replaced>> {
         self.root.sync()?;
         self.root.replace_file(MANIFEST_FILE, &image.manifest_bytes)?;
@@ -201,7 +201,7 @@ fn is_document(descriptor: &Descriptor) -> bool {
     media_type::is_manifest(&descriptor.media_type) || media_type::is_index(&descriptor.media_type)
 }
 
-/// The content of `version`, if there is such a file.
+/// Reads `version`, if the file exists.
 fn version(root: &Root) -> Result<Option<Vec<u8>>> {
     match root.open_file(VERSION_FILE) {
         Ok(file) => bounded::read(file, LARGEST_VERSION, &root.display(VERSION_FILE)).map(Some),
@@ -220,13 +220,13 @@ fn names(root: &Root) -> Result<Vec<String>> {
     entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Whether the name is a digest without its algorithm.
+/// Returns whether the name is a digest without its algorithm.
 fn is_hex(name: &str) -> bool {
     let is_digest = |algorithm: &str| format!("{algorithm}:{name}").parse::<Digest>().is_ok();
     is_digest("sha256") || is_digest("sha512")
 }
 
-/// Whether the name is `signature-N` or `<hex>.signature-N`.
+/// Returns whether the name is `signature-N` or `<hex>.signature-N`.
 fn is_signature(name: &str) -> bool {
     let name = match name.split_once('.') {
         Some((hex, rest)) if is_hex(hex) => rest,

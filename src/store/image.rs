@@ -1,4 +1,4 @@
-//! One image in some place: its documents read, its layers still there.
+//! An image in a store: its documents in memory, its layers still in the store.
 
 use super::{BlobSource, Referrer, read_document};
 use crate::compression::Encoding;
@@ -8,33 +8,33 @@ use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, M
 use crate::wording::counted;
 use std::sync::Arc;
 
-/// The annotation of an image in `index.json` that says which name it had in the registry that it came from. A layout that was
-/// carried to another machine so tells which base it holds.
+/// The annotation in `index.json` that records an image's name in the registry of its origin. With it, a layout on another
+/// machine still names the base that it contains.
 const ORIGIN: &str = "dev.ocibuild.origin";
 
-/// How deeply indexes may list indexes.
+/// The maximum nesting depth of indexes.
 const DEEPEST_INDEX: usize = 4;
 
-/// A manifest and a config that fit together, and the place that holds their blobs.
+/// A manifest with its config, and the source of their blobs.
 #[derive(Clone)]
 pub struct StoredImage {
-    /// What the manifest is referred to as.
+    /// The descriptor of the manifest.
     pub descriptor: Descriptor,
-    /// The manifest, as digested.
+    /// The exact bytes of the manifest.
     pub manifest_bytes: Arc<[u8]>,
-    /// The manifest, read.
+    /// The parsed manifest.
     pub manifest: Manifest,
-    /// The config, as digested.
+    /// The exact bytes of the config.
     pub config_bytes: Arc<[u8]>,
-    /// The config, read.
+    /// The parsed config.
     pub config: Config,
-    /// The artifacts about the image that are listed beside it, such as SBOMs and signatures.
+    /// The artifacts about the image that are listed with it, such as SBOMs and signatures.
     pub referrers: Vec<Referrer>,
-    /// The name in the registry that it came from, where that is known. It is no part of the image.
+    /// The image's name in the registry of its origin, if known. It is not stored in the image.
     pub origin: Option<Reference>,
-    /// What is odd about the place that it was found in, for people.
+    /// Warnings about the place where it was found.
     pub oddities: Vec<String>,
-    /// Where the blobs are.
+    /// The source of its blobs.
     pub source: Arc<dyn BlobSource>,
 }
 
@@ -45,11 +45,11 @@ impl std::fmt::Debug for StoredImage {
 }
 
 impl StoredImage {
-    /// Reads the image that `start` leads to, through indexes if need be.
+    /// Opens the image that `start` refers to, directly or through indexes.
     ///
     /// # Errors
-    /// When a document is missing, damaged or malformed, when no image of an index is for `platform`, or when the image is
-    /// for another platform.
+    /// Fails if a document is missing, damaged or malformed, if an index has no image for `platform`, or if the image is for
+    /// another platform.
     pub fn open(
         source: Arc<dyn BlobSource>,
         start: &Descriptor,
@@ -83,7 +83,7 @@ impl StoredImage {
         Ok(StoredImage { origin, ..image })
     }
 
-    /// Notes the registry that the image came from in its entry of an index, where that is known.
+    /// Adds the registry of the image's origin, if known, to its entry in an index.
     pub(super) fn note_origin(&self, listed: Descriptor) -> Descriptor {
         match &self.origin {
             Some(origin) => listed.annotated(ORIGIN, origin.to_string()),
@@ -91,10 +91,10 @@ impl StoredImage {
         }
     }
 
-    /// Puts together documents that are already at hand.
+    /// Creates an image from documents in memory.
     ///
     /// # Errors
-    /// As [`StoredImage::open`], except that nothing can be missing.
+    /// Fails as [`StoredImage::open`] does, except that no document can be missing.
     pub fn assemble(
         source: Arc<dyn BlobSource>,
         descriptor: Descriptor,
@@ -130,7 +130,7 @@ impl StoredImage {
         })
     }
 
-    /// Whether a layer is wrapped in zstd, which older engines cannot read.
+    /// Returns whether a layer is compressed with zstd, which older engines cannot read.
     pub fn has_zstd_layers(&self) -> bool {
         self.manifest.layers.iter().any(|layer| media_type::layer_encoding(&layer.media_type) == Some(Encoding::Zstd))
     }

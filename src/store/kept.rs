@@ -1,4 +1,4 @@
-//! Layouts of the cache directory: nothing in them is lost that cannot be had again.
+//! Layouts in the cache directory. Everything in them can be fetched or built again.
 
 use super::Layout;
 use crate::error::{ErrorKind, Result};
@@ -6,17 +6,17 @@ use crate::lock::DirectoryLock;
 use crate::progress::{Progress, warn};
 use crate::root::Root;
 
-/// Where the blobs of layers are, below the cache directory.
+/// The directory of layer blobs, below the cache directory.
 pub const LAYERS: &str = "store";
-/// Where base images are, below the cache directory.
+/// The directory of base images, below the cache directory.
 pub const BASES: &str = "bases";
 
 impl Layout {
-    /// Opens the layout `name` of the cache directory, after making it where it is missing. One that cannot be read is thrown
-    /// away, and the watcher is told.
+    /// Opens the layout `name` of the cache directory, and creates it if it is missing. An unreadable layout is removed, with a
+    /// warning.
     ///
     /// # Errors
-    /// When the file system fails, or the layout cannot be made.
+    /// Fails if the file system fails, or the layout cannot be created.
     pub fn kept(directory: &Root, name: &str, progress: &dyn Progress) -> Result<Layout> {
         let path = directory.path().join(name);
         let open = || match directory.dir().symlink_metadata(name) {
@@ -32,7 +32,7 @@ impl Layout {
             Err(error) if is_unreadable(&error) => {}
             opened => return opened,
         }
-        // Another process may have thrown it away meanwhile, and made another.
+        // Another process may have removed it concurrently, and created a new one.
         let _lock = DirectoryLock::of(directory)?;
         match open() {
             Err(error) if is_unreadable(&error) => {

@@ -1,59 +1,59 @@
-//! Layers that stay in a registry although their image is in a layout.
+//! Sparse images: layers that stay in a registry although their image is in a layout.
 
 use crate::digest::Digest;
 use crate::reference::Reference;
 use crate::spec::Descriptor;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The annotation of an image in `index.json` that names what is left out of its layout, as references with digests. It is
-/// no part of the image, whose bytes are the same wherever its layers are.
+/// The annotation in `index.json` that names an image's remote layers, as references with digests. It is not stored in the
+/// image, whose bytes do not depend on where its layers are.
 const LEFT_OUT: &str = "dev.ocibuild.layers.left-out";
 
-/// The layers of an image that its layout does not hold, and the repositories that do.
+/// The remote layers of an image, and the repositories that have them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut(BTreeMap<Digest, Reference>);
 
 impl LeftOut {
-    /// What the entry of an image in `index.json` says to be left out. What cannot be read there is not left out but missing.
+    /// Parses the remote layers in an entry of `index.json`. A malformed reference is ignored, so its layer counts as missing.
     pub fn of(listed: &Descriptor) -> LeftOut {
         let named = listed.annotations.get(LEFT_OUT).map(String::as_str).unwrap_or_default();
         let references = named.split_ascii_whitespace().filter_map(|text| text.parse::<Reference>().ok());
         LeftOut(references.filter_map(|reference| Some((reference.digest()?, reference.without_digest()))).collect())
     }
 
-    /// Adds a layer that `repository` holds.
+    /// Adds a layer that `repository` has.
     pub fn insert(&mut self, layer: Digest, repository: &Reference) {
         self.0.insert(layer, repository.clone().without_tag().without_digest());
     }
 
-    /// The repository that holds the layer.
+    /// Returns the repository of the layer.
     pub fn repository(&self, layer: &Digest) -> Option<&Reference> {
         self.0.get(layer)
     }
 
-    /// Every layer with its repository.
+    /// Returns every layer with its repository.
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Reference)> {
         self.0.iter()
     }
 
-    /// Whether nothing is left out.
+    /// Returns whether there are no remote layers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds everything that `other` names.
+    /// Adds all layers of `other`.
     pub fn extend(&mut self, other: LeftOut) {
         self.0.extend(other.0);
     }
 
-    /// The same, except for the layers in `needed`.
+    /// Removes the layers in `needed`.
     #[must_use]
     pub fn without(mut self, needed: &BTreeSet<Digest>) -> LeftOut {
         self.0.retain(|layer, _| !needed.contains(layer));
         self
     }
 
-    /// Notes this in the entry of an image, if there is anything to note.
+    /// Adds the remote layers, if any, to the entry of an image.
     pub(super) fn note_in(&self, listed: Descriptor) -> Descriptor {
         if self.0.is_empty() {
             return listed;

@@ -1,7 +1,7 @@
-//! Where blobs live, and the one loop that moves them.
+//! Sources and sinks of blobs, and the copy loop between them.
 //!
-//! An image can be read from an image layout, an archive or a registry, and written to each of them. Whoever stores bytes
-//! verifies them: a source hands out what it has, and a sink refuses what does not fit its descriptor.
+//! An image can be read from an image layout, an archive or a registry, and written to each of them. The code that stores bytes
+//! verifies them: a source returns its content unchecked, and a sink refuses content that does not match its descriptor.
 
 pub mod archive;
 mod bases;
@@ -40,39 +40,41 @@ use crate::reference::Reference;
 use crate::spec::{Descriptor, Replaced};
 use std::io::Read;
 
-/// Opens one blob at its beginning, each time anew: what is sent over a network may have to be sent again.
+/// Opens one blob at its beginning. It may be called several times, since a network transfer may have to be repeated.
 pub type Opener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + 'a;
 
-/// A place that blobs can be read from.
+/// A source of blobs.
 pub trait BlobSource: Send + Sync {
-    /// Opens a blob. The bytes are what the place holds; [`Verified`] proves that they are what the descriptor says.
+    /// Opens a blob. The bytes are not verified; [`Verified`] checks that they match the descriptor.
     ///
     /// # Errors
-    /// When the blob is not there or cannot be read.
+    /// Fails if the blob is missing or cannot be read.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
 
-    /// The layout on this machine that the blobs are files of: another layout can share them.
+    /// Returns the layout on this machine whose files are the blobs, so that another layout can share them.
     fn layout(&self) -> Option<&Layout> {
         None
     }
 
-    /// The repository that holds the blob, where that is in a registry: another repository there can mount it.
+    /// Returns the repository that has the blob, if it is in a registry. Another repository of the registry can mount it.
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {
         let _ = descriptor;
         None
     }
 
-    /// Whether the blob is on this machine, whole. Without it, nothing of what this machine has seen elsewhere is used for it: a
-    /// list of digests alone must not bring what they name into another repository.
+    /// Checks whether the blob is on this machine, intact.
+    ///
+    /// Without it, records of where the blob was seen are not used: a list of digests alone must not copy the named blobs into
+    /// another repository.
     ///
     /// # Errors
-    /// When the place cannot tell.
+    /// Fails if this cannot be determined.
     fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
         let _ = descriptor;
         Ok(false)
     }
 
-    /// Whether the blob, whose reading just ended with `error`, will come from another place when it is opened again. Each
+    /// Returns whether the blob, whose last read failed with `error`, comes from another place when it is opened again. Each
     /// place is tried once.
     fn has_another(&self, descriptor: &Descriptor, error: &Error) -> bool {
         let _ = (descriptor, error);
@@ -80,65 +82,64 @@ pub trait BlobSource: Send + Sync {
     }
 }
 
-/// A place that blobs can be written to.
+/// A sink of blobs.
 ///
-/// A put blob is stored under its digest, not necessarily because of this call: putting is idempotent. Nothing refers to
-/// it until [`BlobSink::commit`].
+/// A put blob is stored under its digest, not necessarily because of this call: putting is idempotent. Nothing refers to it
+/// until [`BlobSink::commit`].
 pub trait BlobSink: Sync {
-    /// Whether the place lists artifacts about an image beside it.
+    /// Returns whether the sink lists artifacts about an image.
     fn takes_referrers(&self) -> bool {
         false
     }
 
-    /// How many blobs the place takes at once. One that answers 1 gets them sorted by digest.
+    /// Returns the maximum number of concurrent transfers. With 1, blobs arrive sorted by digest.
     fn transfers(&self) -> usize;
 
-    /// Whether the blob is here, whole and verified.
+    /// Checks whether the sink has the blob, intact and verified.
     ///
     /// # Errors
-    /// When the place cannot tell.
+    /// Fails if this cannot be determined.
     fn contains(&self, descriptor: &Descriptor) -> Result<bool>;
 
     /// Stores the blob that `open` opens.
     ///
     /// # Errors
-    /// When the content is not what the descriptor says, or cannot be read or stored. Nothing is stored then.
+    /// Fails if the content does not match the descriptor, or cannot be read or stored. Nothing is stored then.
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()>;
 
-    /// Takes the blob over from `repository` without its bytes passing here. Answers whether that worked; it is only ever
-    /// an attempt.
+    /// Tries to mount the blob from `repository`, without a transfer through this machine. Returns whether that succeeded.
     ///
     /// # Errors
-    /// When the attempt fails in a way that would also make [`BlobSink::put`] fail.
+    /// Fails only if [`BlobSink::put`] would fail for the same reason.
     fn try_mount(&self, descriptor: &Descriptor, repository: &Reference) -> Result<bool> {
         let _ = (descriptor, repository);
         Ok(false)
     }
 
-    /// Another repository from which [`BlobSink::try_mount`] may take the blob over, as far as this machine has seen.
+    /// Returns another repository from which [`BlobSink::try_mount`] may mount the blob, as recorded on this machine.
     fn seen_in(&self, descriptor: &Descriptor) -> Option<Reference> {
         let _ = descriptor;
         None
     }
 
-    /// Whether [`BlobSink::try_share`] can work at all. Where it cannot, no blob is read for it.
+    /// Returns whether [`BlobSink::try_share`] is supported. If not, no blob is read for it.
     fn shares(&self) -> bool {
         false
     }
 
-    /// Takes the blob over from `layout` without copying its bytes. Answers whether that worked; it is only ever an attempt.
+    /// Tries to clone or link the blob from `layout`, without copying its bytes. Returns whether that succeeded.
     ///
     /// # Errors
-    /// When the attempt fails in a way that would also make [`BlobSink::put`] fail.
+    /// Fails only if [`BlobSink::put`] would fail for the same reason.
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
         let _ = (descriptor, layout);
         Ok(false)
     }
 
-    /// Makes `image`, whose blobs have all been put, known under `names`: durable, and visible in one step. Returns the
-    /// images that had one of these names before, where the place knows them.
+    /// Commits `image`, all of whose blobs were put, under `names`: durably and atomically. Returns the images that had one of
+    /// these names before, if the sink can list them.
     ///
     /// # Errors
-    /// When that is refused; what was there before is then as it was.
+    /// Fails if the commit is refused. The previous state is then unchanged.
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>>;
 }

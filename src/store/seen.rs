@@ -1,13 +1,13 @@
-//! What this machine has seen in registries, and left there.
+//! Records of the blobs that this machine has seen in registries, and of the layers that its builds left there.
 //!
 //! ```text
 //! seen/v1/<two digits>          digests that begin with the digits: when and in which repositories they were seen
-//! left-out/v1/<manifest>        layers that a build here left in a registry: each with its repository
+//! left-out/v1/<manifest>        layers that a build on this machine left in a registry: each with its repository
 //! ```
 //!
-//! Where a blob was seen spares an upload: a push to another repository of the registry asks for it to be mounted from there.
-//! It is only a hint, and a mount that is refused becomes an upload. What was left out is more: an export fetches it, with this
-//! person's credentials. So that is known of images only that were built here, whatever their layout says.
+//! A record of a blob saves an upload: a push to another repository of the registry asks to mount the blob. The record is only
+//! a hint, and a refused mount becomes an upload. A record of a remote layer has more weight: an export fetches the layer with
+//! this user's credentials. So it exists only for images that were built on this machine, whatever their layout says.
 
 use super::LeftOut;
 use crate::bounded;
@@ -19,38 +19,38 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How many digests one file names, and so the 256 of them 32,768.
+/// The maximum number of digests in one file; the 256 files have 32,768.
 const MOST_DIGESTS: usize = 128;
 
-/// In how many repositories of all registries a digest is known to be.
+/// The maximum number of repositories that are recorded for a digest, over all registries.
 const MOST_REPOSITORIES: usize = 4;
 
 /// How long a repository is remembered after the blob was last seen in it.
 const LIFE: Duration = Duration::from_secs(90 * 86_400);
 
-/// How many images are remembered of which something was left out.
+/// The maximum number of images with recorded remote layers.
 const MOST_IMAGES: usize = 1000;
 
-/// The largest file that is read, in bytes.
+/// The maximum size of a file, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What this machine has seen in registries.
+/// The records of blobs in registries.
 #[derive(Debug)]
 pub struct Seen {
     blobs: Root,
     left_out: Root,
-    /// Seconds since the epoch.
+    /// In seconds since the epoch.
     now: u64,
 }
 
-/// When a blob was seen in which repository: newest first.
+/// When a blob was seen in which repository, the latest first.
 type Sightings = Vec<(u64, Reference)>;
 
 impl Seen {
-    /// Opens the record in the cache directory, after making it where it is missing. `now` is what the clock says.
+    /// Opens the records in the cache directory at the time `now`, and creates them if they are missing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if they cannot be created.
     pub fn open(cache_directory: &Root, now: SystemTime) -> Result<Seen> {
         let blobs = cache_directory.create_directory("seen")?.create_directory("v1")?;
         let left_out = cache_directory.create_directory("left-out")?.create_directory("v1")?;
@@ -58,10 +58,10 @@ impl Seen {
         Ok(Seen { blobs, left_out, now })
     }
 
-    /// Remembers that `repository` has the blobs.
+    /// Records that `repository` has the blobs.
     ///
     /// # Errors
-    /// When it cannot be written down.
+    /// Fails if the record cannot be written.
     pub fn remember(&self, repository: &Reference, digests: impl IntoIterator<Item = Digest>) -> Result<()> {
         let repository = repository.clone().without_tag().without_digest();
         let mut shards: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
@@ -92,14 +92,14 @@ impl Seen {
         Ok(())
     }
 
-    /// Another repository of the registry of `target` in which the blob was seen, the last one first.
+    /// Returns another repository of the registry of `target` in which the blob was seen most recently.
     pub fn beside(&self, digest: &Digest, target: &Reference) -> Option<Reference> {
         let mut known = self.shard(&digest.hex()[..2]);
         let of_registry = |there: &Reference| there.registry() == target.registry() && !there.is_beside(target);
         known.remove(digest)?.into_iter().map(|(_, there)| there).find(of_registry)
     }
 
-    /// The digests in one file that are not too old. What cannot be read is not known.
+    /// Reads the digests in one file that have not expired. Malformed lines are skipped.
     fn shard(&self, name: &str) -> BTreeMap<Digest, Sightings> {
         let mut known: BTreeMap<Digest, Sightings> = BTreeMap::new();
         for line in read(&self.blobs, name).lines() {
@@ -115,17 +115,17 @@ impl Seen {
         known
     }
 
-    /// Remembers what was left out of the image with this manifest, which was built here.
+    /// Records the remote layers of the image with this manifest, which was built on this machine.
     ///
     /// # Errors
-    /// When it cannot be written down.
+    /// Fails if the record cannot be written.
     pub fn keep_left_out(&self, manifest: &Digest, left_out: &LeftOut) -> Result<()> {
         self.forget_oldest_images()?;
         let lines = left_out.iter().map(|(layer, repository)| format!("{layer} {repository}\n"));
         replace(&self.left_out, &manifest.hex(), &lines.collect::<String>())
     }
 
-    /// What a build here left out of the image with this manifest.
+    /// Returns the recorded remote layers of the image with this manifest.
     pub fn left_out(&self, manifest: &Digest) -> LeftOut {
         let mut left_out = LeftOut::default();
         for line in read(&self.left_out, &manifest.hex()).lines() {
@@ -148,7 +148,7 @@ impl Seen {
         known.sort();
         let surplus = (known.len() + 1).saturating_sub(MOST_IMAGES);
         for (_, name) in known.into_iter().take(surplus) {
-            // Another process may have been faster.
+            // Another process may have removed it.
             self.left_out.dir().remove_file(name).ok();
         }
         Ok(())
@@ -160,7 +160,7 @@ fn read(directory: &Root, name: &str) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Replaces a file in one step. It may be lost in a crash.
+/// Replaces a file atomically. A crash may lose it.
 fn replace(directory: &Root, name: &str, text: &str) -> Result<()> {
     let mut temporary = directory.temporary()?;
     temporary
@@ -182,7 +182,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// M70: a hint of where a blob is.
+    /// M70: a hint to the repository of a blob.
     #[test]
     fn what_was_seen_is_found_beside_its_target_and_nowhere_else() {
         let folder = tempfile::tempdir().unwrap();
@@ -213,7 +213,7 @@ mod tests {
         assert!(at(&folder, 1).shard("00").len() <= MOST_DIGESTS);
     }
 
-    /// M41: what was left out is known of images that were built here.
+    /// M41: remote layers are recorded only for images that were built here.
     #[test]
     fn what_was_left_out_is_known_by_image() {
         let folder = tempfile::tempdir().unwrap();

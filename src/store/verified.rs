@@ -1,4 +1,4 @@
-//! Reading a blob and believing nothing.
+//! Verification of blobs while they are read.
 
 use super::BlobSource;
 use crate::bounded;
@@ -8,9 +8,9 @@ use crate::spec::Descriptor;
 use crate::wording;
 use std::io::{self, Read};
 
-/// A reader that ends well only if it gave exactly the bytes that a descriptor names.
+/// A reader that reaches its end only if it returned exactly the bytes that a descriptor names.
 ///
-/// Too long a blob fails at the first byte too many, not after the last.
+/// A blob that is too long fails at the first excess byte, not at its end.
 #[derive(Debug)]
 pub struct Verified<R> {
     source: R,
@@ -20,7 +20,7 @@ pub struct Verified<R> {
 }
 
 impl<R: Read> Verified<R> {
-    /// Watches over `source`, which claims to be the blob of `descriptor`.
+    /// Creates a reader that verifies `source` against `descriptor`.
     pub fn new(source: R, descriptor: &Descriptor) -> Self {
         let hasher = Some(Hasher::new(descriptor.digest.algorithm()));
         Verified { source, descriptor: descriptor.clone(), hasher, left: descriptor.size }
@@ -60,10 +60,10 @@ impl<R: Read> Read for Verified<R> {
     }
 }
 
-/// Reads a whole manifest, index or config, verified.
+/// Reads and verifies a whole manifest, index or config.
 ///
 /// # Errors
-/// When it is missing, larger than `limit` bytes, or not what its descriptor says.
+/// Fails if it is missing, larger than `limit` bytes, or does not match its descriptor.
 pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
     let object = format!("blob {}", descriptor.digest);
     if descriptor.size > limit {

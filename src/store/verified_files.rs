@@ -1,9 +1,9 @@
-//! Which files were verified, remembered by what the file system says of them.
+//! Records of verified files, identified by their metadata.
 //!
-//! Hashing a base of hundreds of megabytes in every build would cost more than the build. A blob that was once found whole,
-//! or written here, is the same as long as its file has the same identity, size and modification time; whoever changes
-//! it by accident changes the last. (Its change time says less: another name for the file changes that, too.) Bytes that
-//! leave the machine are hashed on the way in any case.
+//! Hashing a base of hundreds of megabytes in every build would cost more than the build. A blob that was verified or written
+//! on this machine is unchanged as long as its file has the same identity, size and modification time; an accidental change
+//! also changes the modification time. (The change time is less useful: a new hard link changes it, too.) Bytes that leave the
+//! machine are always hashed on the way.
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -20,25 +20,25 @@ pub struct VerifiedFiles {
 }
 
 impl VerifiedFiles {
-    /// Remembers in the cache directory `root`, where everything that is kept there finds it.
+    /// Opens the records in the cache directory `root`, which everything in the cache shares.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// Fails if the directory cannot be created.
     pub fn in_cache_directory(root: &Root) -> Result<Self> {
         root.create_directory("verified")?.create_directory("v2").map(VerifiedFiles::new)
     }
 
-    /// What is remembered in the cache directory `root`, if anything is.
+    /// Opens the records in the cache directory `root`, if they exist.
     pub fn existing(root: &Root) -> Option<Self> {
         root.directory("verified").and_then(|verified| verified.directory("v2")).ok().map(VerifiedFiles::new)
     }
 
-    /// Remembers in the directory `root`.
+    /// Opens the records in the directory `root`.
     pub fn new(root: Root) -> Self {
         VerifiedFiles { root }
     }
 
-    /// The digest that `file` was found to have, if it is still that file.
+    /// Returns the recorded digest of `file`, if the file has not changed since.
     pub fn recall(&self, file: &File) -> Option<Digest> {
         let (name, stamp) = described(file)?;
         let note = self.root.open_file(&name).ok()?;
@@ -48,14 +48,14 @@ impl VerifiedFiles {
         if rest == stamp { digest.parse().ok() } else { None }
     }
 
-    /// Notes that `file`, which is durable, has `digest`. That this may fail is no harm.
+    /// Records that `file`, which is durable, has `digest`. A failure is harmless and ignored.
     pub fn remember(&self, file: &File, digest: &Digest) {
         if let Some((name, stamp)) = described(file) {
             self.note(&name, &format!("{digest} {stamp}")).ok();
         }
     }
 
-    /// Believes nothing of `file` any more, whatever was noted.
+    /// Removes any record of `file`.
     pub fn forget(&self, file: &File) {
         if let Some((name, _)) = described(file) {
             self.root.dir().remove_file(name).ok();
@@ -67,12 +67,12 @@ impl VerifiedFiles {
         temporary
             .write_all(note.as_bytes())
             .map_err(|error| crate::Error::io(self.root.display(name), "write", error))?;
-        // Torn by a crash, the note does not parse or does not fit.
+        // A record that a crash has truncated does not parse or does not match.
         temporary.rename_unsynced(name)
     }
 }
 
-/// The name of the note about `file`, and what must not have changed since.
+/// Returns the name of the record of `file`, and the metadata that must not change.
 fn described(file: &File) -> Option<(String, String)> {
     let metadata = cap_std::fs::Metadata::from_file(file).ok()?;
     let modified = metadata.modified().ok()?.into_std();
