@@ -1,10 +1,12 @@
-//! Unwrapping one block, of which the length is known.
+//! Decompresses one block of known length.
 
 use super::Encoding;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// Unwraps gzip members and zstd frames that hold one block each; one per thread, since it holds tables.
+/// A decompressor for gzip members and zstd frames that hold one block each.
+///
+/// Use one per thread, since it holds tables.
 #[derive(Default)]
 pub struct Decompressor {
     gzip: libdeflater::Decompressor,
@@ -18,10 +20,10 @@ impl fmt::Debug for Decompressor {
 }
 
 impl Decompressor {
-    /// Replaces the content of `out` by the `length` bytes that `packed` holds.
+    /// Replaces the content of `out` with the `length` bytes that `packed` holds.
     ///
     /// # Errors
-    /// When it is damaged, or holds more or fewer.
+    /// Returns an error if `packed` is damaged, or holds more or fewer bytes.
     pub fn decompress(&mut self, packed: &[u8], encoding: Encoding, length: usize, out: &mut Vec<u8>) -> Result<()> {
         let damaged = || Error::corrupt("block", "not what it should hold");
         out.clear();

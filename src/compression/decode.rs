@@ -1,7 +1,7 @@
-//! Unwrapping a stream to its very end.
+//! Decompresses a stream to its very end.
 //!
-//! Decoders of many libraries stop after the first gzip member and ignore what follows; a layer read so looks whole and is
-//! not. Here every member is read, and anything but zero padding behind the last one is an error.
+//! Decoders of many libraries stop after the first gzip member and ignore the rest; a layer read this way looks
+//! complete and is not. Here every member is read, and anything but zero padding after the last one is an error.
 
 use super::Encoding;
 use super::members::{Members, Recorder};
@@ -9,13 +9,15 @@ use crate::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Large enough that reading costs few system calls, small enough to have many of them open.
+/// The size of the read buffer in bytes.
+///
+/// It is large enough that reading needs few system calls, and small enough for many open readers.
 const BUFFER: usize = 128 << 10;
 
-/// A reader of what `source` holds without its `encoding`.
+/// Returns a reader of the decompressed content of `source`.
 ///
 /// # Errors
-/// When the decoder cannot be set up. Malformed or cut-off input is an error of the reader.
+/// Returns an error if the decoder cannot be created. The reader returns an error for malformed or truncated input.
 pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + Send + 'a>> {
     match encoding {
         Encoding::Plain => Ok(Box::new(source)),
@@ -27,30 +29,30 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
     }
 }
 
-/// A reader of what the gzip of `source` holds, which leaves the members that it has read in `members`.
+/// Returns a reader of the content of a gzip `source` that adds the members that it has read to `members`.
 pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &Members) -> impl Read + Send + 'a {
     GzipReader::Before(Recorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
 }
 
-/// What gzip is read from, told where its members are.
+/// A source of gzip data that is notified of the members in it.
 pub(super) trait MemberSource: BufRead {
-    /// The header of a member has been read.
+    /// Called after the header of a member has been read.
     fn begin_body(&mut self) {}
 
-    /// The checksum and size behind its body have been read.
+    /// Called after the checksum and size at the end of a member have been read.
     fn end_member(&mut self) {}
 }
 
 impl<R: Read> MemberSource for BufReader<R> {}
 
-/// zstd frames, one after another.
+/// A reader of consecutive zstd frames.
 struct Frames<R: BufRead>(zstd::Decoder<'static, R>);
 
 impl<R: BufRead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::corrupt("zstd", "truncated").into(),
-            // What the system did not say, the decoder said.
+            // An error that is not from the operating system is from the decoder.
             _ if error.raw_os_error().is_none() && error.get_ref().is_none_or(|inner| !inner.is::<Error>()) => {
                 Error::corrupt("zstd", error.to_string()).into()
             }
@@ -59,13 +61,13 @@ impl<R: BufRead> Read for Frames<R> {
     }
 }
 
-/// gzip members, one after another.
+/// A reader of consecutive gzip members.
 enum GzipReader<R> {
     /// Between two members.
     Before(R),
-    /// Within one.
+    /// Inside a member.
     Within(Box<GzDecoder<R>>),
-    /// Behind the last, or while one state becomes another.
+    /// After the last member, or during a change of state.
     Done,
 }
 

@@ -1,34 +1,35 @@
-//! Wrapping one block: an independent gzip member or zstd frame.
+//! Compresses one block to an independent gzip member or zstd frame.
 
 use super::Encoding;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// How layers are compressed. Every value is part of a layer's bytes, and so of every cache key.
+/// The compression of layers. Every value affects a layer's bytes, and so every cache key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
     /// gzip, level 1 to 12.
     Gzip(u8),
-    /// gzip that a store of files has made already, taken over as it is, and gzip of this level for everything else.
+    /// Existing gzip data from a store of files, copied unchanged, and gzip of this level for everything else.
     Reuse(u8),
     /// zstd, level 1 to 19.
     Zstd(u8),
 }
 
 impl Compression {
-    /// gzip at the level that gives most of the size for little of the time: measured on a Python environment, level 5 is
-    /// within one per cent of level 6 and a sixth faster.
+    /// gzip at the level that gives most of the reduction in size for little of the time.
+    ///
+    /// Measured on a Python environment: level 5 is within one per cent of level 6 and a sixth faster.
     pub const DEFAULT_GZIP: Compression = Compression::Gzip(5);
 
     /// zstd at its own default level.
     pub const DEFAULT_ZSTD: Compression = Compression::Zstd(3);
 
-    /// Checks a level that a person chose.
+    /// Checks a level that the user chose.
     ///
     /// # Errors
-    /// When the encoding has no such level.
+    /// Returns an error if the encoding has no such level.
     pub fn new(encoding: Encoding, level: Option<u8>) -> Result<Self> {
         let out_of_range = |level: u8, name: &str, range: &str| {
             Error::usage(format!("compression level {level}"), format!("{name} has levels {range}"))
@@ -45,7 +46,7 @@ impl Compression {
         }
     }
 
-    /// The same, taking over what is gzip already; for gzip only.
+    /// Returns the same compression, but reusing existing gzip data; for gzip only.
     pub fn reusing(self) -> Self {
         match self {
             Compression::Gzip(level) => Compression::Reuse(level),
@@ -53,7 +54,7 @@ impl Compression {
         }
     }
 
-    /// What wraps the bytes afterwards.
+    /// Returns the encoding of the result.
     pub fn encoding(self) -> Encoding {
         match self {
             Compression::None => Encoding::Plain,
@@ -74,12 +75,12 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Compresses block after block; one per thread, since each holds tables.
+/// A compressor of single blocks. Use one per thread, since each holds tables.
 pub struct Compressor(Engine);
 
 enum Engine {
     None,
-    /// With room for a member, which is as large as the largest so far.
+    /// With a buffer for a member, as large as the largest so far.
     Gzip(libdeflater::Compressor, Vec<u8>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
@@ -95,10 +96,10 @@ impl fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// Sets up the tables for `compression`.
+    /// Creates the tables for `compression`.
     ///
     /// # Errors
-    /// When its level does not exist.
+    /// Returns an error if its level does not exist.
     pub fn new(compression: Compression) -> Result<Self> {
         let no_level = || Error::usage(compression.to_string(), "no such level");
         Ok(Compressor(match compression {
@@ -113,10 +114,10 @@ impl Compressor {
         }))
     }
 
-    /// Replaces the content of `out` by a whole member or frame that holds `block`.
+    /// Replaces the content of `out` with a complete member or frame that holds `block`.
     ///
     /// # Errors
-    /// When the library refuses, which for a large enough buffer it does not.
+    /// Returns an error if the library fails, which it does not with a large enough buffer.
     pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let failed = || Error::invalid("compression", "the compressor failed");
         out.clear();
@@ -125,7 +126,7 @@ impl Compressor {
             Engine::Gzip(compressor, room) => {
                 let bound = compressor.gzip_compress_bound(block.len());
                 if room.len() < bound {
-                    // Fresh zeros come from the system, and cost nothing where they are not overwritten.
+                    // New zeroed memory comes from the system, and costs nothing if it is not overwritten.
                     *room = vec![0; bound];
                 }
                 let length = compressor.gzip_compress(block, room).map_err(|_| failed())?;

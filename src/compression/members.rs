@@ -1,7 +1,7 @@
-//! Keeping gzip members while they are read, so that what is compressed already need not be compressed again.
+//! Keeps gzip members while they are read, so that compressed data need not be compressed again.
 //!
-//! A member is its header, a body of deflate, and the checksum and size of its content (RFC 1952, 2.3). The header says who
-//! made it, when and of what file, so every member that is kept gets the one header that ours have.
+//! A member consists of a header, deflate data, and the checksum and size of its content (RFC 1952, 2.3). The header
+//! records who made it, when and from what file, so every member that is kept gets the header that this program writes.
 
 use super::decode::MemberSource;
 use crate::error::Error;
@@ -9,27 +9,31 @@ use memchr::memmem;
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The header of every gzip member that this program writes or takes over: no name, no time, no system.
+/// The header of every gzip member that this program writes or copies: no name, no time, no system.
 pub const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// The checksum and the size behind a body, in bytes.
+/// The size of the checksum and length after the deflate data, in bytes.
 const TRAILER: usize = 8;
 
-/// How much may be kept without being taken, in bytes. What compresses takes a reader of 1 MiB of content at most a little
-/// more than that; deflate may also go on for ever without any content.
+/// The maximum number of bytes that are kept without being taken.
+///
+/// A compressor's output for the 1 MiB of content that a reader takes is at most slightly longer; but deflate data may
+/// also be endless without any content.
 const MOST_KEPT: usize = 4 << 20;
 
-/// gzip members that were read and not yet taken, the last perhaps not to its end. Shared by who reads and who takes.
+/// gzip members that were read and not yet taken, the last perhaps incomplete.
+///
+/// The reader and the taker share them.
 #[derive(Debug, Clone, Default)]
 pub struct Members(Arc<Mutex<Vec<u8>>>);
 
 impl Members {
-    /// Members that are at hand.
+    /// Creates members from complete data.
     pub fn of(bytes: Vec<u8>) -> Members {
         Members(Arc::new(Mutex::new(bytes)))
     }
 
-    /// Takes what has been read since the last time.
+    /// Takes the bytes that were read since the last call.
     pub fn take(&self) -> Vec<u8> {
         self.with(std::mem::take)
     }
@@ -39,14 +43,16 @@ impl Members {
     }
 }
 
-/// The one member that `stored` is, with our header. `stored` must have been decoded before: it begins with a member whose
-/// checksum and size were right. Nothing where its header is longer than ours, or something may stand behind the member.
+/// Returns the only member in `stored`, with this program's header.
+///
+/// `stored` must have been decoded before: it begins with a member whose checksum and size were right. Returns `None`
+/// if its header is longer than this program's, or if something may follow the member.
 pub fn single_member(mut stored: Vec<u8>) -> Option<Vec<u8>> {
     let end = stored.len().checked_sub(TRAILER)?;
-    // The member ends with the checksum and size of its content. Where these bytes stand at the end and nowhere before, that
-    // is the end of the member.
+    // The member ends with the checksum and size of its content. If these bytes are at the end and do not occur before,
+    // that is the end of the member.
     let is_alone = memmem::find(&stored, &stored[end..]) == Some(end);
-    // Without flags, a header has no further fields.
+    // A header without flags has no further fields.
     let has_short_header = stored.starts_with(&GZIP_HEADER[..4]) && end >= GZIP_HEADER.len();
     if !is_alone || !has_short_header {
         return None;
@@ -55,7 +61,7 @@ pub fn single_member(mut stored: Vec<u8>) -> Option<Vec<u8>> {
     Some(stored)
 }
 
-/// Keeps what is consumed of `source` while a member is read.
+/// A reader that keeps the bytes consumed from `source` inside a member.
 pub(super) struct Recorder<R> {
     source: R,
     members: Members,
@@ -115,7 +121,7 @@ mod tests {
     use flate2::{Compression as Level, GzBuilder};
     use std::io::Write;
 
-    /// gzip as another program makes it.
+    /// Returns gzip as another program writes it.
     fn foreign(content: &[u8]) -> Vec<u8> {
         let mut encoder = GzBuilder::new().mtime(7).operating_system(3).write(Vec::new(), Level::new(6));
         encoder.write_all(content).unwrap();
@@ -173,7 +179,7 @@ mod tests {
     fn nothing_is_smuggled_in_behind_a_member() {
         let (shown, hidden) = (foreign(b"shown"), foreign(b"hidden"));
         let trailer = &shown[shown.len() - TRAILER..];
-        // A reader of one member sees checksum and size of the right content at the end, and `hidden` between.
+        // A reader of one member sees checksum and size of the right content at the end, and `hidden` before them.
         let forged = [&shown[..], &hidden, trailer].concat();
         assert_eq!(single_member(forged), None);
         assert!(single_member(shown).is_some());

@@ -1,4 +1,4 @@
-//! Wrapping and unwrapping: gzip and zstd.
+//! Compression and decompression: gzip and zstd.
 
 mod block;
 mod decode;
@@ -10,10 +10,10 @@ pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
 pub use members::{GZIP_HEADER, Members, single_member};
 
-/// What wraps a tar or a file.
+/// The compression of a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// Nothing.
+    /// Not compressed.
     Plain,
     /// gzip, of one or more members (RFC 1952).
     Gzip,
@@ -22,7 +22,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// What messages call it.
+    /// Returns the name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Encoding::Plain => "not compressed",
@@ -31,7 +31,7 @@ impl Encoding {
         }
     }
 
-    /// Tells the encoding from the first bytes of a blob.
+    /// Detects the encoding from the first bytes of a blob.
     pub fn of_bytes(start: &[u8]) -> Self {
         if start.starts_with(&[0x1f, 0x8b]) {
             Encoding::Gzip

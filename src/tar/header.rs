@@ -1,14 +1,14 @@
-//! One entry's header, as bytes.
+//! Encodes the header of one entry.
 
 use super::{BLOCK, padding};
 use std::borrow::Cow;
 
-/// What a tar entry is.
+/// The kind of a tar entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A regular file.
     File,
-    /// Another name of an earlier file.
+    /// A hard link to an earlier file.
     HardLink,
     /// A symbolic link.
     Symlink,
@@ -36,30 +36,30 @@ impl Kind {
     }
 }
 
-/// Everything that a tar entry says in front of its content. Owners are numbers; names of owners are never written.
+/// All metadata of a tar entry. Owners are numbers; names of owners are never written.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a> {
     /// The path, relative and without a slash at its end.
     pub path: &'a [u8],
-    /// What the entry is.
+    /// The kind of the entry.
     pub kind: Kind,
     /// Permission bits, with setuid, setgid and sticky: at most 0o7777.
     pub mode: u32,
-    /// The owner.
+    /// The user id of the owner.
     pub uid: u64,
-    /// The group.
+    /// The group id.
     pub gid: u64,
     /// The length of the content in bytes; zero for everything but a file.
     pub size: u64,
     /// Modification time, in seconds since the epoch.
     pub mtime: i64,
-    /// Where a link leads; empty for everything else.
+    /// The target of a link; empty for everything else.
     pub link: &'a [u8],
     /// Extended attributes, sorted by name.
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
-/// The largest numbers that the octal fields hold.
+/// The largest numbers that fit in the octal fields.
 const LARGEST_7_DIGITS: u64 = 0o7_777_777;
 const LARGEST_11_DIGITS: u64 = 0o77_777_777_777;
 
@@ -86,7 +86,7 @@ pub fn append(header: &Header<'_>, out: &mut Vec<u8>) {
         prefix,
         flag: header.kind.flag(),
         mode: header.mode,
-        // A value that does not fit stands in a PAX record, and every reader takes it from there.
+        // A value that does not fit is in a PAX record, which every reader prefers.
         uid: fitting(header.uid, LARGEST_7_DIGITS),
         gid: fitting(header.gid, LARGEST_7_DIGITS),
         size: fitting(header.size, LARGEST_11_DIGITS),
@@ -96,7 +96,7 @@ pub fn append(header: &Header<'_>, out: &mut Vec<u8>) {
     .append(out);
 }
 
-/// The length of what [`append`] appends.
+/// Returns the number of bytes that [`append`] appends.
 pub fn encoded_length(header: &Header<'_>) -> u64 {
     match pax_records(header, &stored_path(header)).len() as u64 {
         0 => BLOCK,
@@ -104,7 +104,7 @@ pub fn encoded_length(header: &Header<'_>) -> u64 {
     }
 }
 
-/// The path as it is stored: that of a directory ends in a slash.
+/// Returns the path as it is stored: that of a directory ends in a slash.
 fn stored_path<'a>(header: &Header<'a>) -> Cow<'a, [u8]> {
     match header.kind {
         Kind::Directory => [header.path, b"/"].concat().into(),
@@ -116,7 +116,7 @@ fn fitting(value: u64, largest: u64) -> u64 {
     if value <= largest { value } else { 0 }
 }
 
-/// The fields of one 512-byte header that we fill.
+/// The fields of a 512-byte header that the writer sets.
 #[derive(Default)]
 struct Ustar<'a> {
     name: &'a [u8],
@@ -148,13 +148,13 @@ impl Ustar<'_> {
         octal(&mut block[329..337], 0);
         octal(&mut block[337..345], 0);
         block[345..345 + self.prefix.len()].copy_from_slice(self.prefix);
-        // Far from overflowing; without a check for it, several bytes are added at a time.
+        // Cannot overflow; without an overflow check, the compiler adds several bytes at a time.
         let sum = block.iter().fold(0_u32, |sum, &byte| sum.wrapping_add(byte.into()));
         octal(&mut block[148..155], sum.into());
     }
 }
 
-/// Zero-padded octal digits and a NUL, filling `field`.
+/// Fills `field` with zero-padded octal digits and a NUL.
 fn octal(field: &mut [u8], mut value: u64) {
     let Some((last, digits)) = field.split_last_mut() else { return };
     *last = 0;
@@ -164,21 +164,21 @@ fn octal(field: &mut [u8], mut value: u64) {
     }
 }
 
-/// Parts a path into ustar's prefix and name at a slash, where it can be.
+/// Splits a path at a slash into ustar's prefix and name. Returns `None` if it does not fit.
 fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.len() <= 100 {
         return Some((b"", path));
     }
-    // The earliest slash that leaves a name that fits; the slash itself is not stored.
+    // The earliest slash after which the name fits; the slash itself is not stored.
     let earliest = path.len() - 101;
     let at = (earliest..path.len() - 1).find(|&at| path[at] == b'/')?;
     (1..=155).contains(&at).then(|| (&path[..at], &path[at + 1..]))
 }
 
-/// The records for what the ustar header cannot hold, sorted by key.
+/// Returns the records for values that the ustar header cannot hold, sorted by key.
 fn pax_records(header: &Header<'_>, path: &[u8]) -> Vec<u8> {
     let mut records = Vec::new();
-    // A name in PAX is UTF-8, unless the header says that it is bytes.
+    // A name in PAX is UTF-8, unless the header declares it as binary.
     let beyond_ascii = |text: &[u8]| !text.is_ascii();
     let path_needs = split(path).is_none() || beyond_ascii(path);
     let link_needs = header.link.len() > 100 || beyond_ascii(header.link);
@@ -210,7 +210,7 @@ fn pax_records(header: &Header<'_>, path: &[u8]) -> Vec<u8> {
     records
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+/// Appends `LENGTH KEY=VALUE\n`, where the length includes its own digits.
 fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;

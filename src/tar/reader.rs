@@ -1,52 +1,52 @@
-//! Entry after entry of somebody else's archive.
+//! Reads the entries of archives that other programs wrote.
 
 use super::{BLOCK, Kind, padding};
 use crate::error::{Error, Result};
 use std::io::{self, Read};
 
-/// What we allow a path or link target to be, in bytes.
+/// The length limit of a path or link target, in bytes.
 const LONGEST_NAME: u64 = 4096;
-/// What we allow one entry's extended header to be, in bytes (Go's limit).
+/// The size limit of an entry's extended header, in bytes (Go's limit).
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
-/// One entry, fully decoded.
+/// A decoded entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The path as written, less the slash at a directory's end.
+    /// The path as written, without the slash at a directory's end.
     pub path: Vec<u8>,
-    /// What the entry is.
+    /// The kind of the entry.
     pub kind: Kind,
     /// Permission bits, at most 0o7777.
     pub mode: u32,
-    /// The owner.
+    /// The user id of the owner.
     pub uid: u64,
-    /// The group.
+    /// The group id.
     pub gid: u64,
     /// The length of the content in bytes.
     pub size: u64,
     /// Modification time, in whole seconds since the epoch, rounded down.
     pub mtime: i64,
-    /// Where a link leads.
+    /// The target of a link.
     pub link: Vec<u8>,
     /// Extended attributes, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where the content begins, counted from the start of the archive.
+    /// The offset of the content from the start of the archive, in bytes.
     pub offset: u64,
 }
 
-/// How an archive ended.
+/// The end of an archive, as it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// As it must: two blocks of zeros.
+    /// Correct: two blocks of zeros.
     Complete,
-    /// With a single block of zeros.
+    /// A single block of zeros.
     OneZeroBlock,
-    /// Without any.
+    /// No block of zeros.
     Absent,
 }
 
 impl Ending {
-    /// What a person should know about it, where it is not as it must be.
+    /// Returns a warning if the archive does not end correctly.
     pub fn oddity(self) -> Option<&'static str> {
         match self {
             Ending::Complete => None,
@@ -57,7 +57,7 @@ impl Ending {
 
 /// Decodes headers one after another.
 ///
-/// The source is handed in at each call and must stand at [`Headers::position`], so that a seekable archive can be indexed
+/// The source is passed to each call and must be at [`Headers::position`], so that a seekable archive can be indexed
 /// without reading its content and a stream can be read with it.
 #[derive(Debug)]
 pub struct Headers {
@@ -66,7 +66,7 @@ pub struct Headers {
     ending: Option<Ending>,
 }
 
-/// What extended headers said about the entry that follows them.
+/// Values from extended headers for the entry that follows them.
 #[derive(Default)]
 struct Extension {
     is_present: bool,
@@ -80,25 +80,25 @@ struct Extension {
 }
 
 impl Headers {
-    /// Begins at the first byte of an archive that messages call `object`.
+    /// Starts at the first byte of an archive that messages call `object`.
     pub fn new(object: impl Into<String>) -> Self {
         Headers { object: object.into(), position: 0, ending: None }
     }
 
-    /// Where the next header begins: behind the content and padding of the entry before.
+    /// Returns the offset of the next header: after the content and padding of the previous entry.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How the archive ended, once [`Headers::next`] has answered nothing.
+    /// Returns how the archive ended, once [`Headers::next`] has returned `None`.
     pub fn ending(&self) -> Option<Ending> {
         self.ending
     }
 
-    /// Decodes the next entry from `source`, or answers nothing at the end of the archive.
+    /// Decodes the next entry from `source`, or returns `None` at the end of the archive.
     ///
     /// # Errors
-    /// When the bytes are not a tar header, break a limit, or can be understood in two ways.
+    /// Returns an error if the bytes are not a tar header, exceed a limit, or can be interpreted in two ways.
     pub fn next(&mut self, source: &mut impl Read) -> Result<Option<Entry>> {
         let mut extension = Extension::default();
         loop {
@@ -131,10 +131,10 @@ impl Headers {
         }
     }
 
-    /// Requires that nothing but zeros follows the end of the archive.
+    /// Checks that only zeros follow the end of the archive.
     ///
     /// # Errors
-    /// When anything else does, or `source` cannot be read.
+    /// Returns an error if anything else follows, or `source` cannot be read.
     pub fn check_rest(&self, source: &mut impl Read) -> Result<()> {
         let mut buffer = [0; 8192];
         loop {
@@ -160,7 +160,7 @@ impl Headers {
         Ok(None)
     }
 
-    /// The next block, or nothing at a clean end of the source.
+    /// Reads the next block. Returns `None` at a clean end of the source.
     fn block(&mut self, source: &mut impl Read) -> Result<Option<[u8; BLOCK as usize]>> {
         let mut block = [0; BLOCK as usize];
         let mut filled = 0;
@@ -177,7 +177,7 @@ impl Headers {
         Ok(Some(block))
     }
 
-    /// The content of an extension header, with its padding taken off.
+    /// Reads the content of an extension header, without its padding.
     fn extension(&mut self, source: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {
         if size > limit {
             return Err(self.wrong(format_args!("an extended header of {size} bytes, more than {limit}")));
@@ -214,7 +214,7 @@ impl Headers {
         Ok(())
     }
 
-    /// Splits the first `LENGTH KEY=VALUE\n` off `rest`.
+    /// Splits the first `LENGTH KEY=VALUE\n` from `rest`.
     fn pax_record<'a>(&self, rest: &mut &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>> {
         if rest.is_empty() {
             return Ok(None);
@@ -250,8 +250,9 @@ impl Headers {
         Ok(())
     }
 
-    /// A global header may carry a comment (`git archive` writes one); anything that changes entries is refused, because
-    /// programs disagree about how long it stays in force.
+    /// Reads a global header, which may only hold a comment (`git archive` writes one).
+    ///
+    /// Anything that changes entries is rejected, because programs disagree about how long it applies.
     fn read_global(&mut self, source: &mut impl Read, block: &[u8]) -> Result<()> {
         let size = self.number(&block[124..136], "size")?;
         let bytes = self.extension(source, size, LARGEST_EXTENSION)?;
@@ -309,7 +310,7 @@ impl Headers {
             other => return Err(self.wrong(format_args!("unknown entry type {:?}", char::from(other)))),
         };
         if kind == Kind::File && path.last() == Some(&b'/') {
-            // GNU tar and Go read a directory there, Python and libarchive a file.
+            // GNU tar and Go read a directory here, Python and libarchive a file.
             return Err(self.wrong("a file whose name ends in a slash"));
         }
         while kind == Kind::Directory && path.last() == Some(&b'/') {
@@ -339,7 +340,7 @@ impl Headers {
         Ok(entry)
     }
 
-    /// An octal field, or GNU's base-256 form of it.
+    /// Parses an octal field, or GNU's base-256 form of it.
     fn number(&self, field: &[u8], name: &str) -> Result<u64> {
         let wrong = || self.wrong(format_args!("the {name} is no number"));
         if field[0] & 0x80 != 0 {
@@ -364,7 +365,7 @@ impl Headers {
     }
 }
 
-/// ustar's prefix and name, joined. Only POSIX headers have a prefix; GNU's old ones keep times there.
+/// Returns ustar's prefix and name, joined. Only POSIX headers have a prefix; GNU's old ones store times there.
 fn plain_path(block: &[u8]) -> Vec<u8> {
     let name = until_nul(&block[..100]);
     let prefix = if &block[257..263] == b"ustar\0" { until_nul(&block[345..500]) } else { b"" };
@@ -389,7 +390,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Whole seconds of a PAX time, which may be negative and have a fraction; rounded down.
+/// Parses the whole seconds of a PAX time, which may be negative and have a fraction; rounds down.
 fn seconds(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
@@ -437,7 +438,7 @@ mod tests {
         read(bytes).unwrap_err().to_string()
     }
 
-    /// A raw ustar block with a correct checksum, of any type and size.
+    /// Returns a raw ustar block with a correct checksum, of any type and size.
     fn raw(flag: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         append(&Header { size: content.len() as u64, ..FILE }, &mut bytes);
