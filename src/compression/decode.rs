@@ -29,17 +29,19 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
     }
 }
 
-/// Returns a reader of the content of a gzip `source` that adds the members that it has read to `members`.
+/// Returns a reader of the content of a gzip `source`.
+///
+/// It adds the members that it has read to `members`.
 pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &Members) -> impl Read + Send + 'a {
     GzipReader::Before(Recorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
 }
 
 /// A source of gzip data that is notified of the members in it.
 pub(super) trait MemberSource: BufRead {
-    /// Called after the header of a member has been read.
+    /// Handles the start of a member's deflate data, after its header has been read.
     fn begin_body(&mut self) {}
 
-    /// Called after the checksum and size at the end of a member have been read.
+    /// Handles the end of a member, after its checksum and size have been read.
     fn end_member(&mut self) {}
 }
 

@@ -15,7 +15,7 @@ const ACTIVATION_FILE: &str = "rcc_activate.json";
 /// The size limit of a blueprint that is compared, in bytes.
 const BLUEPRINT_LIMIT: u64 = 1 << 20;
 
-/// The number of near catalogs that an error names, and the number of lines shown of each.
+/// The number of near catalogs in an error, and of the lines shown of each.
 const NEAREST_SHOWN: usize = 2;
 const LINES_SHOWN: usize = 6;
 

@@ -4,7 +4,9 @@
 
 use super::siphash;
 
-/// The length of the name of a space, and of a stage recorded by RCC 11.10 or later, in bytes.
+/// The length in bytes of the names of spaces and recorded stages.
+///
+/// Stages have had this length since RCC 11.10.
 pub const NAME_LENGTH: usize = 24;
 
 /// The user id with `rcc --unmanaged`, the same for all users.

@@ -104,7 +104,7 @@ pub fn encoded_length(header: &Header<'_>) -> u64 {
     }
 }
 
-/// Returns the path as it is stored: that of a directory ends in a slash.
+/// Returns the path in its stored form: that of a directory ends in a slash.
 fn stored_path<'a>(header: &Header<'a>) -> Cow<'a, [u8]> {
     match header.kind {
         Kind::Directory => [header.path, b"/"].concat().into(),

@@ -363,7 +363,9 @@ impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> Visitor<'de> for Named<'_,
     }
 }
 
-/// The offsets of a file, of which there may be as many as the file has bytes.
+/// The offsets of a file.
+///
+/// There may be as many as the file has bytes.
 struct Offsets<'a> {
     reading: &'a Reading<'a>,
 }

@@ -37,7 +37,7 @@ pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(En
     Ok((entries, objects))
 }
 
-/// Whether the contents of a directory are restored, or were only recorded through a link.
+/// The fate of a directory's contents: restored, or only recorded through a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Restored,
@@ -181,7 +181,7 @@ impl Flattening<'_> {
         Ok(())
     }
 
-    /// Sorts and deduplicates offsets. RCC records an offset twice if it is on the border of two of its chunks.
+    /// Sorts and deduplicates offsets. RCC records an offset twice if it is on the boundary of two of its chunks.
     fn rewrites(&self, path: &str, mut offsets: Vec<u64>, size: u64) -> Result<Vec<u64>> {
         offsets.sort_unstable();
         offsets.dedup();

@@ -79,7 +79,9 @@ impl Entries {
         self.list.len()
     }
 
-    /// Returns the index of the entry at `wanted`, or as an error the index where it would be inserted.
+    /// Returns the index of the entry at `wanted`.
+    ///
+    /// The error is the index where such an entry would be inserted.
     pub(super) fn find(&self, wanted: &str) -> Result<usize, usize> {
         self.list.binary_search_by(|record| path(&self.paths, record).cmp(wanted))
     }

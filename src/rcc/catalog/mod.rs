@@ -111,7 +111,7 @@ pub struct NamedObject {
 }
 
 impl Catalog {
-    /// Reads a catalog as it is stored: one JSON document, compressed with gzip or zstd.
+    /// Reads a stored catalog: one JSON document, compressed with gzip or zstd.
     ///
     /// # Errors
     /// Returns an error if `stored` is not exactly that, exceeds a limit, does not belong to `name`, or holds an entry
@@ -125,7 +125,7 @@ impl Catalog {
     ) -> Result<Catalog> {
         let object = format!("catalog {name}");
         let bounded = bounded::reader(unwrap(stored, &object)?, limits.document, &object);
-        // The document is parsed as it is read and not kept: it is several times as large as the resulting entries.
+        // The document is parsed during reading and not kept: it is several times as large as the resulting entries.
         let mut bytes = Hashing::new(bounded, Algorithm::Sha256);
         let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;
         let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
@@ -157,7 +157,9 @@ impl Catalog {
         self.recorder.as_deref()
     }
 
-    /// Returns the name of the recorded directory, which the name of a space replaces in the files.
+    /// Returns the name of the recorded directory.
+    ///
+    /// The name of a space replaces it in the files.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -183,7 +185,9 @@ impl Catalog {
         self.position(path).ok().map(|number| self.numbered(number))
     }
 
-    /// Returns the index of the entry at `path`, or as an error the index of the first one after it.
+    /// Returns the index of the entry at `path`.
+    ///
+    /// The error is the index of the first entry after it.
     pub(in crate::rcc) fn position(&self, path: &str) -> Result<usize, usize> {
         self.entries.find(path)
     }

@@ -19,7 +19,7 @@ pub(super) const SMALL: u64 = 1 << 20;
 const MOST_STORED: u64 = SMALL + SMALL / 8 + 64;
 
 thread_local! {
-    /// Reused, because allocating these for each of many thousand objects takes as long as opening the files.
+    /// Reused, because allocating these for each object takes as long as opening its file.
     static UNWRAPPING: RefCell<Unwrapping> = RefCell::new(Unwrapping::default());
 }
 

@@ -41,7 +41,7 @@ impl Product {
     }
 }
 
-/// Whether a Holotree belongs to one user or to all users of a machine.
+/// The users of a Holotree: one user, or all users of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
     /// Below the user's product home.

@@ -122,7 +122,7 @@ impl Hololib {
     /// Reads the catalog called `name`.
     ///
     /// # Errors
-    /// Returns an error if it is missing, or as [`Catalog::read`].
+    /// Returns an error if it is missing, or if [`Catalog::read`] fails.
     pub fn catalog(&self, name: &CatalogName, limits: &CatalogLimits, watcher: &dyn Progress) -> Result<Catalog> {
         Catalog::read(self.stored_catalog(name)?, name, limits, watcher)
     }
@@ -165,7 +165,7 @@ impl Hololib {
         }
     }
 
-    /// Fills `content`, which must be as long as the object, with the verified content of the object.
+    /// Reads the verified content of `object` into `content`, which must have its length.
     ///
     /// # Errors
     /// Returns an error if the object is missing, is not a regular file, is damaged, or cannot be read.

@@ -66,7 +66,7 @@ impl Restorer {
         }
     }
 
-    /// Fills `content`, which must be as long as the file, with the file that the catalog has at `path`.
+    /// Reads the file that the catalog has at `path` into `content`, which must be as long as the file.
     ///
     /// # Errors
     /// Returns an error if the object is missing or damaged, or a rewrite does not find the identity.
@@ -81,7 +81,7 @@ impl Restorer {
     /// There are no members if the file is rewritten, or if its object is stored in another form.
     ///
     /// # Errors
-    /// As [`Restorer::open`].
+    /// Fails if [`Restorer::open`] does.
     pub fn open_with_members(
         &self,
         path: &str,
@@ -107,9 +107,9 @@ impl Restorer {
         Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.into(), is_noted: false }
     }
 
-    /// Returns the files read so far that contain a build path that the catalog does not list.
+    /// Returns the files read so far that contain an unlisted build path.
     ///
-    /// RCC misses some build paths.
+    /// The catalog does not list such a path, since RCC misses some when recording.
     pub fn unrewritten(&self) -> Vec<String> {
         self.0.unrewritten.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
@@ -128,7 +128,9 @@ impl Shared {
         is_unlisted
     }
 
-    /// Applies the rewrites that are completely in `window`, which begins at `start` in the file at `path`.
+    /// Applies the rewrites that are completely in `window`.
+    ///
+    /// `window` begins at `start` in the file at `path`.
     fn rewrite(&self, path: &str, rewrites: &[u64], window: &mut [u8], start: u64) -> Result<()> {
         let (identity, space) = (self.catalog.identity().as_bytes(), self.space.as_bytes());
         let first = rewrites.partition_point(|offset| *offset < start);

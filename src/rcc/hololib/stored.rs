@@ -148,7 +148,7 @@ impl StoredObject {
     /// There are no members if the object is stored in another form.
     ///
     /// # Errors
-    /// As [`StoredObject::content`].
+    /// Fails if [`StoredObject::content`] does.
     pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
         match self.small_content_with_members()? {
             Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),

@@ -1,4 +1,4 @@
-//! A catalog's stored file, and the copy that rcc keeps of it next to a managed space.
+//! A stored catalog, and the copy that rcc keeps next to a managed space.
 //!
 //! Both are files of the image. Neither is kept in memory: the catalog of 100,000 files takes 6 MB in its stored form,
 //! and 40 MB when decompressed.

@@ -244,7 +244,9 @@ impl Contents<'_> {
         tree.add(file(path, stored.size, content, attributes(0o644, Owner::default())))
     }
 
-    /// Adds the files that rcc writes next to a managed space, so that it has nothing to do.
+    /// Adds the files that rcc writes next to a managed space.
+    ///
+    /// With them, rcc has nothing to do at a start.
     fn add_companions(&self, tree: &mut TreeBuilder) -> Result<()> {
         let beside = |ending: &str| ImagePath::new(format!("{}{ending}", self.root).as_bytes());
         let documents = meta::documents(&self.opened.stored, self.catalog(), &self.space, self.places)?;

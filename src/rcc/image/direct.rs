@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The file with the variables of an environment.
 const ACTIVATION: &str = "rcc_activate.json";
 
-/// Variables of the recording shell that have no meaning in a container, or that are set again.
+/// Variables of the recording shell that have no meaning in a container or are set again.
 const OF_THE_RECORDER: [&str; 11] =
     ["_", "HOME", "HOSTNAME", "LOGNAME", "MAMBA_EXE", "MAMBA_ROOT_PREFIX", "OLDPWD", "PATH", "PWD", "SHLVL", "USER"];
 
@@ -92,7 +92,7 @@ fn without_pythons(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the variables of an environment whose space has the name that RCC gives it in `places`.
+/// Returns the variables of an environment in the space that RCC uses with `places`.
 pub(super) fn activation(
     hololib: &Hololib,
     opened: &Opened,

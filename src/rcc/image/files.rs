@@ -29,7 +29,9 @@ pub(super) fn file(path: ImagePath, size: u64, content: Content, attributes: Att
     Entry { path, kind: Kind::File { size, content }, attributes }
 }
 
-/// The files of a space, by the numbers of their entries in the catalog, restored while the layer is written.
+/// The files of a space, which are restored while the layer is written.
+///
+/// Their numbers are those of their entries in the catalog.
 #[derive(Debug)]
 pub(super) struct RestoredFiles {
     pub(super) restorer: Restorer,

@@ -53,7 +53,9 @@ const PIECE: usize = 64 << 10;
 /// The number of bytes of a document in a gzip member.
 const MEMBER: usize = 128 << 10;
 
-/// A reader of a catalog's document with some of its outermost members replaced, as a sequence of gzip members.
+/// A reader of a catalog's document with some of its outermost members replaced.
+///
+/// It yields a sequence of gzip members.
 pub(super) struct RelocatedReader {
     document: Box<dyn Read + Send>,
     is_at_end: bool,
@@ -143,7 +145,7 @@ struct Relocation {
     depth: usize,
     is_in_string: bool,
     is_escaped: bool,
-    /// The last string of the outermost object that can be the name of a member, quotes included.
+    /// The last string of the outermost object that can be a member's name, with quotes.
     key: Vec<u8>,
     value: Passing,
     /// The changed text.

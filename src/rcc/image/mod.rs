@@ -81,7 +81,7 @@ pub struct Shipping {
     pub mode: EnvironmentMode,
     /// The paths in the image.
     pub places: Places,
-    /// How to handle secrets.
+    /// The handling of secrets.
     pub scrubbing: Scrubbing,
     /// The number of layers.
     pub split: Split,
@@ -114,8 +114,9 @@ pub struct RobotImage {
 pub struct RobotLayer {
     /// The name in messages and in the history.
     pub name: String,
-    /// The key of everything that determines the content, and notes to store with it, if known without reading the
-    /// content.
+    /// The key of everything that determines the content, and notes to store with it.
+    ///
+    /// `None` if the key is unknown without reading the content.
     pub recipe: Option<(RecipeKey, Value)>,
     /// A function that adds the layer's entries.
     pub entries: Box<EntriesOf>,

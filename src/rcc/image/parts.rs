@@ -68,7 +68,7 @@ impl Parts {
         entries.filter(move |(_, of)| of.map(usize::from) == Some(part)).map(|(number, _)| number)
     }
 
-    /// Returns the numbers of the library objects in a layer, which are those that its files need.
+    /// Returns the numbers of the library objects in a layer: those that its files need.
     ///
     /// The last layer also holds the objects that no file needs.
     pub(super) fn objects(&self, catalog: &Catalog, part: usize) -> Vec<u32> {

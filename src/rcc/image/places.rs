@@ -133,7 +133,7 @@ impl Places {
     }
 }
 
-/// Whether RCC manages a space.
+/// The management of a space: by RCC, or unmanaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Management {
     Managed,

@@ -28,7 +28,9 @@ pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Dig
     )
 }
 
-/// Returns the key of a layer other than the last, from the digest of its files and options.
+/// Returns the key of a layer other than the last.
+///
+/// `digest` is that of its files and options.
 ///
 /// Another environment with the same files has the same layer.
 pub(super) fn of_part(hololib: &Hololib, digest: &Digest) -> RecipeKey {

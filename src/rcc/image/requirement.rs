@@ -15,12 +15,13 @@ pub struct Requirement<'a> {
 }
 
 impl Requirement<'_> {
-    /// Checks that the catalog called `name` is for the platform and, unless `mode` is direct, for the blueprint.
+    /// Checks that the catalog called `name` is for the platform and the blueprint.
     ///
-    /// An image without rcc computes no blueprint, so any environment is suitable.
+    /// If `mode` is direct, any blueprint is suitable, since an image without rcc computes none.
     ///
     /// # Errors
-    /// Returns an error if it is not.
+    /// Returns an error if the platform differs, or, unless `mode` is direct, if the blueprint differs or the robot
+    /// names no environment.
     pub(super) fn check(&self, hololib: &Hololib, name: &CatalogName, mode: EnvironmentMode) -> Result<()> {
         name.check_platform(self.platform)?;
         let required = self.blueprint.map(Blueprint::hash);

@@ -16,7 +16,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How secrets are handled.
+/// The handling of secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scrubbing {
     /// Secrets are reported.

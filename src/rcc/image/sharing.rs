@@ -132,7 +132,9 @@ impl SharedFiles {
         Ok(())
     }
 
-    /// Returns the first name of the file with the name `name`, which holds `object` and has this owner and mode.
+    /// Returns the first name of the file with the name `name`.
+    ///
+    /// The file holds `object` and has the owner and mode `kept`.
     pub(super) fn first(
         &self,
         object: u32,

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// How an environment is split into layers.
+/// The rule for splitting an environment into layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Split {
     /// By packages, if the environment is large enough.

@@ -111,7 +111,7 @@ fn lists(catalog: &Catalog) -> Vec<List<'_>> {
     lists
 }
 
-/// Returns the tool and the package name of the list at `path`, if it is a list.
+/// Returns the tool and the package name, if the file at `path` is a list.
 fn list_of(path: &str) -> Option<(Tool<'_>, &str)> {
     if let Some(name) = path.strip_prefix("conda-meta/") {
         let stem = name.strip_suffix(".json").filter(|stem| !stem.contains('/'))?;

@@ -38,7 +38,7 @@ impl Robot {
     /// Returns `None` for a robot that needs no environment.
     ///
     /// # Errors
-    /// As [`Robot::environment_file`] and [`Blueprint::read`].
+    /// Fails if [`Robot::environment_file`] or [`Blueprint::read`] does, or the file cannot be read.
     pub fn blueprint(
         &self,
         directory: &Root,

@@ -59,7 +59,7 @@ fn warn_of_idle_patterns(patterns: &[String], object: &str, watcher: &dyn Progre
     }
 }
 
-/// Returns whether a pattern is for a path or a negation, and so matches no ordinary name.
+/// Returns whether a pattern matches no ordinary name, since it is for a path or a negation.
 fn is_idle(pattern: &str) -> bool {
     let below = pattern.split_once('/').map_or("", |(_, below)| below);
     pattern.starts_with('!') || !below.chars().all(|c| c == '*')

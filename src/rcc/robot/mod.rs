@@ -97,7 +97,7 @@ impl Robot {
     /// Parses and checks the content of a robot file, which messages call `name`.
     ///
     /// # Errors
-    /// As [`Robot::open`].
+    /// Returns an error if it is not strict YAML, or does not describe a robot that RCC could run.
     pub fn parse(bytes: &[u8], name: &str, watcher: &dyn Progress) -> Result<Robot> {
         Robot::read(bytes, name, "", watcher)
     }

@@ -85,7 +85,9 @@ fn make_executable(into: &Root, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether `file` is a zip, alone or after a program, and so a packed robot instead of a robot file.
+/// Returns whether `file` is a packed robot instead of a robot file.
+///
+/// A packed robot is a zip, alone or after a program.
 pub fn is_packed(file: &File) -> bool {
     const BEGINNING: &[u8] = b"PK\x03\x04";
     const END: &[u8] = b"PK\x05\x06";

@@ -51,7 +51,7 @@ impl Robot {
     }
 }
 
-/// Adds the changes to the file at `path`, which is `file` itself or a link to it.
+/// Adds the changes to the file at `path`. `file` is that file, or the target if `path` is a link.
 fn add(changes: &mut FileChanges, directory: &Root, path: &Path, file: PathBuf, watcher: &dyn Progress) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let extension = name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase());

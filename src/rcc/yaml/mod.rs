@@ -110,7 +110,7 @@ pub(super) struct Scalar {
     pub(super) quoting: Quoting,
 }
 
-/// Whether a scalar's text may have another type than text.
+/// The quoting of a scalar, which determines if it may have another type than text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quoting {
     /// Unquoted: may be a number, a truth value, null.

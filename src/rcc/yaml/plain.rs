@@ -73,7 +73,9 @@ fn is_number(text: &str) -> bool {
     }
 }
 
-/// Returns whether Go's `strconv.ParseInt` with base 0 accepts the text, or `ParseUint` if it only fits unsigned.
+/// Returns whether Go's `strconv.ParseInt` with base 0 accepts the text.
+///
+/// Values without a sign may also be those that only `ParseUint` accepts.
 fn is_integer(text: &str) -> bool {
     let (negative, signed, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, true, &text[1..]),
@@ -147,7 +149,9 @@ fn is_sexagesimal(text: &str) -> bool {
     first_is_valid && rest.iter().all(is_sixtieth) && fraction.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Matches `YYYY-M-D`, alone, or with a time after a space, or with a time and a zone after `T`.
+/// Matches `YYYY-M-D`, alone or with a time.
+///
+/// The time follows a space, or follows `T` and has a zone.
 fn is_time(text: &str) -> bool {
     let Some((date, time)) = split_date(text) else { return false };
     match time.as_bytes().first() {

@@ -53,7 +53,7 @@ pub(in crate::rcc) struct Archive {
     members: HashMap<String, Member>,
 }
 
-/// How a member is stored.
+/// The compression method of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Stored,
@@ -76,7 +76,7 @@ pub(in crate::rcc) struct Member {
 pub(in crate::rcc) enum Start {
     /// At the beginning of the file.
     OfFile,
-    /// At the beginning or after a program, with offsets that may or may not include the program.
+    /// At the beginning of the file, or after a program. Offsets may or may not include the program.
     BehindProgram,
 }
 
@@ -111,7 +111,7 @@ impl Archive {
     /// Opens a file whose members begin at `start`, as [`Archive::open`] does.
     ///
     /// # Errors
-    /// As [`Archive::open`].
+    /// Fails if [`Archive::open`] does.
     pub(in crate::rcc) fn open_from(file: File, shown: &str, start: Start) -> Result<Archive> {
         let length = file.metadata().map_err(|error| Error::io(shown, "read", error))?.len();
         let reader = Reader { file: &file, shown, start };
@@ -135,7 +135,7 @@ impl Archive {
     /// Returns the member called `name`.
     ///
     /// # Errors
-    /// Returns an error if there is none.
+    /// Returns an error if there is no such member.
     pub(in crate::rcc) fn member(&self, name: &str) -> Result<Member> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{}: {name}", self.shown), "not found");
         self.members.get(name).copied().ok_or_else(missing)
@@ -231,7 +231,9 @@ impl Reader<'_> {
         Ok(end)
     }
 
-    /// Reads the 64-bit end record, which directly precedes its locator, which directly precedes the other end record.
+    /// Reads the 64-bit end record.
+    ///
+    /// It directly precedes its locator, which directly precedes the other end record.
     fn end_64(&self, end: u64) -> Result<(End, u64)> {
         let wrong = || self.corrupt("its 64-bit end is missing or wrong");
         let locator_at = end.checked_sub(LOCATOR_LENGTH).ok_or_else(wrong)?;
@@ -258,7 +260,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Finds the data of every member, and checks that the members fill the file up to the directory.
+    /// Finds the data of every member.
+    ///
+    /// Checks that the members fill the file up to the central directory.
     fn locate(&self, mut headers: Vec<Header>, directory_offset: u64) -> Result<HashMap<String, Member>> {
         headers.sort_unstable_by_key(|header| header.offset);
         let mut members = HashMap::with_capacity(headers.len());
@@ -434,7 +438,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
     Ok(Header { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
 }
 
-/// Returns a name with `/` as separator (RCC on Windows writes `\`) that cannot leave its directory.
+/// Returns a safe name with `/` as separator. RCC on Windows writes `\`.
 fn safe_name(raw: &[u8]) -> Result<String, String> {
     let name = std::str::from_utf8(raw).map_err(|_| "a name that is not UTF-8".to_owned())?.replace('\\', "/");
     let parts = name.strip_suffix('/').unwrap_or(&name).split('/');
@@ -465,7 +469,9 @@ impl Fields<'_> {
     }
 }
 
-/// The 64-bit values of an extra field, in the order of the header fields that are too small for them.
+/// The 64-bit values of an extra field.
+///
+/// They are in the order of the header fields that are too small for them.
 struct Sizes<'a>(Fields<'a>);
 
 impl<'a> Sizes<'a> {
