@@ -15,13 +15,13 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// The path of the image's layer in a `dir:` directory.
+/// Returns the path of the image's layer in a `dir:` directory.
 fn layer(yard: &Yard, directory: &str) -> std::path::PathBuf {
     let manifest = super::read(&yard.scratch.join(directory).join("manifest.json"));
     yard.scratch.join(directory).join(&manifest["layers"][0]["digest"].as_str().unwrap()[7..])
 }
 
-/// M65: an image goes into a directory and back with its digest, and every command reads it there.
+/// M65: an image is copied to a directory and back with its digest, and every command reads it there.
 #[test]
 fn an_image_goes_into_a_directory_and_back() {
     let yard = Yard::new();
@@ -41,7 +41,7 @@ fn an_image_goes_into_a_directory_and_back() {
     yard.refuses("layout dir:new --copy a:/a", &["then ocibuild export ./out dir:new"]);
 }
 
-/// M65: skopeo reads what is written, and what it writes is read, the digest of the manifest being the same.
+/// M65: skopeo reads the program's directories and the program skopeo's, with the same manifest digest.
 #[test]
 fn skopeo_and_ocibuild_read_each_others_directories() {
     let Some(skopeo) = Skopeo::find() else { return };
@@ -54,7 +54,7 @@ fn skopeo_and_ocibuild_read_each_others_directories() {
     skopeo.copy(&[], &at("oci", "out:v1"), &at("dir", "theirs")).success();
     assert_eq!(yard.text("export dir:theirs oci:back"), digest);
     assert_eq!(names(&yard.scratch.join("ours")), names(&yard.scratch.join("theirs")));
-    // Each replaces what the other wrote.
+    // Each replaces the other's image.
     let other = yard.text("layout other -t v1 --copy b:/b");
     assert_eq!(yard.text("export other theirs"), other);
     skopeo.copy(&[], &at("oci", "other:v1"), &at("dir", "ours")).success();
@@ -62,7 +62,7 @@ fn skopeo_and_ocibuild_read_each_others_directories() {
     assert_eq!(yard.json("inspect ours")["manifest"]["digest"], other);
 }
 
-/// M65: an index in a directory gives the image of a platform; `skopeo copy --all` writes one.
+/// M65: an index in a directory has an image for each platform; `skopeo copy --all` writes one.
 #[test]
 fn a_directory_may_hold_several_platforms() {
     let yard = Yard::new();
@@ -89,12 +89,12 @@ fn a_directory_may_hold_several_platforms() {
     );
     assert_eq!(yard.text("export dir:all oci:one"), index["manifests"][0]["digest"].as_str().unwrap());
     yard.run("inspect dir:all --platform linux/s390x").ended_with(1).failed_saying("no image for linux/s390x");
-    // What is written over it leaves nothing of it.
+    // Another image replaces all of its files.
     yard.text("export amd64 dir:all");
     assert_eq!(names(&yard.scratch.join("all")), names(&yard.scratch.join("amd64.dir")));
 }
 
-/// M65: nothing that is no image is replaced, and what belongs to no image stays.
+/// M65: only images are replaced, and files of no image stay.
 #[test]
 fn only_images_are_replaced() {
     let yard = Yard::new();
@@ -119,7 +119,7 @@ fn only_images_are_replaced() {
     assert!(left.contains(&"notes".to_owned()) && !left.contains(&"signature-1".to_owned()));
 }
 
-/// M65: a run that ends in the middle leaves the image that was there, and the next one removes what it left.
+/// M65: an interrupted run leaves the previous image, and the next run removes its remaining files.
 #[test]
 fn a_run_that_ends_early_leaves_the_image_before() {
     let yard = Yard::new();
@@ -131,7 +131,7 @@ fn a_run_that_ends_early_leaves_the_image_before() {
         let digest = manifest["layers"][at]["digest"].as_str().unwrap();
         yard.scratch.join("after/blobs/sha256").join(&digest[7..])
     };
-    // The last layer in the order of copying cannot be read, so another is there already.
+    // The last layer in the order of copying cannot be read, so the other is copied already.
     let last = if blob(0) > blob(1) { blob(0) } else { blob(1) };
     let content = fs::read(&last).unwrap();
     fs::remove_file(&last).unwrap();
@@ -139,7 +139,7 @@ fn a_run_that_ends_early_leaves_the_image_before() {
     yard.run("export after dir:d").ended_with(1).failed_saying("expected");
     assert_eq!(yard.text("export dir:d oci:copy"), before);
     fs::write(&last, content).unwrap();
-    // A process that was killed leaves a file in the making, too, and in a new directory no manifest.
+    // A killed process also leaves a temporary file, and in a new directory no manifest.
     let temporary = format!(".ocibuild-{}", "0".repeat(32));
     yard.scratch.write(format!("d/{temporary}"), "half a layer");
     yard.scratch.write("new/version", VERSION);
@@ -151,7 +151,7 @@ fn a_run_that_ends_early_leaves_the_image_before() {
     }
 }
 
-/// M65: what a directory holds is believed only as far as it has its digest.
+/// M65: the content of a directory is verified against its digest.
 #[test]
 fn blobs_of_a_directory_are_verified() {
     let yard = Yard::new();
@@ -163,7 +163,7 @@ fn blobs_of_a_directory_are_verified() {
     damaged[20] ^= 1;
     fs::write(&layer, damaged).unwrap();
     yard.run("export dir:d oci:copy").ended_with(1).failed_saying("its content has the digest");
-    // A damaged blob is no reason to keep it.
+    // A damaged blob is replaced.
     yard.text("export out dir:d");
     assert_eq!(fs::read(&layer).unwrap(), whole);
     fs::remove_file(&layer).unwrap();

@@ -1,9 +1,9 @@
-//! One grammar for every command that takes an image.
+//! The grammar of image names, which is the same in every command.
 
 use super::Yard;
 use std::fs;
 
-/// M3: a destination that `layout` cannot build into is refused with the command for it, and nothing is made.
+/// M3: a destination that `layout` cannot build into is refused with the right command, and nothing is created.
 #[test]
 fn layout_builds_into_layouts_only() {
     let yard = Yard::new();
@@ -20,13 +20,13 @@ fn layout_builds_into_layouts_only() {
     assert_eq!(yard.names(), before);
     let digest = yard.text("layout oci:out --copy a:/a");
     assert_eq!(yard.text("layout ./reg.example/team/a --copy a:/a"), digest);
-    // A colon in what is there already is part of its name.
+    // A colon in the name of an existing directory is part of the name.
     fs::create_dir(yard.scratch.join("a:b")).unwrap();
     assert_eq!(yard.text("layout a:b/out --copy a:/a"), digest);
     assert_eq!(yard.json("inspect a:b/out")["manifest"]["digest"], digest);
 }
 
-/// M40: a path is what is there, in every command.
+/// M40: an existing path is a path, in every command.
 #[test]
 fn a_path_is_what_is_there() {
     let yard = Yard::new();
@@ -40,14 +40,14 @@ fn a_path_is_what_is_there() {
     for base in ["./out", "layout.tar", "both.tar:team/a:v1", "oci:out:v1", &format!("./out@{digest}")] {
         assert_eq!(yard.json(&format!("layout based --base {base} --copy b:/b"))["baseLayers"], 1, "{base}");
     }
-    // The names of an image go with it, from every place.
+    // An image keeps its names, wherever it is copied from.
     assert_eq!(yard.json("inspect copies")["names"][0], "docker.io/team/a:v1");
     assert_eq!(yard.text("export out copies"), digest, "a layout that is there needs no transport");
     yard.run("verify out:v1").success();
     yard.run(&format!("verify oci:out@{digest}")).success();
 }
 
-/// M40, M65: a word that could be two things is refused with both spellings.
+/// M40, M65: an ambiguous argument is refused with both spellings.
 #[test]
 fn a_word_of_two_meanings_is_refused() {
     let yard = Yard::new();
@@ -62,11 +62,11 @@ fn a_word_of_two_meanings_is_refused() {
     yard.run("inspect ./a/file").ended_with(1).failed_saying("no image archive");
     yard.run("inspect outt --offline").ended_with(2).failed_saying("--offline");
     fs::create_dir(yard.scratch.join("site")).unwrap();
-    // A directory that is no layout hides no reference.
+    // A directory that is not a layout does not hide a reference.
     yard.run("layout out --base site --copy b:/b --offline").ended_with(1).failed_saying("base docker.io/library/site");
 }
 
-/// M40: `pull` and `verify` say what they are not for.
+/// M40: `pull` and `verify` refuse unsupported places.
 #[test]
 fn commands_refuse_the_places_that_they_are_not_for() {
     let yard = Yard::new();
@@ -86,7 +86,7 @@ fn commands_refuse_the_places_that_they_are_not_for() {
     yard.refuses("inspect ostree:x", &["the transport `ostree:` is not supported"]);
 }
 
-/// M12: one image of a layout is verified by itself, by its name or its digest.
+/// M12: one image of a layout is verified alone, by its name or its digest.
 #[test]
 fn verify_checks_one_image() {
     let yard = Yard::new();

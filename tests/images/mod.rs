@@ -1,4 +1,4 @@
-//! How images are named, and what a text means where an image is asked for (`docs/images.md`).
+//! The names of images, and their meaning in arguments (`docs/images.md`).
 
 mod directories;
 mod grammar;
@@ -32,12 +32,12 @@ impl Yard {
         command
     }
 
-    /// Runs a command line whose words hold no blanks.
+    /// Runs a command line whose words contain no blanks.
     fn run(&self, line: &str) -> Finished {
         run(&mut self.command(line))
     }
 
-    /// What a command prints that has to succeed.
+    /// Returns the output of a command that must succeed.
     fn text(&self, line: &str) -> String {
         self.run(line).success().text().to_owned()
     }
@@ -46,7 +46,7 @@ impl Yard {
         serde_json::from_str(&self.text(&format!("{line} --format json"))).unwrap()
     }
 
-    /// Requires a usage error that says all of `parts`.
+    /// Asserts a usage error that contains all of `parts`.
     #[track_caller]
     fn refuses(&self, line: &str, parts: &[&str]) {
         let finished = self.run(line).ended_with(2);
@@ -66,7 +66,7 @@ impl Yard {
         names
     }
 
-    /// Stores a blob in the layout `layout` and describes it.
+    /// Stores a blob in the layout `layout` and returns its descriptor.
     fn blob(&self, layout: &str, media_type: &str, bytes: &[u8]) -> Value {
         let digest = ocibuild::Digest::of(bytes);
         fs::write(self.scratch.join(layout).join("blobs/sha256").join(digest.hex()), bytes).unwrap();

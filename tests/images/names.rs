@@ -1,4 +1,4 @@
-//! What an image is called in a layout, and what replaces it.
+//! The names of images in a layout, and their replacement.
 
 use super::{Yard, read};
 use crate::consumers::{Skopeo, Umoci};
@@ -6,7 +6,7 @@ use crate::support::run;
 use serde_json::json;
 use std::process::Stdio;
 
-/// M2: two images with one tag live beside each other, and each is found.
+/// M2: a layout can hold two images with one tag, and each is found.
 #[test]
 fn full_names_with_one_tag_are_two_images() {
     let yard = Yard::new();
@@ -28,7 +28,7 @@ fn full_names_with_one_tag_are_two_images() {
     yard.run("verify out").success();
 }
 
-/// M2: what lost its name is said, for people and for programs, and only what lost it.
+/// M2: a replaced image is reported, as text and as JSON, and no other image is.
 #[test]
 fn a_replaced_image_is_reported() {
     let yard = Yard::new();
@@ -47,7 +47,7 @@ fn a_replaced_image_is_reported() {
     assert_eq!(report["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": second}]));
 }
 
-/// M2: builds at the same time keep every name.
+/// M2: concurrent builds keep every name.
 #[test]
 fn builds_at_once_keep_both_images() {
     let yard = Yard::new();
@@ -63,7 +63,7 @@ fn builds_at_once_keep_both_images() {
     assert_eq!(yard.json("verify out")["images"], 4);
 }
 
-/// M2: `export` to a layout keeps what has another full name.
+/// M2: `export` to a layout keeps images with other full names.
 #[test]
 fn exports_into_one_layout_keep_both_images() {
     let yard = Yard::new();
@@ -75,7 +75,7 @@ fn exports_into_one_layout_keep_both_images() {
     assert_eq!(yard.json("inspect usb:team/app:v1")["names"], json!(["docker.io/team/app:v1"]));
 }
 
-/// M2: the text that other tools compare is unique, so each finds each image by it.
+/// M2: the annotation that other tools compare is unique, so each tool finds each image by it.
 #[test]
 fn skopeo_and_umoci_find_both_images() {
     let yard = Yard::new();
@@ -99,7 +99,7 @@ fn skopeo_and_umoci_find_both_images() {
             skopeo.arg(format!("oci:{}:docker.io/team/{name}:v1", yard.scratch.join("out").display()));
             assert_eq!(run(&mut skopeo).success().text(), digest);
         }
-        // What skopeo writes under the tag alone is an image of its own, and ours keep their names.
+        // An image that skopeo writes under the tag alone is separate, and the program's images keep their names.
         let mut skopeo = crate::support::command("skopeo");
         skopeo.current_dir(yard.scratch.path()).args(["copy", "-q", "oci:out:docker.io/team/a:v1", "oci:out:v1"]);
         run(&mut skopeo).success();
@@ -116,7 +116,7 @@ fn skopeo_and_umoci_find_both_images() {
     }
 }
 
-/// M56: a tag alone is the name that `docker build --tag` makes of it, and stays a tag where it is read again.
+/// M56: a tag alone becomes the name that `docker build --tag` would give it, and stays a tag when it is read again.
 #[test]
 fn a_bare_tag_names_the_image_in_engines() {
     let yard = Yard::new();
@@ -131,7 +131,7 @@ fn a_bare_tag_names_the_image_in_engines() {
     }
 }
 
-/// M2: what another tool wrote is read as that tool means it.
+/// M2: names from other tools keep their meaning.
 #[test]
 fn names_of_other_tools_are_understood() {
     let yard = Yard::new();
@@ -145,14 +145,14 @@ fn names_of_other_tools_are_understood() {
         for name in ["v1", "team/a:v1"] {
             assert_eq!(yard.json(&format!("inspect out:{name}"))["manifest"]["digest"], digest, "{annotations}");
         }
-        // It is the same image to a build.
+        // A build treats it as the same image.
         let report = yard.json("layout out -t team/a:v1 --copy b:/a");
         assert_eq!(report["replaced"][0]["digest"], digest, "{annotations}");
         yard.text("layout out -t team/a:v1 --copy a:/a");
     }
 }
 
-/// M56: an oci-archive keeps the images that have other names, as a layout does.
+/// M56: an oci-archive keeps images with other names, as a layout does.
 #[test]
 fn an_archive_keeps_its_other_images() {
     let yard = Yard::new();
@@ -167,7 +167,7 @@ fn an_archive_keeps_its_other_images() {
     let replaced = yard.json("export two oci-archive:many.tar:team/a:v1");
     assert_eq!(replaced["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": a}]));
     assert_eq!(yard.json("export two oci-archive:many.tar:team/a:v1")["replaced"], json!([]));
-    // A name given again leaves nothing of the image that had it.
+    // An image that takes over a name replaces the previous one completely.
     let alone = yard.text("export one oci-archive:alone.tar:v1");
     yard.text("export two oci-archive:alone.tar:v1");
     yard.text("export one oci-archive:alone.tar:v1");
@@ -177,7 +177,7 @@ fn an_archive_keeps_its_other_images() {
     assert_eq!(bytes("alone.tar"), bytes("fresh.tar"));
 }
 
-/// M56: a file that is no image archive is not replaced.
+/// M56: a file that is not an image archive is not replaced.
 #[test]
 fn an_archive_replaces_archives_only() {
     let yard = Yard::new();

@@ -1,12 +1,12 @@
-//! Images for several platforms in layouts and archives.
+//! Multi-platform images in layouts and archives.
 
 use super::Yard;
 use serde_json::{Value, json};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// A layout `many` whose one entry is an index for these platforms, as `skopeo copy --all` writes it. Answers the digest of
-/// each manifest.
+/// Creates a layout `many` whose one entry is an index for these platforms, as `skopeo copy --all` writes it. Returns the
+/// digest of each manifest.
 fn multi_platform(yard: &Yard, platforms: &[&str]) -> Vec<String> {
     let (mut listed, mut digests) = (Vec::new(), Vec::new());
     for (number, platform) in platforms.iter().enumerate() {
@@ -33,7 +33,7 @@ fn digest(shown: &Value) -> &str {
     shown["manifest"]["digest"].as_str().unwrap()
 }
 
-/// M55, M61: without `--platform` it is linux/amd64, wherever the image is.
+/// M55, M61: the default platform is linux/amd64, wherever the image is.
 #[test]
 fn an_image_for_several_platforms_is_linux_amd64() {
     let yard = Yard::new();
@@ -45,7 +45,7 @@ fn an_image_for_several_platforms_is_linux_amd64() {
     let based = yard.json("layout based --base oci:many:stable --copy b:/b");
     assert_eq!(based["baseLayers"], 1);
     assert_eq!(yard.json("inspect based")["platform"], "linux/amd64");
-    // The manifest of one platform is addressed by its own digest, too.
+    // The manifest of one platform can be selected by its own digest, too.
     assert_eq!(yard.json(&format!("inspect many@{}", digests[0]))["platform"], "linux/arm64");
     yard.run(&format!("verify many@{}", digests[0])).success();
     let mut tar = crate::support::command("tar");
@@ -58,7 +58,7 @@ fn an_image_for_several_platforms_is_linux_amd64() {
     foreign.refuses("inspect many", &[reason]);
 }
 
-/// M66: `linux/arm` is v7, as containerd has it, whatever comes first in the list.
+/// M66: `linux/arm` is v7, as in containerd, whatever the order of the list.
 #[test]
 fn arm_is_v7() {
     let yard = Yard::new();
@@ -67,7 +67,7 @@ fn arm_is_v7() {
     assert_eq!(digest(&yard.json("inspect many --platform linux/arm/v5")), digests[0]);
 }
 
-/// M66: everything that a config says about running is shown.
+/// M66: all runtime settings of a config are shown.
 #[test]
 fn inspect_shows_ports_volumes_stop_signal_and_healthcheck() {
     let yard = Yard::new();
@@ -77,7 +77,7 @@ fn inspect_shows_ports_volumes_stop_signal_and_healthcheck() {
     for line in ["port         8080/tcp", "volume       /data", "stop signal  SIGINT"] {
         assert!(text.lines().any(|shown| shown == line), "{line:?} in {text}");
     }
-    // No flag sets a health check, and bases have them.
+    // No option sets a health check, but bases have them.
     let entry = super::read(&yard.scratch.join("base/index.json"))["manifests"][0].clone();
     let blob = |digest: &Value| yard.scratch.join("base/blobs/sha256").join(&digest.as_str().unwrap()[7..]);
     let mut manifest = super::read(&blob(&entry["digest"]));

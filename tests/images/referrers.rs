@@ -1,11 +1,11 @@
-//! SBOMs, signatures and other artifacts beside images.
+//! SBOMs, signatures and other artifacts about images.
 
 use super::Yard;
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Attaches an artifact to a manifest as `oras attach --oci-layout` does, and answers its digest.
+/// Attaches an artifact to a manifest as `oras attach --oci-layout` does, and returns its digest.
 fn attach(yard: &Yard, layout: &str, subject: &Value, kind: &str) -> String {
     let subject = json!({"mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"]});
     let config = yard.blob(layout, "application/vnd.oci.empty.v1+json", b"{}");
@@ -22,7 +22,7 @@ fn attach(yard: &Yard, layout: &str, subject: &Value, kind: &str) -> String {
     digest
 }
 
-/// M63: an attached SBOM is whole, is no image, and hides none.
+/// M63: an attached SBOM is complete, is not an image, and hides no image.
 #[test]
 fn artifacts_are_no_images() {
     let yard = Yard::new();
@@ -34,11 +34,11 @@ fn artifacts_are_no_images() {
     assert_eq!(yard.json("verify out:v1")["artifacts"], 1);
     assert_eq!(yard.json("inspect out")["manifest"]["digest"], digest);
     assert_eq!(yard.json("layout based --base oci:out --copy b:/b")["baseLayers"], 1);
-    // An artifact that lost its type in the index is still none.
+    // An artifact whose type is missing in the index is still not an image.
     yard.edit_index("out", |manifests| drop(manifests[1].as_object_mut().unwrap().remove("artifactType")));
     assert_eq!(yard.text("export out oci:copy"), digest);
     yard.run(&format!("inspect out@{sbom}")).ended_with(1).failed_saying("not a runnable image");
-    // Builds leave it where it is.
+    // Builds keep it.
     yard.text("layout out -t team/b:v1 --copy b:/b");
     assert_eq!(yard.json("verify out")["artifacts"], 1);
     // Its blobs are verified like all others.
@@ -47,7 +47,7 @@ fn artifacts_are_no_images() {
     assert!(yard.run("verify out").ended_with(1).text().contains(&content.to_string()));
 }
 
-/// M63: an SBOM and its signature go with their image, and what is about other images does not.
+/// M63: an SBOM and its signature are copied with their image, and artifacts about other images are not.
 #[test]
 fn referrers_go_with_their_image() {
     let yard = Yard::new();

@@ -1,4 +1,4 @@
-//! Running a program and saying what must come of it.
+//! Runs programs and checks their results.
 
 use super::scratch::{MARK, session};
 use super::second_reader;
@@ -9,11 +9,11 @@ use std::io::{Read, Seek};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing that a test runs takes this long unless it hangs.
+/// The time limit of a command. Only a program that hangs exceeds it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A command whose surroundings are the same on every machine: no variables of the caller's but the search path, a home
-/// and a temporary directory of the session, UTC, and bytes for letters.
+/// Returns a command with the same environment on every machine: no variables of the caller but the search path, a home and a
+/// temporary directory of the session, UTC, and the C locale.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -21,33 +21,33 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         command.envs(std::env::var_os(inherited).map(|value| (inherited, value)));
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    // Where daemons lie; an ordinary user's search path lacks it.
+    // The directories of daemons, which are missing in an ordinary user's search path.
     let path = if cfg!(unix) { format!("{path}:/usr/sbin:/sbin") } else { path };
     command.env("PATH", path);
     command.env(MARK, session().directory());
     command.env("HOME", session().directory().join("home"));
     command.env("TMPDIR", session().directory().join("tmp"));
     command.envs([("LC_ALL", "C"), ("TZ", "UTC0")]);
-    // Every layer is made anew, so that no test depends on another.
+    // Without the cache, so that no test depends on another.
     command.env("OCIBUILD_NO_CACHE", "1");
     command.stdin(Stdio::null());
     command
 }
 
-/// The program under test.
+/// Returns a command for the program under test.
 pub(crate) fn ocibuild() -> Command {
     command(env!("CARGO_BIN_EXE_ocibuild"))
 }
 
-/// A program that ended: what was asked, what it said, and its status.
+/// A finished command: its command line, its output and its exit status.
 pub(crate) struct Finished {
     /// The command line.
     pub(crate) command: String,
-    /// Everything it wrote to standard output.
+    /// Its standard output.
     pub(crate) stdout: Vec<u8>,
-    /// Everything it wrote to standard error, as text.
+    /// Its standard error, as text.
     pub(crate) stderr: String,
-    /// Its exit status; 128 and the signal's number when a signal ended it.
+    /// Its exit status; 128 plus the signal's number if a signal ended it.
     pub(crate) status: i32,
 }
 
@@ -65,21 +65,21 @@ impl Finished {
         self
     }
 
-    /// Asserts that it failed, and said `part` on standard error.
+    /// Asserts that it failed, and that its standard error contains `part`.
     #[track_caller]
     pub(crate) fn failed_saying(self, part: &str) -> Finished {
         assert!(self.status != 0 && self.stderr.contains(part), "expected a failure saying {part:?} of {self}");
         self
     }
 
-    /// Asserts all of its standard output.
+    /// Asserts its whole standard output.
     #[track_caller]
     pub(crate) fn printed(self, stdout: &str) -> Finished {
         assert!(self.stdout == stdout.as_bytes(), "expected {stdout:?} on the standard output of {self}");
         self
     }
 
-    /// Its standard output as text, without the newline at the end.
+    /// Returns its standard output as text, without the newline at the end.
     #[track_caller]
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("text on standard output").trim_end()
@@ -100,11 +100,11 @@ pub(crate) fn run(command: &mut Command) -> Finished {
     run_within(PATIENCE, command)
 }
 
-/// Runs `command` to its end, which must come before `patience` does.
+/// Runs `command` to its end. Fails if that takes longer than `patience`.
 #[track_caller]
 pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
     let line = command_line(command);
-    // Files, not pipes: a grandchild that keeps a pipe open would keep us reading.
+    // Files instead of pipes: a grandchild that keeps a pipe open would block the test.
     let mut stdout = tempfile::tempfile().unwrap();
     let mut stderr = tempfile::tempfile().unwrap();
     command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());

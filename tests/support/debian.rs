@@ -1,23 +1,23 @@
-//! Debian, as a directory.
+//! Debian systems as directories.
 
 use super::{Finished, Scratch, command, consumer_as_root, run_within};
 use std::path::Path;
 use std::time::Duration;
 
-/// Unpacks the release called `codename` into `root`, with `packages`, from the mirror of this machine, where it is a
-/// Debian; else from debootstrap's own.
+/// Installs the release `codename` into `root`, with `packages`. Uses the mirror of this machine if it is a Debian, else the
+/// default of debootstrap.
 pub(crate) fn debootstrap(codename: &str, packages: &[&str], root: &Path) -> Option<Finished> {
     let mut bootstrap = command(consumer_as_root("debootstrap")?);
     for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
         bootstrap.envs(std::env::var_os(proxy).map(|value| (proxy, value)));
     }
     bootstrap.args(["--variant=minbase", &format!("--include={}", packages.join(",")), codename]).arg(root);
-    // A release is made as `sid` is, whether this debootstrap has heard of it or not.
+    // Every release is installed with the script of `sid`, so that debootstrap need not know the release.
     bootstrap.args(mirror().map(|mirror| [mirror, "sid".to_owned()]).into_iter().flatten());
     Some(run_within(Duration::from_secs(600), &mut bootstrap))
 }
 
-/// Lists and packages of the release `$3` in the directory `$1`, from the mirror `$2`; the package `$4` unpacked into `$5`.
+/// Downloads the package lists of release `$3` to `$1` from the mirror `$2`, and unpacks the package `$4` into `$5`.
 const UNPACK: &str = r#"
     set -e
     mkdir -p "$1/state/lists/partial" "$1/cache/archives/partial"
@@ -35,7 +35,7 @@ const UNPACK: &str = r#"
     apt-get download -qq "$4"
     dpkg-deb --extract "$4"_*.deb "$5""#;
 
-/// Unpacks one package of the release called `codename` into `root`, without what it needs.
+/// Unpacks one package of the release `codename` into `root`, without its dependencies.
 pub(crate) fn unpack(codename: &str, package: &str, root: &Path) -> Option<Finished> {
     let scratch = Scratch::new();
     let mut unpack = command("sh");
@@ -50,6 +50,6 @@ fn mirror() -> Option<String> {
     let apt = ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"];
     let listed = command("apt-get").args(apt).output().ok()?;
     let listed = String::from_utf8(listed.stdout).ok()?;
-    // Security updates have a repository of their own, which is no whole release.
+    // Security updates have a repository of their own, which is not a complete release.
     listed.lines().find(|mirror| !mirror.contains("security")).map(str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! Trees like those of recorded environments, with everything in them that a recording can get wrong.
+//! Trees like those of recorded environments, with every case that a recording can get wrong.
 
 use super::random::Random;
 use std::fs;
@@ -6,9 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// Writes an environment into `directory` that was made to stand at the absolute path `prefix`.
+/// Writes an environment for the absolute path `prefix` into `directory`.
 ///
-/// The same seed and prefix give the same tree.
+/// The same seed and prefix produce the same tree.
 pub(crate) fn write_environment(directory: &Path, prefix: &str, seed: u64) {
     let random = &mut Random::new(seed);
     for folder in ["bin", "lib/python3.11/deep", "empty", "share/größe und raum", "lib/__pycache__", ".git"] {
@@ -30,7 +30,7 @@ pub(crate) fn write_environment(directory: &Path, prefix: &str, seed: u64) {
     file("lib/python3.11/deep/module.py", 0o644, format!("{prefix}\n{prefix}\n{prefix}/x").as_bytes());
     file("share/größe und raum/naïve\nname", 0o644, b"odd name");
     file("share/identity-at-end", 0o644, format!("x{prefix}").as_bytes());
-    // RCC overlooks an occurrence at the end that stands behind this letter.
+    // RCC overlooks an occurrence at the end of a file that follows this letter.
     file("share/overlooked", 0o644, format!("t{identity}").as_bytes());
 
     let mut binary = random.bytes(100_000);

@@ -1,6 +1,6 @@
-//! A recorder of our own: makes hololibs as RCC does, without RCC.
+//! A recorder that creates hololibs as RCC does, without RCC.
 //!
-//! It shares no code with the reader that it tests, and is itself held against recordings of the real rcc.
+//! It shares no code with the reader under test, and is itself compared with recordings of the real rcc.
 
 use flate2::write::{DeflateEncoder, GzEncoder};
 use serde_json::{Map, Value, json};
@@ -12,24 +12,24 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What RCC does not record, by name or by last extension.
+/// The names and last extensions that RCC does not record.
 const IGNORED: [&str; 7] = ["__MACOSX", "__pycache__", ".pyc", ".git", ".hg", ".svn", ".gitignore"];
 
-/// How objects are named and stored.
+/// The format of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// SHA-256 and gzip, as RCC does by default.
     Gzip,
     /// SHA-256 and zstd, as a branch of RCC did.
     Zstd,
-    /// Checksums and nothing around the content: RCC's uncompressed mode.
+    /// Checksums and uncompressed content: RCC's uncompressed mode.
     Raw,
 }
 
 /// A recorded environment.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    /// The catalog document, to be changed at will before it is written.
+    /// The catalog document, which tests may change before it is written.
     pub(crate) document: Value,
     /// The content of each object, by its digest.
     pub(crate) objects: BTreeMap<String, Vec<u8>>,
@@ -37,7 +37,7 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Records `tree` as if it stood at `path`, with `blueprint` in its `identity.yaml`.
+    /// Records `tree` as if it were at `path`, with `blueprint` in its `identity.yaml`.
     pub(crate) fn of(tree: &Path, path: &str, blueprint: &str, hash: &str, storage: Storage) -> Recording {
         fs::write(tree.join("identity.yaml"), blueprint).unwrap();
         fs::set_permissions(tree.join("identity.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -52,7 +52,7 @@ impl Recording {
         recording
     }
 
-    /// The file name of the catalog.
+    /// Returns the file name of the catalog.
     pub(crate) fn catalog_name(&self) -> String {
         format!("{}v12.linux_amd64", self.document["blueprint"].as_str().unwrap())
     }
@@ -69,7 +69,7 @@ impl Recording {
         }
     }
 
-    /// Writes catalog and objects as a `hololib.zip`, in Go's manner: deflated, with data descriptors.
+    /// Writes catalog and objects as a `hololib.zip`, in the format of Go: deflated, with data descriptors.
     pub(crate) fn write_zip(&self, path: &Path) {
         let (mut out, mut directory) = (Vec::new(), Vec::new());
         let files = self.files();
@@ -122,7 +122,7 @@ impl Recording {
                 continue;
             }
             let link = fs::read_link(&path).ok();
-            // Through links: a link is recorded with all that is behind it, where it would lead on the stage.
+            // A link is recorded with everything behind it; a target below the recorded path is in the stage.
             if let Some(inner) = link.as_ref().and_then(|target| target.strip_prefix(stage.path).ok()) {
                 path = stage.tree.join(inner);
             }
@@ -166,21 +166,21 @@ impl Recording {
     }
 }
 
-/// What is recorded, and where it claims to stand.
+/// The tree to record, and the path that it is recorded for.
 struct Stage<'a> {
     tree: &'a Path,
     path: &'a str,
     identity: &'a str,
 }
 
-/// Whether a directory is recorded for itself or was reached through a link.
+/// Whether a directory is recorded itself or was reached through a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Real,
     Shadow,
 }
 
-/// Where the needle stands; RCC overlooks one that ends the file behind nothing or behind a `t`.
+/// Returns the offsets of the needle. RCC overlooks one at the end of a file that follows nothing or a `t`.
 fn occurrences(content: &[u8], needle: &[u8]) -> Vec<usize> {
     let found = content.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle).map(|(at, _)| at);
     found.filter(|&at| at + needle.len() < content.len() || at > 0 && content[at - 1] != b't').collect()

@@ -1,10 +1,10 @@
-//! What takes long to make, and is kept between runs beside the build's own output.
+//! Directories that take long to create, and are kept between runs in the build's target directory.
 
 use super::{Scratch, command, run};
 use std::path::{Path, PathBuf};
 
-/// The directory called `name`, made by `make` if no run before has made it. Nobody may write to it afterwards; the name has
-/// a number that goes up when `make` changes.
+/// Returns the directory `name`, created by `make` if no previous run has. It must not be written to afterwards; the name has a
+/// number that is increased when `make` changes.
 pub(crate) fn kept(name: &str, make: impl FnOnce(&Scratch) -> Option<PathBuf>) -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-cache");
     let kept = directory.join(name);
@@ -14,7 +14,7 @@ pub(crate) fn kept(name: &str, make: impl FnOnce(&Scratch) -> Option<PathBuf>) -
     if !kept.exists() {
         let scratch = Scratch::new();
         let made = make(&scratch)?;
-        // In two steps, since a scratch directory may lie on another file system.
+        // In two steps, since a scratch directory may be on another file system.
         let nearly = directory.join(format!("{name}.unfinished"));
         std::fs::remove_dir_all(&nearly).ok();
         run(command("cp").arg("-a").args([&made, &nearly])).success();

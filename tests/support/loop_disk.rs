@@ -1,16 +1,16 @@
-//! A disk of its own for a test: a file with a file system, mounted through a loop device that the system chooses.
+//! Test disks: a file with a file system, mounted through a loop device that the system chooses.
 
 use super::{Scratch, command, consumer, consumer_as_root, not_proven, run};
 use std::path::{Path, PathBuf};
 
-/// A mounted disk whose power can be cut. It is unmounted, and its loop device freed, when it is dropped.
+/// A mounted disk whose power can be cut. Dropping it unmounts the disk and frees the loop device.
 #[derive(Debug)]
 pub(crate) struct LoopDisk {
     scratch: Scratch,
 }
 
 impl LoopDisk {
-    /// A new disk with the file system `kind`; nothing where none can be mounted, which is said aloud.
+    /// Creates a disk with the file system `kind`. Returns `None`, with a message, if none can be mounted.
     pub(crate) fn new(kind: &str) -> Option<LoopDisk> {
         consumer_as_root("mount")?;
         let make = consumer(&format!("mkfs.{kind}"))?;
@@ -26,12 +26,12 @@ impl LoopDisk {
         mounted.map(|()| disk)
     }
 
-    /// The path of `name` on the disk.
+    /// Returns the path of `name` on the disk.
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory().join(name)
     }
 
-    /// Ends every access to the disk at once, without writing what is only in memory, and mounts what is on the disk.
+    /// Ends all access to the disk at once, without writing data in memory, and mounts it again.
     #[track_caller]
     pub(crate) fn cut_power(&self) {
         // Without -f, not even the journal is written.

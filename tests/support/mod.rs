@@ -1,4 +1,4 @@
-//! What every test needs: a place to work, a program to run, and a consumer or a loud word that it is missing.
+//! Support for all tests: scratch directories, commands, and the search for other programs.
 
 mod command;
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 const SITE: &str = "lib/python3.11/site-packages";
 
-/// What installs a package.
+/// The installer of a package.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Conda,
@@ -27,11 +27,11 @@ const PACKAGES: [(Tool, &str, usize); 9] = [
     (Tool::Pip, "six", 1_000),
 ];
 
-/// Those that are large enough to get a layer of their own, in the order of their layers.
+/// The packages that are large enough for a layer of their own, in the order of their layers.
 pub(crate) const LARGE: [&str; 3] = ["interpreter", "numpy", "pandas"];
 
-/// Installs the packages into `tree`, which will stand at `prefix`: the second version of those in `newer`, the first of all
-/// others, in the place of what was there. All of them have some files in common, and a script in which the prefix stands.
+/// Installs the packages into `tree` for the path `prefix`, and replaces earlier versions. Packages in `newer` get version 2,
+/// all others version 1. All of them share some files, and have a script that contains the prefix.
 pub(crate) fn install_packages(tree: &Path, prefix: &str, newer: &[&str]) {
     for (number, (tool, name, size)) in PACKAGES.into_iter().enumerate() {
         let version = if newer.contains(&name) { 2 } else { 1 };
@@ -40,7 +40,7 @@ pub(crate) fn install_packages(tree: &Path, prefix: &str, newer: &[&str]) {
         }
         fs::remove_file(tree.join(format!("conda-meta/{name}-1.0-h{number}_0.json"))).ok();
         let home = if tool == Tool::Conda { format!("share/{name}") } else { format!("{SITE}/{name}") };
-        // Alike from end to end, since nothing here is about compression.
+        // Repetitive content, since no test here is about compression.
         let library = Random::new(100 * version + number as u64).bytes(1000).repeat(size / 1000);
         let script = format!("#!{prefix}/bin/python\n# {name}\n");
         let mut files = vec![

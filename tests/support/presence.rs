@@ -1,4 +1,4 @@
-//! Which of the programs that we test against are on this machine.
+//! The search for the programs that the tests use to check results.
 
 use super::{command, run};
 use std::collections::BTreeSet;
@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Finds a consumer, or says once and aloud what is not proven without it. Where `CI` or `OCIBUILD_REQUIRE_CONSUMERS` is
-/// set, a consumer that is missing fails the test.
+/// Finds a consumer, or prints once what is not tested without it. If `CI` or `OCIBUILD_REQUIRE_CONSUMERS` is set, a missing
+/// consumer fails the test.
 pub(crate) fn consumer(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
@@ -18,7 +18,7 @@ pub(crate) fn consumer(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// Finds a consumer as [`consumer`] does, when the tests run as root, without which it cannot run.
+/// Finds a consumer as [`consumer`] does, if the tests run as root, which it requires.
 pub(crate) fn consumer_as_root(program: &str) -> Option<PathBuf> {
     let found = consumer(program)?;
     if !is_root() {
@@ -28,7 +28,7 @@ pub(crate) fn consumer_as_root(program: &str) -> Option<PathBuf> {
     Some(found)
 }
 
-/// Finds a Python that has `module`. The machine's own is asked first: only that one has Debian's packages.
+/// Finds a Python that has `module`. The system's own is tried first: only that one has Debian's packages.
 pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     let own = PathBuf::from("/usr/bin/python3");
     let python = if own.is_file() { own } else { consumer("python3")? };
@@ -49,17 +49,17 @@ fn miss(reason: &str, program: &str) {
     not_proven(&message);
 }
 
-/// Says aloud, once, what the tests could not prove, and why.
+/// Prints once what the tests could not prove, and why.
 pub(crate) fn not_proven(message: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let is_first = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(message.to_owned());
     if is_first {
-        // Not by eprintln, which the test runner keeps to itself when a test passes.
+        // Without eprintln, whose output the test runner hides when a test passes.
         writeln!(std::io::stderr(), "\nNOT PROVEN: {message}").ok();
     }
 }
 
-/// What a consumer is here to prove.
+/// Returns what is tested with a consumer.
 fn proves(program: &str) -> &'static str {
     match program {
         "skopeo" => "that skopeo copies our layouts and archives and keeps the digest, and all that it carries further",

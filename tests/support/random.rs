@@ -1,6 +1,6 @@
-//! Numbers that look random and are a function of the seed.
+//! Pseudo-random numbers that depend on a seed only.
 
-/// SplitMix64.
+/// The generator SplitMix64.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 
@@ -17,12 +17,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.number() % limit as u64).unwrap()
     }
 
-    /// True in one of `of` cases.
+    /// Returns `true` in one of `of` cases.
     pub(crate) fn once_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }

@@ -1,7 +1,7 @@
-//! The real rcc, as a judge.
+//! The real rcc, for comparison.
 //!
-//! It ships inside a Python wheel. It is fetched once into the target directory, checked, and only ever run in a network
-//! namespace of its own. It is not ours to pass on, so it is never committed and never put into an image that is published.
+//! It comes from a Python wheel. It is downloaded once into the target directory, checked, and runs only in a network namespace
+//! of its own. It must not be redistributed, so it is never committed and never in a published image.
 
 use ocibuild::Digest;
 use std::ffi::OsStr;
@@ -11,19 +11,19 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// The wheel that holds it.
+/// The wheel that contains it.
 const WHEEL: &str = "sema4ai-action-server==2.6.0";
 
-/// Where the wheel holds it.
+/// Its path in the wheel.
 const MEMBER: &str = "sema4ai/action_server/bin/rcc-19.0.2";
 
 /// The SHA-256 of the official rcc 19.0.2 for Linux on x86-64.
 const SHA256: &str = "sha256:c107b7a36c5cdea70e4efc87345d20d5bdcd83a9c10bb7ca85cdd49ccdac8d50";
 
-/// Where this version looks for its micromamba below its home.
+/// The path of this version's micromamba, below its home.
 const MICROMAMBA: &str = "micromamba/v1.5.11_/micromamba";
 
-/// The path of the real rcc; nothing where it cannot be had, which is said aloud once.
+/// Returns the path of the real rcc, or `None`, with a message, if it is not available.
 pub(crate) fn executable() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
@@ -33,7 +33,7 @@ pub(crate) fn executable() -> Option<&'static Path> {
                 let is_set = |name: &&str| env::var(name).is_ok_and(|value| value == "true" || value == "1");
                 let is_required = ["CI", "OCIBUILD_REQUIRE_CONSUMERS"].iter().any(is_set);
                 assert!(!is_required, "no real rcc: {reason}");
-                // Not by eprintln, which the test runner keeps to itself when a test passes.
+                // Without eprintln, whose output the test runner hides when a test passes.
                 writeln!(std::io::stderr(), "\nNOT PROVEN: {reason}, so not proven here: agreement with the real rcc")
                     .ok();
                 None
@@ -87,7 +87,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(stderr.lines().last().unwrap_or("failed without a word").to_owned())
 }
 
-/// What lets somebody who is not root make namespaces.
+/// Returns the arguments with which ordinary users can create namespaces.
 fn isolation() -> &'static [&'static str] {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::linux::fs::MetadataExt::st_uid(&own) == 0);
     if is_root { &[] } else { &["-r"] }
@@ -98,12 +98,12 @@ fn isolation() -> &'static [&'static str] {
 pub(crate) struct RealRcc {
     executable: &'static Path,
     home: PathBuf,
-    /// What rcc sees as `/opt`, for the shared Holotree.
+    /// The directory that rcc sees as `/opt`, for the shared Holotree.
     opt: Option<PathBuf>,
 }
 
 impl RealRcc {
-    /// Sets up a home in `directory`, without telemetry; nothing where there is no real rcc.
+    /// Creates a home in `directory`, without telemetry. Returns `None` if there is no real rcc.
     pub(crate) fn new(directory: &Path) -> Option<RealRcc> {
         let executable = executable()?;
         let rcc = RealRcc { executable, home: directory.to_owned(), opt: None };
@@ -113,17 +113,17 @@ impl RealRcc {
         Some(rcc)
     }
 
-    /// The user's `HOME`.
+    /// Returns the user's `HOME`.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
-    /// The `ROBOCORP_HOME` of that user.
+    /// Returns the user's `ROBOCORP_HOME`.
     pub(crate) fn product_home(&self) -> PathBuf {
         self.home.join(".robocorp")
     }
 
-    /// Makes the user one of the shared Holotree, which lies below `opt` and not in this machine's `/opt`.
+    /// Enables the shared Holotree, below `opt` instead of this machine's `/opt`.
     pub(crate) fn share(&mut self, opt: &Path) {
         fs::create_dir_all(opt).unwrap();
         self.opt = Some(opt.to_owned());
@@ -131,7 +131,7 @@ impl RealRcc {
         self.run(&["holotree", "init"]);
     }
 
-    /// A command that runs rcc without a network, with `arguments`.
+    /// Returns a command that runs rcc with `arguments` and without a network.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new("unshare");
         command.args(isolation()).arg("-n");
@@ -157,7 +157,7 @@ impl RealRcc {
         output
     }
 
-    /// Puts a stand-in where rcc looks for its micromamba: it fills a new environment with a copy of `tree`.
+    /// Installs a fake micromamba for rcc, which fills a new environment with a copy of `tree`.
     pub(crate) fn install_micromamba(&self, tree: &Path) {
         let path = self.product_home().join(MICROMAMBA);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -166,7 +166,7 @@ impl RealRcc {
     }
 }
 
-/// What rcc asks of micromamba when it builds an environment: a version, a directory filled, a list, an activation.
+/// Handles the calls of rcc when it builds an environment: version, create, list and activation.
 const STAND_IN: &str = r#"#!/bin/sh
 prefix=
 command=

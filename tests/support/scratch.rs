@@ -1,4 +1,4 @@
-//! Directories for one test, below one directory for the session: a run of the test binary.
+//! Scratch directories for tests, below one directory for the session: a run of the test binary.
 //!
 //! ```text
 //! /var/tmp/ocibuild-<pid>-<nanoseconds>/     the session
@@ -6,9 +6,9 @@
 //!     1/  2/  3/  ...                        scratch directories
 //! ```
 //!
-//! A scratch directory goes when its test ends. The session directory goes when the process does, however that happens:
-//! a small shell script (`sweep.sh`) waits for the end of a pipe that only this process holds open, then ends every
-//! process that carries the session's mark in its environment, and unmounts and removes what is left.
+//! A scratch directory is removed when its test ends. The session directory is removed when the process ends, for whatever
+//! reason: a small shell script (`sweep.sh`) waits for the end of a pipe that only this process holds open, then ends every
+//! process that has the session's mark in its environment, and unmounts and removes what is left.
 
 use super::command;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The directory that holds all that the session makes.
+    /// Returns the directory of the session.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     fn start() -> Session {
-        // The path is short, since it must leave room in a socket's 107 bytes; real, since daemons resolve links; and in lower
-        // case, since podman makes image names of paths. /tmp is memory on many machines, and images are large.
+        // The path is short, since a socket's path has at most 107 bytes; canonical, since daemons resolve links; and in lower
+        // case, since podman makes image names of paths. /tmp is in memory on many machines, and images are large.
         let parent = if cfg!(windows) { std::env::temp_dir() } else { PathBuf::from("/var/tmp") };
         let parent = parent.canonicalize().unwrap();
         let started = std::time::UNIX_EPOCH.elapsed().unwrap();
@@ -47,7 +47,7 @@ impl Session {
     }
 }
 
-/// The session of this process.
+/// Returns the session of this process.
 pub(crate) fn session() -> &'static Session {
     static SESSION: OnceLock<Session> = OnceLock::new();
     SESSION.get_or_init(Session::start)
@@ -57,7 +57,7 @@ fn sweep_later(directory: &Path) -> ChildStdin {
     let mut sweeper = std::process::Command::new("/bin/sh");
     sweeper.arg("-c").arg(include_str!("sweep.sh")).arg("sweep.sh").arg(directory).arg(MARK);
     sweeper.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Ctrl-C goes to the whole process group, and the sweeper has work to do then.
+    // Ctrl-C goes to the whole process group, and the sweeper must survive it.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);
     sweeper.spawn().unwrap().stdin.take().unwrap()
@@ -70,7 +70,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes an empty directory.
+    /// Creates an empty directory.
     pub(crate) fn new() -> Scratch {
         static COUNTER: AtomicU32 = AtomicU32::new(1);
         let path = session().directory.join(COUNTER.fetch_add(1, Ordering::Relaxed).to_string());
@@ -78,17 +78,17 @@ impl Scratch {
         Scratch { path }
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of `name` in it.
+    /// Returns the path of `name` in it.
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Writes a file, and the directories above it.
+    /// Writes a file, and creates its parent directories.
     pub(crate) fn write(&self, name: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -106,7 +106,7 @@ impl Drop for Scratch {
                 command("umount").arg("--lazy").arg(target).status().ok();
             }
         }
-        // What resists now is removed by the sweeper, when its owner is gone.
+        // The sweeper removes the rest when its owner has ended.
         std::fs::remove_dir_all(&self.path).ok();
     }
 }
@@ -164,14 +164,14 @@ mod tests {
         entries.filter(|path| path.to_str().is_some_and(|path| path.starts_with(session))).collect()
     }
 
-    /// The processes whose root directory lies in the session.
+    /// Returns the processes whose root directory is in the session.
     fn containers_of(session: &str) -> Vec<PathBuf> {
         processes("mountinfo", |text| {
             text.lines().any(|mount| mount.split(' ').nth(4) == Some("/") && mount.contains(session))
         })
     }
 
-    /// The processes that carry the session's mark.
+    /// Returns the processes that carry the session's mark.
     fn daemons_of(session: &str) -> Vec<PathBuf> {
         let mark = format!("{MARK}={session}");
         processes("environ", |text| text.split('\0').any(|variable| variable.starts_with(&mark)))

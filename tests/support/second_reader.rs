@@ -1,4 +1,4 @@
-//! The crate oci-spec as a second reader of what the program wrote: it shares no code with ours.
+//! The crate oci-spec as a second reader of the program's output: it shares no code with the program.
 
 use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Reads every document of the image that an `ocibuild layout` has just built; `stdout` is what it printed.
+/// Reads every document of the image that an `ocibuild layout` has just built; `stdout` is its output.
 #[track_caller]
 pub(super) fn read_built_image(command: &Command, stdout: &[u8]) {
     let Some(layout) = built_layout(command) else { return };
@@ -27,7 +27,7 @@ pub(super) fn read_built_image(command: &Command, stdout: &[u8]) {
     assert_eq!(config.rootfs().diff_ids().len(), manifest.layers().len(), "{digest}");
 }
 
-/// Reads `file`, and requires that what was read has the same members with the same values.
+/// Reads `file`, and asserts that the parsed document has the same members with the same values.
 #[track_caller]
 fn read<T: Serialize + DeserializeOwned>(file: &Path) -> T {
     let document: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
@@ -36,8 +36,8 @@ fn read<T: Serialize + DeserializeOwned>(file: &Path) -> T {
     read
 }
 
-/// Whether the history, which a foreign base may have brought, has members of other types than config.md gives them: oci-spec
-/// refuses those.
+/// Returns whether the history, which may come from a foreign base, has members of other types than config.md specifies:
+/// oci-spec refuses those.
 fn has_odd_history(config: &Path) -> bool {
     let document: Value = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
     let is_plain = |entry: &Value| {
@@ -47,7 +47,7 @@ fn has_odd_history(config: &Path) -> bool {
     document["history"].as_array().is_some_and(|history| !history.iter().all(is_plain))
 }
 
-/// Whether `document` has every member of `part`. The document of a foreign base may have more.
+/// Returns whether `document` has every member of `part`. The document of a foreign base may have more.
 fn holds(document: &Value, part: &Value) -> bool {
     match (document, part) {
         (Value::Object(document), Value::Object(part)) => {
@@ -64,7 +64,7 @@ fn blob(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// The directory behind `layout` on the command line of our program.
+/// Returns the layout directory on a command line of the program.
 fn built_layout(command: &Command) -> Option<PathBuf> {
     if command.get_program() != OsStr::new(env!("CARGO_BIN_EXE_ocibuild")) {
         return None;
@@ -75,7 +75,7 @@ fn built_layout(command: &Command) -> Option<PathBuf> {
     directory.join("index.json").is_file().then_some(directory)
 }
 
-/// The digest on standard output, of either format; nothing after `--dry-run`.
+/// Returns the digest on standard output, in either format; `None` after `--dry-run`.
 fn printed_digest(stdout: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(stdout).ok()?.trim_end();
     let digest = match serde_json::from_str::<Value>(text) {

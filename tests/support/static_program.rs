@@ -1,6 +1,6 @@
-//! What passes for rcc where nothing runs it.
+//! A placeholder for rcc in tests that do not run it.
 
-/// The smallest thing that is a static program for Linux on x86-64, and `rest` behind it.
+/// Returns the smallest static program for Linux on x86-64, followed by `rest`.
 pub(crate) fn static_program(rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 64];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
