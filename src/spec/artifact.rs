@@ -1,4 +1,4 @@
-//! Manifests of what is no image: SBOMs, signatures and attestations, most of them about an image.
+//! Manifests of artifacts, such as SBOMs, signatures and attestations, most of them about an image.
 
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
@@ -10,19 +10,19 @@ use serde_json::Value;
 /// The manifest of an artifact (manifest.md, "Guidelines for Artifact Usage").
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// What kind of artifact: `artifactType`, or else the type of the config.
+    /// The kind of artifact: `artifactType`, or else the type of the config.
     pub artifact_type: String,
-    /// The manifest that the artifact is about, where it is about one. Such an artifact is a referrer of its subject.
+    /// The manifest that the artifact is about, if any. Such an artifact is a referrer of its subject.
     pub subject: Option<Descriptor>,
-    /// Everything else that the manifest refers to.
+    /// All other blobs that the manifest refers to.
     pub blobs: Vec<Descriptor>,
 }
 
 impl Artifact {
-    /// Reads the document `bytes`, which its referrer calls a `media_type`. Returns nothing for the manifest of an image.
+    /// Parses the document `bytes`, which its referrer calls a `media_type`. Returns `None` for the manifest of an image.
     ///
     /// # Errors
-    /// When it is not exactly one manifest of that type, or exceeds a limit.
+    /// Returns an error if it is not exactly one manifest of that type, or exceeds a limit.
     pub fn read(bytes: &[u8], media_type: &str, object: &str) -> Result<Option<Self>> {
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         let is_withdrawn_type = media_type == media_type::ARTIFACT;

@@ -9,7 +9,7 @@ use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// An image config (config.md): the whole document, and checked views of what we need of it.
+/// An image config (config.md): the whole document, with checked views of the members that we need.
 #[derive(Debug, Clone)]
 pub struct Config {
     document: Value,
@@ -18,7 +18,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The config of an image without layers.
+    /// Returns the config of an image without layers.
     pub fn scratch(platform: &Platform) -> Self {
         let mut document = serde_json::Map::new();
         platform.write(&mut document);
@@ -26,11 +26,11 @@ impl Config {
         Config { document: document.into(), platform: platform.clone(), diff_ids: Vec::new() }
     }
 
-    /// Reads the document `bytes`.
+    /// Parses the document `bytes`.
     ///
     /// # Errors
-    /// When it is not one JSON object, names no platform, its root file system is not a list of diff IDs, or a member of its
-    /// `config` has a type that it cannot have.
+    /// Returns an error if it is not one JSON object, names no platform, its root file system is not a list of diff IDs,
+    /// or a member of its `config` has an impossible type.
     pub fn read(bytes: &[u8], object: &str) -> Result<Self> {
         let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         let platform = Platform::read(&document, object)?;
@@ -48,12 +48,12 @@ impl Config {
         Ok(Config { document, platform, diff_ids })
     }
 
-    /// The whole document.
+    /// Returns the whole document.
     pub fn document(&self) -> &Value {
         &self.document
     }
 
-    /// The value of the variable `name` that containers start with.
+    /// Returns the value of the environment variable `name` in new containers.
     pub fn variable(&self, name: &str) -> Option<&str> {
         let variables = self.document["config"]["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
         variables
@@ -61,34 +61,34 @@ impl Config {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Where the image runs.
+    /// Returns the platform of the image.
     pub fn platform(&self) -> &Platform {
         &self.platform
     }
 
-    /// The digests of the uncompressed layers, lowest first.
+    /// Returns the digests of the uncompressed layers, lowest first.
     pub fn diff_ids(&self) -> &[DiffId] {
         &self.diff_ids
     }
 
-    /// How many layers the history tells of, where there is a history.
+    /// Returns the number of layers in the history, or `None` if there is no history.
     pub fn layers_in_history(&self) -> Option<usize> {
         let history = self.document.get("history").and_then(Value::as_array).filter(|history| !history.is_empty())?;
         Some(history.iter().filter(|entry| entry.get("empty_layer").and_then(Value::as_bool) != Some(true)).count())
     }
 
-    /// What made its layers, as far as its history tells.
+    /// Returns the commands that made the layers, as far as the history has them.
     pub fn created_by(&self) -> impl Iterator<Item = &str> {
         self.document["history"].as_array().into_iter().flatten().filter_map(|entry| entry["created_by"].as_str())
     }
 
-    /// Whether the history can be continued: every entry is one, and as many as there are layers tell of a layer.
+    /// Returns whether the history can be continued: every entry is an object, and it has one entry for each layer.
     pub fn has_fitting_history(&self) -> bool {
         let history = self.document["history"].as_array().map_or(&[][..], |history| history);
         history.iter().all(Value::is_object) && self.layers_in_history().unwrap_or(0) == self.diff_ids.len()
     }
 
-    /// What is odd about the document: engines disagree about such things, but none of them makes the image another one.
+    /// Returns warnings about the document. Engines treat such members differently, but none of them changes the image.
     pub fn oddities(&self) -> Vec<String> {
         let mut odd = self.history_oddities();
         let config = &self.document["config"];
@@ -147,7 +147,7 @@ fn variable_oddities(variables: &[Value]) -> Vec<String> {
     odd
 }
 
-/// Engines read these members with the types of config.md, and refuse the image when one has another.
+/// Checks the members that engines read with the types of config.md. Engines refuse an image with other types.
 fn check_members(document: &Value, object: &str) -> Result<()> {
     let Some(members) = json::object_at(document, "config", object)? else { return Ok(()) };
     let config = &Value::Object(members.clone());

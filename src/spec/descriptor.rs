@@ -8,28 +8,28 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// What a document says about a blob that it refers to (descriptor.md).
+/// A reference of a document to a blob (descriptor.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What the blob is.
+    /// The media type of the blob.
     pub media_type: String,
     /// The digest of its bytes.
     pub digest: Digest,
-    /// Their number.
+    /// The number of its bytes.
     pub size: u64,
-    /// For a manifest in an index: where it runs.
+    /// For a manifest in an index: the platform of its image.
     pub platform: Option<Platform>,
-    /// For the manifest of an artifact in an index: what kind of artifact.
+    /// For the manifest of an artifact in an index: the kind of artifact.
     pub artifact_type: Option<String>,
-    /// Notes on the blob.
+    /// Annotations of the blob.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Embedded content larger than this is not looked at; the blob itself is.
+/// The largest embedded content that is read, in bytes of base64. Larger content is ignored in favour of the blob itself.
 const LARGEST_DATA: usize = 64 << 10;
 
 impl Descriptor {
-    /// Describes bytes that are at hand.
+    /// Describes bytes in memory.
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
@@ -46,18 +46,19 @@ impl Descriptor {
         }
     }
 
-    /// Reads a descriptor out of the document that messages call `object`.
+    /// Parses a descriptor from a document that messages call `object`.
     ///
     /// # Errors
-    /// When a required member is missing or malformed, or embedded `data` contradicts digest or size.
+    /// Returns an error if a required member is missing or malformed, or if embedded `data` contradicts the digest or
+    /// size.
     pub fn read(value: &Value, object: &str) -> Result<Self> {
         Descriptor::read_with_data(value, object).map(|(descriptor, _)| descriptor)
     }
 
-    /// As [`Descriptor::read`], with the content that it embeds, if that is no larger than 48 KiB.
+    /// Parses a descriptor as [`Descriptor::read`], with its embedded content if that is at most 48 KiB.
     ///
     /// # Errors
-    /// As [`Descriptor::read`].
+    /// The same as [`Descriptor::read`].
     pub fn read_with_data(value: &Value, object: &str) -> Result<(Self, Option<Vec<u8>>)> {
         let missing = |key: &str| Error::invalid(object, format!("a descriptor without `{key}`"));
         let media_type = json::string_at(value, "mediaType", object)?.ok_or_else(|| missing("mediaType"))?;
@@ -67,7 +68,7 @@ impl Descriptor {
         let data = data(value, &digest, size, object)?;
         let platform = match value.get("platform") {
             None | Some(Value::Null) => None,
-            // skopeo and others write an empty platform for "not known".
+            // skopeo and others write an empty platform for an unknown one.
             Some(platform) => Platform::read(platform, object).ok(),
         };
         let descriptor = Descriptor {
@@ -81,7 +82,7 @@ impl Descriptor {
         Ok((descriptor, data))
     }
 
-    /// The descriptor as a member of a document.
+    /// Returns the descriptor as a member of a document.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("mediaType".to_owned(), self.media_type.as_str().into());
@@ -103,7 +104,8 @@ impl Descriptor {
         object.into()
     }
 
-    /// The descriptor as a member of a document, with the content that it describes where that is small enough to be read.
+    /// Returns the descriptor as a member of a document, with the content that it describes if that is small enough to be
+    /// read.
     pub fn to_json_with_data(&self, content: &[u8]) -> Value {
         let mut object = self.to_json();
         let data = base64::engine::general_purpose::STANDARD.encode(content);
@@ -113,7 +115,7 @@ impl Descriptor {
         object
     }
 
-    /// The descriptor with one more annotation.
+    /// Returns the descriptor with one more annotation.
     #[must_use]
     pub fn annotated(mut self, key: &str, value: impl Into<String>) -> Self {
         self.annotations.insert(key.to_owned(), value.into());
@@ -121,7 +123,7 @@ impl Descriptor {
     }
 }
 
-/// The annotations of a descriptor, manifest or index.
+/// Reads the annotations of a descriptor, manifest or index.
 pub(super) fn annotations(value: &Value, object: &str) -> Result<BTreeMap<String, String>> {
     let Some(members) = json::object_at(value, "annotations", object)? else { return Ok(BTreeMap::new()) };
     let mut annotations = BTreeMap::new();
@@ -134,7 +136,7 @@ pub(super) fn annotations(value: &Value, object: &str) -> Result<BTreeMap<String
     Ok(annotations)
 }
 
-/// The embedded content (descriptor.md, "Embedded Content").
+/// Reads the embedded content (descriptor.md, "Embedded Content").
 fn data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result<Option<Vec<u8>>> {
     let Some(data) = json::string_at(value, "data", object)?.filter(|data| data.len() <= LARGEST_DATA) else {
         return Ok(None);

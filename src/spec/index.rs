@@ -1,4 +1,4 @@
-//! Image indexes, among them the `index.json` of a layout.
+//! Image indexes, including the `index.json` of a layout.
 
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
@@ -10,7 +10,7 @@ use crate::name::{ImageName, Selector};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A list of manifests (image-index.md). Members that we do not know survive every change.
+/// A list of manifests (image-index.md). Unknown members survive every change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Index {
     document: Value,
@@ -18,16 +18,16 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index of nothing.
+    /// Creates an empty index.
     pub fn empty() -> Self {
         let document = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
         Index { document, manifests: Vec::new() }
     }
 
-    /// Reads the document `bytes`, which its referrer calls a `media_type`.
+    /// Parses the document `bytes`, which its referrer calls a `media_type`.
     ///
     /// # Errors
-    /// When it is not exactly one index of that type, or exceeds a limit.
+    /// Returns an error if it is not exactly one index of that type, or exceeds a limit.
     pub fn read(bytes: &[u8], media_type: &str, object: &str) -> Result<Self> {
         let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         check_type(&document, media_type, object)?;
@@ -46,25 +46,25 @@ impl Index {
         Ok(Index { document, manifests })
     }
 
-    /// The document: canonical.
+    /// Returns the canonical bytes of the document.
     pub fn to_bytes(&self) -> Vec<u8> {
         json::canonical(&self.document)
     }
 
-    /// The whole document.
+    /// Returns the whole document.
     pub fn document(&self) -> &Value {
         &self.document
     }
 
-    /// What is listed, in order.
+    /// Returns the listed manifests, in order.
     pub fn manifests(&self) -> &[Descriptor] {
         &self.manifests
     }
 
-    /// Lists each of `descriptors` under the name in its annotations, in the place of what had that name. One without a name
-    /// replaces nothing but itself.
+    /// Lists each of `descriptors` under the name in its annotations, replacing an entry of that name. A descriptor
+    /// without a name replaces only itself.
     ///
-    /// Returns what lost its name to another image.
+    /// Returns the entries that lost their names to other images.
     pub fn put(&mut self, descriptors: &[Descriptor]) -> Vec<Replaced> {
         let mut newest: BTreeMap<Key, &Descriptor> = BTreeMap::new();
         newest.extend(descriptors.iter().map(|descriptor| (Key::of(descriptor), descriptor)));
@@ -82,7 +82,7 @@ impl Index {
             if let (Key::Name(name), true) = (&key, listed.digest != descriptor.digest) {
                 replaced.push(Replaced { name: name.clone(), digest: listed.digest });
             }
-            // A layout in which another program left one name twice is mended on the way.
+            // If another program left one name twice in a layout, the duplicate is removed.
             if placed.insert(key) {
                 let is_same = listed == **descriptor;
                 self.manifests.push((*descriptor).clone());
@@ -100,8 +100,8 @@ impl Index {
         replaced
     }
 
-    /// Writes the tag of each image that has a full name, or the full name where another image has the same tag: other tools
-    /// find an image of a layout by this text alone.
+    /// Writes the tag of each image that has a full name, or the full name if another image has the same tag. Other tools
+    /// find an image of a layout only by this text.
     fn spell_tags(&mut self) {
         let names: BTreeSet<ImageName> =
             self.manifests.iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)).collect();
@@ -111,7 +111,7 @@ impl Index {
         }
         let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
         for (listed, entry) in self.manifests.iter_mut().zip(entries) {
-            // What another tool calls by a full name alone keeps the text that this tool compares.
+            // An entry that another tool names only by a full name keeps the text that this tool compares.
             let Some(name) = ImageName::of_annotations(&listed.annotations)
                 .filter(|name| name.reference().is_some() && listed.annotations.contains_key(CONTAINERD_NAME))
             else {
@@ -126,7 +126,7 @@ impl Index {
         }
     }
 
-    /// Removes the entries that `is_kept` answers false for.
+    /// Removes the entries for which `is_kept` returns false.
     pub fn retain(&mut self, is_kept: impl Fn(&Descriptor) -> bool) {
         let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
         let kept: Vec<bool> = self.manifests.iter().map(is_kept).collect();
@@ -135,7 +135,7 @@ impl Index {
         self.manifests.retain(|_| of_manifests.next().copied().unwrap_or(true));
     }
 
-    /// Every entry that `selector` fits: by its name (a full name, or a tag alone), its digest, or both.
+    /// Returns every entry that `selector` matches: by its name (a full name or a tag), its digest, or both.
     pub fn select(&self, selector: &Selector<'_>) -> Vec<&Descriptor> {
         let fits = |listed: &&Descriptor| {
             selector.fits(&listed.annotations) && selector.digest.is_none_or(|digest| listed.digest == digest)
@@ -143,10 +143,11 @@ impl Index {
         self.manifests.iter().filter(fits).collect()
     }
 
-    /// The one image among `candidates`, which are entries of this index that `text` fits. The same image listed twice is one.
+    /// Returns the only image among `candidates`, the entries of this index that `text` selects. An image that is listed
+    /// twice counts once.
     ///
     /// # Errors
-    /// When there is no candidate, or several images are.
+    /// Returns an error if there is no candidate, or if there are several images.
     pub fn only<'a>(&self, candidates: &[&'a Descriptor], text: Option<&str>, object: &str) -> Result<&'a Descriptor> {
         let Some((first, others)) = candidates.split_first() else {
             return Err(match text {
@@ -169,12 +170,12 @@ impl Index {
         })
     }
 
-    /// Chooses the manifest for `wanted`. Where no platform is wanted it is the only manifest, or else that for linux/amd64.
+    /// Chooses the manifest for the platform `wanted`. The default is the only manifest, or else that for linux/amd64.
     ///
-    /// Attestations are passed over. Of several variants the preferred one is chosen ([`Platform::rank`]).
+    /// Attestations are skipped. If there are several variants, the preferred one is chosen ([`Platform::rank`]).
     ///
     /// # Errors
-    /// When nothing matches.
+    /// Returns an error if no manifest matches.
     pub fn choose(&self, wanted: Option<&Platform>, object: &str) -> Result<&Descriptor> {
         let runs = |listed: &&Descriptor| listed.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
         let candidates: Vec<&Descriptor> = self.manifests.iter().filter(runs).collect();
@@ -185,7 +186,7 @@ impl Index {
                 let wanted = wanted.unwrap_or(&default);
                 let fits = |listed: &&Descriptor| match &listed.platform {
                     Some(platform) => platform.satisfies(wanted),
-                    // A nested index, or a single image whose config will tell.
+                    // A nested index, or a single image whose platform is in its config.
                     None => candidates.len() == 1 || media_type::is_index(&listed.media_type),
                 };
                 let rank = |listed: &&Descriptor| listed.platform.as_ref().map_or(0, |found| found.rank(wanted));
@@ -202,16 +203,16 @@ impl Index {
     }
 }
 
-/// An image that is no longer listed under its name, because another one is.
+/// An image that lost its name to another image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// The name that both had.
+    /// The name that both images had.
     pub name: ImageName,
     /// The digest of the image that lost it.
     pub digest: Digest,
 }
 
-/// What makes an entry of an index the same as another.
+/// The identity of an entry in an index.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Name(ImageName),
@@ -227,7 +228,7 @@ impl Key {
     }
 }
 
-/// How each candidate is selected: by its name, and by its digest where the name is `taken` or missing.
+/// Returns the selector of each candidate: its name, or its digest if the name is `taken` or missing.
 fn names(candidates: &[&Descriptor], taken: Option<&str>) -> String {
     let spelling = |listed: &&Descriptor| match ImageName::of_annotations(&listed.annotations) {
         Some(name) if Some(name.to_string().as_str()) != taken => name.to_string(),
@@ -323,7 +324,7 @@ mod tests {
         );
     }
 
-    /// M66: the variant that most machines have, whatever the order of the list.
+    /// M66: the variant of most machines is chosen, independent of the order of the list.
     #[test]
     fn arm_without_a_variant_is_v7() {
         let variants = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm/v8"];
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(index(&images).choose(Some(&old), "x").unwrap().digest, crate::Digest::of(b"linux/arm/v5"));
     }
 
-    /// M2: names are whole names, and each of them finds its image in every tool.
+    /// M2: names are complete, and each of them finds its image in every tool.
     #[test]
     fn images_of_one_tag_live_beside_each_other() {
         let named = |content: &[u8], name: &str| {

@@ -1,9 +1,10 @@
 //! Conversions to and from the types of the crate [`oci_spec`], which other Rust programs use.
 //!
-//! A conversion loses nothing silently. Our [`Index`] and [`Config`] are whole documents: a value of `oci_spec` is a view of
-//! them, and [`Index::updated`] and [`Config::updated`] carry changes of the view back into the document, with every member
-//! that the view cannot hold (`Healthcheck`, `OnBuild`, `Shell`, extensions). [`Platform`], [`Descriptor`] and [`Manifest`]
-//! hold fewer members than their counterparts, so a conversion from one that has such a member is an error that names it.
+//! A conversion loses nothing silently. Our [`Index`] and [`Config`] are whole documents: a value of `oci_spec` is a view
+//! of them, and [`Index::updated`] and [`Config::updated`] apply changes of the view to the document, with every member
+//! that the view cannot hold (`Healthcheck`, `OnBuild`, `Shell`, extensions). [`Platform`], [`Descriptor`] and
+//! [`Manifest`] hold fewer members than their counterparts, so a conversion of a value with such a member fails with an
+//! error that names it.
 //!
 //! Bytes that are hashed never come from `oci_spec`, which writes maps in random order: they are written by
 //! [`crate::json::canonical`].
@@ -117,7 +118,7 @@ impl Index {
     /// Members that the view cannot hold are kept.
     ///
     /// # Errors
-    /// When the result is no index that this crate reads ([`Index::read`]).
+    /// Returns an error if [`Index::read`] does not accept the result.
     pub fn updated(&self, changed: &oci::ImageIndex) -> Result<Self> {
         let before = document(&oci::ImageIndex::try_from(self)?, "index")?;
         let mut result = self.document().clone();
@@ -147,7 +148,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// When the result is no config that this crate reads ([`Config::read`]).
+    /// Returns an error if [`Config::read`] does not accept the result.
     pub fn updated(&self, changed: &oci::ImageConfiguration) -> Result<Self> {
         let before = document(&oci::ImageConfiguration::try_from(self)?, "config")?;
         let mut result = self.document().clone();
@@ -179,14 +180,14 @@ fn document(value: &impl Serialize, object: &str) -> Result<Value> {
     Ok(document)
 }
 
-/// What image-index.md calls two members of a platform, and what `oci_spec` 0.10 reads and writes in their place.
+/// Names of two members of a platform: in image-index.md, and as `oci_spec` 0.10 reads and writes them.
 const PLATFORM_MEMBERS: [[&str; 2]; 2] = [["os.version", "os_version"], ["os.features", "os_features"]];
 
-/// Renames members of a platform and of the platforms of all descriptors, `from` one name `to` the other.
+/// Renames members of a platform and of the platforms of all descriptors, from one set of names to the other.
 fn rename_in_platforms(document: &mut Value, names: fn([&'static str; 2]) -> (&'static str, &'static str)) {
     let Value::Object(members) = document else { return };
     for (from, to) in PLATFORM_MEMBERS.map(names) {
-        // An image config has members of these names, too, which `oci_spec` reads and writes as specified.
+        // An image config also has members of these names, which `oci_spec` reads and writes as specified.
         if !members.contains_key("rootfs")
             && let Some(value) = members.remove(from)
         {
@@ -209,7 +210,7 @@ fn refuse(document: &Value, members: &[&str], object: &str) -> Result<()> {
     }
 }
 
-/// Applies to `document` what differs between two views of it, `before` and `after`.
+/// Applies the differences between two views, `before` and `after`, to `document`.
 fn carry_over(document: &mut Value, before: &Value, after: &Value) {
     if before == after {
         return;

@@ -14,15 +14,16 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
-    /// Notes on the image.
+    /// Annotations of the image.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// Reads the document `bytes`, which its referrer calls a `media_type`.
+    /// Parses the document `bytes`, which its referrer calls a `media_type`.
     ///
     /// # Errors
-    /// When it is not exactly one manifest of that type, exceeds a limit, or describes something other than an image.
+    /// Returns an error if it is not exactly one manifest of that type, exceeds a limit, or describes something other
+    /// than an image.
     pub fn read(bytes: &[u8], media_type: &str, object: &str) -> Result<Self> {
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         check_type(&value, media_type, object)?;
@@ -51,7 +52,7 @@ impl Manifest {
         Ok(Manifest { config, layers, annotations: annotations(&value, object)? })
     }
 
-    /// The document: canonical, of OCI's type.
+    /// Returns the canonical bytes of the document, with OCI's media type.
     pub fn to_bytes(&self) -> Vec<u8> {
         let layers: Vec<Value> = self.layers.iter().map(Descriptor::to_json).collect();
         let mut document = serde_json::json!({
@@ -66,7 +67,7 @@ impl Manifest {
         json::canonical(&document)
     }
 
-    /// Config and layers, in this order.
+    /// Returns the config and the layers, in this order.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.config).chain(&self.layers)
     }
@@ -76,7 +77,7 @@ fn claims_to_be_a_document(media_type: &str) -> bool {
     media_type::is_config(media_type) || media_type::is_manifest(media_type) || media_type::is_index(media_type)
 }
 
-/// The same bytes must not be a manifest to one program and an index to another (CVE-2021-41190).
+/// Checks that the same bytes are not a manifest to one program and an index to another (CVE-2021-41190).
 pub(super) fn check_type(value: &Value, expected: &str, object: &str) -> Result<()> {
     if value.get("signatures").is_some() || value.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
         return Err(Error::invalid(object, "Docker manifest schema 1 is not supported")

@@ -1,4 +1,4 @@
-//! Media types, OCI's and Docker's, and what they say about the bytes.
+//! Media types of OCI and Docker, and the encodings that they imply.
 
 use crate::compression::Encoding;
 
@@ -10,11 +10,11 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// An artifact manifest of a withdrawn draft of the specification, which oras 0.x wrote.
 pub const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
-/// A layer, uncompressed.
+/// An uncompressed layer.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// A layer, compressed with gzip.
+/// A layer compressed with gzip.
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-/// A layer, compressed with zstd.
+/// A layer compressed with zstd.
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// Docker's name for an index.
@@ -29,7 +29,7 @@ const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zs
 const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 const NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 
-/// The OCI media type of a layer that is wrapped so.
+/// Returns the OCI media type of a layer with this compression.
 pub fn of_layer(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Plain => LAYER,
@@ -38,22 +38,22 @@ pub fn of_layer(encoding: Encoding) -> &'static str {
     }
 }
 
-/// Whether `media_type` names an index.
+/// Returns whether `media_type` is that of an index.
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, INDEX | DOCKER_INDEX)
 }
 
-/// Whether `media_type` names a manifest.
+/// Returns whether `media_type` is that of a manifest.
 pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, MANIFEST | DOCKER_MANIFEST)
 }
 
-/// Whether `media_type` names an image config.
+/// Returns whether `media_type` is that of an image config.
 pub fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
 }
 
-/// How a layer of this type is wrapped, or nothing when the type is not one that we can read.
+/// Returns the compression of a layer of this type, or `None` if the type is not supported.
 pub fn layer_encoding(media_type: &str) -> Option<Encoding> {
     match media_type {
         LAYER | DOCKER_LAYER => Some(Encoding::Plain),
@@ -63,7 +63,7 @@ pub fn layer_encoding(media_type: &str) -> Option<Encoding> {
     }
 }
 
-/// The gzip form of a layer type, Docker's for Docker's.
+/// Returns the gzip variant of a layer type: Docker's type for Docker's.
 pub fn gzip_of(media_type: &str) -> &'static str {
     match media_type {
         DOCKER_LAYER | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD => DOCKER_LAYER_GZIP,
@@ -71,12 +71,12 @@ pub fn gzip_of(media_type: &str) -> &'static str {
     }
 }
 
-/// Whether the type says that the blob lies elsewhere and may not be distributed.
+/// Returns whether layers of this type are stored elsewhere and must not be distributed.
 pub fn is_foreign_layer(media_type: &str) -> bool {
     media_type.starts_with(NONDISTRIBUTABLE) || media_type == DOCKER_FOREIGN_LAYER
 }
 
-/// The OCI name of a layer type; a type without one stays as it is.
+/// Returns the OCI name of a layer type. An unknown type is returned unchanged.
 pub fn to_oci_layer(media_type: &str) -> &str {
     match layer_encoding(media_type) {
         Some(encoding) => of_layer(encoding),

@@ -1,7 +1,8 @@
-//! The documents of the OCI image specification, read strictly.
+//! The documents of the OCI image specification, parsed strictly.
 //!
-//! A foreign document stays the bytes that were digested. What is parsed here is a view of it, checked where two programs
-//! could understand it differently (CVE-2021-41190); what is written goes through [`crate::json::canonical`].
+//! A foreign document keeps the bytes that were digested. The types of this module are views of it, checked for anything
+//! that two programs could interpret differently (CVE-2021-41190). Our own documents are written by
+//! [`crate::json::canonical`].
 
 mod artifact;
 mod config;
@@ -21,14 +22,14 @@ pub use platform::Platform;
 
 pub use crate::name::{CONTAINERD_NAME, REF_NAME};
 
-/// The largest manifest or index that is read, in bytes. Registries refuse more than half of it.
+/// The largest manifest or index that is read, in bytes. Registries refuse anything larger than half of it.
 pub const LARGEST_MANIFEST: u64 = 8 << 20;
 
 /// The largest image config that is read, in bytes.
 pub const LARGEST_CONFIG: u64 = 8 << 20;
 
-/// More layers than this no engine can stack.
+/// The largest number of layers. No engine can stack more.
 pub const MOST_LAYERS: usize = 500;
 
-/// How many manifests an index may list.
+/// The largest number of manifests in an index.
 pub const MOST_MANIFESTS: usize = 10_000;

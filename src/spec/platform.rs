@@ -1,4 +1,4 @@
-//! Which machines an image runs on.
+//! The platforms of images.
 
 use crate::error::{Error, Result};
 use crate::json;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
 
-/// Operating system, architecture and variant, in Go's words (image-index.md, `platform`).
+/// An operating system, architecture and variant, with Go's names (image-index.md, `platform`).
 ///
 /// ```
 /// use ocibuild::Platform;
@@ -23,30 +23,30 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// linux/amd64.
+    /// Returns the platform linux/amd64.
     pub fn linux_amd64() -> Self {
         Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None }
     }
 
-    /// The operating system.
+    /// Returns the operating system.
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// The architecture.
+    /// Returns the architecture.
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// The variant of the architecture, such as `v7`.
+    /// Returns the variant of the architecture, such as `v7`.
     pub fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
     }
 
-    /// Reads the three members from a platform object or an image config, which share them.
+    /// Reads the three members, which a platform object and an image config have in common.
     ///
     /// # Errors
-    /// When `os` or `architecture` is missing, or one of the three is no string.
+    /// Returns an error if `os` or `architecture` is missing, or if one of the three is not a string.
     pub(crate) fn read(value: &Value, object: &str) -> Result<Self> {
         let required = |key| match json::string_at(value, key, object)? {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
@@ -60,7 +60,7 @@ impl Platform {
         })
     }
 
-    /// The members, for an index or a config.
+    /// Writes the members into the object of an index or a config.
     pub(crate) fn write(&self, object: &mut Map<String, Value>) {
         object.insert("os".to_owned(), self.os.as_str().into());
         object.insert("architecture".to_owned(), self.architecture.as_str().into());
@@ -70,8 +70,9 @@ impl Platform {
         };
     }
 
-    /// Whether an image for `self` is what somebody who asked for `wanted` means: a wanted variant must be there, except that
-    /// `arm64` is `arm64/v8`.
+    /// Returns whether an image for `self` can be used if `wanted` is requested.
+    ///
+    /// A wanted variant must match, except that `arm64` is `arm64/v8`.
     pub fn satisfies(&self, wanted: &Platform) -> bool {
         let variant = |platform: &Platform| match (platform.architecture.as_str(), platform.variant.as_deref()) {
             ("arm64", Some("v8")) => None,
@@ -82,10 +83,10 @@ impl Platform {
             && (variant(wanted).is_none() || variant(self) == variant(wanted))
     }
 
-    /// How well this platform fits `wanted`, which it satisfies: the lowest is the best.
+    /// Returns how well this platform, which satisfies `wanted`, matches it. The lowest rank is the best.
     ///
-    /// A variant that was asked for is the best one. Without one, `arm` is `arm/v7`, as containerd has it, then v6, v5 and
-    /// v8; elsewhere the lowest variant runs on most machines.
+    /// A requested variant is the best one. Without a requested variant, `arm` is `arm/v7`, as in containerd, then v6, v5
+    /// and v8. For other architectures, the lowest variant runs on most machines.
     pub fn rank(&self, wanted: &Platform) -> usize {
         let order: &[&str] = if self.architecture == "arm" { &["", "v7", "v6", "v5", "v8"] } else { &[""] };
         let variant = self.variant.as_deref().unwrap_or_default();
@@ -96,7 +97,7 @@ impl Platform {
         order.iter().position(|known| *known == variant).unwrap_or(order.len().saturating_add(version))
     }
 
-    /// Whether this is the mark of an attestation, which BuildKit stores beside the images of an index.
+    /// Returns whether this marks an attestation, which BuildKit stores beside the images of an index.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown"
     }
