@@ -1,7 +1,7 @@
-//! The one place where a path becomes a handle.
+//! Handles of directories. A path becomes a handle only in this module.
 //!
 //! A [`Root`] is a directory that the user named. Everything below it is opened through its handle, never by an absolute
-//! path, so neither a symbolic link that appears half-way nor a `..` in somebody's archive can lead out of it.
+//! path, so neither a symbolic link that appears concurrently nor a `..` in a foreign archive can lead out of it.
 
 use crate::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -25,7 +25,7 @@ pub use temporary::{Temporary, is_temporary_name, remove_live_temporaries};
 use sync::tolerate_no_sync;
 use temporary::temporary_name;
 
-/// A directory named by the user, held open.
+/// A directory that the user named, held open.
 #[derive(Debug, Clone)]
 pub struct Root {
     dir: Arc<Dir>,
@@ -36,7 +36,7 @@ impl Root {
     /// Opens an existing directory.
     ///
     /// # Errors
-    /// When there is none at `path`, or it may not be read.
+    /// Returns an error if there is no directory at `path`, or it may not be read.
     pub fn open(path: &Path) -> Result<Root> {
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
         let authority = cap_std::ambient_authority();
@@ -44,18 +44,18 @@ impl Root {
         Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
-    /// Opens a directory, after making it and its missing parents, durably.
+    /// Opens a directory, creating it and its missing parents durably.
     ///
     /// # Errors
-    /// When something other than a directory is in the way, or one cannot be made.
+    /// Returns an error if a path component exists and is not a directory, or if a directory cannot be created.
     pub fn create(path: &Path) -> Result<Root> {
         Root::create_as(path, &DirBuilder::new())
     }
 
-    /// As [`Root::create`], and nobody else may enter a directory that is made.
+    /// Opens or creates a directory as [`Root::create`] does. New directories are only accessible to their owner.
     ///
     /// # Errors
-    /// As [`Root::create`].
+    /// The same as [`Root::create`].
     pub fn create_for_owner(path: &Path) -> Result<Root> {
         #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
         let mut builder = DirBuilder::new();
@@ -64,10 +64,12 @@ impl Root {
         Root::create_as(path, &builder)
     }
 
-    /// As [`Root::create_for_owner`], and requires of a directory that exists that nobody else can change what is in it.
+    /// Opens or creates a directory as [`Root::create_for_owner`] does, and checks that no other user can change its
+    /// content.
     ///
     /// # Errors
-    /// As [`Root::create`], and when the directory is somebody else's or others may write in it.
+    /// The same as [`Root::create`]. Also returns an error if the directory belongs to another user or is writable for
+    /// others.
     pub fn create_private(path: &Path) -> Result<Root> {
         let root = Root::create_for_owner(path)?;
         #[cfg(unix)]
@@ -75,10 +77,11 @@ impl Root {
         Ok(root)
     }
 
-    /// As [`Root::open`], and requires that nobody else can change what is in the directory.
+    /// Opens a directory as [`Root::open`] does, and checks that no other user can change its content.
     ///
     /// # Errors
-    /// As [`Root::open`], and when the directory is somebody else's or others may write in it.
+    /// The same as [`Root::open`]. Also returns an error if the directory belongs to another user or is writable for
+    /// others.
     pub fn open_private(path: &Path) -> Result<Root> {
         let root = Root::open(path)?;
         #[cfg(unix)]
@@ -110,17 +113,17 @@ impl Root {
         let (parent, name) = Root::of_file(path, |parent| Root::create_as(parent, builder))?;
         match parent.dir.create_dir_with(&name, builder) {
             Ok(()) => parent.sync()?,
-            // Another process was faster. (A dangling link ends here too, and opening it says so.)
+            // Another process created it first. (A dangling link also ends here, and opening it then fails.)
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io(path.display(), "create directory", error)),
         }
         Root::open(path)
     }
 
-    /// Parts the path of a file into its directory, opened by `open`, and its name.
+    /// Splits the path of a file into its directory, opened with `open`, and its name.
     ///
     /// # Errors
-    /// When `path` does not end in a name, or its directory cannot be opened.
+    /// Returns an error if `path` does not end in a name, or if its directory cannot be opened.
     pub fn of_file(path: &Path, open: impl Fn(&Path) -> Result<Root>) -> Result<(Root, OsString)> {
         let Some(Component::Normal(name)) = path.components().next_back() else {
             return Err(Error::invalid(path.display().to_string(), "does not end in a file name"));
@@ -132,20 +135,19 @@ impl Root {
         Ok((open(parent)?, name.to_owned()))
     }
 
-    /// The real path of a file that the user named, links followed.
+    /// Returns the real path of a file that the user named, following links.
     ///
     /// # Errors
-    /// When it does not exist.
+    /// Returns an error if the file does not exist.
     pub fn resolve(path: &Path) -> Result<PathBuf> {
         std::fs::canonicalize(path).map_err(|error| Error::io(path.display(), "open", error))
     }
 
-    /// Where `inner` lies below `outer`: the rest of its path, with slashes, which is empty when both are one. `inner` need
-    /// not exist.
+    /// Returns the path of `inner` below `outer`, with slashes; empty if both are the same. `inner` need not exist.
     pub fn path_inside(outer: &Path, inner: &Path) -> Option<PathBuf> {
         let outer = std::fs::canonicalize(outer).ok()?;
         let mut missing = PathBuf::new();
-        // What does not exist yet will be made below the nearest directory that does.
+        // Missing directories will be created below the nearest directory that exists.
         let existing = inner.ancestors().find_map(|path| {
             let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
             let found = std::fs::canonicalize(path).ok();
@@ -158,40 +160,39 @@ impl Root {
         whole.strip_prefix(&outer).ok().map(|rest| slashed(rest).into_owned())
     }
 
-    /// The path as the user wrote it.
+    /// Returns the path as the user wrote it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The handle.
+    /// Returns the handle.
     pub fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// `name` below this root, for messages.
+    /// Returns the path of `name` below this root, for messages.
     pub fn display(&self, name: impl AsRef<Path>) -> String {
         let name = name.as_ref();
-        // Joining nothing would leave a slash at the end.
+        // Joining an empty name would add a trailing slash.
         if name.as_os_str().is_empty() { Cow::Borrowed(&*self.path) } else { Cow::Owned(self.path.join(name)) }
             .display()
             .to_string()
     }
 
-    /// Opens the directory `name` below this one, itself and not what a link there points to.
+    /// Opens the directory `name` below this one, without following a link.
     ///
     /// # Errors
-    /// When it is missing, a link, or no directory.
+    /// Returns an error if it is missing, a link, or not a directory.
     pub fn directory(&self, name: impl AsRef<Path>) -> Result<Root> {
         let path = self.path.join(name.as_ref());
         let dir = self.dir.open_dir_nofollow(name).map_err(|error| Error::io(path.display(), "open", error))?;
         Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
-    /// Opens the directory `name` below this one to read what is in it, itself and not what a link there points to. No name is
-    /// this directory.
+    /// Opens the directory `name` below this one for listing, without following a link. An empty name is this directory.
     ///
     /// # Errors
-    /// When it is missing, a link, or no directory, or may not be read.
+    /// Returns an error if it is missing, a link, or not a directory, or may not be read.
     #[cfg(target_os = "linux")]
     pub fn open_to_list(&self, name: &Path) -> io::Result<File> {
         use cap_std::fs::OpenOptionsExt as _;
@@ -201,10 +202,10 @@ impl Root {
         self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
     }
 
-    /// Opens the directory `name` below this one, after making it where it is missing.
+    /// Opens the directory `name` below this one, creating it if it is missing.
     ///
     /// # Errors
-    /// As [`Root::directory`], and when it cannot be made.
+    /// The same as [`Root::directory`]. Also returns an error if the directory cannot be created.
     pub fn create_directory(&self, name: impl AsRef<Path>) -> Result<Root> {
         match self.dir.create_dir(name.as_ref()) {
             Ok(()) => self.sync()?,
@@ -214,26 +215,26 @@ impl Root {
         self.directory(name)
     }
 
-    /// Opens the regular file `name` for reading: never a link, and never blocking on a pipe.
+    /// Opens the regular file `name` for reading, without following a link and without blocking on a pipe.
     ///
     /// # Errors
-    /// When it is missing, may not be read, or is anything but a regular file.
+    /// Returns an error if it is missing, may not be read, or is not a regular file.
     pub fn open_file(&self, name: impl AsRef<Path>) -> Result<File> {
         self.open_described_file(name).map(|(file, _)| file)
     }
 
-    /// As [`Root::open_file`], with what the file system says of the open file.
+    /// Opens a file as [`Root::open_file`], and returns it with its metadata.
     ///
     /// # Errors
-    /// As [`Root::open_file`].
+    /// The same as [`Root::open_file`].
     pub fn open_described_file(&self, name: impl AsRef<Path>) -> Result<(File, Metadata)> {
         self.open_regular(name.as_ref(), FollowSymlinks::No)
     }
 
-    /// Opens a file that the user named by `path`, through links.
+    /// Opens a file that the user named by `path`, following links.
     ///
     /// # Errors
-    /// When it is missing, may not be read, or is anything but a regular file.
+    /// Returns an error if it is missing, may not be read, or is not a regular file.
     pub fn open_named_file(path: &Path) -> Result<File> {
         // A link may lead anywhere: the user chose it. Resolving it first keeps the open itself below one directory.
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
@@ -244,10 +245,10 @@ impl Root {
         regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string()).map(|(file, _)| file)
     }
 
-    /// Opens the regular file `name` for reading, through links that stay below this directory.
+    /// Opens the regular file `name` for reading, following links that stay below this directory.
     ///
     /// # Errors
-    /// When it is missing, may not be read, is anything but a regular file, or lies outside this directory.
+    /// Returns an error if it is missing, may not be read, is not a regular file, or is outside this directory.
     pub fn open_linked_file(&self, name: impl AsRef<Path>) -> Result<File> {
         self.open_regular(name.as_ref(), FollowSymlinks::Yes).map(|(file, _)| file)
     }
@@ -259,26 +260,26 @@ impl Root {
         regular(opened, || self.display(name))
     }
 
-    /// Opens or makes the lock file `name` for writing, itself and not what a link there points to.
+    /// Opens or creates the lock file `name` for writing, without following a link.
     ///
     /// # Errors
-    /// When it cannot be opened, or is anything but a regular file.
+    /// Returns an error if it cannot be opened, or is not a regular file.
     pub fn open_lock(&self, name: &str) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).nonblock(true).follow(FollowSymlinks::No);
         let mut opened = self.dir.open_with(name, &options);
         if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-            // Somebody else's, and not for us to write: most file systems lock it all the same.
+            // The file of another user, which we may not write. Most file systems can lock it nevertheless.
             options.write(false).create(false);
             opened = self.dir.open_with(name, &options);
         }
         regular(opened.map(cap_std::fs::File::into_std), || self.display(name)).map(|(file, _)| file)
     }
 
-    /// Writes `bytes` to `name` so that a reader sees the old file or the new one, durably.
+    /// Writes `bytes` to `name` durably, so that a reader sees either the old file or the new one.
     ///
     /// # Errors
-    /// When the system refuses any step; `name` is then as it was.
+    /// Returns an error if the system refuses any step. `name` is unchanged then.
     pub fn replace_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let name = name.as_ref();
         let mut temporary = self.temporary()?;
@@ -287,7 +288,7 @@ impl Root {
         self.sync()
     }
 
-    /// How many bytes the disk has that this directory is on, where that is known.
+    /// Returns the size in bytes of the disk of this directory, if it is known.
     pub fn disk_size(&self) -> Option<u64> {
         #[cfg(unix)]
         {
@@ -300,10 +301,10 @@ impl Root {
         }
     }
 
-    /// Removes `name` with everything below it, whatever it is. That there is none is as good.
+    /// Removes `name` with everything below it. A missing file is not an error.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// Returns an error if something cannot be removed.
     pub fn remove_tree(&self, name: &str) -> Result<()> {
         let is_directory = self.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir());
         let removed = if is_directory { self.dir.remove_dir_all(name) } else { self.dir.remove_file(name) };
@@ -324,10 +325,10 @@ impl Root {
         }
     }
 
-    /// Whether `name` is a name of the open `file`.
+    /// Returns whether `name` is a name of the open `file`.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// Returns an error if the system cannot read the metadata of either.
     pub fn is_name_of(&self, name: impl AsRef<Path>, file: &File) -> Result<bool> {
         let failed = |error| Error::io(self.display(name.as_ref()), "read", error);
         let open = Metadata::from_file(file).map_err(failed)?;
@@ -338,10 +339,10 @@ impl Root {
         }
     }
 
-    /// Whether the path by which this directory was opened still leads to it.
+    /// Returns whether the path by which this directory was opened still leads to it.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// Returns an error if the system cannot read the metadata of either directory.
     pub fn is_at_its_path(&self) -> Result<bool> {
         let metadata = |dir: &Dir| dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error));
         match Root::open(&self.path) {
@@ -351,13 +352,13 @@ impl Root {
         }
     }
 
-    /// Makes the regular file `name` durable, whichever program wrote it.
+    /// Makes the regular file `name` durable, even if another program wrote it.
     ///
     /// # Errors
-    /// When there is no such file, or the system reports that it could not.
+    /// Returns an error if there is no such file, or if the system reports a failure.
     pub fn sync_file(&self, name: impl AsRef<Path>) -> Result<()> {
         let mut options = OpenOptions::new();
-        // Windows syncs only what is open for writing.
+        // Windows syncs only files that are open for writing.
         options.read(true).write(cfg!(windows)).nonblock(true).follow(FollowSymlinks::No);
         let opened = self.dir.open_with(name.as_ref(), &options).map(cap_std::fs::File::into_std);
         #[cfg(target_os = "linux")]
@@ -372,7 +373,7 @@ impl Root {
     /// Makes everything durable that was written to the file system of this directory.
     ///
     /// # Errors
-    /// When the system reports that it could not.
+    /// Returns an error if the system reports a failure.
     #[cfg(target_os = "linux")]
     pub fn sync_file_system(&self) -> Result<()> {
         let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
@@ -383,7 +384,7 @@ impl Root {
     /// Makes the entries of this directory durable.
     ///
     /// # Errors
-    /// When the system reports that it could not.
+    /// Returns an error if the system reports a failure.
     pub fn sync(&self) -> Result<()> {
         // The handle is O_PATH on Linux, which fsync refuses; "." opened for reading is the same directory. Windows has no
         // such operation.
@@ -396,13 +397,13 @@ impl Root {
     }
 }
 
-/// What tells a file from every other one of this machine.
+/// Returns the identity of a file, which is unique on this machine.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     use cap_fs_ext::MetadataExt;
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether the open file has lost its name.
+/// Returns whether the open file has no name any more.
 fn is_removed(file: &File) -> io::Result<bool> {
     #[cfg(unix)]
     {
@@ -417,7 +418,7 @@ fn is_removed(file: &File) -> io::Result<bool> {
 
 fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(File, Metadata)> {
     let not_regular = || Error::invalid(object(), "not a regular file");
-    // What the systems answer for a link that may not be followed, and for a device or socket without a reader.
+    // The errors of the systems for a link that must not be followed, and for a device or socket without a reader.
     const ELOOP: [i32; 2] = [40, 62];
     const ENXIO: i32 = 6;
     let file = match opened {
@@ -425,7 +426,7 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(Fil
         Err(error) if cfg!(unix) && error.raw_os_error().is_some_and(|code| ELOOP.contains(&code) || code == ENXIO) => {
             return Err(not_regular());
         }
-        // cap-std's own refusal, which no system call made.
+        // cap-std's own error, which does not come from a system call.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
             return Err(Error::invalid(object(), "leads outside its directory"));
         }
@@ -435,8 +436,9 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(Fil
     if metadata.is_file() { Ok((file, metadata)) } else { Err(not_regular()) }
 }
 
-/// Makes an open file tell of its living writer: nobody else can open it for writing. A lock, which does that on Unix, would
-/// keep readers out too, until a moment after the file has its name (LockFileEx: "exclusive" means no other access).
+/// Opens a file so that no other process can open it for writing, which shows that its writer is alive. A lock, which has
+/// this purpose on Unix, would also keep readers out until a moment after the file has its name (LockFileEx: "exclusive"
+/// means no other access).
 #[cfg(windows)]
 fn keep_other_writers_out(options: &mut OpenOptions) {
     use cap_std::fs::OpenOptionsExt as _;
@@ -445,15 +447,15 @@ fn keep_other_writers_out(options: &mut OpenOptions) {
     options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
 }
 
-/// The path with slashes, which on Unix it has already.
+/// Returns the path with slashes. On Unix it is returned unchanged.
 pub fn slashed(path: &Path) -> Cow<'_, Path> {
     if cfg!(windows) { PathBuf::from(path.to_string_lossy().replace('\\', "/")).into() } else { path.into() }
 }
 
-/// The bytes of a file name, as an image stores them.
+/// Returns the bytes of a file name, as an image stores them.
 ///
 /// # Errors
-/// On Windows, when the name is not Unicode.
+/// Returns an error on Windows if the name is not Unicode.
 pub fn name_bytes(name: &OsStr) -> Result<&[u8]> {
     #[cfg(unix)]
     {
@@ -466,7 +468,7 @@ pub fn name_bytes(name: &OsStr) -> Result<&[u8]> {
     }
 }
 
-/// The path that these bytes of an image or a command line name here.
+/// Returns the path on this machine for the bytes of a path in an image or on a command line.
 pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! Where a result goes that the user named a path for.
+//! The destination of a result that the user named by a path.
 
 use super::Root;
 use crate::error::{Error, Result};
@@ -6,22 +6,24 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// What the path of a result leads to.
+/// The kind of file that the path of a result leads to.
 #[derive(Debug)]
 pub enum Destination {
-    /// A regular file, or nothing yet. It gets all of its content in one step.
+    /// A regular file, or a missing one. Its whole content is replaced in one step.
     File(Root, OsString),
     /// An open file of this process, by its number: `/dev/stdout`, `/dev/fd/3`.
     Descriptor(u32, PathBuf),
-    /// A pipe or character device. It keeps its name and takes the bytes.
+    /// A pipe or character device. It keeps its name, and the bytes are written to it.
     Stream(PathBuf),
 }
 
 impl Destination {
-    /// Finds what `path` leads to, through links. The directory of a regular file is opened by `open`.
+    /// Finds the destination that `path` leads to, following links. The directory of a regular file is opened with
+    /// `open`.
     ///
     /// # Errors
-    /// When it is a directory, a socket, a block device, or a link to nothing; and when the directory cannot be opened.
+    /// Returns an error if the path leads to a directory, a socket, a block device, or a dangling link, or if the
+    /// directory cannot be opened.
     pub fn find(path: &Path, open: impl Fn(&Path) -> Result<Root>) -> Result<Destination> {
         if let Some(number) = descriptor(path) {
             return Ok(Destination::Descriptor(number, path.to_owned()));
@@ -47,10 +49,10 @@ impl Destination {
         }
     }
 
-    /// Opens what takes bytes as they come, for writing at its end. That waits for the reader of a pipe.
+    /// Opens a pipe or device for writing at its end. Opening a pipe waits for its reader.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// Returns an error if it cannot be opened.
     pub fn open_stream(path: &Path) -> Result<File> {
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
         let authority = cap_std::ambient_authority();
@@ -73,7 +75,8 @@ fn is_stream(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// The number of the open file of this process that `path` leads to. Its real path is where a regular file would be replaced.
+/// Returns the number of the open file of this process that `path` leads to. By its real path, a regular file would be
+/// replaced instead.
 fn descriptor(path: &Path) -> Option<u32> {
     const MOST_LINKS: usize = 40;
     let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));

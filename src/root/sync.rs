@@ -1,25 +1,25 @@
-//! Making files durable, on file systems that can.
+//! Makes files durable, on file systems that support it.
 
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a file system refused to make something durable since the process began (some network file systems do).
+/// Returns whether a file system has refused to sync since the process began (some network file systems do).
 pub fn sync_was_refused() -> bool {
     SYNC_REFUSED.load(Ordering::Relaxed)
 }
 
 static SYNC_REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Makes the content of a file in the making durable, so far as it is written.
+/// Makes the content that was written so far to an unfinished file durable.
 ///
 /// # Errors
-/// When the system reports that it could not. It does so once: syncing the file again may seem to go well.
+/// Returns an error if the system reports a failure. It does so once: syncing the file again may appear to succeed.
 pub fn sync_content(file: &File) -> io::Result<()> {
     tolerate_no_sync(file.sync_data())
 }
 
-/// Some file systems (FUSE, SMB, exFAT) cannot sync and say so; the work goes on and the user is warned once.
+/// Ignores that a file system cannot sync (FUSE, SMB, exFAT). The work continues and the user is warned once.
 pub(super) fn tolerate_no_sync(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error)

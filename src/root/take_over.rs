@@ -1,4 +1,4 @@
-//! Getting a file of another directory without copying its bytes.
+//! Adds a file of another directory without copying its bytes.
 
 use super::{Root, temporary_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io;
 
 impl Root {
-    /// Makes a file `name` that shares the blocks of `source` until one of them is written to.
+    /// Creates a file `name` that shares the blocks of `source` until one of them is written to (a reflink).
     ///
     /// # Errors
-    /// When the file system cannot do that, which is the usual case, or the system refuses a step.
+    /// Returns an error if the file system cannot share blocks, which is the usual case, or if the system refuses a step.
     #[cfg(target_os = "linux")]
     pub fn reflink(&self, source: &File, name: &str) -> Result<File> {
         let temporary = self.temporary()?;
@@ -20,14 +20,14 @@ impl Root {
         temporary.persist(name)
     }
 
-    /// Gives the open file `source`, which is `name` in `other`, the same name here, in the place of what has it.
+    /// Links the open file `source`, which is `name` in `other`, under the same name here, replacing a file of that name.
     ///
-    /// A file of another user, or one that anybody can write to, is not linked: whoever writes to one name of a file changes
-    /// what every other name leads to.
+    /// A file of another user, or one that is writable for anyone, is not linked, because a write to one name of a file
+    /// changes the file under every other name.
     ///
     /// # Errors
-    /// When the file is not read-only and ours, or the system cannot link it there: the directories are on two file systems,
-    /// or theirs knows no links.
+    /// Returns an error if the file is not read-only or belongs to another user, or if the system cannot link it: the
+    /// directories are on two file systems, or theirs does not support links.
     pub fn link_from(&self, other: &Root, source: &File, name: &str) -> Result<()> {
         let failed = |error| Error::io(self.display(name), "link", error);
         let metadata = Metadata::from_file(source).map_err(failed)?;
@@ -45,7 +45,7 @@ impl Root {
             Ok(false) => Err(io::Error::other("another file has its name now")),
             Err(error) => Err(error.into()),
         };
-        // Where both names were one file already, the rename does nothing and the temporary name is still there.
+        // If both names were the same file already, the rename does nothing and the temporary name remains.
         self.dir.remove_file(&temporary).ok();
         renamed.map_err(failed)?;
         match self.is_name_of(name, source)? {
@@ -55,7 +55,7 @@ impl Root {
     }
 }
 
-/// Whether the file is of this user, and nobody may write to it.
+/// Returns whether the file belongs to this user and is not writable for anyone.
 #[cfg(unix)]
 fn is_safe_to_link(metadata: &Metadata) -> bool {
     use cap_std::fs::MetadataExt;

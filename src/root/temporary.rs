@@ -1,4 +1,4 @@
-//! Files in the making: written under a temporary name, and renamed when they are whole.
+//! Temporary files: written under a temporary name, and renamed when they are complete.
 
 #[cfg(windows)]
 use super::keep_other_writers_out;
@@ -14,17 +14,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How the name of every file in the making begins. The rest is 32 hexadecimal digits.
+/// The prefix of every temporary name. The rest is 32 hexadecimal digits.
 const TEMPORARY_PREFIX: &str = ".ocibuild-";
 
-/// A name for a file in the making that no other process chooses, on any machine.
+/// Returns a name for a temporary file that no other process chooses, on any machine.
 pub(super) fn temporary_name() -> String {
-    // The system's random numbers, by way of what keeps the standard library's tables from being flooded.
+    // The random numbers of the system, through the seeds of the standard library's hash tables.
     let random = || RandomState::new().hash_one(std::process::id());
     format!("{TEMPORARY_PREFIX}{:016x}{:016x}", random(), random())
 }
 
-/// Whether `name` has exactly the form of a file in the making. A file of a person that only begins like one has not.
+/// Returns whether `name` has exactly the form of a temporary name. A file of the user that only has the same prefix does
+/// not match.
 pub fn is_temporary_name(name: &OsStr) -> bool {
     let digits = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX));
     digits.is_some_and(|digits| {
@@ -32,7 +33,7 @@ pub fn is_temporary_name(name: &OsStr) -> bool {
     })
 }
 
-/// A file in the making. Dropped before [`Temporary::persist`], it leaves nothing behind.
+/// A temporary file. If it is dropped before [`Temporary::persist`], it is removed.
 #[derive(Debug)]
 pub struct Temporary {
     root: Root,
@@ -42,18 +43,18 @@ pub struct Temporary {
 }
 
 impl Root {
-    /// Starts a new file in this directory that gets its name when it is complete.
+    /// Creates a file in this directory that gets its final name when it is complete.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// Returns an error if the file cannot be created.
     pub fn temporary(&self) -> Result<Temporary> {
         self.temporary_as(&mut OpenOptions::new())
     }
 
-    /// As [`Root::temporary`], and nobody but the owner can ever open the file.
+    /// Creates a temporary file as [`Root::temporary`] does, which only its owner can ever open.
     ///
     /// # Errors
-    /// As [`Root::temporary`].
+    /// The same as [`Root::temporary`].
     pub fn temporary_for_owner(&self) -> Result<Temporary> {
         let mut options = OpenOptions::new();
         #[cfg(unix)]
@@ -67,7 +68,7 @@ impl Root {
         keep_other_writers_out(options);
         for _ in 0..100 {
             let name = temporary_name();
-            // Held while the file is made, so that none appears behind the back of a process that is being stopped.
+            // Held while the file is created, so that no file appears unnoticed while the process is being stopped.
             let mut live = live_temporaries();
             if live.stopped {
                 return Err(Error::new(ErrorKind::Interrupted, self.path.display().to_string(), "told to stop"));
@@ -75,11 +76,11 @@ impl Root {
             match self.dir.open_with(&name, options) {
                 Ok(file) => {
                     let file = file.into_std();
-                    // The lock tells a living writer from a dead one; where locks do not work, nothing is ever swept.
+                    // The lock shows that the writer is alive. If locks do not work, files are never swept.
                     if cfg!(unix) && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
                         continue;
                     }
-                    // A sweeper may have been faster than our lock.
+                    // Another process may have swept the file before it was locked.
                     match is_removed(&file) {
                         Ok(true) => continue,
                         Ok(false) => {}
@@ -98,7 +99,8 @@ impl Root {
         Err(Error::new(ErrorKind::Io, self.path.display().to_string(), "cannot find a free temporary name"))
     }
 
-    /// Removes what killed processes left in this directory: temporaries that nobody holds locked (on Windows: open).
+    /// Removes the temporary files of killed processes in this directory: those that are not locked (on Windows: not
+    /// open).
     pub fn sweep_temporaries(&self) {
         let Ok(entries) = self.dir.entries() else { return };
         for entry in entries.flatten() {
@@ -110,15 +112,15 @@ impl Root {
             options.read(true).write(true).nonblock(true).follow(FollowSymlinks::No);
             let mut opened = self.dir.open_with(&name, &options);
             if cfg!(unix) && opened.is_err() {
-                // A blob that was about to get its name may not be written to any more.
+                // A blob that was about to be renamed may already be read-only.
                 opened = self.dir.open_with(&name, options.write(false));
             }
             let Ok(file) = opened else { continue };
-            // Locked until it is gone: a maker that has made it and not yet locked it finds it locked or removed, and makes
-            // another.
+            // Locked until it is removed. A process that has created the file, but not yet locked it, finds it locked or
+            // removed and creates another one.
             let file = file.into_std();
             if file.try_lock().is_ok() {
-                // Without the right to delete, it costs only disk space.
+                // If it cannot be deleted, it only takes disk space.
                 self.dir.remove_file(&name).ok();
             }
             drop(file);
@@ -127,38 +129,40 @@ impl Root {
 }
 
 impl Temporary {
-    /// Makes the content durable, still without its name.
+    /// Makes the content durable, still under the temporary name.
     ///
     /// # Errors
-    /// When the system reports that it could not.
+    /// Returns an error if the system reports a failure.
     pub fn sync(&self) -> Result<()> {
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
         tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
     }
 
-    /// Writes `bytes` where they belong, whatever was written before.
+    /// Writes `bytes` at `offset`, independent of earlier writes.
     ///
     /// # Errors
-    /// When the system cannot write there.
+    /// Returns an error if the system cannot write there.
     pub fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?;
         crate::section::write_all_at(file, bytes, offset)
     }
 
-    /// A second handle of the same file, for whoever writes to another part of it.
+    /// Returns a second handle of the same file, for a writer of another range of it.
     ///
     /// # Errors
-    /// When the system has no more.
+    /// Returns an error if the system has no handles left.
     pub fn share(&self) -> io::Result<File> {
         self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?.try_clone()
     }
 
-    /// Makes the content durable and gives the file its name, replacing what had it. The directory still has to be synced.
+    /// Makes the content durable and renames the file to `name`, replacing a file of that name. The directory still has
+    /// to be synced.
     ///
-    /// Returns the open file. Another process may put its own under the name at once, which [`Root::is_name_of`] shows.
+    /// Returns the open file. Another process may replace the file at once, which [`Root::is_name_of`] detects.
     ///
     /// # Errors
-    /// When the system refuses either, or the temporary name has become that of another file; nothing is left behind then.
+    /// Returns an error if the system refuses either step, or if another file has taken the temporary name. Nothing is
+    /// left behind then.
     pub fn persist(mut self, name: impl AsRef<Path>) -> Result<File> {
         let name = name.as_ref();
         let file = self.file.take().ok_or_else(|| closed(&self.root.display(name)))?;
@@ -166,16 +170,16 @@ impl Temporary {
         if !self.root.is_name_of(&self.name, &file)? {
             return Err(Error::new(ErrorKind::Changed, self.root.display(name), "its temporary file was replaced"));
         }
-        // Returned open, and so locked, under its final name: a sweeper never meets it unlocked.
+        // The file is returned open, and therefore locked, so a sweep never finds it unlocked under its final name.
         self.rename_to(name).map_err(|error| Error::io(self.root.display(name), "write", error))?;
         Ok(file)
     }
 
-    /// Takes the right to write to the file from everybody, its owner included, where the file system can. What is open for
-    /// writing stays so.
+    /// Removes the write permission of the file for everyone, including its owner, if the file system supports it.
+    /// Handles that are open for writing stay usable.
     ///
     /// # Errors
-    /// When the system fails at it.
+    /// Returns an error if the system fails to do so.
     pub fn make_read_only(&self) -> Result<()> {
         #[cfg(unix)]
         if let Some(file) = &self.file {
@@ -185,7 +189,7 @@ impl Temporary {
                 file.set_permissions(std::fs::Permissions::from_mode(mode))
             };
             match file.metadata().and_then(read_only) {
-                // It guards against accidents; a file system without modes has no such guard.
+                // Read-only files are a guard against accidents. File systems without modes do not have it.
                 Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
                 done => done.map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?,
             }
@@ -193,10 +197,10 @@ impl Temporary {
         Ok(())
     }
 
-    /// Gives the file its name without making anything durable: for what may be lost.
+    /// Renames the file to its final name without making anything durable, for files that may be lost.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Returns an error if the system refuses to rename it.
     pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
         let file = self.file.take();
         self.rename_to(name.as_ref()).map_err(|error| Error::io(self.root.display(name.as_ref()), "write", error))?;
@@ -204,10 +208,10 @@ impl Temporary {
         Ok(())
     }
 
-    /// Gives up the name and keeps the content, readable through the handle until it is closed.
+    /// Removes the name and keeps the content, which is readable through the handle until that is closed.
     ///
     /// # Errors
-    /// When the name cannot be removed.
+    /// Returns an error if the file is already closed.
     pub fn into_unnamed(mut self) -> Result<File> {
         let file = self.file.take();
         drop(self);
@@ -218,7 +222,7 @@ impl Temporary {
         let rename = || self.root.dir.rename(&self.name, &self.root.dir, name);
         let mut result = rename();
         if cfg!(windows) {
-            // A virus scanner or an indexer may hold the target open for a moment.
+            // A virus scanner or an indexer may keep the target open for a moment.
             let mut pause = std::time::Duration::from_millis(5);
             while result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
                 && pause.as_secs() < 1
@@ -256,13 +260,13 @@ impl io::Seek for Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename the name is gone, and removing it again does nothing.
+        // After a rename the temporary name is gone, and removing it again has no effect.
         self.root.dir.remove_file(&self.name).ok();
         live_temporaries().files.retain(|(dir, name)| !(Arc::ptr_eq(dir, &self.root.dir) && *name == self.name));
     }
 }
 
-/// Removes every file in the making of this process, and lets it make no more. For a signal handler's thread, right before
+/// Removes every temporary file of this process, and prevents new ones. A signal handler's thread calls this right before
 /// the process ends.
 pub fn remove_live_temporaries() {
     let mut live = live_temporaries();
@@ -272,7 +276,7 @@ pub fn remove_live_temporaries() {
     }
 }
 
-/// The files in the making of this process, and whether it may make more.
+/// The temporary files of this process, and whether new ones are prevented.
 struct LiveTemporaries {
     files: Vec<(Arc<Dir>, String)>,
     stopped: bool,
@@ -293,14 +297,14 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// M33: a process that stalls and another one with its number never mean the same file.
+    /// M33: a stalled process and another one with the same process ID never choose the same name.
     #[test]
     fn temporary_names_are_never_the_same() {
         let names: std::collections::BTreeSet<String> = (0..1000).map(|_| temporary_name()).collect();
         assert_eq!(names.len(), 1000);
     }
 
-    /// M33: what has the temporary name now is not given the final one.
+    /// M33: another file that has taken the temporary name does not get the final one.
     #[test]
     fn a_temporary_that_was_replaced_is_not_persisted() {
         let (_keep, root) = scratch();
