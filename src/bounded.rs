@@ -1,13 +1,13 @@
-//! Reading foreign bytes into memory, up to a stated limit and no further.
+//! Reads foreign bytes into memory, up to a stated limit.
 
 use crate::error::{Error, Result};
 use crate::wording::size;
 use std::io::{self, Read};
 
-/// Reads all of `source`, or fails as soon as it proves longer than `limit` bytes.
+/// Reads all of `source`, and fails as soon as it exceeds `limit` bytes.
 ///
 /// # Errors
-/// When `source` cannot be read, or holds more than `limit` bytes.
+/// Returns an error if `source` cannot be read, or holds more than `limit` bytes.
 pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
@@ -18,16 +18,16 @@ pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds up to `most` bytes of `source` to `bytes`; what follows is not read.
+/// Appends up to `most` bytes of `source` to `bytes`. The rest is not read.
 ///
 /// # Errors
-/// When `source` cannot be read.
+/// Returns an error if `source` cannot be read.
 pub fn read_start(source: impl Read, most: u64, bytes: &mut Vec<u8>) -> io::Result<usize> {
     #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
     source.take(most).read_to_end(bytes)
 }
 
-/// A reader of `source` that fails as soon as it proves longer than `limit` bytes. Messages call it `object`.
+/// Returns a reader of `source` that fails as soon as more than `limit` bytes are read. Messages call it `object`.
 pub fn reader<'a>(source: impl Read + 'a, limit: u64, object: &'a str) -> impl Read + 'a {
     Bounded { source, left: limit, limit, object }
 }

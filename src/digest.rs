@@ -1,7 +1,7 @@
 //! The two identities of a layer, and how they are computed.
 //!
-//! A [`Digest`] names bytes as they are stored; a [`DiffId`] names the uncompressed tar of a layer. Both are written
-//! `sha256:<64 hex>`, and confusing them is the classic mistake of this field, so they are different types.
+//! A [`Digest`] identifies bytes as they are stored; a [`DiffId`] identifies the uncompressed tar of a layer. Both are
+//! written `sha256:<64 hex>` and are easily confused, so they are different types.
 
 use crate::error::{Error, Result};
 use sha2::Digest as _;
@@ -15,12 +15,12 @@ use std::str::FromStr;
 pub enum Algorithm {
     /// SHA-256, the only one that this program writes.
     Sha256,
-    /// SHA-512, verified and passed through where a base image uses it.
+    /// SHA-512, which is verified and preserved if a base image uses it.
     Sha512,
 }
 
 impl Algorithm {
-    /// The name in front of the colon, and of the folder below `blobs/`.
+    /// Returns the name before the colon, which is also that of the folder below `blobs/`.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
@@ -36,9 +36,9 @@ impl Algorithm {
     }
 }
 
-/// The digest of a blob as it is stored (descriptor.md, "Digests").
+/// The digest of a stored blob (descriptor.md, "Digests").
 ///
-/// Parsing is the only way from text to a digest, so a value of this type is always safe as a file name.
+/// Text becomes a digest only by parsing, so a value of this type is always safe as a file name.
 ///
 /// ```
 /// use ocibuild::Digest;
@@ -50,12 +50,12 @@ impl Algorithm {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
-    /// SHA-256 fills the first half; the rest is zero, so that comparison and hashing need no care.
+    /// SHA-256 fills the first half. The rest is zero, so that comparison and hashing need no special case.
     bytes: [u8; 64],
 }
 
 impl Digest {
-    /// The SHA-256 digest of `bytes`.
+    /// Returns the SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(bytes);
@@ -67,17 +67,17 @@ impl Digest {
         Self::from_hash(Algorithm::Sha256, &hash)
     }
 
-    /// The hash function behind this digest.
+    /// Returns the hash function of this digest.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The hash itself, 32 or 64 bytes.
+    /// Returns the hash itself, 32 or 64 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.algorithm.length()]
     }
 
-    /// The lower-case hexadecimal text behind the colon.
+    /// Returns the lower-case hexadecimal text after the colon.
     pub fn hex(&self) -> String {
         hex(self.as_bytes())
     }
@@ -140,7 +140,7 @@ impl DiffId {
         DiffId(digest)
     }
 
-    /// The digest of the uncompressed tar.
+    /// Returns the digest of the uncompressed tar.
     pub fn as_digest(&self) -> Digest {
         self.0
     }
@@ -166,7 +166,7 @@ impl fmt::Debug for DiffId {
     }
 }
 
-/// A digest in the making.
+/// A digest that is being computed.
 #[derive(Debug, Clone)]
 pub struct Hasher(State);
 
@@ -198,7 +198,7 @@ impl Hasher {
         }
     }
 
-    /// Ends the hash.
+    /// Finishes the hash and returns the digest.
     pub fn finish(self) -> Digest {
         match self.0 {
             State::Sha256(hash) => Digest::from_hash(Algorithm::Sha256, &hash.finalize()),
@@ -207,27 +207,27 @@ impl Hasher {
     }
 }
 
-/// A SHA-256 that stopped half-way, to be kept and gone on with later.
+/// The state of an unfinished SHA-256, to be stored and resumed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashState([u8; HashState::LENGTH]);
 
 impl HashState {
-    /// How many bytes it takes.
+    /// The length of the state in bytes.
     pub const LENGTH: usize = 104;
 
-    /// The state as kept.
+    /// Creates a state from stored bytes.
     pub fn from_bytes(bytes: [u8; HashState::LENGTH]) -> Self {
         HashState(bytes)
     }
 
-    /// The state to keep.
+    /// Returns the bytes to store.
     pub fn as_bytes(&self) -> &[u8; HashState::LENGTH] {
         &self.0
     }
 }
 
 impl Hasher {
-    /// What everything that was hashed so far has come to. Only a SHA-256 can be kept.
+    /// Returns the state after all bytes hashed so far. Returns `None` for a hash other than SHA-256.
     pub fn state(&self) -> Option<HashState> {
         match &self.0 {
             State::Sha256(hash) => Some(HashState(hash.serialize().into())),
@@ -235,13 +235,13 @@ impl Hasher {
         }
     }
 
-    /// Goes on where `state` was taken. Nothing for bytes that are no state.
+    /// Resumes the hash at `state`. Returns `None` if the bytes are not a valid state.
     pub fn resume(state: &HashState) -> Option<Self> {
         sha2::Sha256::deserialize(&state.0.into()).ok().map(|hash| Hasher(State::Sha256(hash)))
     }
 }
 
-/// A reader that hashes what passes through it.
+/// A reader that hashes the bytes that pass through it.
 #[derive(Debug)]
 pub struct Hashing<R> {
     source: R,
@@ -250,15 +250,15 @@ pub struct Hashing<R> {
 }
 
 impl<R: Read> Hashing<R> {
-    /// Watches over `source`.
+    /// Creates a reader that hashes `source`.
     pub fn new(source: R, algorithm: Algorithm) -> Self {
         Hashing { source, hasher: Hasher::new(algorithm), size: 0 }
     }
 
-    /// Reads what is left of the source, and tells the digest and the length of everything that passed.
+    /// Reads the rest of the source, and returns the digest and the length of all bytes read.
     ///
     /// # Errors
-    /// When the source cannot be read to its end.
+    /// Returns an error if the source cannot be read to its end.
     pub fn finish(mut self) -> io::Result<(Digest, u64)> {
         io::copy(&mut self, &mut io::sink())?;
         Ok((self.hasher.finish(), self.size))
@@ -274,7 +274,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Returns `bytes` as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_vectors_of_the_standard_hold() {
-        // FIPS 180-4 examples; the long one crosses many blocks, which a faulty accelerated back end gets wrong.
+        // FIPS 180-4 examples. The long one spans many blocks, which a faulty accelerated implementation gets wrong.
         let million = vec![b'a'; 1_000_000];
         let vectors: [(&[u8], &str); 3] = [
             (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),

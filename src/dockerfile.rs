@@ -6,11 +6,12 @@
 //! layer-2-<diff ID>.tar     ...
 //! ```
 //!
-//! The tars are named after their content, and the Dockerfile is replaced when all of them are there. So a context always
-//! belongs together, whatever moment the program is stopped at.
+//! The tars are named after their content, and the Dockerfile is replaced when all of them are complete. So a context is
+//! always consistent, even if the program is stopped at any moment.
 //!
-//! `ADD` unpacks a local tar with its owners, modes, times and links. `COPY` could not do this: it knows one owner, takes
-//! modes from a checkout, and makes two files of two names. So every layer is one tar, the one that its diff ID is of.
+//! `ADD` unpacks a local tar with its owners, modes, times and links. `COPY` could not do this: it supports one owner,
+//! takes modes from a checkout, and turns two names of a file into two files. So every layer is one tar, whose digest is
+//! its diff ID.
 
 use crate::build::Plan;
 use crate::digest::{Digest, Hasher};
@@ -27,10 +28,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-/// The name of the file that builders look for.
+/// The name of the file that builders read.
 pub const FILE_NAME: &str = DOCKERFILE;
 
-/// A Dockerfile whose tars have no names yet.
+/// A Dockerfile whose tars have not been named yet.
 #[derive(Debug)]
 pub struct Dockerfile {
     instructions: Vec<Instruction>,
@@ -40,7 +41,7 @@ pub struct Dockerfile {
 #[derive(Debug)]
 enum Instruction {
     Line(String),
-    /// Adds the tar at this place of the list.
+    /// Adds the tar at this index of the list.
     Add(usize),
 }
 
@@ -52,23 +53,23 @@ pub struct Written {
 }
 
 impl Written {
-    /// The instructions, with a line break at the end.
+    /// Returns the instructions, with a trailing line break.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The names of the files that the context must hold.
+    /// Returns the names of the files that the context must hold.
     pub fn context(&self) -> &[String] {
         &self.context
     }
 }
 
 impl Dockerfile {
-    /// Writes `plan` as instructions. `base` is where its base was found.
+    /// Converts `plan` to instructions. `base` is the location of its base.
     ///
     /// # Errors
-    /// When something cannot be said in a Dockerfile: an inherited variable removed, or a line break in a value; and when a
-    /// layer was planned from the cache.
+    /// Returns an error if a Dockerfile cannot express something (the removal of an inherited variable, a line break in a
+    /// value), or if a layer was planned from the cache.
     pub fn of(plan: &Plan, base: Option<&Location>, progress: &dyn Progress) -> Result<Dockerfile> {
         let line = Instruction::Line;
         let mut lines = vec![line(DOCKERFILE_MARK.to_owned())];
@@ -91,7 +92,7 @@ impl Dockerfile {
             for path in &removals {
                 lines.push(line(removal(path)?));
             }
-            // An empty tar would be taken for a file and copied.
+            // A builder takes an empty tar for an ordinary file and copies it.
             if !tree.is_empty() {
                 lines.push(Instruction::Add(tars.len()));
                 tars.push((number + 1, tree));
@@ -106,7 +107,7 @@ impl Dockerfile {
     /// Reads every layer, and names the tars without writing them.
     ///
     /// # Errors
-    /// When a source cannot be read or has changed.
+    /// Returns an error if a source cannot be read or has changed.
     pub fn without_context(&self, progress: &dyn Progress) -> Result<Written> {
         let named = |(number, tree): &(usize, Tree)| {
             let diff_id = hash_layer(tree, &format!("layer {number}"), progress)?;
@@ -115,12 +116,11 @@ impl Dockerfile {
         self.tars.iter().map(named).collect::<Result<_>>().map(|names| self.with(names))
     }
 
-    /// Writes the tars into `directory`, then the Dockerfile that names them, and removes the tars that no Dockerfile names
-    /// any more.
+    /// Writes the tars into `directory`, then the Dockerfile that names them, and removes tars that it no longer names.
     ///
     /// # Errors
-    /// When a source cannot be read or has changed, another process writes there, or the directory cannot be written. What was
-    /// there before is then as it was.
+    /// Returns an error if a source cannot be read or has changed, another process writes to the directory, or the
+    /// directory cannot be written. The previous content is unchanged then.
     pub fn write_context(&self, directory: &Root, progress: &dyn Progress) -> Result<Written> {
         let _lock = DirectoryLock::of(directory)?;
         directory.sweep_temporaries();
@@ -140,7 +140,7 @@ impl Dockerfile {
             names.push(name);
         }
         let written = self.with(names);
-        // The tars have to be there whenever the Dockerfile is.
+        // The tars must be durable before the Dockerfile is.
         directory.sync()?;
         directory.replace_file(FILE_NAME, written.text.as_bytes())?;
         sweep_tars(directory, &written.context);
@@ -157,7 +157,7 @@ impl Dockerfile {
     }
 }
 
-/// A writer that hashes what goes through it.
+/// A writer that hashes the bytes that pass through it.
 struct Hashed<W> {
     file: W,
     hasher: Hasher,
@@ -179,7 +179,7 @@ fn tar_name(number: usize, digest: &Digest) -> String {
     format!("layer-{number}-{}.tar", digest.hex())
 }
 
-/// Whether a name has exactly the form of a tar that we wrote.
+/// Returns whether `name` has exactly the form of a tar that we wrote.
 fn is_tar_name(name: &str) -> bool {
     let inner = name.strip_prefix("layer-").and_then(|rest| rest.strip_suffix(".tar"));
     inner.and_then(|inner| inner.split_once('-')).is_some_and(|(number, digest)| {
@@ -188,7 +188,7 @@ fn is_tar_name(name: &str) -> bool {
     })
 }
 
-/// Removes the tars of earlier contexts. One that stays takes room, and does no harm.
+/// Removes the tars of earlier contexts. A tar that cannot be removed only takes space.
 fn sweep_tars(directory: &Root, wanted: &[String]) {
     let Ok(entries) = directory.dir().entries() else { return };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
@@ -200,7 +200,7 @@ fn sweep_tars(directory: &Root, wanted: &[String]) {
 
 fn from(base: &Base, location: Option<&Location>) -> Result<Vec<String>> {
     let config = base.config();
-    // The old builder of docker knows no --platform, so only those who need it get it.
+    // docker's old builder does not support --platform, so it is only written if it is needed.
     let platform = match config.platform() {
         usual if *usual == Platform::linux_amd64() => String::new(),
         other => format!("--platform={} ", word("platform", &other.to_string())?),
@@ -239,7 +239,7 @@ fn is_root(user: Value) -> bool {
     matches!(user.split(':').next().unwrap_or_default(), "" | "0" | "root")
 }
 
-/// A Dockerfile can only remove by a program of the image.
+/// Returns the instruction that removes `path`. A Dockerfile can only remove files with a program of the image.
 fn removal(path: &ImagePath) -> Result<String> {
     let bytes = [b"/", path.as_bytes()].concat();
     let path = String::from_utf8(bytes).map_err(|_| cannot(&path.to_string(), "say a name that is not Unicode"))?;
@@ -292,7 +292,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
     if let Some(signal) = stop_signal {
         lines.push(format!("STOPSIGNAL {}", word("stop signal", signal)?));
     }
-    // Setting an entrypoint clears the inherited command, here as there.
+    // Setting an entrypoint clears the inherited command, both here and in a Dockerfile.
     let is_none_to_remove = || inherited(base, "Entrypoint").as_array().is_none_or(Vec::is_empty);
     if let Some(entrypoint) = entrypoint.as_ref().filter(|entrypoint| !entrypoint.is_empty() || !is_none_to_remove()) {
         lines.push(format!("ENTRYPOINT {}", json!(entrypoint)));
@@ -312,7 +312,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
     Ok(lines)
 }
 
-/// One instruction for all pairs: each instruction is a layer to some builders.
+/// Writes one instruction for all pairs, because some builders make a layer of each instruction.
 fn pairs(instruction: &str, pairs: &BTreeMap<String, String>) -> Result<Option<String>> {
     if pairs.is_empty() {
         return Ok(None);
@@ -324,8 +324,8 @@ fn pairs(instruction: &str, pairs: &BTreeMap<String, String>) -> Result<Option<S
     Ok(Some(format!("{instruction} {}", words.join(" \\\n    "))))
 }
 
-/// Refuses what would end the instruction, and other control characters: every value that is not JSON comes through here,
-/// whether it is of the request or of the base.
+/// Checks that `text` has no line breaks, which would end the instruction, and no other control characters. Every value
+/// that is not JSON passes through here, from the request and from the base.
 fn one_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let breaks_line = |c: char| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
     if text.contains(breaks_line) {
@@ -337,7 +337,7 @@ fn one_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     }
 }
 
-/// Refuses what would end the instruction or one of its words.
+/// Checks that `text` cannot end the instruction or one of its words.
 fn word<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-._/:".contains(c);
     match one_line(object, text)?.chars().all(is_plain) {
@@ -346,7 +346,7 @@ fn word<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     }
 }
 
-/// `text` as one word in double quotes, in which a builder puts nothing else in its place.
+/// Returns `text` as one word in double quotes, in which a builder replaces nothing.
 fn quoted(text: &str) -> String {
     let mut word = String::from("\"");
     for c in text.chars() {
@@ -364,7 +364,7 @@ fn quoted_or_plain(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { quoted(text) }
 }
 
-/// `text` where a builder takes the rest of the line, and replaces variables in it.
+/// Escapes `text` for an instruction in which a builder takes the rest of the line and replaces variables.
 fn escaped(text: &str) -> String {
     let mut word = String::new();
     for c in text.chars() {

@@ -1,17 +1,17 @@
-//! The one error of the crate: what it is about, what is wrong with it, and what may help.
+//! The error type of the crate, with an object, a reason and advice.
 //!
-//! Every message has the form `object: reason (hint)` and fits on one line, whatever the names in it contain.
+//! Every message has the form `object: reason (hint)` and fits on one line, even if the names in it contain line breaks.
 
 use crate::secrets::Redacted;
 use std::fmt;
 use std::io;
 
-/// The result of everything in this crate that can fail.
+/// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in the form that a person reads.
+/// A failure, with a message for people.
 ///
-/// The type is opaque: callers that must branch ask [`Error::kind`], and everybody else prints it.
+/// The type is opaque: callers that must branch use [`Error::kind`], and all others print it.
 ///
 /// ```
 /// use ocibuild::{Error, ErrorKind};
@@ -36,52 +36,52 @@ struct Parts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request itself cannot be meant: a malformed reference, two equal tags.
+    /// A usage error in the request itself: a malformed reference, two equal tags.
     Usage,
-    /// Something that was named is not there.
+    /// Something that was named does not exist.
     NotFound,
-    /// Input that breaks its own format or a limit.
+    /// Input that violates its own format or a limit.
     Invalid,
-    /// Bytes that are not what their digest, size or checksum says.
+    /// Bytes that do not match their digest, size or checksum.
     Corrupt,
     /// A source that changed while it was being read.
     Changed,
-    /// A layout that another process holds locked.
+    /// A layout that is locked by another process.
     Locked,
     /// A registry refused the credentials, or there were none.
     Denied,
-    /// A registry or the way to it failed.
+    /// A registry or the connection to it failed.
     Network,
     /// The operating system refused a file operation.
     Io,
-    /// The person asked the program to stop.
+    /// The user asked the program to stop.
     Interrupted,
 }
 
 impl Error {
-    /// Makes an error about `object`.
+    /// Creates an error about `object`.
     pub fn new(kind: ErrorKind, object: impl Into<String>, reason: impl Into<String>) -> Self {
         Error(Box::new(Parts { kind, object: object.into(), reason: reason.into(), hint: None, source: None }))
     }
 
-    /// Makes an [`ErrorKind::Invalid`] error, the most common kind.
+    /// Creates an [`ErrorKind::Invalid`] error, the most common kind.
     pub fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::new(ErrorKind::Invalid, object, reason)
     }
 
-    /// Makes an [`ErrorKind::Corrupt`] error.
+    /// Creates an [`ErrorKind::Corrupt`] error.
     pub fn corrupt(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::new(ErrorKind::Corrupt, object, reason)
     }
 
-    /// Makes an [`ErrorKind::Usage`] error.
+    /// Creates an [`ErrorKind::Usage`] error.
     pub fn usage(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::new(ErrorKind::Usage, object, reason)
     }
 
     /// Reports that `action` (an infinitive, "open", "write") failed on `object`.
     ///
-    /// An `io::Error` that merely carries one of our own errors through a `Read` or `Write` gives that error back, so that
+    /// If an `io::Error` only carries one of our own errors through a `Read` or `Write`, that error is returned, so that
     /// a damaged blob is reported as damaged and not as unreadable.
     pub fn io(object: impl fmt::Display, action: &str, error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
@@ -104,7 +104,7 @@ impl Error {
         made
     }
 
-    /// Adds what the person may do about it.
+    /// Adds advice for the user.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
@@ -118,22 +118,22 @@ impl Error {
         self
     }
 
-    /// The class of this failure.
+    /// Returns the class of this failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What the failure is about, without control characters and credentials.
+    /// Returns the object of the failure, without control characters and credentials.
     pub fn object(&self) -> String {
         shown(&self.0.object)
     }
 
-    /// What is wrong, without control characters and credentials.
+    /// Returns the reason of the failure, without control characters and credentials.
     pub fn reason(&self) -> String {
         shown(&self.0.reason)
     }
 
-    /// What may help, if anything is known to.
+    /// Returns advice for the user, if there is any.
     pub fn advice(&self) -> Option<String> {
         self.0.hint.as_deref().map(shown)
     }
@@ -155,19 +155,19 @@ impl std::error::Error for Error {
     }
 }
 
-/// Lets our errors travel through `Read` and `Write`; [`Error::io`] takes them out again.
+/// Carries our errors through `Read` and `Write`. [`Error::io`] extracts them again.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)
     }
 }
 
-/// Text as messages show it: on one line, and without credentials.
+/// Returns text in the form for messages: on one line, and without credentials.
 pub fn shown(text: &str) -> String {
     one_line(&Redacted::message(text).to_string())
 }
 
-/// Escapes what could break a message into two lines, move a terminal's cursor or reverse its text.
+/// Escapes characters that could break a message into two lines, move a terminal's cursor or reverse its text.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -181,7 +181,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// The system's words without its error number: "no space left on device".
+/// Returns the system's message without its error number: "no space left on device".
 fn plain_words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);

@@ -1,30 +1,32 @@
-//! JSON, read strictly and written in one canonical form.
+//! JSON, parsed strictly and written in one canonical form.
 //!
-//! Reading refuses what different parsers would understand differently: duplicate keys (the image specification asks for
-//! RFC 7493 documents), a second document behind the first, invalid UTF-8, nesting beyond a limit. Writing sorts keys, so
-//! every byte that is hashed is a function of the value alone.
+//! The parser refuses anything that different parsers would interpret differently: duplicate keys (the image
+//! specification requires RFC 7493 documents), a second document after the first, invalid UTF-8, nesting beyond a limit.
+//! The writer sorts keys, so every byte that is hashed depends only on the value.
 
 use crate::error::{Error, Result};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// How deeply the documents of the image specification may nest.
+/// The maximum nesting depth of the documents of the image specification.
 pub const DOCUMENT_DEPTH: usize = 64;
 
-/// Integers beyond 2^53 - 1 lose digits in parsers that hold numbers as doubles (RFC 7493, section 2.2).
+/// The largest integer, 2^53 - 1. Larger ones lose digits in parsers that hold numbers as doubles (RFC 7493, section
+/// 2.2).
 pub const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 
 /// Parses one JSON document.
 ///
 /// # Errors
-/// When `bytes` is not exactly one UTF-8 JSON document without duplicate keys, or nests deeper than `depth`.
+/// Returns an error if `bytes` is not exactly one UTF-8 JSON document without duplicate keys, or nests deeper than
+/// `depth`.
 pub fn parse(bytes: &[u8], depth: usize, object: &str) -> Result<Value> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(Error::invalid(object, "not JSON: it begins with a byte order mark"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    // The depth below counts exactly; serde_json's own fixed limit would stop at half the depth of a real catalog.
+    // `Strict` counts the depth exactly. serde_json's own fixed limit would stop at half the depth of a real catalog.
     deserializer.disable_recursion_limit();
     let not_json = |error: serde_json::Error| Error::invalid(object, format!("not JSON: {error}"));
     let value = Strict { depth }.deserialize(&mut deserializer).map_err(not_json)?;
@@ -32,40 +34,40 @@ pub fn parse(bytes: &[u8], depth: usize, object: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// The canonical bytes of `value`: keys sorted, no white space.
+/// Returns the canonical bytes of `value`: keys sorted, no white space.
 pub fn canonical(value: &Value) -> Vec<u8> {
     // serde_json's map is a BTreeMap (its `preserve_order` feature stays off), so keys come out sorted.
     value.to_string().into_bytes()
 }
 
-/// A value one level down: the object at `key` of `parent`, or nothing when it is absent or null.
+/// Returns the object at `key` of `parent`, or `None` if it is absent or null.
 ///
 /// # Errors
-/// When `parent` is not an object, or the value there has another type.
+/// Returns an error if `parent` is not an object, or if the value has another type.
 pub fn object_at<'a>(parent: &'a Value, key: &str, object: &str) -> Result<Option<&'a Map<String, Value>>> {
     typed(parent, key, object, "an object", Value::as_object)
 }
 
-/// The array at `key` of `parent`, or nothing when it is absent or null.
+/// Returns the array at `key` of `parent`, or `None` if it is absent or null.
 ///
 /// # Errors
-/// When `parent` is not an object, or the value there has another type.
+/// Returns an error if `parent` is not an object, or if the value has another type.
 pub fn array_at<'a>(parent: &'a Value, key: &str, object: &str) -> Result<Option<&'a Vec<Value>>> {
     typed(parent, key, object, "an array", Value::as_array)
 }
 
-/// The string at `key` of `parent`, or nothing when it is absent or null.
+/// Returns the string at `key` of `parent`, or `None` if it is absent or null.
 ///
 /// # Errors
-/// When `parent` is not an object, or the value there has another type.
+/// Returns an error if `parent` is not an object, or if the value has another type.
 pub fn string_at<'a>(parent: &'a Value, key: &str, object: &str) -> Result<Option<&'a str>> {
     typed(parent, key, object, "a string", Value::as_str)
 }
 
-/// The non-negative integer at `key` of `parent`, at most 2^53 - 1, or nothing when it is absent or null.
+/// Returns the non-negative integer at `key` of `parent`, at most 2^53 - 1, or `None` if it is absent or null.
 ///
 /// # Errors
-/// When `parent` is not an object, or the value there is anything else.
+/// Returns an error if `parent` is not an object, or if the value is anything else.
 pub fn integer_at(parent: &Value, key: &str, object: &str) -> Result<Option<u64>> {
     typed(parent, key, object, "an integer from 0 to 2^53-1", |value| {
         value.as_u64().filter(|number| *number <= LARGEST_INTEGER)
@@ -89,7 +91,7 @@ fn typed<'a, T>(
     }
 }
 
-/// A short rendering of a value for a message.
+/// Returns a short rendering of a value for a message.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(40) {
@@ -98,7 +100,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Builds a [`Value`] and refuses what a [`Value`] would silently swallow.
+/// Deserializes a [`Value`] and refuses duplicates and depths that a [`Value`] would silently accept.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

@@ -9,8 +9,8 @@
 //!                      hashed)         a Layout)
 //! ```
 //!
-//! The library never prints, and never reads the clock, the environment or the home directory: whatever decides the bytes of
-//! an image is part of its [`build::BuildSpec`], and whoever watches implements [`progress::Progress`].
+//! The library never prints, and never reads the clock, the environment or the home directory. Everything that decides
+//! the bytes of an image is part of its [`build::BuildSpec`], and progress is reported through [`progress::Progress`].
 //!
 //! ```
 //! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};

@@ -1,6 +1,6 @@
-//! Waiting for a lock that another process may hold.
+//! Locks that another process may hold.
 //!
-//! A lock is the system's, on an open file: it ends with the process that holds it.
+//! The locks are those of the operating system, on an open file. They end with the process that holds them.
 
 use crate::error::{Error, ErrorKind};
 use crate::root::Root;
@@ -8,13 +8,13 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long the lock of another process is waited for.
+/// The longest time to wait for a lock of another process.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Locks `file`, and answers whether that was possible within `timeout`.
+/// Locks `file`, and returns whether that succeeded within `timeout`.
 ///
 /// # Errors
-/// When the file system cannot lock.
+/// Returns an error if the file system cannot lock.
 pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
     wait_for(timeout, || file.try_lock())
 }
@@ -36,7 +36,7 @@ fn wait_for(timeout: Duration, lock: impl Fn() -> Result<(), TryLockError>) -> i
     }
 }
 
-/// Whether `error` says that the file system has no locks, as some network file systems do not.
+/// Returns whether `error` means that the file system does not support locks, like some network file systems.
 pub fn refuses_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) {
@@ -45,35 +45,36 @@ pub fn refuses_locks(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
 }
 
-/// A directory that only this process may change in a certain way, as long as this lives.
+/// An exclusive or shared lock of a directory, held until it is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    /// Absent where directories cannot be locked.
+    /// Absent if directories cannot be locked.
     _directory: Option<File>,
 }
 
 impl DirectoryLock {
-    /// Waits for the lock of `directory` itself, which leaves no file behind. Where directories cannot be locked (Windows, some
-    /// network file systems), this answers at once.
+    /// Waits for the lock of `directory` itself, which leaves no file behind. If directories cannot be locked (Windows,
+    /// some network file systems), this returns at once.
     ///
     /// # Errors
-    /// When another process holds it for longer than [`TIMEOUT`], or the directory cannot be opened.
+    /// Returns an error if another process holds the lock for longer than [`TIMEOUT`], or if the directory cannot be
+    /// opened.
     pub fn of(directory: &Root) -> crate::Result<DirectoryLock> {
         DirectoryLock::within(TIMEOUT, directory, File::try_lock)?.ok_or_else(|| held(directory))
     }
 
-    /// As [`DirectoryLock::of`], together with other processes that want it shared.
+    /// Waits for a shared lock, as [`DirectoryLock::of`] does for an exclusive one.
     ///
     /// # Errors
-    /// As [`DirectoryLock::of`].
+    /// The same as [`DirectoryLock::of`].
     pub fn shared(directory: &Root) -> crate::Result<DirectoryLock> {
         DirectoryLock::within(TIMEOUT, directory, File::try_lock_shared)?.ok_or_else(|| held(directory))
     }
 
-    /// As [`DirectoryLock::of`], but answers nothing where another process holds the lock now.
+    /// Locks the directory as [`DirectoryLock::of`], but returns `None` if another process holds the lock now.
     ///
     /// # Errors
-    /// When the directory cannot be opened.
+    /// Returns an error if the directory cannot be opened.
     pub fn try_of(directory: &Root) -> crate::Result<Option<DirectoryLock>> {
         DirectoryLock::within(Duration::ZERO, directory, File::try_lock)
     }

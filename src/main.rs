@@ -1,4 +1,4 @@
-//! The `ocibuild` program: flags and glue. What it does is in the library.
+//! The `ocibuild` program: command-line flags over the library.
 
 mod cli;
 

@@ -1,7 +1,7 @@
-//! What an image is called where it is stored, and how one image of several is selected.
+//! Names of stored images, and the selection of one image among several.
 //!
-//! An index entry holds its name in two annotations. Other tools address an image of a layout by
-//! `org.opencontainers.image.ref.name` alone, and compare it as text; containerd and docker read `io.containerd.image.name`.
+//! An index entry holds its name in two annotations. Other tools address an image of a layout only by
+//! `org.opencontainers.image.ref.name`, and compare it as text. containerd and docker read `io.containerd.image.name`.
 //!
 //! ```text
 //! one image has the tag v1:    ref.name = v1                     containerd name = docker.io/team/a:v1
@@ -9,7 +9,7 @@
 //!                              ref.name = docker.io/team/b:v1    containerd name = docker.io/team/b:v1
 //! ```
 //!
-//! `docs/images.md` records what each consumer makes of both.
+//! `docs/images.md` records how each consumer uses both.
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds a full image name, which containerd and Docker read on import.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// A full name, or a tag alone. Two images with equal names replace each other.
+/// A full name, or only a tag. Two images with equal names replace each other.
 ///
 /// ```
 /// use ocibuild::ImageName;
@@ -42,19 +42,19 @@ pub struct ImageName {
 }
 
 impl ImageName {
-    /// Names an image by a tag alone.
+    /// Names an image only by a tag.
     pub fn of_tag(tag: &Tag) -> Self {
         ImageName { tag: tag.to_string(), reference: None }
     }
 
-    /// Names an image by its full name, `latest` where the reference has no tag.
+    /// Names an image by its full name, with the tag `latest` if the reference has no tag.
     pub fn of_reference(reference: &Reference) -> Self {
         let tag = reference.tag_or_latest();
         let reference = reference.clone().without_digest().with_tag(tag.clone());
         ImageName { tag: tag.to_string(), reference: Some(reference) }
     }
 
-    /// A tag as some layout has it, which need not follow the rule for tags.
+    /// Names an image by the tag in a layout, which need not follow the rule for tags.
     pub fn of_layout(tag: &str, full: Option<&str>) -> Self {
         let reference = full.and_then(|full| full.parse::<Reference>().ok());
         ImageName { tag: tag.to_owned(), reference }
@@ -62,7 +62,7 @@ impl ImageName {
 
     /// Reads the name of an index entry.
     ///
-    /// A full name counts if nothing contradicts it: `umoci tag` keeps the full name of the image beside the new tag.
+    /// A full name counts unless it contradicts the tag: `umoci tag` keeps the full name of the image beside the new tag.
     pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Option<Self> {
         let full = annotations.get(CONTAINERD_NAME).and_then(|full| full_name(full));
         let Some(text) = annotations.get(REF_NAME) else { return full };
@@ -74,19 +74,20 @@ impl ImageName {
         }
     }
 
-    /// The tag.
+    /// Returns the tag.
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// The full name.
+    /// Returns the full name, if there is one.
     pub fn reference(&self) -> Option<&Reference> {
         self.reference.as_ref()
     }
 
-    /// The name that engines give an image: the full name, and for a tag alone what `docker build --tag` makes of that word.
+    /// Returns the name that engines give an image: the full name, or for a tag the name that `docker build --tag` makes
+    /// of it.
     ///
-    /// `latest` alone is what an image without a name is listed as, so it names nothing.
+    /// An image without a name is listed as `latest`, so that tag by itself names nothing.
     pub fn for_engines(&self) -> Option<Reference> {
         match &self.reference {
             Some(reference) => Some(reference.clone()),
@@ -96,13 +97,13 @@ impl ImageName {
     }
 }
 
-/// The name that `text` means as a reference; nothing for one with a digest, which is no name.
+/// Parses `text` as a full name. Returns `None` for a reference with a digest, which is not a name.
 fn full_name(text: &str) -> Option<ImageName> {
     let reference: Reference = text.parse().ok()?;
     reference.digest().is_none().then(|| ImageName::of_reference(&reference))
 }
 
-/// A full reference has a slash or a colon; a single word is a tag.
+/// Parses a full reference, which has a slash or a colon, or a single word, which is a tag.
 impl FromStr for ImageName {
     type Err = Error;
 
@@ -130,17 +131,17 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// Which image of several is meant: `NAME`, `NAME@DIGEST`, `@DIGEST`, or a digest alone.
+/// The selection of one image among several: `NAME`, `NAME@DIGEST`, `@DIGEST`, or a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector<'a> {
     name: Option<&'a str>,
     full: Option<ImageName>,
-    /// The digest of the image, where one was given.
+    /// The digest of the image, if one was given.
     pub digest: Option<Digest>,
 }
 
 impl<'a> Selector<'a> {
-    /// Reads a selector. What follows an `@` and is no digest belongs to the name.
+    /// Parses a selector. Text after an `@` that is not a digest belongs to the name.
     pub fn of(text: &'a str) -> Self {
         if let Ok(digest) = text.parse() {
             return Selector { name: None, full: None, digest: Some(digest) };
@@ -150,18 +151,18 @@ impl<'a> Selector<'a> {
         Selector { name: (!name.is_empty()).then_some(name), full, digest }
     }
 
-    /// The same name, with any digest.
+    /// Returns the selector for the same name with any digest.
     #[must_use]
     pub fn without_digest(self) -> Self {
         Selector { digest: None, ..self }
     }
 
-    /// The name, as it was written.
+    /// Returns the name as it was written.
     pub fn name(&self) -> Option<&str> {
         self.name
     }
 
-    /// Whether the name of an entry with `annotations` is the one that was asked for. No name fits every entry.
+    /// Returns whether an entry with `annotations` has the requested name. A selector without a name matches every entry.
     pub fn fits(&self, annotations: &BTreeMap<String, String>) -> bool {
         let Some(wanted) = self.name else { return true };
         let is_verbatim = |key| annotations.get(key).is_some_and(|text| text == wanted);
@@ -224,7 +225,7 @@ mod tests {
         }
     }
 
-    /// M56: a bare word is what `docker build --tag WORD` makes of it.
+    /// M56: a single word is named as `docker build --tag WORD` names it.
     #[test]
     fn engines_get_a_repository_and_a_tag() {
         let name = |text: &str| text.parse::<ImageName>().unwrap().for_engines().map(|name| name.to_string());

@@ -1,62 +1,62 @@
-//! What the library tells whoever is watching. It never prints: it reports events.
+//! Events that the library reports about its work. The library itself never prints.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A watcher of the work. Called from many threads; must not block for long.
+/// A receiver of events. It is called from many threads and must not block for long.
 pub trait Progress: Sync {
-    /// Something happened.
+    /// Handles an event.
     fn event(&self, event: Event<'_>);
 }
 
-/// One watcher of many pieces of work.
+/// Shares one receiver among many activities.
 impl<P: Progress + Send + ?Sized> Progress for Arc<P> {
     fn event(&self, event: Event<'_>) {
         (**self).event(event);
     }
 }
 
-/// Something that happened.
+/// An event in the course of the work.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A piece of work began.
+    /// An activity began.
     Started {
-        /// Which one.
+        /// The activity.
         activity: ActivityId,
-        /// What a person calls it: "layer 2 of 3: ./app to /app".
+        /// The name of the activity, for people: "layer 2 of 3: ./app to /app".
         name: &'a str,
-        /// How many bytes it will handle, where that is known.
+        /// The number of bytes it will process, if that is known.
         bytes: Option<u64>,
     },
-    /// A piece of work handled more bytes.
+    /// An activity processed more bytes.
     Advanced {
-        /// Which one.
+        /// The activity.
         activity: ActivityId,
-        /// How many more.
+        /// The number of additional bytes.
         bytes: u64,
     },
-    /// A piece of work ended well. (One that fails ends with the error of the whole.)
+    /// An activity succeeded. (The failure of an activity is reported as the error of the whole operation.)
     Finished {
-        /// Which one.
+        /// The activity.
         activity: ActivityId,
-        /// What came of it, in a few words: "12.3 MiB, sha256:…".
+        /// The outcome, in a few words: "12.3 MiB, sha256:…".
         outcome: &'a str,
     },
-    /// Something looks wrong but does not stop the work.
+    /// A possible problem that does not stop the work.
     Warning {
-        /// What it is about.
+        /// The object of the warning.
         object: &'a str,
-        /// What is wrong.
+        /// The reason for the warning.
         reason: &'a str,
     },
 }
 
-/// Tells concurrent activities apart.
+/// An identifier that distinguishes concurrent activities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActivityId(u64);
 
-/// A piece of work under way, and the one who is told about it.
+/// An activity in progress, with the receiver of its events.
 #[derive(Clone, Copy)]
 pub struct Activity<'a> {
     id: ActivityId,
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Activity<'_> {
 }
 
 impl<'a> Activity<'a> {
-    /// Announces a piece of work of `bytes` bytes, where that is known.
+    /// Reports the start of an activity over `bytes` bytes, if that is known.
     pub fn start(watcher: &'a dyn Progress, name: &str, bytes: Option<u64>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = ActivityId(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -78,12 +78,12 @@ impl<'a> Activity<'a> {
         Activity { id, watcher }
     }
 
-    /// Reports that `bytes` more bytes are done.
+    /// Reports that `bytes` more bytes have been processed.
     pub fn advance(&self, bytes: u64) {
         self.watcher.event(Event::Advanced { activity: self.id, bytes });
     }
 
-    /// Reports the end, and in a few words what came of it.
+    /// Reports the end of the activity, with its outcome in a few words.
     pub fn finish(self, outcome: &str) {
         self.watcher.event(Event::Finished { activity: self.id, outcome });
     }
@@ -94,7 +94,7 @@ pub fn warn(watcher: &dyn Progress, object: &str, reason: &str) {
     watcher.event(Event::Warning { object, reason });
 }
 
-/// Watches nothing.
+/// A receiver that ignores all events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 
-/// The registry that a reference without a host means.
+/// The registry of a reference without a host.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 
 /// A tag (distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`).
@@ -13,12 +13,12 @@ pub const DEFAULT_REGISTRY: &str = "docker.io";
 pub struct Tag(String);
 
 impl Tag {
-    /// The text of the tag.
+    /// Returns the text of the tag.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `latest`, which a reference without a tag means.
+    /// Returns `latest`, the tag of a reference without one.
     pub fn latest() -> Self {
         Tag("latest".to_owned())
     }
@@ -69,60 +69,60 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Host and, where given, port.
+    /// Returns the host, with the port if one was given.
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The path of the repository in its registry.
+    /// Returns the path of the repository in its registry.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag that was written, if one was.
+    /// Returns the tag that was written, if any.
     pub fn tag(&self) -> Option<&Tag> {
         self.tag.as_ref()
     }
 
-    /// The digest that pins the reference, if one does.
+    /// Returns the digest that pins the reference, if any.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
-    /// The tag that the reference means: the one written, or `latest`.
+    /// Returns the effective tag: the one written, or `latest`.
     pub fn tag_or_latest(&self) -> Tag {
         self.tag.clone().unwrap_or_else(Tag::latest)
     }
 
-    /// The same reference with `tag` written out.
+    /// Returns the same reference with `tag`.
     #[must_use]
     pub fn with_tag(mut self, tag: Tag) -> Self {
         self.tag = Some(tag);
         self
     }
 
-    /// The same reference, pinned to `digest`.
+    /// Returns the same reference, pinned to `digest`.
     #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
         self
     }
 
-    /// The same reference without its tag.
+    /// Returns the same reference without its tag.
     #[must_use]
     pub fn without_tag(mut self) -> Self {
         self.tag = None;
         self
     }
 
-    /// The same reference without its digest.
+    /// Returns the same reference without its digest.
     #[must_use]
     pub fn without_digest(mut self) -> Self {
         self.digest = None;
         self
     }
 
-    /// Whether both name the same repository of the same registry.
+    /// Returns whether both name the same repository of the same registry.
     pub fn is_beside(&self, other: &Reference) -> bool {
         (&self.registry, &self.repository) == (&other.registry, &other.repository)
     }
@@ -177,7 +177,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Docker's rule: the first component is a host when it could not be a repository on Docker Hub.
+/// Returns whether the first component is a host: by Docker's rule, if it cannot be a repository on Docker Hub.
 fn names_a_host(component: &str) -> bool {
     component == "localhost"
         || component.contains(['.', ':', '['])
@@ -211,7 +211,7 @@ fn host_is_valid(host: &str) -> bool {
     port_fits && name.split('.').all(label_fits)
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec, "Pulling manifests").
+/// Checks a component: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (distribution-spec, "Pulling manifests").
 fn component_is_valid(component: &str) -> bool {
     let bytes = component.as_bytes();
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();

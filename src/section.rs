@@ -1,11 +1,11 @@
-//! A part of an open file, readable from many threads at once.
+//! Ranges of open files, readable from many threads at once.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Reads the bytes from one position to another without moving the file's own position.
+/// A reader of a range of a file that does not move the file's own position.
 #[derive(Debug, Clone)]
 pub struct Section {
     file: Arc<File>,
@@ -14,7 +14,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// The `size` bytes of `file` that begin at `offset`.
+    /// Creates a reader of the `size` bytes of `file` that begin at `offset`.
     pub fn new(file: Arc<File>, offset: u64, size: u64) -> Self {
         Section { file, position: offset, end: offset.saturating_add(size) }
     }
@@ -33,7 +33,7 @@ impl Read for Section {
 /// Reads at most `buffer.len()` bytes of `file` from `offset`.
 ///
 /// # Errors
-/// When the system cannot read there.
+/// Returns an error if the system cannot read there.
 pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     #[cfg(unix)]
     {
@@ -45,10 +45,10 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     }
 }
 
-/// Fills as much of `buffer` as `file` has from `offset`, and tells how much that is.
+/// Fills as much of `buffer` as `file` has from `offset`, and returns the number of bytes read.
 ///
 /// # Errors
-/// When the system cannot read there.
+/// Returns an error if the system cannot read there.
 pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -62,13 +62,14 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     Ok(filled)
 }
 
-/// Appends to `buffer` what `file` has from `offset`: everything to its end, or more than `length` bytes. Tells how many.
+/// Appends bytes of `file` from `offset` to `buffer`: at least `length` of them, or all to the end. Returns their number,
+/// which may exceed `length`.
 ///
 /// # Errors
-/// When the system cannot read there.
+/// Returns an error if the system cannot read there.
 pub fn append_from(file: &File, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let start = buffer.len();
-    // With room for more, the read that gives all that is wanted also tells whether the file ends there.
+    // With more capacity, the read that returns the last wanted bytes also shows whether the file ends there.
     buffer.reserve(length + 1);
     loop {
         let appended = buffer.len() - start;
@@ -81,10 +82,10 @@ pub fn append_from(file: &File, offset: u64, length: usize, buffer: &mut Vec<u8>
     }
 }
 
-/// Appends what one read gives, which asks for `wanted` bytes, or for all that `buffer` has room for.
+/// Appends the bytes of one read, which requests `wanted` bytes, or as many as `buffer` has capacity for.
 #[cfg(unix)]
 fn append_once(file: &File, offset: u64, _wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    // Room that was never written to need not be cleared first.
+    // Unused capacity need not be cleared first.
     Ok(rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), offset)?)
 }
 
@@ -100,7 +101,7 @@ fn append_once(file: &File, offset: u64, wanted: usize, buffer: &mut Vec<u8>) ->
 /// Writes all of `bytes` into `file` from `offset`.
 ///
 /// # Errors
-/// When the system cannot write there.
+/// Returns an error if the system cannot write there.
 pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -119,10 +120,11 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Copies the bytes of `from` in `range` to the same place in `to`; where the file system can, both then share them.
+/// Copies the bytes of `from` in `range` to the same offset in `to`. If the file system supports it, both then share the
+/// blocks.
 ///
 /// # Errors
-/// When `from` is shorter, or one cannot be read or the other written.
+/// Returns an error if `from` is shorter or cannot be read, or if `to` cannot be written.
 pub fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
     let Range { start: mut copied, end } = range;
     #[cfg(target_os = "linux")]
@@ -133,7 +135,7 @@ pub fn copy_range(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
             Ok(0) => break,
             Ok(more) => copied += more as u64,
             Err(rustix::io::Errno::INTR) => {}
-            // Two file systems, or one that cannot: bytes then go through here.
+            // Two file systems, or one without support: the bytes are copied through memory.
             Err(_) => break,
         }
     }

@@ -1,12 +1,12 @@
-//! Threads that help, where the system has any left.
+//! Helper threads, if the system can start them.
 //!
-//! A limit on processes (`ulimit -u`, `pids.max` of a container) may refuse a thread at any moment. What can be done on this
-//! thread is done here then, only later.
+//! A limit on processes (`ulimit -u`, `pids.max` of a container) may refuse a thread at any moment. The work is then done
+//! on this thread instead, which only takes longer.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-/// Does `work` on up to `count` threads at once, this one among them. Each call takes what the others have left.
+/// Calls `work` on up to `count` threads at once, including this one. Each call takes items that the others have left.
 pub fn together(count: usize, work: impl Fn() + Sync) {
     scope(|scope| {
         for _ in 1..count {
@@ -18,7 +18,8 @@ pub fn together(count: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// Does `beside` on another thread while this one does `here`, else before it. Answers nothing for the first if it panicked.
+/// Calls `beside` on another thread and `here` on this one. If no thread can be started, calls `beside` first. Its result
+/// is `None` if it panicked.
 pub fn both<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (Option<A>, B) {
     // Kept here, so that it is not lost with a thread that cannot be started.
     let beside = Mutex::new(Some(beside));

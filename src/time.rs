@@ -1,4 +1,4 @@
-//! Whole seconds since the Unix epoch, and their RFC 3339 text.
+//! Times in whole seconds since the Unix epoch, and their RFC 3339 text.
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A moment in whole seconds since 1970-01-01T00:00:00Z.
 ///
-/// The library never asks a clock: the moment of an image is part of its request.
+/// The library never reads a clock: the time of an image is part of its request.
 ///
 /// ```
 /// use ocibuild::Timestamp;
@@ -22,13 +22,13 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Timestamp = Timestamp(0);
 
-    /// The one modification time that RCC gives every file of a restored environment.
+    /// The modification time that RCC gives every file of a restored environment.
     pub const RCC: Timestamp = Timestamp(1_610_000_000);
 
-    /// Accepts the years 1 to 9999, which RFC 3339 can write.
+    /// Creates a time in the years 1 to 9999, which RFC 3339 can represent.
     ///
     /// # Errors
-    /// When the moment lies outside them.
+    /// Returns an error if the time is outside those years.
     pub fn from_seconds(seconds: i64) -> Result<Self> {
         match jiff::Timestamp::from_second(seconds) {
             Ok(moment) if (1..=9999).contains(&moment.to_zoned(jiff::tz::TimeZone::UTC).year()) => {
@@ -38,7 +38,7 @@ impl Timestamp {
         }
     }
 
-    /// Seconds since the epoch; negative before it.
+    /// Returns the seconds since the epoch; negative before it.
     pub fn seconds(self) -> i64 {
         self.0
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads RFC 3339 text (fractions of a second are cut off) or a plain number of seconds.
+/// Parses RFC 3339 text (fractions of a second are truncated) or a plain number of seconds.
 impl FromStr for Timestamp {
     type Err = Error;
 

@@ -8,26 +8,28 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
-/// How often a program that does not take our lock may change the file meanwhile.
+/// The number of retries if a program that does not take our lock changes the file concurrently.
 const RETRIES: usize = 20;
 
-/// Who may read a file.
+/// The users that may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// As the umask says.
+    /// The users that the umask allows.
     Usual,
-    /// Its owner alone, at any moment; a directory that is made for it is closed to others, too.
+    /// Only its owner, at any moment. A directory that is created for it is also closed to others.
     Owner,
 }
 
-/// Replaces the file at `path` with what `change` makes of its content, of which there is none where there is no file yet. The
-/// file is locked, read, changed and replaced in one step, so no change of another process is lost. A link stays one: what it
-/// leads to is replaced.
+/// Replaces the file at `path` by the result of `change`.
 ///
-/// `change` runs while others wait, so it must not ask a network, and may be called again.
+/// `change` gets the content of the file, or `None` if there is no file yet. The file is locked, read, changed and
+/// replaced in one step, so no change of another process is lost. If it is a link, the file that it leads to is replaced.
+///
+/// `change` runs while others wait, so it must not use the network, and it may be called again.
 ///
 /// # Errors
-/// When `change` refuses, the file is larger than `largest` bytes, or it cannot be locked, read or written. It is then as it was.
+/// Returns an error if `change` does, the file is larger than `largest` bytes, or it cannot be locked, read or written.
+/// The file is unchanged then.
 pub fn update(
     path: &Path,
     largest: u64,

@@ -1,7 +1,7 @@
-//! Recomputing everything that a layout says about itself.
+//! Verifies everything that a layout states about itself.
 //!
-//! No single one of the known validators finds every fault, so this one is stricter than each: it reads every blob, unwraps
-//! every layer, and looks at every entry of every tar.
+//! None of the known validators finds every fault, so this one is stricter than each of them: it reads every blob,
+//! decompresses every layer, and checks every entry of every tar.
 
 use crate::compression::{Encoding, decode};
 use crate::digest::{DiffId, Digest, Hashing};
@@ -22,54 +22,53 @@ use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// What a layout was found to be.
+/// The result of verifying a layout.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many manifests of images were read.
+    /// The number of image manifests that were read.
     pub images: usize,
-    /// How many manifests of artifacts, such as SBOMs and signatures, were read.
+    /// The number of artifact manifests, such as those of SBOMs and signatures, that were read.
     pub artifacts: usize,
-    /// How many blobs were read.
+    /// The number of blobs that were read.
     pub blobs: usize,
-    /// How many bytes those are.
+    /// The size of those blobs in bytes.
     pub bytes: u64,
-    /// The layers that stay in a registry, as the layout says.
+    /// The remote layers: those that stay in a registry, according to the layout.
     pub left_out: Vec<LeftOutLayer>,
-    /// The layers whose content was not read, because their type is not one that is known: nothing but their digest and size
-    /// was checked.
+    /// The layers whose content was not read because their type is unknown. Only their digest and size were checked.
     pub not_read: Vec<NotReadLayer>,
-    /// Everything that is wrong, sorted.
+    /// All faults, sorted.
     pub faults: Vec<Fault>,
-    /// The blobs that are not what they should be.
+    /// The blobs that do not match their digests, sizes or types.
     pub damaged: BTreeSet<Digest>,
 }
 
-/// A layer that is not in the layout, and is not meant to be.
+/// A remote layer, which is intentionally missing from the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOutLayer {
     /// Its digest.
     pub digest: Digest,
-    /// How many bytes it has, as its manifest says.
+    /// Its size in bytes, according to its manifest.
     pub size: u64,
-    /// The repository that has it, as the layout says.
+    /// The repository that has it, according to the layout.
     pub repository: Reference,
 }
 
-/// A layer of a type that is not known, such as an encrypted one.
+/// A layer of an unknown type, such as an encrypted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReadLayer {
     /// Its digest.
     pub digest: Digest,
-    /// What its manifest calls it.
+    /// Its media type, according to its manifest.
     pub media_type: String,
 }
 
-/// Something that is wrong.
+/// A fault in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// What is at fault.
+    /// The object at fault.
     pub object: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -81,11 +80,11 @@ impl fmt::Display for Fault {
 
 /// Reads the whole layout at `path` and reports every fault.
 ///
-/// Blobs that nothing refers to are no fault, since a name that was built again leaves some; they are warned about. Nor are
-/// layers that every image with them has left out.
+/// Unreferenced blobs cause warnings, but are not faults, since building a name again leaves some behind. Layers that are
+/// remote in every image that has them are not faults either.
 ///
 /// # Errors
-/// When there is no layout at `path`.
+/// Returns an error if there is no layout at `path`.
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     check(path, None, progress)
 }
@@ -93,7 +92,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
 /// Reads every blob of one image, which `name` selects in the layout at `path`, and of its referrers.
 ///
 /// # Errors
-/// When there is no layout at `path`, or no image `name` in it.
+/// Returns an error if there is no layout at `path`, or no image `name` in it.
 pub fn verify_image(path: &Path, name: &str, progress: &dyn Progress) -> Result<Report> {
     check(path, Some(name), progress)
 }
@@ -153,25 +152,25 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
     Ok(report)
 }
 
-/// What documents say about one blob.
+/// The statements of all documents about one blob.
 #[derive(Debug, Default)]
 struct Role {
-    /// Its sizes; more than one is a fault in itself.
+    /// Its sizes. More than one is a fault in itself.
     sizes: BTreeSet<u64>,
-    /// What it is called.
+    /// Its media types.
     media_types: BTreeSet<String>,
-    /// The tars that it is said to hold, as a layer.
+    /// The diff IDs that configs state for it as a layer.
     diff_ids: BTreeSet<DiffId>,
 }
 
-/// Walks the documents and collects what they say about blobs.
+/// Walks the documents and collects their statements about blobs.
 struct Survey<'a> {
     layout: &'a Layout,
     report: Report,
     roles: BTreeMap<Digest, Role>,
-    /// Where the image of each manifest runs, as its config says.
+    /// The platform of each manifest's image, according to its config.
     platforms: BTreeMap<Digest, Platform>,
-    /// What each index and manifest refers to.
+    /// The blobs that each index and manifest refers to.
     references: BTreeMap<Digest, BTreeSet<Digest>>,
 }
 
@@ -186,7 +185,7 @@ impl Survey<'_> {
         }
     }
 
-    /// What no entry of `index` needs here.
+    /// Returns the remote layers that no entry of `index` needs in the layout.
     fn left_out(&self, index: &Index) -> LeftOut {
         let (mut left_out, mut needed) = (LeftOut::default(), BTreeSet::new());
         for listed in index.manifests() {
@@ -208,7 +207,7 @@ impl Survey<'_> {
         self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
     }
 
-    /// Notes what is said of a blob, and whether it was not said before that it is of this type.
+    /// Records a reference to a blob. Returns whether its media type is new for that blob.
     fn note(&mut self, descriptor: &Descriptor) -> bool {
         let role = self.roles.entry(descriptor.digest).or_default();
         role.sizes.insert(descriptor.size);
@@ -270,7 +269,7 @@ impl Survey<'_> {
         }
     }
 
-    /// The subject of an artifact may be elsewhere: an SBOM without its image is a whole SBOM.
+    /// Records an artifact. Its subject may be elsewhere: an SBOM without its image is still complete.
     fn artifact(&mut self, artifact: &Artifact, digest: &Digest) {
         self.report.artifacts += 1;
         self.references.insert(*digest, artifact.blobs.iter().map(|blob| blob.digest).collect());
@@ -321,16 +320,16 @@ enum Document {
     Artifact(Artifact),
 }
 
-/// What reading one blob brought.
+/// The result of reading one blob.
 #[derive(Default)]
 struct Found {
     bytes: u64,
     faults: Vec<Fault>,
-    /// The type that makes it a layer that cannot be read.
+    /// The media type of a layer that cannot be read.
     not_read: Option<String>,
 }
 
-/// Reads one blob. Answers nothing of one that no image needs and that another process has removed since it was listed.
+/// Reads one blob. Returns `None` if no image needs it and another process has removed it since it was listed.
 fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<Found> {
     let mut found = Found::default();
     let object = format!("blob {digest}");
@@ -366,7 +365,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
             activity.advance(size);
         }
     }
-    // Of a damaged blob, everything inside is wrong, and saying so helps nobody.
+    // If the blob is damaged, faults of its content only follow from that.
     if found.faults.is_empty() {
         found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
     }
@@ -378,7 +377,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     Some(found)
 }
 
-/// Unwraps a layer and looks at every entry of its tar.
+/// Decompresses a layer and checks every entry of its tar.
 fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
     let mut start = Vec::new();
     if io::copy(&mut stored.take(4), &mut start).is_err() {
@@ -408,14 +407,14 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
             let others = role.diff_ids.iter().filter(|diff_id| diff_id.as_digest() != digest);
             faults.extend(others.map(|diff_id| format!("holds the tar {digest}, not the diff ID {diff_id}")));
         }
-        // What could not be read the first time is no news.
+        // A failure that was already reported is not reported again.
         Err(_) if broken.is_some() => {}
         Err(error) => faults.push(Error::io("layer", "unwrap", error).reason()),
     }
     faults
 }
 
-/// How many faults of one kind are worth a line each.
+/// The number of faults of one kind that are reported on lines of their own.
 const MOST_ALIKE: usize = 10;
 
 fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
@@ -428,7 +427,7 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
         let shown = String::from_utf8_lossy(&entry.path);
         match ImagePath::new(&entry.path) {
             Ok(path) if !entry.path.starts_with(b"/") => {
-                // Sixteen bytes of a hash instead of the path: a layer may have millions.
+                // Sixteen bytes of a hash instead of the path, because a layer may have millions of paths.
                 let mut short = [0; 16];
                 short.copy_from_slice(&Digest::of(path.as_bytes()).as_bytes()[..16]);
                 if !seen.insert(short) {
@@ -452,8 +451,8 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
     headers.check_rest(&mut source)
 }
 
-/// Reads past an entry's content. What fills it up to a whole block must be zeros: other bytes there are in the layer and in
-/// no listing of it.
+/// Reads past an entry's content. The padding to a whole block must be zeros: other bytes there would be in the layer,
+/// but in no listing of it.
 fn skip_content(source: &mut impl Read, entry: &tar::Entry, faults: &mut Vec<String>) -> Result<()> {
     let failed = |error| Error::io("layer", "read", error);
     let mut padding = Vec::new();

@@ -1,6 +1,6 @@
-//! How numbers are written for people.
+//! The format of numbers for people.
 
-/// A size as people write it: exact below 1 KiB, else the largest unit that leaves a number of at least one.
+/// Formats a size for people: exact below 1 KiB, otherwise in the largest unit that gives a number of at least one.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
@@ -15,7 +15,7 @@ pub fn size(bytes: u64) -> String {
     if bytes.is_power_of_two() { format!("{value} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// A number and what it counts: "1 layer", "2 layers", "2 entries".
+/// Formats a number and the noun that it counts: "1 layer", "2 layers", "2 entries".
 pub fn counted(number: usize, noun: &str) -> String {
     match (number, noun.strip_suffix("ry")) {
         (1, _) => format!("1 {noun}"),
