@@ -1,4 +1,4 @@
-//! Base images from registries: the store that keeps them, pins, lock files, mirrors, and builds without a network.
+//! Base images from registries: their store, pins, lock files, mirrors, and builds without a network.
 
 use super::real::{gzip, tar};
 use super::server::{Exchange, Server, Shelf};
@@ -12,7 +12,7 @@ use std::process::Command;
 
 pub(super) const BASE: &str = "team/base";
 
-/// Puts an image of one layer onto the shelf, and answers its manifest.
+/// Adds an image of one layer to the shelf, and returns its manifest.
 pub(super) fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8> {
     let layer = tar(content);
     let blob = gzip(&layer);
@@ -26,7 +26,7 @@ pub(super) fn image(shelf: &Shelf, content: usize, architecture: &str) -> Vec<u8
     manifest.to_string().into_bytes()
 }
 
-/// Puts an index of images for amd64 and arm64 onto the shelf under `tag`, and answers its digest.
+/// Adds an index of images for amd64 and arm64 to the shelf under `tag`, and returns its digest.
 pub(super) fn index(shelf: &Shelf, content: usize, tag: &str) -> Digest {
     index_of(shelf, content, tag, &["amd64", "arm64"])
 }
@@ -67,12 +67,12 @@ impl Yard {
         Yard { shelf, server, scratch }
     }
 
-    /// The name of the base.
+    /// Returns the name of the base.
     pub(super) fn base(&self) -> String {
         format!("{}/{BASE}:stable", self.server.host())
     }
 
-    /// The program, with a cache and a working directory of its own.
+    /// Returns a command for the program, with its own cache and working directory.
     pub(super) fn ocibuild(&self) -> Command {
         let mut command = ocibuild();
         command.current_dir(self.scratch.path()).env("OCIBUILD_CACHE_DIR", self.scratch.join("cache"));
@@ -83,14 +83,14 @@ impl Yard {
         run(self.ocibuild().args(["layout", "out", "--copy", "app:/app"]).args(arguments))
     }
 
-    /// How many requests came since the last time this was asked.
+    /// Returns the number of requests during `work`.
     fn requests_during(&self, work: impl FnOnce()) -> usize {
         let before = self.server.seen().len();
         work();
         self.server.seen().len() - before
     }
 
-    /// What the image that was built last stands on.
+    /// Returns the base annotations of the image that was built last.
     fn base_annotations(&self) -> (String, String) {
         let shown = run(self.ocibuild().args(["inspect", "out", "--format", "json"])).success();
         let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
@@ -147,7 +147,7 @@ fn r48_an_offline_build_opens_no_socket() {
         let traced = under_strace(arguments, variable);
         assert!(!traced.contains("socket(") && !traced.contains("connect("), "{traced}");
     }
-    // The same trace sees it when there is something to see.
+    // With a network access, the same trace shows it.
     assert!(under_strace(&["--pull", "always"], ("X", "")).contains("connect("));
 }
 
@@ -176,7 +176,7 @@ fn a_moved_tag_is_reported_and_a_pin_still_finds_what_it_was() {
     let base = yard.base();
     yard.build(&["--base", &base]).success();
     let after = index(&yard.shelf, 6000, "stable");
-    // Nobody asks, nobody knows.
+    // Without a request, the moved tag is not noticed.
     let kept = yard.build(&["--base", &base]).success();
     let moved = yard.build(&["--base", &base, "--pull", "always", "--quiet"]).success();
     assert!(moved.stderr.contains(&format!("{base}: base moved from {before} to {after}")), "{moved}");
@@ -216,7 +216,7 @@ fn each_platform_is_stored_and_found_by_itself() {
     index(&yard.shelf, 5000, "stable");
     let base = yard.base();
     run(yard.ocibuild().args(["pull", "--platform", "linux/arm64", &base])).success();
-    // What is there for another platform is not what nobody's platform means.
+    // An image for another platform is not used if no platform is given.
     yard.build(&["--base", &base, "--offline"]).ended_with(1).failed_saying("not in the cache");
     yard.build(&["--base", &base, "--offline", "--platform", "linux/arm64"]).success();
     assert_eq!(yard.base_annotations().1, Digest::of(&image(&yard.shelf, 5000, "arm64")).to_string());
@@ -228,7 +228,7 @@ fn each_platform_is_stored_and_found_by_itself() {
         .ended_with(1)
         .failed_saying("no image for linux/s390x (there is linux/amd64, linux/arm64)");
 
-    // An image that is for one platform only needs no platform.
+    // An image for a single platform needs no `--platform`.
     let only = image(&yard.shelf, 7000, "arm64");
     yard.shelf.clone().with_manifest(BASE, "only", media_type::MANIFEST, &only);
     let only = format!("{}/{BASE}:only", yard.server.host());
@@ -236,7 +236,7 @@ fn each_platform_is_stored_and_found_by_itself() {
     yard.build(&["--base", &only, "--offline"]).success();
 }
 
-/// M27: also by a build, which says so once.
+/// M27: a build does so, too, and reports it once.
 #[test]
 fn what_is_damaged_or_missing_in_the_store_is_fetched_again() {
     let yard = Yard::new();
@@ -274,7 +274,7 @@ fn a_build_believes_what_was_hashed_before_and_a_pull_reads_it_again() {
     yard.build(&["--base", &base]).success();
     let manifest: Value = serde_json::from_slice(&image(&yard.shelf, 5000, "amd64")).unwrap();
     let blob = yard.blob_in_store(manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap());
-    // What a failing disk does: other bytes, and the same times.
+    // The effect of a failing disk: other bytes with the same times.
     let written = std::fs::metadata(&blob).unwrap().modified().unwrap();
     let length = std::fs::read(&blob).unwrap().len();
     std::fs::write(&blob, vec![0; length]).unwrap();
@@ -324,7 +324,7 @@ fn a_mirror_is_asked_first_and_never_given_the_credentials_of_another() {
     // It is stored under its own name.
     yard.build(&["--base", &base, "--offline", "--mirror", &rule]).success();
 
-    // What the mirror does not have, the registry has.
+    // An image that the mirror lacks comes from the registry.
     let other = image(&yard.shelf, 9000, "amd64");
     yard.shelf.clone().with_manifest(BASE, "other", media_type::MANIFEST, &other);
     let other = format!("{}/{BASE}:other", yard.server.host());
@@ -413,7 +413,7 @@ fn a_lock_file_pins_a_base() {
         let built = yard.build(&[&["--base", &base], arguments].concat()).success();
         assert_eq!(built.stdout, locked.stdout, "{arguments:?}");
     }
-    // Also on a machine that has never seen it.
+    // Also on a machine that has never pulled it.
     std::fs::remove_dir_all(yard.scratch.join("cache")).unwrap();
     assert_eq!(yard.build(&["--base", &base, "--locked"]).success().stdout, locked.stdout);
 
@@ -467,7 +467,7 @@ fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
     assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
     assert_eq!(gets(&yard), 1);
 
-    // Elsewhere the base's layers come from where they are, and pass through.
+    // A push to another registry transfers the base's layers from their own registry.
     let elsewhere = Yard::new();
     let moved = export(&format!("docker://{}/team/robot:v1", elsewhere.server.host())).success();
     let report: Value = serde_json::from_slice(&moved.stdout).unwrap();
@@ -477,7 +477,7 @@ fn a_sparse_image_goes_back_to_its_registry_without_its_base_passing_here() {
     let mut offline = yard.ocibuild();
     run(offline.args(["export", "out", "oci-archive:x.tar", "--offline"])).ended_with(2).failed_saying("--offline");
 
-    // It is the same image as the whole one.
+    // It is the same image as the complete one.
     let whole = yard.build(&["--base", &base]).success();
     assert_eq!(whole.stdout, built.stdout);
     yard.build(&["--base", "oci:whole", "--sparse"]).ended_with(2).failed_saying("is no registry");
@@ -492,11 +492,12 @@ fn the_layers_of_a_base_are_mounted_where_a_push_would_bring_them_back() {
     let pushed = run(yard.ocibuild().args(["export", "out", &to, "--format", "json"])).success();
     let report: Value = serde_json::from_slice(&pushed.stdout).unwrap();
     assert_eq!((&report["blobs"]["mounted"], &report["blobs"]["copied"]), (&1.into(), &2.into()), "{report}");
-    // No network is needed for what is whole.
+    // A complete image needs no network.
     run(yard.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"])).success();
 }
 
-/// M20: what a sparse build would have to know of a base that was never here is an error; what it only could not check is said.
+/// M20: without a listing of the base, a sparse build fails if it depends on the base's content, and warns about skipped
+/// checks.
 #[test]
 fn a_sparse_build_knows_a_base_once_it_was_pulled() {
     let yard = Yard::new();
@@ -517,14 +518,14 @@ fn a_sparse_build_knows_a_base_once_it_was_pulled() {
         assert!(warnings[0].contains(question), "{unchecked}");
     }
     run(yard.ocibuild().args(["pull", &base])).success();
-    // The listing is enough: the layers need not be here any more.
+    // The listing is enough: the layers may be missing.
     std::fs::remove_dir_all(yard.scratch.join("cache/bases")).unwrap();
     let sparse = build(&["--sparse"]).success();
     assert!(!sparse.stderr.contains("warning"), "{sparse}");
     assert_eq!(sparse.stdout, build(&[]).success().stdout);
 }
 
-/// M21: one base gives one image, from its registry or from a layout that was carried here, whatever that calls it.
+/// M21: a base produces the same image from its registry and from a layout, under whatever name.
 #[test]
 fn a_base_is_the_same_by_every_route() {
     let yard = Yard::new();
@@ -536,7 +537,7 @@ fn a_base_is_the_same_by_every_route() {
     for destination in ["oci:named:team/app:v1", "oci:unnamed", "oci-archive:file.tar:v1"] {
         run(yard.ocibuild().args(["export", &format!("docker://{base}"), destination])).success();
     }
-    // From one layout into another, too.
+    // Also from one layout to another.
     run(yard.ocibuild().args(["export", "oci:unnamed", "oci:again:other"])).success();
     for route in ["oci:named:v1", "oci:unnamed", "oci-archive:file.tar:v1", "oci:again:other"] {
         assert_eq!(yard.build(&["--base", route]).success().stdout, expected, "{route}");

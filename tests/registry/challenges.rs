@@ -1,8 +1,8 @@
-//! What registries ask for before they answer: realms, tokens, and both again and again.
+//! Authentication challenges: realms, tokens, and repeated challenges.
 
 use super::*;
 
-/// A registry that asks for a token of `realm`.
+/// Starts a registry that asks for a token of `realm`.
 fn asking_for(realm: String) -> Server {
     let shelf = shelf_with_manifest();
     Server::start(move |x| match x.header("authorization") {
@@ -86,7 +86,7 @@ fn r10_a_registry_that_asks_for_ever_is_left_after_two_challenges() {
         }
     });
     assert_says(Client::new().open(&server.host()).resolve(), &["answered 401"]);
-    // The same token again proves that asking more is useless.
+    // If the token server returns the same token again, the client stops.
     assert_eq!(server.lines(), [MANIFEST_PATH, "GET /token", MANIFEST_PATH, "GET /token"]);
 
     let fresh = Server::start(|x| match x.line().as_str() {

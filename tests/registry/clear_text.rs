@@ -1,4 +1,4 @@
-//! M39: who may be spoken to in clear text, and who need not prove to be itself.
+//! M39: plain HTTP and unverified certificates are allowed only for the intended registries.
 
 use super::real::layout;
 use super::server::{Exchange, Server, Shelf};
@@ -7,7 +7,7 @@ use crate::consumers;
 use crate::support::{Finished, Scratch, ocibuild, run};
 use std::process::Command;
 
-/// A registry of plain HTTP that is called `hub.corp`, and the proxy through which that name is reached.
+/// Starts a plain HTTP registry called `hub.corp`, and the proxy through which that name is reached.
 fn hub() -> (Server, Shelf) {
     Server::with_shelf(|x: &mut Exchange, shelf: &Shelf| {
         if x.request.method == "CONNECT" {
@@ -63,7 +63,7 @@ impl Machine {
         run(command.env("CONTAINERS_REGISTRIES_CONF", self.scratch.write("registries.conf", conf)))
     }
 
-    /// Whether the password has left since this was asked last.
+    /// Returns whether the password was sent during `work`.
     fn saw_the_password(&self, work: impl FnOnce()) -> bool {
         let before = self.hub.seen().len();
         work();
@@ -73,7 +73,7 @@ impl Machine {
 
 const WARNING: &str = "hub.corp: the password goes to hub.corp in clear text";
 
-/// M39: plain HTTP is allowed host by host, and a password in clear text is said.
+/// M39: plain HTTP is allowed for each host separately, and a password in clear text causes a warning.
 #[test]
 fn plain_http_is_for_the_host_that_is_named() {
     let machine = Machine::new();
@@ -97,12 +97,12 @@ fn plain_http_is_for_the_host_that_is_named() {
     assert!(saw);
     let pushed = machine.push(&["--tls-verify=false", "--quiet"]).success();
     assert!(pushed.stderr.contains(WARNING), "{pushed}");
-    // The flag takes a host, not what follows it.
+    // The option expects a host, without a repository.
     let mut pull = machine.ocibuild();
     run(pull.args(["pull", "--plain-http", "hub.corp/team/robot:v1"])).ended_with(2).failed_saying("not a registry");
 }
 
-/// M39: what registries.conf says of a registry counts for pushes, logins and caches as well.
+/// M39: settings for a registry in registries.conf also apply to pushes, logins and caches.
 #[test]
 fn insecure_in_registries_conf_counts_everywhere() {
     let machine = Machine::new();
@@ -126,14 +126,14 @@ fn insecure_in_registries_conf_counts_everywhere() {
     let logged_in = machine.login(&["--quiet"], conf).success();
     assert!(logged_in.stderr.contains(WARNING), "{logged_in}");
     machine.login(&["--plain-http", "hub.corp"], "").success();
-    // A cache is a repository like any other: what is missing there is the group, and not the permission to ask.
+    // A cache is a repository like any other: the group is missing, but the request is allowed.
     let mut build = machine.ocibuild();
     build.args(["layout", "out", "--copy", "ours:/x", "--cache-to", "docker://hub.corp/team/cache", "--quiet"]);
     let built = with_conf(conf, build.env_remove("OCIBUILD_NO_CACHE")).success();
     assert!(!built.stderr.contains("does not speak TLS"), "{built}");
 }
 
-/// M39: `--tls-verify=false` excuses a certificate, of the registries that the command names and of no mirror.
+/// M39: `--tls-verify=false` applies to the registries that the command names, and to no mirror.
 #[test]
 fn tls_verify_false_is_for_registries_that_are_named() {
     let scratch = Scratch::new();
@@ -161,7 +161,7 @@ fn tls_verify_false_is_for_registries_that_are_named() {
     let pulled = run(in_scratch().args(["pull", &reference, "--mirror", &rule, "--tls-verify=false"])).success();
     assert!(pulled.stderr.contains("unknown authority; asking the next place"), "{pulled}");
     assert_eq!(registry.seen().len(), before);
-    // In a file it is said of the mirror itself.
+    // In a file, the setting belongs to the mirror itself.
     let conf = format!(
         "[[registry]]\nlocation = '{}'\n[[registry.mirror]]\nlocation = '{}'\ninsecure = true\n",
         own.host(),

@@ -1,4 +1,4 @@
-//! Credentials on their way to a registry. What is found where is tested beside the search itself.
+//! The transmission of credentials to registries. The search for credentials has its own tests.
 
 use super::*;
 

@@ -36,7 +36,7 @@ fn a_login_is_proved_kept_and_forgotten() {
         run(command.env("XDG_RUNTIME_DIR", scratch.join("run")))
     };
     push(&[]).success();
-    // What we wrote, skopeo reads.
+    // skopeo reads the written file.
     if let Some(skopeo) = crate::support::consumer("skopeo") {
         let remote = format!("docker://{host}/team/robot:v1");
         let mut command = crate::support::command(skopeo);
@@ -44,7 +44,7 @@ fn a_login_is_proved_kept_and_forgotten() {
         run(&mut command).success();
     }
 
-    // A link stays one, and another registry's entry stays as it is.
+    // A symlink is kept, and another registry's entry is unchanged.
     let linked = scratch.write("elsewhere.json", r#"{"auths": {"other.io": {"auth": "YTpi"}}}"#);
     symlink(&linked, scratch.join("link.json")).unwrap();
     let link = scratch.join("link.json");
@@ -69,7 +69,7 @@ fn a_login_is_not_kept_unproved_in_silence() {
     assert!(said.stderr.contains("did not ask"), "{said}");
     assert_no_credentials(&open);
 
-    // A token server elsewhere is not given the password, and anonymous success proves nothing.
+    // Another token server does not get the password, and anonymous success proves nothing.
     let elsewhere = Server::start(gives_token);
     let tokens = elsewhere.host().replace("127.0.0.1", "localhost");
     let realm = format!("http://{tokens}/token");
@@ -113,7 +113,7 @@ fn several_names_are_given_in_one_push() {
     run(ocibuild().args(["export", &ours, &name("v1"), "-"])).ended_with(2);
 }
 
-/// A registry that takes every name and password.
+/// Starts a registry that accepts every name and password.
 fn registry_that_asks() -> Server {
     Server::start(|x| match x.header("authorization") {
         Some(_) => x.answer(200, &[], "{}"),
@@ -125,7 +125,7 @@ fn auth_file(scratch: &Scratch) -> serde_json::Value {
     serde_json::from_slice(&fs::read(scratch.join("run/containers/auth.json")).unwrap()).unwrap()
 }
 
-/// M30: logins at the same time keep each other's entries, and so do logouts.
+/// M30: concurrent logins keep each other's entries, and so do logouts.
 #[test]
 fn what_many_logins_write_at_once_is_all_kept() {
     let scratch = Scratch::new();
@@ -147,7 +147,7 @@ fn what_many_logins_write_at_once_is_all_kept() {
     assert_eq!(auth_file(&scratch)["auths"].as_object().unwrap().len(), 0);
 }
 
-/// M31: nobody else can read credentials at any moment, and a login that was killed leaves none behind a logout.
+/// M31: other users cannot read credentials at any time, and a killed login leaves no copy after a logout.
 #[test]
 fn credentials_are_never_open_and_leave_no_copy() {
     let Some(strace) = crate::support::consumer("strace") else { return };
@@ -161,7 +161,7 @@ fn credentials_are_never_open_and_leave_no_copy() {
         let stdin = fs::File::open(scratch.write("stdin", format!("{SECRET}\n"))).unwrap();
         run(command.stdin(stdin).env("XDG_RUNTIME_DIR", scratch.join("run")))
     };
-    // Killed when everything is written and has no name yet.
+    // Killed after everything is written, before the rename.
     let renames = "renameat,renameat2,rename";
     login(&["-e", &format!("trace={renames}"), "-e", &format!("inject={renames}:signal=KILL")]).ended_with(137);
     let directory = scratch.join("run/containers");

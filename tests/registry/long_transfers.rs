@@ -1,19 +1,19 @@
-//! Blobs that take long, over connections that do not last. With `OCIBUILD_LONG_TESTS` the blobs are of the size that the
-//! promise is about.
+//! Transfers of large blobs over connections that are cut. With `OCIBUILD_LONG_TESTS` the blobs have the size for which
+//! resumption is promised.
 
 use super::server::{Exchange, Server};
 use super::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How large the blob is, in bytes: a gigabyte, or enough for several parts.
+/// Returns the size of the blob, in bytes: a gigabyte, or enough for several chunks.
 fn size() -> u64 {
     if std::env::var_os("OCIBUILD_LONG_TESTS").is_some() { 1_000_000_000 } else { 150_000_000 }
 }
 
-/// How often each transfer is cut.
+/// The number of cuts in each transfer.
 const CUTS: u64 = 3;
 
-/// A blob that is never in memory. It repeats itself, after a number of bytes that no part has.
+/// A blob that is never in memory. It repeats itself, with a period that differs from every chunk size.
 struct Content {
     noise: Arc<Vec<u8>>,
     position: u64,
@@ -48,7 +48,7 @@ impl Read for Content {
     }
 }
 
-/// Fails if more than a fifth was moved in vain.
+/// Asserts that less than a fifth of the bytes was transferred in vain.
 #[track_caller]
 fn assert_thrifty(server: &Server, size: u64) {
     let moved = server.moved();
@@ -89,7 +89,7 @@ fn a_large_blob_is_fetched_over_connections_that_are_cut() {
     assert_thrifty(&server, descriptor.size);
 }
 
-/// A registry that keeps only what it takes to tell whether a blob has arrived.
+/// A registry that keeps only enough to determine whether a blob has arrived.
 #[derive(Default)]
 struct Receiver {
     hasher: Option<ocibuild::digest::Hasher>,
@@ -103,7 +103,7 @@ impl Receiver {
         self.received += bytes.len() as u64;
     }
 
-    /// Takes what a request brings; `part` bytes of it, if it shall be cut.
+    /// Reads the body of a request; only `part` bytes of it if the connection is to be cut.
     fn take(&mut self, x: &mut Exchange, part: Option<u64>) {
         let bytes = match part {
             Some(part) => x.part_of_body(part),

@@ -1,4 +1,4 @@
-//! Mirrors that fail, lie, or say something else than the registry.
+//! Mirrors that fail, or that return other content than the registry.
 
 use super::bases::{BASE, Yard, image, index};
 use super::server::{Exchange, Server, Shelf};
@@ -7,13 +7,13 @@ use crate::support::{Scratch, run};
 use serde_json::Value;
 use std::path::Path;
 
-/// Answers with the shelf, and has everything in it under `/hub/`.
+/// Serves the shelf, also below `/hub/`.
 fn serve_below_hub(x: &mut Exchange, shelf: &Shelf) {
     x.request.target = x.request.target.replace("/hub/", "/");
     shelf.serve(x);
 }
 
-/// M42: nonsense, errors, bad certificates and bad digests of a mirror all lead to the next place.
+/// M42: invalid responses, errors, bad certificates and bad digests of a mirror all cause a fallback to the next place.
 #[test]
 fn every_failure_of_a_mirror_leads_to_the_next_place() {
     type Answer = fn(&mut Exchange, &Shelf);
@@ -53,7 +53,7 @@ fn every_failure_of_a_mirror_leads_to_the_next_place() {
     assert!(pulled.stderr.contains("unknown authority; asking the next place"), "{pulled}");
 }
 
-/// M42: a mirror that gives other bytes for a layer that was left out.
+/// M42: a mirror returns other bytes for a remote layer.
 #[test]
 fn a_layer_that_a_mirror_forges_comes_from_the_registry() {
     let yard = Yard::new();
@@ -77,7 +77,7 @@ fn a_layer_that_a_mirror_forges_comes_from_the_registry() {
     assert!(forger.lines().iter().any(|line| line.contains("/blobs/")));
 }
 
-/// M42: the store notes where a tag's meaning was learnt.
+/// M42: the store records which mirror has resolved a tag.
 #[test]
 fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
     let yard = Yard::new();
@@ -97,7 +97,7 @@ fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
     let expected = format!("taken as the mirror {}/hub/{BASE} had it", mirror.host());
     assert!(told.stderr.contains(&expected), "{told}");
 
-    // Where the registry can be asked, its own word counts.
+    // If the registry can be reached, its own digest is used.
     let requests = mirror.seen().len();
     let asked = yard.build(&["--base", &base, "--lock"]).success();
     assert_ne!(asked.stdout, through_mirror.stdout);
@@ -108,7 +108,7 @@ fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
     let own_offline = yard.build(&["--base", &base, "--offline", "--quiet"]).success();
     assert_eq!((own_offline.stdout, own_offline.stderr), (asked.stdout, String::new()));
     assert_eq!(yard.build(&["--base", &base, "--offline", "--mirror", &rule]).success().stdout, through_mirror.stdout);
-    // Both are whole, and are what verify expects.
+    // Both are complete, and verify accepts them.
     run(yard.ocibuild().args(["verify", "cache/bases"])).success();
 }
 
@@ -118,7 +118,7 @@ fn certificates_in(scratch: &Scratch, directory: &str) {
     }
 }
 
-/// M42: a client certificate is for the registries that the command names, or for the one that it is given for.
+/// M42: a client certificate is for the registries that the command names, or for the one that it was given for.
 #[test]
 fn a_client_certificate_is_not_shown_to_a_mirror() {
     let yard = Yard::new();
@@ -139,7 +139,7 @@ fn a_client_certificate_is_not_shown_to_a_mirror() {
     assert!(!mirror.lines().is_empty());
     assert_eq!(yard.server.seen().len(), requests);
 
-    // A registry that is named gets it, unless it is for another.
+    // A named registry gets the certificate, unless it was given for another one.
     let only = image(&yard.shelf, 7000, "amd64");
     yard.shelf.clone().with_manifest(BASE, "only", media_type::MANIFEST, &only);
     let named = |directory: &str| {
@@ -150,7 +150,7 @@ fn a_client_certificate_is_not_shown_to_a_mirror() {
     named("other.example=certificates").ended_with(1);
 }
 
-/// M57: an error that comes from the network names the image and a way out.
+/// M57: a network error names the image and a remedy.
 #[test]
 fn an_error_of_the_network_names_the_image_and_a_way_out() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

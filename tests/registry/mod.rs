@@ -1,5 +1,5 @@
-//! The distribution client against a server that lies and breaks on request (each row R of the fault catalogue has its
-//! test), and against real registries.
+//! Tests of the distribution client against a server that returns wrong data and fails on request (each row R of the fault
+//! catalogue has its test), and against real registries.
 
 #[cfg(target_os = "linux")]
 mod bases;
@@ -42,13 +42,13 @@ use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What must never be seen where it does not belong.
+/// A password that must never appear where it does not belong.
 const SECRET: &str = "planted-secret";
 
-/// A token that a token server gives for the secret.
+/// The token that a token server returns for the password.
 const TOKEN: &str = "planted-token";
 
-/// Everything that the client said while it worked.
+/// All messages of the client.
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
 
@@ -60,7 +60,7 @@ impl Progress for Heard {
     }
 }
 
-/// A client under test, and what it says.
+/// A client under test, and its messages.
 struct Client {
     network: Network,
     options: Options,
@@ -71,7 +71,7 @@ struct Client {
 impl Client {
     fn new() -> Client {
         let milliseconds = Duration::from_millis;
-        // Long enough for a busy machine; what is about waiting has its own limits.
+        // Long enough for a busy machine; tests of time limits set their own.
         let limits = Limits {
             connect: milliseconds(10_000),
             idle: milliseconds(10_000),
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    /// With the name `alice` and the planted secret for `host`.
+    /// Sets the name `alice` and the planted password for `host`.
     fn with_password(mut self, host: &str) -> Client {
         let auth = base64::engine::general_purpose::STANDARD.encode(format!("alice:{SECRET}"));
         let file = serde_json::json!({"auths": {host: {"auth": auth}}}).to_string();
@@ -105,12 +105,12 @@ impl Client {
         self
     }
 
-    /// The repository `team/robot` at `host`, under the tag `v1`.
+    /// Opens the repository `team/robot` at `host`, with the tag `v1`.
     fn open(self, host: &str) -> Work {
         self.open_as(&format!("{host}/team/robot:v1"))
     }
 
-    /// What a reference names.
+    /// Opens the repository of a reference.
     fn open_as(self, reference: &str) -> Work {
         let reference: Reference = reference.parse().unwrap();
         let transport = Arc::new(Transport::new(self.network).unwrap());
@@ -124,19 +124,19 @@ fn no_helper() -> ocibuild::store::registry::credentials::Helper {
     Box::new(|name, _| panic!("helper {name} was run"))
 }
 
-/// A repository to work with. Every error and warning passes here, and is searched for the planted secret.
+/// A repository under test. Every error and warning is searched for the planted secrets.
 struct Work {
     repository: Arc<Repository>,
     heard: Arc<Heard>,
 }
 
 impl Work {
-    /// The digest of the manifest that the tag names, or what went wrong.
+    /// Returns the digest of the manifest that the tag names, or the error.
     fn resolve(&self) -> Result<Digest, String> {
         self.repository.resolve().map(|descriptor| descriptor.digest).map_err(|error| self.said(error))
     }
 
-    /// The verified blob, or what went wrong.
+    /// Returns the verified blob, or the error.
     fn fetch(&self, descriptor: &Descriptor) -> Result<Vec<u8>, String> {
         let read = self.repository.open(descriptor).and_then(|reader| {
             let mut bytes = Vec::new();
@@ -153,12 +153,12 @@ impl Work {
         self.upload_as(&blob(bytes), bytes)
     }
 
-    /// Uploads bytes as the blob that `descriptor` claims them to be.
+    /// Uploads bytes as the blob of `descriptor`, which need not match.
     fn upload_as(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), String> {
         self.repository.put(descriptor, &|| Ok(Box::new(bytes))).map_err(|error| self.said(error))
     }
 
-    /// The error's one line; nothing secret is in it, nor in any warning so far.
+    /// Formats the error, and asserts that neither it nor any warning so far contains a secret.
     fn said(&self, error: Error) -> String {
         let line = error.to_string();
         let all = format!("{line}\n{:?}\n{:?}\n{}", error, self.repository, self.warnings().join("\n"));
@@ -178,7 +178,7 @@ fn blob(bytes: &[u8]) -> Descriptor {
     Descriptor::of(media_type::LAYER_GZIP, bytes)
 }
 
-/// Bytes that no two places of have in common.
+/// Returns bytes without repetitions.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -190,7 +190,7 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).flatten().take(length).collect()
 }
 
-/// A well-formed manifest of nothing in particular.
+/// Returns a well-formed manifest without layers.
 fn manifest() -> Vec<u8> {
     serde_json::json!({
         "schemaVersion": 2,
@@ -202,7 +202,7 @@ fn manifest() -> Vec<u8> {
     .into_bytes()
 }
 
-/// A shelf with that manifest under `team/robot:v1`.
+/// Creates a shelf with that manifest under `team/robot:v1`.
 fn shelf_with_manifest() -> Shelf {
     Shelf::default().with_manifest("team/robot", "v1", media_type::MANIFEST, &manifest())
 }
@@ -210,7 +210,7 @@ fn shelf_with_manifest() -> Shelf {
 const MANIFEST_PATH: &str = "GET /v2/team/robot/manifests/v1";
 const UPLOADS: &str = "POST /v2/team/robot/blobs/uploads/";
 
-/// Asks for a token of the server's own `/token`, unless one is there.
+/// Answers 401 with the server's own `/token` as realm, unless the request carries the token.
 fn asks_for_token(x: &mut Exchange) -> bool {
     if x.header("authorization") == Some(format!("Bearer {TOKEN}")) {
         return false;

@@ -1,4 +1,4 @@
-//! Which repositories an export asks, and which blobs it asks them for: as little as possible, and nothing that a layout says.
+//! The repositories and blobs that an export requests: as few as possible, and none because of a layout's annotations.
 
 use super::bases::{BASE, Yard, index};
 use super::server::Server;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// The program on another machine: with a cache directory and a login of its own.
+/// Returns a command for the program on another machine, with its own cache directory and login.
 fn elsewhere(yard: &Yard) -> Command {
     let mut command = yard.ocibuild();
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("alice:{SECRET}"));
@@ -23,7 +23,7 @@ fn report(finished: &crate::support::Finished) -> Value {
     serde_json::from_slice(&finished.stdout).unwrap()
 }
 
-/// M41: what a layout says of repositories causes no request, and the flag says where its layers are.
+/// M41: the repositories in a layout's annotations cause no request, and the option names the source of its layers.
 #[test]
 fn a_foreign_layout_chooses_no_repository() {
     let yard = Yard::new();
@@ -48,17 +48,17 @@ fn a_foreign_layout_chooses_no_repository() {
     let nowhere = format!("docker://{}/no/such", yard.server.host());
     run(elsewhere(&yard).args(["export", "out", "oci:again", "--complete-from", &nowhere])).ended_with(1);
     run(elsewhere(&yard).args(["export", "out", "oci:x", "--complete-from", "team/base"])).ended_with(2);
-    // The machine that left them out knows where they are.
+    // The machine that built the sparse image has a record of its layers.
     run(yard.ocibuild().args(["export", "out", "oci:again"])).success();
 }
 
-/// M41: a layer that is named and not here is mounted from nowhere, whatever the annotations and this machine's memory say.
+/// M41: a missing layer is not mounted, whatever the annotations and this machine's records say.
 #[test]
 fn a_foreign_layout_brings_no_private_blob_into_another_repository() {
     let yard = Yard::new();
     index(&yard.shelf, 50_000, "stable");
     yard.build(&["--base", &yard.base()]).success();
-    // This machine has pulled the base, so it remembers where its layer is. Then comes a layout that names the layer.
+    // After a pull, this machine has a record of the base's layer. The layout then names that layer.
     run(elsewhere(&yard).args(["pull", &yard.base()])).success();
     let index: Value = serde_json::from_slice(&std::fs::read(yard.scratch.join("out/index.json")).unwrap()).unwrap();
     let manifest = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "out/blobs/sha256/");
@@ -83,7 +83,7 @@ fn a_foreign_layout_brings_no_private_blob_into_another_repository() {
     }
 }
 
-/// M70: what was pushed to one repository is mounted in the next.
+/// M70: blobs that were pushed to one repository are mounted in the next.
 #[test]
 fn a_push_to_a_second_repository_sends_nothing_again() {
     let yard = Yard::new();
@@ -100,13 +100,13 @@ fn a_push_to_a_second_repository_sends_nothing_again() {
         let later = push(name);
         assert_eq!((&later["mounted"], &later["copied"]), (&3.into(), &0.into()), "{later}");
     }
-    // What is remembered is only a hint.
+    // The records are only hints.
     yard.shelf.forget("team/one");
     yard.shelf.forget("team/two");
     yard.shelf.forget("team/three");
     let later = push("team/four");
     assert_eq!((&later["mounted"], &later["copied"]), (&0.into(), &3.into()), "{later}");
-    // It holds no secret, and what is wrong with it is not believed.
+    // The records contain no secret, and malformed ones are ignored.
     for file in std::fs::read_dir(yard.scratch.join("cache/seen/v1")).unwrap() {
         let path = file.unwrap().path();
         assert!(!std::fs::read_to_string(&path).unwrap().contains(SECRET));
@@ -118,7 +118,7 @@ fn a_push_to_a_second_repository_sends_nothing_again() {
     run(yard.ocibuild().args(["inspect", &format!("docker://{host}/team/six:v1")])).success();
 }
 
-/// M70, with registries that are real.
+/// M70, with real registries.
 #[test]
 fn a_real_registry_mounts_what_was_pushed_before() {
     for registry in consumers::Registry::all() {

@@ -1,4 +1,4 @@
-//! M38: a shared cache that somebody else writes to, and what remains of it when it is no longer named.
+//! M38: a shared cache with write access for an attacker, and its effects when it is no longer named.
 
 use super::shared_cache::Yard;
 use super::*;
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use ocibuild::tar::{END, Header, Kind, append};
 use serde_json::{Value, json};
 
-/// A tar with one entry.
+/// Returns a tar with one entry.
 fn tar_with(path: &[u8], kind: Kind, mode: u32, content: &[u8]) -> Vec<u8> {
     let (size, xattrs) = (content.len() as u64, &[][..]);
     let header = Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs };
@@ -19,7 +19,7 @@ fn tar_with(path: &[u8], kind: Kind, mode: u32, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Puts `tar` in the place of the environment's layer, with the diff ID that `said` has.
+/// Replaces the environment's layer by `tar`, with the diff ID `said`.
 fn poison(yard: &Yard, tar: &[u8], said: Digest) {
     let tags = yard.shelf.tags("team/cache");
     let tag = tags.iter().find(|tag| tag.starts_with("ocibuild-cache-")).unwrap();
@@ -40,7 +40,7 @@ fn poison(yard: &Yard, tar: &[u8], said: Digest) {
     shelf.with_manifest("team/cache", tag, media_type::MANIFEST, manifest.to_string().as_bytes());
 }
 
-/// M38: a layer that holds what its recipe cannot make is not taken.
+/// M38: a layer with content that its recipe cannot produce is rejected.
 #[test]
 fn a_poisoned_layer_is_made_instead() {
     let yard = Yard::new();
@@ -71,7 +71,7 @@ fn a_poisoned_layer_is_made_instead() {
     }
 }
 
-/// M38: what was taken counts as long as its repository is named, is told, and is not passed on.
+/// M38: a layer from a shared cache is used while its repository is named, is reported, and is not shared again.
 #[test]
 fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
     let yard = Yard::new();
@@ -93,7 +93,7 @@ fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
     assert_eq!((again.origins[1].as_str(), &again.layers[1]["from"]), ("same-recipe", &json!(name)));
     assert_eq!(yard.server.seen().len(), requests);
 
-    // Taken layers are not passed on, also when they come from this machine's own cache.
+    // Layers from a shared cache are not shared again, even from this machine's own cache.
     let other = yard.name("other/cache");
     let passed = second.build(&["--cache-from", &cache, "--cache-to", &other, "-q"]);
     assert!(passed.stderr.contains("not shared again"), "{}", passed.stderr);
@@ -102,13 +102,13 @@ fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
     let without = second.build(&[]);
     assert_eq!(without.origins[1], "made", "{:?}", without.origins);
     assert_eq!((&without.layers[1]["from"], &without.digest), (&Value::Null, &taken.digest));
-    // What was made here counts without a flag, and may be shared.
+    // Layers built on this machine are used without an option, and may be shared.
     let own = second.build(&["--cache-to", &other, "--cache-from", &cache]);
     assert_eq!((own.origins[1].as_str(), &own.layers[1]["from"]), ("same-recipe", &Value::Null));
     assert_eq!(yard.shelf.tags("other/cache").len(), 1);
 }
 
-/// M38: `--locked` takes layers only from the caches that `--lock` wrote down.
+/// M38: `--locked` uses only the shared caches that `--lock` recorded.
 #[test]
 fn a_lock_file_names_the_caches() {
     let yard = Yard::new();
@@ -125,6 +125,6 @@ fn a_lock_file_names_the_caches() {
     let said = format!("the cache {} is not in it, and --locked takes nothing else", &other["docker://".len()..]);
     run(&mut refused).ended_with(1).failed_saying(&said);
     assert!(!yard.server.lines().iter().any(|line| line.contains("evil/cache/blobs")));
-    // Without either flag, the file does not speak of caches that it does not name.
+    // Without either option, the lock file does not restrict caches.
     second.build(&["--cache-from", &other]);
 }

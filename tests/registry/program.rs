@@ -1,4 +1,4 @@
-//! The program itself against registries: what the environment and the command line do.
+//! Tests of the program against registries: the effects of environment and command line.
 
 use super::real::layout;
 use super::server::{Exchange, Server};
@@ -17,7 +17,7 @@ fn export(from: &str, to: &str) -> Command {
     command
 }
 
-/// A file as podman login and docker login write it.
+/// Returns a file in the format of podman login and docker login.
 fn auth_file(host: &str, user: &str, password: &str) -> String {
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     serde_json::json!({"auths": {host: {"auth": auth}}}).to_string()
@@ -77,7 +77,8 @@ fn credentials_come_from_where_people_keep_them() {
 
 #[test]
 fn r47_nothing_that_the_program_writes_holds_a_secret() {
-    // A registry with a token server; each in turn refuses, breaks off, or sends the client on with what it has.
+    // A registry with a token server. Each server in turn refuses, cuts the connection, or redirects the client with its
+    // credentials.
     let answers: [fn(&mut Exchange); 8] = [
         |x| x.answer(401, &[("WWW-Authenticate", "Basic realm=\"test\"")], "{}"),
         |x| x.refuse(403, "DENIED", "go away"),
@@ -114,7 +115,7 @@ fn r47_nothing_that_the_program_writes_holds_a_secret() {
                     }
                     command.stdin(std::fs::File::open(&stdin).unwrap());
                     let mut program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-                    // What is tried again for long says the same each time.
+                    // Retries print the same messages each time, so a limited time is enough.
                     let begin = Instant::now();
                     while program.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(2) {
                         std::thread::sleep(Duration::from_millis(5));
@@ -177,7 +178,7 @@ fn a_client_certificate_of_the_directory_is_shown() {
         scratch.write(Path::new("certificates").join(to), std::fs::read(Path::new("testdata/tls").join(from)).unwrap());
     }
     run(export(&ours, &remote).arg("--cert-dir").arg(&certificates)).success();
-    // Where podman keeps them for this registry.
+    // The directory of podman's certificates for this registry.
     let home = scratch.join("home");
     let usual = home.join(".config/containers/certs.d").join(server.host());
     std::fs::create_dir_all(usual.parent().unwrap()).unwrap();

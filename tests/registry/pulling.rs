@@ -1,4 +1,4 @@
-//! Reading manifests and blobs from servers that cut, lie and stumble.
+//! Reading manifests and blobs from servers that cut connections and return wrong or transient responses.
 
 use super::*;
 use std::time::Instant;
@@ -16,7 +16,7 @@ fn r16_a_length_that_is_not_the_blobs_is_an_error() {
         let content = content.clone();
         let server = Server::start(move |x| x.answer(200, &[("Content-Length", length)], &content[..length.len()]));
         let said = Client::new().open(&server.host()).fetch(&blob(&noise(1000)));
-        // `x` is not HTTP at all.
+        // `x` makes the response invalid HTTP.
         let word = if length == "x" { "HTTP" } else { "expected 1000 bytes" };
         assert_says(said, &[word]);
     }
@@ -52,7 +52,7 @@ fn r16_a_body_without_length_is_taken_if_it_is_right() {
     assert_says(work(&damaged).fetch(&blob(&content)), &["its content has the digest"]);
 }
 
-/// Serves a blob and cuts the connection after `step` bytes of each answer.
+/// Starts a server that serves a blob and cuts the connection after `step` bytes of each response.
 fn cutting(content: &[u8], step: usize, ranges: bool) -> (Server, Arc<Mutex<usize>>) {
     let sent = Arc::new(Mutex::new(0));
     let (content, counted) = (content.to_vec(), sent.clone());
@@ -86,7 +86,7 @@ fn r17_a_cut_transfer_is_resumed_and_moves_nothing_twice() {
     let (server, sent) = cutting(&content, 2 << 20, true);
     let work = Client::new().open(&server.host());
     assert_eq!(work.fetch(&blob(&content)), Ok(content.clone()));
-    // More cuts than there are repetitions: progress starts the count anew.
+    // There are more cuts than allowed retries: progress resets the count.
     assert_eq!(server.count(&format!("{BLOB}{}", Digest::of(&content))), 5);
     assert!(*sent.lock().unwrap() <= content.len(), "moved {} for {}", *sent.lock().unwrap(), content.len());
     assert!(work.warnings().iter().all(|said| said.ends_with("trying again")), "{:?}", work.warnings());
@@ -279,7 +279,7 @@ fn r40_the_digest_header_must_be_right_or_absent() {
 fn r40_a_pinned_manifest_is_compared_with_its_pin() {
     let shelf = shelf_with_manifest().with_manifest("team/robot", "x", media_type::MANIFEST, b"{}");
     let server = Server::start(move |x| {
-        // Whatever is asked for by digest, it answers something else.
+        // Every request by digest returns other content.
         if x.request.target.contains("sha256") {
             return x.answer(200, &[("Content-Type", media_type::MANIFEST)], b"{}");
         }

@@ -1,4 +1,4 @@
-//! Writing blobs and manifests to servers that cut, lie, forget and stumble.
+//! Writing blobs and manifests to servers that cut connections, lose data and return wrong or transient responses.
 
 use super::*;
 use ocibuild::spec::{Config, Manifest};
@@ -6,7 +6,7 @@ use ocibuild::store::{ImageName, StoredImage, copy};
 
 const SESSION: &str = "/v2/team/robot/blobs/uploads/session-1";
 
-/// A registry that does `fault` first and, where that answers false, what it should.
+/// Starts a registry that handles a request by `fault`, or correctly if that returns `false`.
 fn registry(shelf: &Shelf, fault: impl Fn(&mut Exchange, &Shelf) -> bool + Send + Sync + 'static) -> Server {
     let shelf = shelf.clone();
     Server::start(move |x| {
@@ -20,7 +20,7 @@ fn in_parts(part: u64) -> Client {
     Client::new().options(|o| o.part = part)
 }
 
-/// Starts an upload, answers its first `PUT` by 413, and so makes the client send parts.
+/// Responds with 413 to a `PUT` of a whole blob, and so makes the client send chunks.
 fn refuses_whole(x: &mut Exchange) -> bool {
     let refused = x.request.method == "PUT" && x.header("content-length") != Some("0".to_owned());
     if refused {
@@ -29,7 +29,7 @@ fn refuses_whole(x: &mut Exchange) -> bool {
     refused
 }
 
-/// An image of one layer, with its blobs at hand.
+/// An image of one layer, with its blobs in memory.
 struct Image {
     stored: StoredImage,
     layer: Vec<u8>,
@@ -62,7 +62,7 @@ fn image() -> Image {
     Image { stored, layer }
 }
 
-/// Pushes the image under `team/robot:v1`.
+/// Pushes the image to `team/robot:v1`.
 fn push(work: &Work, image: &Image) -> Result<(), String> {
     let name: ImageName = "v1".parse().unwrap();
     copy(&image.stored, &*work.repository, &[name], &*work.heard).map(|_| ()).map_err(|error| work.said(error))
@@ -145,12 +145,12 @@ fn r28_a_location_that_leads_astray_is_refused() {
             _ => x.answer(404, &[], ""),
         });
         let said = Client::new().open(&server.host()).upload(b"content");
-        // A control character does not even pass as a header.
+        // A control character is not even a valid header.
         let word = if word == "not a URL" { "" } else { word };
         assert_says(said, &[word]);
         assert!(!server.lines().iter().any(|line| line.starts_with("PUT")));
     }
-    // A line break ends the header: what follows is another one.
+    // A line break ends the header: the rest becomes another one.
     let injecting = Server::start(|x| match x.request.method.as_str() {
         "POST" => x.answer(202, &[("Location", "/up\r\nX-Evil: 1")], ""),
         _ => x.answer(201, &[], ""),
@@ -189,7 +189,7 @@ fn r29_a_mount_is_an_attempt() {
         assert!(!work.repository.try_mount(&blob(&content), &from(&server)).unwrap(), "{status}");
         assert_eq!(work.upload(&content), Ok(()), "{status}");
         assert_eq!(shelf.blob("team/robot", Digest::of(&content)).as_ref(), Some(&content));
-        // The session that came instead of a mount is used.
+        // The session that was opened instead of a mount is used.
         assert_eq!(server.count(UPLOADS), if status == 202 { 1 } else { 2 }, "{status}");
     }
 }
@@ -301,7 +301,7 @@ fn r32_a_position_that_makes_no_sense_means_a_new_session() {
 fn r32_a_registry_that_resumes_wrongly_gets_the_blob_again() {
     let content = noise(100_000);
     let shelf = Shelf::default();
-    // It keeps 1000 bytes, says 2000, and takes the rest without looking.
+    // It keeps 1000 bytes, reports 2000, and accepts the rest unchecked.
     let server = registry(&shelf, move |x, shelf| match (x.line().as_str(), x.nth) {
         (line, 1) if line == format!("PUT {SESSION}") => {
             let part = x.part_of_body(1000);
@@ -430,7 +430,7 @@ fn r35_a_token_that_expires_in_an_upload_is_renewed() {
         let shelf = Shelf::default();
         let server = Server::start({
             let shelf = shelf.clone();
-            // Each token is good for three requests.
+            // Each token is valid for three requests.
             let spent = Mutex::new((0, 0));
             move |x| {
                 if x.line() == "GET /token" {

@@ -1,4 +1,4 @@
-//! Fetching the rcc that goes into an image.
+//! The download of the rcc for an image.
 
 use super::server::{Exchange, Server};
 use super::*;
@@ -57,7 +57,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     assert_eq!(yard.build(&[&arguments[..], &["--locked"]].concat()).success().stdout, built.stdout);
     assert_eq!(yard.server.seen().len(), before);
 
-    // A damaged copy is fetched again.
+    // A damaged copy is downloaded again.
     fs::write(yard.scratch.join("cache/rcc").join(digest.hex()), static_program(b"2")).unwrap();
     assert_eq!(yard.build(&arguments).success().stdout, built.stdout);
     fs::remove_file(yard.scratch.join("robot/ocibuild.lock")).unwrap();
@@ -83,7 +83,7 @@ fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
     yard.build(&["--rcc-download", &url, "--lock"]).success();
     assert_ne!(yard.lock(), before);
     yard.build(&["--rcc-download", &url, "--locked"]).success();
-    // What the command line says must not contradict what is locked.
+    // The command line must not contradict the lock file.
     let other = Digest::of(&static_program(b"x"));
     yard.build(&["--rcc-download", &url, "--rcc-sha256", &other.hex().to_string()]).ended_with(1);
 }
@@ -112,7 +112,7 @@ fn a_given_digest_is_enforced_and_needs_no_lock_file() {
     yard.build(&["--rcc-download", &yard.url("/x"), "--rcc-sha256", "abc"]).ended_with(2);
 }
 
-/// M19: a signature in the query of a download is neither shown nor written down.
+/// M19: a signature in the query of a download is neither printed nor stored.
 #[test]
 fn the_query_of_a_download_is_kept_nowhere() {
     let yard = Yard::new(|x| match x.line().as_str() {

@@ -1,4 +1,4 @@
-//! Getting to a registry at all: names, TLS, proxies, and servers that keep one waiting.
+//! Connections to registries: names, TLS, proxies, and slow servers.
 
 use super::*;
 use ocibuild::store::registry::{Identity, PlainHttp, Proxies, certificates};
@@ -11,7 +11,7 @@ fn tls_file(name: &str) -> Vec<u8> {
     std::fs::read(Path::new("testdata/tls").join(name)).unwrap()
 }
 
-/// A TLS server with the certificate `name`, which asks for a client certificate where `clients` says so.
+/// Creates a TLS server with the certificate `name`, which can ask for a client certificate.
 pub(super) fn tls(name: &str, asks_for_client: bool) -> rustls::ServerConfig {
     let chain = vec![CertificateDer::from_pem_slice(&tls_file(&format!("{name}.crt"))).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(&tls_file(&format!("{name}.key"))).unwrap();
@@ -29,7 +29,7 @@ pub(super) fn tls(name: &str, asks_for_client: bool) -> rustls::ServerConfig {
     builder.with_single_cert(chain, key).unwrap()
 }
 
-/// A client that trusts the test authority.
+/// Creates a client that trusts the test authority.
 pub(super) fn trusting() -> Client {
     let mut client = Client::new();
     client.network.authorities = certificates(&tls_file("authority.crt"), "authority.crt").unwrap();
@@ -91,7 +91,7 @@ fn r2_permission_for_plain_http_does_not_excuse_a_bad_certificate() {
     assert_eq!(server.lines(), [] as [&str; 0]);
 }
 
-/// A client that waits 400 ms for a sign of life.
+/// Creates a client with an idle limit of 400 ms.
 fn impatient() -> Client {
     let mut client = Client::new();
     let idle = Duration::from_millis(400);
@@ -150,7 +150,7 @@ fn r19_a_body_of_a_byte_now_and_then_is_not_waited_for_but_a_slow_one_is() {
     assert_eq!(client().open(&slow.host()).fetch(&described), Ok(content));
 }
 
-/// M42: a manifest that keeps coming, slowly, has a time in all.
+/// M42: a manifest that arrives slowly has a total time limit.
 #[test]
 fn r19_a_manifest_that_trickles_is_given_up() {
     let server = Server::start(|x| {

@@ -1,4 +1,4 @@
-//! The reference registry in its several moods, and skopeo on the other side of it.
+//! The reference registry in several configurations, with skopeo as the other client.
 
 use super::server::{Exchange, Server};
 use super::*;
@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 
-/// A layout with one image of three layers of a few megabytes, under the tag `v1`.
+/// Creates a layout with one image of three layers of a few megabytes, under the tag `v1`.
 pub(super) fn layout(scratch: &Scratch) -> Arc<Layout> {
     let layout = Arc::new(Layout::create(&scratch.join("ours")).unwrap());
     let layers: Vec<Vec<u8>> = (1..4).map(|n| tar(n << 20)).collect();
@@ -28,7 +28,7 @@ pub(super) fn layout(scratch: &Scratch) -> Arc<Layout> {
     layout
 }
 
-/// A tar of one file.
+/// Returns a tar of one file.
 pub(super) fn tar(length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = ocibuild::tar::Header {
@@ -62,14 +62,14 @@ fn config(layers: &[Vec<u8>]) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
-/// Pushes the image `v1` of `layout` and answers what was moved.
+/// Pushes the image `v1` of `layout` and returns the statistics.
 fn push(work: &Work, layout: &Arc<Layout>) -> Result<ocibuild::store::Moved, String> {
     let image = layout.image(Some("v1"), None).unwrap();
     let names: [ImageName; 1] = ["v1".parse().unwrap()];
     copy(&image, &*work.repository, &names, &*work.heard).map_err(|error| work.said(error))
 }
 
-/// Pulls the image into a new layout, and answers the digest of its manifest.
+/// Pulls the image into a new layout, and returns the digest of its manifest.
 fn pull(work: &Work, scratch: &Scratch, name: &str) -> Result<String, String> {
     let image = work.repository.image(None).map_err(|error| work.said(error))?;
     let layout = Layout::create(&scratch.join(name)).unwrap();
@@ -77,7 +77,7 @@ fn pull(work: &Work, scratch: &Scratch, name: &str) -> Result<String, String> {
     Ok(consumers::Layout::new(scratch.join(name), "v1").manifest_digest())
 }
 
-/// A client for a registry with [`USER`] and [`PASSWORD`].
+/// Creates a client for a registry with [`USER`] and [`PASSWORD`].
 fn alice(host: &str) -> Client {
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
     let file = serde_json::json!({"auths": {host: {"auth": auth}}}).to_string();
@@ -131,7 +131,7 @@ fn a_pushed_blob_is_mounted_from_one_repository_into_another() {
 fn a_blob_in_parts_is_taken_by_a_real_registry() {
     for registry in consumers::Registry::all() {
         let content = noise(3_000_000);
-        // A registry behind a proxy that takes no more than a megabyte at once.
+        // A registry behind a proxy that accepts at most a megabyte per request.
         let upstream = registry.address();
         let proxy = Server::start(move |x| forward(x, &upstream, 1 << 20));
         let work = Client::new().options(|o| o.part = 1 << 20).open(&proxy.host());
@@ -142,7 +142,7 @@ fn a_blob_in_parts_is_taken_by_a_real_registry() {
     }
 }
 
-/// Hands a request on, unless its body is larger than `limit`.
+/// Forwards a request, unless its body is larger than `limit`.
 fn forward(x: &mut Exchange, upstream: &str, limit: usize) {
     use std::io::Write;
     let body = x.body();
@@ -212,14 +212,14 @@ fn r2_a_registry_of_plain_http_is_refused_without_permission() {
     assert_says(client.open(&registry.address()).resolve(), &["does not speak TLS", "--plain-http"]);
 }
 
-/// Signs tokens as the reference registry verifies them.
+/// Signs tokens for the reference registry.
 struct Signer {
     key: Arc<dyn rustls::sign::SigningKey>,
     certificate: String,
 }
 
 impl Signer {
-    /// Makes a key and a certificate in `directory`.
+    /// Creates a key and a certificate in `directory`.
     fn new(directory: &Path) -> Option<Signer> {
         let openssl = consumer("openssl")?;
         let arguments = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out token.pem -days 2 -subj /CN=tokens";

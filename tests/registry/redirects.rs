@@ -1,8 +1,8 @@
-//! Redirects: followed where that is safe, and never with credentials to another origin.
+//! Redirects: followed if that is safe, and never with credentials to another origin.
 
 use super::*;
 
-/// A registry that wants a password and sends everyone who asks for a blob to `location`.
+/// Starts a registry that asks for a password and redirects all requests for blobs to `location`.
 fn redirecting(status: u16, location: impl Fn(&Exchange) -> String + Send + Sync + 'static) -> Server {
     Server::start(move |x| {
         if x.header("authorization").is_none() {
@@ -92,7 +92,7 @@ fn r14_another_port_of_the_same_host_is_another_origin() {
     let other = Server::start({
         let content = content.clone();
         move |x| match x.header("authorization") {
-            // It would like to have them, too.
+            // The other origin asks for credentials, too.
             None if x.nth == 1 => x.answer(401, &[("WWW-Authenticate", "Basic realm=r")], ""),
             _ => x.answer(200, &[], &content),
         }

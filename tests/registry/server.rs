@@ -1,4 +1,4 @@
-//! A server that does exactly what a test tells it to: truths, lies and cuts, request by request.
+//! A server with scripted responses: correct data, wrong data and cuts, request by request.
 
 use ocibuild::Digest;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// `METHOD /path`, without the query.
+    /// Returns `METHOD /path`, without the query.
     pub(super) fn line(&self) -> String {
         format!("{} {}", self.method, self.target.split('?').next().unwrap_or_default())
     }
@@ -28,7 +28,7 @@ impl Seen {
     }
 }
 
-/// A listening server; it stops with the value.
+/// A listening server, which stops when it is dropped.
 pub(super) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -47,19 +47,19 @@ impl Server {
         Server::listen(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(script), None)
     }
 
-    /// Starts a server whose `script` has the shelf of a registry at hand, and answers both.
+    /// Starts a server whose `script` can use the shelf of a registry, and returns both.
     pub(super) fn with_shelf(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> (Server, Shelf) {
         let shelf = Shelf::default();
         let its = shelf.clone();
         (Server::start(move |x| script(x, &its)), shelf)
     }
 
-    /// The same at `[::1]`, where this machine has that.
+    /// Starts a server at `[::1]`, or returns `None` if this machine has no such address.
     pub(super) fn start_at_ipv6(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Option<Server> {
         Some(Server::listen(TcpListener::bind("[::1]:0").ok()?, Arc::new(script), None))
     }
 
-    /// The same behind TLS.
+    /// Starts a server with TLS.
     pub(super) fn start_tls(
         tls: rustls::ServerConfig,
         script: impl Fn(&mut Exchange) + Send + Sync + 'static,
@@ -85,27 +85,27 @@ impl Server {
         server
     }
 
-    /// `127.0.0.1:PORT`
+    /// Returns `127.0.0.1:PORT`.
     pub(super) fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// How many bytes have gone to and fro, heads and bodies.
+    /// Returns the number of bytes sent and received, including heads.
     pub(super) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// All requests so far, in order.
+    /// Returns all requests so far, in order.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// `METHOD /path` of all requests so far.
+    /// Returns `METHOD /path` of all requests so far.
     pub(super) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
 
-    /// How many requests had this `METHOD /path`.
+    /// Returns the number of requests with this `METHOD /path`.
     pub(super) fn count(&self, line: &str) -> usize {
         self.lines().iter().filter(|seen| *seen == line).count()
     }
@@ -136,7 +136,7 @@ fn serve(
             Box::new(rustls::StreamOwned::new(session, connection))
         }
         None => {
-            // A TLS hello is answered as Go's servers do.
+            // A TLS hello gets the same response as from Go's servers.
             let mut first = [0];
             if matches!(connection.peek(&mut first), Ok(1)) && first[0] == 0x16 {
                 (&connection).write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nnot TLS").ok();
@@ -170,7 +170,7 @@ fn serve(
     }
 }
 
-/// Counts what passes.
+/// Counts the bytes of a connection.
 struct Counted {
     stream: Box<dyn Stream>,
     moved: Arc<AtomicU64>,
@@ -219,10 +219,10 @@ enum Unread {
     Chunked,
 }
 
-/// A request and the way to answer it.
+/// A request, and the connection for its response.
 pub(super) struct Exchange<'x> {
     pub(super) request: Seen,
-    /// The how many-th request with this method and path it is; the first is 1.
+    /// The number of requests so far with this method and path, including this one.
     pub(super) nth: usize,
     stream: &'x mut BufReader<Box<dyn Stream>>,
     socket: &'x TcpStream,
@@ -237,7 +237,7 @@ impl Exchange<'_> {
         self.request.line()
     }
 
-    /// The server's own `127.0.0.1:PORT`.
+    /// Returns the server's own `127.0.0.1:PORT`.
     pub(super) fn host(&self) -> String {
         self.address.to_string()
     }
@@ -246,13 +246,13 @@ impl Exchange<'_> {
         self.request.header(name).map(str::to_owned)
     }
 
-    /// The values of a parameter in the query.
+    /// Returns the values of a parameter in the query.
     pub(super) fn parameters(&self, name: &str) -> Vec<String> {
         let query = self.request.target.split_once('?').map_or("", |(_, query)| query);
         parameters(query, name)
     }
 
-    /// The whole body of the request.
+    /// Reads the whole body of the request.
     pub(super) fn body(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.unread, Unread::Known(0)) {
             Unread::Known(length) => {
@@ -265,7 +265,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// The first bytes of the body; then the connection is cut.
+    /// Reads the first bytes of the body, after which the connection is cut.
     pub(super) fn part_of_body(&mut self, length: u64) -> Vec<u8> {
         let mut body = Vec::new();
         self.stream.by_ref().take(length).read_to_end(&mut body).ok();
@@ -273,7 +273,7 @@ impl Exchange<'_> {
         body
     }
 
-    /// Answers. A length is added where none is given.
+    /// Sends a response. A length is added if there is none.
     pub(super) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         self.body();
@@ -292,7 +292,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Answers as registries report errors.
+    /// Sends an error response in the format of registries.
     pub(super) fn refuse(&mut self, status: u16, code: &str, message: &str) {
         let body = serde_json::json!({"errors": [{"code": code, "message": message}]}).to_string();
         self.answer(status, &[("Content-Type", "application/json")], body);
@@ -311,7 +311,7 @@ impl Exchange<'_> {
         self.close = true;
     }
 
-    /// Accepts a `CONNECT`, and hands bytes to and fro until one side ends.
+    /// Accepts a `CONNECT`, and forwards bytes in both directions until one side ends.
     pub(super) fn tunnel_to(&mut self, target: &str) {
         self.raw(b"HTTP/1.1 200 OK\r\n\r\n");
         let there = TcpStream::connect(target).unwrap();
@@ -327,7 +327,7 @@ impl Exchange<'_> {
         self.close = true;
     }
 
-    /// Says nothing until the test has ended.
+    /// Sends nothing until the test has ended.
     pub(super) fn hang(&mut self) {
         let begin = Instant::now();
         while !self.stopped.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(20) {
@@ -338,7 +338,7 @@ impl Exchange<'_> {
     }
 }
 
-/// The values of `name` in a query or form, decoded.
+/// Returns the decoded values of `name` in a query or form.
 pub(super) fn parameters(query: &str, name: &str) -> Vec<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).collect()
@@ -363,7 +363,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The content of a registry that behaves well: what a test does not do itself, it leaves to this.
+/// The content of a correct registry, which handles all requests that a test does not.
 #[derive(Clone, Default)]
 pub(super) struct Shelf(Arc<Mutex<Content>>);
 
@@ -399,32 +399,32 @@ impl Shelf {
         self.0.lock().unwrap().manifests.get(&format!("{repository} {name}")).map(|(_, bytes)| bytes.clone())
     }
 
-    /// Loses everything in a repository.
+    /// Removes everything in a repository.
     pub(super) fn forget(&self, repository: &str) {
         let mut content = self.0.lock().unwrap();
         content.blobs.retain(|key, _| !key.starts_with(&format!("{repository} ")));
         content.manifests.retain(|key, _| !key.starts_with(&format!("{repository} ")));
     }
 
-    /// The tags in a repository.
+    /// Returns the tags in a repository.
     pub(super) fn tags(&self, repository: &str) -> Vec<String> {
         let content = self.0.lock().unwrap();
         let names = content.manifests.keys().filter_map(|key| key.strip_prefix(&format!("{repository} ")));
         names.filter(|name| !name.contains(':')).map(str::to_owned).collect()
     }
 
-    /// One of the manifests in a repository.
+    /// Returns one of the manifests in a repository.
     pub(super) fn any_manifest(&self, repository: &str) -> Vec<u8> {
         self.manifest(repository, &self.tags(repository)[0]).unwrap()
     }
 
-    /// Puts bytes into an upload, as if a request that was cut had brought them.
+    /// Adds bytes to an upload, as if a request that was cut had sent them.
     pub(super) fn receive(&self, x: &Exchange, bytes: &[u8]) {
         let path = x.line().split_once(' ').unwrap().1.to_owned();
         self.0.lock().unwrap().uploads.get_mut(&path).unwrap().extend_from_slice(bytes);
     }
 
-    /// Opens a session that wants parts of 40,000 bytes at least.
+    /// Opens a session with a minimum chunk size of 40,000 bytes.
     pub(super) fn receive_into_new(&self, x: &mut Exchange) {
         let location = {
             let mut content = self.0.lock().unwrap();
@@ -436,12 +436,12 @@ impl Shelf {
         x.answer(202, &[("Location", &location), ("OCI-Chunk-Min-Length", "40000")], "");
     }
 
-    /// How many sessions are open.
+    /// Returns the number of open sessions.
     pub(super) fn open_uploads(&self) -> usize {
         self.0.lock().unwrap().uploads.len()
     }
 
-    /// Does what the specification says.
+    /// Responds as the specification requires.
     pub(super) fn serve(&self, x: &mut Exchange) {
         let line = x.line();
         let (method, path) = line.split_once(' ').unwrap();

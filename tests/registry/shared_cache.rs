@@ -1,4 +1,4 @@
-//! Layers that machines share through a registry: how little moves, and that nothing that happens to it is an error.
+//! Layers that machines share through a registry: minimal transfers, and no failed build because of a broken cache.
 
 use super::server::{Exchange, Server};
 use super::*;
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 const CONDA: &str = "channels: [conda-forge]\ndependencies: [python=3.11.8]\n";
 
-/// What the robot's environment is recorded under.
+/// Returns the blueprint of the robot's environment.
 fn blueprint() -> Blueprint {
     let options = BlueprintOptions { local_channel: None };
     Blueprint::read(CONDA.as_bytes(), "conda.yaml", &options, &Heard::default()).unwrap()
@@ -53,12 +53,12 @@ impl Yard {
         Yard { scratch, shelf, server }
     }
 
-    /// `docker://` and a repository of the registry.
+    /// Returns `docker://` and a repository of the registry.
     pub(super) fn name(&self, repository: &str) -> String {
         format!("docker://{}/{repository}", self.server.host())
     }
 
-    /// A machine that has nothing but a robot and what was recorded for it.
+    /// Creates a machine with only a robot and its recorded environment.
     pub(super) fn machine(&self, name: &'static str) -> Machine<'_> {
         let machine = Machine { yard: self, name };
         recording().write(&machine.path("hololib"));
@@ -68,7 +68,7 @@ impl Yard {
         machine
     }
 
-    /// The tags of shared groups in a repository.
+    /// Returns the tags of shared groups in a repository.
     fn shared(&self, repository: &str) -> Vec<String> {
         let tags = self.shelf.tags(repository);
         tags.into_iter().filter(|tag| tag.starts_with("ocibuild-cache-")).collect()
@@ -101,20 +101,20 @@ impl Machine<'_> {
         command
     }
 
-    /// Builds, and answers what was built.
+    /// Builds, and returns the result.
     #[track_caller]
     pub(super) fn build(&self, arguments: &[&str]) -> Built {
         Built::of(run(&mut self.command(arguments)).success())
     }
 
-    /// Builds as if nothing had ever been built, and answers the digest.
+    /// Builds without any cache, and returns the digest.
     #[track_caller]
     fn build_alone(&self, arguments: &[&str]) -> String {
         let arguments = [arguments, &["--no-cache", "--tag", "alone"]].concat();
         self.build(&arguments).digest
     }
 
-    /// Takes away everything that a recorded environment is made of, but its catalog.
+    /// Removes all objects of a recorded environment, but not its catalog.
     pub(super) fn lose_objects(&self) {
         fs::remove_dir_all(self.path("hololib/library")).unwrap();
     }
@@ -133,10 +133,10 @@ impl Machine<'_> {
     }
 }
 
-/// What a build said of its result.
+/// The reported result of a build.
 pub(super) struct Built {
     pub(super) digest: String,
-    /// Where rcc, the environment and the robot came from.
+    /// The origins of rcc, the environment and the robot.
     pub(super) origins: Vec<String>,
     pub(super) layers: Vec<Value>,
     pub(super) stderr: String,
@@ -152,7 +152,7 @@ impl Built {
     }
 }
 
-/// The acceptance: the robot changed, its environment did not, and the machine is new.
+/// The acceptance test: the robot has changed, its environment has not, and the machine is new.
 #[test]
 fn a_new_machine_moves_only_the_robot_and_opens_no_object() {
     let yard = Yard::new();
@@ -222,10 +222,10 @@ fn without_sparse_a_shared_layer_is_fetched_once() {
     assert_eq!(second.verify("out")["leftOut"], json!([]));
     let requests = yard.server.seen().len();
     let again = second.build(&["--cache-from", &cache]);
-    // Whether a file is too young to be believed by its times depends on how fast this test is.
+    // Whether a file is too young for a comparison of times depends on how fast this test is.
     assert!(again.origins.iter().all(|origin| origin.starts_with("same-")), "{:?}", again.origins);
     assert_eq!(yard.server.seen().len(), requests, "what is kept here is not asked for");
-    // Without a cache of its own, a machine may still use the shared one.
+    // A machine without a cache of its own can use the shared one.
     let third = yard.machine("third");
     let built = Built::of(run(third.command(&["--cache-from", &cache]).env("OCIBUILD_NO_CACHE", "1")).success());
     assert_eq!(built.origins, ["shared", "shared", "made"], "{}", built.stderr);
@@ -247,7 +247,8 @@ fn no_object_is_opened_where_the_environment_is_shared() {
         run(traced.env("OCIBUILD_CACHE_DIR", second.path("cache"))).success();
         let trace = fs::read_to_string(second.path("trace")).unwrap();
         assert!(trace.contains("v12.linux_amd64"), "the catalog is read");
-        // Objects are opened through handles: by their digest below three folders of two letters. What is not there is none.
+        // Objects are opened relative to handles: by their digest, below three folders of two letters. A failed open does not
+        // count.
         let is_object = |line: &&str| {
             let name = line.split('"').nth(1).unwrap_or_default();
             name.rsplit('/').next().is_some_and(|name| {
@@ -402,7 +403,7 @@ fn what_is_shared_already_is_not_sent_again() {
     let before = writes();
     yard.machine("second").build(&both);
     assert_eq!(writes(), before);
-    // What was taken from one repository is not passed on to another (M38).
+    // Layers from one repository are not shared again in another (M38).
     let third = yard.machine("third");
     third.lose_objects();
     let other = yard.name("other/cache");
@@ -410,10 +411,10 @@ fn what_is_shared_already_is_not_sent_again() {
     let expected = format!(r#"{{"object":"{other}","reason":"not shared again: the layers were taken from "#);
     assert!(built.stderr.contains(&expected), "{}", built.stderr);
     assert!(yard.shelf.tags("other/cache").is_empty());
-    // Another option makes another environment, and both are kept.
+    // Another option produces another environment, and both are kept.
     yard.machine("fourth").build(&["--environment", "ready", "--cache-to", &cache]);
     assert_eq!(yard.shared("team/cache").len(), 2);
-    // Tags begin as the person says.
+    // The user can set the prefix of tags.
     yard.machine("fifth").build(&["--cache-to", &format!("{cache}:mine")]);
     assert!(yard.shelf.tags("team/cache").iter().any(|tag| tag.starts_with("mine-")));
 }
@@ -426,7 +427,7 @@ fn every_mode_but_compact_is_shared() {
         let mode = ["--environment", mode];
         let expected = yard.machine("first").build(&[&mode[..], &["--cache-to", &cache]].concat()).digest;
         let second = yard.machine("second");
-        // What one user runs keeps the setuid program of this environment, which is taken from nobody else (M38).
+        // In this mode the layer keeps the setuid program of the environment, so it is not accepted from a shared cache (M38).
         let keeps_setuid = mode[1] == "ready";
         if !keeps_setuid {
             second.lose_objects();
@@ -536,7 +537,7 @@ fn verify_tells_what_is_left_out_from_what_is_lost() {
     assert!(said.text().contains(&repository), "{said}");
     let shown = run(second.ocibuild().args(["inspect", "out"])).success();
     assert_eq!(shown.text().matches(&format!("  left in {repository}")).count(), 2, "{shown}");
-    // The robot's own layer is nowhere else.
+    // The robot's own layer is not in any repository.
     let blob = |layer: &Value| {
         let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
         second.path("out/blobs/sha256").join(digest.hex())
@@ -546,7 +547,7 @@ fn verify_tells_what_is_left_out_from_what_is_lost() {
     let said = run(second.ocibuild().args(["verify", "out"])).ended_with(1);
     assert_eq!(said.text().matches(": missing").count(), 1, "{said}");
     fs::write(blob(&built.layers[2]), robot).unwrap();
-    // The same image under another tag, whole: what it loses is lost.
+    // The same image under another tag, complete: a missing layer is an error.
     second.build(&["--cache-from", &cache, "--tag", "whole"]);
     second.verify("out");
     fs::remove_file(blob(&built.layers[1])).unwrap();
@@ -560,7 +561,7 @@ fn a_mirror_gives_what_was_left_out() {
     let first = yard.machine("first").build(&["--cache-to", &cache]);
     let second = yard.machine("second");
     second.build(&["--cache-from", &cache, "--sparse"]);
-    // One mirror has nothing, the next has it all, and the registry is not asked.
+    // One mirror has nothing, the next has everything, and the registry gets no request.
     let nothing = Server::start(|x| Shelf::default().serve(x));
     let mirror = Server::start({
         let shelf = yard.shelf.clone();
