@@ -1,4 +1,4 @@
-//! A plan as a Dockerfile and its build context, for pipelines that build with docker, podman, buildah or kaniko.
+//! A plan as a Dockerfile and its build context. Pipelines use it to build with docker, podman, buildah or kaniko.
 //!
 //! ```text
 //! Dockerfile
@@ -116,7 +116,7 @@ impl Dockerfile {
         self.tars.iter().map(named).collect::<Result<_>>().map(|names| self.with(names))
     }
 
-    /// Writes the tars into `directory`, then the Dockerfile that names them, and removes tars that it no longer names.
+    /// Writes the tars and the Dockerfile into `directory`. Tars that the Dockerfile no longer names are removed.
     ///
     /// # Errors
     /// Returns an error if a source cannot be read or has changed, another process writes to the directory, or the
@@ -364,7 +364,7 @@ fn quoted_or_plain(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { quoted(text) }
 }
 
-/// Escapes `text` for an instruction in which a builder takes the rest of the line and replaces variables.
+/// Escapes `text` for an instruction that takes the rest of the line and replaces variables.
 fn escaped(text: &str) -> String {
     let mut word = String::new();
     for c in text.chars() {

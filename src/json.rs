@@ -64,7 +64,7 @@ pub fn string_at<'a>(parent: &'a Value, key: &str, object: &str) -> Result<Optio
     typed(parent, key, object, "a string", Value::as_str)
 }
 
-/// Returns the non-negative integer at `key` of `parent`, at most 2^53 - 1, or `None` if it is absent or null.
+/// Returns the integer from 0 to 2^53 - 1 at `key` of `parent`, or `None` if it is absent or null.
 ///
 /// # Errors
 /// Returns an error if `parent` is not an object, or if the value is anything else.

@@ -64,8 +64,9 @@ impl Root {
         Root::create_as(path, &builder)
     }
 
-    /// Opens or creates a directory as [`Root::create_for_owner`] does, and checks that no other user can change its
-    /// content.
+    /// Opens or creates a directory, and checks that no other user can change its content.
+    ///
+    /// New directories are only accessible to their owner, as with [`Root::create_for_owner`].
     ///
     /// # Errors
     /// The same as [`Root::create`]. Also returns an error if the directory belongs to another user or is writable for
@@ -436,7 +437,7 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(Fil
     if metadata.is_file() { Ok((file, metadata)) } else { Err(not_regular()) }
 }
 
-/// Opens a file so that no other process can open it for writing, which shows that its writer is alive. A lock, which has
+/// Opens a file so that no other process can open it for writing. This shows that its writer is alive. A lock, which has
 /// this purpose on Unix, would also keep readers out until a moment after the file has its name (LockFileEx: "exclusive"
 /// means no other access).
 #[cfg(windows)]
@@ -468,7 +469,7 @@ pub fn name_bytes(name: &OsStr) -> Result<&[u8]> {
     }
 }
 
-/// Returns the path on this machine for the bytes of a path in an image or on a command line.
+/// Returns the path on this machine for the bytes of a path. The bytes come from an image or a command line.
 pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
     #[cfg(unix)]
     {

@@ -82,7 +82,7 @@ pub fn append_from(file: &File, offset: u64, length: usize, buffer: &mut Vec<u8>
     }
 }
 
-/// Appends the bytes of one read, which requests `wanted` bytes, or as many as `buffer` has capacity for.
+/// Appends the bytes of one read. It requests `wanted` bytes, or as many as `buffer` has capacity for.
 #[cfg(unix)]
 fn append_once(file: &File, offset: u64, _wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
     // Unused capacity need not be cleared first.

@@ -89,7 +89,7 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     check(path, None, progress)
 }
 
-/// Reads every blob of one image, which `name` selects in the layout at `path`, and of its referrers.
+/// Reads every blob of the image `name` in the layout at `path`, and of its referrers.
 ///
 /// # Errors
 /// Returns an error if there is no layout at `path`, or no image `name` in it.

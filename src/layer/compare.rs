@@ -275,7 +275,7 @@ mod tests {
             compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION, "layer", &Silent).unwrap()
         }
 
-        /// Makes the layer of `files` with data of the earlier one, and checks that it equals the layer made without.
+        /// Makes the layer of `files` with data of the earlier one. Checks that it equals the layer made without.
         #[track_caller]
         fn reuse(&self, files: &Files) -> MadeLayer {
             let Comparison::Other(reuse) = self.compare(files) else { panic!("the same") };

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// A stored file that an earlier block has half read: the number of its entry, and the open content.
 pub(super) type HalfRead = Option<(usize, ContentStream)>;
 
-/// Returns whether block `number` begins or ends within a stored file, so that it can only be filled in order.
+/// Returns whether block `number` begins or ends within a stored file. Such a block can only be filled in order.
 pub(super) fn is_part_of_stream(tree: &Tree, blocks: &Blocks, number: usize) -> bool {
     let begins_within = |block: Block| {
         let entry = tree.entry(block.entry).filter(|_| block.offset > 0);
@@ -70,7 +70,7 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Appends the bytes of an entry that are in `part`, a range over its header, content and padding.
+    /// Appends the range `part` of an entry. The range covers its header, content and padding.
     fn append(&mut self, (number, entry): (usize, &Entry), part: Range<u64>) -> Result<()> {
         let start = self.buffer.len();
         let header = entry.header();

@@ -31,7 +31,8 @@ impl<Item, State> Sequence<Item, State> {
         self.lock().waiting.insert(number, item);
     }
 
-    /// Calls `consume` for every item that is due, one at a time and in order, unless another thread is doing so.
+    /// Calls `consume` for every item that is due, one at a time and in order. Returns at once if another thread is doing
+    /// so.
     pub(super) fn consume(&self, consume: impl Fn(&mut State, Item) -> Result<()>) -> Result<()> {
         let mut inner = self.lock();
         // A thread that is consuming checks for new items again before it returns.

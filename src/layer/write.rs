@@ -20,8 +20,8 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// One layer is hashed by one thread at a time, which keeps up with about this many compressors. Additional threads
-/// continue with the next layer.
+/// The largest number of workers for one layer. One thread at a time hashes it, which keeps up with about this many
+/// compressors. Additional threads continue with the next layer.
 const MOST_OF_ONE_LAYER: usize = 16;
 
 /// A layer to be written.
@@ -202,7 +202,7 @@ struct State {
     error: Option<Error>,
 }
 
-/// The right to hold one block in memory, given back when the block has been hashed and written.
+/// The right to hold one block in memory. It is returned when the block has been hashed and written.
 struct Ticket {
     schedule: Arc<Schedule>,
     line: usize,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Returns whether a file system has refused to sync since the process began (some network file systems do).
+/// Returns whether a file system has refused to sync since the process began. Some network file systems do.
 pub fn sync_was_refused() -> bool {
     SYNC_REFUSED.load(Ordering::Relaxed)
 }

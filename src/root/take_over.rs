@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 
 impl Root {
-    /// Creates a file `name` that shares the blocks of `source` until one of them is written to (a reflink).
+    /// Creates a reflink `name` of `source`, which shares its blocks until one of them is written to.
     ///
     /// # Errors
     /// Returns an error if the file system cannot share blocks, which is the usual case, or if the system refuses a step.
@@ -20,7 +20,7 @@ impl Root {
         temporary.persist(name)
     }
 
-    /// Links the open file `source`, which is `name` in `other`, under the same name here, replacing a file of that name.
+    /// Links the open file `source` under the same `name` here, replacing a file of that name. Its directory is `other`.
     ///
     /// A file of another user, or one that is writable for anyone, is not linked, because a write to one name of a file
     /// changes the file under every other name.

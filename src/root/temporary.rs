@@ -175,8 +175,8 @@ impl Temporary {
         Ok(file)
     }
 
-    /// Removes the write permission of the file for everyone, including its owner, if the file system supports it.
-    /// Handles that are open for writing stay usable.
+    /// Removes the write permission of the file for everyone, including its owner. A file system without modes is not an
+    /// error. Handles that are open for writing stay usable.
     ///
     /// # Errors
     /// Returns an error if the system fails to do so.

@@ -42,8 +42,8 @@ impl Listings {
         Ok(Listings { directory })
     }
 
-    /// Returns the listing of the layer `diff_id`, if it is in the cache and was made from the blob that `layer`
-    /// describes.
+    /// Returns the listing of the layer `diff_id` if it is in the cache. It must have been made from the blob that
+    /// `layer` describes.
     pub fn find(&self, layer: &Descriptor, diff_id: &DiffId) -> Option<Listing> {
         let subject = Subject::new(diff_id, &layer.digest, encoding_of(layer)?);
         let name = name_of(diff_id);

@@ -104,8 +104,8 @@ impl Descriptor {
         object.into()
     }
 
-    /// Returns the descriptor as a member of a document, with the content that it describes if that is small enough to be
-    /// read.
+    /// Returns the descriptor as a member of a document, with the `content` that it describes. Content that is too large
+    /// to be read again is omitted.
     pub fn to_json_with_data(&self, content: &[u8]) -> Value {
         let mut object = self.to_json();
         let data = base64::engine::general_purpose::STANDARD.encode(content);

@@ -100,8 +100,8 @@ impl Index {
         replaced
     }
 
-    /// Writes the tag of each image that has a full name, or the full name if another image has the same tag. Other tools
-    /// find an image of a layout only by this text.
+    /// Writes the text by which other tools find each image that has a full name. It is the tag, or the full name if
+    /// another image has the same tag.
     fn spell_tags(&mut self) {
         let names: BTreeSet<ImageName> =
             self.manifests.iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)).collect();

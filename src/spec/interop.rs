@@ -183,7 +183,7 @@ fn document(value: &impl Serialize, object: &str) -> Result<Value> {
 /// Names of two members of a platform: in image-index.md, and as `oci_spec` 0.10 reads and writes them.
 const PLATFORM_MEMBERS: [[&str; 2]; 2] = [["os.version", "os_version"], ["os.features", "os_features"]];
 
-/// Renames members of a platform and of the platforms of all descriptors, from one set of names to the other.
+/// Renames members of a platform and of the platforms of all descriptors. `names` picks the old and the new name.
 fn rename_in_platforms(document: &mut Value, names: fn([&'static str; 2]) -> (&'static str, &'static str)) {
     let Value::Object(members) = document else { return };
     for (from, to) in PLATFORM_MEMBERS.map(names) {

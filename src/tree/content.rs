@@ -34,9 +34,10 @@ pub enum Content {
     },
 }
 
-/// Files that another program's store keeps in a format of its own, such as compressed, or with data to rewrite.
+/// Files in the store of another program, in a format of its own.
 ///
-/// The store is outside this module, and its files can only be read from start to end.
+/// The files may be compressed, or need changes when they are read. The store is outside this module, and its files can
+/// only be read from start to end.
 pub trait StoredFiles: fmt::Debug + Send + Sync {
     /// Opens the content of file `number`. The reader yields exactly the announced number of bytes and ends without an
     /// error if and only if they are the right ones.
@@ -53,8 +54,10 @@ pub trait StoredFiles: fmt::Debug + Send + Sync {
         ContentStream::of(self.open(number)?).read(buffer.len() as u64, buffer)
     }
 
-    /// Opens a file as [`StoredFiles::open`], with the gzip members that hold its content if the store keeps it in gzip.
-    /// The members are available as far as the reader has been read, and all of them once it has ended.
+    /// Opens the content of file `number`, with the gzip members that hold it.
+    ///
+    /// There are members only if the store keeps the content in gzip. They are available as far as the reader has been
+    /// read, and all of them once it has ended.
     ///
     /// # Errors
     /// The same as [`StoredFiles::open`].
@@ -171,8 +174,10 @@ impl ContentStream {
         Ok(ContentStream { reader, members, position: 0 })
     }
 
-    /// Takes the gzip members that hold the bytes read since the last call, as far as they were read. Returns `None` if
-    /// the content is not kept in gzip.
+    /// Takes the gzip members that hold the bytes read since the last call. Returns `None` if the content is not kept in
+    /// gzip.
+    ///
+    /// The members are available as far as they were read.
     pub fn take_members(&self) -> Option<Vec<u8>> {
         self.members.as_ref().map(Members::take)
     }

@@ -383,7 +383,7 @@ fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
     }
 }
 
-/// Turns all names of a file but the first, in the order of paths, into hard links to it.
+/// Turns names of the same file into hard links. The first name in the order of paths stays the file.
 fn join_hard_links(found: &mut [Directory]) -> Result<()> {
     let mut linked = Vec::new();
     for Directory { path, entries } in found {

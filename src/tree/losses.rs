@@ -19,7 +19,7 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// Records the file `path`, whose mode and owner in the source are `own`, if `rules` remove a bit from it.
+    /// Records the file `path` if `rules` remove a bit from it. Its mode and owner in the source are `own`.
     pub(super) fn note(&mut self, is_file: bool, own: Access, path: &Path, rules: &Rules) {
         let lost = rules.lost_bits(own);
         if !is_file || lost == 0 {

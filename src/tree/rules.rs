@@ -92,7 +92,7 @@ pub enum Modes {
     /// Like `Normal`, with the permissions of the owner for the group: 0775 and 0664. A container that runs under any user
     /// of one group needs this. A file that only its owner can read stays private here, too.
     GroupAsOwner,
-    /// All twelve bits of the file, without setuid, setgid and sticky if the owner that gives them a meaning changes.
+    /// All twelve bits of the file. Setuid, setgid and sticky are dropped if the owner that gives them a meaning changes.
     Preserve,
     /// These bits for files. Directories also get an execute bit for each read bit.
     Set(u16),
