@@ -167,8 +167,8 @@ pub fn shown(text: &str) -> String {
     one_line(&Redacted::message(text).to_string())
 }
 
-/// Escapes control characters, line separators and characters that reverse text. They could break a message into two lines or move a
-/// terminal's cursor.
+/// Escapes control characters, line separators and characters that reverse text. They could break a message into two
+/// lines or move a terminal's cursor.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
