@@ -70,7 +70,6 @@ impl Cache {
     ///
     /// # Errors
     /// Fails if the cache cannot be written.
-    /// When it cannot be written.
     pub fn open(directory: Root, now: SystemTime, progress: &dyn Progress) -> Result<Cache> {
         if directory.dir().symlink_metadata("CACHEDIR.TAG").is_err() {
             directory.replace_file("CACHEDIR.TAG", TAG)?;

@@ -43,7 +43,7 @@ pub struct Seen {
     now: u64,
 }
 
-/// When a blob was seen in which repository, the latest first.
+/// The times at which a blob was seen, with the repositories, the latest first.
 type Sightings = Vec<(u64, Reference)>;
 
 impl Seen {

@@ -23,7 +23,7 @@ fn blueprint() -> Blueprint {
     Blueprint::read(CONDA.as_bytes(), "conda.yaml", &options, &Heard::default()).unwrap()
 }
 
-/// The environment of the robot, recorded once for all tests.
+/// Returns the environment of the robot, recorded once for all tests.
 fn recording() -> &'static Recording {
     static RECORDING: OnceLock<Recording> = OnceLock::new();
     RECORDING.get_or_init(|| {

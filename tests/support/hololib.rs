@@ -173,7 +173,7 @@ struct Stage<'a> {
     identity: &'a str,
 }
 
-/// Whether a directory is recorded itself or was reached through a link.
+/// The kind of a recorded directory: real, or reached through a link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Real,

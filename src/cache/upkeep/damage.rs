@@ -32,7 +32,6 @@ impl Upkeep {
     ///
     /// # Errors
     /// Fails if a directory cannot be read, or a file cannot be removed.
-    /// When a directory cannot be read, or something cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
         let kinds: [(&str, Kind, IsWhole); 3] = [

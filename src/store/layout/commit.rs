@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How often another program may change the index during an update. Such programs do not take the lock.
+/// The maximum number of changes of the index by programs that do not take the lock, during one update.
 const RETRIES: usize = 20;
 
 /// Returns the descriptor of `image` for the index, under `name` and with `left_out` as its missing layers.
@@ -33,7 +33,7 @@ const LONG_MOMENT: Duration = Duration::from_millis(500);
 /// The time between two checks of the index.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// When an index came to list its descriptors.
+/// Whether the index listed the descriptors before an update, or because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listed {
     /// Before this update.

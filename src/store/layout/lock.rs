@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::time::Duration;
 
-/// How changes of a layout are protected from other processes.
+/// The protection of a layout from concurrent changes by other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Locking {
     /// By a lock, for which a change waits at most this long.

@@ -149,8 +149,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// A program cannot be started while it is open for writing, and a child that another test starts at that moment keeps it
-    /// open, so these tests run one at a time.
+    /// Waits until no other of these tests runs. A program cannot be started while it is open for writing, and a child that
+    /// another test starts at that moment keeps it open.
     fn turn() -> MutexGuard<'static, ()> {
         static TURN: Mutex<()> = Mutex::new(());
         TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -75,9 +75,9 @@ pub enum PlainHttp {
 /// Options of a registry client.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// When plain HTTP is allowed.
+    /// The registries for which plain HTTP is allowed.
     pub plain_http: PlainHttp,
-    /// How often and for how long a failed request is retried.
+    /// The limits of retries of a failed request.
     pub persistence: Persistence,
     /// Token servers (`host` or `host:port`) that receive credentials although they differ from the registry's origin.
     pub realms: Vec<String>,

@@ -23,7 +23,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 /// The header in which a registry asks for larger chunks (distribution-spec, "Pushing a blob in chunks").
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
-/// How often a manifest is sent again to a registry that does not see its blobs yet.
+/// The maximum number of times that a manifest is sent again to a registry that does not see its blobs yet.
 const MOST_BLINDNESS: u32 = 3;
 
 const OCTETS: &str = "application/octet-stream";

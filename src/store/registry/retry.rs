@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
 
-/// How often and for how long a failed request is retried.
+/// The limits of retries of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Persistence {
     /// The maximum number of retries of a request.
