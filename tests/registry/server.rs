@@ -273,7 +273,7 @@ impl Exchange<'_> {
         body
     }
 
-    /// Sends a response. A length is added if there is none.
+    /// Sends a response. A length is added unless there is one.
     pub(super) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         self.body();

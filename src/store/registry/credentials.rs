@@ -182,7 +182,7 @@ fn helper_for<'a>(document: &'a Value, registry: &str, file: &str) -> Result<Opt
             }
         }
     }
-    // Docker writes an empty string if there is none.
+    // Docker writes an empty string if no helper is set.
     Ok(json::string_at(document, "credsStore", file)?.filter(|name| !name.is_empty()))
 }
 

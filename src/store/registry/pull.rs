@@ -34,7 +34,7 @@ impl Registry {
     /// Fetches the manifest or index that `reference` names: by its digest if it has one, else by its tag.
     ///
     /// # Errors
-    /// Fails if there is none, or the content is not a manifest, has another digest, or contradicts its own headers.
+    /// Fails if it does not exist, or the content is not a manifest, has another digest, or contradicts its own headers.
     pub fn manifest(&self, reference: &Reference) -> Result<Document> {
         let name = match reference.digest() {
             Some(digest) => digest.to_string(),
