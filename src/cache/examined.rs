@@ -136,7 +136,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
     while let Some(entry) = headers.next(&mut tar)? {
         check(&entry, roots).map_err(|reason| {
             let path = String::from_utf8_lossy(&entry.path);
-            Error::invalid(object, format!("the entry `{path}` {reason}, which no layer of this recipe has"))
+            Error::invalid(object, format!("the entry `{path}` {reason}, which is never taken from a shared cache"))
         })?;
         let length = entry.size + tar::padding(entry.size);
         if io::copy(&mut (&mut tar).take(length), &mut io::sink()).map_err(unreadable)? < length {

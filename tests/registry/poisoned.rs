@@ -71,6 +71,25 @@ fn a_poisoned_layer_is_made_instead() {
     }
 }
 
+/// M38: a `ready` environment keeps its setuid programs for its user, and nothing tells them from those of a stranger. So its layer
+/// is never taken, and one line says why.
+#[test]
+fn a_layer_with_setuid_programs_of_its_own_is_made_instead() {
+    let yard = Yard::new();
+    let cache = yard.name("team/cache");
+    let ready = ["--environment", "ready", "-q"];
+    let expected = yard.machine("first").build(&[&ready[..], &["--cache-to", &cache]].concat()).digest;
+    let second = yard.machine("second");
+    for _ in 0..2 {
+        std::fs::remove_dir_all(second.path("cache")).ok();
+        let built = second.build(&[&ready[..], &["--cache-from", &cache]].concat());
+        assert_eq!((&built.origins[1][..], &built.digest), ("made", &expected), "{}", built.stderr);
+        let about: Vec<&str> = built.stderr.lines().filter(|line| line.contains("setuid")).collect();
+        let said = "is setuid or setgid, which is never taken from a shared cache; the layer is made instead";
+        assert!(matches!(about[..], [line] if line.contains(said)), "{}", built.stderr);
+    }
+}
+
 /// M38: a layer from a shared cache is used while its repository is named, is reported, and is not shared again.
 #[test]
 fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
