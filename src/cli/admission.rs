@@ -4,9 +4,10 @@ use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::watch::Watch;
 use ocibuild::root::Root;
+use ocibuild::store::registry::Repository;
 use ocibuild::store::{Layout, StoredImage};
 use ocibuild::trust::{Policy, Signature, Subject, attached_in_layout, attached_in_repository, keep, kept};
-use ocibuild::{Location, Result, bounded};
+use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result, bounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub(super) struct Admission {
     policy: Option<Policy>,
     location: Location,
     subject: Subject,
+    /// Whether a registry may be asked for signatures.
+    may_ask: bool,
 }
 
 impl Admission {
@@ -31,7 +34,12 @@ impl Admission {
         if let Some(policy) = &policy {
             policy.required(&subject)?;
         }
-        Ok(Admission { policy, location: location.clone(), subject })
+        Ok(Admission { policy, location: location.clone(), subject, may_ask: true })
+    }
+
+    /// Takes signatures only from the cache.
+    pub(super) fn without_requests(self) -> Admission {
+        Admission { may_ask: false, ..self }
     }
 
     /// Requires that `image`, which turned out to be there, is signed as the policy has it.
@@ -50,35 +58,63 @@ impl Admission {
             return Ok(());
         }
         let digest = &image.descriptor.digest;
-        policy.check(&self.subject, digest, &self.signatures(image, cache, network, watch)?)
-    }
-
-    fn signatures(
-        &self,
-        image: &StoredImage,
-        cache: &CacheDirectory,
-        network: &NetworkArguments,
-        watch: &Arc<Watch>,
-    ) -> Result<Vec<Signature>> {
-        let digest = &image.descriptor.digest;
+        let check = |signatures: &[Signature]| policy.check(&self.subject, digest, signatures);
         match &self.location {
-            Location::Layout { directory, .. } => attached_in_layout(&Layout::open(directory)?, digest),
-            Location::OciArchive { .. } | Location::DockerArchive { .. } | Location::Directory(_) => Ok(Vec::new()),
+            Location::Layout { directory, .. } => check(&attached_in_layout(&Layout::open(directory)?, digest)?),
+            Location::Directory(_) => check(&[]),
+            Location::OciArchive { .. } | Location::DockerArchive { .. } => {
+                policy.accept_unsigned(&self.subject, "an archive holds no signatures")
+            }
             Location::Registry(reference) => {
                 let directory = cache.open()?;
                 let known = kept(&directory, digest);
-                if !known.is_empty() || network.is_offline()? {
-                    return Ok(known);
+                let by_known = check(&known);
+                if by_known.is_ok() {
+                    return Ok(());
                 }
-                let ask = |repository: &Arc<_>| attached_in_repository(repository, digest);
-                let found = network.first_that_answers(reference, watch, ask)?;
-                if !found.is_empty() {
-                    keep(&directory, digest, &found)?;
+                if !self.may_ask || network.is_offline()? {
+                    return by_known.map_err(|error| match known[..] {
+                        [] => error.hint(format!("where there is a network: ocibuild pull {reference} keeps them")),
+                        _ => error,
+                    });
                 }
-                Ok(found)
+                let found = attached(reference, digest, network, watch)?;
+                check(&found)?;
+                keep(&directory, digest, &found)
             }
         }
     }
+}
+
+/// The signatures of the manifest `digest` that are beside it at the first place that has some.
+fn attached(
+    reference: &Reference,
+    digest: &Digest,
+    network: &NetworkArguments,
+    watch: &Arc<Watch>,
+) -> Result<Vec<Signature>> {
+    let ask = |repository: &Arc<Repository>| {
+        let found = attached_in_repository(repository, digest)?;
+        if found.is_empty() {
+            let object = repository.reference().to_string();
+            return Err(Error::new(ErrorKind::NotFound, object, format!("no signature of {digest}")));
+        }
+        Ok(found)
+    };
+    match network.first_that_answers(reference, watch, ask) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// Asks whether layers may be taken from the repository of a shared cache.
+///
+/// # Errors
+/// When the policy cannot be read, rejects the repository, or requires signatures.
+pub(super) fn ask_about_cache(named: Option<&Path>, repository: &Reference) -> Result<()> {
+    let Some(policy) = file(named).map(|file| read(&file)).transpose()? else { return Ok(()) };
+    let subject = Subject::Repository(repository.clone().without_tag());
+    policy.accept_unsigned(&subject, "the layers of a shared cache are not signed")
 }
 
 fn subject(location: &Location) -> Subject {

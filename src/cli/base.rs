@@ -1,5 +1,6 @@
 //! Opening the base of an image: from a file, from the base store, or from its registry.
 
+use super::admission::Admission;
 use super::cache_directory::CacheDirectory;
 use super::lock_file::{Kind, LockArguments, LockFile, Locking};
 use super::network::NetworkArguments;
@@ -73,6 +74,10 @@ impl BaseArguments {
     ) -> Result<Base> {
         let mut lock = self.lock.open(directory)?;
         let admission = location.map(|location| self.network.admission(location)).transpose()?;
+        let admission = match self.pull {
+            Some(PullPolicy::Never) => admission.map(Admission::without_requests),
+            _ => admission,
+        };
         let admit = |image: &StoredImage| match &admission {
             Some(admission) => admission.admit(image, cache, &self.network, watch),
             None => Ok(()),
@@ -83,7 +88,8 @@ impl BaseArguments {
                 let key = name_of(reference);
                 let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
                 let store = open_store(cache, Freshness::Tag, watch)?;
-                let base = self.stored_or_pulled((&store, cache), &wanted, platform, lock.locking(), watch)?;
+                let base =
+                    self.stored_or_pulled((&store, cache), &wanted, platform, lock.locking(), (&admit, watch))?;
                 admit(&base.image)?;
                 cache.note_use(&base.image.descriptor.digest);
                 if lock.locking() == Locking::Renew && reference.digest().is_none() {
@@ -119,7 +125,7 @@ impl BaseArguments {
         reference: &Reference,
         platform: Option<&Platform>,
         locking: Locking,
-        watch: &Arc<Watch>,
+        (admit, watch): (Admit<'_>, &Arc<Watch>),
     ) -> Result<StoredBase> {
         let offline = self.network.is_offline()?;
         let policy = match (self.pull, offline) {
@@ -156,7 +162,8 @@ impl BaseArguments {
                 Ok(StoredBase { image, named: start.digest, mirror: None })
             });
         }
-        pull((store, cache), &self.network, reference, platform, Freshness::Tag, watch).map(|pulled| pulled.base)
+        let pulled = pull((store, cache), &self.network, reference, platform, Freshness::Tag, (admit, watch))?;
+        Ok(pulled.base)
     }
 }
 
@@ -179,14 +186,18 @@ pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness, watch: &W
     BaseStore::create(&directory, memory, watch)
 }
 
-/// Brings what `reference` names into `store`, from a mirror if there is one that has it.
+/// Refuses an image that the policy does not accept.
+type Admit<'a> = &'a dyn Fn(&StoredImage) -> Result<()>;
+
+/// Brings what `reference` names into `store`, from a mirror if there is one that has it. Nothing is fetched of an image that
+/// `admit` refuses.
 pub(super) fn pull(
     (store, cache): (&BaseStore, &CacheDirectory),
     network: &NetworkArguments,
     reference: &Reference,
     platform: Option<&Platform>,
     freshness: Freshness,
-    watch: &Arc<Watch>,
+    (admit, watch): (Admit<'_>, &Arc<Watch>),
 ) -> Result<Pulled> {
     let pulled = network.first_that_answers(reference, watch, |repository| {
         if freshness == Freshness::Tag
@@ -194,7 +205,7 @@ pub(super) fn pull(
         {
             return Ok(Pulled { base, before: None, moved: Default::default() });
         }
-        let pulled = store.pull(repository, reference, platform, watch)?;
+        let pulled = store.pull(repository, reference, platform, admit, watch)?;
         remember(cache, repository.reference(), &pulled.base.image, watch);
         Ok(pulled)
     })?;

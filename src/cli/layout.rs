@@ -98,6 +98,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
+    arguments.shared_cache.check_policy(arguments.request.bases.network())?;
     let bound = arguments.cache.tidy.bound()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
     let cache = cache.map(|cache| cache.trusting(arguments.shared_cache.trusted()));

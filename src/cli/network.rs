@@ -1,6 +1,6 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
-use super::admission::Admission;
+use super::admission::{self, Admission};
 use super::mirrors::{self, Mirror, Place, Tls};
 use super::switches;
 use super::watch::Watch;
@@ -175,6 +175,14 @@ impl NetworkArguments {
     /// As [`Admission::ask`].
     pub(super) fn admission(&self, location: &Location) -> Result<Admission> {
         Admission::ask(self.signature_policy.as_deref(), location)
+    }
+
+    /// Asks the policy whether layers may be taken from the shared cache in a repository.
+    ///
+    /// # Errors
+    /// As [`admission::ask_about_cache`].
+    pub(super) fn admit_cache(&self, repository: &Reference) -> Result<()> {
+        admission::ask_about_cache(self.signature_policy.as_deref(), repository)
     }
 
     /// Where what `reference` names is looked for: its mirrors, then its own repository.

@@ -9,7 +9,7 @@ use super::{Common, Format};
 use clap::Args;
 use ocibuild::build;
 use ocibuild::rootfs::Listings;
-use ocibuild::store::Moved;
+use ocibuild::store::{Moved, StoredImage};
 use ocibuild::{Location, Platform, Reference, Result};
 use serde_json::json;
 use std::process::ExitCode;
@@ -47,8 +47,8 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     for reference in &arguments.references {
         let admission = arguments.network.admission(&Location::Registry(reference.clone()))?;
         let stores = (&store, &arguments.cache);
-        let pulled = base::pull(stores, &arguments.network, reference, platform, Freshness::Content, &watch)?;
-        admission.admit(&pulled.base.image, &arguments.cache, &arguments.network, &watch)?;
+        let admit = |image: &StoredImage| admission.admit(image, &arguments.cache, &arguments.network, &watch);
+        let pulled = base::pull(stores, &arguments.network, reference, platform, Freshness::Content, (&admit, &watch))?;
         arguments.cache.note_use(&pulled.base.image.descriptor.digest);
         // So that builds with --sparse know it, also when the base is gone from here.
         build::list_base(&pulled.base.image, listings.as_ref(), &*watch)?;

@@ -37,6 +37,14 @@ pub(super) fn repository(text: &str) -> Result<Reference> {
 }
 
 impl SharedCacheArguments {
+    /// Requires that the policy of containers accepts the repositories that layers may be taken from.
+    ///
+    /// # Errors
+    /// As [`NetworkArguments::admit_cache`].
+    pub(super) fn check_policy(&self, network: &NetworkArguments) -> Result<()> {
+        self.from.iter().try_for_each(|repository| network.admit_cache(repository))
+    }
+
     /// The repositories that layers may be taken from.
     pub(super) fn trusted(&self) -> impl Iterator<Item = Reference> {
         self.from.iter().map(|reference| reference.clone().without_tag())

@@ -132,23 +132,25 @@ impl BaseStore {
         Ok(found.map(|(_, base)| base))
     }
 
-    /// Copies the image of `source` into the store, under `reference`.
+    /// Copies the image of `source` into the store, under `reference`, if `accept` accepts it. No layer is fetched before.
     ///
     /// `source` is another name of the image if it is pulled from a mirror. An existing blob is verified, unless the store has
     /// a record of it.
     ///
     /// # Errors
-    /// Fails if the registry cannot be reached or has no such image, a blob does not match its digest, or the store cannot be
-    /// written.
+    /// Fails if the registry cannot be reached or has no such image, `accept` refuses it, a blob does not match its digest, or the
+    /// store cannot be written.
     pub fn pull(
         &self,
         source: &Arc<Repository>,
         reference: &Reference,
         platform: Option<&Platform>,
+        accept: &dyn Fn(&StoredImage) -> Result<()>,
         progress: &dyn Progress,
     ) -> Result<Pulled> {
         let start = source.resolve()?;
         let image = BaseStore::choose(source, &start, platform, &reference.to_string())?;
+        accept(&image)?;
         let named = start.digest;
         let place = source.reference();
         let before = self.find(reference, platform, Meanings::Of(std::slice::from_ref(place)))?;

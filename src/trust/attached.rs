@@ -23,11 +23,14 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// How many signatures of one image are looked at.
 const MOST_SIGNATURES: usize = 100;
 
-/// The largest signed document that is read, and the largest file of kept ones, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// The largest signed document that is read, in bytes. Most have some hundred.
+const LARGEST: u64 = 64 << 10;
 
-/// Where kept signatures are, below the cache directory.
-const KEPT: &str = "signatures";
+/// The largest file of kept signatures, in bytes: the most of the largest, in Base64.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Where kept signatures are, below the cache directory: each file has the name of the digest that is signed.
+pub const KEPT: &str = "signatures/v1";
 
 fn tag_of(digest: &Digest) -> String {
     format!("{}-{}.sig", digest.algorithm().name(), digest.hex())
@@ -43,7 +46,7 @@ pub fn attached_in_repository(repository: &Repository, digest: &Digest) -> Resul
         document => document?,
     };
     let object = format!("signatures of {digest}");
-    listed(repository, &Manifest::read(&document.bytes, &document.descriptor.media_type, &object)?)
+    listed(repository, &Manifest::read(&document.bytes, &document.descriptor.media_type, &object)?, &object)
 }
 
 /// The signatures of the manifest `digest` that are in a layout beside it.
@@ -58,15 +61,17 @@ pub fn attached_in_layout(layout: &Layout, digest: &Digest) -> Result<Vec<Signat
     };
     let Some(found) = index.manifests().iter().find(has_tag) else { return Ok(Vec::new()) };
     let bytes = read_document(layout, found, LARGEST_MANIFEST)?;
-    listed(layout, &Manifest::read(&bytes, &found.media_type, &format!("signatures of {digest}"))?)
+    let object = format!("signatures of {digest}");
+    listed(layout, &Manifest::read(&bytes, &found.media_type, &object)?, &object)
 }
 
-fn listed(source: &dyn BlobSource, manifest: &Manifest) -> Result<Vec<Signature>> {
+fn listed(source: &dyn BlobSource, manifest: &Manifest, object: &str) -> Result<Vec<Signature>> {
     let mut signatures = Vec::new();
     for payload in manifest.layers.iter().filter(|layer| layer.media_type == PAYLOAD).take(MOST_SIGNATURES) {
         let signature = payload.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok());
         let Some(signature) = signature else { continue };
-        signatures.push(Signature { payload: read_document(source, payload, LARGEST)?, signature });
+        let payload = read_document(source, payload, LARGEST).map_err(|error| error.within(object))?;
+        signatures.push(Signature { payload, signature });
     }
     Ok(signatures)
 }
@@ -80,20 +85,22 @@ pub fn keep(cache_directory: &Root, digest: &Digest, signatures: &[Signature]) -
         .iter()
         .map(|kept| json!({"payload": STANDARD.encode(&kept.payload), "signature": STANDARD.encode(&kept.signature)}))
         .collect();
-    let directory = cache_directory.create_directory(KEPT)?.create_directory("v1")?;
+    let directory = cache_directory.create_directory("signatures")?.create_directory("v1")?;
     directory.replace_file(digest.hex(), &json::canonical(&json!(listed)))
 }
 
 /// The signatures of the manifest `digest` that are kept in the cache directory. An unreadable file counts as no signatures.
 pub fn kept(cache_directory: &Root, digest: &Digest) -> Vec<Signature> {
-    let read = || -> Result<Vec<u8>> {
-        let file = cache_directory.directory(KEPT)?.directory("v1")?.open_file(digest.hex())?;
-        bounded::read(file, LARGEST, KEPT)
-    };
-    let document = read().and_then(|bytes| json::parse(&bytes, json::DOCUMENT_DEPTH, KEPT)).unwrap_or_default();
-    let text =
-        |kept: &Value, key: &str| kept.get(key).and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok());
+    let directory = KEPT.split('/').try_fold(cache_directory.clone(), |directory, name| directory.directory(name));
+    directory.ok().and_then(|directory| kept_in(&directory, &digest.hex())).unwrap_or_default()
+}
+
+/// What the file `name` in a directory of kept signatures holds; `None` if it cannot be read or is damaged.
+pub fn kept_in(directory: &Root, name: &str) -> Option<Vec<Signature>> {
+    let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST_FILE, KEPT).ok()?;
+    let document = json::parse(&bytes, json::DOCUMENT_DEPTH, KEPT).ok()?;
+    let decoded = |kept: &Value, key: &str| STANDARD.decode(kept.get(key)?.as_str()?).ok();
     let signature =
-        |kept: &Value| Some(Signature { payload: text(kept, "payload")?, signature: text(kept, "signature")? });
-    document.as_array().into_iter().flatten().filter_map(signature).collect()
+        |kept: &Value| Some(Signature { payload: decoded(kept, "payload")?, signature: decoded(kept, "signature")? });
+    document.as_array()?.iter().map(signature).collect()
 }

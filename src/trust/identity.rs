@@ -34,7 +34,13 @@ impl Identity {
             Some("matchExact") => (Identity::Exact, 1),
             Some("matchRepoDigestOrExact") => (Identity::RepositoryDigestOrExact, 1),
             Some("matchRepository") => (Identity::Repository, 1),
-            Some("exactReference") => (Identity::ExactReference(reference("dockerReference")?), 2),
+            Some("exactReference") => {
+                let expected = reference("dockerReference")?;
+                if expected.tag().is_none() && expected.digest().is_none() {
+                    return Err(wrong("with a `dockerReference` that has neither a tag nor a digest"));
+                }
+                (Identity::ExactReference(expected), 2)
+            }
             Some("exactRepository") => (Identity::ExactRepository(reference("dockerRepository")?), 2),
             Some("remapIdentity") => {
                 let prefix = required("prefix")?.to_owned();
@@ -56,7 +62,7 @@ impl Identity {
             (Identity::ExactRepository(expected), _) => expected.is_beside(&signed),
             (_, None) => false,
             (Identity::Repository, Some(image)) => image.is_beside(&signed),
-            (Identity::Exact, Some(image)) => image.digest().is_none() && is_same(image, &signed),
+            (Identity::Exact, Some(image)) => is_same(image, &signed),
             (Identity::RepositoryDigestOrExact, Some(image)) => is_same_or_pinned(image, &signed),
             (Identity::Remapped { prefix, signed_prefix }, Some(image)) => {
                 let name = image.clone().without_tag().without_digest().to_string();
@@ -76,12 +82,17 @@ impl Identity {
 }
 
 fn is_same(image: &Reference, signed: &Reference) -> bool {
-    image.is_beside(signed) && signed.tag() == Some(&image.tag_or_latest()) && signed.digest().is_none()
+    match image.digest() {
+        Some(_) => image == signed,
+        None => image.clone().with_tag(image.tag_or_latest()) == *signed,
+    }
 }
 
+/// That the digest is the one that was signed is known already. What is signed has to be one image all the same, and not a whole
+/// repository.
 fn is_same_or_pinned(image: &Reference, signed: &Reference) -> bool {
     match image.digest() {
-        Some(_) => image.is_beside(signed),
+        Some(_) => image.is_beside(signed) && (signed.tag().is_some() || signed.digest().is_some()),
         None => is_same(image, signed),
     }
 }
@@ -104,6 +115,8 @@ mod tests {
         assert!(matches(exact, "reg.io/a:1", "reg.io/a:1") && matches(usual, "reg.io/a:1", "reg.io/a:1"));
         assert!(!matches(exact, "reg.io/a:1", "reg.io/a:2") && !matches(usual, "reg.io/a:1", "reg.io/a:2"));
         assert!(!matches(exact, &pinned, "reg.io/a:1") && matches(usual, &pinned, "reg.io/a:1"));
+        assert!(matches(exact, &pinned, &pinned) && matches(usual, &pinned, &pinned));
+        assert!(!matches(usual, &pinned, "reg.io/a") && !matches(usual, &pinned, "reg.io/b:1"));
         assert!(!matches(usual, "reg.io/a:1", "reg.io/a"), "what cosign signs has no tag");
         assert!(matches(r#"{"type": "matchRepository"}"#, "reg.io/a:1", "reg.io/a"));
         assert!(!matches(r#"{"type": "matchRepository"}"#, "", "reg.io/a"));

@@ -25,6 +25,8 @@ pub struct Policy {
 pub enum Subject {
     /// In a registry (`docker`).
     Registry(Reference),
+    /// Whatever is in a repository of a registry (`docker`).
+    Repository(Reference),
     /// In a layout or an archive: the transport, the real path, and the tag that was given.
     Path(&'static str, PathBuf, Option<String>),
 }
@@ -32,7 +34,7 @@ pub enum Subject {
 impl Subject {
     fn transport(&self) -> &'static str {
         match self {
-            Subject::Registry(_) => "docker",
+            Subject::Registry(_) | Subject::Repository(_) => "docker",
             Subject::Path(transport, ..) => transport,
         }
     }
@@ -40,7 +42,7 @@ impl Subject {
     /// What messages call it.
     fn name(&self) -> String {
         match self {
-            Subject::Registry(reference) => reference.to_string(),
+            Subject::Registry(reference) | Subject::Repository(reference) => reference.to_string(),
             Subject::Path(transport, path, _) => format!("{transport}:{}", path.display()),
         }
     }
@@ -49,7 +51,7 @@ impl Subject {
     pub(super) fn reference(&self) -> Option<&Reference> {
         match self {
             Subject::Registry(reference) => Some(reference),
-            Subject::Path(..) => None,
+            Subject::Repository(_) | Subject::Path(..) => None,
         }
     }
 
@@ -57,6 +59,8 @@ impl Subject {
     fn scopes(&self) -> Vec<String> {
         match self {
             Subject::Registry(reference) => registry_scopes(reference),
+            // A scope of one image says nothing of the others.
+            Subject::Repository(reference) => registry_scopes(reference).split_off(1),
             // Of these, the whole transport has one policy.
             Subject::Path("docker-archive", ..) => Vec::new(),
             Subject::Path(_, path, tag) => path_scopes(path, tag.as_deref()),
@@ -137,6 +141,18 @@ impl Policy {
             }
         }
         Ok(signed)
+    }
+
+    /// Requires that `subject` is accepted without a signature, since `reason`.
+    ///
+    /// # Errors
+    /// When it has to be signed; as [`Policy::required`].
+    pub fn accept_unsigned(&self, subject: &Subject, reason: &str) -> Result<()> {
+        if self.required(subject)?.is_empty() {
+            return Ok(());
+        }
+        let (_, place) = self.requirements(subject);
+        Err(self.refused(subject, &format!("requires `sigstoreSigned` for {place}, and {reason}")))
     }
 
     /// Requires that the manifest `digest` of `subject` is signed as the policy has it.

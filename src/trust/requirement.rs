@@ -136,9 +136,10 @@ impl SigstoreSigned {
 impl KeySource {
     fn key(&self, file: &str) -> Result<Key> {
         match self {
-            KeySource::File(path) => Key::read(&read(path)?, &path.display().to_string()),
-            KeySource::Data(pem) => Key::read(pem, &format!("{file}: `keyData`")),
+            KeySource::File(path) => read(path).and_then(|pem| Key::read(&pem, &path.display().to_string())),
+            KeySource::Data(pem) => Key::read(pem, "`keyData`"),
         }
+        .map_err(|error| error.within(file))
     }
 }
 

@@ -48,6 +48,18 @@ impl Signature {
         let object = "a signature";
         let wrong = || Error::invalid(object, "a signature is of something that is no image");
         let document = json::parse(&self.payload, json::DOCUMENT_DEPTH, object)?;
+        // A member that is not known here might take back what the others say.
+        let has = |path: &str, members: &[&str]| {
+            let found = document.pointer(path).and_then(Value::as_object);
+            found.is_some_and(|found| found.keys().eq(members))
+        };
+        if !(has("", &["critical", "optional"])
+            && has("/critical", &["identity", "image", "type"])
+            && has("/critical/identity", &["docker-reference"])
+            && has("/critical/image", &["docker-manifest-digest"]))
+        {
+            return Err(wrong());
+        }
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).ok_or_else(wrong);
         if text("/critical/type")? != KIND {
             return Err(wrong());

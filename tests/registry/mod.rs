@@ -17,6 +17,8 @@ mod mounts;
 #[cfg(target_os = "linux")]
 mod poisoned;
 #[cfg(target_os = "linux")]
+mod policies;
+#[cfg(target_os = "linux")]
 mod program;
 mod pulling;
 mod pushing;
@@ -29,6 +31,10 @@ mod redirects;
 mod server;
 #[cfg(target_os = "linux")]
 mod shared_cache;
+#[cfg(target_os = "linux")]
+mod signatures;
+#[cfg(target_os = "linux")]
+mod signer;
 
 use base64::Engine;
 use ocibuild::progress::{Event, Progress};

@@ -7,6 +7,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::store::{BASES, LAYERS, Layout, VerifiedFiles};
+use crate::trust::{KEPT, kept_in};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -28,16 +29,17 @@ impl Upkeep {
         }
     }
 
-    /// Removes damaged keys, block lists and downloads, and returns their names. Each costs the next build time.
+    /// Removes damaged keys, block lists, downloads and signature files, and returns their names. Each costs the next build time.
     ///
     /// # Errors
     /// Fails if a directory cannot be read, or a file cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
-        let kinds: [(&str, Kind, IsWhole); 3] = [
+        let kinds: [(&str, Kind, IsWhole); 4] = [
             ("layers/v1", Kind::Key, |directory, name| Ok(Record::read_named(directory, name).is_some())),
             ("blocks/v1", Kind::BlockList, |directory, name| Ok(blocks::is_whole(directory, name))),
             (files::DOWNLOADS, Kind::Download, is_what_its_name_says),
+            (KEPT, Kind::Signatures, |directory, name| Ok(kept_in(directory, name).is_some())),
         ];
         for (place, kind, is_whole) in kinds {
             for file in stored(&self.directory, place, kind)?.into_iter().filter(|file| is_hex(&file.name, 64)) {

@@ -1,10 +1,11 @@
-//! Independent files: downloads, listings and notes. Also records of when something was last used, for files whose modification
-//! time must not change.
+//! Independent files: downloads, signatures, listings and notes. Also records of when something was last used, for files whose
+//! modification time must not change.
 
 use super::{Item, Kind, existing, is_hex, stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::root::Root;
+use crate::trust::KEPT;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -30,13 +31,20 @@ pub(super) fn uses(directory: &Root) -> Result<BTreeMap<String, SystemTime>> {
     Ok(stored(directory, USED, Kind::Note)?.into_iter().map(|note| (note.name, note.used)).collect())
 }
 
-/// Lists every download, listing and note.
+/// Lists every download, signature file, listing and note.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let uses = uses(directory)?;
     let mut items = Vec::new();
     for file in stored(directory, DOWNLOADS, Kind::Download)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
         let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
         items.push(Item { used, ..Item::of(Kind::Download, file) });
+    }
+    for file in stored(directory, KEPT, Kind::Signatures)? {
+        // They are used whenever their base is.
+        if is_hex(&file.name, 64) || is_hex(&file.name, 128) {
+            let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
+            items.push(Item { used, ..Item::of(Kind::Signatures, file) });
+        }
     }
     for place in listings(directory)? {
         items.extend(stored(directory, &place, Kind::Listing)?.into_iter().map(|file| Item::of(Kind::Listing, file)));

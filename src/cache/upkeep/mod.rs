@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
 use crate::reference::Reference;
 use crate::root::Root;
+use crate::trust::KEPT;
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,8 @@ pub enum Kind {
     Listing,
     /// A downloaded program.
     Download,
+    /// The signatures of a base.
+    Signatures,
     /// A record that a file was found intact, or when something was used.
     Note,
     /// A file that nothing uses.
@@ -171,7 +174,7 @@ impl Upkeep {
     fn sweep(&self) {
         self.directory.sweep_temporaries();
         let places =
-            ["layers/v1", "blocks/v1", "verified/v1", "verified/v2", "used/v1", "rcc", "listings", "listings/v1"];
+            ["layers/v1", "blocks/v1", "verified/v1", "verified/v2", "used/v1", "rcc", "listings", "listings/v1", KEPT];
         let stores =
             ["store", "store/blobs/sha256", "store/blobs/sha512", "bases", "bases/blobs/sha256", "bases/blobs/sha512"];
         for place in places.into_iter().chain(stores) {
