@@ -218,7 +218,7 @@ fn from(base: &Base, location: Option<&Location>) -> Result<Vec<String>> {
         Some(Location::Layout { directory, tag }) => local("oci", directory, tag),
         Some(Location::OciArchive { file, tag }) => local("oci-archive", file, tag),
         Some(Location::DockerArchive { file, reference }) => local("docker-archive", file, reference),
-        Some(Location::Directory(directory)) => local("dir", directory, &None),
+        Some(location @ (Location::Directory(_) | Location::Engine(..))) => location.to_string(),
         None => String::new(),
     };
     Ok(vec![

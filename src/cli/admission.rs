@@ -62,6 +62,9 @@ impl Admission {
         match &self.location {
             Location::Layout { directory, .. } => check(&attached_in_layout(&Layout::open(directory)?, digest)?),
             Location::Directory(_) => check(&[]),
+            Location::Engine(..) => {
+                policy.accept_unsigned(&self.subject, "an archive of an engine holds no signatures")
+            }
             Location::OciArchive { .. } | Location::DockerArchive { .. } => {
                 policy.accept_unsigned(&self.subject, "an archive holds no signatures")
             }
@@ -124,6 +127,7 @@ fn subject(location: &Location) -> Subject {
         Location::Layout { directory, tag } => Subject::Path("oci", real(directory), tag.clone()),
         Location::OciArchive { file, tag } => Subject::Path("oci-archive", real(file), tag.clone()),
         Location::DockerArchive { file, .. } => Subject::Path("docker-archive", real(file), None),
+        Location::Engine(engine, name) => Subject::Engine(engine.transport(), name.clone()),
         Location::Directory(directory) => Subject::Path("dir", real(directory), None),
     }
 }

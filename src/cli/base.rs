@@ -2,6 +2,7 @@
 
 use super::admission::Admission;
 use super::cache_directory::CacheDirectory;
+use super::engines;
 use super::lock_file::{Kind, LockArguments, LockFile, Locking};
 use super::network::NetworkArguments;
 use super::seen;
@@ -105,7 +106,13 @@ impl BaseArguments {
                 Err(Error::usage(location.to_string(), "is no registry, in which --sparse could leave its layers"))
             }
             Some(location) => {
-                let base = Base::open(location, platform)?;
+                let base = match location {
+                    Location::Engine(engine, name) => {
+                        let store = engines::store(*engine, name, &self.network)?;
+                        Base::of(store.image(name, platform, &engines::spool(cache)?)?)
+                    }
+                    location => Base::open(location, platform)?,
+                };
                 if let Base::Image { image, .. } = &base {
                     admit(image)?;
                     let (key, found) = (location.to_string(), image.descriptor.digest);

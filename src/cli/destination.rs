@@ -1,5 +1,6 @@
 //! The places that an image is copied to.
 
+use super::engines;
 use super::network::NetworkArguments;
 use super::output::{is_standard_output, open_stream};
 use super::seen;
@@ -9,7 +10,7 @@ use ocibuild::progress::warn;
 use ocibuild::root::{Destination as Output, Root};
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
 use ocibuild::store::layout::Locking;
-use ocibuild::store::{DirectoryWriter, ImageName, Layout, Moved, Seen, StoredImage, copy};
+use ocibuild::store::{DirectoryWriter, Engine, ImageName, Layout, Moved, Seen, StoredImage, copy};
 use ocibuild::{Error, Location, Reference, Result, Tag};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub(super) enum Destination {
     Layout(PathBuf, Option<String>),
     Directory(PathBuf),
+    Engine(Engine, Reference),
     /// A file, and the names that the image gets there, if not its own.
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
     /// A repository, and all names that the image gets in it.
@@ -36,20 +38,30 @@ impl Destination {
     pub(super) fn registry(&self) -> Option<&str> {
         match self {
             Destination::Repository(reference, _) => Some(reference.registry()),
-            Destination::Layout(..) | Destination::Directory(_) | Destination::File(..) => None,
+            Destination::Layout(..) | Destination::Directory(_) | Destination::Engine(..) | Destination::File(..) => {
+                None
+            }
         }
     }
 
     /// Copies the image there.
     ///
     /// # Errors
-    /// When the image cannot be read, or the place cannot be written or refuses it.
+    /// Fails if the image cannot be read, or the place cannot be written or refuses it.
     pub(super) fn write(&self, opened: &Opened, writing: &Writing<'_>) -> Result<Moved> {
         let watch = writing.watch;
         match self {
             Destination::Layout(directory, tag) => to_layout(opened, directory, writing.locking, tag.as_deref(), watch),
             Destination::Directory(directory) => {
                 copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
+            }
+            Destination::Engine(engine, name) => {
+                let mut loading = engines::store(*engine, name, writing.network)?.load()?;
+                let (object, names) = (loading.object(), [ImageName::of_reference(name)]);
+                warn_of_zstd(opened, ArchiveForm::Docker, watch);
+                let archive = (ArchiveForm::Docker, &names[..]);
+                let written = write_archive(opened, &mut loading, &object, archive, watch);
+                loading.finish(written)
             }
             Destination::File(file, form, names) => {
                 to_file(opened, file, *form, names.as_deref().unwrap_or(&opened.names), watch)
@@ -98,6 +110,7 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>>
                 Destination::File(file, ArchiveForm::Docker, names)
             }
             Location::Directory(directory) => Destination::Directory(directory),
+            Location::Engine(engine, name) => Destination::Engine(engine, name),
             Location::Registry(reference) => {
                 let name = full_name(&reference.to_string())?;
                 let same = destinations.iter_mut().find_map(|known| match known {
@@ -183,13 +196,23 @@ fn to_stream<W: Write + IsTerminal + Send>(
     opened: &Opened,
     stream: W,
     object: &str,
-    (form, names): (ArchiveForm, &[ImageName]),
+    archive: (ArchiveForm, &[ImageName]),
     watch: &Watch,
 ) -> Result<Moved> {
     if stream.is_terminal() {
         let object = if object == "standard output" { "-" } else { object };
         return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
+    write_archive(opened, stream, object, archive, watch)
+}
+
+fn write_archive<W: Write + Send>(
+    opened: &Opened,
+    stream: W,
+    object: &str,
+    (form, names): (ArchiveForm, &[ImageName]),
+    watch: &Watch,
+) -> Result<Moved> {
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
     #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
     let spool = || Root::open(&std::env::temp_dir());

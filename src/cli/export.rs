@@ -26,6 +26,8 @@ Destinations:
   oci-archive:FILE[:TAG]           a tar of an OCI image layout
   oci:DIR[:TAG]                    another OCI image layout
   dir:DIR                          one image in a directory, as skopeo has it
+  docker-daemon:NAME               the store of docker (or containerd), by its program
+  containers-storage:NAME          the store of podman, by its program
   docker://REFERENCE               a repository of a registry
   -                                a docker-archive on standard output
 

@@ -10,6 +10,7 @@ mod config;
 mod content;
 mod destination;
 mod dockerfile;
+mod engines;
 mod excluded;
 mod explain;
 mod export;

@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::base::{self, Freshness};
 use super::cache_directory::CacheDirectory;
+use super::engines;
 use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::Args;
@@ -75,6 +76,11 @@ impl SourceArguments {
             Location::Directory(directory) => {
                 let image = Arc::new(DirectoryImage::open(&directory)?).image(platform)?;
                 Ok(Opened { image, names: Vec::new() })
+            }
+            Location::Engine(engine, name) => {
+                let store = engines::store(engine, &name, network)?;
+                let image = store.image(&name, platform, &engines::spool(&self.cache)?)?;
+                Ok(Opened { image, names: vec![ImageName::of_reference(&name)] })
             }
             Location::Registry(reference) => self.open_reference(&reference, network, watch),
         }

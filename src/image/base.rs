@@ -40,8 +40,9 @@ impl Base {
     /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
-    /// Returns an error if there is no image, it is damaged or malformed, it is not for `platform`, or it is in a
-    /// registry. A [`BaseStore`](crate::store::BaseStore) opens images from registries.
+    /// Fails if there is no image, it is damaged or malformed, it is not for `platform`, or it is in a
+    /// registry or in the store of an engine. A [`BaseStore`](crate::store::BaseStore) opens images from registries, and an
+    /// [`EngineStore`](crate::store::EngineStore) those of engines.
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
         let image = match location {
             Location::Layout { directory, tag } => {
@@ -52,12 +53,17 @@ impl Base {
                 DockerArchive::open(file)?.image(reference.as_deref(), platform)?
             }
             Location::Directory(directory) => Arc::new(DirectoryImage::open(directory)?).image(platform)?,
-            Location::Registry(reference) => {
-                return Err(Error::usage(reference.to_string(), "is in a registry, not in a file"));
+            Location::Registry(_) | Location::Engine(..) => {
+                return Err(Error::usage(location.to_string(), "is not in a file"));
             }
         };
+        Ok(Base::of(image))
+    }
+
+    /// Makes a base of an image that is all on this machine.
+    pub fn of(image: StoredImage) -> Base {
         let name = image.origin.as_ref().map(ToString::to_string);
-        Ok(Base::Image { image: Box::new(image), name, layers: BaseLayers::Copied })
+        Base::Image { image: Box::new(image), name, layers: BaseLayers::Copied }
     }
 
     /// Returns the config to start from.
@@ -79,7 +85,7 @@ impl Base {
     /// Checks that Linux layers can be added to the base.
     ///
     /// # Errors
-    /// Returns an error if the base is for Windows, whose layers have another format.
+    /// Fails if the base is for Windows, whose layers have another format.
     pub fn check(&self) -> Result<()> {
         match self.config().platform().os() {
             "windows" => Err(Error::invalid(

@@ -5,12 +5,14 @@
 //! oci-archive:FILE[:NAME][@DIGEST]      a tar of one
 //! docker-archive:FILE[:NAME][@DIGEST]   what `docker save` writes
 //! dir:DIR                               one image in a directory, as skopeo writes it
+//! docker-daemon:NAME                    the store of docker on this machine
+//! containers-storage:NAME               the store of podman
 //! docker://REFERENCE                    a registry
 //! ./DIR, ./FILE, with NAME and DIGEST   what is found at the path
 //! REFERENCE                             where nothing is found there: a registry
 //! ```
 
-use super::{archive, directory};
+use super::{Engine, archive, directory};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::name::split_digest;
@@ -48,16 +50,18 @@ pub enum Location {
     },
     /// `dir:DIR`, the one image of a directory, which has no name there.
     Directory(PathBuf),
+    /// `docker-daemon:NAME` or `containers-storage:NAME`, an image in the store of an engine, by its full name with a tag.
+    Engine(Engine, Reference),
     /// `docker://REFERENCE`, an image in a registry.
     Registry(Reference),
 }
 
 /// The transports that can be written, each with the form of its address.
-pub const TRANSPORTS: &str =
-    "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker://REFERENCE";
+pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker-daemon:NAME, \
+     containers-storage:NAME, docker://REFERENCE";
 
 /// Transports of skopeo that lead to a place that is not reached from here.
-const OTHER_TRANSPORTS: [&str; 5] = ["docker-daemon:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+const OTHER_TRANSPORTS: [&str; 3] = ["ostree:", "sif:", "tarball:"];
 
 impl Location {
     /// The image that a command reads: a location with its transport, a path where something is, or a reference.
@@ -221,28 +225,40 @@ fn explicit(text: &str) -> Option<Result<Location>> {
             directory => Ok(Location::Directory(PathBuf::from(directory))),
         });
     }
+    for engine in [Engine::Docker, Engine::Podman] {
+        let rest = text.strip_prefix(engine.transport()).and_then(|rest| rest.strip_prefix(':'));
+        if let Some(name) = rest {
+            return Some(in_engine(text, name).map(|name| Location::Engine(engine, name)));
+        }
+    }
     if let Some(rest) = text.strip_prefix("docker://") {
         return Some(rest.parse().map(Location::Registry));
     }
     if let Some(transport) = OTHER_TRANSPORTS.into_iter().find(|transport| text.starts_with(transport)) {
         let reason = format!("the transport `{transport}` is not supported");
-        return Some(Err(Error::usage(format!("`{text}`"), reason).hint(way_around(transport))));
+        return Some(Err(Error::usage(format!("`{text}`"), reason).hint(format!("one of {TRANSPORTS}"))));
     }
     None
 }
 
-/// How an image gets to and from the place of a transport that is not supported.
-fn way_around(transport: &str) -> String {
-    let by_archive = |engine: &str| {
-        format!(
-            "from it: {engine} save NAME -o FILE, then docker-archive:FILE; to it: ocibuild export IMAGE - | {engine} load"
-        )
-    };
-    match transport {
-        "docker-daemon:" => by_archive("docker"),
-        "containers-storage:" => by_archive("podman"),
-        _ => format!("one of {TRANSPORTS}"),
+/// The full name of an image in the store of an engine.
+fn in_engine(whole: &str, name: &str) -> Result<Reference> {
+    let refused = |reason: &str, hint: &str| Err(Error::usage(format!("`{whole}`"), reason).hint(hint));
+    if name.starts_with('[') {
+        return refused("names a store", "podman's own configuration says which store it uses");
     }
+    if name.parse::<Digest>().is_ok() {
+        return refused(
+            "an image is taken by its name, not by its ID",
+            "give it one with `docker tag` or `podman tag`",
+        );
+    }
+    let reference: Reference = name.parse().map_err(|error: Error| error.within(format!("`{whole}`")))?;
+    if reference.digest().is_some() {
+        return refused("an image is taken by its name, not by a digest", "NAME[:TAG]");
+    }
+    let tag = reference.tag_or_latest();
+    Ok(reference.with_tag(tag))
 }
 
 /// What is at the path that the text begins with, if anything is that can be an image.
@@ -389,6 +405,7 @@ impl fmt::Display for Location {
             Location::OciArchive { file, tag } => ("oci-archive", file, tag),
             Location::DockerArchive { file, reference } => ("docker-archive", file, reference),
             Location::Directory(directory) => ("dir", directory, &None),
+            Location::Engine(engine, name) => return write!(f, "{}:{name}", engine.transport()),
             Location::Registry(reference) => return write!(f, "docker://{reference}"),
         };
         write!(f, "{transport}:{}", path.display())?;

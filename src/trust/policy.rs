@@ -29,13 +29,18 @@ pub enum Subject {
     Repository(Reference),
     /// In a layout or an archive: the transport, the real path, and the tag that was given.
     Path(&'static str, PathBuf, Option<String>),
+    /// In the store of an engine: the transport and the full name.
+    Engine(&'static str, Reference),
 }
+
+/// The transport whose scopes name a store of this machine, too.
+const CONTAINERS_STORAGE: &str = "containers-storage";
 
 impl Subject {
     fn transport(&self) -> &'static str {
         match self {
             Subject::Registry(_) | Subject::Repository(_) => "docker",
-            Subject::Path(transport, ..) => transport,
+            Subject::Path(transport, ..) | Subject::Engine(transport, _) => transport,
         }
     }
 
@@ -44,6 +49,7 @@ impl Subject {
         match self {
             Subject::Registry(reference) | Subject::Repository(reference) => reference.to_string(),
             Subject::Path(transport, path, _) => format!("{transport}:{}", path.display()),
+            Subject::Engine(transport, name) => format!("{transport}:{name}"),
         }
     }
 
@@ -51,14 +57,15 @@ impl Subject {
     pub(super) fn reference(&self) -> Option<&Reference> {
         match self {
             Subject::Registry(reference) => Some(reference),
-            Subject::Repository(_) | Subject::Path(..) => None,
+            Subject::Repository(_) | Subject::Path(..) | Subject::Engine(..) => None,
         }
     }
 
     /// The scopes that it is in, the one that says most first.
     fn scopes(&self) -> Vec<String> {
         match self {
-            Subject::Registry(reference) => registry_scopes(reference),
+            Subject::Engine(CONTAINERS_STORAGE, _) => Vec::new(),
+            Subject::Registry(reference) | Subject::Engine(_, reference) => registry_scopes(reference),
             // A scope of one image says nothing of the others.
             Subject::Repository(reference) => registry_scopes(reference).split_off(1),
             // Of these, the whole transport has one policy.
@@ -127,6 +134,10 @@ impl Policy {
     /// # Errors
     /// When it is rejected whatever it is, or a requirement for it cannot be checked by this program.
     pub fn required(&self, subject: &Subject) -> Result<Vec<&SigstoreSigned>> {
+        let scopes = self.transports.get(CONTAINERS_STORAGE).filter(|_| subject.transport() == CONTAINERS_STORAGE);
+        if scopes.is_some_and(|scopes| scopes.keys().any(|scope| !scope.is_empty())) {
+            return Err(self.refused(subject, "has scopes for containers-storage, which cannot be checked here"));
+        }
         let (requirements, place) = self.requirements(subject);
         let mut signed = Vec::new();
         for requirement in requirements {
@@ -270,6 +281,15 @@ mod tests {
         assert!(said(POLICY, path("oci", "/srv/evil/deep")).contains("`reject` for /srv/evil (oci)"));
         assert!(said(POLICY, path("oci-archive", "/srv/good.tar")).contains("default"));
         assert_eq!(said(POLICY, path("docker-archive", "/srv/good.tar")), "accepted");
+        let engine = |transport| Subject::Engine(transport, "reg.io/team/x:1".parse().unwrap());
+        assert!(said(POLICY, engine("docker-daemon")).contains("default"));
+        let scoped = POLICY
+            .replace("docker-archive", "containers-storage")
+            .replace(r#""oci": {"""#, r#""docker-daemon": {"reg.io/team""#);
+        assert_eq!(said(&scoped, engine("docker-daemon")), "accepted");
+        assert_eq!(said(&scoped, engine("containers-storage")), "accepted");
+        let stores = scoped.replace(r#""containers-storage": {"""#, r#""containers-storage": {"[vfs@/srv]""#);
+        assert!(said(&stores, engine("containers-storage")).contains("cannot be checked here"));
     }
 
     #[test]

@@ -86,6 +86,18 @@ impl Containerd {
         run(command.arg(image).arg(id).args(arguments))
     }
 
+    /// The program `ctr`.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// A command whose environment says to `ctr` where the daemon is.
+    pub(crate) fn environment(&self) -> Command {
+        let mut command = command(&self.program);
+        command.env("CONTAINERD_ADDRESS", self.scratch.join("socket")).env("CONTAINERD_NAMESPACE", &self.namespace);
+        command
+    }
+
     fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.arg("--address").arg(self.scratch.join("socket")).args(["--namespace", &self.namespace]);

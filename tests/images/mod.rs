@@ -1,6 +1,7 @@
 //! The names of images, and their meaning in arguments (`docs/images.md`).
 
 mod directories;
+mod engines;
 mod grammar;
 mod names;
 mod platforms;

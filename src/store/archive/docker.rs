@@ -51,13 +51,16 @@ impl DockerArchive {
     /// # Errors
     /// When it is no tar, or holds no `manifest.json`.
     pub fn open(path: &Path) -> Result<Self> {
-        let members = Members::open(path)?;
+        DockerArchive::of(Members::open(path)?)
+    }
+
+    pub(super) fn of(members: Members) -> Result<Self> {
         if !members.contains("manifest.json") {
             let hint = if members.contains("index.json") { "it may be an oci-archive" } else { "see `tar -tf`" };
             return Err(Error::invalid(members.object(), "not a docker-archive: `manifest.json` is missing").hint(hint));
         }
         let object = format!("{}: manifest.json", members.object());
-        let document = json::parse(&members.read("manifest.json", LARGEST_LIST)?, json::DOCUMENT_DEPTH, &object)?;
+        let document = json::parse(&members.document("manifest.json", LARGEST_LIST)?, json::DOCUMENT_DEPTH, &object)?;
         let listed = document.as_array().ok_or_else(|| Error::invalid(&object, "expected a list"))?;
         let images = listed.iter().map(|image| Listed::read(image, &object)).collect::<Result<Vec<_>>>()?;
         Ok(DockerArchive { members, images, blobs: BTreeMap::new() })
@@ -137,7 +140,7 @@ impl DockerArchive {
 
     fn describe_image(&self, listed: &Listed) -> Result<Described> {
         let object = self.members.object();
-        let config_bytes = self.members.read(&listed.config, LARGEST_CONFIG)?;
+        let config_bytes = self.members.document(&listed.config, LARGEST_CONFIG)?;
         let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
         if listed.layers.len() != config.diff_ids().len() {
             let (layers, diff_ids) =

@@ -5,8 +5,12 @@ use super::{ArchiveForm, DockerArchive, OciArchive};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::root::Root;
+use crate::spec::Platform;
+use crate::store::StoredImage;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How much of a file shows what it is: the first header of a tar, in bytes.
 const START: u64 = 512;
@@ -28,15 +32,31 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
         return None;
     }
     match Members::open(path) {
-        Ok(members) if members.contains("index.json") && members.contains("oci-layout") => Some(ArchiveForm::Oci),
+        Ok(members) if is_layout(&members) => Some(ArchiveForm::Oci),
         _ => Some(ArchiveForm::Docker),
     }
+}
+
+/// The image `name` of the archive in `file`, which the engine's program `object` wrote.
+///
+/// # Errors
+/// Fails if it is no archive, or the image in it has another name, is for another platform, or is damaged.
+pub fn read_saved(file: File, object: &str, name: &str, platform: Option<&Platform>) -> Result<StoredImage> {
+    let members = Members::read(file, object.to_owned())?;
+    match is_layout(&members) {
+        true => Arc::new(OciArchive::of(members)?).image(Some(name), platform),
+        false => DockerArchive::of(members)?.image(Some(name), platform),
+    }
+}
+
+fn is_layout(members: &Members) -> bool {
+    members.contains("index.json") && members.contains("oci-layout")
 }
 
 /// Requires that nothing but an image archive or an empty file is lost where `path`, or what it links to, is replaced.
 ///
 /// # Errors
-/// When there is another file at `path`.
+/// Fails if there is another file at `path`.
 pub fn check_replaceable(path: &Path) -> Result<()> {
     let is_other = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {

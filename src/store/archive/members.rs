@@ -37,8 +37,13 @@ enum Member {
 
 impl Members {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let object = path.display().to_string();
-        let file = Arc::new(Root::open_named_file(path)?);
+        Members::read(Root::open_named_file(path)?, path.display().to_string())
+    }
+
+    /// As [`Members::open`], for an open file that messages call `object`.
+    pub(super) fn read(mut file: File, object: String) -> Result<Self> {
+        file.rewind().map_err(|error| Error::io(&object, "read", error))?;
+        let file = Arc::new(file);
         let length = file.metadata().map_err(|error| Error::io(&object, "read", error))?.len();
         let mut source = BufReader::new(&*file);
         let mut start = [0; 4];
@@ -104,7 +109,7 @@ impl Members {
     }
 
     /// Reads a small member whole.
-    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+    pub(super) fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let (section, _) = self.member(name)?;
         bounded::read(section, limit, &format!("{}: {name}", self.object))
     }

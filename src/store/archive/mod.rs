@@ -7,6 +7,6 @@ mod oci;
 mod writer;
 
 pub use docker::DockerArchive;
-pub use kind::{check_replaceable, kind};
+pub use kind::{check_replaceable, kind, read_saved};
 pub use oci::OciArchive;
 pub use writer::{ArchiveForm, ArchiveWriter};

@@ -23,7 +23,10 @@ impl OciArchive {
     /// # Errors
     /// When it is no tar, or holds no image layout.
     pub fn open(path: &Path) -> Result<Self> {
-        let members = Members::open(path)?;
+        OciArchive::of(Members::open(path)?)
+    }
+
+    pub(super) fn of(members: Members) -> Result<Self> {
         let object = members.object().to_owned();
         for name in ["oci-layout", "index.json"] {
             if !members.contains(name) {
@@ -32,8 +35,8 @@ impl OciArchive {
                 return Err(Error::invalid(object, format!("not an oci-archive: `{name}` is missing")).hint(hint));
             }
         }
-        check_version_document(&members.read("oci-layout", 64 << 10)?, &object)?;
-        let index = members.read("index.json", LARGEST_MANIFEST)?;
+        check_version_document(&members.document("oci-layout", 64 << 10)?, &object)?;
+        let index = members.document("index.json", LARGEST_MANIFEST)?;
         let index = Index::read(&index, media_type::INDEX, &format!("{object}: index.json"))?;
         Ok(OciArchive { members, index })
     }

@@ -1,0 +1,259 @@
+//! Images in the store of a container engine, which its own program hands over as an archive.
+//!
+//! The program inherits the environment, so that it finds its store or daemon as it always does (`DOCKER_HOST`,
+//! `CONTAINER_HOST`, `CONTAINERD_ADDRESS`, contexts).
+
+use super::StoredImage;
+use super::archive;
+use crate::bounded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reference::Reference;
+use crate::root::Root;
+use crate::spec::Platform;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How much of what a program says is kept, in bytes.
+const LONGEST_COMPLAINT: u64 = 64 << 10;
+
+/// How many characters of it are quoted.
+const LONGEST_QUOTE: usize = 400;
+
+/// How long a program may take to end after it has closed its input.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose store an image is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Docker's (`docker-daemon:`).
+    Docker,
+    /// podman's (`containers-storage:`).
+    Podman,
+}
+
+/// A program that reads and writes the store of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `docker`.
+    Docker,
+    /// `podman`.
+    Podman,
+    /// containerd's `ctr`.
+    Ctr,
+}
+
+/// The programs of an engine, and the directories in which they are looked for.
+#[derive(Debug)]
+pub struct EngineStore {
+    engine: Engine,
+    programs: Vec<Program>,
+    path: Vec<PathBuf>,
+}
+
+/// A program that loads the archive which is written to this.
+#[derive(Debug)]
+pub struct Loading {
+    object: String,
+    process: Child,
+    input: Option<ChildStdin>,
+    complaint: JoinHandle<Vec<u8>>,
+}
+
+impl Engine {
+    /// The transport, as skopeo calls it.
+    pub fn transport(self) -> &'static str {
+        match self {
+            Engine::Docker => "docker-daemon",
+            Engine::Podman => "containers-storage",
+        }
+    }
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Docker => "docker",
+            Program::Podman => "podman",
+            Program::Ctr => "ctr",
+        }
+    }
+
+    /// What loads an archive from standard input.
+    fn to_load(self) -> &'static [&'static str] {
+        match self {
+            Program::Docker | Program::Podman => &["load"],
+            Program::Ctr => &["image", "import", "-"],
+        }
+    }
+
+    /// What writes an archive to standard output; the name of the image follows.
+    fn to_save(self) -> &'static [&'static str] {
+        match self {
+            Program::Docker | Program::Podman => &["save"],
+            Program::Ctr => &["image", "export", "-"],
+        }
+    }
+}
+
+impl EngineStore {
+    /// The store of `engine`, reached by the first of `programs` that is in one of the directories `path`.
+    pub fn new(engine: Engine, programs: Vec<Program>, path: Vec<PathBuf>) -> Self {
+        EngineStore { engine, programs, path }
+    }
+
+    /// Takes the image `name` out of the store, by way of a file in `directory` that has no name any more afterwards.
+    ///
+    /// # Errors
+    /// Fails if no program is found, it fails, or what it writes is not the image of that name, for `platform`.
+    pub fn image(&self, name: &Reference, platform: Option<&Platform>, directory: &Root) -> Result<StoredImage> {
+        let archive = directory.temporary()?;
+        let share = || archive.share().map_err(|error| Error::io(directory.path().display(), "create a file", error));
+        let name = name.to_string();
+        let (object, mut process) = self.start(Program::to_save, Some(&name), &|command| {
+            command.stdin(Stdio::null()).stdout(share()?);
+            Ok(())
+        })?;
+        let complaint = process.stderr.take().map(complaint_of).unwrap_or_default();
+        let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
+        check(&object, status, &complaint)?;
+        archive::read_saved(archive.into_unnamed()?, &object, &name, platform)
+    }
+
+    /// Starts loading the archive that is then written to the answer.
+    ///
+    /// # Errors
+    /// Fails if no program is found, or it cannot be started.
+    pub fn load(&self) -> Result<Loading> {
+        let (object, mut process) = self.start(Program::to_load, None, &|command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::null());
+            Ok(())
+        })?;
+        let (input, errors) = (process.stdin.take(), process.stderr.take());
+        let read = move || errors.map(complaint_of).unwrap_or_default();
+        match Builder::new().spawn(read) {
+            Ok(complaint) => Ok(Loading { object, process, input, complaint }),
+            Err(error) => {
+                process.kill().ok();
+                process.wait().ok();
+                Err(Error::io(&object, "start a thread for", error))
+            }
+        }
+    }
+
+    /// Starts the first program that is found, and answers what messages call it. Relative directories are skipped: they would
+    /// mean the working directory, which may hold programs of others.
+    fn start(
+        &self,
+        arguments: fn(Program) -> &'static [&'static str],
+        image: Option<&str>,
+        connect: &dyn Fn(&mut Command) -> Result<()>,
+    ) -> Result<(String, Child)> {
+        let mut refused = None;
+        for program in &self.programs {
+            for directory in self.path.iter().filter(|directory| directory.is_absolute()) {
+                let mut command = Command::new(directory.join(program.name()));
+                command.args(arguments(*program)).args(image).stderr(Stdio::piped());
+                connect(&mut command)?;
+                match command.spawn() {
+                    Ok(process) => {
+                        let words = arguments(*program).iter().filter(|word| **word != "-");
+                        let words: Vec<&str> = std::iter::once(program.name()).chain(words.copied()).collect();
+                        return Ok((words.join(" "), process));
+                    }
+                    // A directory of PATH may itself be missing or be a file.
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                    Err(error) => refused = refused.or(Some(Error::io(program.name(), "run", error))),
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| self.missing()))
+    }
+
+    fn missing(&self) -> Error {
+        let names: Vec<&str> = self.programs.iter().map(|program| program.name()).collect();
+        let hint = match self.engine {
+            Engine::Docker => "docker-archive:FILE is what `docker save` writes and `docker load` reads",
+            Engine::Podman => "docker-archive:FILE is what `podman save` writes and `podman load` reads",
+        };
+        let reason = format!("no {} in the directories of PATH", names.join(" or "));
+        Error::new(ErrorKind::NotFound, self.engine.transport(), reason).hint(hint)
+    }
+}
+
+impl Loading {
+    /// What messages call the program.
+    pub fn object(&self) -> String {
+        self.object.clone()
+    }
+
+    /// Ends the archive, which `written` says to be whole, and waits until it is loaded. An archive that is not whole is never
+    /// ended: the program is.
+    ///
+    /// # Errors
+    /// What `written` says; when the program fails, what it says instead.
+    pub fn finish<T>(mut self, written: Result<T>) -> Result<T> {
+        let is_refused = written.as_ref().is_err_and(|error| error.object() == self.object);
+        if written.is_err() && !(is_refused && self.has_ended()) {
+            self.process.kill().ok();
+            self.process.wait().ok();
+            return written;
+        }
+        drop(self.input.take());
+        let status = self.process.wait().map_err(|error| Error::io(&self.object, "wait for", error))?;
+        check(&self.object, status, &self.complaint.join().unwrap_or_default())?;
+        match is_refused {
+            true => Err(Error::new(ErrorKind::Io, self.object, "ended before it had read the archive")),
+            false => written,
+        }
+    }
+
+    /// Whether the program, which takes no more input, ends by itself.
+    fn has_ended(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Write for Loading {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.input {
+            Some(input) => input.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.input.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+/// Everything that a program says, as far as it is quoted. The rest is read, so that the program does not wait.
+fn complaint_of(mut errors: impl Read) -> Vec<u8> {
+    let mut said = Vec::new();
+    bounded::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();
+    io::copy(&mut errors, &mut io::sink()).ok();
+    said
+}
+
+/// Requires that the program has succeeded.
+fn check(object: &str, status: ExitStatus, complaint: &[u8]) -> Result<()> {
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(complaint);
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // The last lines name the fault; progress comes before them.
+    let last = lines[lines.len().saturating_sub(3)..].join("; ");
+    let quote: String = last.chars().take(LONGEST_QUOTE).collect();
+    let reason = if quote.is_empty() { format!("failed ({status})") } else { format!("failed ({status}): {quote}") };
+    Err(Error::new(ErrorKind::Io, object, reason))
+}

@@ -1,0 +1,210 @@
+//! Images in the stores of docker, podman and containerd.
+
+use super::Yard;
+use crate::consumers::{Containerd, Docker, Podman};
+use crate::support::{Finished, command, run};
+use std::fs;
+use std::process::Command;
+
+impl Yard {
+    /// Makes a program of a shell script. A process of its own writes it, since no program can be started while another one, which
+    /// a test starts in that moment, holds it open for writing.
+    fn program(&self, name: &str, script: &str) {
+        let source = self.scratch.write(format!("{name}.sh"), format!("#!/bin/sh\n{script}\n"));
+        run(command("install").args(["-D", "-m", "755"]).arg(source).arg(self.scratch.join("bin").join(name)))
+            .success();
+    }
+
+    /// Runs a command line that finds no program but those of the yard.
+    fn run_among(&self, line: &str) -> Finished {
+        run(self.command(line).env("PATH", self.scratch.join("bin")))
+    }
+}
+
+/// What is left in the cache of an archive that was read.
+fn spooled(yard: &Yard) -> Vec<String> {
+    let entries = fs::read_dir(yard.scratch.join("cache")).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(".ocibuild-"))
+        .collect()
+}
+
+/// M65: the archive goes to the program of the engine, under the name that was given.
+#[test]
+fn the_program_of_the_engine_gets_an_archive() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out -t v1 --copy a:/a");
+    yard.program("docker", r#"echo "$DOCKER_HOST $*" > asked; /bin/cat > loaded.tar; echo Loaded image"#);
+    yard.program("podman", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    for (destination, asked, name) in [
+        ("docker-daemon:team/app", "unix:///d load", "docker.io/team/app:latest"),
+        ("containers-storage:localhost/app:v2", "load", "localhost/app:v2"),
+    ] {
+        let exported = run(yard
+            .command(&format!("export out {destination}"))
+            .env("PATH", yard.scratch.join("bin"))
+            .env("DOCKER_HOST", "unix:///d"));
+        exported.success().printed(&format!("{digest}\n"));
+        assert_eq!(fs::read_to_string(yard.scratch.join("asked")).unwrap().trim(), asked);
+        assert_eq!(yard.json("inspect loaded.tar")["names"][0], name);
+        assert_eq!(yard.json("inspect loaded.tar")["manifest"]["digest"], digest);
+    }
+    // containerd without docker.
+    fs::remove_file(yard.scratch.join("bin/docker")).unwrap();
+    yard.program("ctr", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    yard.run_among("export out docker-daemon:team/app:v3").success();
+    assert_eq!(fs::read_to_string(yard.scratch.join("asked")).unwrap().trim(), "image import -");
+    assert_eq!(yard.json("inspect loaded.tar")["names"][0], "docker.io/team/app:v3");
+}
+
+/// M65: an image is read out of what the program saves, if it has the name that was asked for.
+#[test]
+fn an_image_is_read_from_what_the_program_saves() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out --copy a:/a");
+    yard.text("export out docker-archive:both.tar:team/app:v1");
+    yard.program("docker", r#"[ "$1" = save ] && echo "$2" > asked && /bin/cat both.tar"#);
+    yard.program("podman", r#"[ "$1" = save ] && /bin/cat both.tar"#);
+    for image in ["docker-daemon:team/app:v1", "containers-storage:team/app:v1"] {
+        let exported = yard.run_among(&format!("export {image} oci:copy")).success();
+        assert_eq!(exported.text(), digest);
+        assert_eq!(yard.json("inspect copy")["names"][0], "docker.io/team/app:v1");
+        fs::remove_dir_all(yard.scratch.join("copy")).unwrap();
+        yard.run_among(&format!("layout based --base {image} --copy b:/b")).success();
+        let wrong = yard.run_among(&format!("inspect {}", image.replace("app", "other"))).ended_with(1);
+        wrong.failed_saying("save: no image `docker.io/team/other:v1` (it holds docker.io/team/app:v1)");
+    }
+    assert_eq!(fs::read_to_string(yard.scratch.join("asked")).unwrap().trim(), "docker.io/team/other:v1");
+    assert!(spooled(&yard).is_empty());
+    // What a killed run left is removed.
+    yard.scratch.write(format!("cache/.ocibuild-{}", "0".repeat(32)), "half an archive");
+    yard.run_among("inspect docker-daemon:team/app:v1").success();
+    assert!(spooled(&yard).is_empty());
+}
+
+/// M65: what goes wrong is one line that quotes the program.
+#[test]
+fn faults_of_the_program_are_quoted() {
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a");
+    let fails = |line: &str, expected: &str| {
+        let finished = yard.run_among(line).ended_with(1);
+        assert_eq!(finished.stderr.lines().last(), Some(&*format!("ocibuild: error: {expected}")));
+    };
+    let hint = "docker-archive:FILE is what `docker save` writes and `docker load` reads";
+    let missing = format!("docker-daemon: no docker or ctr in the directories of PATH ({hint})");
+    fails("inspect docker-daemon:app", &missing);
+    fails("export out docker-daemon:app", &missing);
+    let finished = yard.run_among("export out containers-storage:app").ended_with(1);
+    finished.failed_saying("containers-storage: no podman in the directories of PATH");
+    yard.program("docker", "echo pulling >&2; echo; echo 'Error: no such image' >&2; exit 3");
+    let failed = "failed (exit status: 3): pulling; Error: no such image";
+    fails("inspect docker-daemon:app", &format!("docker save: {failed}"));
+    fails("export out docker-daemon:app", &format!("docker load: {failed}"));
+    yard.program("docker", "/bin/cat > /dev/null; kill -9 $$");
+    fails("export out docker-daemon:app", "docker load: failed (signal: 9 (SIGKILL))");
+    // More than a pipe holds.
+    yard.scratch.write("big/file", vec![0; 1 << 20]);
+    yard.text("layout big-one --compression none --copy big:/big");
+    yard.program("docker", "exit 0");
+    fails("export big-one docker-daemon:app", "docker load: ended before it had read the archive");
+    yard.program("docker", "echo half an archive");
+    fails("inspect docker-daemon:app", "docker save: malformed tar near byte 0: unexpected end inside a header");
+    assert!(spooled(&yard).is_empty());
+    for (image, reason) in [
+        ("containers-storage:[vfs@/srv]app", "podman's own configuration says which store it uses"),
+        (&*format!("docker-daemon:sha256:{}", "0".repeat(64)), "an image is taken by its name, not by its ID"),
+        (&*format!("docker-daemon:app@sha256:{}", "0".repeat(64)), "not by a digest"),
+        ("docker-daemon:Upper", "reference `Upper`"),
+    ] {
+        yard.refuses(&format!("inspect {image}"), &[reason]);
+    }
+}
+
+/// M65: an archive that cannot be finished is not loaded.
+#[test]
+fn half_an_archive_is_not_loaded() {
+    let yard = Yard::new();
+    let report = yard.json("layout out --copy a:/a");
+    let layer = &report["layers"][0]["digest"].as_str().unwrap()[7..];
+    let file = yard.scratch.join("out/blobs/sha256").join(layer);
+    let mut damaged = fs::read(&file).unwrap();
+    damaged[20] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, damaged).unwrap();
+    yard.program("docker", "/bin/cat > /dev/null && echo all of it > loaded");
+    yard.run_among("export out docker-daemon:app").ended_with(1).failed_saying("its content has the digest");
+    assert!(!yard.scratch.join("loaded").exists());
+}
+
+/// M65: `--offline` allows a store of this machine, and none of another.
+#[test]
+fn offline_forbids_stores_of_other_machines() {
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a");
+    yard.program("docker", "/bin/cat > /dev/null");
+    yard.program("podman", "/bin/cat > /dev/null");
+    let export = |destination: &str, variable: &str, host: &str| {
+        let mut command: Command = yard.command(&format!("export out {destination}:app --offline"));
+        run(command.env("PATH", yard.scratch.join("bin")).env(variable, host))
+    };
+    export("docker-daemon", "DOCKER_HOST", "unix:///run/docker.sock").success();
+    export("containers-storage", "CONTAINER_HOST", "").success();
+    for (destination, variable, host) in [
+        ("docker-daemon", "DOCKER_HOST", "tcp://10.0.0.1:2375"),
+        ("docker-daemon", "DOCKER_HOST", "ssh://someone@build"),
+        ("containers-storage", "CONTAINER_HOST", "ssh://someone@build/run/podman.sock"),
+    ] {
+        let refused = export(destination, variable, host).ended_with(2);
+        refused.failed_saying(&format!("{variable} names another machine, and --offline forbids asking one"));
+    }
+}
+
+/// Copies `destination` there and back by the real programs, of which `environment` says where their stores are.
+fn there_and_back(yard: &Yard, destination: &str, environment: &Command) -> String {
+    let with = |line: &str| run(&mut with_environment(yard.command(line), environment)).success();
+    with(&format!("export out {destination}"));
+    let image: serde_json::Value =
+        serde_json::from_str(with(&format!("inspect {destination} --format json")).text()).unwrap();
+    with(&format!("export {destination} oci:back"));
+    with(&format!("layout based --base {destination} --copy b:/b"));
+    let config = image["configDigest"].as_str().unwrap().to_owned();
+    assert_eq!(yard.json("inspect back")["configDigest"], config);
+    config
+}
+
+/// M65: podman, docker of two generations and containerd take the image and give it back, with the same config.
+#[test]
+fn engines_take_an_image_and_give_it_back() {
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a");
+    let config = yard.json("inspect out")["configDigest"].clone();
+    if let Some(podman) = Podman::find() {
+        assert_eq!(there_and_back(&yard, "containers-storage:localhost/engines:1", &podman.command()), config);
+        assert_eq!(podman.image_id("localhost/engines:1"), config);
+        let absent = yard.command("inspect containers-storage:localhost/absent:1");
+        let absent = run(&mut with_environment(absent, &podman.command()));
+        absent.ended_with(1).failed_saying("podman save: failed (exit status: 125): ");
+    }
+    for docker in Docker::all() {
+        fs::remove_dir_all(yard.scratch.join("back")).ok();
+        assert_eq!(there_and_back(&yard, "docker-daemon:ocibuild-engines:1", &docker.command()), config);
+        let absent = yard.command("inspect docker-daemon:ocibuild-engines:absent");
+        let absent = run(&mut with_environment(absent, &docker.command()));
+        absent.ended_with(1).failed_saying("docker save: failed (exit status: 1): ");
+    }
+    if let Some(containerd) = Containerd::find() {
+        fs::remove_dir_all(yard.scratch.join("back")).ok();
+        fs::create_dir_all(yard.scratch.join("bin")).unwrap();
+        std::os::unix::fs::symlink(containerd.program(), yard.scratch.join("bin/ctr")).unwrap();
+        let mut environment = containerd.environment();
+        environment.env("PATH", yard.scratch.join("bin"));
+        assert_eq!(there_and_back(&yard, "docker-daemon:engines:1", &environment), config);
+    }
+}
+
+fn with_environment(mut command: Command, environment: &Command) -> Command {
+    command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
