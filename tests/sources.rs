@@ -2,7 +2,7 @@
 
 use crate::consumers::{Buildah, Layout};
 use crate::listers::{Entry, listed_by_us};
-use crate::support::{Finished, Scratch, ocibuild, run};
+use crate::support::{Finished, Scratch, command, ocibuild, python_with, run};
 use ocibuild::tar::{self, Header, Kind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -327,4 +327,94 @@ fn owners_of_a_directory_are_kept_where_that_is_asked_for() {
         .failed_saying("`/dev/null` is a device or pipe (--skip-special excludes such files; engines make");
     let finished = run(program(scratch.path(), &copy).arg("--skip-special")).success();
     assert_eq!(said(&finished), ["excluded 1 path of dev.tar to /: dev/null (a device, socket or pipe)"]);
+}
+
+/// Writes a tar of the members that standard input lists: kind, mode, owner, group, path, and a target or device numbers.
+const WRITE_TAR: &str = r#"
+import io, sys, tarfile
+kinds = {"d": tarfile.DIRTYPE, "f": tarfile.REGTYPE, "l": tarfile.SYMTYPE,
+         "h": tarfile.LNKTYPE, "c": tarfile.CHRTYPE, "b": tarfile.BLKTYPE}
+with tarfile.open(sys.argv[1], "w", format=tarfile.GNU_FORMAT) as archive:
+    for line in sys.stdin.read().splitlines():
+        kind, mode, uid, gid, path, *target = line.split()
+        member = tarfile.TarInfo("./" + path)
+        member.type, member.mode, member.uid, member.gid = kinds[kind], int(mode, 8), int(uid), int(gid)
+        if kind in "cb":
+            member.devmajor, member.devminor = map(int, target[0].split(","))
+        elif target:
+            member.linkname = target[0]
+        member.size = 5 if kind == "f" else 0
+        archive.addfile(member, io.BytesIO(b"bytes") if kind == "f" else None)
+"#;
+
+/// Owners and modes of a minimal Debian, as `debootstrap` leaves them.
+const DEBIAN: &str = "\
+d 755 0 0 dev
+c 666 0 0 dev/null 1,3
+c 620 0 5 dev/console 5,1
+b 660 0 6 dev/loop0 7,0
+d 755 0 0 etc
+d 755 0 0 etc/ssl
+d 710 0 101 etc/ssl/private
+f 640 0 42 etc/gshadow
+f 640 0 42 etc/shadow
+f 644 0 0 etc/passwd
+l 777 0 0 bin usr/bin
+d 1777 0 0 run/lock
+d 1777 0 0 tmp
+d 700 0 0 root
+d 755 0 0 usr/bin
+f 2755 0 42 usr/bin/chage
+f 2755 0 42 usr/bin/expiry
+f 4755 0 0 usr/bin/su
+f 4754 0 102 usr/lib/dbus-daemon-launch-helper
+f 755 0 0 usr/bin/perl
+h 755 0 0 usr/bin/perl5.36.0 ./usr/bin/perl
+d 2775 0 50 usr/local/share/fonts
+d 700 100 0 var/cache/apt/archives/partial
+d 2775 0 50 var/local
+f 664 0 43 var/log/wtmp
+d 2775 0 8 var/mail
+d 1777 0 0 var/tmp
+";
+
+/// M60: the root of a Debian keeps its owners, special bits and sticky directories, and loses its devices; where its owners are
+/// not kept, no program runs as another user or group than in the source.
+#[test]
+fn a_root_file_system_keeps_its_owners_and_special_bits() {
+    let Some(python) = python_with("tarfile") else { return };
+    let scratch = Scratch::new();
+    let list = fs::File::open(scratch.write("list", DEBIAN)).unwrap();
+    run(command(python).args(["-c", WRITE_TAR]).arg(scratch.join("root.tar")).stdin(list)).success();
+    let build = |flags: &[&str]| {
+        let arguments = ["layout", "out", "--base", "scratch", "--copy", "root.tar:/", "--compression", "none"];
+        run(program(scratch.path(), &arguments).args(flags))
+    };
+    let members: Vec<Vec<&str>> = DEBIAN.lines().map(|line| line.split(' ').collect()).collect();
+    let expected = |change: fn(&str, u32, u64, u64) -> (u32, u64, u64)| -> BTreeSet<(String, u32, u64, u64)> {
+        let kept = members.iter().filter(|member| !matches!(member[0], "c" | "b"));
+        let changed = |member: &Vec<&str>| {
+            let mode = u32::from_str_radix(member[1], 8).unwrap();
+            let (mode, uid, gid) = change(member[0], mode, member[2].parse().unwrap(), member[3].parse().unwrap());
+            (member[4].to_owned(), mode, uid, gid)
+        };
+        kept.map(changed).collect()
+    };
+    let found = || -> BTreeSet<(String, u32, u64, u64)> {
+        let named = |path: &str| members.iter().any(|member| member[4] == path);
+        access(&scratch.join("out")).into_iter().filter(|(path, ..)| named(path)).collect()
+    };
+    let lost = build(&["--preserve-modes", "--skip-special"]).success();
+    let without_owners = |kind: &str, mode, uid, gid| match kind {
+        "f" if uid != 0 => (mode & 0o777, 0, 0),
+        "f" if gid != 0 => (mode & !0o2000, 0, 0),
+        // On a directory the bits give nobody the rights of its owner.
+        _ => (mode, 0, 0),
+    };
+    assert_eq!(found(), expected(without_owners));
+    assert!(lost.stderr.contains("lose setuid, setgid or sticky"), "{lost}");
+    let kept = build(&["--preserve-modes", "--keep-owners", "--skip-special"]).success();
+    assert_eq!(found(), expected(|_, mode, uid, gid| (mode, uid, gid)));
+    assert!(said(&kept)[0].contains("dev/console"), "{kept}");
+    build(&["--preserve-modes", "--keep-owners"]).ended_with(1).failed_saying("is a device or pipe");
 }

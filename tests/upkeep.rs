@@ -29,7 +29,7 @@ impl Bench {
     /// `ocibuild ARGUMENTS` with this cache, in the scratch directory.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut program = crate::support::ocibuild();
-        program.args(arguments).arg("--cache-dir").arg(self.cache());
+        program.args(arguments).env("OCIBUILD_CACHE_DIR", self.cache());
         program.env_remove("OCIBUILD_NO_CACHE").current_dir(self.scratch.path());
         program
     }

@@ -51,6 +51,14 @@ fn manual_pages_go_all_the_way_down() {
     run(ocibuild().args(["man", "cache", "absent"])).ended_with(2).failed_saying("`cache absent`: is no command");
 }
 
+/// M56: the help does not promise a smaller image than there is: a catalog and its library are smaller only when unpacked.
+#[test]
+fn compact_is_the_smallest_once_it_is_unpacked() {
+    let help = run(ocibuild().args(["layout", "--help"])).success();
+    let compact = help.text().lines().find(|line| line.trim_start().starts_with("- compact:")).unwrap();
+    assert!(compact.contains("the smallest once unpacked, restored at every start"), "{help}");
+}
+
 /// M51: a flag stands below a heading that says what it is about.
 #[test]
 fn flags_stand_below_their_own_headings() {

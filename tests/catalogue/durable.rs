@@ -143,6 +143,48 @@ fn an_image_that_another_program_drops_is_listed_again() {
     is_whole("M37", &bench.out);
 }
 
+/// M37: a program that writes the index back again and again is outlasted, and one warning says so.
+#[test]
+fn an_image_that_is_dropped_several_times_is_listed_in_the_end() {
+    let Some(strace) = consumer("strace") else { return };
+    let bench = Bench::keeping();
+    let index = bench.out.join("index.json");
+    let foreign = fs::read_to_string(&index).unwrap().replace("\"keep\"", "\"foreign\"");
+    let mut build = injected(&strace, &bench, "fsync", "delay_enter=200000");
+    let finished = std::thread::scope(|scope| {
+        let build = scope.spawn(|| run(&mut build));
+        for _ in 0..4 {
+            wait_until(|| fs::read_to_string(&index).is_ok_and(|text| text.contains("\"new\"")));
+            // In place, as skopeo does.
+            fs::write(&index, &foreign).unwrap();
+        }
+        build.join().unwrap().success()
+    });
+    assert_eq!(tags(&bench.out), ["foreign", "new"], "{finished}");
+    assert_eq!(finished.stderr.matches("has been listed again").count(), 1, "{finished}");
+    is_whole("M37", &bench.out);
+}
+
+/// M37: other tools write the documents of a layout in place, so for a moment one is empty.
+#[test]
+fn a_document_that_is_being_written_is_waited_for() {
+    for document in ["index.json", "oci-layout"] {
+        let bench = Bench::keeping();
+        bench.source();
+        let path = bench.out.join(document);
+        let content = fs::read(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let finished = std::thread::scope(|scope| {
+            let build = scope.spawn(|| run(bench.layout().args(["-t", "new", "--copy", "src:/srv"])));
+            std::thread::sleep(Duration::from_millis(200));
+            fs::write(&path, &content).unwrap();
+            build.join().unwrap()
+        });
+        assert_eq!(finished.status, 0, "{document}: {finished}");
+        assert_eq!(tags(&bench.out), ["keep", "new"]);
+    }
+}
+
 /// M36: a lock is waited for although a signal arrives; where there are no locks, that is said, and a flag does without.
 #[test]
 fn a_lock_that_is_interrupted_or_refused() {

@@ -193,7 +193,7 @@ fn litter_is_reported_with_its_size() {
 #[test]
 fn errors_show_no_password_of_a_name() {
     let scratch = sources();
-    layout(&scratch, &["--secrets", "allow"]).success();
+    layout(&scratch, &[]).success();
     let shown = |words: &[&str]| {
         let finished = run(ocibuild().args(words).current_dir(scratch.path()));
         assert!(finished.status != 0 && !finished.stderr.contains(SECRET), "{finished}");

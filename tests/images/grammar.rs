@@ -1,6 +1,7 @@
 //! The grammar of image names, which is the same in every command.
 
 use super::Yard;
+use crate::support::{command, consumer, run};
 use std::fs;
 
 /// M3: a destination that `layout` cannot build into is refused with the right command, and nothing is created.
@@ -66,7 +67,7 @@ fn a_word_of_two_meanings_is_refused() {
     yard.run("layout out --base site --copy b:/b --offline").ended_with(1).failed_saying("base docker.io/library/site");
 }
 
-/// M40: `pull` and `verify` refuse unsupported places.
+/// M40, M65: `pull` and `verify` refuse unsupported places, and a transport that is not supported is named.
 #[test]
 fn commands_refuse_the_places_that_they_are_not_for() {
     let yard = Yard::new();
@@ -101,4 +102,19 @@ fn verify_checks_one_image() {
         assert!(yard.run(&format!("verify {faulty}")).ended_with(1).text().contains("expected"));
     }
     yard.run("verify out:none").ended_with(1).failed_saying("no image `none` (it holds good, bad)");
+}
+
+/// M12: the index is read once, so that the images that are checked are the images that are reported.
+#[test]
+fn verify_reads_the_index_once() {
+    let Some(strace) = consumer("strace") else { return };
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a");
+    let log = yard.scratch.join("strace.log");
+    let mut verify = command(strace);
+    verify.args(["-f", "-qq", "-e", "trace=openat,openat2", "-o"]).arg(&log);
+    verify.arg(env!("CARGO_BIN_EXE_ocibuild")).args(["verify", "out"]).current_dir(yard.scratch.path());
+    run(&mut verify).success();
+    let log = fs::read_to_string(&log).unwrap();
+    assert_eq!(log.matches("\"index.json\"").count(), 1, "{log}");
 }

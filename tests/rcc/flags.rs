@@ -1,9 +1,11 @@
 //! What the flags of robots mean, and what is said where they mean nothing.
 
 use super::machine::Machine;
+use crate::catalogue::forge::gzip;
 use crate::support::run;
 use serde_json::json;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
 /// M5: rcc would not run the image, so another blueprint than the robot's is refused, unless no rcc is in the image.
@@ -39,8 +41,12 @@ fn a_catalog_of_another_platform_is_refused() {
     let own = machine.record("home/.robocorp", "3.11");
     let catalogs = machine.scratch.join("home/.robocorp/hololib/catalog");
     let foreign = format!("{own}v12.darwin_arm64");
-    fs::copy(catalogs.join(format!("{own}v12.linux_amd64")), catalogs.join(&foreign)).unwrap();
+    let mut content = String::new();
+    let recorded = fs::File::open(catalogs.join(format!("{own}v12.linux_amd64"))).unwrap();
+    flate2::read::GzDecoder::new(recorded).read_to_string(&mut content).unwrap();
+    let content = content.replace("linux_amd64", "darwin_arm64");
     let file = catalogs.join(&foreign);
+    fs::write(&file, gzip(content.as_bytes())).unwrap();
     for mode in ["sealed", "ready", "compact", "direct"] {
         for selector in [foreign.as_str(), file.to_str().unwrap()] {
             let refused = machine.layout("robot", &["--catalog", selector, "--environment", mode]).ended_with(1);
@@ -57,13 +63,11 @@ fn flags_for_robots_need_a_robot() {
     machine.scratch.write("empty/data/file", "x");
     machine.robot("robot", "3.11", "");
     for (flag, value) in [
-        ("--root", Some(".")),
         ("--task", Some("x")),
         ("--environment", Some("direct")),
         ("--split", Some("none")),
         ("--catalog", Some("x")),
         ("--hololib", Some("x")),
-        ("--product", Some("sema4ai")),
         ("--resolve", None),
         ("--rcc-exec", Some("x")),
         ("--rcc-download", Some("1")),
@@ -71,6 +75,8 @@ fn flags_for_robots_need_a_robot() {
         ("--controller", Some("x")),
         ("--space", Some("x")),
         ("--scrub", None),
+        ("--root", Some(".")),
+        ("--product", Some("sema4ai")),
     ] {
         let flags: Vec<&str> = [flag].into_iter().chain(value).collect();
         for command in [&["layout", "out"][..], &["dockerfile"]] {

@@ -309,3 +309,47 @@ fn r44_an_interrupted_push_ends_at_once_and_gives_its_uploads_back() {
     assert_eq!(program.wait().unwrap().code(), Some(130));
     assert_eq!(shelf.open_uploads(), 0);
 }
+
+/// M42: a password goes to the port that it is for, and to no other of that host.
+#[test]
+fn a_realm_on_another_port_gets_no_password() {
+    let scratch = Scratch::new();
+    let tokens = Server::start(|x| x.answer(200, &[], format!("{{\"token\": \"{TOKEN}\"}}")));
+    let (shelf, realm) = (shelf_with_manifest(), tokens.host());
+    let registry = Server::start(move |x| match x.header("authorization") {
+        Some(header) if header == format!("Bearer {TOKEN}") => shelf.serve(x),
+        _ => x.answer(401, &[("WWW-Authenticate", &format!("Bearer realm=\"http://{realm}/token\""))], "{}"),
+    });
+    let auth = scratch.write("auth.json", auth_file(&registry.host(), USER, SECRET));
+    let asked = |flags: &[&str]| {
+        let mut inspect = ocibuild();
+        inspect.args(["inspect", &format!("docker://{}/team/robot:v1", registry.host())]).args(flags);
+        run(inspect.env("REGISTRY_AUTH_FILE", &auth));
+        tokens.seen().last().expect("the realm is asked").header("authorization").is_some()
+    };
+    assert!(!asked(&[]));
+    assert!(asked(&["--auth-realm", &tokens.host()]));
+}
+
+/// M42: `NO_PROXY` may name an address together with a port.
+#[test]
+fn an_address_with_its_port_is_reached_without_the_proxy() {
+    let scratch = Scratch::new();
+    let (registry, shelf) = Server::with_shelf(|x, shelf| shelf.serve(x));
+    super::bases::index(&shelf, 100, "v1");
+    let proxy = Server::start(|x| x.cut());
+    // The same place as 127.0.0.1, which is never reached through a proxy.
+    let host = registry.host().replace("127.0.0.1", "0.0.0.0");
+    let conf = scratch.write("registries.conf", format!("[[registry]]\nlocation = '{host}'\ninsecure = true\n"));
+    let pull = |except: &str| {
+        let mut pull = ocibuild();
+        pull.args(["pull", &format!("{host}/{}:v1", super::bases::BASE)]);
+        pull.env("OCIBUILD_CACHE_DIR", scratch.join("cache")).env("CONTAINERS_REGISTRIES_CONF", &conf);
+        let proxy = format!("http://{}", proxy.host());
+        run(pull.env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy).env("NO_PROXY", except))
+    };
+    pull(&host).success();
+    assert_eq!(proxy.seen().len(), 0);
+    pull("0.0.0.0:1").ended_with(1);
+    assert!(!proxy.seen().is_empty());
+}

@@ -1,6 +1,6 @@
 //! The update of the index: it is read, merged and replaced under the lock.
 
-use super::{INDEX_FILE, Layout};
+use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
@@ -29,9 +29,6 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 /// The same after another program has reverted it.
 const LONG_MOMENT: Duration = Duration::from_millis(500);
-
-/// The time between two checks of the index.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Whether the index listed the descriptors before an update, or because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,10 +42,15 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const VERSION_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
 const LOCK_FILE: &str = ".ocibuild.lock";
+/// For so long an empty document may be one that another program is writing.
+const BEING_WRITTEN: Duration = Duration::from_millis(500);
+/// The time between two checks of a document that another program may be changing.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image layout on disk.
@@ -387,16 +392,27 @@ impl Layout {
     fn check_version(&self) -> Result<()> {
         let object = self.root.display(VERSION_FILE);
         let not_a_layout = |reason: &str| Error::invalid(self.display(), format!("not an OCI layout: {reason}"));
-        let file = match self.root.open_file(VERSION_FILE) {
+        let document = match self.document(VERSION_FILE, 64 << 10) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_a_layout("`oci-layout` is missing")),
-            opened => opened?,
+            read => read?,
         };
-        check_version_document(&bounded::read(file, 64 << 10, &object)?, &object)
-            .map_err(|error| not_a_layout(&error.to_string()))
+        check_version_document(&document, &object).map_err(|error| not_a_layout(&error.to_string()))
     }
 
     fn index_bytes(&self) -> Result<Vec<u8>> {
-        bounded::read(self.root.open_file(INDEX_FILE)?, LARGEST_MANIFEST, &self.root.display(INDEX_FILE))
+        self.document(INDEX_FILE, LARGEST_MANIFEST)
+    }
+
+    /// Reads a document of the layout. Other tools write it in place, so an empty one is read again for a moment.
+    fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let until = Instant::now() + BEING_WRITTEN;
+        loop {
+            let bytes = bounded::read(self.root.open_file(name)?, limit, &self.root.display(name))?;
+            if !bytes.is_empty() || Instant::now() >= until {
+                return Ok(bytes);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
     }
 
     fn parse_index(&self, bytes: &[u8]) -> Result<Index> {
