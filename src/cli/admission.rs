@@ -6,7 +6,9 @@ use super::watch::Watch;
 use ocibuild::root::Root;
 use ocibuild::store::registry::Repository;
 use ocibuild::store::{Layout, StoredImage};
-use ocibuild::trust::{Policy, Signature, Subject, attached_in_layout, attached_in_repository, keep, kept};
+use ocibuild::trust::{
+    Policy, Signature, Subject, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept,
+};
 use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result, bounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +63,7 @@ impl Admission {
         let check = |signatures: &[Signature]| policy.check(&self.subject, digest, signatures);
         match &self.location {
             Location::Layout { directory, .. } => check(&attached_in_layout(&Layout::open(directory)?, digest)?),
-            Location::Directory(_) => check(&[]),
+            Location::Directory(directory) => check(&attached_in_directory(&Root::open(directory)?, digest)?),
             Location::Engine(..) => {
                 policy.accept_unsigned(&self.subject, "an archive of an engine holds no signatures")
             }

@@ -97,7 +97,7 @@ impl DirectoryImage {
         let signatures = names(&self.root)?.iter().filter(|name| is_signature(name)).count();
         let oddities = match signatures {
             0 => Vec::new(),
-            _ => vec![format!("{object}: its `signature-N` files are not read and not copied")],
+            _ => vec![format!("{object}: its `signature-N` files are not copied")],
         };
         Ok(StoredImage { oddities, ..image })
     }

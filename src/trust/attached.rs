@@ -1,10 +1,10 @@
-//! Where signatures are: under a tag beside the image that is made of its digest, as cosign and skopeo put them; and kept in the
-//! cache directory, for bases that are used without a network.
+//! Where signatures are: under a tag beside the image that is made of its digest, as cosign and skopeo put them; in files of a `dir:`
+//! directory; and kept in the cache directory, for bases that are used without a network.
 
 use super::signature::Signature;
 use crate::bounded;
 use crate::digest::Digest;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::root::Root;
 use crate::spec::{Descriptor, LARGEST_MANIFEST, Manifest, REF_NAME};
@@ -19,6 +19,12 @@ const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
 /// The annotation of such a document that holds the signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// The start of a sigstore signature in a `dir:` directory. Its document follows.
+const SIGSTORE_FILE: &[u8] = b"\0sigstore-json\n";
+
+/// The largest signature in a `dir:` directory, in bytes: its document is in Base64, and may have certificates beside it.
+const LARGEST_SIGNATURE_FILE: u64 = 256 << 10;
 
 /// How many signatures of one image are looked at.
 const MOST_SIGNATURES: usize = 100;
@@ -63,6 +69,42 @@ pub fn attached_in_layout(layout: &Layout, digest: &Digest) -> Result<Vec<Signat
     let bytes = read_document(layout, found, LARGEST_MANIFEST)?;
     let object = format!("signatures of {digest}");
     listed(layout, &Manifest::read(&bytes, &found.media_type, &object)?, &object)
+}
+
+/// Reads the sigstore signatures of the manifest `digest` in a `dir:` directory. Signatures in other formats are ignored.
+///
+/// # Errors
+/// Fails if a file cannot be read, is larger than 256 KiB, or is malformed.
+pub fn attached_in_directory(directory: &Root, digest: &Digest) -> Result<Vec<Signature>> {
+    let mut signatures = Vec::new();
+    // The second prefix is for manifests that an index lists.
+    for prefix in [String::new(), format!("{}.", digest.hex())] {
+        for number in 1..=MOST_SIGNATURES {
+            let name = format!("{prefix}signature-{number}");
+            let file = match directory.open_file(&name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                file => file?,
+            };
+            let object = directory.display(&name);
+            signatures.extend(sigstore_in(&bounded::read(file, LARGEST_SIGNATURE_FILE, &object)?, &object)?);
+        }
+    }
+    Ok(signatures)
+}
+
+fn sigstore_in(bytes: &[u8], object: &str) -> Result<Option<Signature>> {
+    let Some(document) = bytes.strip_prefix(SIGSTORE_FILE) else { return Ok(None) };
+    let document = json::parse(document, json::DOCUMENT_DEPTH, object)?;
+    if json::string_at(&document, "mimeType", object)? != Some(PAYLOAD) {
+        return Ok(None);
+    }
+    let decoded = |text: Option<&str>| text.and_then(|text| STANDARD.decode(text).ok());
+    let payload = decoded(json::string_at(&document, "payload", object)?);
+    let signature = decoded(document.pointer("/annotations").and_then(|map| map.get(SIGNATURE)?.as_str()));
+    match (payload, signature) {
+        (Some(payload), Some(signature)) => Ok(Some(Signature { payload, signature })),
+        _ => Err(Error::invalid(object, "a signature without its payload or its value")),
+    }
 }
 
 fn listed(source: &dyn BlobSource, manifest: &Manifest, object: &str) -> Result<Vec<Signature>> {

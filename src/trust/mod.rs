@@ -15,7 +15,7 @@ mod policy;
 mod requirement;
 mod signature;
 
-pub use attached::{KEPT, attached_in_layout, attached_in_repository, keep, kept, kept_in};
+pub use attached::{KEPT, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept, kept_in};
 pub use policy::{Policy, Subject};
 pub use requirement::SigstoreSigned;
 pub use signature::Signature;

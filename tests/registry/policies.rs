@@ -2,7 +2,7 @@
 
 use super::shared_cache;
 use super::signatures::Trial;
-use super::signer::Signer;
+use super::signer::{Signed, Signer};
 use super::*;
 use crate::support::{Scratch, ocibuild, run};
 use base64::engine::general_purpose::STANDARD;
@@ -108,6 +108,65 @@ fn images_in_layouts_and_archives_have_policies() {
         for finished in take(image) {
             finished.success();
         }
+    }
+}
+
+/// M44: skopeo keeps the signatures of a `dir:` image in files beside it.
+#[test]
+fn images_in_directories_are_signed_by_files() {
+    let scratch = Scratch::new();
+    scratch.write("app/file", "content\n");
+    let command = |arguments: &[&str]| run(ocibuild().args(arguments).current_dir(scratch.path()));
+    command(&["layout", "base", "--copy", "app:/app"]).success();
+    command(&["export", "base", "dir:d"]).success();
+    let digest = Digest::of(&std::fs::read(scratch.join("d/manifest.json")).unwrap());
+    let (signer, name) = (Signer::ed25519(), "reg.example/team/base:v1");
+    let require = |signer: &Signer| {
+        let identity = json!({"type": "exactRepository", "dockerRepository": "reg.example/team/base"});
+        let key = STANDARD.encode(signer.public_key());
+        let signed = json!([{"type": "sigstoreSigned", "keyData": key, "signedIdentity": identity}]);
+        let scope = scratch.path().canonicalize().unwrap().join("d").display().to_string();
+        let policy = json!({"default": [{"type": "reject"}], "transports": {"dir": {scope: signed}}});
+        scratch.write("policy.json", policy.to_string());
+    };
+    let file = |signed: Signed| {
+        let annotations = json!({"dev.cosignproject.cosign/signature": STANDARD.encode(&signed.signature)});
+        let mime_type = "application/vnd.dev.cosign.simplesigning.v1+json";
+        let document =
+            json!({"mimeType": mime_type, "payload": STANDARD.encode(&signed.payload), "annotations": annotations});
+        format!("\0sigstore-json\n{document}")
+    };
+    let take = || {
+        let policy = ["--signature-policy", "policy.json"];
+        let based = [&["layout", "out", "--copy", "app:/more", "--base", "dir:d"][..], &policy].concat();
+        let exported = [&["export", "dir:d", "oci:copy"][..], &policy].concat();
+        [command(&based), command(&exported)]
+    };
+    let refused = |said: &str| {
+        for finished in take() {
+            finished.ended_with(1).failed_saying(said);
+        }
+    };
+    require(&signer);
+    refused("policy.json requires `sigstoreSigned` for");
+    scratch.write("d/signature-1", "a signature of GnuPG");
+    refused("there is no signature");
+    scratch.write("d/signature-2", file(signer.sign_image(Digest::of(b"other"), name)));
+    refused("a signature is of sha256:");
+    scratch.write("d/signature-3", "\0sigstore-json\n{");
+    refused("d/signature-3: not JSON");
+    scratch.write("d/signature-3", vec![b'x'; (256 << 10) + 1]);
+    refused("d/signature-3: larger than 256 KiB");
+    scratch.write("d/signature-3", file(signer.sign_image(digest, name)));
+    for finished in take() {
+        finished.success();
+    }
+    require(&Signer::p256());
+    refused("by another key");
+    require(&signer);
+    std::fs::rename(scratch.join("d/signature-3"), scratch.join(format!("d/{}.signature-1", digest.hex()))).unwrap();
+    for finished in take() {
+        finished.success();
     }
 }
 
