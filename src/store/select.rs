@@ -9,6 +9,9 @@ use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media
 /// How many indexes are opened for a digest that the layout does not list itself.
 const MOST_INDEXES: usize = 1000;
 
+/// How many images are looked for where a name is missing: one more than an error lists.
+const MOST_CANDIDATES: usize = 21;
+
 /// How many blobs one entry may lead to.
 const MOST_BLOBS: usize = 100_000;
 
@@ -16,7 +19,8 @@ const MOST_BLOBS: usize = 100_000;
 /// nothing but their digest or name selects them, and a digest also finds the manifest of one platform inside of an index.
 pub(super) fn select(source: &dyn BlobSource, index: &Index, text: Option<&str>, object: &str) -> Result<Descriptor> {
     let Some(text) = text else {
-        let images: Vec<&Descriptor> = index.manifests().iter().filter(|listed| !is_artifact(source, listed)).collect();
+        let images = index.manifests().iter().filter(|listed| !is_artifact(source, listed));
+        let images: Vec<&Descriptor> = images.take(MOST_CANDIDATES).collect();
         return index.only(&images, None, object).cloned();
     };
     let selector = Selector::of(text);
@@ -50,7 +54,15 @@ pub(super) fn names(
 
 /// Whether an entry is an artifact. One that cannot be read counts as an image, so that reading it says what is wrong.
 pub(super) fn is_artifact(source: &dyn BlobSource, listed: &Descriptor) -> bool {
-    listed.artifact_type.is_some() || artifact(source, listed).is_ok_and(|artifact| artifact.is_some())
+    listed.artifact_type.is_some()
+        || !is_plainly_image(listed) && artifact(source, listed).is_ok_and(|artifact| artifact.is_some())
+}
+
+/// Whether an entry is that of an image without its manifest being read: it has a name and a platform, as builds and copies list an
+/// image, and no type of an artifact. So a layout of thousands of images is not read whole to find the artifacts about one.
+fn is_plainly_image(listed: &Descriptor) -> bool {
+    let is_named = listed.annotations.contains_key(crate::spec::REF_NAME);
+    listed.artifact_type.is_none() && listed.platform.is_some() && is_named
 }
 
 /// A manifest about another one, as an index lists it.
@@ -68,7 +80,7 @@ pub struct Referrer {
 /// As [`artifact`].
 pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest) -> Result<Vec<Referrer>> {
     let mut rest: Vec<(&Descriptor, Artifact)> = Vec::new();
-    for listed in index.manifests() {
+    for listed in index.manifests().iter().filter(|listed| !is_plainly_image(listed)) {
         rest.extend(artifact(source, listed)?.map(|artifact| (listed, artifact)));
     }
     let (mut subjects, mut found) = (vec![subject], Vec::new());
