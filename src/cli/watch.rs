@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as
 use ocibuild::progress::{ActivityId, Event, Progress};
 use ocibuild::wording::size;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,9 +18,22 @@ pub(super) enum Watch {
     /// Warnings only, each as a JSON object.
     Json,
     /// A line when a step is done, and while it lasts.
-    Lines(Mutex<BTreeMap<ActivityId, Step>>),
+    Lines(Mutex<Steps<Step>>),
     /// Bars that move.
-    Bars { all: MultiProgress, bars: Mutex<BTreeMap<ActivityId, ProgressBar>> },
+    Bars { all: MultiProgress, bars: Mutex<Steps<ProgressBar>> },
+}
+
+/// The steps under way, and the lines of those that are done. A blob that goes from a registry into the cache and from there into a
+/// layout that cannot share it has two steps of one line, which is said once.
+pub(super) struct Steps<S> {
+    open: BTreeMap<ActivityId, S>,
+    said: BTreeSet<String>,
+}
+
+impl<S> Default for Steps<S> {
+    fn default() -> Self {
+        Steps { open: BTreeMap::new(), said: BTreeSet::new() }
+    }
 }
 
 /// A step under way, where each line stays.
@@ -109,16 +122,19 @@ impl Progress for Watch {
                 match event {
                     Event::Started { activity, name, bytes } => {
                         let name = ocibuild::error::shown(name).to_string();
-                        steps.insert(activity, Step { name, done: 0, bytes, last_line: Instant::now() });
+                        steps.open.insert(activity, Step { name, done: 0, bytes, last_line: Instant::now() });
                     }
                     Event::Advanced { activity, bytes } => {
-                        if let Some(step) = steps.get_mut(&activity) {
+                        if let Some(step) = steps.open.get_mut(&activity) {
                             step.advance(bytes);
                         }
                     }
                     Event::Finished { activity, outcome } => {
-                        if let Some(step) = steps.remove(&activity) {
-                            complain(&format!("{}: {outcome}", step.name));
+                        if let Some(step) = steps.open.remove(&activity) {
+                            let line = format!("{}: {outcome}", step.name);
+                            if steps.said.insert(line.clone()) {
+                                complain(&line);
+                            }
                         }
                     }
                     _ => {}
@@ -129,17 +145,20 @@ impl Progress for Watch {
                 match event {
                     Event::Started { activity, name, bytes } => {
                         let bar = all.add(bar(name, bytes));
-                        bars.insert(activity, bar);
+                        bars.open.insert(activity, bar);
                     }
                     Event::Advanced { activity, bytes } => {
-                        if let Some(bar) = bars.get(&activity) {
+                        if let Some(bar) = bars.open.get(&activity) {
                             bar.inc(bytes);
                         }
                     }
                     Event::Finished { activity, outcome } => {
-                        if let Some(bar) = bars.remove(&activity) {
+                        if let Some(bar) = bars.open.remove(&activity) {
                             bar.finish_and_clear();
-                            all.suspend(|| complain(&format!("{}: {outcome}", bar.message())));
+                            let line = format!("{}: {outcome}", bar.message());
+                            if bars.said.insert(line.clone()) {
+                                all.suspend(|| complain(&line));
+                            }
                         }
                     }
                     _ => {}
