@@ -36,19 +36,15 @@ pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progr
     // Blobs are copied before the documents that refer to them, even if readers see neither before the commit.
     let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
     moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
-    match (sink.takes_referrers(), image.referrers.len()) {
-        (true, _) => {
-            for Referrer { listed, blobs } in &image.referrers {
-                moved.add(copy_blobs(&*image.source, blobs, sink, progress)?);
-                moved.add(copy_blobs(&*image.source, std::slice::from_ref(listed), sink, progress)?);
-            }
-        }
-        (false, 0) => {}
-        (false, artifacts) => {
-            let reason =
-                format!("{} about it stay behind; `oras copy -r` takes them", wording::counted(artifacts, "artifact"));
-            warn(progress, &image.descriptor.digest.to_string(), &reason);
-        }
+    let (taken, left): (Vec<_>, Vec<_>) =
+        image.referrers.iter().partition(|referrer| sink.takes_referrer(&referrer.listed));
+    for Referrer { listed, blobs } in taken {
+        moved.add(copy_blobs(&*image.source, blobs, sink, progress)?);
+        moved.add(copy_blobs(&*image.source, std::slice::from_ref(listed), sink, progress)?);
+    }
+    if !left.is_empty() {
+        let reason = format!("{} about it cannot be stored there", wording::counted(left.len(), "artifact"));
+        warn(progress, &image.descriptor.digest.to_string(), &reason);
     }
     moved.replaced = sink.commit(image, names)?;
     Ok(moved)

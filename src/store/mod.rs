@@ -89,8 +89,9 @@ pub trait BlobSource: Send + Sync {
 /// A put blob is stored under its digest, not necessarily because of this call: putting is idempotent. Nothing refers to it
 /// until [`BlobSink::commit`].
 pub trait BlobSink: Sync {
-    /// Returns whether the sink lists artifacts about an image.
-    fn takes_referrers(&self) -> bool {
+    /// Returns whether the place takes this artifact about an image along with it.
+    fn takes_referrer(&self, listed: &Descriptor) -> bool {
+        let _ = listed;
         false
     }
 

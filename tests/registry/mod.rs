@@ -28,6 +28,7 @@ mod reaching;
 #[cfg(target_os = "linux")]
 mod real;
 mod redirects;
+mod referrers;
 mod server;
 #[cfg(target_os = "linux")]
 mod shared_cache;

@@ -123,7 +123,7 @@ fn blob_path(descriptor: &Descriptor) -> String {
 }
 
 impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
-    fn takes_referrers(&self) -> bool {
+    fn takes_referrer(&self, _: &Descriptor) -> bool {
         true
     }
 

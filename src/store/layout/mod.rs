@@ -451,7 +451,7 @@ impl BlobSource for Layout {
 }
 
 impl BlobSink for Layout {
-    fn takes_referrers(&self) -> bool {
+    fn takes_referrer(&self, _: &Descriptor) -> bool {
         true
     }
 

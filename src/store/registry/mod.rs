@@ -21,6 +21,7 @@ mod origin;
 mod proxy;
 mod pull;
 mod push;
+mod referrers;
 mod refusal;
 mod repository;
 mod retry;

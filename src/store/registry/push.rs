@@ -26,6 +26,9 @@ const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-leng
 /// The maximum number of times that a manifest is sent again to a registry that does not see its blobs yet.
 const MOST_BLINDNESS: u32 = 3;
 
+/// The header in which a registry says that it lists the manifest as a referrer of its subject.
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
 const OCTETS: &str = "application/octet-stream";
 
 /// An open upload session.
@@ -161,7 +164,8 @@ impl Registry {
         let _ = self.once(&mut request, purpose);
     }
 
-    /// Stores a manifest under `name`, a tag or its digest. All of its blobs must be in the repository.
+    /// Stores a manifest under `name`, a tag or its digest. All of its blobs must be in the repository. Returns whether the
+    /// registry says that it lists the manifest as a referrer.
     ///
     /// # Errors
     /// Fails if the registry refuses it, or reports another digest.
@@ -171,7 +175,7 @@ impl Registry {
         descriptor: &Descriptor,
         bytes: &[u8],
         name: &str,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let separator = if name.contains(':') { '@' } else { ':' };
         let object = format!("{}{separator}{name}", self.object(repository));
         let refused = |error: Error| {
@@ -194,7 +198,8 @@ impl Registry {
             };
             let answer = self.persistently(&mut request, &purpose).map_err(refused)?;
             if matches!(answer.status, 200..=202) {
-                return check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object));
+                check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object))?;
+                return Ok(answer.header(SUBJECT).is_some());
             }
             let refusal = Refusal::read(answer.status, answer.body);
             let error = refused(self.authentication.refused(&purpose, &refusal));

@@ -82,7 +82,7 @@ impl Repository {
     /// # Errors
     /// Fails if the registry refuses the manifest.
     pub fn put_tagged(&self, tag: &Tag, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
-        self.registry.put_manifest(self.reference.repository(), descriptor, bytes, tag.as_str())
+        self.registry.put_manifest(self.reference.repository(), descriptor, bytes, tag.as_str()).map(|_| ())
     }
 
     /// Checks whether the repository has the blob, with no more than read access.
@@ -125,22 +125,31 @@ impl BlobSource for Repository {
 }
 
 impl BlobSink for Repository {
+    fn takes_referrer(&self, listed: &Descriptor) -> bool {
+        media_type::is_manifest(&listed.media_type)
+    }
+
     fn transfers(&self) -> usize {
         self.registry.options.transfers
     }
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.registry.has_blob(&self.reference, descriptor)
+        // The list that an artifact is in may be missing although the artifact is here.
+        Ok(!media_type::is_manifest(&descriptor.media_type) && self.registry.has_blob(&self.reference, descriptor)?)
     }
 
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
+        if media_type::is_manifest(&descriptor.media_type) {
+            return self.put_artifact(descriptor, open);
+        }
         let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);
         self.registry.upload(&self.reference, descriptor, open, session)
     }
 
     fn try_mount(&self, descriptor: &Descriptor, from: &Reference) -> Result<bool> {
         let (here, there) = (&self.reference, from);
-        if here.registry() != there.registry() || here.repository() == there.repository() {
+        let is_beside = here.registry() == there.registry() && here.repository() != there.repository();
+        if !is_beside || media_type::is_manifest(&descriptor.media_type) {
             return Ok(false);
         }
         // The registry opened an upload in response to a mount request, so it does not have the blob.
