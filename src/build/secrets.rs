@@ -1,6 +1,6 @@
 //! Secrets in the sources of an image: found before anything is built, reported, and refused where that is asked for.
 //!
-//! Every small text file of a source is read once. What was found is kept in the cache with the layer, under the diff ID of
+//! Every text file of a source is searched once, a part of it at a time. What was found is kept in the cache with the layer, under the diff ID of
 //! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
 
 use super::recall::Recalled;
@@ -11,13 +11,14 @@ use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::layer::{EarlierEntry, Fingerprint};
 use crate::progress::{Progress, warn};
-use crate::secrets::{self, FoundSecret, is_searched};
+use crate::secrets::{FoundSecret, find_in_file, is_searched};
 use crate::store::Layout;
 use crate::tree::{Content, Entry, Kind, Tree};
 use crate::wording::counted;
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// What happens to an image whose sources hold secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -187,11 +188,12 @@ fn search(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync)
         {
             return Ok(Vec::new());
         }
-        buffer.clear();
-        content.append(0, *size as usize, *size, buffer).map_err(|error| error.within(name))?;
-        let findings = secrets::find(entry.path.as_bytes(), buffer);
+        let read = |range: Range<u64>, buffer: &mut Vec<u8>| {
+            content.append(range.start, (range.end - range.start) as usize, *size, buffer)
+        };
+        let found = find_in_file(entry.path.as_bytes(), *size, buffer, read).map_err(|error| error.within(name))?;
         let path = entry.path.to_string();
-        Ok(findings.iter().take(MOST_OF_A_FILE).map(|finding| FoundSecret::new(name, &path, finding)).collect())
+        Ok(found.into_iter().take(MOST_OF_A_FILE).map(|found| FoundSecret::new(name, &path, found)).collect())
     };
     let found: Vec<Vec<FoundSecret>> = tree
         .par_entries()

@@ -56,7 +56,7 @@ pub(super) struct ContentArguments {
     /// Mode of every file copied, octal; directories can be entered wherever they can be read
     #[arg(long, value_name = "MODE", value_parser = values::mode, conflicts_with = "preserve_modes", help_heading = "Content")]
     chmod: Option<u16>,
-    /// Keep every mode as it is (setuid and setgid only with their owner: see --keep-owners), instead of 0755 for directories and programs and 0644 for other files
+    /// Keep every mode as it is (setuid and setgid only with their owner: see --keep-owners), instead of 0755 for directories and programs and 0644 for other files, or 0700 and 0600 for one that only its owner can read, unless that is so for all files of its directory
     #[arg(long, help_heading = "Content")]
     preserve_modes: bool,
     /// Keep extended attributes, file capabilities among them

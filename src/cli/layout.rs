@@ -118,7 +118,8 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let spec = arguments.spec(order, robot, &watch)?;
     if arguments.dry_run {
         let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
-        show(&plan, arguments.common.format)?;
+        let secrets = plan.check_secrets(&*watch)?;
+        show(&plan, &secrets, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut layout = Layout::create_locking(&arguments.output, arguments.lock.locking())?;
@@ -306,8 +307,9 @@ fn nearest_directory(output: &Path) -> Result<Root> {
     Root::open(existing)
 }
 
-fn show(plan: &Plan, format: Format) -> Result<()> {
-    let document = plan.to_json()?;
+fn show(plan: &Plan, secrets: &[FoundSecret], format: Format) -> Result<()> {
+    let mut document = plan.to_json()?;
+    document["secrets"] = secrets.iter().map(FoundSecret::to_json).collect();
     if format == Format::Json {
         return print(&document.to_string());
     }

@@ -2,9 +2,6 @@
 
 use super::{End, Found};
 
-/// The largest file that is searched, in bytes.
-pub const LARGEST_SEARCHED: u64 = 1 << 20;
-
 /// Endings of files that hold no text.
 const BINARY: [&str; 58] = [
     "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "dll", "dylib", "eot", "exe", "flac", "gif", "gz",
@@ -53,12 +50,12 @@ impl Style {
     }
 }
 
-/// Whether a file of this path and size is searched: small ones that are not known to be binary.
+/// Whether a file of this path and size is searched: one that is not empty, and whose name is not that of a binary.
 pub fn is_searched(path: &[u8], size: u64) -> bool {
     let name = lower_name(path);
     let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
     let is_library = name.contains(".so.");
-    size > 0 && size <= LARGEST_SEARCHED && !is_library && !BINARY.contains(&ending)
+    size > 0 && !is_library && !BINARY.contains(&ending)
 }
 
 /// Files whose settings include credentials by convention, wherever they are.

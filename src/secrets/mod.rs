@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! find       bytes of a file  → spans, each with its line and what it looks like
+//! find_in_…  a file, read in parts or in memory → the lines of its secrets, and what they look like
 //! Redacted   text of a message → the same text with `***` for every secret
 //! overwrite  bytes of a file  → the same number of bytes without their secrets, or an error
 //! ```
@@ -15,21 +16,23 @@ mod forms;
 mod json;
 mod named;
 mod overwrite;
+mod parts;
 mod record;
 mod redact;
 mod text;
 mod url;
 mod value;
 
-pub use files::{LARGEST_SEARCHED, holds_credentials, is_searched};
+pub use files::{holds_credentials, is_searched};
 pub use overwrite::{NotOverwritten, overwrite};
+pub use parts::{FoundLine, PART, find_in_content, find_in_file};
 pub use redact::{Redacted, bare_url};
 
 use files::{Convention, Style};
 use std::ops::Range;
 
 /// The version of the rules: findings of another version are searched for again.
-pub const RULES: u64 = 1;
+pub const RULES: u64 = 2;
 
 /// A secret in the content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,12 @@
 //! Secrets that were found, as records keep them and programs read them. No record holds a value.
 
-use super::{Finding, FoundSecret, RULES};
+use super::{FoundLine, FoundSecret, RULES};
 use serde_json::{Value, json};
 
 impl FoundSecret {
-    /// Names `finding`, which is in the file `path` of `source`.
-    pub fn new(source: &str, path: &str, finding: &Finding) -> Self {
-        let Finding { what, line, .. } = finding;
-        FoundSecret { source: source.to_owned(), path: path.to_owned(), line: *line, what: (*what).to_owned() }
+    /// Names a secret in the file `path` of `source`.
+    pub fn new(source: &str, path: &str, FoundLine { line, what }: FoundLine) -> Self {
+        FoundSecret { source: source.to_owned(), path: path.to_owned(), line, what: what.to_owned() }
     }
 
     /// The secret as a member of a result.

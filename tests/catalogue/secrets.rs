@@ -1,7 +1,7 @@
 //! Secrets in the sources of an image, and in what the program says.
 
 use super::forge::Forged;
-use crate::support::{Finished, Scratch, ocibuild, run};
+use crate::support::{Finished, Scratch, command, consumer, ocibuild, run};
 use ocibuild::tar::Headers;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -141,6 +141,60 @@ fn holds_secret(directory: &Path) -> bool {
         true => holds_secret(&path),
         false => fs::read(path).unwrap().windows(SECRET.len()).any(|window| window == SECRET.as_bytes()),
     })
+}
+
+/// M18: a text file of any size is searched, and so is UTF-16.
+#[test]
+fn large_files_and_text_of_windows_are_searched() {
+    let scratch = Scratch::new();
+    let padding = "nothing = here\n".repeat(300_000);
+    scratch.write("app/large.conf", format!("{padding}DB_PASSWORD={SECRET}\n{padding}"));
+    let utf_16 = |text: &str| std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let windows: Vec<u8> = utf_16(&format!("[db]\r\npassword = {SECRET}\r\n"));
+    scratch.write("app/windows.ini", windows);
+    let expected = [
+        "app to /srv: `/srv/large.conf`: line 300001 looks like a password",
+        "app to /srv: `/srv/windows.ini`: line 2 looks like a password",
+        "image: 2 secrets in 2 files, readable for anyone who has the image (--secrets deny refuses)",
+    ];
+    for _ in ["cold", "warm"] {
+        assert_eq!(warnings(&layout(&scratch, &[]).success()), expected);
+    }
+}
+
+/// M18: a dry run searches as the build does, and fails where the build fails.
+#[test]
+fn a_dry_run_finds_the_secrets_that_the_build_finds() {
+    let scratch = sources();
+    let dry = layout(&scratch, &["--dry-run"]).success();
+    assert_eq!(warnings(&dry), BOTH);
+    let denied = layout(&scratch, &["--dry-run", "--secrets", "deny"]).ended_with(1);
+    denied.failed_saying("image: 2 secrets in 2 files of its sources, and --secrets deny refuses them");
+    assert_eq!(warnings(&layout(&scratch, &["--dry-run", "--secrets", "allow"]).success()), [""; 0]);
+    let listed = layout(&scratch, &["--dry-run", "--format", "json"]).success();
+    let result: Value = serde_json::from_str(listed.text()).unwrap();
+    assert_eq!(result["secrets"][0]["path"], "/srv/.env");
+    assert!(!scratch.join("out").exists());
+}
+
+/// M18: a build that takes a layer from the cache reads none of its files, and warns as the first one did.
+#[test]
+fn a_cache_hit_reads_no_file_for_its_secrets() {
+    let Some(strace) = consumer("strace") else { return };
+    let scratch = sources();
+    // Files that were just written are not believed to be at rest.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let opened = || {
+        let mut traced = command(&strace);
+        traced.args(["-f", "-qq", "-o", "calls", "-e", "trace=openat,openat2", env!("CARGO_BIN_EXE_ocibuild")]);
+        traced.args(["layout", "out", "--base", "scratch", "--copy", "app:/srv"]);
+        traced.env_remove("OCIBUILD_NO_CACHE").env("OCIBUILD_CACHE_DIR", scratch.join("cache"));
+        let built = run(traced.current_dir(scratch.path())).success();
+        assert_eq!(warnings(&built), BOTH);
+        fs::read_to_string(scratch.join("calls")).unwrap().matches("settings.json").count()
+    };
+    assert!(opened() > 0);
+    assert_eq!(opened(), 0);
 }
 
 /// M18: a file that nobody but its owner can read stays so, unless a mode is given.

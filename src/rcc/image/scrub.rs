@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::progress::{Progress, warn};
 use crate::rcc::{BLUEPRINT_FILE, Catalog, EntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
-use crate::secrets::{self, Finding, FoundSecret, LARGEST_SEARCHED, overwrite};
+use crate::secrets::{self, Finding, FoundSecret, overwrite};
 use crate::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Scrubbed {
             let Some(first) = findings.first() else { continue };
             if *scrubbing == Scrubbing::Warn {
                 let found = findings.iter().take(MOST_OF_A_FILE);
-                scrubbed.secrets.extend(found.map(|finding| FoundSecret::new(&source, entry.path, finding)));
+                scrubbed.secrets.extend(found.map(|finding| FoundSecret::new(&source, entry.path, finding.into())));
                 continue;
             }
             if entry.path == BLUEPRINT_FILE && *mode != EnvironmentMode::Direct {
@@ -162,7 +162,7 @@ impl RobotImage {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 file => file?,
             };
-            let mut content = bounded::read(file, LARGEST_SEARCHED, &shown)?;
+            let mut content = bounded::read(file, LARGEST, &shown)?;
             let Some(first) = secrets::find(name.as_bytes(), &content).into_iter().next() else { continue };
             if self.mode != EnvironmentMode::Direct {
                 return Err(blueprint_is_compared(&shown, &first, self.mode));
