@@ -67,3 +67,42 @@ fn a_docker_archive_has_one_compression() {
     let index: Value = serde_json::from_slice(&members(&scratch.join("image.oci"))["index.json"]).unwrap();
     assert_eq!(index["manifests"][0]["digest"], built.text());
 }
+
+/// M59: what was compressed for one archive is taken from the cache for the next, and goes with the cache.
+#[test]
+fn a_second_archive_compresses_nothing() {
+    let scratch = Scratch::new();
+    scratch.write("base/random", Random::new(5).bytes(3 << 20));
+    scratch.write("app/file", "x");
+    let program = |words: &[&str]| {
+        let mut command = ocibuild();
+        command.env_remove("OCIBUILD_NO_CACHE").env("OCIBUILD_CACHE_DIR", scratch.join("cache"));
+        run(command.args(words).current_dir(scratch.path())).success()
+    };
+    program(&["layout", "below", "--copy", "base:/", "--compression", "none", "--no-cache"]);
+    program(&["layout", "out", "--base", "oci:below", "--copy", "app:/app", "--no-cache"]);
+    let compressed = |archive: &str| program(&["export", "out", archive]).stderr.matches("compress sha256:").count();
+    assert_eq!(compressed("docker-archive:first.tar"), 1);
+    assert_eq!(compressed("docker-archive:second.tar"), 0);
+    let archive = |name: &str| fs::read(scratch.join(name)).unwrap();
+    assert!(archive("first.tar") == archive("second.tar"));
+    let saved = program(&["layout", "again", "--base", "oci:below", "--copy", "app:/app", "--save", "saved.tar"]);
+    assert_eq!(saved.stderr.matches("compress sha256:").count(), 0, "{saved}");
+
+    // A damaged blob is made again, and so is one that was pruned.
+    let kept = members(&scratch.join("first.tar")).into_iter().filter(|(_, content)| content.len() > 1 << 20);
+    let [(name, content)] = kept.collect::<Vec<_>>().try_into().unwrap();
+    let blob = scratch.join("cache/store").join(&name);
+    assert!(fs::read(&blob).unwrap() == content, "{name}");
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, vec![0; content.len()]).unwrap();
+    assert_eq!(compressed("docker-archive:third.tar"), 1);
+    assert!(archive("first.tar") == archive("third.tar"));
+    program(&["cache", "prune", "--keep", "0"]);
+    assert!(!blob.exists());
+    assert_eq!(compressed("docker-archive:fourth.tar"), 1);
+    program(&["cache", "clear"]);
+    assert_eq!(compressed("docker-archive:fifth.tar"), 1);
+    assert!(archive("first.tar") == archive("fifth.tar"));
+    program(&["cache", "verify"]);
+}

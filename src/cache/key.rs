@@ -81,6 +81,13 @@ impl LayerKey {
         LayerKey(key.finish())
     }
 
+    /// What a blob becomes when its content is compressed again.
+    pub(super) fn of_blob_compressed_again(blob: &Digest, compression: Compression) -> Self {
+        let mut key = KeyHasher::layer("of blob compressed again", compression);
+        key.bytes(blob.to_string().as_bytes());
+        LayerKey(key.finish())
+    }
+
     pub(super) fn hex(&self) -> String {
         self.0.hex()
     }

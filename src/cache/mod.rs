@@ -30,6 +30,7 @@ mod key;
 mod record;
 mod running;
 mod shared;
+mod uniform;
 pub mod upkeep;
 
 pub use artifact::SharedLayer;
@@ -46,6 +47,7 @@ use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;
 use std::time::SystemTime;
+pub use uniform::{Spool, with_one_compression};
 
 /// A directory of layers from earlier builds.
 #[derive(Debug)]

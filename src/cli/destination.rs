@@ -6,6 +6,7 @@ use super::output::{is_standard_output, open_stream};
 use super::seen;
 use super::source::Opened;
 use super::watch::Watch;
+use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::progress::warn;
 use ocibuild::root::{Destination as Output, Root};
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
@@ -34,6 +35,11 @@ impl Destination {
         matches!(self, Destination::File(file, ..) if is_standard_output(file))
     }
 
+    /// Whether all layers have to be compressed in one way there.
+    pub(super) fn is_docker_archive(&self) -> bool {
+        matches!(self, Destination::File(_, ArchiveForm::Docker, _) | Destination::Engine(..))
+    }
+
     /// The registry that the image goes to.
     pub(super) fn registry(&self) -> Option<&str> {
         match self {
@@ -60,11 +66,11 @@ impl Destination {
                 let (object, names) = (loading.object(), [ImageName::of_reference(name)]);
                 warn_of_zstd(opened, ArchiveForm::Docker, watch);
                 let archive = (ArchiveForm::Docker, &names[..]);
-                let written = write_archive(opened, &mut loading, &object, archive, watch);
+                let written = write_archive(opened, &mut loading, &object, archive, writing.cache, watch);
                 loading.finish(written)
             }
             Destination::File(file, form, names) => {
-                to_file(opened, file, *form, names.as_deref().unwrap_or(&opened.names), watch)
+                to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing.cache, watch)
             }
             Destination::Repository(reference, names) => {
                 let seen = writing.seen;
@@ -86,6 +92,8 @@ pub(super) struct Writing<'w> {
     pub(super) network: &'w NetworkArguments,
     /// What this machine has seen in registries.
     pub(super) seen: Option<&'w Arc<Seen>>,
+    /// What keeps layers that an archive compresses again.
+    pub(super) cache: Option<&'w Cache>,
     pub(super) watch: &'w Arc<Watch>,
 }
 
@@ -141,9 +149,15 @@ fn full_name(text: &str) -> Result<ImageName> {
 }
 
 /// Writes a docker-archive of an image that was just built.
-pub(super) fn save(image: &StoredImage, file: &Path, names: &[ImageName], watch: &Watch) -> Result<()> {
+pub(super) fn save(
+    image: &StoredImage,
+    file: &Path,
+    names: &[ImageName],
+    cache: Option<&Cache>,
+    watch: &Watch,
+) -> Result<()> {
     let opened = Opened { image: image.clone(), names: names.to_vec() };
-    to_file(&opened, file, ArchiveForm::Docker, names, watch).map(|_| ())
+    to_file(&opened, file, (ArchiveForm::Docker, names), cache, watch).map(|_| ())
 }
 
 fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
@@ -158,12 +172,18 @@ fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&s
     Ok(moved)
 }
 
-fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName], watch: &Watch) -> Result<Moved> {
+fn to_file(
+    opened: &Opened,
+    file: &Path,
+    (form, names): (ArchiveForm, &[ImageName]),
+    cache: Option<&Cache>,
+    watch: &Watch,
+) -> Result<Moved> {
     warn_of_zstd(opened, form, watch);
     let output = Output::find(file, Root::create)?;
     let Output::File(root, name) = &output else {
         let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
-        return to_stream(opened, stream, &file.display().to_string(), (form, names), watch);
+        return to_stream(opened, stream, &file.display().to_string(), (form, names), cache, watch);
     };
     check_replaceable(file)?;
     root.sweep_temporaries();
@@ -173,7 +193,7 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
     if let (ArchiveForm::Oci, Ok(earlier)) = (form, OciArchive::open(file)) {
         replaced = writer.keep(&earlier, names, watch)?;
     }
-    let image = in_one_compression(opened, form, &|| Ok(root.clone()), watch)?;
+    let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;
     let mut moved = copy(&image, &writer, names, watch)?;
     replaced.retain(|replaced| replaced.digest != image.descriptor.digest);
     moved.replaced.extend(replaced);
@@ -185,10 +205,10 @@ fn to_file(opened: &Opened, file: &Path, form: ArchiveForm, names: &[ImageName],
 }
 
 /// Writes a docker-archive to standard output.
-pub(super) fn to_stdout(opened: &Opened, watch: &Watch) -> Result<()> {
+pub(super) fn to_stdout(opened: &Opened, cache: Option<&Cache>, watch: &Watch) -> Result<()> {
     warn_of_zstd(opened, ArchiveForm::Docker, watch);
     let form = (ArchiveForm::Docker, &opened.names[..]);
-    to_stream(opened, std::io::stdout(), "standard output", form, watch).map(|_| ())
+    to_stream(opened, std::io::stdout(), "standard output", form, cache, watch).map(|_| ())
 }
 
 /// Writes an archive to what takes bytes as they come, and is called `object`.
@@ -197,13 +217,14 @@ fn to_stream<W: Write + IsTerminal + Send>(
     stream: W,
     object: &str,
     archive: (ArchiveForm, &[ImageName]),
+    cache: Option<&Cache>,
     watch: &Watch,
 ) -> Result<Moved> {
     if stream.is_terminal() {
         let object = if object == "standard output" { "-" } else { object };
         return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
     }
-    write_archive(opened, stream, object, archive, watch)
+    write_archive(opened, stream, object, archive, cache, watch)
 }
 
 fn write_archive<W: Write + Send>(
@@ -211,12 +232,13 @@ fn write_archive<W: Write + Send>(
     stream: W,
     object: &str,
     (form, names): (ArchiveForm, &[ImageName]),
+    cache: Option<&Cache>,
     watch: &Watch,
 ) -> Result<Moved> {
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
     #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
     let spool = || Root::open(&std::env::temp_dir());
-    let image = in_one_compression(opened, form, &spool, watch)?;
+    let image = in_one_compression(opened, form, cache, &spool, watch)?;
     let moved = copy(&image, &writer, names, watch)?;
     writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
     Ok(moved)
@@ -227,12 +249,16 @@ fn write_archive<W: Write + Send>(
 fn in_one_compression(
     opened: &Opened,
     form: ArchiveForm,
-    spool: &dyn Fn() -> Result<Root>,
+    cache: Option<&Cache>,
+    directory: &dyn Fn() -> Result<Root>,
     watch: &Watch,
 ) -> Result<StoredImage> {
-    let made = match form {
-        ArchiveForm::Docker => opened.image.with_one_compression(spool, watch)?,
-        ArchiveForm::Oci => None,
+    if form == ArchiveForm::Oci || !opened.image.has_several_compressions() {
+        return Ok(opened.image.clone());
+    }
+    let made = match cache {
+        Some(cache) => with_one_compression(&opened.image, Spool::Cache(cache), watch)?,
+        None => with_one_compression(&opened.image, Spool::Unnamed(&directory()?), watch)?,
     };
     let Some(image) = made else { return Ok(opened.image.clone()) };
     let digest = image.descriptor.digest;

@@ -1,6 +1,7 @@
 //! `ocibuild export`.
 
 use super::destination::{Destination, Writing, destinations, to_stdout};
+use super::layer_cache;
 use super::layout_lock::LayoutLockArguments;
 use super::network::NetworkArguments;
 use super::output::print;
@@ -72,15 +73,26 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         warn(&*watch, "image", oddity);
     }
     let opened = Opened { image, ..opened };
+    let is_for_archive = destinations.as_ref().is_none_or(|all| all.iter().any(Destination::is_docker_archive));
+    let cache = match is_for_archive && opened.image.has_several_compressions() {
+        true => layer_cache::open_unless_off(arguments.source.cache_directory(), &watch)?,
+        false => None,
+    };
+    let cache = cache.as_ref();
     let Some(destinations) = destinations else {
-        return to_stdout(&opened, &watch).map(|()| ExitCode::SUCCESS);
+        return to_stdout(&opened, cache, &watch).map(|()| ExitCode::SUCCESS);
     };
     if arguments.common.format == Format::Json && destinations.iter().any(Destination::is_standard_output) {
         return Err(Error::usage("--format json", "standard output is for the archive"));
     }
     let mut moved = Moved::default();
-    let writing =
-        Writing { locking: arguments.lock.locking(), network: &arguments.network, seen: seen.as_ref(), watch: &watch };
+    let writing = Writing {
+        locking: arguments.lock.locking(),
+        network: &arguments.network,
+        seen: seen.as_ref(),
+        cache,
+        watch: &watch,
+    };
     for destination in &destinations {
         moved.add(destination.write(&opened, &writing)?);
     }

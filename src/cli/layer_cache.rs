@@ -39,12 +39,27 @@ impl LayerCacheArguments {
         if !self.is_on()? {
             return Ok(None);
         }
-        let opened = open(directory, watch);
-        if let Err(error) = &opened {
-            warn(watch, &error.object(), &format!("{}; building without a cache", error.reason()));
-        }
-        Ok(opened.ok())
+        Ok(open_or_warn(directory, "building without a cache", watch))
     }
+}
+
+/// Opens the cache for a command that has no flags for it. One that cannot be used costs time.
+///
+/// # Errors
+/// As [`LayerCacheArguments::open`].
+pub(super) fn open_unless_off(directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
+    if switches::is_on(switches::NO_CACHE)? {
+        return Ok(None);
+    }
+    Ok(open_or_warn(directory, "going on without a cache", watch))
+}
+
+fn open_or_warn(directory: &CacheDirectory, otherwise: &str, watch: &Watch) -> Option<Cache> {
+    let opened = open(directory, watch);
+    if let Err(error) = &opened {
+        warn(watch, &error.object(), &format!("{}; {otherwise}", error.reason()));
+    }
+    opened.ok()
 }
 
 /// Opens the cache in the cache directory.

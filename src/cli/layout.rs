@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         robot.warn_of_unrewritten_paths(&watch);
     }
     if let Some(file) = &arguments.save {
-        save(&built.image, file, &names, &watch)?;
+        save(&built.image, file, &names, cache.as_ref(), &watch)?;
     }
     arguments.report(&plan, &built, &names, &watch)?;
     if let Some(shared) = &shared {

@@ -45,6 +45,13 @@ impl std::fmt::Debug for StoredImage {
 }
 
 impl StoredImage {
+    /// Whether not all of its layers are compressed in one way.
+    pub fn has_several_compressions(&self) -> bool {
+        let mut encodings = self.manifest.layers.iter().map(|layer| media_type::layer_encoding(&layer.media_type));
+        let first = encodings.next();
+        encodings.any(|encoding| Some(encoding) != first)
+    }
+
     /// Opens the image that `start` refers to, directly or through indexes.
     ///
     /// # Errors

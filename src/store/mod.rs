@@ -17,7 +17,6 @@ mod location;
 pub mod registry;
 mod seen;
 mod select;
-mod uniform;
 mod verified;
 mod verified_files;
 
