@@ -9,7 +9,8 @@
 //!   store/                 the blobs, an image layout without images
 //!   bases/                 base images (see `store::BaseStore`)
 //!   listings/, rcc/        the content of bases, and downloaded programs
-//!   used/v1/<digest>       when a base or a program was last used
+//!   robots/v1/<digest>/    unpacked robots, each under the digest of the file that it came in
+//!   used/v1/<digest>       when a base, a program or a robot was last used
 //!   running/               a locked file for each running build
 //!   tidied                 when the cache was tidied last
 //! ```
@@ -37,6 +38,7 @@ pub use artifact::SharedLayer;
 pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use running::Running;
 pub use shared::{CachePlace, Published, SharedCache, SharedFind};
+pub use uniform::{Spool, with_one_compression};
 
 use crate::error::Result;
 use crate::layer::Layer;
@@ -47,7 +49,6 @@ use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;
 use std::time::SystemTime;
-pub use uniform::{Spool, with_one_compression};
 
 /// A directory of layers from earlier builds.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything counts: layers and what leads to them, bases, their signatures and listings, downloads, and notes. What a running build uses \
+Everything counts: layers and what leads to them, bases, their signatures and listings, downloads, unpacked robots, and notes. What a running build uses \
 is never taken out. A build takes out by itself what was not used for long (see `ocibuild layout --help`, --cache-max-age).
 
 Examples:
@@ -57,7 +57,7 @@ struct PruneArguments {
 }
 
 /// The kinds of what is in a cache, and what people call them.
-const KINDS: [(Kind, &str); 9] = [
+const KINDS: [(Kind, &str); 10] = [
     (Kind::Layer, "layer"),
     (Kind::Key, "key"),
     (Kind::BlockList, "block list"),
@@ -65,6 +65,7 @@ const KINDS: [(Kind, &str); 9] = [
     (Kind::Listing, "listing"),
     (Kind::Download, "download"),
     (Kind::Signatures, "signature file"),
+    (Kind::Robot, "unpacked robot"),
     (Kind::Note, "note"),
     (Kind::Leftover, "leftover"),
 ];

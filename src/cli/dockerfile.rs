@@ -4,6 +4,7 @@ use super::content::{self, LayerFlag};
 use super::excluded;
 use super::output::print;
 use super::request::{Request, RequestArguments};
+use super::switches;
 use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
@@ -37,7 +38,8 @@ pub(super) struct DockerfileArguments {
 pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let request = &arguments.request;
-    let packaged = request.robot_image(order, |_| None, &watch)?;
+    let unpack_in = if switches::is_on(switches::NO_CACHE)? { None } else { Some(&request.cache_directory) };
+    let packaged = request.robot_image(order, |_| None, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let plain = Compression::new(Encoding::Plain, None)?;
     let outputs: Vec<(&Path, &str)> =

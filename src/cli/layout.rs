@@ -110,7 +110,8 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
         let kept = cache.as_ref().and_then(|cache| cache.notes(&key));
         kept.or_else(|| Some(shared.as_ref()?.find(&key, &key)?.shared.notes))
     };
-    let packaged = arguments.request.robot_image(order, noted, &watch)?;
+    let unpack_in = cache.as_ref().map(|_| &arguments.request.cache_directory);
+    let packaged = arguments.request.robot_image(order, noted, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
     arguments.shared_cache.check_lock(&mut arguments.request.bases.lock_file(&directory)?)?;

@@ -37,6 +37,8 @@ pub(super) struct RccDownloadArguments {
 pub(super) struct Surroundings<'s> {
     pub(super) bases: &'s BaseArguments,
     pub(super) cache: &'s CacheDirectory,
+    /// Where a robot that comes in one file is unpacked, if it is kept.
+    pub(super) unpack_in: Option<&'s CacheDirectory>,
     pub(super) watch: &'s Arc<Watch>,
 }
 

@@ -63,17 +63,19 @@ pub(super) struct Request {
 }
 
 impl RequestArguments {
-    /// The robot to package, if there is one. `noted` is what the cache knows of an environment.
+    /// The robot to package, if there is one. `noted` is what the cache knows of an environment; a robot that comes in one file
+    /// is unpacked and kept in `unpack_in`.
     pub(super) fn robot_image(
         &self,
         order: &[LayerFlag],
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        unpack_in: Option<&CacheDirectory>,
         watch: &Arc<Watch>,
     ) -> Result<Option<RobotToPackage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
-        let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, watch };
+        let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
         self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
     }
 

@@ -1,5 +1,6 @@
 //! The flags that describe a robot.
 
+use super::cache_directory::CacheDirectory;
 use super::rcc_download::{RccDownloadArguments, Surroundings};
 use super::robot_environment::{EnvironmentArguments, Found, Search};
 use super::unpacked_robot::UnpackedRobot;
@@ -157,7 +158,7 @@ impl RobotArguments {
         surroundings: Surroundings<'_>,
     ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
-        let Packaged { directory, name, source, unpacked } = self.packaged(file)?;
+        let Packaged { directory, name, source, unpacked } = self.packaged(file, surroundings.unpack_in)?;
         let mut robot = Robot::open(&directory, &name, watch)?;
         if unpacked.is_some() {
             // Where it was unpacked means nothing to the person.
@@ -210,12 +211,12 @@ impl RobotArguments {
     }
 
     /// The directory that is packaged, and the path of the robot's file in it.
-    fn packaged(&self, file: &Path) -> Result<Packaged> {
+    fn packaged(&self, file: &Path, unpack_in: Option<&CacheDirectory>) -> Result<Packaged> {
         if is_packed(file) {
             if self.root.is_some() {
                 return Err(Error::usage("--root", format!("{} has no directory above it", file.display())));
             }
-            let unpacked = UnpackedRobot::new(file)?;
+            let unpacked = UnpackedRobot::new(file, unpack_in)?;
             let (directory, source) = (unpacked.open()?, file.to_owned());
             return Ok(Packaged { directory, name: ROBOT_FILE.to_owned(), source, unpacked: Some(unpacked) });
         }

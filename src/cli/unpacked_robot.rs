@@ -1,38 +1,98 @@
-//! A private directory for a robot that comes in one file.
+//! The directory of a robot that comes in one file.
+//!
+//! With a cache it is kept there under the digest of the file, so that the next build finds the same files, untouched. It is
+//! made beside that name and renamed when it is complete; what a killed process leaves is removed with what the cache does not
+//! need. Without a cache it is a temporary directory.
 
+use super::cache_directory::CacheDirectory;
+use ocibuild::cache::upkeep::{ROBOTS, UNFINISHED_ROBOT};
+use ocibuild::digest::{Algorithm, Hashing};
+use ocibuild::rcc::{is_unpacked, unpack_robot};
 use ocibuild::root::Root;
-use ocibuild::{Error, ErrorKind, Result};
+use ocibuild::{Digest, Error, ErrorKind, Result};
 use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// A directory that only this user can enter, and that is removed at the end.
+/// A directory that only this user can enter.
 #[derive(Debug)]
-pub(super) struct UnpackedRobot {
-    path: PathBuf,
+pub(super) enum UnpackedRobot {
+    /// It stays in the cache.
+    Kept(Root),
+    /// It is removed at the end.
+    Temporary(PathBuf),
 }
 
 impl UnpackedRobot {
-    /// Unpacks the robot in `file`, as `rcc robot wrap` or `rcc robot bundle` wrote it.
-    pub(super) fn new(file: &Path) -> Result<UnpackedRobot> {
-        let unpacked = UnpackedRobot { path: private_directory()? };
-        let shown = file.display().to_string();
-        ocibuild::rcc::unpack_robot(Root::open_named_file(file)?, &shown, &unpacked.open()?)?;
+    /// Unpacks the robot in `file`, as `rcc robot wrap` or `rcc robot bundle` wrote it, or finds it in the cache.
+    pub(super) fn new(file: &Path, cache: Option<&CacheDirectory>) -> Result<UnpackedRobot> {
+        // A cache that cannot be used costs time.
+        if let Some((cache, directory)) = cache.and_then(|cache| Some((cache, cache.open().ok()?))) {
+            let digest = digest(file)?;
+            cache.note_use(&digest);
+            return find_or_unpack(file, &digest, &directory).map(UnpackedRobot::Kept);
+        }
+        let unpacked = UnpackedRobot::Temporary(private_directory()?);
+        unpack_robot(Root::open_named_file(file)?, &shown(file), &unpacked.open()?)?;
         Ok(unpacked)
     }
 
     /// Opens the robot's directory.
     pub(super) fn open(&self) -> Result<Root> {
-        Root::open(&self.path)
+        match self {
+            UnpackedRobot::Kept(directory) => Ok(directory.clone()),
+            UnpackedRobot::Temporary(path) => Root::open(path),
+        }
     }
 }
 
 impl Drop for UnpackedRobot {
     #[expect(clippy::disallowed_methods, reason = "the directory is this program's own and goes as a whole")]
     fn drop(&mut self) {
-        // A failure leaves a directory among the temporary files of this machine.
-        std::fs::remove_dir_all(&self.path).ok();
+        if let UnpackedRobot::Temporary(path) = self {
+            // A failure leaves a directory among the temporary files of this machine.
+            std::fs::remove_dir_all(path).ok();
+        }
     }
+}
+
+fn shown(file: &Path) -> String {
+    file.display().to_string()
+}
+
+fn digest(file: &Path) -> Result<Digest> {
+    let read_failed = |error| Error::io(file.display(), "read", error);
+    let hashing = Hashing::new(Root::open_named_file(file)?, Algorithm::Sha256);
+    hashing.finish().map(|(digest, _)| digest).map_err(read_failed)
+}
+
+/// The robot in `file`, below the cache directory.
+fn find_or_unpack(file: &Path, digest: &Digest, cache: &Root) -> Result<Root> {
+    let robots = ROBOTS.split('/').try_fold(cache.clone(), |directory, name| directory.create_directory(name))?;
+    let name = digest.hex();
+    let find = || -> Result<Option<Root>> {
+        let Ok(found) = robots.directory(&name) else { return Ok(None) };
+        let is_whole = is_unpacked(Root::open_named_file(file)?, &shown(file), &found)?;
+        Ok(is_whole.then_some(found))
+    };
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    let unfinished = format!("{name}.{:016x}{UNFINISHED_ROBOT}", RandomState::new().hash_one(std::process::id()));
+    let directory = robots.create_directory(&unfinished)?;
+    let unpacked = unpack_robot(Root::open_named_file(file)?, &shown(file), &directory).and_then(|()| {
+        // What is there by now is incomplete, or another process was faster.
+        if find()?.is_none() {
+            robots.remove_tree(&name)?;
+            let renamed = robots.dir().rename(&unfinished, robots.dir(), &name);
+            renamed.map_err(|error| Error::io(robots.display(&name), "rename", error))?;
+        }
+        Ok(())
+    });
+    // Gone, if it was renamed.
+    let removed = robots.remove_tree(&unfinished);
+    unpacked.and(removed)?;
+    robots.directory(&name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the directory of a packed robot may be one that nobody can write to")]

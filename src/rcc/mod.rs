@@ -35,4 +35,4 @@ pub use leaks::{may_leak, names_a_home};
 pub use matching::NearCatalog;
 pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
 pub use object::ObjectDigest;
-pub use robot::{Robot, Task, is_for_platform, is_packed, unpack_robot};
+pub use robot::{Robot, Task, is_for_platform, is_packed, is_unpacked, unpack_robot};

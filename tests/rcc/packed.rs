@@ -159,3 +159,53 @@ fn an_action_package_is_packaged() {
     let sealed = run(&mut machine.command(".", &words)).ended_with(2);
     sealed.failed_saying("is an action package, which has no tasks for rcc to run (--environment direct, with --cmd)");
 }
+
+/// A robot in one file is unpacked once, and its layer comes from the cache as long as the file is the same.
+#[test]
+fn an_unchanged_packed_robot_is_a_cache_hit() {
+    let machine = Machine::new();
+    machine.scratch.write("robot.yaml", "tasks: {a: {shell: 'true'}}\nartifactsDir: output\n");
+    machine.scratch.write("data", vec![7; 100_000]);
+    let file = |name: &str| machine.scratch.join(name);
+    zip(&machine, "robot.zip", ("", "file"), &[("robot.yaml", &file("robot.yaml")), ("deep/data", &file("data"))]);
+    let robots = machine.scratch.join("cache/robots/v1");
+    let names = || -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(&robots).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let build = |more: &[&str]| {
+        let words =
+            ["layout", "out", "--base", "scratch", "--environment", "direct", "--format", "json", "-r", "robot.zip"];
+        let mut command = machine.command(".", &[&words[..], more].concat());
+        command.env_remove("OCIBUILD_NO_CACHE").env("OCIBUILD_CACHE_DIR", machine.scratch.join("cache"));
+        let built: Value = serde_json::from_str(run(&mut command).success().text()).unwrap();
+        (built["digest"].clone(), built["layers"].as_array().unwrap().last().unwrap()["origin"].clone())
+    };
+    let (digest, origin) = build(&[]);
+    assert_eq!(origin, "made");
+    let [name] = <[String; 1]>::try_from(names()).unwrap();
+    // Files that were just unpacked are not believed to be at rest.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let again = build(&[]);
+    assert_eq!(again.0, digest);
+    assert!(again.1 != "made", "{again:?}");
+    assert_eq!(build(&[]), (digest.clone(), "same-files".into()));
+
+    // What a crash cut off is unpacked again, and what a killed process left goes with what is not needed.
+    fs::write(robots.join(&name).join("deep/data"), "").unwrap();
+    fs::create_dir_all(robots.join(format!("{name}.0.unfinished/deep"))).unwrap();
+    assert_eq!(build(&[]).0, digest);
+    assert_eq!(fs::read(robots.join(&name).join("deep/data")).unwrap().len(), 100_000);
+    assert_eq!(build(&["--no-cache"]).0, digest);
+    let cache = |words: &[&str]| {
+        let mut command = machine.command(".", &[&["cache"], words].concat());
+        run(command.env("OCIBUILD_CACHE_DIR", machine.scratch.join("cache"))).success()
+    };
+    cache(&["prune", "--keep", "1GiB"]);
+    assert_eq!(names(), [name]);
+    cache(&["clear"]);
+    assert_eq!(names(), [""; 0]);
+    assert_eq!(build(&[]), (digest, "made".into()));
+}

@@ -1,7 +1,7 @@
 //! Independent files: downloads, signatures, listings and notes. Also records of when something was last used, for files whose
 //! modification time must not change.
 
-use super::{Item, Kind, existing, is_hex, stored};
+use super::{Item, Kind, directories, existing, is_hex, stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::root::Root;
@@ -11,6 +11,10 @@ use std::time::SystemTime;
 
 /// The directory of downloads, below the cache directory. Each download is named by its SHA-256.
 pub const DOWNLOADS: &str = "rcc";
+/// Where robots are that came in one file, below the cache directory, each a directory named by the SHA-256 of the file.
+pub const ROBOTS: &str = "robots/v1";
+/// How the name of such a directory ends while it is filled.
+pub const UNFINISHED_ROBOT: &str = ".unfinished";
 const USED: &str = "used/v1";
 
 /// Records that the base or download with `digest` is used at `now`.
@@ -45,6 +49,11 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
             let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
             items.push(Item { used, ..Item::of(Kind::Signatures, file) });
         }
+    }
+    for robot in directories(directory, ROBOTS, Kind::Robot)? {
+        let kind = if is_hex(&robot.name, 64) { Kind::Robot } else { Kind::Leftover };
+        let used = uses.get(&robot.name).copied().unwrap_or(robot.used).max(robot.used);
+        items.push(Item { used, ..Item::of(kind, robot) });
     }
     for place in listings(directory)? {
         items.extend(stored(directory, &place, Kind::Listing)?.into_iter().map(|file| Item::of(Kind::Listing, file)));

@@ -10,7 +10,7 @@ mod files;
 mod layers;
 mod tidy;
 
-pub use files::{DOWNLOADS, note_use};
+pub use files::{DOWNLOADS, ROBOTS, UNFINISHED_ROBOT, note_use};
 pub use tidy::Limits;
 
 use super::Running;
@@ -51,6 +51,8 @@ pub enum Kind {
     Download,
     /// The signatures of a base.
     Signatures,
+    /// An unpacked robot that came in one file.
+    Robot,
     /// A record that a file was found intact, or when something was used.
     Note,
     /// A file that nothing uses.
@@ -74,7 +76,7 @@ pub struct Item {
     pub from: Option<Reference>,
 }
 
-/// A file of the cache directory.
+/// A file of the cache directory, or a directory that is removed as a whole.
 #[derive(Debug)]
 pub struct Stored {
     /// Its kind.
@@ -212,7 +214,11 @@ impl Stored {
 
     /// Removes the file, and returns the number of freed bytes.
     fn remove(&self) -> Result<u64> {
-        let links = self.directory.dir().symlink_metadata(&self.name).map_or(0, |metadata| metadata.nlink());
+        let metadata = self.directory.dir().symlink_metadata(&self.name);
+        if metadata.as_ref().is_ok_and(Metadata::is_dir) {
+            return self.directory.remove_tree(&self.name).map(|()| self.size);
+        }
+        let links = metadata.map_or(0, |metadata| metadata.nlink());
         match self.directory.dir().remove_file(&self.name) {
             Ok(()) => Ok(if links == 1 { self.size } else { 0 }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -245,6 +251,43 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
         }
     }
     Ok(files)
+}
+
+/// Lists the directories in `path` below the cache directory, each with the size of all files below it.
+fn directories(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
+    let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
+    let unreadable = |error| Error::io(directory.path().display(), "read", error);
+    let mut found = Vec::new();
+    for entry in directory.dir().entries().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // A build may rename or remove it meanwhile.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            let Ok(opened) = directory.directory(&name) else { continue };
+            let size = size_below(opened)?;
+            found.push(Stored { size, is_shared: false, ..Stored::of(kind, &directory, &name, &metadata) });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the number of bytes that the files below a directory have.
+fn size_below(directory: Root) -> Result<u64> {
+    let (mut size, mut open) = (0, vec![directory]);
+    while let Some(directory) = open.pop() {
+        let unreadable = |error| Error::io(directory.path().display(), "read", error);
+        for entry in directory.dir().entries().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                open.extend(directory.directory(entry.file_name()));
+            } else {
+                size += metadata.len();
+            }
+        }
+    }
+    Ok(size)
 }
 
 /// Returns whether `name` has exactly `digits` hexadecimal digits, as the names of cache files have.

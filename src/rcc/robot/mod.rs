@@ -16,7 +16,7 @@ use paths::{below, resolved, within};
 use std::path::Path;
 
 pub use environment::is_for_platform;
-pub use packed::{is_packed, unpack_robot};
+pub use packed::{is_packed, is_unpacked, unpack_robot};
 
 /// A robot, as its `robot.yaml` describes it.
 ///

@@ -30,21 +30,8 @@ const BUNDLED_HOLOLIB: &str = "hololib/hololib.zip";
 /// unpacks to more than 16 GiB.
 pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
     let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
-    let bundled = format!("{BUNDLED_ROBOT}robot.yaml");
-    let prefix = match (archive.member("robot.yaml").is_ok(), archive.member(&bundled).is_ok()) {
-        (true, _) => "",
-        (false, true) => BUNDLED_ROBOT,
-        (false, false) => return Err(Error::invalid(shown, "holds neither robot.yaml nor robot/robot.yaml")),
-    };
-    let mut names: Vec<&str> = archive.names().collect();
-    names.sort_unstable();
     let mut left = SIZE_LIMIT;
-    for name in names {
-        let path = match name.strip_prefix(prefix) {
-            Some(path) => PathBuf::from(path),
-            None if name == BUNDLED_HOLOLIB => PathBuf::from("hololib.zip"),
-            None => continue,
-        };
+    for (name, path) in members(&archive, shown)? {
         let member = archive.member(name)?;
         let too_large = || Error::invalid(shown, format!("holds more than {}", size(SIZE_LIMIT)));
         left = left.checked_sub(member.size()).ok_or_else(too_large)?;
@@ -60,6 +47,41 @@ pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether every file of the robot in `file` is in the directory `unpacked` with its size. A crash may cut files off that were
+/// written before it.
+///
+/// # Errors
+/// As [`unpack_robot`], but for damaged content.
+pub fn is_unpacked(file: File, shown: &str, unpacked: &Root) -> Result<bool> {
+    let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
+    for (name, path) in members(&archive, shown)?.into_iter().filter(|(name, _)| !name.ends_with('/')) {
+        let size = archive.member(name)?.size();
+        let is_there = |found: cap_std::fs::Metadata| found.is_file() && found.len() == size;
+        if !unpacked.dir().symlink_metadata(&path).is_ok_and(is_there) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The members that belong to the robot, sorted, and where each goes.
+fn members<'a>(archive: &'a Archive, shown: &str) -> Result<Vec<(&'a str, PathBuf)>> {
+    let bundled = format!("{BUNDLED_ROBOT}robot.yaml");
+    let prefix = match (archive.member("robot.yaml").is_ok(), archive.member(&bundled).is_ok()) {
+        (true, _) => "",
+        (false, true) => BUNDLED_ROBOT,
+        (false, false) => return Err(Error::invalid(shown, "holds neither robot.yaml nor robot/robot.yaml")),
+    };
+    let place = |name: &str| match name.strip_prefix(prefix) {
+        Some(path) => Some(PathBuf::from(path)),
+        None if name == BUNDLED_HOLOLIB => Some(PathBuf::from("hololib.zip")),
+        None => None,
+    };
+    let mut members: Vec<_> = archive.names().filter_map(|name| Some((name, place(name)?))).collect();
+    members.sort_unstable();
+    Ok(members)
 }
 
 fn make_directory(into: &Root, path: &Path) -> Result<()> {
