@@ -149,7 +149,7 @@ impl FromStr for Reference {
             return Err(wrong(&format!("`{host}` is not a host name")));
         }
         if !path.split('/').all(component_is_valid) {
-            return Err(wrong("a repository is lower-case letters and digits, parted by `.`, `_`, `-` or `/`"));
+            return Err(wrong("a repository is lower-case letters and digits, separated by `.`, `_`, `-` or `/`"));
         }
         let registry = match host {
             None | Some("index.docker.io" | "registry-1.docker.io") => DEFAULT_REGISTRY.to_owned(),

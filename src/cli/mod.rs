@@ -104,8 +104,12 @@ struct Common {
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = HEADING)]
     format: Format,
     /// How many threads to use [default: one for each core]
-    #[arg(short, long, global = true, value_name = "N", help_heading = HEADING)]
+    #[arg(short, long, global = true, value_name = "N", help_heading = HEADING, value_parser = threads)]
     jobs: Option<NonZeroUsize>,
+}
+
+fn threads(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "not a whole number from 1 on")
 }
 
 /// The looks of progress.

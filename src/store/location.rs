@@ -294,6 +294,11 @@ fn local(text: &str) -> Result<Option<Location>> {
                 None => Ok(None),
             }
         }
+        // A file that was meant, and is damaged or of another kind, must not be asked for at a registry.
+        None if Path::new(text).is_file() => {
+            Err(Error::usage(format!("`{text}`"), "is a file here, and no image archive")
+                .hint(format!("docker://{text} is the image of a registry")))
+        }
         None => Ok(None),
     }
 }

@@ -62,6 +62,10 @@ fn a_word_of_two_meanings_is_refused() {
     yard.run("inspect ./a").ended_with(1).failed_saying("not an OCI layout");
     yard.run("inspect ./a/file").ended_with(1).failed_saying("no image archive");
     yard.run("inspect outt --offline").ended_with(2).failed_saying("--offline");
+    yard.scratch.write("app.tar", "no tar");
+    for command in ["inspect app.tar", "export app.tar oci:copy", "layout out --base app.tar --copy b:/b"] {
+        yard.refuses(command, &["is a file here, and no image archive (docker://app.tar is the image of a registry)"]);
+    }
     fs::create_dir(yard.scratch.join("site")).unwrap();
     // A directory that is not a layout does not hide a reference.
     yard.run("layout out --base site --copy b:/b --offline").ended_with(1).failed_saying("base docker.io/library/site");
