@@ -50,6 +50,30 @@ impl Destination {
         }
     }
 
+    /// The destination at `location`.
+    ///
+    /// # Errors
+    /// Fails if the name that the image gets there is malformed, or is a digest.
+    pub(super) fn of(location: Location) -> Result<Destination> {
+        Ok(match location {
+            Location::Layout { directory, tag } => Destination::Layout(directory, tag),
+            Location::OciArchive { file, tag } => {
+                let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Oci, names)
+            }
+            Location::DockerArchive { file, reference } => {
+                let names = reference.map(|reference| full_name(&reference).map(|name| vec![name])).transpose()?;
+                Destination::File(file, ArchiveForm::Docker, names)
+            }
+            Location::Directory(directory) => Destination::Directory(directory),
+            Location::Engine(engine, name) => Destination::Engine(engine, name),
+            Location::Registry(reference) => {
+                let name = full_name(&reference.to_string())?;
+                Destination::Repository(reference, vec![name])
+            }
+        })
+    }
+
     /// Copies the image there.
     ///
     /// # Errors
@@ -107,33 +131,18 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>>
     }
     let mut destinations: Vec<Destination> = Vec::new();
     for text in texts {
-        let destination = match Location::of_destination(text)? {
-            Location::Layout { directory, tag } => Destination::Layout(directory, tag),
-            Location::OciArchive { file, tag } => {
-                let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
-                Destination::File(file, ArchiveForm::Oci, names)
+        let destination = Destination::of(Location::of_destination(text)?)?;
+        if let Destination::Repository(reference, names) = &destination {
+            let same = destinations.iter_mut().find_map(|known| match known {
+                Destination::Repository(known, names) if known.is_beside(reference) => Some(names),
+                _ => None,
+            });
+            if let Some(same) = same {
+                let new: Vec<_> = names.iter().filter(|name| !same.contains(name)).cloned().collect();
+                same.extend(new);
+                continue;
             }
-            Location::DockerArchive { file, reference } => {
-                let names = reference.map(|reference| full_name(&reference).map(|name| vec![name])).transpose()?;
-                Destination::File(file, ArchiveForm::Docker, names)
-            }
-            Location::Directory(directory) => Destination::Directory(directory),
-            Location::Engine(engine, name) => Destination::Engine(engine, name),
-            Location::Registry(reference) => {
-                let name = full_name(&reference.to_string())?;
-                let same = destinations.iter_mut().find_map(|known| match known {
-                    Destination::Repository(known, names) if known.is_beside(&reference) => Some(names),
-                    _ => None,
-                });
-                if let Some(names) = same {
-                    if !names.contains(&name) {
-                        names.push(name);
-                    }
-                    continue;
-                }
-                Destination::Repository(reference, vec![name])
-            }
-        };
+        }
         destinations.push(destination);
     }
     Ok(Some(destinations))
@@ -146,18 +155,6 @@ fn full_name(text: &str) -> Result<ImageName> {
         return Err(Error::usage(format!("`{text}`"), "a digest cannot be chosen: it follows from the content"));
     }
     Ok(ImageName::of_reference(&reference))
-}
-
-/// Writes a docker-archive of an image that was just built.
-pub(super) fn save(
-    image: &StoredImage,
-    file: &Path,
-    names: &[ImageName],
-    cache: Option<&Cache>,
-    watch: &Watch,
-) -> Result<()> {
-    let opened = Opened { image: image.clone(), names: names.to_vec() };
-    to_file(&opened, file, (ArchiveForm::Docker, names), cache, watch).map(|_| ())
 }
 
 fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&str>, watch: &Watch) -> Result<Moved> {

@@ -2,7 +2,7 @@
 
 use super::config::unique;
 use super::content::{self, LayerFlag};
-use super::destination::save;
+use super::destination::{Destination as SaveDestination, Writing};
 use super::excluded;
 use super::explain;
 use super::layer_cache::LayerCacheArguments;
@@ -13,6 +13,7 @@ use super::request::RequestArguments;
 use super::robot::own_directory;
 use super::seen;
 use super::shared_cache::SharedCacheArguments;
+use super::source::Opened;
 use super::values;
 use super::watch::Watch;
 use super::{Common, Format};
@@ -55,9 +56,15 @@ pub(super) struct LayoutArguments {
     cache: LayerCacheArguments,
     #[command(flatten)]
     shared_cache: SharedCacheArguments,
-    /// Write a docker-archive of the image, too
-    #[arg(long, value_name = "FILE", conflicts_with = "sparse", help_heading = "Output")]
-    save: Option<PathBuf>,
+    /// Also write the image to a docker-archive, or to a destination as `export` takes it with a transport
+    #[arg(
+        long,
+        value_name = "FILE|DEST",
+        conflicts_with = "sparse",
+        help_heading = "Output",
+        value_parser = OsStringValueParser::new().try_map(|text| Location::of_saved(&text))
+    )]
+    save: Option<Location>,
 
     /// How new layers are compressed
     #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
@@ -98,6 +105,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let watch = Arc::new(Watch::new(&arguments.common));
     build::check_names(&arguments.tags)?;
     arguments.check_result_files()?;
+    let destination = arguments.save.clone().map(SaveDestination::of).transpose()?;
     arguments.shared_cache.check_policy(arguments.request.bases.network())?;
     let bound = arguments.cache.tidy.bound()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
@@ -146,8 +154,17 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     if let Some(robot) = robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
-    if let Some(file) = &arguments.save {
-        save(&built.image, file, &names, cache.as_ref(), &watch)?;
+    if let Some(destination) = destination {
+        let seen = seen::open(&arguments.request.cache_directory, &watch);
+        let writing = Writing {
+            locking: arguments.lock.locking(),
+            network,
+            seen: seen.as_ref(),
+            cache: cache.as_ref(),
+            watch: &watch,
+        };
+        let opened = Opened { image: built.image.clone(), names: names.clone() };
+        report_replaced(&destination.write(&opened, &writing)?.replaced, &watch);
     }
     arguments.report(&plan, &built, &names, &watch)?;
     if let Some(shared) = &shared {
@@ -184,8 +201,10 @@ impl LayoutArguments {
 
     /// What is written, with a word on each.
     fn outputs(&self) -> Vec<(&Path, &'static str)> {
-        let files = [(&self.save, "--save"), (&self.iidfile, "--iidfile"), (&self.digest_file, "--digest-file")];
-        let files = files.iter().filter_map(|(file, flag)| file.as_deref().map(|file| (file, *flag)));
+        let saved = self.save.as_ref().and_then(Location::path);
+        let files =
+            [(saved, "--save"), (self.iidfile.as_deref(), "--iidfile"), (self.digest_file.as_deref(), "--digest-file")];
+        let files = files.into_iter().filter_map(|(file, flag)| file.map(|file| (file, flag)));
         std::iter::once((self.output.as_path(), "the layout")).chain(files).collect()
     }
 
@@ -209,7 +228,7 @@ impl LayoutArguments {
 
     /// Whether standard output is for the archive.
     fn saves_to_standard_output(&self) -> bool {
-        self.save.as_deref().is_some_and(is_standard_output)
+        self.save.as_ref().and_then(Location::path).is_some_and(is_standard_output)
     }
 
     /// Requires that the files for digests can be made, before the work is done that they tell of.

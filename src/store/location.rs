@@ -204,6 +204,24 @@ impl Location {
         }
         Err(Error::usage(format!("`{text}`"), "is not here, and names no transport").hint(hint))
     }
+
+    /// The place that a build also writes its image to: a location with its transport, or the path of a docker-archive.
+    ///
+    /// # Errors
+    /// Fails if a location with a transport is malformed.
+    pub fn of_saved(text: &OsStr) -> Result<Location> {
+        let archive = || Ok(Location::DockerArchive { file: PathBuf::from(text), reference: None });
+        text.to_str().and_then(explicit).unwrap_or_else(archive)
+    }
+
+    /// The file or directory, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Location::Layout { directory, .. } | Location::Directory(directory) => Some(directory),
+            Location::OciArchive { file, .. } | Location::DockerArchive { file, .. } => Some(file),
+            Location::Engine(..) | Location::Registry(_) => None,
+        }
+    }
 }
 
 /// What a text with a transport means; nothing without one.

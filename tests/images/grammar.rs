@@ -122,3 +122,34 @@ fn verify_reads_the_index_once() {
     let log = fs::read_to_string(&log).unwrap();
     assert_eq!(log.matches("\"index.json\"").count(), 1, "{log}");
 }
+
+/// M40: `--save` takes the destinations of `export`; a text without a transport stays the file of a docker-archive.
+#[test]
+fn save_takes_destinations() {
+    let yard = Yard::new();
+    let save = |to: &str| yard.text(&format!("layout out -t team/a:v1 --copy a:/a --save {to}"));
+    for (to, saved, names) in [
+        ("plain.tar", "docker-archive:plain.tar", 1),
+        ("docker-archive:named.tar:team/b:v2", "docker-archive:named.tar:team/b:v2", 1),
+        ("oci-archive:layout.tar", "oci-archive:layout.tar", 1),
+        ("oci:copy", "oci:copy", 1),
+        ("dir:d", "dir:d", 0),
+    ] {
+        let digest = save(to);
+        let inspected = yard.json(&format!("inspect {saved}"));
+        assert_eq!(inspected["manifest"]["digest"], digest, "{to}");
+        assert_eq!(inspected["names"].as_array().unwrap().len(), names, "{to}");
+    }
+    save("plain:v1");
+    assert!(yard.scratch.join("plain:v1").is_file());
+    let said = yard.run("layout out -t team/a:v1 --copy b:/b --save oci:copy").success().stderr;
+    assert_eq!(said.matches("replaced sha256:").count(), 2, "{said}");
+    // What is refused is refused before anything is built.
+    yard.refuses("layout other --copy a:/a --save ostree:x", &["`ostree:` is not supported"]);
+    yard.refuses("layout other --copy a:/a --save docker-archive:x.tar:Upper", &["reference `Upper`"]);
+    assert!(!yard.scratch.join("other").exists());
+    // What is written is no source.
+    yard.scratch.write("a/inner/file", "x");
+    let report = yard.json("layout out --copy a:/a --save dir:a/d");
+    assert_eq!(yard.json("layout out --copy a:/a --save dir:a/d")["digest"], report["digest"]);
+}
