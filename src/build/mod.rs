@@ -21,7 +21,7 @@ use crate::cache::{RecipeKey, SeriesKey};
 use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::image::{Base, BaseLayers, Image, NewLayer, assemble, usual_directories};
-use crate::layer::{Layer, LayerRequest, MadeLayer, Work, write_layers};
+use crate::layer::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, write_layers};
 use crate::progress::{Activity, Progress, warn};
 use crate::reference::Reference;
 use crate::root::Root;
@@ -33,6 +33,7 @@ use crate::threads;
 use crate::tree::{Content, Excluded, Tree, TreeBuilder};
 use below::layers_of_base;
 use recall::{Recall, Recalled};
+use secrets::Search;
 use serde_json::{Value, json};
 use settle::Unchecked;
 use std::collections::BTreeMap;
@@ -334,7 +335,7 @@ impl Plan {
     }
 
     /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.
-    /// Also tells the secrets in them, for which the sources are searched before anything is made.
+    /// Also finds the secrets in them: before anything is made where they are refused, else while the files are in memory.
     fn make_layers(
         &self,
         layout: &Layout,
@@ -349,22 +350,29 @@ impl Plan {
         };
         let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
         let cache = memory.and_then(|memory| memory.cache);
-        let found = self.find_secrets(&recalled, cache)?;
-        let all = self.known_secrets.iter().chain(found.iter().flatten().flatten()).cloned().collect::<Vec<_>>();
-        self.judge(&all, progress)?;
+        let searches = self.find_secrets(&recalled, cache, progress)?;
+        let visitors: Vec<_> = searches.iter().map(Search::visitor).collect();
         let mut requests = Vec::new();
-        for (recalled, planned) in recalled.iter().zip(&self.layers) {
+        for ((recalled, planned), visitor) in recalled.iter().zip(&self.layers).zip(&visitors) {
             match (recalled, planned.tree()) {
                 (Recalled::Parts(_) | Recalled::Nothing, Some(tree)) => requests.push(LayerRequest {
                     tree,
                     name: &planned.name,
                     compression: planned.compression(self.compression),
                     reuse: recalled.reuse(),
+                    visitor: visitor.as_ref().map(|visit| ContentVisitor(visit)),
                 }),
                 _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
             }
         }
         let mut made = write_layers(&requests, layout, progress)?.into_iter();
+        drop(requests);
+        drop(visitors);
+        let found: Vec<_> = searches.into_iter().map(Search::finish).collect();
+        let all = self.known_secrets.iter().chain(found.iter().flatten().flatten()).cloned().collect::<Vec<_>>();
+        if self.secrets == SecretPolicy::Warn {
+            self.judge(&all, progress)?;
+        }
         let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
             (Recalled::Whole(built), _) => Some(*built),
             (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),

@@ -1,6 +1,7 @@
 //! Secrets in the sources of an image: found before anything is built, reported, and refused where that is asked for.
 //!
-//! Every text file of a source is searched once, a part of it at a time. What was found is kept in the cache with the layer, under the diff ID of
+//! Every text file of a source is searched once: while it is in memory to be made a part of a layer, or a part of it at a time,
+//! before anything is made, where it is large or where the image would be refused. What was found is kept in the cache with the layer, under the diff ID of
 //! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
 
 use super::recall::Recalled;
@@ -9,9 +10,9 @@ use crate::cache::{Cache, Found, LayerKey};
 use crate::compression::Compression;
 use crate::digest::DiffId;
 use crate::error::{Error, Result};
-use crate::layer::{EarlierEntry, Fingerprint};
+use crate::layer::{EarlierEntry, Fingerprint, is_in_one_block};
 use crate::progress::{Progress, warn};
-use crate::secrets::{FoundSecret, find_in_file, is_searched};
+use crate::secrets::{FoundLine, FoundSecret, find_in_content, find_in_file, is_searched};
 use crate::store::Layout;
 use crate::tree::{Content, Entry, Kind, Tree};
 use crate::wording::counted;
@@ -19,6 +20,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// What happens to an image whose sources hold secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,16 +61,28 @@ impl Plan {
     }
 
     /// Finds the secrets of every layer, in order: those that were found before where the files are the same.
-    pub(super) fn find_secrets(
-        &self,
+    ///
+    /// # Errors
+    /// When a file cannot be read or has changed, or there is a secret and the policy denies it.
+    pub(super) fn find_secrets<'a>(
+        &'a self,
         recalled: &[Recalled],
         cache: Option<&Cache>,
-    ) -> Result<Vec<Option<Vec<FoundSecret>>>> {
-        let find = |(layer, recalled): (&PlannedLayer, &Recalled)| {
-            let tree = layer.tree().filter(|_| self.searches(layer));
-            tree.map(|tree| secrets_of(layer, tree, recalled, cache, layer.compression(self.compression))).transpose()
+        progress: &dyn Progress,
+    ) -> Result<Vec<Search<'a>>> {
+        let find = |(layer, recalled): (&'a PlannedLayer, &Recalled)| match layer.tree() {
+            Some(tree) if self.searches(layer) => {
+                Searcher { layer, tree, cache, compression: layer.compression(self.compression), policy: self.secrets }
+                    .find(recalled)
+            }
+            _ => Ok(Search::None),
         };
-        self.layers.iter().zip(recalled).map(find).collect()
+        let searches = self.layers.iter().zip(recalled).map(find).collect::<Result<Vec<_>>>()?;
+        if self.secrets == SecretPolicy::Deny {
+            let found = searches.iter().flat_map(Search::done);
+            self.judge(&self.known_secrets.iter().chain(found).cloned().collect::<Vec<_>>(), progress)?;
+        }
+        Ok(searches)
     }
 
     /// Reports secrets, and refuses them where that is asked for.
@@ -130,37 +144,101 @@ fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: Compression) -> O
     FoundSecret::read_all(notes.get(NOTES)?).filter(|found| found.len() < MOST_OF_A_LAYER)
 }
 
-fn secrets_of(
-    layer: &PlannedLayer,
-    tree: &Tree,
-    recalled: &Recalled,
-    cache: Option<&Cache>,
-    compression: Compression,
-) -> Result<Vec<FoundSecret>> {
-    let all = |_: usize, _: &Entry| false;
-    match recalled {
-        Recalled::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
-            Some(found) => Ok(renamed(found, &layer.name)),
-            None => search(tree, &layer.name, all),
-        },
-        Recalled::Parts(parts) => {
-            let earlier = parts.earlier.as_ref();
-            let before = earlier.and_then(|earlier| Some((earlier, noted(cache, &earlier.diff_id, compression)?)));
-            let Some((earlier, before)) = before else { return search(tree, &layer.name, all) };
-            let known = unchanged(&earlier.entries, tree, &parts.fingerprints.entries);
-            let same_paths: BTreeSet<String> = tree
-                .entries()
-                .enumerate()
-                .filter(|(number, _)| known[*number])
-                .map(|(_, entry)| entry.path.to_string())
-                .filter(|path| before.iter().any(|secret| secret.path == *path))
-                .collect();
-            let mut found = search(tree, &layer.name, |number, _| known[number])?;
-            found.extend(renamed(before, &layer.name).into_iter().filter(|secret| same_paths.contains(&secret.path)));
-            found.sort();
-            Ok(found)
+/// The secrets of one layer.
+pub(super) enum Search<'a> {
+    /// They are not searched for.
+    None,
+    /// These.
+    Done(Vec<FoundSecret>),
+    /// Those of large files, and what is found while the layer is made.
+    Making { name: &'a str, found: Mutex<Vec<SecretsOfFile>> },
+}
+
+/// The secrets of a file, behind its number in the tree.
+type SecretsOfFile = (usize, Vec<FoundSecret>);
+
+impl Search<'_> {
+    /// The function that searches the files while the layer is made.
+    pub(super) fn visitor(&self) -> Option<impl Fn(usize, &Entry, &[u8]) + Sync> {
+        let Search::Making { name, found } = self else { return None };
+        Some(move |number: usize, entry: &Entry, content: &[u8]| {
+            if may_hold_secrets(entry) {
+                let secrets = named(name, entry, find_in_content(entry.path.as_bytes(), content));
+                if !secrets.is_empty() {
+                    found.lock().unwrap_or_else(PoisonError::into_inner).push((number, secrets));
+                }
+            }
+        })
+    }
+
+    /// What is known before the layer is made.
+    fn done(&self) -> &[FoundSecret] {
+        if let Search::Done(found) = self { found } else { &[] }
+    }
+
+    /// What there is when the layer is made.
+    pub(super) fn finish(self) -> Option<Vec<FoundSecret>> {
+        match self {
+            Search::None => None,
+            Search::Done(found) => Some(found),
+            Search::Making { name: _, found } => {
+                Some(in_order(found.into_inner().unwrap_or_else(PoisonError::into_inner)))
+            }
         }
-        Recalled::Nothing => search(tree, &layer.name, all),
+    }
+}
+
+/// Searches one layer.
+struct Searcher<'a, 'c> {
+    layer: &'a PlannedLayer,
+    tree: &'a Tree,
+    cache: Option<&'c Cache>,
+    compression: Compression,
+    policy: SecretPolicy,
+}
+
+impl<'a> Searcher<'a, '_> {
+    fn find(&self, recalled: &Recalled) -> Result<Search<'a>> {
+        let Searcher { layer, tree, cache, compression, policy: _ } = *self;
+        match recalled {
+            Recalled::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
+                Some(found) => Ok(Search::Done(renamed(found, &layer.name))),
+                None => search(tree, &layer.name, |_, _| false).map(Search::Done),
+            },
+            Recalled::Parts(parts) => {
+                let Some(earlier) = &parts.earlier else { return self.search_all() };
+                let Some(before) = noted(cache, &earlier.diff_id, compression) else {
+                    return search(tree, &layer.name, |_, _| false).map(Search::Done);
+                };
+                let known = unchanged(&earlier.entries, tree, &parts.fingerprints.entries);
+                let same_paths: BTreeSet<String> = tree
+                    .entries()
+                    .enumerate()
+                    .filter(|(number, _)| known[*number])
+                    .map(|(_, entry)| entry.path.to_string())
+                    .filter(|path| before.iter().any(|secret| secret.path == *path))
+                    .collect();
+                let mut found = search(tree, &layer.name, |number, _| known[number])?;
+                let before = renamed(before, &layer.name).into_iter();
+                found.extend(before.filter(|secret| same_paths.contains(&secret.path)));
+                found.sort();
+                Ok(Search::Done(found))
+            }
+            Recalled::Nothing => self.search_all(),
+        }
+    }
+
+    /// Searches a layer of which every file will be read. That is done while they are, unless nothing is to be made of them.
+    fn search_all(&self) -> Result<Search<'a>> {
+        let Searcher { layer, tree, policy, .. } = *self;
+        let name = &layer.name;
+        match policy {
+            SecretPolicy::Deny => search(tree, name, |_, _| false).map(Search::Done),
+            SecretPolicy::Warn | SecretPolicy::Allow => {
+                let found = search_files(tree, name, |_, entry| is_in_one_block(entry.size()))?;
+                Ok(Search::Making { name, found: Mutex::new(found) })
+            }
+        }
     }
 }
 
@@ -182,24 +260,40 @@ fn unchanged(earlier: &[EarlierEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<
 
 /// Searches the files of a tree, but for those that are `known`.
 fn search(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<FoundSecret>> {
-    let of_entry = |buffer: &mut Vec<u8>, (number, entry): (usize, Entry)| -> Result<Vec<FoundSecret>> {
-        let Kind::File { size, content } = &entry.kind else { return Ok(Vec::new()) };
-        if matches!(content, Content::Stored(_)) || !is_searched(entry.path.as_bytes(), *size) || known(number, &entry)
-        {
-            return Ok(Vec::new());
+    search_files(tree, name, known).map(in_order)
+}
+
+fn search_files(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<SecretsOfFile>> {
+    let of_entry = |buffer: &mut Vec<u8>, (number, entry): (usize, Entry)| -> Result<SecretsOfFile> {
+        let Kind::File { size, content } = &entry.kind else { return Ok((number, Vec::new())) };
+        if !may_hold_secrets(&entry) || known(number, &entry) {
+            return Ok((number, Vec::new()));
         }
         let read = |range: Range<u64>, buffer: &mut Vec<u8>| {
             content.append(range.start, (range.end - range.start) as usize, *size, buffer)
         };
         let found = find_in_file(entry.path.as_bytes(), *size, buffer, read).map_err(|error| error.within(name))?;
-        let path = entry.path.to_string();
-        Ok(found.into_iter().take(MOST_OF_A_FILE).map(|found| FoundSecret::new(name, &path, found)).collect())
+        Ok((number, named(name, &entry, found)))
     };
-    let found: Vec<Vec<FoundSecret>> = tree
-        .par_entries()
+    tree.par_entries()
         .enumerate()
         .map_init(Vec::new, of_entry)
-        .filter(|result| !matches!(result, Ok(found) if found.is_empty()))
-        .collect::<Result<_>>()?;
-    Ok(found.into_iter().flatten().take(MOST_OF_A_LAYER).collect())
+        .filter(|result| !matches!(result, Ok((_, found)) if found.is_empty()))
+        .collect()
+}
+
+fn may_hold_secrets(entry: &Entry) -> bool {
+    let Kind::File { size, content } = &entry.kind else { return false };
+    !matches!(content, Content::Stored(_)) && is_searched(entry.path.as_bytes(), *size)
+}
+
+fn named(name: &str, entry: &Entry, found: Vec<FoundLine>) -> Vec<FoundSecret> {
+    let path = if found.is_empty() { String::new() } else { entry.path.to_string() };
+    found.into_iter().take(MOST_OF_A_FILE).map(|found| FoundSecret::new(name, &path, found)).collect()
+}
+
+/// The secrets of all files, in the order of the tree.
+fn in_order(mut files: Vec<SecretsOfFile>) -> Vec<FoundSecret> {
+    files.sort_unstable_by_key(|(number, _)| *number);
+    files.into_iter().flat_map(|(_, found)| found).take(MOST_OF_A_LAYER).collect()
 }

@@ -36,6 +36,11 @@ pub(super) fn entry_length(entry: &Entry) -> u64 {
     tar::encoded_length(&entry.header()) + entry.size() + tar::padding(entry.size())
 }
 
+/// Returns whether all of a file of this size is in one block.
+pub fn is_in_one_block(size: u64) -> bool {
+    size < LARGEST
+}
+
 /// The blocks of a tar, in order.
 ///
 /// The blocks of a large file are kept as one run, so that memory depends on the number of entries, and not on the sizes
@@ -119,7 +124,7 @@ pub(super) fn cut(tree: &Tree) -> Blocks {
     };
     for (number, entry) in tree.entries_from(0) {
         let length = entry_length(&entry);
-        if entry.size() >= LARGEST {
+        if !is_in_one_block(entry.size()) {
             start_at(&mut blocks, &mut current, number, 0);
             // The rest is not empty, so that something follows the last whole piece.
             let pieces = (length - 1) / LARGEST;

@@ -22,9 +22,9 @@ mod sequence;
 mod sums;
 mod write;
 
-pub use blocks::Block;
+pub use blocks::{Block, is_in_one_block};
 pub use compare::{Comparison, compare};
 pub use earlier::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
 pub use packing::Reuse;
 pub use plain::write_tar;
-pub use write::{Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};
+pub use write::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};

@@ -2,7 +2,8 @@
 //!
 //! They are CRC-32, which detects mistakes, but not malice. Equal checksums alone never decide that two blocks are equal.
 
-use super::blocks::{Block, entry_length};
+use super::blocks::{Block, entry_length, is_in_one_block};
+use super::write::ContentVisitor;
 use crate::tar;
 use crate::tree::Tree;
 use libdeflater::{Crc, crc32};
@@ -17,8 +18,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Computes the checksums of `bytes`, the content of `block`, in one pass.
-    pub(super) fn of(tree: &Tree, block: &Block, bytes: &[u8]) -> Sums {
+    /// Computes the checksums of `bytes`, the content of `block`, in one pass that calls the visitor for every whole file.
+    pub(super) fn of(tree: &Tree, block: &Block, bytes: &[u8], visitor: Option<ContentVisitor<'_>>) -> Sums {
         let (mut sum, mut contents) = (Crc::new(), Vec::new());
         let (mut rest, mut skip) = (bytes, block.offset);
         for (number, entry) in tree.entries_from(block.entry) {
@@ -37,6 +38,9 @@ impl Sums {
             sum.update(&part[end..]);
             if start < end {
                 contents.push((number, content));
+            }
+            if let Some(ContentVisitor(visit)) = visitor.filter(|_| start < end && is_in_one_block(entry.size())) {
+                visit(number, &entry, &part[start..end]);
             }
             (rest, skip) = (behind, 0);
         }
@@ -68,15 +72,15 @@ mod tests {
         let block = blocks.get(2).unwrap();
         let mut bytes = Vec::new();
         fill(&tree, &block, &mut None, None, &mut bytes).unwrap();
-        let sums = Sums::of(&tree, &block, &bytes);
+        let sums = Sums::of(&tree, &block, &bytes, None);
         let numbers: Vec<usize> = sums.contents.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [0, 1]);
         assert_eq!(sums.contents[1].1, crc32(b"content"));
         for position in [0, bytes.len() / 2, bytes.len() - 1] {
             bytes[position] ^= 1;
-            assert_ne!(Sums::of(&tree, &block, &bytes).block, sums.block, "at {position}");
+            assert_ne!(Sums::of(&tree, &block, &bytes, None).block, sums.block, "at {position}");
             bytes[position] ^= 1;
         }
-        assert_eq!(Sums::of(&tree, &block, &bytes), sums);
+        assert_eq!(Sums::of(&tree, &block, &bytes, None), sums);
     }
 }

@@ -14,9 +14,10 @@ use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
 use crate::store::layout::{BlobWriter, Gap};
 use crate::threads;
-use crate::tree::Tree;
+use crate::tree::{Entry, Tree};
 use crate::wording;
 use rayon::prelude::*;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +36,19 @@ pub struct LayerRequest<'a> {
     pub compression: Compression,
     /// Blocks that need not be compressed, because an earlier blob holds them.
     pub reuse: Option<&'a Reuse>,
+    /// Called with the files, except for those in blocks that are taken over.
+    pub visitor: Option<ContentVisitor<'a>>,
+}
+
+/// A function that is called with the number, the entry and the content of each file that is in one block, while the content is in
+/// memory, on any thread and in any order.
+#[derive(Clone, Copy)]
+pub struct ContentVisitor<'a>(pub &'a (dyn Fn(usize, &Entry, &[u8]) + Sync));
+
+impl fmt::Debug for ContentVisitor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContentVisitor").finish_non_exhaustive()
+    }
 }
 
 /// A layer that is in the layout.
@@ -107,7 +121,7 @@ fn gap<'a>(request: &LayerRequest<'a>, writer: &mut BlobWriter) -> Result<Option
 /// # Errors
 /// Returns an error if a source cannot be read or has changed.
 pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
-    let request = LayerRequest { tree, name, compression: Compression::None, reuse: None };
+    let request = LayerRequest { tree, name, compression: Compression::None, reuse: None, visitor: None };
     let lines = [Line::start(&request, None, progress)];
     run(&lines)?;
     let [Line { blocks, tar, activity, .. }] = lines;
@@ -349,7 +363,7 @@ impl<'a> Line<'a> {
         let bytes = Arc::new(bytes);
         self.tar.put(number, Filled { bytes: bytes.clone(), _ticket: ticket.clone() });
         let Some(blob) = &self.blob else { return self.advance_tar() };
-        let sums = Sums::of(self.request.tree, &self.block(number)?, &bytes);
+        let sums = Sums::of(self.request.tree, &self.block(number)?, &bytes, self.request.visitor);
         for (entry, sum) in sums.contents {
             self.contents[entry].fetch_add(sum, Ordering::Relaxed);
         }

@@ -27,9 +27,9 @@ pub(super) fn temporary_name() -> String {
 /// Returns whether `name` has exactly the form of a temporary name. A file of the user that only has the same prefix does
 /// not match.
 pub fn is_temporary_name(name: &OsStr) -> bool {
-    let digits = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX));
+    let digits = name.as_encoded_bytes().strip_prefix(TEMPORARY_PREFIX.as_bytes());
     digits.is_some_and(|digits| {
-        digits.len() == 32 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        digits.len() == 32 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 

@@ -1,8 +1,9 @@
 //! What the path of a file says about secrets in it.
 
 use super::{End, Found};
+use std::borrow::Cow;
 
-/// Endings of files that hold no text.
+/// Endings of files that hold no text, sorted as the lists below are.
 const BINARY: [&str; 58] = [
     "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "dll", "dylib", "eot", "exe", "flac", "gif", "gz",
     "h5", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mo", "mov", "mp3", "mp4", "npy", "npz", "o", "obj", "ogg", "otf",
@@ -40,9 +41,9 @@ impl Style {
     pub(super) fn of(path: &[u8]) -> Style {
         let name = lower_name(path);
         let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
-        if CODE.contains(&ending) {
+        if CODE.binary_search(&ending).is_ok() {
             Style::Code
-        } else if PROSE.contains(&ending) || PROSE_NAMES.contains(&name.as_str()) {
+        } else if PROSE.binary_search(&ending).is_ok() || PROSE_NAMES.contains(&&*name) {
             Style::Prose
         } else {
             Style::Config
@@ -55,7 +56,7 @@ pub fn is_searched(path: &[u8], size: u64) -> bool {
     let name = lower_name(path);
     let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
     let is_library = name.contains(".so.");
-    size > 0 && !is_library && !BINARY.contains(&ending)
+    size > 0 && !is_library && BINARY.binary_search(&ending).is_err()
 }
 
 /// Files whose settings include credentials by convention, wherever they are.
@@ -79,9 +80,9 @@ const SETTINGS: [&str; 14] = [
 /// Whether a file holds credentials by convention, judged by its path alone.
 pub fn holds_credentials(path: &[u8]) -> bool {
     let name = lower_name(path);
-    let below = |directory: &str, names: &[&str]| directory_name(path) == directory && names.contains(&name.as_str());
+    let below = |directory: &str, names: &[&str]| directory_name(path) == directory && names.contains(&&*name);
     Convention::of(path).is_some_and(|convention| convention != Convention::Json || name == "config.json")
-        || SETTINGS.contains(&name.as_str())
+        || SETTINGS.contains(&&*name)
         || name.starts_with(".env.")
         || below(".aws", &["credentials", "config"])
         || below(".kube", &["config"])
@@ -97,12 +98,14 @@ pub(super) fn is_json(path: &[u8]) -> bool {
 /// Whether the file is YAML by its name.
 pub(super) fn is_yaml(path: &[u8]) -> bool {
     let name = lower_name(path);
-    name.ends_with(".yaml") || name.ends_with(".yml") || matches!(name.as_str(), ".condarc" | "condarc" | ".mambarc")
+    name.ends_with(".yaml") || name.ends_with(".yml") || matches!(&*name, ".condarc" | "condarc" | ".mambarc")
 }
 
-fn lower_name(path: &[u8]) -> String {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    String::from_utf8_lossy(name).to_ascii_lowercase()
+/// The name of the file in lower case, as most names are already.
+fn lower_name(path: &[u8]) -> Cow<'_, str> {
+    let start = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
+    let name = String::from_utf8_lossy(&path[start..]);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(name.to_ascii_lowercase()) } else { name }
 }
 
 /// The name of the directory that the file is in.
@@ -129,7 +132,7 @@ impl Convention {
         let name = lower_name(path);
         let is_key = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", "identity.key"];
         let is_store = [".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk"];
-        match name.as_str() {
+        match &*name {
             ".netrc" | "_netrc" | "netrc" => Some(Convention::Netrc),
             ".pgpass" | "pgpass.conf" | ".htpasswd" | "htpasswd" => Some(Convention::LastField),
             ".vault-token" | ".git-credentials" => Some(Convention::Whole),
@@ -196,4 +199,15 @@ fn words(content: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
         at = start + length;
         Some(start..at)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_endings_are_sorted() {
+        assert!(BINARY.is_sorted() && CODE.is_sorted() && PROSE.is_sorted());
+        assert!(!is_searched(b"a/libx.SO", 1) && !is_searched(b"libx.so.1", 1) && is_searched(b"a.so/x", 1));
+    }
 }

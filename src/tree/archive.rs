@@ -61,7 +61,7 @@ impl TreeBuilder {
             }
             let path = destination.join(&inner).map_err(within)?;
             let own = access(&entry, &path, object, rules)?;
-            losses.note(entry.kind == tar::Kind::File, own, &relative, rules);
+            losses.note(entry.kind == tar::Kind::File, own, || relative.to_path_buf(), rules);
             match convert(entry, own, path, &file, object, destination, rules)? {
                 Some(entry) => drop(latest.insert(entry.path.clone(), entry)),
                 None => self.exclude(&relative, kind, Cause::Special),

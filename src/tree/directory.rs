@@ -118,7 +118,7 @@ impl TreeBuilder {
         let status = status.map_err(|error| Error::io(root.display(name), "read", error))?;
         let mut attributes = rules.file(status.access());
         let mut losses = Losses::default();
-        losses.note(true, status.access(), Path::new(name), rules);
+        losses.note(true, status.access(), || PathBuf::from(name), rules);
         losses.tell(&root.path().display().to_string(), progress);
         if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
@@ -253,7 +253,7 @@ impl Walk<'_> {
             }
             match self.found(&here, directory, &entry, &status)? {
                 Some(found) => {
-                    losses.note(status.kind == FileKind::File, status.access(), &path(), self.rules);
+                    losses.note(status.kind == FileKind::File, status.access(), path, self.rules);
                     entries.push(found);
                 }
                 None => excluded.push((path(), PathKind::Other, Cause::Special)),

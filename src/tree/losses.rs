@@ -5,7 +5,7 @@
 use super::{Access, Rules};
 use crate::progress::{Progress, warn};
 use crate::wording::counted;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The number of files that the warning names.
 const NAMED: usize = 3;
@@ -20,12 +20,12 @@ pub(super) struct Losses {
 
 impl Losses {
     /// Records the file `path` if `rules` remove a bit from it. Its mode and owner in the source are `own`.
-    pub(super) fn note(&mut self, is_file: bool, own: Access, path: &Path, rules: &Rules) {
+    pub(super) fn note(&mut self, is_file: bool, own: Access, path: impl FnOnce() -> PathBuf, rules: &Rules) {
         let lost = rules.lost_bits(own);
         if !is_file || lost == 0 {
             return;
         }
-        let first = vec![format!("{} {:o}", path.display(), own.mode & 0o7777)];
+        let first = vec![format!("{} {:o}", path().display(), own.mode & 0o7777)];
         self.add(Losses { count: 1, first });
     }
 

@@ -189,6 +189,7 @@ fn many_entries(count: usize) {
         name: "many",
         compression: ocibuild::compression::Compression::None,
         reuse: None,
+        visitor: None,
     };
     let layer = ocibuild::layer::write_layers(&[request], &layout, &Silent).unwrap().remove(0).layer;
     let path = scratch.join("out/blobs").join(layer.descriptor.digest.to_string().replacen(':', "/", 1));
