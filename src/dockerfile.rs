@@ -225,7 +225,7 @@ fn from(base: &Base, location: Option<&Location>) -> Result<Vec<String>> {
         "# podman and buildah read this base where it lies; docker and kaniko need its name in a registry or engine:"
             .to_owned(),
         format!("#   --build-arg BASE=NAME    (manifest {})", image.descriptor.digest),
-        format!("ARG BASE={}", quoted_or_plain(one_line("base", &here)?)),
+        format!("ARG BASE={}", quoted_or_plain(checked_line("base", &here)?)),
         format!("FROM {platform}${{BASE}}"),
     ])
 }
@@ -275,7 +275,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
     }
     let mut lines = Vec::new();
     if let Some(author) = author {
-        lines.push(format!("MAINTAINER {}", one_line("author", author)?));
+        lines.push(format!("MAINTAINER {}", checked_line("author", author)?));
     }
     lines.extend(pairs("ENV", env)?);
     lines.extend(pairs("LABEL", labels)?);
@@ -283,7 +283,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         lines.push(format!("EXPOSE {}", word("port", port)?));
     }
     if let Some(directory) = working_dir {
-        lines.push(format!("WORKDIR {}", escaped(one_line("working directory", directory)?)));
+        lines.push(format!("WORKDIR {}", escaped(checked_line("working directory", directory)?)));
     }
     if !volumes.is_empty() {
         let volumes: Vec<String> = volumes.iter().map(|path| escaped(path)).collect();
@@ -307,7 +307,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         _ => None,
     };
     if let Some((object, user)) = user {
-        lines.push(format!("USER {}", escaped(one_line(object, user)?)));
+        lines.push(format!("USER {}", escaped(checked_line(object, user)?)));
     }
     Ok(lines)
 }
@@ -319,14 +319,18 @@ fn pairs(instruction: &str, pairs: &BTreeMap<String, String>) -> Result<Option<S
     }
     let mut words = Vec::new();
     for (key, value) in pairs {
-        words.push(format!("{}={}", quoted_or_plain(one_line(instruction, key)?), quoted(one_line(key, value)?)));
+        words.push(format!(
+            "{}={}",
+            quoted_or_plain(checked_line(instruction, key)?),
+            quoted(checked_line(key, value)?)
+        ));
     }
     Ok(Some(format!("{instruction} {}", words.join(" \\\n    "))))
 }
 
 /// Checks that `text` has no line breaks, which would end the instruction, and no other control characters. Every value
 /// that is not JSON passes through here, from the request and from the base.
-fn one_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
+fn checked_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let breaks_line = |c: char| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
     if text.contains(breaks_line) {
         return Err(cannot(object, "hold a line break in a value"));
@@ -340,7 +344,7 @@ fn one_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
 /// Checks that `text` cannot end the instruction or one of its words.
 fn word<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-._/:".contains(c);
-    match one_line(object, text)?.chars().all(is_plain) {
+    match checked_line(object, text)?.chars().all(is_plain) {
         true => Ok(text),
         false => Err(cannot(object, &format!("hold `{text}`"))),
     }

@@ -104,6 +104,17 @@ impl Error {
         made
     }
 
+    /// Returns whether the content is missing, damaged or malformed. Every other error, such as a failure of the system, may
+    /// be gone at the next attempt.
+    pub fn is_of_the_content(&self) -> bool {
+        matches!(self.kind(), ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::Invalid)
+    }
+
+    /// Returns whether the permissions of a file or a directory do not let this user do it.
+    pub fn is_refused_by_permissions(&self) -> bool {
+        self.0.source.as_ref().is_some_and(|source| source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Adds advice for the user.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -125,17 +136,17 @@ impl Error {
 
     /// Returns the object of the failure, without control characters and credentials.
     pub fn object(&self) -> String {
-        shown(&self.0.object)
+        message_text(&self.0.object)
     }
 
     /// Returns the reason of the failure, without control characters and credentials.
     pub fn reason(&self) -> String {
-        shown(&self.0.reason)
+        message_text(&self.0.reason)
     }
 
     /// Returns advice for the user, if there is any.
     pub fn advice(&self) -> Option<String> {
-        self.0.hint.as_deref().map(shown)
+        self.0.hint.as_deref().map(message_text)
     }
 }
 
@@ -163,7 +174,7 @@ impl From<Error> for io::Error {
 }
 
 /// Returns text in the form for messages: on one line, and without credentials.
-pub fn shown(text: &str) -> String {
+pub fn message_text(text: &str) -> String {
     one_line(&Redacted::message(text).to_string())
 }
 

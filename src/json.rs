@@ -86,13 +86,13 @@ fn typed<'a, T>(
         None | Some(Value::Null) => Ok(None),
         Some(value) => match convert(value) {
             Some(converted) => Ok(Some(converted)),
-            None => Err(Error::invalid(object, format!("`{key}`: expected {expected}, found {}", shown(value)))),
+            None => Err(Error::invalid(object, format!("`{key}`: expected {expected}, found {}", shortened(value)))),
         },
     }
 }
 
 /// Returns a short rendering of a value for a message.
-fn shown(value: &Value) -> String {
+fn shortened(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(40) {
         Some((cut, _)) => format!("{}…", &text[..cut]),

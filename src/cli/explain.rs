@@ -58,7 +58,7 @@ pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
     described["bytesCompressed"] = bytes_compressed.into();
     if let Some(differences) = &built.differences {
         let groups = groups(differences).map(|(name, Group { count, under, first })| {
-            (name.to_owned(), json!({"count": count, "under": shown(under), "first": shown(first)}))
+            (name.to_owned(), json!({"count": count, "under": path_text(under), "first": path_text(first)}))
         });
         described["differences"] = Value::Object(groups.collect::<Map<_, _>>());
     }
@@ -84,16 +84,16 @@ fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Gro
 fn told(name: &str, group: &Group) -> String {
     let Group { count, under, first } = group;
     let name = if name == "attributes" { "with other attributes" } else { name };
-    let first = shown(first);
+    let first = path_text(first);
     if *count == 1 {
         return format!("1 {name}, {first}");
     }
-    let under = if under.is_empty() { String::new() } else { format!(" under {}", shown(under)) };
+    let under = if under.is_empty() { String::new() } else { format!(" under {}", path_text(under)) };
     format!("{count} {name}{under}, first {first}")
 }
 
 /// A path in the image, on one line whatever it contains.
-fn shown(path: &[u8]) -> String {
+fn path_text(path: &[u8]) -> String {
     one_line(&String::from_utf8_lossy(path))
 }
 

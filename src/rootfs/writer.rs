@@ -3,13 +3,12 @@
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::{HEADER, MAGIC, OPAQUE, SLOT, Subject, WHITEOUT, encoding_byte};
 use crate::error::{Error, Result};
+use crate::tree::MOST_ENTRIES;
 use libdeflater::crc32;
 use std::collections::BTreeMap;
 
 /// The minimum size of a block in bytes, except for the last one.
 const BLOCK: usize = 8 << 10;
-/// The largest number of entries of a layer that is listed. Our own trees have the same limit.
-const MOST_ENTRIES: usize = 10_000_000;
 /// The largest number of bytes collected for a listing: names, link targets and extended attributes.
 const MOST_BYTES: usize = 1 << 30;
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The largest number of entries in a tree.
-const MOST_ENTRIES: usize = 10_000_000;
+pub(crate) const MOST_ENTRIES: usize = 10_000_000;
 
 /// Collects entries from one or more sources.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub const DOCKERFILE: &str = "Dockerfile";
 pub const DOCKERFILE_MARK: &str = "# The tars are what `ocibuild dockerfile --context DIR` writes beside this file.";
 
 /// More entries than this are not looked at: no image has as many in front of what names it.
-const MOST_ENTRIES: usize = 4096;
+const MOST_SEARCHED: usize = 4096;
 
 /// How much of a compressed archive is looked at, in bytes.
 const MOST_UNPACKED: u64 = 1 << 20;
@@ -78,7 +78,7 @@ pub(super) fn is_archive_of_image(mut file: File) -> bool {
 fn holds_image(archive: &mut (impl Read + Seek)) -> bool {
     let mut archive = BufReader::new(archive);
     let mut headers = Headers::new("archive");
-    for _ in 0..MOST_ENTRIES {
+    for _ in 0..MOST_SEARCHED {
         let at_header = archive.seek(SeekFrom::Start(headers.position()));
         let Some(entry) = at_header.ok().and_then(|_| headers.next(&mut archive).ok().flatten()) else { return false };
         let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);

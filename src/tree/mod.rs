@@ -23,6 +23,7 @@ mod rules;
 mod sorted;
 mod stamp;
 
+pub(crate) use builder::MOST_ENTRIES;
 pub use builder::TreeBuilder;
 pub use content::{Content, ContentStream, FileContent, SourceDirectory, StoredFile, StoredFiles};
 pub use entry::{Attributes, Entry, Kind, Xattrs};

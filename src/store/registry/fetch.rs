@@ -31,7 +31,7 @@ pub fn fetch(
     progress: &dyn Progress,
 ) -> Result<(Temporary, Digest)> {
     let start = origin::parse(url, "download").map_err(|error| Error::usage(format!("`{url}`"), error.reason()))?;
-    let object = origin::shown(&start);
+    let object = origin::without_query(&start);
     let mut attempts = Attempts::new(options.persistence);
     loop {
         let error = match ask(transport, &start, options) {
@@ -85,7 +85,7 @@ fn check_scheme(url: &Uri, start: &Uri, plain_http: PlainHttp) -> Result<()> {
         return Ok(());
     }
     let hint = format!("--plain-http {}, if it is meant to be so", origin.authority());
-    Err(Error::usage(origin::shown(url), "is not https").hint(hint))
+    Err(Error::usage(origin::without_query(url), "is not https").hint(hint))
 }
 
 fn receive(
@@ -94,7 +94,7 @@ fn receive(
     directory: &Root,
     progress: &dyn Progress,
 ) -> Result<(Temporary, Digest), Fault> {
-    let object = origin::shown(&answer.url);
+    let object = origin::without_query(&answer.url);
     let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
     let activity = Activity::start(progress, &format!("fetch {object}"), length);
     let mut temporary = directory.temporary().map_err(Fault::Lasting)?;

@@ -311,7 +311,7 @@ fn passes(status: u16) -> bool {
 
 /// Returns the target of a redirect.
 fn redirected(request: &Request<'_, '_>, answer: &Answer, redirects: u32) -> Result<Uri> {
-    let wrong = |reason: String| Error::new(ErrorKind::Network, origin::shown(&answer.url), reason);
+    let wrong = |reason: String| Error::new(ErrorKind::Network, origin::without_query(&answer.url), reason);
     let keeps_method = matches!(answer.status, 307 | 308);
     if !keeps_method && !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(wrong(format!("answered {} to a {}, which cannot be followed", answer.status, request.method)));
@@ -321,5 +321,5 @@ fn redirected(request: &Request<'_, '_>, answer: &Answer, redirects: u32) -> Res
     }
     let location =
         answer.header(header::LOCATION).ok_or_else(|| wrong("redirects without saying where to".to_owned()))?;
-    origin::resolve(&answer.url, location, "redirect").map_err(|error| error.within(origin::shown(&answer.url)))
+    origin::resolve(&answer.url, location, "redirect").map_err(|error| error.within(origin::without_query(&answer.url)))
 }

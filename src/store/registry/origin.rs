@@ -207,7 +207,7 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 /// Formats a URL for messages, without its query: pre-signed URLs have their secret there.
-pub(super) fn shown(url: &Uri) -> String {
+pub(super) fn without_query(url: &Uri) -> String {
     format!("{}{}", Origin::of(url), url.path())
 }
 
@@ -264,6 +264,6 @@ mod tests {
         let url = parse("https://reg.io/u/1?_state=x%2By%3D", "url").unwrap();
         let with = with_query(&url, &[("digest", "sha256:0")], "url").unwrap();
         assert_eq!(with.to_string(), "https://reg.io/u/1?_state=x%2By%3D&digest=sha256%3A0");
-        assert_eq!(shown(&with), "https://reg.io/u/1");
+        assert_eq!(without_query(&with), "https://reg.io/u/1");
     }
 }

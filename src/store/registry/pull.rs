@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use ureq::http::{HeaderName, Method, Uri, header};
 
 /// The largest manifest that registries must accept, in bytes (distribution-spec, "Pushing Manifests").
-const LARGEST_MANIFEST: u64 = 4 << 20;
+const LARGEST_ACCEPTED_MANIFEST: u64 = 4 << 20;
 
 /// The progress of a download after which the count of failures starts again, in bytes.
 const GOOD_STEP: u64 = 1 << 20;
@@ -63,7 +63,7 @@ impl Registry {
             headers: vec![(header::ACCEPT, accepted)],
             payload: Payload::None,
         };
-        let (answer, bytes) = self.document(&mut request, &purpose, LARGEST_MANIFEST)?;
+        let (answer, bytes) = self.document(&mut request, &purpose, LARGEST_ACCEPTED_MANIFEST)?;
         let media_type = type_of(&answer, &bytes, &object)?;
         let claimed = match answer.header(CONTENT_DIGEST) {
             Some(text) => Some(text.parse::<Digest>().map_err(|error| error.within(&object))?),
@@ -227,7 +227,7 @@ impl Read for Download<'_> {
                 }
                 Ok(_) => Error::new(
                     ErrorKind::Network,
-                    format!("{}: {}", self.purpose.object, origin::shown(&answer.url)),
+                    format!("{}: {}", self.purpose.object, origin::without_query(&answer.url)),
                     format!("the body ended {} early", wording::size(missing)),
                 ),
                 Err(_) if missing == 0 => return Ok(0),

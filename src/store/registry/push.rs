@@ -236,12 +236,12 @@ fn session(answer: &Answer) -> Result<Session> {
     let location = answer.header(header::LOCATION).ok_or_else(|| {
         Error::new(
             ErrorKind::Network,
-            origin::shown(&answer.url),
+            origin::without_query(&answer.url),
             "accepts an upload without saying where (no Location)",
         )
     })?;
-    let url =
-        origin::resolve(&answer.url, location, "Location").map_err(|error| error.within(origin::shown(&answer.url)))?;
+    let url = origin::resolve(&answer.url, location, "Location")
+        .map_err(|error| error.within(origin::without_query(&answer.url)))?;
     let least_part = answer.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     Ok(Session { url, least_part, offset: 0 })
 }
@@ -250,7 +250,7 @@ fn session(answer: &Answer) -> Result<Session> {
 fn check_digest(answer: &Answer, expected: Digest) -> Result<()> {
     match answer.header(CONTENT_DIGEST).map(str::parse::<Digest>) {
         Some(Ok(said)) if said.algorithm() == expected.algorithm() && said != expected => {
-            Err(Error::corrupt(origin::shown(&answer.url), format!("stored {expected} as {said}")))
+            Err(Error::corrupt(origin::without_query(&answer.url), format!("stored {expected} as {said}")))
         }
         _ => Ok(()),
     }
