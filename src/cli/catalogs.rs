@@ -98,7 +98,7 @@ impl Listed {
     fn of(hololib: &Hololib) -> Result<Listed> {
         let details = |name: &CatalogName| {
             let catalog = hololib.catalog(name, &CatalogLimits::default(), &Silent)?;
-            let missing = hololib.missing(&catalog).len();
+            let missing = hololib.missing(&catalog)?.len();
             Ok(Details { catalog, missing })
         };
         let catalogs = hololib.catalogs()?.into_iter().map(|name| (name.clone(), details(&name))).collect();

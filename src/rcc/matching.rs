@@ -120,9 +120,9 @@ impl Hololib {
     /// Checks that all objects that `catalog` names exist; RCC would not restore it otherwise.
     ///
     /// # Errors
-    /// Returns an error if objects are missing.
+    /// Returns an error if objects are missing, or cannot be looked for.
     pub fn check_complete(&self, catalog: &Catalog) -> Result<()> {
-        let missing = self.missing(catalog);
+        let missing = self.missing(catalog)?;
         let Some(first) = missing.first() else { return Ok(()) };
         let reason = format!(
             "{} of its {} library files are missing, the first is {}",

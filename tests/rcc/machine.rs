@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Where every environment was recorded.
-const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
+pub(super) const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 
 /// A home with products below it, and a directory with robots.
 pub(super) struct Machine {
@@ -55,6 +55,18 @@ impl Machine {
 
     /// Writes a robot that needs the environment `conda`, and records that with more files below `home`.
     pub(super) fn robot_of(&self, directory: &str, conda: &str, home: &str, more: &[(&str, &str)]) {
+        self.robot_stored(directory, conda, home, more, Storage::Gzip);
+    }
+
+    /// As [`Machine::robot_of`], with the objects of the environment in the form `storage`.
+    pub(super) fn robot_stored(
+        &self,
+        directory: &str,
+        conda: &str,
+        home: &str,
+        more: &[(&str, &str)],
+        storage: Storage,
+    ) {
         self.robot(directory, "3", "");
         self.scratch.write(format!("{directory}/conda.yaml"), conda);
         let tree = self.scratch.join(format!("{directory}-tree"));
@@ -63,7 +75,7 @@ impl Machine {
         }
         let blueprint = Blueprint::read(conda.as_bytes(), "conda.yaml", &BlueprintOptions::default(), &Silent).unwrap();
         let hash = blueprint.hash().to_string();
-        let recording = Recording::of(&tree, STAGE, blueprint.text(), &hash, Storage::Gzip);
+        let recording = Recording::of(&tree, STAGE, blueprint.text(), &hash, storage);
         recording.write(&self.scratch.join(home).join("hololib"));
     }
 

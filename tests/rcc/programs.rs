@@ -7,7 +7,7 @@ use crate::support::{Scratch, run};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 const ROBOT: &str = "tasks: {a: {shell: 'true'}}\nartifactsDir: output\nPATH: [bin, ., missing]\n";
 
@@ -15,7 +15,9 @@ const ROBOT: &str = "tasks: {a: {shell: 'true'}}\nartifactsDir: output\nPATH: [b
 #[test]
 fn programs_in_the_search_path_are_programs() {
     let machine = Machine::new();
-    machine.shell_robot("robot", ROBOT);
+    machine.shell_robot("robot", &ROBOT.replace("missing", "missing, linked"));
+    machine.scratch.write("robot/other/tool", "#!/bin/sh\n");
+    symlink("other", machine.scratch.join("robot/linked")).unwrap();
     machine.scratch.write("robot/bin/tool", "#!/bin/sh\n");
     machine.scratch.write("robot/bin/run.sh", "#!/bin/sh\r\necho a\r\n");
     machine.scratch.write("robot/bin/notes.md", "notes\r\n");
@@ -28,11 +30,13 @@ fn programs_in_the_search_path_are_programs() {
     };
     assert_eq!(file("bin/tool"), (0o775, "#!/bin/sh\n".to_owned()));
     assert_eq!(file("bin/run.sh"), (0o775, "#!/bin/sh\necho a\n".to_owned()));
+    // A directory of the search path may be a link.
+    assert_eq!(file("other/tool").0, 0o775);
     assert_eq!(file("bin/notes.md"), (0o664, "notes\r\n".to_owned()));
     assert_eq!(file("bin/deeper/tool").0, 0o664);
     assert_eq!(file("elsewhere/run.sh"), (0o664, "#!/bin/sh\r\n".to_owned()));
     let said = machine.layout("robot", &["--environment", "direct"]).success();
-    assert!(said.stderr.contains("2 files in PATH become programs, as rcc run makes them: bin/run.sh"), "{said}");
+    assert!(said.stderr.contains("3 files in PATH become programs, as rcc run makes them: bin/run.sh"), "{said}");
     assert!(said.stderr.contains("bin/run.sh: CR is taken out, as `rcc run` does"), "{said}");
 }
 
@@ -63,7 +67,10 @@ fn programs_are_what_the_real_rcc_makes_of_them() {
     for seed in 0..12 {
         let random = &mut Random::new(seed);
         let robot = format!("robot-{seed}");
-        machine.shell_robot(&robot, ROBOT);
+        machine.shell_robot(&robot, &ROBOT.replace("missing", "missing, linked, away, dangling, robot.yaml"));
+        for (link, target) in [("linked", "other"), ("away", "/usr/bin"), ("dangling", "nothing")] {
+            symlink(target, machine.scratch.join(&robot).join(link)).unwrap();
+        }
         for folder in ["", "bin/", "bin/deep/", "other/"] {
             for name in NAMES {
                 if random.once_in(3) {

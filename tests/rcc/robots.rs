@@ -3,6 +3,7 @@
 use super::machine::Machine;
 use crate::support::random::Random;
 use crate::support::real_rcc::RealRcc;
+use crate::support::{as_nobody, run};
 use ocibuild::Platform;
 use ocibuild::progress::Silent;
 use ocibuild::rcc::Robot;
@@ -10,6 +11,7 @@ use ocibuild::root::Root;
 use ocibuild::tar::Kind;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -178,4 +180,23 @@ fn members(zip: &Path) -> BTreeSet<String> {
     let output = Command::new("python3").args(["-c", list]).arg(zip).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Objects that this user may not read are not missing, and recording them again would not help.
+#[test]
+fn a_library_that_may_not_be_read_is_not_incomplete() {
+    let machine = Machine::new();
+    machine.record("home/.robocorp", "3.11");
+    machine.robot("robot", "3.11", "");
+    let library = machine.scratch.join("home/.robocorp/hololib/library");
+    let (rcc, home) = (machine.scratch.join("rcc"), machine.scratch.join("home"));
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(machine.scratch.join("robot/out")).unwrap();
+    fs::set_permissions(machine.scratch.join("robot/out"), fs::Permissions::from_mode(0o777)).unwrap();
+    let words = ["layout", "out", "--no-cache", "--base", "scratch", "--rcc-exec", rcc.to_str().unwrap()];
+    let Some(mut nobody) = as_nobody(&machine.scratch, &words) else { return };
+    let refused = run(nobody.env("HOME", home).current_dir(machine.scratch.join("robot"))).ended_with(1);
+    assert!(refused.stderr.contains("library file library/"), "{refused}");
+    assert!(refused.stderr.contains(": cannot open: permission denied"), "{refused}");
+    assert!(!refused.stderr.contains("--resolve"), "{refused}");
 }

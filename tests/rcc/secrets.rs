@@ -1,8 +1,9 @@
 //! Secrets of a robot and of its environment.
 
-use super::machine::Machine;
+use super::machine::{Machine, STAGE};
 use crate::support::Finished;
-use ocibuild::tar::Entry;
+use crate::support::hololib::{Storage, checksum};
+use ocibuild::tar::{Entry, Kind};
 use std::collections::BTreeMap;
 
 /// In pieces, so that this file holds none.
@@ -12,7 +13,16 @@ const MODES: [&str; 4] = ["sealed", "ready", "compact", "direct"];
 
 /// A robot whose environment remembers secrets, which its blueprint does not hold.
 fn forgetful() -> Machine {
+    forgetful_with(Storage::Gzip)
+}
+
+/// The same, with the objects of its environment in the form `storage`, and a link out of it.
+fn forgetful_with(storage: Storage) -> Machine {
     let machine = Machine::new();
+    std::fs::create_dir_all(machine.scratch.join("robot-tree")).unwrap();
+    // The content is that of another file, because rcc does not record the targets of links.
+    let outside = machine.scratch.write("outside", "python");
+    std::os::unix::fs::symlink(outside, machine.scratch.join("robot-tree/link")).unwrap();
     let key = format!(
         "-----BEGIN PRIVATE {}-----\\n{}\\n-----END PRIVATE KEY-----\\n",
         "KEY",
@@ -21,12 +31,13 @@ fn forgetful() -> Machine {
     let activate = format!(r#"{{"A": "1", "DB_PASS": "correct horse {SECRET}", "KEY_PEM": "{key}"}}"#);
     let more = [
         ("rcc_activate.json", activate.as_str()),
-        ("rcc_plan.log", &format!("pip --index-url https://robot:{SECRET}@index.example/simple\n")),
+        ("rcc_plan.log", &format!("pip --index-url https://robot:{SECRET}@index.example/simple --prefix {STAGE}\n")),
         ("home/.netrc", &format!("machine host.example login robot password {SECRET}\n")),
         ("etc/.npmrc", &format!("//registry.example/:_authToken={SECRET}\n")),
         ("etc/pip.conf", &format!("[global]\nindex-url = https://robot:{SECRET}@index.example/simple\n")),
     ];
-    machine.robot_of("robot", "channels: [conda-forge]\ndependencies: [python=3]\n", "home/.robocorp", &more);
+    let conda = "channels: [conda-forge]\ndependencies: [python=3]\n";
+    machine.robot_stored("robot", conda, "home/.robocorp", &more, storage);
     machine
 }
 
@@ -85,6 +96,37 @@ fn secrets_of_an_environment_are_found_and_overwritten_whole() {
         let config = out.map(|blob| blob.unwrap().path()).find(|path| path.ends_with(&config)).unwrap();
         let config = std::fs::read_to_string(config).unwrap();
         assert!(!config.contains(SECRET) && !config.contains("PRIVATE"), "{config}");
+    }
+}
+
+/// rcc decompresses nothing in uncompressed mode, so overwritten objects are stored as their content there, too.
+#[test]
+fn overwritten_objects_of_an_uncompressed_library_are_content() {
+    let machine = forgetful_with(Storage::Raw);
+    for mode in ["sealed", "ready", "compact"] {
+        let files = machine.files("robot", &["--environment", mode, "--scrub"]);
+        assert_eq!(holding(&files), Vec::<&str>::new(), "{mode}");
+        let is_object = |path: &str, entry: &Entry| path.contains("/hololib/library/") && entry.kind != Kind::Directory;
+        let objects: Vec<_> = files.iter().filter(|(path, (entry, _))| is_object(path, entry)).collect();
+        assert!(objects.len() > 5, "{mode}");
+        for (path, (entry, content)) in objects {
+            let content = match entry.kind {
+                Kind::HardLink => &files[std::str::from_utf8(&entry.link).unwrap()].1,
+                _ => content,
+            };
+            assert_eq!(Some(checksum(content).as_str()), path.rsplit('/').next(), "{mode}: {path}");
+        }
+    }
+}
+
+/// Overwriting reads the catalog twice, and warns about it once.
+#[test]
+fn warnings_of_an_overwritten_environment_are_given_once() {
+    let machine = forgetful();
+    for round in ["read", "from the notes"] {
+        let scrubbed = machine.layout("robot", &["--scrub"]).success();
+        let count = scrubbed.stderr.matches("links out of the environment").count();
+        assert_eq!(count, 1, "{round}: {scrubbed}");
     }
 }
 

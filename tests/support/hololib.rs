@@ -151,11 +151,7 @@ impl Recording {
         let content = fs::read(path).unwrap();
         let digest = match self.storage {
             Storage::Gzip | Storage::Zstd => ocibuild::Digest::of(&content).hex(),
-            Storage::Raw => {
-                let mut hasher = SipHasher24::new_with_key(b"Very_Random-Seed");
-                hasher.write(&content);
-                hasher.finish128().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-            }
+            Storage::Raw => checksum(&content),
         };
         let rewrites = occurrences(&content, identity.as_bytes());
         let value = json!({ "name": name, "size": content.len(), "mode": go_mode(mode), "digest": digest, "rewrite": rewrites });
@@ -164,6 +160,13 @@ impl Recording {
         }
         value
     }
+}
+
+/// Returns the digest of an object in RCC's uncompressed mode.
+pub(crate) fn checksum(content: &[u8]) -> String {
+    let mut hasher = SipHasher24::new_with_key(b"Very_Random-Seed");
+    hasher.write(content);
+    hasher.finish128().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The tree to record, and the path that it is recorded for.

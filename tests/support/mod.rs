@@ -28,7 +28,7 @@ pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]
-pub(crate) use presence::{consumer, consumer_as_root, not_proven, python_with};
+pub(crate) use presence::{as_nobody, consumer, consumer_as_root, not_proven, python_with};
 pub(crate) use scratch::{Scratch, session};
 #[cfg(target_os = "linux")]
 pub(crate) use static_program::static_program;

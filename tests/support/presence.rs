@@ -1,9 +1,10 @@
 //! The search for the programs that the tests use to check results.
 
-use super::{command, run};
+use super::{Scratch, command, run};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 /// Finds a consumer, or prints once what is not tested without it. If `CI` or `OCIBUILD_REQUIRE_CONSUMERS` is set, a missing
@@ -90,4 +91,18 @@ fn proves(program: &str) -> &'static str {
 
 fn is_root() -> bool {
     std::os::linux::fs::MetadataExt::st_uid(&Path::new("/proc/self").metadata().unwrap()) == 0
+}
+
+/// The program, run by the user `nobody`, in `scratch`; `None` if that is not possible.
+pub(crate) fn as_nobody(scratch: &Scratch, arguments: &[&str]) -> Option<Command> {
+    let setpriv = consumer_as_root("setpriv")?;
+    let mut program = command(setpriv);
+    program.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    // The build directory may not be open to everybody.
+    let copy = scratch.join("ocibuild");
+    if !copy.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &copy).unwrap();
+    }
+    program.arg(copy).args(arguments).current_dir(scratch.path());
+    Some(program)
 }

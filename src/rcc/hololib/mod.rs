@@ -24,7 +24,7 @@ use crate::root::Root;
 use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 pub(in crate::rcc) use archive::{Archive, Start};
@@ -198,15 +198,29 @@ impl Hololib {
     /// Returns the objects that `catalog` names and the hololib lacks.
     ///
     /// RCC does not restore from a catalog with missing objects.
-    pub fn missing<'a>(&self, catalog: &'a Catalog) -> Vec<&'a NamedObject> {
-        let is_missing = |object: &&NamedObject| {
+    ///
+    /// # Errors
+    /// Returns an error if the system cannot say whether an object is there.
+    pub fn missing<'a>(&self, catalog: &'a Catalog) -> Result<Vec<&'a NamedObject>> {
+        let present = |object: &NamedObject| {
             let path = object.digest.library_path();
             match &*self.place {
-                Place::Directory(root) => !root.dir().symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()),
-                Place::Archive(archive, _) => archive.member(&path).is_err(),
+                Place::Directory(root) => match root.dir().symlink_metadata(&path) {
+                    Ok(metadata) => Ok(metadata.is_file()),
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                        Ok(false)
+                    }
+                    Err(error) => Err(Error::io(format!("library file {path}"), "open", error)),
+                },
+                Place::Archive(archive, _) => Ok(archive.member(&path).is_ok()),
             }
         };
-        catalog.objects().par_iter().filter(is_missing).collect()
+        let missing = |object| match present(object) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(object)),
+            Err(error) => Some(Err(error)),
+        };
+        catalog.objects().par_iter().filter_map(missing).collect()
     }
 }
 

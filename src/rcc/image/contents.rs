@@ -128,14 +128,15 @@ impl Contents<'_> {
     /// Determines the form in which an object is shipped, and its size in that form.
     fn object(&self, number: u32, shared: &SharedFiles) -> Result<LibraryObject> {
         let object = &self.catalog().objects()[number as usize];
-        let (form, size) = if self.opened.scrubbed.content(&object.digest).is_some() {
-            let form = if shared.has(number) { LibraryForm::Content } else { LibraryForm::Wrapped };
-            (form, object.size)
-        } else if self.mode == EnvironmentMode::Compact {
+        let is_scrubbed = self.opened.scrubbed.content(&object.digest).is_some();
+        let (form, size) = if self.mode == EnvironmentMode::Compact && !is_scrubbed {
             (LibraryForm::AsStored, self.hololib.object(object)?.stored_size())
         } else if object.digest.is_forgeable() {
             // In uncompressed mode, rcc decompresses nothing.
             (LibraryForm::Content, object.size)
+        } else if is_scrubbed {
+            let form = if shared.has(number) { LibraryForm::Content } else { LibraryForm::Wrapped };
+            (form, object.size)
         } else if shared.has(number) && !self.hololib.content_looks_compressed(object)? {
             (LibraryForm::Content, object.size)
         } else {

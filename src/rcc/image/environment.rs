@@ -62,7 +62,8 @@ impl Opened {
         let mut stored = stored.clone();
         if !scrubbed.is_empty() {
             stored = CatalogFile::of_bytes(name, scrubbed.rewrite_catalog(stored.open()?, &catalog)?);
-            catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
+            // Only digests differ, so the warnings are those of the first reading.
+            catalog = Catalog::read(stored.open()?, name, &limits, &Silent)?;
         }
         let recorded = |_: &str, file: &FileEntry<'_>| -> Result<Box<dyn Read + Send>> {
             match scrubbed.content(&file.digest) {

@@ -6,6 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Progress};
 use crate::root::{Root, slashed};
 use crate::tree::{FileChanges, IgnoreRules, PathKind};
+use cap_std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Extensions of data files, which never become programs.
@@ -31,13 +33,19 @@ impl Robot {
         let mut changes = FileChanges::default();
         for folder in self.path.iter().filter_map(|entry| self.inner(entry)) {
             let folder = PathBuf::from(folder);
-            // A search path may name directories that do not exist.
-            let Ok(opened) = directory.directory(&folder) else { continue };
+            let target = match found(directory, &folder) {
+                Err(_) if ignore.excludes(&slashed(&folder), PathKind::Directory).is_some() => continue,
+                target => target?,
+            };
+            // A search path may name what does not exist, or is not a directory.
+            let Some((folder, _)) = target.filter(|(_, metadata)| metadata.is_dir()) else { continue };
+            let opened = directory.directory(&folder)?;
             let unlisted = |error| Error::io(directory.display(&folder), "list", error);
             for entry in opened.dir().entries().map_err(unlisted)? {
                 let path = relative(&folder, Path::new(&entry.map_err(unlisted)?.file_name()));
-                if let Some(file) = regular_file(directory, &path)
-                    && ignore.excludes(&slashed(&path), PathKind::Other).is_none()
+                if ignore.excludes(&slashed(&path), PathKind::Other).is_none()
+                    && let Some((file, metadata)) = found(directory, &path)?
+                    && metadata.is_file()
                 {
                     add(&mut changes, directory, &path, file, watcher)?;
                 }
@@ -66,12 +74,20 @@ fn add(changes: &mut FileChanges, directory: &Root, path: &Path, file: PathBuf, 
     Ok(())
 }
 
-/// Returns the path of the regular file at `path`, with links resolved.
+/// Returns the real path of `path`, with links resolved, and what is there.
 ///
-/// Returns `None` for anything else, or if a link leads outside.
-fn regular_file(directory: &Root, path: &Path) -> Option<PathBuf> {
-    let real = directory.dir().canonicalize(path).ok()?;
-    directory.dir().symlink_metadata(&real).ok()?.is_file().then_some(real)
+/// Returns `None` if it is missing, or if a link leads to nothing or outside.
+fn found(directory: &Root, path: &Path) -> Result<Option<(PathBuf, Metadata)>> {
+    let real = directory.dir().canonicalize(path);
+    let found = real.and_then(|real| directory.dir().symlink_metadata(&real).map(|metadata| (real, metadata)));
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        // cap-std's own error for a link that leads outside, which does not come from a system call.
+        Err(error) if error.raw_os_error().is_none() => Ok(None),
+        Err(_) if directory.dir().symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) => Ok(None),
+        Err(error) => Err(Error::io(directory.display(path), "open", error)),
+    }
 }
 
 /// Returns the content of a shell script without CR; `None` if it has none.
