@@ -1,6 +1,6 @@
 //! The cache directory as a whole: it heals, it is one view, and it stays small by itself.
 
-use crate::support::{Finished, Scratch, run};
+use crate::support::{Finished, Scratch, as_nobody, run};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -332,4 +332,57 @@ fn layers_of_a_base_are_shared() {
     assert!(!can_link || stored.ino() == shared.ino(), "the layer of the base was copied");
     assert!(!built.stderr.contains("copy sha256:"), "{built}");
     bench.run(&["verify", "out1"]).success();
+}
+
+/// Temporary files of killed processes go from every directory of the cache.
+#[test]
+fn temporary_files_of_killed_processes_go_from_the_whole_cache() {
+    let bench = Bench::with_everything();
+    for place in ["seen/v1", "left-out/v1", "signatures/v1", "used/v1", "store/blobs/sha256", "rcc", "listings/v2", "."]
+    {
+        bench.scratch.write(format!("cache/{place}/.ocibuild-0123456789abcdef0123456789abcdef"), "left");
+    }
+    bench.run(&["cache", "prune", "--older-than", "100d"]).success();
+    let is_temporary = |file: &PathBuf| file.to_str().unwrap().contains("/.ocibuild-");
+    assert_eq!(files(&bench.cache()).into_iter().filter(is_temporary).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    assert_eq!(bench.counts(), [1, 1, 1, 1]);
+}
+
+/// M35: if it is not known which builds are running, nothing is removed.
+#[test]
+fn nothing_is_removed_while_running_builds_are_unknown() {
+    let bench = Bench::with_everything();
+    fs::remove_dir_all(bench.cache().join("running")).unwrap();
+    bench.scratch.write("cache/running", "");
+    let refused = bench.run(&["cache", "clear"]).ended_with(1);
+    assert!(refused.stderr.contains("cache/running: cannot open: not a directory"), "{refused}");
+    fs::remove_file(bench.cache().join("running")).unwrap();
+    assert_eq!(bench.counts(), [1, 1, 1, 1]);
+}
+
+/// M35: a store that the system cannot read at the moment is not a damaged one, and is kept.
+#[test]
+fn a_store_is_not_removed_because_the_system_cannot_read_it() {
+    let bench = Bench::with_everything();
+    let owned_by = |user: u32| {
+        run(crate::support::command("chown").arg("-R").arg(user.to_string()).arg(bench.cache())).success();
+    };
+    let manifest = fs::read_to_string(bench.cache().join("bases/index.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let manifest = manifest["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    for file in ["store/index.json", "bases/index.json", &format!("bases/blobs/{manifest}")] {
+        for action in [&["prune", "--older-than", "100d"][..], &["verify"]] {
+            let words = [&["cache"], action, &["--cache-dir", "cache"]].concat();
+            let Some(mut nobody) = as_nobody(&bench.scratch, &words) else { return };
+            let path = bench.cache().join(file);
+            let mode = path.metadata().unwrap().permissions();
+            owned_by(65534);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            let refused = run(&mut nobody).ended_with(1);
+            assert!(format!("{refused}").contains("cannot open: permission denied"), "{file}: {refused}");
+            owned_by(0);
+            fs::set_permissions(&path, mode).unwrap();
+            assert_eq!(bench.counts(), [1, 1, 1, 1], "{file}: {refused}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Running builds, whose files stay in the cache.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lock::DirectoryLock;
 use crate::root::{Root, Temporary, is_temporary_name};
+use std::io;
 use std::time::SystemTime;
 
 /// The directory of running builds, below the cache directory.
@@ -30,10 +31,29 @@ impl Running {
     }
 
     /// Returns the start of the oldest running build.
-    pub(super) fn first(directory: &Root) -> Option<SystemTime> {
-        let running = directory.directory(DIRECTORY).ok()?;
+    ///
+    /// # Errors
+    /// Fails if the markers cannot be read: then the files of a running build are not known.
+    pub(super) fn first(directory: &Root) -> Result<Option<SystemTime>> {
+        let running = match directory.directory(DIRECTORY) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            running => running?,
+        };
         running.sweep_temporaries();
-        let notes = running.dir().entries().ok()?.flatten().filter(|note| is_temporary_name(&note.file_name()));
-        notes.filter_map(|note| Some(note.metadata().ok()?.modified().ok()?.into_std())).min()
+        let unreadable = |error| Error::io(running.path().display(), "read", error);
+        let mut first = None;
+        for note in running.dir().entries().map_err(unreadable)? {
+            let note = note.map_err(unreadable)?;
+            if !is_temporary_name(&note.file_name()) {
+                continue;
+            }
+            let started = match note.metadata().and_then(|metadata| metadata.modified()) {
+                // The build has ended since the directory was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                started => started.map_err(unreadable)?.into_std(),
+            };
+            first = Some(first.map_or(started, |first: SystemTime| first.min(started)));
+        }
+        Ok(first)
     }
 }

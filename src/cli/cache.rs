@@ -194,6 +194,7 @@ fn verify_everything(upkeep: &Upkeep) -> Result<ExitCode> {
     for store in upkeep.stores() {
         let layout = match Layout::open(&store).and_then(|layout| layout.index().map(|_| layout)) {
             Ok(layout) => layout,
+            Err(error) if !error.is_of_the_content() => return Err(error),
             Err(error) => {
                 print(&format!("{error}; all of {} is thrown away", store.display()))?;
                 upkeep.discard_unreadable_stores()?;

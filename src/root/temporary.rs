@@ -211,11 +211,15 @@ impl Temporary {
     /// Removes the name and keeps the content, which is readable through the handle until that is closed.
     ///
     /// # Errors
-    /// Returns an error if the file is already closed.
+    /// Returns an error if the file is already closed, or if the system refuses to remove the name.
     pub fn into_unnamed(mut self) -> Result<File> {
-        let file = self.file.take();
-        drop(self);
-        file.ok_or_else(|| closed("temporary file"))
+        let file = self.file.take().ok_or_else(|| closed("temporary file"))?;
+        match self.root.dir.remove_file(&self.name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(self.root.display(&self.name), "remove", error))
+            }
+            _ => Ok(file),
+        }
     }
 
     fn rename_to(&self, name: &Path) -> io::Result<()> {
@@ -302,6 +306,18 @@ mod tests {
     fn temporary_names_are_never_the_same() {
         let names: std::collections::BTreeSet<String> = (0..1000).map(|_| temporary_name()).collect();
         assert_eq!(names.len(), 1000);
+    }
+
+    #[test]
+    fn a_temporary_that_keeps_its_name_is_not_unnamed() {
+        let (_keep, root) = scratch();
+        let temporary = root.temporary().unwrap();
+        root.dir().remove_file(&temporary.name).unwrap();
+        root.dir().create_dir(&temporary.name).unwrap();
+        let error = temporary.into_unnamed().unwrap_err();
+        assert!(error.reason().starts_with("cannot remove: "), "{error}");
+        root.temporary().unwrap().into_unnamed().unwrap();
+        assert_eq!(names(&root).len(), 1);
     }
 
     /// M33: another file that has taken the temporary name does not get the final one.

@@ -1,7 +1,7 @@
 //! Layouts in the cache directory. Everything in them can be fetched or built again.
 
 use super::Layout;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::lock::DirectoryLock;
 use crate::progress::{Progress, warn};
 use crate::root::Root;
@@ -25,17 +25,14 @@ impl Layout {
             }
             _ => Layout::create(&path),
         };
-        let is_unreadable = |error: &crate::Error| {
-            matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::NotFound)
-        };
         match open() {
-            Err(error) if is_unreadable(&error) => {}
+            Err(error) if error.is_of_the_content() => {}
             opened => return opened,
         }
         // Another process may have removed it concurrently, and created a new one.
         let _lock = DirectoryLock::of(directory)?;
         match open() {
-            Err(error) if is_unreadable(&error) => {
+            Err(error) if error.is_of_the_content() => {
                 directory.remove_tree(name)?;
                 warn(
                     progress,

@@ -137,11 +137,16 @@ impl Seen {
         left_out
     }
 
+    /// Removes the oldest records, so that one more fits.
     fn forget_oldest_images(&self) -> Result<()> {
         let unreadable = |error| Error::io(self.left_out.path().display(), "read", error);
         let mut known = Vec::new();
         for entry in self.left_out.dir().entries().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
+            // Everything else is not a record: above all the temporary file of another process.
+            if !entry.file_name().to_str().is_some_and(is_record_of_image) {
+                continue;
+            }
             let written = entry.metadata().and_then(|metadata| metadata.modified());
             known.push((written.map_or(UNIX_EPOCH, cap_std::time::SystemTime::into_std), entry.file_name()));
         }
@@ -153,6 +158,11 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// Returns whether `name` is the hexadecimal digest of a manifest, as every record of an image has it.
+fn is_record_of_image(name: &str) -> bool {
+    matches!(name.len(), 64 | 128) && name.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn read(directory: &Root, name: &str) -> String {
@@ -223,5 +233,22 @@ mod tests {
         at(&folder, 0).keep_left_out(&image, &left_out).unwrap();
         assert_eq!(at(&folder, 0).left_out(&image), left_out);
         assert_eq!(at(&folder, 0).left_out(&Digest::of(b"another")), LeftOut::default());
+    }
+    #[test]
+    fn the_oldest_records_of_images_go_and_no_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let seen = at(&folder, 0);
+        let temporary = seen.left_out.temporary().unwrap();
+        let long_ago = UNIX_EPOCH + Duration::from_secs(1);
+        temporary.share().unwrap().set_modified(long_ago).unwrap();
+        for number in 0..MOST_IMAGES {
+            let record =
+                std::fs::File::create(folder.path().join("left-out/v1").join(Digest::of(&number.to_be_bytes()).hex()));
+            record.unwrap().set_modified(long_ago + Duration::from_secs(number as u64)).unwrap();
+        }
+        seen.keep_left_out(&Digest::of(b"image"), &LeftOut::default()).unwrap();
+        let is_there = |number: usize| seen.left_out.dir().exists(Digest::of(&number.to_be_bytes()).hex());
+        assert_eq!((is_there(0), is_there(1)), (false, true));
+        temporary.rename_unsynced("renamed").unwrap();
     }
 }

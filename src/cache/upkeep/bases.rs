@@ -21,8 +21,9 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
             }
         }
     }
-    let layout = Layout::open(store.path());
-    let index = layout.as_ref().ok().and_then(|layout| layout.index().ok()).unwrap_or_else(Index::empty);
+    let layout = readable(Layout::open(store.path()))?;
+    let index = layout.as_ref().map(|layout| readable(layout.index())).transpose()?.flatten();
+    let index = index.unwrap_or_else(Index::empty);
     let mut names: BTreeMap<Digest, (&Descriptor, BTreeSet<&str>)> = BTreeMap::new();
     for listed in index.manifests() {
         let name = listed.annotations.get(CONTAINERD_NAME).map(String::as_str);
@@ -39,7 +40,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     bases.sort_by_key(|base| Reverse(base.used));
     for base in &mut bases {
         let listed = index.manifests().iter().find(|listed| Some(listed.digest) == base.listed);
-        let needed = listed.map(|listed| needed_by(listed, layout.as_ref().ok())).unwrap_or_default();
+        let needed = listed.map(|listed| needed_by(listed, layout.as_ref())).transpose()?.unwrap_or_default();
         base.files = needed.iter().filter_map(|digest| blobs.remove(digest)).collect();
     }
     bases.extend(blobs.into_values().map(|file| Item::of(Kind::Leftover, file)));
@@ -53,14 +54,25 @@ fn shortest(names: BTreeSet<&str>) -> String {
     names.iter().find(has_tag).or(names.first()).map(|name| (*name).to_owned()).unwrap_or_default()
 }
 
-/// Returns the blobs of a listed image, as far as they can be read.
-fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Vec<Digest> {
+/// Returns the blobs of a listed image. A manifest that is missing, damaged or malformed needs none.
+fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Result<Vec<Digest>> {
     let object = listed.digest.to_string();
-    let manifest = layout
-        .and_then(|layout| read_document(layout, listed, LARGEST_MANIFEST).ok())
-        .and_then(|bytes| Manifest::read(&bytes, &listed.media_type, &object).ok());
+    let read = |layout| {
+        read_document(layout, listed, LARGEST_MANIFEST)
+            .and_then(|bytes| Manifest::read(&bytes, &listed.media_type, &object))
+    };
+    let manifest = layout.map(|layout| readable(read(layout))).transpose()?.flatten();
     let blobs = manifest.iter().flat_map(Manifest::blobs).map(|blob| blob.digest);
-    blobs.chain([listed.digest]).collect()
+    Ok(blobs.chain([listed.digest]).collect())
+}
+
+/// Returns `None` for content that is missing, damaged or malformed, which no base can use. Any other failure says nothing
+/// about it, so that no blob may be removed because of it.
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.is_of_the_content() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Removes images from the list of bases.

@@ -55,15 +55,17 @@ impl Upkeep {
         Ok(damaged)
     }
 
-    /// Removes layouts that cannot be read at all.
+    /// Removes layouts that are incomplete or malformed as a whole.
     ///
     /// # Errors
-    /// Fails if a layout cannot be removed.
+    /// Fails if the system cannot read a layout, which says nothing about its content, or cannot remove one.
     pub fn discard_unreadable_stores(&self) -> Result<()> {
         for name in [LAYERS, BASES] {
             let layout = Layout::open(&self.directory.path().join(name)).and_then(|layout| layout.index());
-            if layout.is_err() {
-                self.directory.remove_tree(name)?;
+            match layout {
+                Ok(_) => {}
+                Err(error) if error.is_of_the_content() => self.directory.remove_tree(name)?,
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -19,13 +19,19 @@ use crate::error::{Error, Result};
 use crate::lock::DirectoryLock;
 use crate::reference::Reference;
 use crate::root::Root;
-use crate::trust::KEPT;
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The directories of the cache that may hold temporary files. Those of running builds and of unpacked robots are apart.
+const DIRECTORIES: [&str; 11] =
+    ["bases", "blocks", "layers", "left-out", "listings", DOWNLOADS, "seen", "signatures", "store", "used", "verified"];
+
+/// How many levels of directories one of these has, as in `store/blobs/sha256`.
+const DEEPEST: usize = 2;
 
 /// The maintenance of a cache directory, as `ocibuild cache` uses it.
 #[derive(Debug)]
@@ -142,7 +148,7 @@ impl Upkeep {
     }
 
     fn prune_locked(&self, limits: Limits) -> Result<Pruned> {
-        let in_use_since = Running::first(&self.directory);
+        let in_use_since = Running::first(&self.directory)?;
         self.sweep();
         let mut pruned = Pruned::default();
         if in_use_since.is_none() {
@@ -175,13 +181,9 @@ impl Upkeep {
     /// Removes temporary files of killed processes.
     fn sweep(&self) {
         self.directory.sweep_temporaries();
-        let places =
-            ["layers/v1", "blocks/v1", "verified/v1", "verified/v2", "used/v1", "rcc", "listings", "listings/v1", KEPT];
-        let stores =
-            ["store", "store/blobs/sha256", "store/blobs/sha512", "bases", "bases/blobs/sha256", "bases/blobs/sha512"];
-        for place in places.into_iter().chain(stores) {
-            if let Ok(Some(place)) = existing(&self.directory, place) {
-                place.sweep_temporaries();
+        for name in DIRECTORIES {
+            if let Ok(directory) = self.directory.directory(name) {
+                sweep_below(&directory, DEEPEST);
             }
         }
     }
@@ -227,6 +229,21 @@ impl Stored {
     }
 }
 
+/// Removes temporary files of killed processes in `directory` and `depth` levels below it. What cannot be read only takes
+/// disk space.
+fn sweep_below(directory: &Root, depth: usize) {
+    directory.sweep_temporaries();
+    let Ok(entries) = directory.dir().entries() else { return };
+    for entry in entries.flatten() {
+        if depth > 0
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Ok(below) = directory.directory(entry.file_name())
+        {
+            sweep_below(&below, depth - 1);
+        }
+    }
+}
+
 /// Opens the directory at `path` below the cache directory, if it exists.
 fn existing(directory: &Root, path: &str) -> Result<Option<Root>> {
     let opened = path.split('/').try_fold(directory.clone(), |directory, name| directory.directory(name));
@@ -244,8 +261,11 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        // Removed since the directory was listed.
-        let Ok(metadata) = entry.metadata() else { continue };
+        let metadata = match entry.metadata() {
+            // Removed since the directory was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(unreadable)?,
+        };
         if metadata.is_file() && !crate::root::is_temporary_name(name.as_ref()) {
             files.push(Stored::of(kind, &directory, &name, &metadata));
         }
