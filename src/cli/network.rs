@@ -122,7 +122,7 @@ impl NetworkArguments {
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
         let tls =
-            mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &usual_registry_files())?;
+            mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &usual_registry_files()?)?;
         let place = Place { reference: reference.clone(), tls };
         let keychain = self.keychain(reference.registry())?;
         let registry =
@@ -158,7 +158,7 @@ impl NetworkArguments {
         reference: &Reference,
         watch: &Arc<Watch>,
     ) -> Result<Arc<MirroredRepository>> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
         let open = |(number, place): (usize, &Place)| {
             let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { Persistence::default() };
             let keychain = self.kept_credentials()?;
@@ -190,7 +190,7 @@ impl NetworkArguments {
     /// # Errors
     /// When a file of configuration cannot be read or is malformed, or blocks the registry.
     pub(super) fn places(&self, reference: &Reference) -> Result<Vec<Reference>> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
         Ok(places.into_iter().map(|place| place.reference).collect())
     }
 
@@ -222,7 +222,7 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files())?;
+        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
         let (last, mirrors) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
         for place in mirrors {
             let repository = self.repository_at(place, reference, MIRROR_PERSISTENCE, watch)?;
@@ -323,7 +323,7 @@ impl ConnectionArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
-        let tls = mirrors::tls_of(name, &usual_registry_files())?;
+        let tls = mirrors::tls_of(name, &usual_registry_files()?)?;
         let place = Place { reference: format!("{name}/x").parse()?, tls };
         self.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)
     }
@@ -358,8 +358,7 @@ impl ConnectionArguments {
             identity = shown.filter(|_| is_own).or(identity);
             has_own |= is_own;
         }
-        let usual = || usual_certificate_directories(registry).iter().find_map(|path| Root::open(path).ok());
-        if let Some(directory) = if has_own { None } else { usual() } {
+        if let Some(directory) = if has_own { None } else { usual_certificates(registry)? } {
             let (more, shown) = read_certificates(&directory, registry)?;
             authorities.extend(more);
             identity = shown;
@@ -448,7 +447,10 @@ fn runtime_auth_file() -> Option<PathBuf> {
 
 /// Where podman and skopeo look for what is to be known about registries, what counts most last
 /// (containers-registries.conf(5), containers-registries.conf.d(5)).
-fn usual_registry_files() -> Vec<PathBuf> {
+///
+/// # Errors
+/// When a directory with such files cannot be listed.
+fn usual_registry_files() -> Result<Vec<PathBuf>> {
     let own = env::home_dir().map(|home| home.join(".config/containers"));
     let shared = PathBuf::from("/etc/containers");
     let main = path_from("CONTAINERS_REGISTRIES_CONF").unwrap_or_else(|| {
@@ -458,17 +460,35 @@ fn usual_registry_files() -> Vec<PathBuf> {
     let mut files = vec![main];
     for directory in [Some(shared), own].into_iter().flatten() {
         let directory = directory.join("registries.conf.d");
-        let Ok(entries) = Root::open(&directory)
-            .and_then(|root| root.dir().entries().map_err(|error| Error::io(root.path().display(), "read", error)))
-        else {
-            continue;
+        let unlisted = |error| Error::io(directory.display(), "list", error);
+        let entries = match Root::open(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            opened => opened?.dir().entries().map_err(unlisted)?,
         };
-        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names: Vec<_> = names.collect::<std::io::Result<_>>().map_err(unlisted)?;
         names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "conf"));
         names.sort();
         files.extend(names.into_iter().map(|name| directory.join(name)));
     }
-    files
+    Ok(files)
+}
+
+/// Opens the first directory with a registry's certificates that this user may read.
+///
+/// # Errors
+/// When one of them cannot be opened for another reason.
+fn usual_certificates(registry: &str) -> Result<Option<Root>> {
+    for path in usual_certificate_directories(registry) {
+        match Root::open(&path) {
+            Ok(directory) => return Ok(Some(directory)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // As podman and skopeo do: those of the administrator may be for others.
+            Err(error) if error.is_refused_by_permissions() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).

@@ -2,7 +2,7 @@
 
 use super::{BlobSource, read_document};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::name::{ImageName, Selector};
 use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
@@ -29,7 +29,7 @@ pub(super) fn select(source: &dyn BlobSource, index: &Index, text: Option<&str>,
         && let Some(digest) = selector.digest
     {
         let named = selector.without_digest();
-        if let Some(found) = find_inside(source, index.select(&named), digest) {
+        if let Some(found) = find_inside(source, index.select(&named), digest)? {
             return Ok(found);
         }
     }
@@ -109,7 +109,7 @@ pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<O
     let read = read_document(source, listed, LARGEST_MANIFEST)
         .and_then(|bytes| Artifact::read(&bytes, &listed.media_type, "manifest"));
     match read {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => Err(error),
+        Err(error) if !error.is_of_the_content() => Err(error),
         read => Ok(read.ok().flatten()),
     }
 }
@@ -140,19 +140,23 @@ pub(super) fn reachable(source: &dyn BlobSource, listed: &Descriptor, object: &s
     Ok(found)
 }
 
-fn find_inside(source: &dyn BlobSource, entries: Vec<&Descriptor>, digest: Digest) -> Option<Descriptor> {
+fn find_inside(source: &dyn BlobSource, entries: Vec<&Descriptor>, digest: Digest) -> Result<Option<Descriptor>> {
     let mut pending: Vec<Descriptor> = entries.into_iter().cloned().collect();
     for _ in 0..MOST_INDEXES {
-        let listed = pending.pop()?;
+        let Some(listed) = pending.pop() else { break };
         if listed.digest == digest {
-            return Some(listed);
+            return Ok(Some(listed));
         }
-        if media_type::is_index(&listed.media_type)
-            && let Ok(bytes) = read_document(source, &listed, LARGEST_MANIFEST)
-            && let Ok(inner) = Index::read(&bytes, &listed.media_type, "index")
-        {
-            pending.extend(inner.manifests().iter().cloned());
+        if media_type::is_index(&listed.media_type) {
+            let inner = read_document(source, &listed, LARGEST_MANIFEST)
+                .and_then(|bytes| Index::read(&bytes, &listed.media_type, "index"));
+            match inner {
+                Ok(inner) => pending.extend(inner.manifests().iter().cloned()),
+                Err(error) if !error.is_of_the_content() => return Err(error),
+                // A missing, damaged or malformed index leads to no image.
+                Err(_) => {}
+            }
         }
     }
-    None
+    Ok(None)
 }

@@ -29,16 +29,7 @@ fn shell_with_mounts(bench: &Bench, script: &str) -> Option<Finished> {
 
 /// The program, run by nobody, who may write only where everybody may; nothing where that is not possible.
 fn as_nobody(bench: &Bench, arguments: &[&str]) -> Option<std::process::Command> {
-    let setpriv = consumer_as_root("setpriv")?;
-    let mut program = command(setpriv);
-    program.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    // The build directory may not be open to everybody.
-    let copy = bench.scratch.join("ocibuild");
-    if !copy.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &copy).unwrap();
-    }
-    program.arg(copy).args(arguments).current_dir(bench.scratch.path());
-    Some(program)
+    crate::support::as_nobody(&bench.scratch, arguments)
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -247,6 +238,29 @@ fn f10_an_index_that_cannot_be_read_is_never_replaced() {
     if let Some(mut unreadable) = as_nobody(&bench, &["layout", "out", "-q", "--copy", "src:/srv"]) {
         bench.refuses("F10", &mut unreadable, &["out/index.json: cannot open: permission denied"]);
     }
+}
+
+/// F10: a nested index that cannot be read is not taken for one without the image.
+#[test]
+fn f10_a_nested_index_that_cannot_be_read_is_named() {
+    let bench = Bench::keeping();
+    let index = bench.out.join("index.json");
+    let inner = fs::read(&index).unwrap();
+    let mut outer: serde_json::Value = serde_json::from_slice(&inner).unwrap();
+    let image = outer["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let digest = ocibuild::Digest::of(&inner);
+    let blob = bench.out.join("blobs/sha256").join(digest.hex());
+    fs::write(&blob, &inner).unwrap();
+    outer["manifests"] = serde_json::json!([{
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest.to_string(), "size": inner.len(),
+    }]);
+    fs::write(&index, outer.to_string()).unwrap();
+    let name = format!("oci:out@{image}");
+    run(&mut bench.command(&["inspect", &name])).success();
+    set_mode(&blob, 0);
+    let Some(mut nobody) = as_nobody(&bench, &["inspect", &name]) else { return };
+    let refused = run(&mut nobody).ended_with(1);
+    assert!(refused.stderr.contains(&format!("{}: cannot open: permission denied", digest.hex())), "F10: {refused}");
 }
 
 #[test]

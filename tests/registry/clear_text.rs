@@ -122,6 +122,13 @@ fn insecure_in_registries_conf_counts_everywhere() {
         .ended_with(1)
         .failed_saying("registries.conf blocks it");
     assert!(push(conf).success().stderr.contains(WARNING));
+    // A directory that cannot be listed could block the registry.
+    machine.scratch.write("home/.config/containers/registries.conf.d", "");
+    let mut unlisted = machine.ocibuild();
+    unlisted.args(["export", &machine.image, "docker://hub.corp/team/robot:v1", "--quiet"]);
+    with_conf(conf, unlisted.env("HOME", machine.scratch.join("home")))
+        .ended_with(1)
+        .failed_saying("registries.conf.d: cannot open: not a directory");
     machine.login(&[], "").ended_with(1).failed_saying("does not speak TLS");
     let logged_in = machine.login(&["--quiet"], conf).success();
     assert!(logged_in.stderr.contains(WARNING), "{logged_in}");

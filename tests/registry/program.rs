@@ -188,6 +188,9 @@ fn a_client_certificate_of_the_directory_is_shown() {
     run(export(&ours, &remote).env("HOME", &home)).ended_with(1).failed_saying("client.key");
     std::fs::remove_file(usual.join("client.cert")).unwrap();
     run(export(&ours, &remote).env("HOME", &home)).ended_with(1);
+    std::fs::remove_dir_all(&usual).unwrap();
+    std::fs::write(&usual, "").unwrap();
+    run(export(&ours, &remote).env("HOME", &home)).ended_with(1).failed_saying("cannot open: not a directory");
 }
 
 #[test]
