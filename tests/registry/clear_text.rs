@@ -118,10 +118,10 @@ fn insecure_in_registries_conf_counts_everywhere() {
     push("[[registry]]\nlocation = 'hub.corp/other'\ninsecure = true\n")
         .ended_with(1)
         .failed_saying("does not speak TLS");
+    assert!(push(conf).success().stderr.contains(WARNING));
     push("[[registry]]\nlocation = 'hub.corp'\nblocked = true\n")
         .ended_with(1)
         .failed_saying("registries.conf blocks it");
-    assert!(push(conf).success().stderr.contains(WARNING));
     // A directory that cannot be listed could block the registry.
     machine.scratch.write("home/.config/containers/registries.conf.d", "");
     let mut unlisted = machine.ocibuild();
