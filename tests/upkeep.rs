@@ -377,7 +377,7 @@ fn a_store_is_not_removed_because_the_system_cannot_read_it() {
             let path = bench.cache().join(file);
             let mode = path.metadata().unwrap().permissions();
             owned_by(65534);
-            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
             let refused = run(&mut nobody).ended_with(1);
             assert!(format!("{refused}").contains("cannot open: permission denied"), "{file}: {refused}");
             owned_by(0);
