@@ -5,16 +5,18 @@
 #![expect(clippy::disallowed_methods, reason = "makes the directories that it walks")]
 
 use criterion::{Criterion, Throughput};
+use ocibuild::build::image::Base;
 use ocibuild::build::{BuildSpec, LayerSpec, Memory, PlannedContent, Source, SourceContent};
 use ocibuild::cache::{Cache, Fingerprints, LayerKey};
-use ocibuild::compression::{Compression, Compressor, Encoding, decode};
-use ocibuild::image::Base;
-use ocibuild::progress::Silent;
+use ocibuild::codec::compression::{Compression, Compressor, Encoding, decode};
+use ocibuild::codec::tar;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
+use ocibuild::layers::tree::{Rules, Tree, TreeBuilder};
 use ocibuild::rcc::{Catalog, CatalogLimits, CatalogName};
-use ocibuild::root::Root;
+use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
-use ocibuild::tree::{ImagePath, Rules, Tree, TreeBuilder};
-use ocibuild::{Digest, Error, Platform, Timestamp, tar};
+use ocibuild::{Digest, Error, Platform, Timestamp};
 use serde_json::{Map, Value, json};
 use std::error::Error as AnyError;
 use std::fmt::Write;

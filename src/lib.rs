@@ -14,8 +14,13 @@
 //!
 //! ```
 //! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
-//! use ocibuild::image::Base;
-//! use ocibuild::{Platform, Timestamp, compression::Compression, progress::Silent, root::Root, store::Layout, tree};
+//! use ocibuild::build::image::Base;
+//! use ocibuild::{Platform, Timestamp};
+//! use ocibuild::codec::compression::Compression;
+//! use ocibuild::common::progress::Silent;
+//! use ocibuild::common::root::Root;
+//! use ocibuild::store::Layout;
+//! use ocibuild::layers::tree;
 //! use std::sync::Arc;
 //!
 //! # let scratch = tempfile::tempdir()?;
@@ -45,40 +50,22 @@
 //! ```
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would"))]
 
-pub mod bounded;
 pub mod build;
 pub mod cache;
-pub mod compression;
-pub mod digest;
-pub mod dockerfile;
-pub mod error;
-pub mod image;
-pub mod json;
-pub mod layer;
-pub mod lock;
-pub mod name;
-pub mod progress;
+pub mod codec;
+pub mod common;
+pub mod layers;
 pub mod rcc;
-pub mod reference;
-pub mod root;
-pub mod rootfs;
+pub mod registry;
+pub mod robot_image;
 pub mod secrets;
-pub mod section;
 pub mod spec;
 pub mod store;
-pub mod tar;
-pub mod threads;
-pub mod time;
-pub mod tree;
-pub mod trust;
-pub mod update;
-pub mod verify;
-pub mod wording;
 
-pub use digest::{DiffId, Digest};
-pub use error::{Error, ErrorKind, Result};
-pub use name::ImageName;
-pub use reference::{Reference, Tag};
+pub use common::digest::{DiffId, Digest};
+pub use common::error::{Error, ErrorKind, Result};
+pub use common::time::Timestamp;
 pub use spec::Platform;
+pub use spec::name::ImageName;
+pub use spec::reference::{Reference, Tag};
 pub use store::Location;
-pub use time::Timestamp;

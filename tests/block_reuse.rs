@@ -2,16 +2,17 @@
 
 use crate::support::random::Random;
 use crate::support::{Scratch, command, consumer, ocibuild, run};
+use ocibuild::build::image::{Base, ConfigEdit};
 use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerSpec, Memory, Origin, Source, SourceContent};
 use ocibuild::cache::Cache;
-use ocibuild::compression::Compression;
-use ocibuild::image::{Base, ConfigEdit};
-use ocibuild::layer::Work;
-use ocibuild::progress::Silent;
-use ocibuild::root::Root;
+use ocibuild::codec::compression::Compression;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
+use ocibuild::layers::Work;
+use ocibuild::layers::tree::{Modes, Rules};
+use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
-use ocibuild::tree::{ImagePath, Modes, Rules};
-use ocibuild::verify::verify;
+use ocibuild::store::verify::verify;
 use ocibuild::{ErrorKind, Platform, Result, Timestamp};
 use proptest::prelude::*;
 use serde_json::Value;

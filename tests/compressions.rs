@@ -12,7 +12,7 @@ use std::path::Path;
 /// The members of a docker-archive.
 fn members(archive: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = fs::read(archive).unwrap();
-    let mut headers = ocibuild::tar::Headers::new("archive");
+    let mut headers = ocibuild::codec::tar::Headers::new("archive");
     let mut members = BTreeMap::new();
     while let Some(entry) = headers.next(&mut &bytes[headers.position() as usize..]).unwrap() {
         let content = &bytes[entry.offset as usize..(entry.offset + entry.size) as usize];

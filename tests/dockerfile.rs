@@ -5,11 +5,11 @@ use crate::consumers::{Buildah, Docker, Layout, Podman, Settings};
 use crate::listers::{Entry, listed_by_us, with_files_for_links};
 use crate::support::{Finished, Scratch, command, ocibuild, run, run_within};
 use ocibuild::build::BuildSpec;
-use ocibuild::compression::Compression;
-use ocibuild::dockerfile::Dockerfile;
-use ocibuild::image::{Base, ConfigEdit};
-use ocibuild::progress::Silent;
-use ocibuild::root::Root;
+use ocibuild::build::dockerfile::Dockerfile;
+use ocibuild::build::image::{Base, ConfigEdit};
+use ocibuild::codec::compression::Compression;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
 use ocibuild::{Location, Timestamp};
 use serde_json::Value;
 use std::fs;
@@ -102,7 +102,7 @@ fn files(podman: &Podman, image: &str, scratch: &Scratch) -> Vec<Entry> {
     run(podman.command().arg("export").arg("--output").arg(&tar).arg(container.text())).success();
     run(podman.command().args(["rm", container.text()])).success();
     let mut entries = listed_by_us(&tar);
-    for entry in entries.iter_mut().filter(|entry| entry.kind == ocibuild::tar::Kind::Directory) {
+    for entry in entries.iter_mut().filter(|entry| entry.kind == ocibuild::codec::tar::Kind::Directory) {
         entry.mtime = 0;
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));

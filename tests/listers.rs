@@ -3,7 +3,7 @@
 
 use crate::bases;
 use crate::support::{Scratch, command, consumer, python_with, run};
-use ocibuild::tar::{Headers, Kind};
+use ocibuild::codec::tar::{Headers, Kind};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -72,7 +72,7 @@ pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     while let Some(entry) = headers.next(&mut source).unwrap() {
         source.seek(SeekFrom::Start(headers.position())).unwrap();
-        let ocibuild::tar::Entry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
+        let ocibuild::codec::tar::Entry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
         entries.push(Entry { kind, mode, uid, gid, size, mtime, path, link }.normal());
     }
     entries

@@ -3,7 +3,8 @@
 use crate::consumers::{Buildah, Layout};
 use crate::listers::{Entry, listed_by_us};
 use crate::support::{Finished, Scratch, command, ocibuild, python_with, run};
-use ocibuild::tar::{self, Header, Kind};
+use ocibuild::codec::tar;
+use ocibuild::codec::tar::{Header, Kind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

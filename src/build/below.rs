@@ -1,11 +1,11 @@
 //! The layers below the one that is planned: those of the base, with their listings, and those that were planned before.
 
 use super::{Memory, PlannedContent, PlannedLayer};
-use crate::digest::{DiffId, Digest};
-use crate::error::Result;
-use crate::image::{Base, BaseLayers};
-use crate::progress::{Progress, warn};
-use crate::rootfs::{LayerBelow, LayerPlace, Listed, Listings, StoredLayer, Unseen};
+use crate::build::image::{Base, BaseLayers};
+use crate::common::digest::{DiffId, Digest};
+use crate::common::error::Result;
+use crate::common::progress::{Progress, warn};
+use crate::layers::rootfs::{LayerBelow, LayerPlace, Listed, Listings, StoredLayer, Unseen};
 use crate::spec::Descriptor;
 use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;

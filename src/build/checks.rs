@@ -1,8 +1,8 @@
 //! Requests that can only be mistakes.
 
 use super::{LayerSpec, SourceContent};
-use crate::error::{Error, Result};
-use crate::root::Root;
+use crate::common::error::{Error, Result};
+use crate::common::root::Root;
 use crate::store::ImageName;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What is different between a layer and the one that the build before made.
 
-use crate::layer::{EarlierEntry, Fingerprint};
-use crate::tree::Tree;
+use crate::layers::incremental::{EarlierEntry, Fingerprint};
+use crate::layers::tree::Tree;
 use std::cmp::Ordering;
 
 /// How a layer differs from the one before, entry by entry.
@@ -97,7 +97,8 @@ fn parent(path: &[u8], length: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Entry, ImagePath, Kind, Rules, TreeBuilder};
+    use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
+    use crate::spec::ImagePath;
 
     fn group(paths: &[&str]) -> (usize, String, String) {
         let mut group = None;
@@ -134,7 +135,11 @@ mod tests {
             let kind = Kind::File { size: 3, content: Content::Bytes(b"abc".as_slice().into()) };
             let path = ImagePath::new(path.as_bytes()).unwrap();
             builder
-                .add(Entry { path, kind, attributes: Rules::default().file(crate::tree::Access::of_root(0o644)) })
+                .add(Entry {
+                    path,
+                    kind,
+                    attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
+                })
                 .unwrap();
         }
         let tree = builder.finish().unwrap();

@@ -2,14 +2,13 @@
 
 use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
 use crate::cache::{Cache, Fingerprints, Found, LayerKey};
-use crate::compression::Compression;
-use crate::digest::DiffId;
-use crate::error::Result;
-use crate::layer::{
-    Comparison, EarlierEntry, EarlierLayer, Fingerprint, Layer, MadeLayer, Reuse, Work, compare, hash_layer,
-};
-use crate::progress::Progress;
-use crate::tree::Tree;
+use crate::codec::compression::Compression;
+use crate::common::digest::DiffId;
+use crate::common::error::Result;
+use crate::common::progress::Progress;
+use crate::layers::incremental::{Comparison, EarlierEntry, EarlierLayer, Fingerprint, Reuse, compare};
+use crate::layers::tree::Tree;
+use crate::layers::{Layer, MadeLayer, Work, hash_layer};
 use serde_json::Value;
 
 /// What is known of a layer.

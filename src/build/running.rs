@@ -1,12 +1,13 @@
 //! What will fail when the image runs, as far as its files tell.
 
 use super::settle::Unchecked;
-use crate::error::{Result, one_line};
-use crate::image::ConfigEdit;
-use crate::progress::{Progress, warn};
-use crate::rootfs::{Below, ListedKind, Program, Resolved, Rootfs, has_name};
+use crate::build::image::ConfigEdit;
+use crate::common::error::{Result, one_line};
+use crate::common::progress::{Progress, warn};
+use crate::layers::rootfs::{Below, ListedKind, Program, Resolved, Rootfs, has_name};
+use crate::layers::tree::{Content, Entry, Kind, Tree};
+use crate::spec::ImagePath;
 use crate::spec::Platform;
-use crate::tree::{Content, Entry, ImagePath, Kind, Tree};
 use rayon::prelude::*;
 use serde_json::Value;
 

@@ -8,12 +8,13 @@
 //! So the bytes of a layer follow from its sources, and from the directories and links on the way to them. Where a layer below
 //! is not known, what a source names can still be placed; what is only on the way cannot, and is an error.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::usual_directories;
-use crate::progress::{Progress, warn};
-use crate::rootfs::{Below, Found, ListedKind, Resolved, Rootfs, Unseen};
-use crate::tree::{Attributes, Entry, EntryOrigin, ImagePath, Kind, Rules, Tree, TreeBuilder, Xattrs};
-use crate::wording::counted;
+use crate::build::image::usual_directories;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress::{Progress, warn};
+use crate::common::wording::counted;
+use crate::layers::rootfs::{Below, Found, ListedKind, Resolved, Rootfs, Unseen};
+use crate::layers::tree::{Attributes, Entry, EntryOrigin, Kind, Rules, Tree, TreeBuilder, Xattrs};
+use crate::spec::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What could not be checked, because a layer below is not known.

@@ -1,15 +1,16 @@
 //! A request, as whoever asks for an image makes it.
 
 use super::SecretPolicy;
+use crate::build::image::{Base, ConfigEdit};
 use crate::cache::RecipeKey;
-use crate::compression::Compression;
-use crate::error::Result;
-use crate::image::{Base, ConfigEdit};
-use crate::root::Root;
-use crate::rootfs::Listings;
+use crate::codec::compression::Compression;
+use crate::common::error::Result;
+use crate::common::root::Root;
+use crate::common::time::Timestamp;
+use crate::layers::rootfs::Listings;
+use crate::layers::tree::{Attributes, Rules, TreeBuilder};
 use crate::secrets::FoundSecret;
-use crate::time::Timestamp;
-use crate::tree::{Attributes, ImagePath, Rules, TreeBuilder};
+use crate::spec::ImagePath;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

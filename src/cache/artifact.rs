@@ -10,10 +10,10 @@
 //! documents.
 
 use super::LayerKey;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::json;
-use crate::layer::Layer;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::common::json;
+use crate::layers::Layer;
 use crate::spec::{Descriptor, MOST_LAYERS, media_type};
 use serde_json::{Value, json};
 
@@ -154,8 +154,8 @@ fn shared_layer(described: &Value, blob: &Descriptor, object: &str) -> Result<Sh
 mod tests {
     use super::*;
     use crate::cache::RecipeKey;
-    use crate::compression::Compression;
-    use crate::digest::DiffId;
+    use crate::codec::compression::Compression;
+    use crate::common::digest::DiffId;
 
     fn key(name: &str) -> LayerKey {
         LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)

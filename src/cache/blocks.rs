@@ -12,12 +12,13 @@
 
 use super::Cache;
 use super::key::SeriesKey;
-use crate::bounded;
-use crate::digest::{DiffId, Digest, HashState};
-use crate::error::{Error, Result};
-use crate::layer::{Block, DoneBlock, EarlierEntry, EarlierLayer, Fingerprint, Layer};
-use crate::progress::{Progress, warn};
-use crate::root::Root;
+use crate::common::bounded;
+use crate::common::digest::{DiffId, Digest, HashState};
+use crate::common::error::{Error, Result};
+use crate::common::progress::{Progress, warn};
+use crate::common::root::Root;
+use crate::layers::incremental::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+use crate::layers::{Block, Layer};
 use crate::spec::Descriptor;
 use crate::store::OpenBlob;
 use std::io::Write;
@@ -67,7 +68,7 @@ pub(super) fn latest(directory: &Root, name: &str) -> Option<String> {
 pub(super) fn subject(directory: &Root, name: &str) -> Option<Digest> {
     let mut start = [0; MAGIC.len() + 2 * HASH];
     let file = directory.open_file(name).ok()?;
-    let read = crate::section::read_full_at(&file, &mut start, 0).ok()?;
+    let read = crate::common::section::read_full_at(&file, &mut start, 0).ok()?;
     let mut reader = Reader(&start[..read]);
     reader.expect(MAGIC)?;
     reader.take(HASH)?;

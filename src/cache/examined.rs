@@ -1,13 +1,14 @@
 //! The examination of a layer from another machine, while it is downloaded.
 
-use crate::compression::{Encoding, decode};
-use crate::digest::{DiffId, Hasher};
-use crate::error::{Error, Result};
-use crate::layer::Layer;
+use crate::codec::compression::{Encoding, decode};
+use crate::codec::tar;
+use crate::codec::tar::{Headers, Kind};
+use crate::common::digest::{DiffId, Hasher};
+use crate::common::error::{Error, Result};
+use crate::layers::Layer;
+use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use crate::store::{BlobSource, Verified};
-use crate::tar::{self, Headers, Kind};
-use crate::tree::ImagePath;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,10 +3,10 @@
 //! Everything is destructured without `..`: a new field does not compile until it is in the key.
 
 use super::blocks::LATEST;
-use crate::compression::Compression;
-use crate::digest::{Algorithm, DiffId, Digest, Hasher};
-use crate::layer::Fingerprint;
-use crate::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
+use crate::codec::compression::Compression;
+use crate::common::digest::{Algorithm, DiffId, Digest, Hasher};
+use crate::layers::incremental::Fingerprint;
+use crate::layers::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
 use rayon::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -40,11 +40,11 @@ pub use running::Running;
 pub use shared::{CachePlace, Published, SharedCache, SharedFind};
 pub use uniform::{Spool, with_one_compression};
 
-use crate::error::Result;
-use crate::layer::Layer;
-use crate::progress::{Progress, warn};
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::error::Result;
+use crate::common::progress::{Progress, warn};
+use crate::common::root::Root;
+use crate::layers::Layer;
+use crate::spec::reference::Reference;
 use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::Record;
 use serde_json::Value;

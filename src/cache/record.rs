@@ -1,14 +1,14 @@
 //! One small file of the cache: a layer, preceded by a checksum.
 
 use super::LayerKey;
-use crate::bounded;
-use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Result};
-use crate::json;
-use crate::layer::Layer;
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::bounded;
+use crate::common::digest::{DiffId, Digest};
+use crate::common::error::{Error, Result};
+use crate::common::json;
+use crate::common::root::Root;
+use crate::layers::Layer;
 use crate::spec::Descriptor;
+use crate::spec::reference::Reference;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

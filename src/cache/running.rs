@@ -1,8 +1,8 @@
 //! Running builds, whose files stay in the cache.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::lock::DirectoryLock;
-use crate::root::{Root, Temporary, is_temporary_name};
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::lock::DirectoryLock;
+use crate::common::root::{Root, Temporary, is_temporary_name};
 use std::io;
 use std::time::SystemTime;
 

@@ -1,13 +1,15 @@
 use super::upkeep::{Limits, Upkeep};
 use super::*;
-use crate::compression::Compression;
-use crate::digest::{DiffId, Digest, Hasher};
-use crate::layer::{Block, DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
-use crate::progress::Silent;
-use crate::spec::{Descriptor, media_type};
-use crate::tree::{
-    Attributes, Content, Entry, FileContent, ImagePath, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
+use crate::codec::compression::Compression;
+use crate::common::digest::{DiffId, Digest, Hasher};
+use crate::common::progress::Silent;
+use crate::layers::Block;
+use crate::layers::incremental::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+use crate::layers::tree::{
+    Attributes, Content, Entry, FileContent, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
 };
+use crate::spec::ImagePath;
+use crate::spec::{Descriptor, media_type};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -320,7 +322,7 @@ fn entry() -> Entry {
     Entry {
         path: ImagePath::new(b"f").unwrap(),
         kind,
-        attributes: Rules::default().file(crate::tree::Access::of_root(0o644)),
+        attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
     }
 }
 
@@ -345,7 +347,7 @@ fn changes() -> Vec<Entry> {
         change(&mut changed.attributes);
         changed
     };
-    let xattrs: Box<crate::tree::Xattrs> = vec![(b"user.a".to_vec(), b"b".to_vec())].into();
+    let xattrs: Box<crate::layers::tree::Xattrs> = vec![(b"user.a".to_vec(), b"b".to_vec())].into();
     vec![
         with_stamp(Stamp { device: 9, ..STAMP }),
         with_stamp(Stamp { inode: 9, ..STAMP }),

@@ -3,13 +3,14 @@
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::watch::Watch;
-use ocibuild::root::Root;
-use ocibuild::store::registry::Repository;
-use ocibuild::store::{Layout, StoredImage};
-use ocibuild::trust::{
+use ocibuild::common::bounded;
+use ocibuild::common::root::Root;
+use ocibuild::registry::Repository;
+use ocibuild::registry::trust::{
     Policy, Signature, Subject, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept,
 };
-use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result, bounded};
+use ocibuild::store::{Layout, StoredImage};
+use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use ocibuild::cache::Running;
 use ocibuild::cache::upkeep::{Upkeep, note_use};
-use ocibuild::root::Root;
+use ocibuild::common::root::Root;
 use ocibuild::{Digest, Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

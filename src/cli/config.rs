@@ -3,8 +3,8 @@
 use super::values;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::image::ConfigEdit;
-use ocibuild::progress::warn;
+use ocibuild::build::image::ConfigEdit;
+use ocibuild::common::progress::warn;
 use ocibuild::{Error, Result};
 use std::collections::BTreeMap;
 

@@ -4,11 +4,13 @@ use super::values::{self, Copy, CopyTarget};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, Source, SourceContent};
-use ocibuild::root::Root;
-use ocibuild::tree::{
-    DOCKERIGNORE, ExtendedAttributes, IgnoreRules, ImagePath, Modes, Owner, Owners, Rules, SpecialFiles,
+use ocibuild::common::bounded;
+use ocibuild::common::root::Root;
+use ocibuild::layers::tree::{
+    DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owner, Owners, Rules, SpecialFiles,
 };
-use ocibuild::{Error, ErrorKind, Result, Timestamp, bounded};
+use ocibuild::spec::ImagePath;
+use ocibuild::{Error, ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -239,7 +241,7 @@ impl ContentArguments {
             CopyTarget::Directory => {
                 let name =
                     copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
-                copy.destination.join_name(ocibuild::root::name_bytes(name)?)?
+                copy.destination.join_name(ocibuild::common::root::name_bytes(name)?)?
             }
         };
         Ok(source(SourceContent::File(root, name), destination, rules.clone()))

@@ -2,7 +2,7 @@
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
-use ocibuild::root::Root;
+use ocibuild::common::root::Root;
 use ocibuild::store::{Engine, EngineStore, Program};
 use ocibuild::{Error, Reference, Result};
 use std::env;

@@ -2,9 +2,9 @@
 
 use super::watch::Watch;
 use ocibuild::build::Plan;
-use ocibuild::error::one_line;
-use ocibuild::tree::Excluded;
-use ocibuild::wording::counted;
+use ocibuild::common::error::one_line;
+use ocibuild::common::wording::counted;
+use ocibuild::layers::tree::Excluded;
 
 /// How many rules are named in the one line, and how many paths of each.
 const RULES: usize = 5;

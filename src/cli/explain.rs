@@ -1,9 +1,9 @@
 //! Why a layer was, or was not, taken from the cache, down to the entries that differ.
 
 use ocibuild::build::{BuiltLayer, Differences, Group, Origin};
-use ocibuild::error::one_line;
-use ocibuild::layer::Work;
-use ocibuild::wording::counted;
+use ocibuild::common::error::one_line;
+use ocibuild::common::wording::counted;
+use ocibuild::layers::Work;
 use serde_json::{Map, Value, json};
 
 /// The explanation for people, on one line.

@@ -7,7 +7,7 @@ use super::watch::Watch;
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::cache::Cache;
-use ocibuild::progress::warn;
+use ocibuild::common::progress::warn;
 use std::time::SystemTime;
 
 #[derive(Debug, Args)]

@@ -21,13 +21,13 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, Memory, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
-use ocibuild::compression::{Compression, Encoding};
-use ocibuild::progress::warn;
-use ocibuild::rcc::image::RobotImage;
-use ocibuild::root::{Destination, Root};
+use ocibuild::codec::compression::{Compression, Encoding};
+use ocibuild::common::progress::warn;
+use ocibuild::common::root::{Destination, Root};
+use ocibuild::common::wording::{counted, size};
+use ocibuild::robot_image::RobotImage;
 use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
-use ocibuild::wording::{counted, size};
 use ocibuild::{Error, ImageName, Location, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -254,7 +254,7 @@ impl LayoutArguments {
                 write_result(&file, text)?;
             }
         }
-        if ocibuild::root::sync_was_refused() {
+        if ocibuild::common::root::sync_was_refused() {
             warn(
                 watch,
                 &self.output.display().to_string(),

@@ -13,9 +13,10 @@
 //! takes nothing that is not in the file.
 
 use clap::Args;
-use ocibuild::root::Root;
-use ocibuild::update::{Readers, update};
-use ocibuild::{Digest, Error, ErrorKind, Result, bounded, json};
+use ocibuild::common::root::Root;
+use ocibuild::common::update::{Readers, update};
+use ocibuild::common::{bounded, json};
+use ocibuild::{Digest, Error, ErrorKind, Result};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Other places that hold what a registry does: `--mirror`, and the `registries.conf` of podman and skopeo.
 
-use ocibuild::root::Root;
-use ocibuild::{Error, ErrorKind, Reference, Result, bounded};
+use ocibuild::common::bounded;
+use ocibuild::common::root::Root;
+use ocibuild::{Error, ErrorKind, Reference, Result};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 

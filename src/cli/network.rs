@@ -5,15 +5,17 @@ use super::mirrors::{self, Mirror, Place, Tls};
 use super::switches;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::progress::{Progress, warn};
-use ocibuild::root::{Root, Temporary};
-use ocibuild::store::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
-use ocibuild::store::registry::{
+use ocibuild::common::bounded;
+use ocibuild::common::progress::{Progress, warn};
+use ocibuild::common::root::{Root, Temporary};
+use ocibuild::registry::MirroredRepository;
+use ocibuild::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
+use ocibuild::registry::{
     Identity, Network, Options, Persistence, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates,
     fetch, helper,
 };
-use ocibuild::store::{MirroredRepository, Seen};
-use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result, bounded};
+use ocibuild::store::Seen;
+use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

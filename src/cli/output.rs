@@ -1,6 +1,6 @@
 //! The two streams: results on standard output, everything else on standard error.
 
-use ocibuild::root::{Destination, Root};
+use ocibuild::common::root::{Destination, Root};
 use ocibuild::{Error, Result};
 use std::fs::File;
 use std::io::{self, Write};

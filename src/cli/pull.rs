@@ -8,7 +8,7 @@ use super::watch::Watch;
 use super::{Common, Format};
 use clap::Args;
 use ocibuild::build;
-use ocibuild::rootfs::Listings;
+use ocibuild::layers::rootfs::Listings;
 use ocibuild::store::{Moved, StoredImage};
 use ocibuild::{Location, Platform, Reference, Result};
 use serde_json::json;

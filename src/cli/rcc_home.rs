@@ -2,8 +2,8 @@
 
 use super::watch::Watch;
 use clap::ValueEnum;
+use ocibuild::common::root::Root;
 use ocibuild::rcc::{BlueprintOptions, Hololib, Holotree, Owner, Product, local_channel};
-use ocibuild::root::Root;
 use ocibuild::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 

@@ -8,13 +8,13 @@ use super::values;
 use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::cache::RecipeKey;
-use ocibuild::progress::warn;
+use ocibuild::common::progress::warn;
+use ocibuild::common::root::Root;
 use ocibuild::rcc::Robot;
-use ocibuild::rcc::image::{
+use ocibuild::robot_image::{
     Environment, EnvironmentMode, Places, Requirement, RobotImage, Scrubbing, Shipping, Split, check_launcher,
 };
-use ocibuild::root::Root;
-use ocibuild::tree::ImagePath;
+use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 use super::rcc_home::{ProductName, RccHome, open_hololib};
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::rcc::image::EnvironmentMode;
+use ocibuild::common::root::Root;
 use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, Robot};
-use ocibuild::root::Root;
+use ocibuild::robot_image::EnvironmentMode;
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,7 +2,7 @@
 
 use super::cache_directory::CacheDirectory;
 use super::watch::Watch;
-use ocibuild::progress::warn;
+use ocibuild::common::progress::warn;
 use ocibuild::spec::Manifest;
 use ocibuild::store::Seen;
 use ocibuild::{Digest, Reference};

@@ -7,9 +7,10 @@ use super::watch::Watch;
 use clap::Args;
 use ocibuild::build::{Built, Plan, Shareable};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
-use ocibuild::progress::{Activity, warn};
+use ocibuild::common::progress::{Activity, warn};
+use ocibuild::common::wording;
 use ocibuild::store::Moved;
-use ocibuild::{Error, Location, Reference, Result, wording};
+use ocibuild::{Error, Location, Reference, Result};
 use std::sync::Arc;
 
 #[derive(Debug, Args)]

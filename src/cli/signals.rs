@@ -27,7 +27,7 @@ pub(super) fn clean_up_when_told_to_stop() {
         if let Some(signal) = told.forever().next() {
             TOLD.store(true, Ordering::SeqCst);
             first.store(true, Ordering::SeqCst);
-            ocibuild::root::remove_live_temporaries();
+            ocibuild::common::root::remove_live_temporaries();
             super::network::abandon_uploads();
             std::process::exit(128 + signal);
         }
@@ -54,8 +54,8 @@ fn report_files_that_grow_too_large() {
 /// Signals that whoever started us wants ignored, as `nohup` does and shells do for background jobs.
 #[cfg(unix)]
 fn ignored_signals() -> Vec<i32> {
-    let status = ocibuild::root::Root::open_named_file(std::path::Path::new("/proc/self/status"))
-        .and_then(|file| ocibuild::bounded::read(file, 64 << 10, "status"))
+    let status = ocibuild::common::root::Root::open_named_file(std::path::Path::new("/proc/self/status"))
+        .and_then(|file| ocibuild::common::bounded::read(file, 64 << 10, "status"))
         .unwrap_or_default();
     let status = String::from_utf8_lossy(&status);
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -7,8 +7,9 @@ use super::engines;
 use super::network::NetworkArguments;
 use super::watch::Watch;
 use clap::Args;
+use ocibuild::registry::Meanings;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
-use ocibuild::store::{DirectoryImage, ImageName, Layout, Meanings, StoredImage, VerifiedFiles};
+use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFiles};
 use ocibuild::{Location, Platform, Reference, Result};
 use std::sync::Arc;
 

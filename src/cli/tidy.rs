@@ -6,7 +6,7 @@ use super::quantities;
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::cache::upkeep::{Kind, Limits};
-use ocibuild::progress::warn;
+use ocibuild::common::progress::warn;
 use ocibuild::{Error, Result};
 use std::time::Duration;
 

@@ -6,9 +6,9 @@
 
 use super::cache_directory::CacheDirectory;
 use ocibuild::cache::upkeep::{ROBOTS, UNFINISHED_ROBOT};
-use ocibuild::digest::{Algorithm, Hashing};
+use ocibuild::common::digest::{Algorithm, Hashing};
+use ocibuild::common::root::Root;
 use ocibuild::rcc::{is_unpacked, unpack_robot};
-use ocibuild::root::Root;
 use ocibuild::{Digest, Error, ErrorKind, Result};
 use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};

@@ -1,6 +1,7 @@
 //! The values of flags: what was typed, and what it means.
 
-use ocibuild::tree::{ImagePath, Owner};
+use ocibuild::layers::tree::Owner;
+use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result, Timestamp};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -55,12 +56,12 @@ pub(super) enum CopyTarget {
 pub(super) fn copy(text: &OsStr) -> Result<Copy> {
     let malformed =
         || Error::usage(format!("`{}`", text.to_string_lossy()), "not of the form SRC:DST with an absolute DST");
-    let bytes = ocibuild::root::name_bytes(text)?;
+    let bytes = ocibuild::common::root::name_bytes(text)?;
     let at = bytes.windows(2).rposition(|pair| pair == b":/").filter(|at| *at > 0).ok_or_else(malformed)?;
     let (source, destination) = (&bytes[..at], &bytes[at + 1..]);
     let target = if destination.ends_with(b"/") { CopyTarget::Directory } else { CopyTarget::Exact };
     let destination = ImagePath::new(destination).map_err(|error| Error::usage(error.object(), error.reason()))?;
-    Ok(Copy { source: ocibuild::root::path_of_bytes(source).into_owned(), destination, target })
+    Ok(Copy { source: ocibuild::common::root::path_of_bytes(source).into_owned(), destination, target })
 }
 
 /// An absolute path in the image.

@@ -3,8 +3,8 @@
 use super::output::complain;
 use super::{Common, Format, ProgressStyle};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as Look};
-use ocibuild::progress::{ActivityId, Event, Progress};
-use ocibuild::wording::size;
+use ocibuild::common::progress::{ActivityId, Event, Progress};
+use ocibuild::common::wording::size;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
@@ -72,7 +72,7 @@ impl Watch {
 
     /// Says one line, above the bars if there are any, unless everything is to be quiet.
     pub(super) fn say(&self, line: &str) {
-        let line = &ocibuild::error::message_text(line);
+        let line = &ocibuild::common::error::message_text(line);
         match self {
             Watch::Quiet | Watch::Json => {}
             Watch::Lines(_) => complain(line),
@@ -81,7 +81,8 @@ impl Watch {
     }
 
     fn warn(&self, object: &str, reason: &str) {
-        let (object, reason) = (ocibuild::error::message_text(object), ocibuild::error::message_text(reason));
+        let (object, reason) =
+            (ocibuild::common::error::message_text(object), ocibuild::common::error::message_text(reason));
         let line = format!("ocibuild: warning: {object}: {reason}");
         match self {
             Watch::Json => complain(&json!({"warning": {"object": object, "reason": reason}}).to_string()),
@@ -121,7 +122,7 @@ impl Progress for Watch {
                 let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
                     Event::Started { activity, name, bytes } => {
-                        let name = ocibuild::error::message_text(name).to_string();
+                        let name = ocibuild::common::error::message_text(name).to_string();
                         steps.open.insert(activity, Step { name, done: 0, bytes, last_line: Instant::now() });
                     }
                     Event::Advanced { activity, bytes } => {
@@ -178,5 +179,5 @@ fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12}"),
     };
     let look = Look::with_template(template).unwrap_or_else(|_| Look::default_bar());
-    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::error::message_text(name).to_string())
+    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::common::error::message_text(name).to_string())
 }

@@ -1,9 +1,10 @@
 //! Selects the catalog that a robot needs, and describes the nearest ones if it is missing.
 
 use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{self, Progress, Silent};
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress;
+use crate::common::progress::{Progress, Silent};
 use crate::secrets::Redacted;
 use crate::spec::Platform;
 use std::collections::BTreeMap;
@@ -214,7 +215,7 @@ impl Hololib {
 /// Warns about a catalog that was recorded as a layer of another environment.
 ///
 /// RCC also records the layers below an environment. Such a layer runs, but no variables are set up in it.
-pub(super) fn warn_of_layer(catalog: &Catalog, watcher: &dyn Progress) {
+pub(crate) fn warn_of_layer(catalog: &Catalog, watcher: &dyn Progress) {
     if catalog.entry(ACTIVATION_FILE).is_none() {
         let reason = format!("no `{ACTIVATION_FILE}`: it was recorded as a layer of another environment");
         progress::warn(watcher, &format!("catalog {}", catalog.name()), &reason);

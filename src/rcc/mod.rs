@@ -15,12 +15,11 @@
 mod blueprint;
 mod catalog;
 mod hololib;
-pub mod image;
 mod leaks;
-mod matching;
+pub(crate) mod matching;
 mod names;
 mod object;
-mod packages;
+pub(crate) mod packages;
 mod robot;
 mod siphash;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Digests of library objects, and checks of content against them.
 
 use super::siphash;
-use crate::digest::{self, Hasher};
+use crate::common::digest;
+use crate::common::digest::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
 use std::hash::Hasher as _;
@@ -31,7 +32,7 @@ impl ObjectDigest {
     }
 
     /// Computes the digest of `content`, of the same kind as this one.
-    pub(super) fn like(&self, content: &[u8]) -> ObjectDigest {
+    pub(crate) fn like(&self, content: &[u8]) -> ObjectDigest {
         let mut hasher = ObjectHasher::like(self);
         hasher.update(content);
         hasher.finish()
@@ -68,28 +69,28 @@ fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// A hash that is being computed for an object.
 #[derive(Debug, Clone)]
-pub(super) enum ObjectHasher {
+pub(crate) enum ObjectHasher {
     Sha256(Hasher),
     SipHash(SipHasher24),
 }
 
 impl ObjectHasher {
     /// Starts a hash of the same kind as `digest`.
-    pub(super) fn like(digest: &ObjectDigest) -> ObjectHasher {
+    pub(crate) fn like(digest: &ObjectDigest) -> ObjectHasher {
         match digest {
             ObjectDigest::Sha256(_) => ObjectHasher::Sha256(Hasher::sha256()),
             ObjectDigest::SipHash(_) => ObjectHasher::SipHash(siphash::object_hasher()),
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             ObjectHasher::Sha256(hasher) => hasher.update(bytes),
             ObjectHasher::SipHash(hasher) => hasher.write(bytes),
         }
     }
 
-    pub(super) fn finish(self) -> ObjectDigest {
+    pub(crate) fn finish(self) -> ObjectDigest {
         match self {
             ObjectHasher::Sha256(hasher) => {
                 let mut hash = [0; 32];

@@ -29,7 +29,7 @@ pub(super) fn object_hasher() -> sip128::SipHasher24 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest;
+    use crate::common::digest;
     use siphasher::sip128::Hasher128;
     use std::hash::Hasher;
 

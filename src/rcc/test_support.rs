@@ -1,6 +1,6 @@
 //! Helpers that the unit tests of this module share.
 
-use crate::progress::{Event, Progress};
+use crate::common::progress::{Event, Progress};
 use std::sync::Mutex;
 
 /// Records warnings.

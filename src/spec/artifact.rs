@@ -3,8 +3,8 @@
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
 use super::{MOST_LAYERS, media_type};
-use crate::error::{Error, Result};
-use crate::json;
+use crate::common::error::{Error, Result};
+use crate::common::json;
 use serde_json::Value;
 
 /// The manifest of an artifact (manifest.md, "Guidelines for Artifact Usage").

@@ -1,11 +1,11 @@
 //! Image configs.
 
 use super::Platform;
-use crate::digest::DiffId;
-use crate::error::{Error, Result};
-use crate::json;
-use crate::time::Timestamp;
-use crate::wording::counted;
+use crate::common::digest::DiffId;
+use crate::common::error::{Error, Result};
+use crate::common::json;
+use crate::common::time::Timestamp;
+use crate::common::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! Descriptors: media type, digest and size of a blob.
 
 use super::Platform;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::json;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::common::json;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -143,7 +143,7 @@ fn data(value: &Value, digest: &Digest, size: u64, object: &str) -> Result<Optio
     };
     let wrong = |reason: &str| Error::invalid(object, format!("the embedded data of {digest} {reason}"));
     let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|_| wrong("is not base64"))?;
-    let mut hasher = crate::digest::Hasher::new(digest.algorithm());
+    let mut hasher = crate::common::digest::Hasher::new(digest.algorithm());
     hasher.update(&bytes);
     if bytes.len() as u64 != size || hasher.finish() != *digest {
         return Err(wrong("does not have its digest and size"));

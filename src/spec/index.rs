@@ -3,10 +3,10 @@
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
 use super::{CONTAINERD_NAME, MOST_MANIFESTS, Platform, REF_NAME, media_type};
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::json;
-use crate::name::{ImageName, Selector};
+use crate::common::digest::Digest;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::json;
+use crate::spec::name::{ImageName, Selector};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

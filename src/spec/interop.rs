@@ -7,11 +7,11 @@
 //! error that names it.
 //!
 //! Bytes that are hashed never come from `oci_spec`, which writes maps in random order: they are written by
-//! [`crate::json::canonical`].
+//! [`crate::common::json::canonical`].
 
 use super::{Config, Descriptor, Index, LARGEST_MANIFEST, Manifest, Platform, media_type};
-use crate::error::{Error, Result};
-use crate::json;
+use crate::common::error::{Error, Result};
+use crate::common::json;
 use oci_spec::image as oci;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -236,7 +236,7 @@ fn carry_over(document: &mut Value, before: &Value, after: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::common::digest::Digest;
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -2,8 +2,8 @@
 
 use super::descriptor::{Descriptor, annotations};
 use super::{MOST_LAYERS, media_type};
-use crate::error::{Error, Result};
-use crate::json;
+use crate::common::error::{Error, Result};
+use crate::common::json;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

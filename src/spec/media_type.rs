@@ -1,6 +1,6 @@
 //! Media types of OCI and Docker, and the encodings that they imply.
 
-use crate::compression::Encoding;
+use crate::codec::compression::Encoding;
 
 /// An image index.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -2,7 +2,7 @@
 //!
 //! A foreign document keeps the bytes that were digested. The types of this module are views of it, checked for anything
 //! that two programs could interpret differently (CVE-2021-41190). Our own documents are written by
-//! [`crate::json::canonical`].
+//! [`crate::common::json::canonical`].
 
 mod artifact;
 mod config;
@@ -11,16 +11,20 @@ mod index;
 mod interop;
 mod manifest;
 pub mod media_type;
+pub mod name;
+mod path;
 mod platform;
+pub mod reference;
 
 pub use artifact::Artifact;
 pub use config::Config;
 pub use descriptor::Descriptor;
 pub use index::{Index, Replaced};
 pub use manifest::Manifest;
+pub use path::ImagePath;
 pub use platform::Platform;
 
-pub use crate::name::{CONTAINERD_NAME, REF_NAME};
+pub use crate::spec::name::{CONTAINERD_NAME, REF_NAME};
 
 /// The largest manifest or index that is read, in bytes. Registries refuse anything larger than half of it.
 pub const LARGEST_MANIFEST: u64 = 8 << 20;

@@ -1,7 +1,7 @@
 //! The platforms of images.
 
-use crate::error::{Error, Result};
-use crate::json;
+use crate::common::error::{Error, Result};
+use crate::common::json;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;

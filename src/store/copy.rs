@@ -1,12 +1,12 @@
 //! The copy loop, for all sources and sinks.
 
 use super::{BlobSink, BlobSource, ImageName, Layout, Referrer, StoredImage, Verified};
-use crate::error::{Error, Result};
-use crate::progress::{Activity, Progress, warn};
-use crate::reference::Reference;
+use crate::common::error::{Error, Result};
+use crate::common::progress::{Activity, Progress, warn};
+use crate::common::threads;
+use crate::common::wording;
+use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, Replaced, media_type};
-use crate::threads;
-use crate::wording;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Mutex;

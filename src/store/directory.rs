@@ -13,12 +13,12 @@
 //! process that is killed leaves either the previous or the new image, and the next write removes the remaining files.
 
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
-use crate::bounded;
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::json;
-use crate::lock::DirectoryLock;
-use crate::root::{Root, is_temporary_name};
+use crate::common::bounded;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::json;
+use crate::common::lock::DirectoryLock;
+use crate::common::root::{Root, is_temporary_name};
 use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};

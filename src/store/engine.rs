@@ -5,11 +5,11 @@
 
 use super::StoredImage;
 use super::archive;
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
 use crate::spec::Platform;
+use crate::spec::reference::Reference;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};

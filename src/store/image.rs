@@ -1,11 +1,11 @@
 //! An image in a store: its documents in memory, its layers still in the store.
 
 use super::{BlobSource, Referrer, read_document};
-use crate::compression::Encoding;
-use crate::error::{Error, ErrorKind, Result};
-use crate::reference::Reference;
+use crate::codec::compression::Encoding;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::wording::counted;
+use crate::spec::reference::Reference;
 use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
-use crate::wording::counted;
 use std::sync::Arc;
 
 /// The annotation in `index.json` that records an image's name in the registry of its origin. With it, a layout on another

@@ -1,10 +1,10 @@
 //! Layouts in the cache directory. Everything in them can be fetched or built again.
 
 use super::Layout;
-use crate::error::Result;
-use crate::lock::DirectoryLock;
-use crate::progress::{Progress, warn};
-use crate::root::Root;
+use crate::common::error::Result;
+use crate::common::lock::DirectoryLock;
+use crate::common::progress::{Progress, warn};
+use crate::common::root::Root;
 
 /// The directory of layer blobs, below the cache directory.
 pub const LAYERS: &str = "store";

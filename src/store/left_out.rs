@@ -1,8 +1,8 @@
 //! Sparse images: layers that stay in a registry although their image is in a layout.
 
-use crate::digest::Digest;
-use crate::reference::Reference;
+use crate::common::digest::Digest;
 use crate::spec::Descriptor;
+use crate::spec::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The annotation in `index.json` that names an image's remote layers, as references with digests. It is not stored in the

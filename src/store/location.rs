@@ -13,10 +13,10 @@
 //! ```
 
 use super::{Engine, archive, directory};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::name::split_digest;
-use crate::reference::Reference;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::spec::name::split_digest;
+use crate::spec::reference::Reference;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,6 @@
 //! verifies them: a source returns its content unchecked, and a sink refuses content that does not match its descriptor.
 
 pub mod archive;
-mod bases;
-mod completed;
 mod copy;
 mod directory;
 mod engine;
@@ -14,15 +12,13 @@ mod kept;
 pub mod layout;
 mod left_out;
 mod location;
-pub mod registry;
 mod seen;
 mod select;
 mod verified;
 mod verified_files;
+pub mod verify;
 
-pub use crate::name::ImageName;
-pub use bases::{BaseStore, Meanings, Pulled, StoredBase};
-pub use completed::{BASE_NAME, Complement, MirroredRepository};
+pub use crate::spec::name::ImageName;
 pub use copy::{Moved, copy, copy_blobs};
 pub use directory::{DirectoryImage, DirectoryWriter};
 pub use engine::{Engine, EngineStore, Loading, Program};
@@ -36,8 +32,8 @@ pub use select::Referrer;
 pub use verified::{Verified, read_document};
 pub use verified_files::VerifiedFiles;
 
-use crate::error::{Error, Result};
-use crate::reference::Reference;
+use crate::common::error::{Error, Result};
+use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, Replaced};
 use std::io::Read;
 

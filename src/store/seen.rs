@@ -10,11 +10,11 @@
 //! this user's credentials. So it exists only for images that were built on this machine, whatever their layout says.
 
 use super::LeftOut;
-use crate::bounded;
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::bounded;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
+use crate::spec::reference::Reference;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

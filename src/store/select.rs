@@ -1,9 +1,9 @@
 //! Which image of a layout a name, a digest or nothing at all means.
 
 use super::{BlobSource, read_document};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::name::{ImageName, Selector};
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::spec::name::{ImageName, Selector};
 use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
 /// How many indexes are opened for a digest that the layout does not list itself.

@@ -1,11 +1,11 @@
 //! Verification of blobs while they are read.
 
 use super::BlobSource;
-use crate::bounded;
-use crate::digest::Hasher;
-use crate::error::{Error, Result};
+use crate::common::bounded;
+use crate::common::digest::Hasher;
+use crate::common::error::{Error, Result};
+use crate::common::wording;
 use crate::spec::Descriptor;
-use crate::wording;
 use std::io::{self, Read};
 
 /// A reader that reaches its end only if it returned exactly the bytes that a descriptor names.

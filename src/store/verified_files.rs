@@ -5,9 +5,9 @@
 //! also changes the modification time. (The change time is less useful: a new hard link changes it, too.) Bytes that leave the
 //! machine are always hashed on the way.
 
-use crate::digest::Digest;
-use crate::error::Result;
-use crate::root::Root;
+use crate::common::digest::Digest;
+use crate::common::error::Result;
+use crate::common::root::Root;
 use cap_fs_ext::MetadataExt as _;
 use std::fs::File;
 use std::io::Write;
@@ -42,7 +42,7 @@ impl VerifiedFiles {
     pub fn recall(&self, file: &File) -> Option<Digest> {
         let (name, stamp) = described(file)?;
         let note = self.root.open_file(&name).ok()?;
-        let note = crate::bounded::read(note, 1024, &name).ok()?;
+        let note = crate::common::bounded::read(note, 1024, &name).ok()?;
         let note = String::from_utf8(note).ok()?;
         let (digest, rest) = note.split_once(' ')?;
         if rest == stamp { digest.parse().ok() } else { None }

@@ -5,7 +5,7 @@ use crate::bases;
 use crate::consumers::{Layout, Podman, Schemas, Settings};
 use crate::listers::listed_alike;
 use crate::support::{Scratch, command, ocibuild, python_with, run};
-use ocibuild::tar::Kind;
+use ocibuild::codec::tar::Kind;
 use std::path::{Path, PathBuf};
 
 /// The program in testdata.

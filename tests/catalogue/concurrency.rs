@@ -3,7 +3,7 @@
 use super::contract::{Bench, build, is_one_line, is_whole, no_temporaries, spec, tags, temporaries};
 use crate::consumers::{Layout as Image, Skopeo};
 use crate::support::{command, consumer_as_root, ocibuild, run};
-use ocibuild::progress::{Event, Progress, Silent};
+use ocibuild::common::progress::{Event, Progress, Silent};
 use ocibuild::store::Layout;
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -2,14 +2,16 @@
 //! the reason, an index that did not change, an earlier image that still verifies, and no file in the making.
 
 use crate::support::{Finished, Scratch, ocibuild, run};
+use ocibuild::build::image::Base;
 use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
-use ocibuild::compression::Compression;
-use ocibuild::image::Base;
-use ocibuild::progress::Silent;
-use ocibuild::root::Root;
+use ocibuild::codec::compression::Compression;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
+use ocibuild::layers::tree::Rules;
+use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
-use ocibuild::tree::{ImagePath, Rules};
-use ocibuild::{Platform, Timestamp, verify};
+use ocibuild::store::verify;
+use ocibuild::{Platform, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

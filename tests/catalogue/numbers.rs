@@ -3,7 +3,7 @@
 use super::contract::Bench;
 use crate::support::hololib::{Recording, Storage};
 use crate::support::{Finished, command, consumer, run, static_program};
-use ocibuild::progress::Silent;
+use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
 use serde_json::Value;
 use std::fs;

@@ -6,10 +6,12 @@ use crate::consumers::{Layout as Image, Schemas};
 use crate::listers::listed_alike;
 use crate::support::{command, consumer_as_root, run};
 use ocibuild::Digest;
-use ocibuild::progress::Silent;
+use ocibuild::codec::tar;
+use ocibuild::codec::tar::{Header, Kind};
+use ocibuild::common::progress::Silent;
+use ocibuild::layers::tree::{Access, Content, Entry, Owner, Rules, TreeBuilder};
+use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
-use ocibuild::tar::{self, Header, Kind};
-use ocibuild::tree::{Access, Content, Entry, ImagePath, Owner, Rules, TreeBuilder};
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
@@ -174,7 +176,7 @@ fn many_entries(count: usize) {
     for number in 0..count {
         let path = ImagePath::new(format!("one/directory/entry{number:07}").as_bytes()).unwrap();
         let content = Content::Bytes(Arc::from(&b""[..]));
-        let kind = ocibuild::tree::Kind::File { size: 0, content };
+        let kind = ocibuild::layers::tree::Kind::File { size: 0, content };
         builder
             .add(Entry {
                 path,
@@ -184,14 +186,14 @@ fn many_entries(count: usize) {
             .unwrap();
     }
     let tree = builder.finish().unwrap();
-    let request = ocibuild::layer::LayerRequest {
+    let request = ocibuild::layers::LayerRequest {
         tree: &tree,
         name: "many",
-        compression: ocibuild::compression::Compression::None,
+        compression: ocibuild::codec::compression::Compression::None,
         reuse: None,
         visitor: None,
     };
-    let layer = ocibuild::layer::write_layers(&[request], &layout, &Silent).unwrap().remove(0).layer;
+    let layer = ocibuild::layers::write_layers(&[request], &layout, &Silent).unwrap().remove(0).layer;
     let path = scratch.join("out/blobs").join(layer.descriptor.digest.to_string().replacen(':', "/", 1));
     assert_eq!(listed_alike(&path).len(), count + 2);
 }

@@ -2,7 +2,7 @@
 
 use super::forge::Forged;
 use crate::support::{Finished, Scratch, command, consumer, ocibuild, run};
-use ocibuild::tar::Headers;
+use ocibuild::codec::tar::Headers;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -2,7 +2,7 @@
 
 use crate::support::random::Random;
 use crate::support::real_rcc::RealRcc;
-use ocibuild::progress::Silent;
+use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
 use std::fs;
 

@@ -3,9 +3,9 @@
 use crate::support::hololib::{Recording, Storage};
 use crate::support::{Finished, Scratch, ocibuild, run, static_program};
 use flate2::read::MultiGzDecoder;
-use ocibuild::progress::Silent;
+use ocibuild::codec::tar::{Entry, Headers};
+use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
-use ocibuild::tar::{Entry, Headers};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,7 +3,7 @@
 use super::machine::{Machine, files_of};
 use crate::support::real_rcc::RealRcc;
 use crate::support::{Finished, command, run};
-use ocibuild::tar::Kind;
+use ocibuild::codec::tar::Kind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

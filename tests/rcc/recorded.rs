@@ -3,11 +3,11 @@
 use crate::support::environment::write_environment;
 use crate::support::hololib::{Recording, Storage};
 use crate::support::random::Random;
-use ocibuild::progress::Silent;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
 use ocibuild::rcc::{
     Blueprint, BlueprintOptions, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, Restorer, StoredObject,
 };
-use ocibuild::root::Root;
 use ocibuild::{ErrorKind, Platform};
 use std::fs;
 use std::io::Read;

@@ -4,13 +4,13 @@ use crate::support::environment::write_environment;
 use crate::support::hololib::{Recording, Storage};
 use crate::support::real_rcc::RealRcc;
 use ocibuild::Platform;
-use ocibuild::digest::Digest;
-use ocibuild::progress::Silent;
+use ocibuild::common::digest::Digest;
+use ocibuild::common::progress::Silent;
+use ocibuild::common::root::Root;
 use ocibuild::rcc::{
     Blueprint, BlueprintOptions, Catalog, CatalogLimits, EntryKind, Hololib, Holotree, Owner, Restorer, Robot, Sharing,
     Space, stage_directory,
 };
-use ocibuild::root::Root;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

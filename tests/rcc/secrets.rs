@@ -3,7 +3,7 @@
 use super::machine::{Machine, STAGE};
 use crate::support::Finished;
 use crate::support::hololib::{Storage, checksum};
-use ocibuild::tar::{Entry, Kind};
+use ocibuild::codec::tar::{Entry, Kind};
 use std::collections::BTreeMap;
 
 /// In pieces, so that this file holds none.

@@ -30,7 +30,8 @@ impl Content {
     }
 
     fn descriptor(&self) -> Descriptor {
-        let mut hashing = ocibuild::digest::Hashing::new(self.at(0), ocibuild::digest::Algorithm::Sha256);
+        let mut hashing =
+            ocibuild::common::digest::Hashing::new(self.at(0), ocibuild::common::digest::Algorithm::Sha256);
         std::io::copy(&mut hashing, &mut std::io::sink()).unwrap();
         let (digest, size) = hashing.finish().unwrap();
         Descriptor::new(media_type::LAYER_GZIP, digest, size)
@@ -92,14 +93,14 @@ fn a_large_blob_is_fetched_over_connections_that_are_cut() {
 /// A registry that keeps only enough to determine whether a blob has arrived.
 #[derive(Default)]
 struct Receiver {
-    hasher: Option<ocibuild::digest::Hasher>,
+    hasher: Option<ocibuild::common::digest::Hasher>,
     received: u64,
     cuts: u64,
 }
 
 impl Receiver {
     fn receive(&mut self, bytes: &[u8]) {
-        self.hasher.get_or_insert_with(ocibuild::digest::Hasher::sha256).update(bytes);
+        self.hasher.get_or_insert_with(ocibuild::common::digest::Hasher::sha256).update(bytes);
         self.received += bytes.len() as u64;
     }
 

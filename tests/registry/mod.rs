@@ -38,10 +38,10 @@ mod signatures;
 mod signer;
 
 use base64::Engine;
-use ocibuild::progress::{Event, Progress};
+use ocibuild::common::progress::{Event, Progress};
+use ocibuild::registry::credentials::{AuthFile, Credentials, Keychain};
+use ocibuild::registry::{Limits, Network, Options, Persistence, Registry, Repository, Secret, Transport};
 use ocibuild::spec::{Descriptor, media_type};
-use ocibuild::store::registry::credentials::{AuthFile, Credentials, Keychain};
-use ocibuild::store::registry::{Limits, Network, Options, Persistence, Registry, Repository, Secret, Transport};
 use ocibuild::store::{BlobSink, BlobSource, Verified};
 use ocibuild::{Digest, Error, Reference, Result};
 use server::{Exchange, Server, Shelf};
@@ -127,7 +127,7 @@ impl Client {
     }
 }
 
-fn no_helper() -> ocibuild::store::registry::credentials::Helper {
+fn no_helper() -> ocibuild::registry::credentials::Helper {
     Box::new(|name, _| panic!("helper {name} was run"))
 }
 

@@ -4,7 +4,7 @@ use super::shared_cache::Yard;
 use super::*;
 use crate::support::run;
 use base64::engine::general_purpose::STANDARD;
-use ocibuild::tar::{END, Header, Kind, append};
+use ocibuild::codec::tar::{END, Header, Kind, append};
 use serde_json::{Value, json};
 
 /// Returns a tar with one entry.

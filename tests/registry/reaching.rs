@@ -1,7 +1,7 @@
 //! Connections to registries: names, TLS, proxies, and slow servers.
 
 use super::*;
-use ocibuild::store::registry::{Identity, PlainHttp, Proxies, certificates};
+use ocibuild::registry::{Identity, PlainHttp, Proxies, certificates};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;

@@ -5,7 +5,7 @@ use super::*;
 use crate::consumers::{self, PASSWORD, Skopeo, USER};
 use crate::support::{Scratch, command, consumer, run};
 use base64::Engine as _;
-use ocibuild::store::registry::{PlainHttp, certificates};
+use ocibuild::registry::{PlainHttp, certificates};
 use ocibuild::store::{ImageName, Layout, StoredImage, copy};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -31,9 +31,9 @@ pub(super) fn layout(scratch: &Scratch) -> Arc<Layout> {
 /// Returns a tar of one file.
 pub(super) fn tar(length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let header = ocibuild::tar::Header {
+    let header = ocibuild::codec::tar::Header {
         path: b"noise",
-        kind: ocibuild::tar::Kind::File,
+        kind: ocibuild::codec::tar::Kind::File,
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -42,10 +42,10 @@ pub(super) fn tar(length: usize) -> Vec<u8> {
         link: b"",
         xattrs: &[],
     };
-    ocibuild::tar::append(&header, &mut bytes);
+    ocibuild::codec::tar::append(&header, &mut bytes);
     bytes.extend(noise(length));
     bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes.extend(ocibuild::tar::END);
+    bytes.extend(ocibuild::codec::tar::END);
     bytes
 }
 

@@ -1,9 +1,9 @@
 //! Base images, each with the blobs that no other base needs.
 
 use super::{Item, Kind, Stored, existing, files, stored};
-use crate::digest::Digest;
-use crate::error::Result;
-use crate::root::Root;
+use crate::common::digest::Digest;
+use crate::common::error::Result;
+use crate::common::root::Root;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, Manifest};
 use crate::store::{BASES, Layout, read_document};
 use std::cmp::Reverse;

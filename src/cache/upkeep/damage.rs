@@ -3,11 +3,11 @@
 use super::{Kind, Upkeep, files, is_hex, stored};
 use crate::cache::blocks;
 use crate::cache::record::Record;
-use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result};
-use crate::root::Root;
+use crate::common::digest::{Algorithm, Digest, Hasher};
+use crate::common::error::{Error, Result};
+use crate::common::root::Root;
+use crate::registry::trust::{KEPT, kept_in};
 use crate::store::{BASES, LAYERS, Layout, VerifiedFiles};
-use crate::trust::{KEPT, kept_in};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;

@@ -2,10 +2,10 @@
 //! modification time must not change.
 
 use super::{Item, Kind, directories, existing, is_hex, stored};
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::root::Root;
-use crate::trust::KEPT;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::common::root::Root;
+use crate::registry::trust::KEPT;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 

@@ -3,10 +3,10 @@
 use super::{Item, Kind, Stored, is_hex, stored};
 use crate::cache::blocks;
 use crate::cache::record::Record;
-use crate::digest::Digest;
-use crate::error::Result;
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::digest::Digest;
+use crate::common::error::Result;
+use crate::common::root::Root;
+use crate::spec::reference::Reference;
 use std::collections::BTreeMap;
 
 /// Lists every layer, and files that belong to no layer.

@@ -14,11 +14,11 @@ pub use files::{DOWNLOADS, ROBOTS, UNFINISHED_ROBOT, note_use};
 pub use tidy::Limits;
 
 use super::Running;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::lock::DirectoryLock;
-use crate::reference::Reference;
-use crate::root::Root;
+use crate::common::digest::Digest;
+use crate::common::error::{Error, Result};
+use crate::common::lock::DirectoryLock;
+use crate::common::root::Root;
+use crate::spec::reference::Reference;
 use cap_fs_ext::MetadataExt as _;
 use cap_std::fs::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,7 +266,7 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             metadata => metadata.map_err(unreadable)?,
         };
-        if metadata.is_file() && !crate::root::is_temporary_name(name.as_ref()) {
+        if metadata.is_file() && !crate::common::root::is_temporary_name(name.as_ref()) {
             files.push(Stored::of(kind, &directory, &name, &metadata));
         }
     }

@@ -1,9 +1,9 @@
 //! Automatic limits: unused and excess files are removed at the end of a build.
 
 use super::{Item, Kind, Pruned, Upkeep};
-use crate::bounded;
-use crate::error::Result;
-use crate::lock::DirectoryLock;
+use crate::common::bounded;
+use crate::common::error::Result;
+use crate::common::lock::DirectoryLock;
 use std::time::{Duration, SystemTime};
 
 /// Its modification time is when the cache was tidied last; its content is the limits that were applied.

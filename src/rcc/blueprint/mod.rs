@@ -8,8 +8,9 @@ mod dependency;
 use super::siphash;
 use super::yaml::emit::Writer;
 use super::yaml::{self, Document, Node, Value, plain};
-use crate::error::Result;
-use crate::progress::{self, Progress};
+use crate::common::error::Result;
+use crate::common::progress;
+use crate::common::progress::Progress;
 use dependency::{Conflict, Dependency};
 use std::fmt;
 
@@ -19,7 +20,7 @@ use std::fmt;
 /// use ocibuild::rcc::Blueprint;
 ///
 /// let conda = b"channels: [conda-forge]\ndependencies: [python=3.11.7]\n";
-/// let blueprint = Blueprint::read(conda, "conda.yaml", &Default::default(), &ocibuild::progress::Silent)?;
+/// let blueprint = Blueprint::read(conda, "conda.yaml", &Default::default(), &ocibuild::common::progress::Silent)?;
 /// assert_eq!(blueprint.text(), "channels:\n- conda-forge\ndependencies:\n- python=3.11.7");
 /// assert_eq!(blueprint.hash().to_string(), "5f74d1b6dace1dfc");
 /// # Ok::<(), ocibuild::Error>(())
@@ -300,7 +301,7 @@ fn write_items<'a>(writer: &mut Writer, indent: usize, items: impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::common::progress::Silent;
     use crate::rcc::test_support::Recorder;
 
     fn read(text: &str, name: &str) -> Result<Blueprint> {

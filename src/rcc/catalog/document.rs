@@ -4,7 +4,7 @@
 
 use super::CatalogLimits;
 use super::name::is_platform;
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use crate::rcc::ObjectDigest;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::{Cell, RefCell};

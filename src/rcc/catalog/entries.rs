@@ -4,7 +4,7 @@ use super::document::{Directory, File, Listing, Place};
 use super::list::Entries;
 use super::mode::{self, Owner};
 use super::{Catalog, Entry, EntryKind, NamedObject};
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use hashbrown::{HashTable, hash_table};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -22,7 +22,7 @@ const EXAMPLES: usize = 3;
 /// # Errors
 /// Returns an error if a name, mode, digest, size, link or rewrite is not one that RCC could have recorded, or must not
 /// get into an image.
-pub(super) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(Entries, Vec<NamedObject>)> {
+pub(crate) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(Entries, Vec<NamedObject>)> {
     let flattening = Flattening { tree, identity, object };
     let root = tree.directories.first();
     if root.is_none_or(|root| root.place.other_name.is_some() || root.link.is_some() || root.is_shadow) {
@@ -251,7 +251,7 @@ fn unsafe_name(name: &str) -> Option<&'static str> {
 }
 
 /// Returns warnings about entries that are legal but questionable.
-pub(super) fn warnings(catalog: &Catalog) -> Vec<String> {
+pub(crate) fn warnings(catalog: &Catalog) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |reason: &str, examples: Vec<String>| {
         let more = examples.len().saturating_sub(EXAMPLES);

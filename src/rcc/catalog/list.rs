@@ -4,7 +4,7 @@ use super::{Entry, EntryKind, FileEntry, NamedObject};
 
 /// Entries of a catalog, sorted by the bytes of their paths.
 #[derive(Debug, Default)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     list: Vec<Record>,
     /// All paths, concatenated.
     paths: String,
@@ -39,22 +39,22 @@ impl Entries {
     /// Allocates room for `entries` entries whose paths take `paths` bytes in total.
     ///
     /// Lists that grow would leave their earlier allocations behind.
-    pub(super) fn with_room(entries: usize, paths: usize) -> Entries {
+    pub(crate) fn with_room(entries: usize, paths: usize) -> Entries {
         Entries { list: Vec::with_capacity(entries), paths: String::with_capacity(paths), ..Entries::default() }
     }
 
-    pub(super) fn push_directory(&mut self, path: &str, mode: u32) {
+    pub(crate) fn push_directory(&mut self, path: &str, mode: u32) {
         self.push(path, mode, What::Directory);
     }
 
-    pub(super) fn push_file(&mut self, path: &str, mode: u32, object: u32, rewrites: &[u64]) {
+    pub(crate) fn push_file(&mut self, path: &str, mode: u32, object: u32, rewrites: &[u64]) {
         // Cannot overflow: a document that lists this many offsets exceeds the size limit.
         let start = self.rewrites.len() as u32;
         self.rewrites.extend_from_slice(rewrites);
         self.push(path, mode, What::File { object, rewrites: (start, self.rewrites.len() as u32) });
     }
 
-    pub(super) fn push_link(&mut self, path: &str, target: &str) {
+    pub(crate) fn push_link(&mut self, path: &str, target: &str) {
         self.targets.push(target.into());
         self.push(path, 0, What::Link(self.targets.len() as u32 - 1));
     }
@@ -66,7 +66,7 @@ impl Entries {
     }
 
     /// Sorts the entries, once all have been added.
-    pub(super) fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         let Entries { list, paths, rewrites, targets } = self;
         list.sort_unstable_by(|one, other| path(paths, one).cmp(path(paths, other)));
         list.shrink_to_fit();
@@ -75,19 +75,19 @@ impl Entries {
         targets.shrink_to_fit();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     /// Returns the index of the entry at `wanted`.
     ///
     /// The error is the index where such an entry would be inserted.
-    pub(super) fn find(&self, wanted: &str) -> Result<usize, usize> {
+    pub(crate) fn find(&self, wanted: &str) -> Result<usize, usize> {
         self.list.binary_search_by(|record| path(&self.paths, record).cmp(wanted))
     }
 
     /// Returns entry `number`, whose object is among `objects`.
-    pub(super) fn entry(&self, number: usize, objects: &[NamedObject]) -> Entry<'_> {
+    pub(crate) fn entry(&self, number: usize, objects: &[NamedObject]) -> Entry<'_> {
         let record = &self.list[number];
         let mode = record.mode.into();
         let kind = match record.what {

@@ -10,11 +10,13 @@ mod mode;
 mod name;
 
 use super::{NAME_LENGTH, ObjectDigest};
-use crate::bounded;
-use crate::compression::{self, Encoding};
-use crate::digest::{Algorithm, Digest, Hashing};
-use crate::error::{Error, Result};
-use crate::progress::{self, Progress};
+use crate::codec::compression;
+use crate::codec::compression::Encoding;
+use crate::common::bounded;
+use crate::common::digest::{Algorithm, Digest, Hashing};
+use crate::common::error::{Error, Result};
+use crate::common::progress;
+use crate::common::progress::Progress;
 use list::Entries;
 use std::io::{BufReader, Cursor, Read};
 
@@ -176,7 +178,7 @@ impl Catalog {
     }
 
     /// Returns entry `number` of [`Catalog::entries`]. Panics if there are not that many.
-    pub(in crate::rcc) fn numbered(&self, number: usize) -> Entry<'_> {
+    pub(crate) fn numbered(&self, number: usize) -> Entry<'_> {
         self.entries.entry(number, &self.objects)
     }
 
@@ -188,7 +190,7 @@ impl Catalog {
     /// Returns the index of the entry at `path`.
     ///
     /// The error is the index of the first entry after it.
-    pub(in crate::rcc) fn position(&self, path: &str) -> Result<usize, usize> {
+    pub(crate) fn position(&self, path: &str) -> Result<usize, usize> {
         self.entries.find(path)
     }
 

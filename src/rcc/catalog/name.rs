@@ -1,6 +1,6 @@
 //! The file names of catalogs: `<blueprint>v12.<os>_<architecture>`.
 
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use crate::rcc::BlueprintHash;
 use crate::spec::Platform;
 use std::fmt;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::progress::Silent;
+use crate::common::progress::Silent;
 use crate::rcc::test_support::Recorder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};

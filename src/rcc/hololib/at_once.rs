@@ -4,9 +4,9 @@
 //!
 //! [`StoredObject`]: super::StoredObject
 
-use crate::compression::{Encoding, GZIP_HEADER};
+use crate::codec::compression::{Encoding, GZIP_HEADER};
+use crate::common::section::read_at;
 use crate::rcc::NamedObject;
-use crate::section::read_at;
 use flate2::{Decompress, FlushDecompress};
 use std::cell::RefCell;
 use std::fs::File;

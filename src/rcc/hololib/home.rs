@@ -1,8 +1,8 @@
 //! Locations of RCC's files for one user.
 
-use crate::error::Result;
+use crate::common::error::Result;
+use crate::common::root::Root;
 use crate::rcc::Owner;
-use crate::root::Root;
 use std::path::{Path, PathBuf};
 
 /// The two brands of RCC, which use different locations.
@@ -100,7 +100,7 @@ pub fn local_channel(product_home: &Path) -> Result<Option<String>> {
     }
     match channel.to_str() {
         Some(path) => Ok(Some(path.to_owned())),
-        None => Err(crate::error::Error::invalid(channel.display().to_string(), "the name is not Unicode")),
+        None => Err(crate::common::error::Error::invalid(channel.display().to_string(), "the name is not Unicode")),
     }
 }
 

@@ -17,10 +17,11 @@ mod restore;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
-use crate::compression::Encoding;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{self, Progress};
-use crate::root::Root;
+use crate::codec::compression::Encoding;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress;
+use crate::common::progress::Progress;
+use crate::common::root::Root;
 use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! The content of restored files: library objects with the name of the space written into them.
 
 use super::{Hololib, StoredObject};
-use crate::compression::Members;
-use crate::error::{Error, Result};
+use crate::codec::compression::Members;
+use crate::common::error::{Error, Result};
 use crate::rcc::{Catalog, FileEntry};
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;

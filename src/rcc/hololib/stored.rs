@@ -2,11 +2,12 @@
 
 use super::archive::{Archive, Member};
 use super::at_once::{self, SMALL};
-use crate::compression::{self, Encoding, Members};
-use crate::error::{Error, ErrorKind, Result};
+use crate::codec::compression;
+use crate::codec::compression::{Encoding, Members};
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::section::{Section, read_full_at};
 use crate::rcc::NamedObject;
 use crate::rcc::object::ObjectHasher;
-use crate::section::{Section, read_full_at};
 use cap_std::fs::Metadata;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::compression::Encoding;
-use crate::progress::Silent;
+use crate::codec::compression::Encoding;
+use crate::common::progress::Silent;
 use crate::rcc::object::ObjectHasher;
 use crate::rcc::test_support::Recorder;
 use crate::rcc::{EntryKind, ObjectDigest};

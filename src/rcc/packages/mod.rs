@@ -12,8 +12,8 @@ mod conda;
 mod record;
 
 use super::{Catalog, Entry, EntryKind, FileEntry};
-use crate::bounded;
-use crate::error::Result;
+use crate::common::bounded;
+use crate::common::error::Result;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -27,7 +27,7 @@ const LONGEST_NAME: usize = 100;
 
 /// The owning packages of an environment's files.
 #[derive(Debug)]
-pub(super) struct Packages {
+pub(crate) struct Packages {
     /// Sorted.
     names: Vec<String>,
     /// Indexes into `names`, by the number of the catalog's entry.
@@ -57,7 +57,7 @@ impl Packages {
     ///
     /// # Errors
     /// Returns an error if a list cannot be read, or its object is damaged.
-    pub(super) fn find(
+    pub(crate) fn find(
         catalog: &Catalog,
         open: impl Fn(&str, &FileEntry<'_>) -> Result<Box<dyn Read + Send>> + Sync,
     ) -> Result<Packages> {
@@ -83,7 +83,7 @@ impl Packages {
     }
 
     /// Returns the package of the catalog's entry with this number, if it has one.
-    pub(super) fn owner(&self, entry: usize) -> Option<&str> {
+    pub(crate) fn owner(&self, entry: usize) -> Option<&str> {
         self.owners.get(entry).copied().flatten().map(|name| self.names[name].as_str())
     }
 }

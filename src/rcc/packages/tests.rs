@@ -1,6 +1,6 @@
 use super::*;
-use crate::error::Error;
-use crate::progress::Silent;
+use crate::common::error::Error;
+use crate::common::progress::Silent;
 use crate::rcc::{CatalogLimits, CatalogName};
 use serde_json::{Map, Value, json};
 use std::io::Cursor;

@@ -1,12 +1,12 @@
 //! The choice of a robot's environment file for a platform.
 
 use super::Robot;
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::Progress;
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress::Progress;
+use crate::common::root::Root;
 use crate::rcc::blueprint::{Blueprint, BlueprintOptions};
 use crate::rcc::yaml;
-use crate::root::Root;
 use crate::spec::Platform;
 
 impl Robot {
@@ -92,7 +92,7 @@ fn is_file(directory: &Root, name: &str) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::common::progress::Silent;
 
     fn robot(configs: &[&str], conda: &str) -> Robot {
         let text = format!(

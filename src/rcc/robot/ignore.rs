@@ -1,11 +1,12 @@
 //! Patterns of files in a robot's directory that do not belong to the robot.
 
 use super::Robot;
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{self, Progress};
-use crate::root::Root;
-use crate::wording::counted;
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress;
+use crate::common::progress::Progress;
+use crate::common::root::Root;
+use crate::common::wording::counted;
 
 /// The patterns that `rcc robot wrap` always excludes.
 const ALWAYS: [&str; 8] = [".git", ".rpa", "rcc", "output/", "temp/", "tmp/", "__pycache__", "__MACOSX"];
@@ -16,7 +17,7 @@ const SIZE_LIMIT: u64 = 1 << 20;
 impl Robot {
     /// Returns the patterns of files that `rcc robot wrap` excludes: its own, then those of the robot's ignore files.
     ///
-    /// They are for [`IgnoreRules::add_name`](crate::tree::IgnoreRules::add_name). Warns about a missing ignore file,
+    /// They are for [`IgnoreRules::add_name`](crate::layers::tree::IgnoreRules::add_name). Warns about a missing ignore file,
     /// and about patterns that match nothing in RCC although other programs support them.
     ///
     /// # Errors

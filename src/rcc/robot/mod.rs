@@ -8,10 +8,11 @@ mod paths;
 mod programs;
 
 use super::yaml::{self, Document, Node, Value};
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{self, Progress};
-use crate::root::{Root, slashed};
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress;
+use crate::common::progress::Progress;
+use crate::common::root::{Root, slashed};
 use paths::{below, resolved, within};
 use std::path::Path;
 
@@ -319,7 +320,7 @@ fn warn_of_unknown_keys(root: &Node, name: &str, watcher: &dyn Progress) {
 mod tests {
     use super::super::test_support::Recorder;
     use super::*;
-    use crate::progress::Silent;
+    use crate::common::progress::Silent;
 
     fn parsed(text: &str) -> Robot {
         Robot::parse(text.as_bytes(), "robot.yaml", &Silent).unwrap()

@@ -1,7 +1,7 @@
 //! Action packages: `package.yaml`, which names an environment and no tasks.
 
 use super::Robot;
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use crate::rcc::yaml;
 
 impl Robot {

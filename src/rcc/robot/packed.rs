@@ -3,11 +3,11 @@
 //! A wrapped robot is a zip of the robot's directory. A bundle holds that directory as `robot/`, may hold a
 //! `hololib.zip`, and may begin with a program that does not belong to the zip.
 
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
+use crate::common::root::Root;
+use crate::common::section::read_full_at;
+use crate::common::wording::size;
 use crate::rcc::hololib::{Archive, Start};
-use crate::root::Root;
-use crate::section::read_full_at;
-use crate::wording::size;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! Programs in the directories that a robot adds to `PATH`.
 
 use super::Robot;
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{self, Progress};
-use crate::root::{Root, slashed};
-use crate::tree::{FileChanges, IgnoreRules, PathKind};
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress;
+use crate::common::progress::Progress;
+use crate::common::root::{Root, slashed};
+use crate::layers::tree::{FileChanges, IgnoreRules, PathKind};
 use cap_std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};

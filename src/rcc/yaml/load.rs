@@ -1,8 +1,8 @@
 //! Parses bytes into the tree of a document.
 
 use super::{ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain};
-use crate::error::{Error, Result};
-use crate::wording;
+use crate::common::error::{Error, Result};
+use crate::common::wording;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -12,7 +12,7 @@ pub(super) mod emit;
 mod load;
 pub(super) mod plain;
 
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use std::fmt;
 use std::rc::Rc;
 

@@ -1,15 +1,15 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
 use super::members::Members;
-use crate::compression::{Encoding, decode};
-use crate::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
-use crate::error::{Error, Result};
-use crate::json;
-use crate::name::{ImageName, split_digest};
-use crate::reference::Reference;
+use crate::codec::compression::{Encoding, decode};
+use crate::common::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
+use crate::common::error::{Error, Result};
+use crate::common::json;
+use crate::common::wording::counted;
+use crate::spec::name::{ImageName, split_digest};
+use crate::spec::reference::Reference;
 use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Manifest, Platform, media_type};
 use crate::store::{BlobSource, StoredImage};
-use crate::wording::counted;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;

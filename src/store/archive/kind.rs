@@ -2,9 +2,9 @@
 
 use super::members::Members;
 use super::{ArchiveForm, DockerArchive, OciArchive};
-use crate::bounded;
-use crate::error::{Error, Result};
-use crate::root::Root;
+use crate::common::bounded;
+use crate::common::error::{Error, Result};
+use crate::common::root::Root;
 use crate::spec::Platform;
 use crate::store::StoredImage;
 use std::fs::File;

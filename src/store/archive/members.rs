@@ -1,10 +1,10 @@
 //! The members of an archive, found by one pass over its headers and read in place.
 
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result};
-use crate::root::Root;
-use crate::section::Section;
-use crate::tar::{Ending, Headers, Kind};
+use crate::codec::tar::{Ending, Headers, Kind};
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
+use crate::common::section::Section;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -48,7 +48,7 @@ impl Members {
         let mut source = BufReader::new(&*file);
         let mut start = [0; 4];
         let read = source.read(&mut start).map_err(|error| Error::io(&object, "read", error))?;
-        if crate::compression::Encoding::of_bytes(&start[..read]) != crate::compression::Encoding::Plain {
+        if crate::codec::compression::Encoding::of_bytes(&start[..read]) != crate::codec::compression::Encoding::Plain {
             return Err(Error::invalid(object, "the archive as a whole is compressed").hint("decompress it first"));
         }
         let mut headers = Headers::new(&object);

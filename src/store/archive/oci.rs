@@ -1,7 +1,7 @@
 //! An image layout in a tar.
 
 use super::members::Members;
-use crate::error::{Error, Result};
+use crate::common::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
 use crate::store::layout::check_version_document;
 use crate::store::select::{self, select};

@@ -4,13 +4,13 @@
 //! one file that podman, Docker old and new, containerd and skopeo all read.
 
 use super::OciArchive;
-use crate::error::{Error, Result};
-use crate::json;
-use crate::progress::Progress;
+use crate::codec::tar;
+use crate::common::error::{Error, Result};
+use crate::common::json;
+use crate::common::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
 use crate::store::select::reachable;
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
-use crate::tar;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! The writer of a blob.
 
-use crate::digest::{Algorithm, Digest, HashState, Hasher};
-use crate::error::{Error, Result};
-use crate::root::{Root, Temporary, sync_content};
-use crate::section::copy_range;
+use crate::common::digest::{Algorithm, Digest, HashState, Hasher};
+use crate::common::error::{Error, Result};
+use crate::common::root::{Root, Temporary, sync_content};
+use crate::common::section::copy_range;
 use crate::spec::{Descriptor, media_type};
 use std::fs::File;
 use std::io::{self, Read};

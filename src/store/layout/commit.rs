@@ -1,11 +1,11 @@
 //! The update of the index: it is read, merged and replaced under the lock.
 
 use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::common::digest::Digest;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::wording;
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, LeftOut, StoredImage};
-use crate::wording;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};

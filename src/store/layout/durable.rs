@@ -5,9 +5,9 @@
 //! replaced, everything in the layout is synced that is not known to be durable.
 
 use super::{INDEX_FILE, Layout, VERSION_FILE};
-use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, ErrorKind, Result};
-use crate::root::Root;
+use crate::common::digest::{Algorithm, Digest};
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
 use crate::spec::Descriptor;
 use crate::store::BlobSink as _;
 use rayon::prelude::*;

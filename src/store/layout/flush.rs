@@ -1,6 +1,6 @@
 //! Syncs a file while it is written, so that little is left for the sync at its end.
 
-use crate::root::sync_content;
+use crate::common::root::sync_content;
 use std::fs::File;
 use std::io;
 use std::thread::{Builder, JoinHandle};

@@ -1,9 +1,9 @@
 //! The state of a layout's blobs, as far as this process has checked or written them.
 
 use super::{INDEX_FILE, Layout};
-use crate::digest::Digest;
-use crate::progress::{Progress, warn};
-use crate::root::sync_content;
+use crate::common::digest::Digest;
+use crate::common::progress::{Progress, warn};
+use crate::common::root::sync_content;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::{MutexGuard, PoisonError};

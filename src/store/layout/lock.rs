@@ -1,9 +1,9 @@
 //! The lock that serialises updates of the index.
 
 use super::{LOCK_FILE, Layout};
-use crate::bounded;
-use crate::error::{Error, ErrorKind, Result, one_line};
-use crate::lock::{TIMEOUT, refuses_locks, wait};
+use crate::common::bounded;
+use crate::common::error::{Error, ErrorKind, Result, one_line};
+use crate::common::lock::{TIMEOUT, refuses_locks, wait};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::time::Duration;

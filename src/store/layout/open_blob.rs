@@ -1,6 +1,6 @@
 //! A verified blob that is held open.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::common::error::{Error, ErrorKind, Result};
 use std::fs::File;
 use std::time::SystemTime;
 

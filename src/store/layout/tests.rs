@@ -1,5 +1,5 @@
 use super::*;
-use crate::digest::Hasher;
+use crate::common::digest::Hasher;
 use crate::spec::{Config, Manifest, REF_NAME};
 use std::fs;
 

@@ -5,7 +5,7 @@ use super::engines::Engine;
 use super::workshop::{Built, Outcome, SECRET, Setup};
 use crate::support::{Finished, Scratch};
 use flate2::read::MultiGzDecoder;
-use ocibuild::tar::{Headers, Kind};
+use ocibuild::codec::tar::{Headers, Kind};
 use std::fs;
 use std::io::{Cursor, Read};
 

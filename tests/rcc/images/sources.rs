@@ -4,7 +4,7 @@ use super::Workshop;
 use super::engines::Engine;
 use super::workshop::{Built, Outcome, Setup};
 use crate::support::{Scratch, command, run};
-use ocibuild::tar::{Headers, Kind};
+use ocibuild::codec::tar::{Headers, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
@@ -102,7 +102,7 @@ fn nothing_is_stored_twice_and_links_repeat_what_they_lead_to() {
                 links += 1;
                 let target = &entries[&entry.link];
                 assert_eq!(target.kind, Kind::File);
-                let of = |entry: &ocibuild::tar::Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
+                let of = |entry: &ocibuild::codec::tar::Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
                 assert_eq!(of(entry), of(target), "{}", path.escape_ascii());
             }
             if contains(path, b"/holotree/") {
@@ -117,7 +117,7 @@ fn nothing_is_stored_twice_and_links_repeat_what_they_lead_to() {
 }
 
 /// The entries of the environment's layer, by path.
-fn entries(built: &Built) -> BTreeMap<Vec<u8>, ocibuild::tar::Entry> {
+fn entries(built: &Built) -> BTreeMap<Vec<u8>, ocibuild::codec::tar::Entry> {
     let layers = built.layout.layers();
     let blob = built.layout.blob(layers[layers.len() - 2]["digest"].as_str().unwrap());
     let scratch = Scratch::new();

@@ -5,9 +5,9 @@
 //! members, no member may overlap another, and no name may occur twice. (APPNOTE.TXT 6.3.10; section numbers below
 //! refer to it.)
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::section::{Section, read_full_at};
-use crate::wording;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::section::{Section, read_full_at};
+use crate::common::wording;
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use std::collections::HashMap;
@@ -96,7 +96,7 @@ impl Archive {
     /// Returns a string that distinguishes this file from others, and from its own earlier versions.
     pub(super) fn identity(&self) -> String {
         let metadata = cap_std::fs::Metadata::from_file(&self.file);
-        let stamp = metadata.and_then(|metadata| crate::tree::Stamp::of(&metadata));
+        let stamp = metadata.and_then(|metadata| crate::layers::tree::Stamp::of(&metadata));
         stamp.map_or_else(|_| "unknown".to_owned(), |stamp| format!("{stamp:?}"))
     }
 

@@ -1,0 +1,103 @@
+//! Locks that another process may hold.
+//!
+//! The locks are those of the operating system, on an open file. They end with the process that holds them.
+
+use crate::common::error::{Error, ErrorKind};
+use crate::common::root::Root;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The longest time to wait for a lock of another process.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Locks `file`, and returns whether that succeeded within `timeout`.
+///
+/// # Errors
+/// Returns an error if the file system cannot lock.
+pub fn wait(file: &File, timeout: Duration) -> io::Result<bool> {
+    wait_for(timeout, || file.try_lock())
+}
+
+fn wait_for(timeout: Duration, lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Err(_) if Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Returns whether `error` means that the file system does not support locks, like some network file systems.
+pub fn refuses_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+/// An exclusive or shared lock of a directory, held until it is dropped.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    /// Absent if directories cannot be locked.
+    _directory: Option<File>,
+}
+
+impl DirectoryLock {
+    /// Waits for the lock of `directory` itself, which leaves no file behind. If directories cannot be locked (Windows,
+    /// some network file systems), this returns at once.
+    ///
+    /// # Errors
+    /// Returns an error if another process holds the lock for longer than [`TIMEOUT`], or if the directory cannot be
+    /// opened.
+    pub fn of(directory: &Root) -> crate::Result<DirectoryLock> {
+        DirectoryLock::within(TIMEOUT, directory, File::try_lock)?.ok_or_else(|| held(directory))
+    }
+
+    /// Waits for a shared lock, as [`DirectoryLock::of`] does for an exclusive one.
+    ///
+    /// # Errors
+    /// The same as [`DirectoryLock::of`].
+    pub fn shared(directory: &Root) -> crate::Result<DirectoryLock> {
+        DirectoryLock::within(TIMEOUT, directory, File::try_lock_shared)?.ok_or_else(|| held(directory))
+    }
+
+    /// Locks the directory as [`DirectoryLock::of`], but returns `None` if another process holds the lock now.
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be opened.
+    pub fn try_of(directory: &Root) -> crate::Result<Option<DirectoryLock>> {
+        DirectoryLock::within(Duration::ZERO, directory, File::try_lock)
+    }
+
+    fn within(
+        timeout: Duration,
+        directory: &Root,
+        lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> crate::Result<Option<DirectoryLock>> {
+        if !cfg!(unix) {
+            return Ok(Some(DirectoryLock { _directory: None }));
+        }
+        let open = directory.dir().open(".").map_err(|error| Error::io(directory.path().display(), "open", error))?;
+        let open = open.into_std();
+        Ok(match wait_for(timeout, || lock(&open)) {
+            Ok(true) => Some(DirectoryLock { _directory: Some(open) }),
+            Ok(false) => None,
+            Err(_) => Some(DirectoryLock { _directory: None }),
+        })
+    }
+}
+
+fn held(directory: &Root) -> Error {
+    Error::new(ErrorKind::Locked, directory.path().display().to_string(), "another process holds it locked")
+        .hint(format!("waited {} s", TIMEOUT.as_secs()))
+}

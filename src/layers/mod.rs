@@ -1,0 +1,26 @@
+//! Writes layer blobs from trees, on every core, in one pass.
+//!
+//! ```text
+//!                   ┌─ fill ── compress ─┐          workers take the next block of any layer,
+//!  tree ─▶ blocks ──┼─ fill ── compress ─┼─▶ blob   fill it from its sources, hand it to the hash
+//!                   └─ fill ── compress ─┘          of the tar, compress it and hand it to the blob
+//!                        └──▶ diff ID
+//! ```
+//!
+//! A block is about 1 MiB of the layer's tar and becomes a separate gzip member or zstd frame. The block boundaries
+//! depend only on the tree (`blocks`), so the bytes of a layer do not depend on the number of threads. A worker never
+//! waits for the hash or compression of another one: the worker that delivers the block that is due next also processes
+//! the finished blocks after it (`sequence`).
+
+mod blocks;
+mod fill;
+pub mod incremental;
+mod plain;
+pub mod rootfs;
+mod sequence;
+pub mod tree;
+mod write;
+
+pub use blocks::{Block, is_in_one_block};
+pub use plain::write_tar;
+pub use write::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};

@@ -1,0 +1,200 @@
+//! Writes a listing. The format is described with its reader.
+
+use super::entry::{ListedKind, ListedNode, Program};
+use super::listing::{HEADER, MAGIC, OPAQUE, SLOT, Subject, WHITEOUT, encoding_byte};
+use crate::common::error::{Error, Result};
+use crate::layers::tree::MOST_ENTRIES;
+use libdeflater::crc32;
+use std::collections::BTreeMap;
+
+/// The minimum size of a block in bytes, except for the last one.
+const BLOCK: usize = 8 << 10;
+/// The largest number of bytes collected for a listing: names, link targets and extended attributes.
+const MOST_BYTES: usize = 1 << 30;
+
+/// Collects the entries of a layer, in the order of its tar.
+#[derive(Default)]
+pub(super) struct ListingWriter {
+    entries: BTreeMap<Box<[u8]>, Said>,
+    bytes: usize,
+}
+
+/// The stored data of one path: the flags and kind, and the encoded node.
+#[derive(Default)]
+struct Said {
+    first: u8,
+    node: Box<[u8]>,
+}
+
+impl ListingWriter {
+    /// Adds the node at `path`. If a path has two entries, the later one counts, as for extractors.
+    ///
+    /// # Errors
+    /// Returns an error if the layer has more entries, or longer ones, than a listing can hold.
+    pub(super) fn add(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
+        let mut encoded = Vec::new();
+        let kind = encode(node, &mut encoded);
+        let said = self.said(path, encoded.len())?;
+        said.first = said.first & (WHITEOUT | OPAQUE) | kind;
+        said.node = encoded.into();
+        Ok(())
+    }
+
+    /// Records that the layer deletes `path` from the layers below.
+    ///
+    /// # Errors
+    /// The same as [`ListingWriter::add`].
+    pub(super) fn add_whiteout(&mut self, path: &[u8]) -> Result<()> {
+        self.said(path, 0).map(|said| said.first |= WHITEOUT)
+    }
+
+    /// Records that the layer hides the entries of the layers below in the directory `path`.
+    ///
+    /// # Errors
+    /// The same as [`ListingWriter::add`].
+    pub(super) fn add_opaque(&mut self, path: &[u8]) -> Result<()> {
+        self.said(path, 0).map(|said| said.first |= OPAQUE)
+    }
+
+    fn said(&mut self, path: &[u8], more: usize) -> Result<&mut Said> {
+        self.bytes += more;
+        // Every parent directory is listed, so that a look-up finds it. An entry of its own replaces it.
+        let mut above = path;
+        while let Some(slash) = above.iter().rposition(|&byte| byte == b'/') {
+            above = &above[..slash];
+            match self.entries.get_mut(above) {
+                Some(said) if said.first & !(WHITEOUT | OPAQUE) != 0 => break,
+                Some(said) => imply(said),
+                None => {
+                    let mut said = Said::default();
+                    imply(&mut said);
+                    self.bytes += above.len();
+                    self.entries.insert(above.into(), said);
+                }
+            }
+        }
+        if !self.entries.contains_key(path) {
+            self.bytes += path.len();
+        }
+        if self.entries.len() >= MOST_ENTRIES || self.bytes > MOST_BYTES {
+            return Err(Error::invalid("layer", "has more entries than are listed"));
+        }
+        Ok(self.entries.entry(path.into()).or_default())
+    }
+
+    /// Returns the listing in the stored format.
+    pub(super) fn finish(self, subject: &Subject) -> Vec<u8> {
+        let mut out = vec![0; HEADER];
+        let entries = self.entries.len() as u64;
+        let (mut slots, mut paths) = (Vec::new(), Vec::new());
+        let (mut start, mut first, mut before) = (HEADER, Vec::new(), Vec::new());
+        let mut close = |out: &[u8], start: usize, first: &[u8]| {
+            let block = &out[start..];
+            slots.extend((start as u64).to_le_bytes());
+            slots.extend((block.len() as u32).to_le_bytes());
+            slots.extend(crc32(block).to_le_bytes());
+            slots.extend((paths.len() as u32).to_le_bytes());
+            slots.extend((first.len() as u32).to_le_bytes());
+            paths.extend_from_slice(first);
+        };
+        for (path, Said { first: flags, node }) in self.entries {
+            if out.len() - start >= BLOCK {
+                close(&out, start, &first);
+                (start, before) = (out.len(), Vec::new());
+            }
+            if start == out.len() {
+                first = path.to_vec();
+            }
+            let shared = before.iter().zip(&*path).take_while(|(one, other)| one == other).count();
+            number(&mut out, shared as u64);
+            string(&mut out, &path[shared..]);
+            out.push(flags);
+            out.extend_from_slice(&node);
+            before = path.into_vec();
+        }
+        if start < out.len() {
+            close(&out, start, &first);
+        }
+        let (index, blocks) = (out.len() as u64, (slots.len() / SLOT) as u64);
+        slots.extend(paths);
+        let Subject { layer, blob, encoding } = subject;
+        let header = &mut out[..HEADER];
+        header[..16].copy_from_slice(MAGIC);
+        header[16..48].copy_from_slice(layer.as_bytes());
+        header[48..80].copy_from_slice(blob.as_bytes());
+        header[80] = encoding_byte(*encoding);
+        header[88..96].copy_from_slice(&entries.to_le_bytes());
+        header[104..112].copy_from_slice(&index.to_le_bytes());
+        header[112..120].copy_from_slice(&blocks.to_le_bytes());
+        header[120..124].copy_from_slice(&crc32(&slots).to_le_bytes());
+        let sum = crc32(&header[..124]);
+        header[124..128].copy_from_slice(&sum.to_le_bytes());
+        out.extend(slots);
+        out
+    }
+}
+
+/// Turns `said` into a directory without an entry of its own, as extractors create it.
+fn imply(said: &mut Said) {
+    let mut encoded = Vec::new();
+    let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
+    said.first |= encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);
+    said.node = encoded.into();
+}
+
+/// Appends `node`, and returns the number of its kind.
+fn encode(node: &ListedNode, out: &mut Vec<u8>) -> u8 {
+    // Destructured without `..`, so that a new field cannot be forgotten here.
+    let ListedNode { kind, mode, uid, gid, mtime, xattrs } = node;
+    for value in [u64::from(*mode), u64::from(*uid), u64::from(*gid), (mtime << 1 ^ mtime >> 63) as u64] {
+        number(out, value);
+    }
+    let number_of_kind = match kind {
+        ListedKind::Directory => 1,
+        ListedKind::ImpliedDirectory => 2,
+        ListedKind::File { size, program, content } => {
+            number(out, *size);
+            number(
+                out,
+                match program {
+                    Program::Unknown => 0,
+                    Program::Script => 1,
+                    Program::Elf(machine) => u64::from(*machine) + 2,
+                },
+            );
+            number(out, content.as_ref().map_or(0, |content| content.len() as u64 + 1));
+            out.extend(content.iter().flatten());
+            3
+        }
+        ListedKind::Symlink { target } => {
+            string(out, target);
+            4
+        }
+        ListedKind::HardLink { target } => {
+            string(out, target);
+            5
+        }
+        ListedKind::CharacterDevice => 6,
+        ListedKind::BlockDevice => 7,
+        ListedKind::Fifo => 8,
+    };
+    number(out, xattrs.len() as u64);
+    for (name, value) in xattrs {
+        string(out, name);
+        string(out, value);
+    }
+    number_of_kind
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+    number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}

@@ -1,0 +1,34 @@
+//! The content of a future layer: entries with validated paths, sorted and unique.
+//!
+//! A tree is made from directories, files and archives, and from entries that other modules add. It refers to file
+//! contents without having read them. Everything that could differ between two machines (owners, modes, times, the order
+//! in which a directory lists its files) is decided here, by [`Rules`].
+
+mod archive;
+mod base_names;
+mod builder;
+mod content;
+mod directory;
+mod entry;
+mod excluded;
+mod ignore;
+mod images;
+mod listing;
+mod litter;
+mod losses;
+mod nodes;
+mod pattern;
+mod rules;
+mod sorted;
+mod stamp;
+
+pub(crate) use builder::MOST_ENTRIES;
+pub use builder::TreeBuilder;
+pub use content::{Content, ContentStream, FileContent, SourceDirectory, StoredFile, StoredFiles};
+pub use entry::{Attributes, Entry, Kind, Xattrs};
+pub use excluded::{Cause, Excluded};
+pub use ignore::{DOCKERIGNORE, IgnoreRules, PathKind};
+pub use images::{DOCKERFILE, DOCKERFILE_MARK, ImageForm};
+pub use rules::{Access, ExtendedAttributes, FileChanges, Modes, Owner, Owners, Rules, SpecialFiles};
+pub use sorted::{EntryOrigin, Tree};
+pub use stamp::Stamp;

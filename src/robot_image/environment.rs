@@ -1,0 +1,220 @@
+//! A recorded environment, as a source of an image's layers.
+
+use super::catalog_file::CatalogFile;
+use super::contents::{self, rewritten};
+use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
+use super::parts::Parts;
+use super::recipe;
+use super::requirement::Requirement;
+use super::scrub::{Scrubbed, Scrubbing};
+use super::{EnvironmentMode, RobotLayer, Shipping, direct};
+use crate::cache::RecipeKey;
+use crate::common::error::Result;
+use crate::common::progress::{Progress, Silent, warn};
+use crate::common::wording::counted;
+use crate::layers::tree::TreeBuilder;
+use crate::rcc::matching::warn_of_layer;
+use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, Restorer};
+use serde_json::Value;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, OnceLock};
+
+/// A recorded environment: a catalog and its hololib.
+///
+/// The catalog is parsed and its objects are examined only when they are needed; a layer in the cache needs neither.
+#[derive(Debug)]
+pub struct Environment {
+    hololib: Hololib,
+    name: CatalogName,
+    /// The catalog's file in the hololib.
+    stored: CatalogFile,
+    shipping: Shipping,
+    /// The key of everything that determines the bytes of every layer.
+    recipe: RecipeKey,
+    facts: EnvironmentFacts,
+    opened: OnceLock<Opened>,
+}
+
+/// A catalog that was read and found complete.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) catalog: Arc<Catalog>,
+    /// The catalog's file in the image.
+    pub(super) stored: CatalogFile,
+    pub(super) scrubbed: Scrubbed,
+    pub(super) parts: Parts,
+    pub(super) restorer: OnceLock<Restorer>,
+}
+
+impl Opened {
+    fn new(
+        hololib: &Hololib,
+        name: &CatalogName,
+        stored: &CatalogFile,
+        shipping: &Shipping,
+        watcher: &dyn Progress,
+    ) -> Result<Opened> {
+        let limits = CatalogLimits::default();
+        let mut catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
+        hololib.check_complete(&catalog)?;
+        warn_of_layer(&catalog, watcher);
+        let scrubbed = Scrubbed::find(hololib, &catalog, shipping, watcher)?;
+        let mut stored = stored.clone();
+        if !scrubbed.is_empty() {
+            stored = CatalogFile::of_bytes(name, scrubbed.rewrite_catalog(stored.open()?, &catalog)?);
+            // Only digests differ, so the warnings are those of the first reading.
+            catalog = Catalog::read(stored.open()?, name, &limits, &Silent)?;
+        }
+        let recorded = |_: &str, file: &FileEntry<'_>| -> Result<Box<dyn Read + Send>> {
+            match scrubbed.content(&file.digest) {
+                Some(content) => Ok(Box::new(Cursor::new(content.clone()))),
+                None => hololib.object(&file.named_object())?.content(),
+            }
+        };
+        let parts = Parts::of(&catalog, shipping.split, recorded)?;
+        if parts.names().is_empty() && shipping.split.is_asked_for() {
+            warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
+        }
+        Ok(Opened { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
+    }
+
+    fn facts(
+        &self,
+        hololib: &Hololib,
+        shipping: &Shipping,
+        warnings: Vec<(String, String)>,
+    ) -> Result<EnvironmentFacts> {
+        let Opened { catalog, scrubbed, parts, .. } = self;
+        let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
+        let names = parts.names().iter().enumerate();
+        let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
+        let activation = match shipping.mode {
+            EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
+            EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
+        };
+        Ok(EnvironmentFacts::of(catalog, parts, activation, (warnings, scrubbed.secrets.clone())))
+    }
+
+    /// Reads a file of the environment as it will be in `space`.
+    ///
+    /// # Errors
+    /// Returns an error if it is larger than `limit` bytes, or its object is damaged.
+    pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Opened { catalog, scrubbed, .. } = self;
+        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
+        if let Some(content) = scrubbed.content(&found.digest) {
+            return Ok(Some(rewritten(content, found.rewrites, space).to_vec()));
+        }
+        let restorer = Restorer::new(hololib, catalog, space)?;
+        crate::common::bounded::read(restorer.open(path, &found)?, limit, path).map(Some)
+    }
+}
+
+impl Environment {
+    /// Opens the catalog called `name` of `hololib`, which must fit `required`.
+    ///
+    /// `noted` returns the notes of an earlier build, which make it unnecessary to read the catalog.
+    ///
+    /// # Errors
+    /// Returns an error if the catalog is for another platform or another blueprint, if it cannot be read, or if
+    /// objects that it names are missing.
+    pub fn open(
+        hololib: Hololib,
+        name: &CatalogName,
+        required: &Requirement<'_>,
+        shipping: Shipping,
+        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        watcher: &dyn Progress,
+    ) -> Result<Environment> {
+        required.check(&hololib, name, shipping.mode)?;
+        let stored = CatalogFile::find(&hololib, name)?;
+        let recipe = recipe::of_environment(&hololib, name, &stored.digest, &shipping);
+        let opened = OnceLock::new();
+        let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
+            Some(facts) => {
+                facts.warn_again(watcher);
+                facts
+            }
+            None => {
+                let recorder = WarningRecorder::new(watcher);
+                let made = Opened::new(&hololib, name, &stored, &shipping, &recorder)?;
+                let facts = made.facts(&hololib, &shipping, recorder.warnings())?;
+                opened.set(made).ok();
+                facts
+            }
+        };
+        Ok(Environment { hololib, name: name.clone(), stored, shipping, recipe, facts, opened })
+    }
+
+    /// Returns the name of the catalog.
+    pub fn name(&self) -> &CatalogName {
+        &self.name
+    }
+
+    /// Returns how secrets are handled.
+    pub(super) fn scrubbing(&self) -> Scrubbing {
+        self.shipping.scrubbing
+    }
+
+    /// Returns the facts about the environment.
+    pub fn facts(&self) -> &EnvironmentFacts {
+        &self.facts
+    }
+
+    /// Returns the key of everything that determines the environment's layers.
+    ///
+    /// Returns `None` if the catalog does not determine them: digests that anyone can forge do not identify content.
+    pub fn recipe(&self) -> Option<&RecipeKey> {
+        (!self.facts.has_forgeable_digests).then_some(&self.recipe)
+    }
+
+    /// Returns the layers of the environment, those that rarely change first.
+    pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
+        let parts = self
+            .facts
+            .parts
+            .iter()
+            .map(|part| (part.name.as_str(), recipe::of_part(&self.hololib, &part.digest), Value::Null));
+        let last = if self.facts.parts.is_empty() { "" } else { "the rest" };
+        // The facts about the environment are stored as notes of its last layer.
+        let all = parts.chain([(last, self.recipe.clone(), self.facts.to_json())]);
+        all.enumerate()
+            .map(|(part, (name, recipe, notes))| {
+                let environment = self.clone();
+                let separator = if name.is_empty() { "" } else { ": " };
+                RobotLayer {
+                    name: format!("environment {}{separator}{name}", self.name),
+                    // Digests that anyone can forge do not identify content.
+                    recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
+                    entries: Box::new(move |tree| environment.add_part(part, tree)),
+                }
+            })
+            .collect()
+    }
+
+    fn opened(&self) -> Result<&Opened> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        // The warnings were already repeated from the notes.
+        let made = Opened::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
+        Ok(self.opened.get_or_init(|| made))
+    }
+
+    fn add_part(&self, part: usize, tree: &mut TreeBuilder) -> Result<()> {
+        let Shipping { mode, places, .. } = &self.shipping;
+        contents::add_part(&self.hololib, self.opened()?, part, *mode, places, tree)
+    }
+
+    pub(super) fn warn_of_unrewritten_paths(&self, watcher: &dyn Progress) {
+        let restorer = self.opened.get().and_then(|opened| opened.restorer.get());
+        let unrewritten = restorer.map(Restorer::unrewritten).unwrap_or_default();
+        if let Some(first) = unrewritten.first() {
+            let reason = format!(
+                "a build path that rcc did not list stands in {}, the first is `{first}`",
+                counted(unrewritten.len(), "file")
+            );
+            warn(watcher, &format!("catalog {}", self.name), &reason);
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! Verifies everything that a layout states about itself.
+//!
+//! None of the known validators finds every fault, so this one is stricter than each of them: it reads every blob,
+//! decompresses every layer, and checks every entry of every tar.
+
+use crate::codec::compression::{Encoding, decode};
+use crate::codec::tar;
+use crate::codec::tar::{Ending, Headers};
+use crate::common::digest::{DiffId, Digest, Hashing};
+use crate::common::error::{Error, ErrorKind, Result, one_line};
+use crate::common::progress::{Activity, Progress, warn};
+use crate::common::wording::counted;
+use crate::spec::ImagePath;
+use crate::spec::name::ImageName;
+use crate::spec::reference::Reference;
+use crate::spec::{
+    Artifact, Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type,
+};
+use crate::store::{BlobSource, Layout, LeftOut, read_document};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::Path;
+
+/// The result of verifying a layout.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The number of image manifests that were read.
+    pub images: usize,
+    /// The number of artifact manifests, such as those of SBOMs and signatures, that were read.
+    pub artifacts: usize,
+    /// The number of blobs that were read.
+    pub blobs: usize,
+    /// The size of those blobs in bytes.
+    pub bytes: u64,
+    /// The remote layers: those that stay in a registry, according to the layout.
+    pub left_out: Vec<LeftOutLayer>,
+    /// The layers whose content was not read because their type is unknown. Only their digest and size were checked.
+    pub not_read: Vec<NotReadLayer>,
+    /// All faults, sorted.
+    pub faults: Vec<Fault>,
+    /// The blobs that do not match their digests, sizes or types.
+    pub damaged: BTreeSet<Digest>,
+}
+
+/// A remote layer, which is intentionally missing from the layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOutLayer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes, according to its manifest.
+    pub size: u64,
+    /// The repository that has it, according to the layout.
+    pub repository: Reference,
+}
+
+/// A layer of an unknown type, such as an encrypted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReadLayer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type, according to its manifest.
+    pub media_type: String,
+}
+
+/// A fault in a layout.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The object at fault.
+    pub object: String,
+    /// The reason.
+    pub reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", one_line(&self.object), one_line(&self.reason))
+    }
+}
+
+/// Reads the whole layout at `path` and reports every fault.
+///
+/// Unreferenced blobs cause warnings, but are not faults, since building a name again leaves some behind. Layers that are
+/// remote in every image that has them are not faults either.
+///
+/// # Errors
+/// Returns an error if there is no layout at `path`.
+pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
+    check(path, None, progress)
+}
+
+/// Reads every blob of the image `name` in the layout at `path`, and of its referrers.
+///
+/// # Errors
+/// Returns an error if there is no layout at `path`, or no image `name` in it.
+pub fn verify_image(path: &Path, name: &str, progress: &dyn Progress) -> Result<Report> {
+    check(path, Some(name), progress)
+}
+
+fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Report> {
+    let layout = Layout::open(path)?;
+    let mut survey = Survey::of(&layout);
+    let mut left_out = LeftOut::default();
+    match layout.index() {
+        Ok(mut index) => {
+            survey.names(&index);
+            if let Some(name) = name {
+                layout.keep_only(&mut index, name)?;
+            }
+            survey.index(&index, "index.json", 0);
+            left_out = survey.left_out(&index);
+        }
+        Err(error) if name.is_some() => return Err(error),
+        Err(error) => survey.fault(error.object(), error.reason()),
+    }
+    let mut roles = std::mem::take(&mut survey.roles);
+    let mut report = survey.report;
+    let (present, strangers) = layout.blobs()?;
+    for stranger in strangers {
+        warn(progress, &format!("{}/{stranger}", layout.display()), "not the name of a blob");
+    }
+    let present: BTreeSet<Digest> = present.into_iter().collect();
+    roles.retain(|digest, role| {
+        let is_layer = !role.diff_ids.is_empty() && role.sizes.len() == 1;
+        let Some(repository) = left_out.repository(digest).filter(|_| is_layer && !present.contains(digest)) else {
+            return true;
+        };
+        let size = role.sizes.first().copied().unwrap_or_default();
+        report.left_out.push(LeftOutLayer { digest: *digest, size, repository: repository.clone() });
+        false
+    });
+    let mut unreferenced: Vec<Digest> = Vec::new();
+    if name.is_none() {
+        unreferenced.extend(present.iter().filter(|digest| !roles.contains_key(*digest)));
+    }
+    if !unreferenced.is_empty() {
+        warn(progress, &layout.display(), &format!("{} that no image needs", counted(unreferenced.len(), "blob")));
+    }
+    let work: Vec<(Digest, Role)> =
+        roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
+    let check = |(digest, role): &(Digest, Role)| Some((*digest, check_blob(&layout, digest, role, progress)?));
+    let found: Vec<(Digest, Found)> = work.par_iter().filter_map(check).collect();
+    for (digest, blob) in found {
+        report.blobs += 1;
+        report.bytes += blob.bytes;
+        report.damaged.extend((!blob.faults.is_empty()).then_some(digest));
+        report.faults.extend(blob.faults);
+        report.not_read.extend(blob.not_read.map(|media_type| NotReadLayer { digest, media_type }));
+    }
+    report.faults.sort();
+    report.faults.dedup();
+    Ok(report)
+}
+
+/// The statements of all documents about one blob.
+#[derive(Debug, Default)]
+struct Role {
+    /// Its sizes. More than one is a fault in itself.
+    sizes: BTreeSet<u64>,
+    /// Its media types.
+    media_types: BTreeSet<String>,
+    /// The diff IDs that configs state for it as a layer.
+    diff_ids: BTreeSet<DiffId>,
+}
+
+/// Walks the documents and collects their statements about blobs.
+struct Survey<'a> {
+    layout: &'a Layout,
+    report: Report,
+    roles: BTreeMap<Digest, Role>,
+    /// The platform of each manifest's image, according to its config.
+    platforms: BTreeMap<Digest, Platform>,
+    /// The blobs that each index and manifest refers to.
+    references: BTreeMap<Digest, BTreeSet<Digest>>,
+}
+
+impl Survey<'_> {
+    fn of(layout: &Layout) -> Survey<'_> {
+        Survey {
+            layout,
+            report: Report::default(),
+            roles: BTreeMap::new(),
+            platforms: BTreeMap::new(),
+            references: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the remote layers that no entry of `index` needs in the layout.
+    fn left_out(&self, index: &Index) -> LeftOut {
+        let (mut left_out, mut needed) = (LeftOut::default(), BTreeSet::new());
+        for listed in index.manifests() {
+            let here = LeftOut::of(listed);
+            let mut pending = vec![listed.digest];
+            while let Some(document) = pending.pop() {
+                for blob in self.references.get(&document).into_iter().flatten() {
+                    if here.repository(blob).is_none() && needed.insert(*blob) {
+                        pending.push(*blob);
+                    }
+                }
+            }
+            left_out.extend(here);
+        }
+        left_out.without(&needed)
+    }
+
+    fn fault(&mut self, object: impl Into<String>, reason: impl Into<String>) {
+        self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
+    }
+
+    /// Records a reference to a blob. Returns whether its media type is new for that blob.
+    fn note(&mut self, descriptor: &Descriptor) -> bool {
+        let role = self.roles.entry(descriptor.digest).or_default();
+        role.sizes.insert(descriptor.size);
+        role.media_types.insert(descriptor.media_type.clone())
+    }
+
+    fn names(&mut self, index: &Index) {
+        let mut seen = BTreeSet::new();
+        for name in index.manifests().iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)) {
+            if !seen.insert(name.clone()) {
+                self.fault("index.json", format!("two entries have the name `{name}`"));
+            }
+        }
+    }
+
+    fn index(&mut self, index: &Index, object: &str, depth: usize) {
+        for listed in index.manifests() {
+            let is_new = self.note(listed);
+            if is_new {
+                self.document(listed, depth);
+            }
+            let said = listed.platform.as_ref().filter(|platform| !platform.is_unknown());
+            if let (Some(said), Some(actual)) = (said, self.platforms.get(&listed.digest))
+                && !actual.satisfies(said)
+            {
+                let reason = format!("{} is listed for {said} and is for {actual}", listed.digest);
+                self.fault(object, reason);
+            }
+        }
+    }
+
+    fn document(&mut self, descriptor: &Descriptor, depth: usize) {
+        const DEEPEST: usize = 4;
+        let object = format!("blob {}", descriptor.digest);
+        let media_type = &descriptor.media_type;
+        let result = read_document(self.layout, descriptor, LARGEST_MANIFEST).and_then(|bytes| {
+            if media_type::is_index(media_type) {
+                Index::read(&bytes, media_type, &object).map(Document::Index)
+            } else if let Ok(Some(artifact)) = Artifact::read(&bytes, media_type, &object) {
+                Ok(Document::Artifact(artifact))
+            } else if media_type::is_manifest(media_type) {
+                Manifest::read(&bytes, media_type, &object).map(Document::Manifest)
+            } else {
+                Err(Error::invalid(&object, format!("`{media_type}` is neither an image nor an index")))
+            }
+        });
+        match result {
+            Ok(Document::Index(index)) if depth < DEEPEST => {
+                self.references
+                    .insert(descriptor.digest, index.manifests().iter().map(|listed| listed.digest).collect());
+                self.index(&index, &object, depth + 1);
+            }
+            Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
+            Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
+            Ok(Document::Artifact(artifact)) => self.artifact(&artifact, &descriptor.digest),
+            // A blob that is missing or damaged is reported once, when it is read as a blob.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
+            Err(error) => self.fault(error.object(), error.reason()),
+        }
+    }
+
+    /// Records an artifact. Its subject may be elsewhere: an SBOM without its image is still complete.
+    fn artifact(&mut self, artifact: &Artifact, digest: &Digest) {
+        self.report.artifacts += 1;
+        self.references.insert(*digest, artifact.blobs.iter().map(|blob| blob.digest).collect());
+        for blob in &artifact.blobs {
+            self.note(blob);
+        }
+    }
+
+    fn manifest(&mut self, manifest: &Manifest, digest: &Digest) {
+        let object = format!("blob {digest}");
+        self.report.images += 1;
+        self.references.insert(*digest, manifest.blobs().map(|blob| blob.digest).collect());
+        for blob in manifest.blobs() {
+            self.note(blob);
+        }
+        let config = match self.read_config(&manifest.config) {
+            Ok(config) => config,
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => return,
+            Err(error) => return self.fault(error.object(), error.reason()),
+        };
+        self.platforms.insert(*digest, config.platform().clone());
+        let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids().len());
+        if layers != diff_ids {
+            self.fault(object, format!("{} but {}", counted(layers, "layer"), counted(diff_ids, "diff ID")));
+        }
+        if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
+            self.fault(
+                format!("blob {}", manifest.config.digest),
+                format!("the history tells of {}, the image has {layers}", counted(told, "layer")),
+            );
+        }
+        for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
+            if let Some(role) = self.roles.get_mut(&layer.digest) {
+                role.diff_ids.insert(*diff_id);
+            }
+        }
+    }
+
+    fn read_config(&self, descriptor: &Descriptor) -> Result<Config> {
+        let object = format!("blob {}", descriptor.digest);
+        Config::read(&read_document(self.layout, descriptor, LARGEST_CONFIG)?, &object)
+    }
+}
+
+enum Document {
+    Index(Index),
+    Manifest(Manifest),
+    Artifact(Artifact),
+}
+
+/// The result of reading one blob.
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    faults: Vec<Fault>,
+    /// The media type of a layer that cannot be read.
+    not_read: Option<String>,
+}
+
+/// Reads one blob. Returns `None` if no image needs it and another process has removed it since it was listed.
+fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<Found> {
+    let mut found = Found::default();
+    let object = format!("blob {digest}");
+    let mut fault = |reason: String| found.faults.push(Fault { object: object.clone(), reason });
+    if role.sizes.len() > 1 {
+        fault(format!("is said to have different sizes: {:?}", role.sizes));
+    }
+    let opened = match layout.open(&Descriptor::new("", *digest, 0)) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == ErrorKind::NotFound && role.sizes.is_empty() => return None,
+        Err(error) => {
+            fault(error.reason());
+            return Some(found);
+        }
+    };
+    let activity = Activity::start(progress, &object, role.sizes.first().copied());
+    let mut stored = Hashing::new(opened, digest.algorithm());
+    let is_layer = !role.diff_ids.is_empty();
+    let unknown = |media_type: &&String| media_type::layer_encoding(media_type).is_none();
+    found.not_read = role.media_types.iter().find(unknown).filter(|_| is_layer).cloned();
+    let is_read = is_layer && found.not_read.is_none();
+    let layer_faults = if is_read { check_layer(&mut stored, role) } else { Vec::new() };
+    match stored.finish() {
+        Err(error) => fault(Error::io("blob", "read", error).reason()),
+        Ok((actual, size)) => {
+            if let Some(said) = role.sizes.iter().find(|said| **said != size) {
+                fault(format!("expected {said} bytes, found {size}"));
+            }
+            if actual != *digest {
+                fault(format!("its content has the digest {actual}"));
+            }
+            found.bytes = size;
+            activity.advance(size);
+        }
+    }
+    // If the blob is damaged, faults of its content only follow from that.
+    if found.faults.is_empty() {
+        found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
+    }
+    activity.finish(match (found.faults.is_empty(), &found.not_read) {
+        (true, None) => "whole",
+        (true, Some(_)) => "not read",
+        (false, _) => "faulty",
+    });
+    Some(found)
+}
+
+/// Decompresses a layer and checks every entry of its tar.
+fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
+    let mut start = Vec::new();
+    if io::copy(&mut stored.take(4), &mut start).is_err() {
+        return Vec::new();
+    }
+    let actual = Encoding::of_bytes(&start);
+    let mut faults = Vec::new();
+    for said in &role.media_types {
+        match media_type::layer_encoding(said) {
+            Some(encoding) if encoding == actual => {}
+            Some(_) => faults.push(format!("is called `{said}` and is {}", actual.name())),
+            None => return faults,
+        }
+    }
+    let whole = Cursor::new(start).chain(stored);
+    let tar = match decode(whole, actual) {
+        Ok(tar) => tar,
+        Err(error) => return vec![Error::io("layer", "read", error).reason()],
+    };
+    let algorithm = role
+        .diff_ids
+        .iter()
+        .next()
+        .map_or(crate::common::digest::Algorithm::Sha256, |diff_id| diff_id.as_digest().algorithm());
+    let mut hashed = Hashing::new(tar, algorithm);
+    let broken = check_tar(&mut hashed, &mut faults).err();
+    faults.extend(broken.iter().map(Error::reason));
+    match hashed.finish() {
+        Ok((digest, _)) => {
+            let others = role.diff_ids.iter().filter(|diff_id| diff_id.as_digest() != digest);
+            faults.extend(others.map(|diff_id| format!("holds the tar {digest}, not the diff ID {diff_id}")));
+        }
+        // A failure that was already reported is not reported again.
+        Err(_) if broken.is_some() => {}
+        Err(error) => faults.push(Error::io("layer", "unwrap", error).reason()),
+    }
+    faults
+}
+
+/// The number of faults of one kind that are reported on lines of their own.
+const MOST_ALIKE: usize = 10;
+
+fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
+    let mut source = BufReader::with_capacity(64 << 10, tar);
+    let mut headers = Headers::new("layer");
+    let mut seen = HashSet::new();
+    let (mut duplicates, mut unsafe_names) = (0, 0);
+    while let Some(entry) = headers.next(&mut source)? {
+        skip_content(&mut source, &entry, faults)?;
+        let shown = String::from_utf8_lossy(&entry.path);
+        match ImagePath::new(&entry.path) {
+            Ok(path) if !entry.path.starts_with(b"/") => {
+                // Sixteen bytes of a hash instead of the path, because a layer may have millions of paths.
+                let mut short = [0; 16];
+                short.copy_from_slice(&Digest::of(path.as_bytes()).as_bytes()[..16]);
+                if !seen.insert(short) {
+                    duplicates += 1;
+                    if duplicates <= MOST_ALIKE {
+                        faults.push(format!("the path `{shown}` is there twice"));
+                    }
+                }
+            }
+            unsafe_name => {
+                unsafe_names += 1;
+                if unsafe_names <= MOST_ALIKE {
+                    let reason =
+                        unsafe_name.err().map_or_else(|| "an absolute path".to_owned(), |error| error.reason());
+                    faults.push(format!("the entry `{shown}` is unsafe: {reason}"));
+                }
+            }
+        }
+    }
+    faults.extend(headers.ending().and_then(Ending::oddity).map(str::to_owned));
+    headers.check_rest(&mut source)
+}
+
+/// Reads past an entry's content. The padding to a whole block must be zeros: other bytes there would be in the layer,
+/// but in no listing of it.
+fn skip_content(source: &mut impl Read, entry: &tar::Entry, faults: &mut Vec<String>) -> Result<()> {
+    let failed = |error| Error::io("layer", "read", error);
+    let mut padding = Vec::new();
+    let skipped = io::copy(&mut source.take(entry.size), &mut io::sink()).map_err(failed)?;
+    let filled = io::copy(&mut source.take(tar::padding(entry.size)), &mut padding).map_err(failed)?;
+    if skipped + filled < entry.size + tar::padding(entry.size) {
+        return Err(Error::invalid("layer", "malformed tar: unexpected end inside a file"));
+    }
+    if padding.iter().any(|&byte| byte != 0) {
+        let shown = String::from_utf8_lossy(&entry.path);
+        faults.push(format!("behind the content of `{shown}` are bytes that are not zero"));
+    }
+    Ok(())
+}
