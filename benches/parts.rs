@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput};
 use ocibuild::build::image::Base;
-use ocibuild::build::{BuildSpec, LayerSpec, Memory, PlannedContent, Source, SourceContent};
+use ocibuild::build::{BuildSpec, LayerCaches, LayerSpec, PlannedContent, Source, SourceContent};
 use ocibuild::cache::{Cache, Fingerprints, LayerKey};
 use ocibuild::codec::compression::{Compression, Compressor, Encoding, decode};
 use ocibuild::codec::tar;
@@ -118,7 +118,7 @@ fn cache(criterion: &mut Criterion, scratch: &Path, directory: &Path) -> Result<
     let cache = Cache::open(Root::create_private(&scratch.join("cache"))?, SystemTime::now(), &Silent)?;
     let layout = Arc::new(Layout::create(&scratch.join("out"))?);
     let plan = request(directory)?.plan(layout.root(), None, &Silent)?;
-    plan.build(&layout, Some(Memory::of(&cache, &layout)), &["t".parse()?], &Silent)?;
+    plan.build(&layout, Some(LayerCaches::of(&cache, &layout)), &["t".parse()?], &Silent)?;
     let PlannedContent::Tree(tree) = &plan.layers[0].content else { return Err("nothing was known before".into()) };
     let look_up = || {
         let (key, _) = LayerKey::of_files(&Fingerprints::of(tree), plan.compression)?;

@@ -3,7 +3,7 @@
 use crate::support::random::Random;
 use crate::support::{Scratch, command, consumer, ocibuild, run};
 use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerSpec, Memory, Origin, Source, SourceContent};
+use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerCaches, LayerOrigin, LayerSpec, Source, SourceContent};
 use ocibuild::cache::Cache;
 use ocibuild::codec::compression::Compression;
 use ocibuild::common::progress::Silent;
@@ -89,7 +89,7 @@ impl Bench {
             Some(cache) => layout.with_memory(cache.verified_files().clone()),
             None => layout,
         });
-        let memory = cache.map(|cache| Memory::of(cache, &layout));
+        let memory = cache.map(|cache| LayerCaches::of(cache, &layout));
         let plan = self.spec(source).plan(layout.root(), memory, &Silent).unwrap();
         meanwhile();
         let built = plan.build(&layout, memory, &[], &Silent);
@@ -155,7 +155,7 @@ fn one_edited_file_costs_one_block_wherever_it_is() {
         for file in ["package00/module000", "package06/module045", "package12/module089"] {
             edit(&bench.source().join(file));
             let built = bench.build();
-            assert_eq!(built.origin, Origin::Made);
+            assert_eq!(built.origin, LayerOrigin::Made);
             assert_eq!((built.work.reused, built.work.compressed), (blocks - 1, 1), "{file}");
             assert_ne!(built.layer, first.layer);
             let changed = built.differences.unwrap().changed.unwrap();
@@ -190,10 +190,10 @@ fn a_fresh_checkout_is_not_compressed_again() {
 
     let cache = bench.cache();
     let built = bench.build_of(&checkout, Some(&cache));
-    assert_eq!((&built.layer, built.origin), (&first.layer, Origin::SameContent));
+    assert_eq!((&built.layer, built.origin), (&first.layer, LayerOrigin::SameContent));
     assert_eq!(built.work, Work { reused: first.work.compressed, ..Work::default() });
     let again = bench.build_of(&checkout, Some(&cache));
-    assert_eq!((&again.layer, again.origin), (&first.layer, Origin::SameFiles));
+    assert_eq!((&again.layer, again.origin), (&first.layer, LayerOrigin::SameFiles));
 
     // Another one, in which one file has changed.
     let changed = bench.scratch.join("third/checkout");

@@ -102,7 +102,7 @@ fn files(podman: &Podman, image: &str, scratch: &Scratch) -> Vec<Entry> {
     run(podman.command().arg("export").arg("--output").arg(&tar).arg(container.text())).success();
     run(podman.command().args(["rm", container.text()])).success();
     let mut entries = listed_by_us(&tar);
-    for entry in entries.iter_mut().filter(|entry| entry.kind == ocibuild::codec::tar::Kind::Directory) {
+    for entry in entries.iter_mut().filter(|entry| entry.kind == ocibuild::codec::tar::EntryType::Directory) {
         entry.mtime = 0;
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));

@@ -3,7 +3,7 @@
 
 use crate::bases;
 use crate::support::{Scratch, command, consumer, python_with, run};
-use ocibuild::codec::tar::{Headers, Kind};
+use ocibuild::codec::tar::{EntryType, Headers};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::path::Path;
 /// An entry, as far as all readers tell it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) kind: Kind,
+    pub(crate) kind: EntryType,
     pub(crate) mode: u32,
     pub(crate) uid: u64,
     pub(crate) gid: u64,
@@ -33,7 +33,7 @@ impl Entry {
             self.path.pop();
         }
         self.path = self.path.strip_prefix(b"./").map_or(self.path.clone(), <[u8]>::to_vec);
-        self.size = if self.kind == Kind::File { self.size } else { 0 };
+        self.size = if self.kind == EntryType::File { self.size } else { 0 };
         self
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     while let Some(entry) = headers.next(&mut source).unwrap() {
         source.seek(SeekFrom::Start(headers.position())).unwrap();
-        let ocibuild::codec::tar::Entry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
+        let ocibuild::codec::tar::TarEntry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
         entries.push(Entry { kind, mode, uid, gid, size, mtime, path, link }.normal());
     }
     entries
@@ -82,7 +82,9 @@ pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
 pub(crate) fn with_files_for_links(entries: &[Entry]) -> Vec<Entry> {
     let sizes: BTreeMap<&[u8], u64> = entries.iter().map(|entry| (&entry.path[..], entry.size)).collect();
     let file = |entry: &Entry| match entry.kind {
-        Kind::HardLink => Entry { kind: Kind::File, size: sizes[&entry.link[..]], link: Vec::new(), ..entry.clone() },
+        EntryType::HardLink => {
+            Entry { kind: EntryType::File, size: sizes[&entry.link[..]], link: Vec::new(), ..entry.clone() }
+        }
         _ => entry.clone(),
     };
     entries.iter().map(file).collect()
@@ -96,13 +98,13 @@ fn listed_by_python(reader: &str, tar: &Path) -> Option<Vec<Entry>> {
         let words: Vec<&str> = line.split(' ').collect();
         let [kind, mode, uid, gid, size, mtime, path, link] = words[..] else { panic!("not an entry: {line}") };
         let kind = match kind {
-            "file" => Kind::File,
-            "hardlink" => Kind::HardLink,
-            "symlink" => Kind::Symlink,
-            "character" => Kind::CharacterDevice,
-            "block" => Kind::BlockDevice,
-            "directory" => Kind::Directory,
-            "fifo" => Kind::Fifo,
+            "file" => EntryType::File,
+            "hardlink" => EntryType::HardLink,
+            "symlink" => EntryType::Symlink,
+            "character" => EntryType::CharacterDevice,
+            "block" => EntryType::BlockDevice,
+            "directory" => EntryType::Directory,
+            "fifo" => EntryType::Fifo,
             _ => panic!("not a kind: {line}"),
         };
         Entry {
@@ -142,13 +144,13 @@ fn gnu_entry(line: &str) -> Option<Entry> {
     };
     let (kind_and_mode, owners, size, date, time) = (word()?, word()?, word()?, word()?, word()?);
     let kind = match kind_and_mode.as_bytes()[0] {
-        b'-' => Kind::File,
-        b'h' => Kind::HardLink,
-        b'l' => Kind::Symlink,
-        b'c' => Kind::CharacterDevice,
-        b'b' => Kind::BlockDevice,
-        b'd' => Kind::Directory,
-        b'p' => Kind::Fifo,
+        b'-' => EntryType::File,
+        b'h' => EntryType::HardLink,
+        b'l' => EntryType::Symlink,
+        b'c' => EntryType::CharacterDevice,
+        b'b' => EntryType::BlockDevice,
+        b'd' => EntryType::Directory,
+        b'p' => EntryType::Fifo,
         _ => return None,
     };
     let (uid, gid) = owners.split_once('/')?;
@@ -237,7 +239,7 @@ fn four_readers_agree_on_everything_that_a_file_system_can_hold() {
         assert!(entries.len() >= 13, "{entries:#?}");
         let named = |name: &[u8]| entries.iter().find(|entry| entry.path == name).unwrap();
         assert_eq!(named(b"strange").mode, 0o7644);
-        assert_eq!(named(b"z another name of it").kind, Kind::HardLink);
+        assert_eq!(named(b"z another name of it").kind, EntryType::HardLink);
         assert_eq!(named(b"link -> with arrow").link, b"x -> y");
         assert_eq!((named(b"large").size, named(b"large").uid), (3 << 20, 65534));
     }

@@ -4,7 +4,7 @@ use crate::consumers::{Buildah, Layout};
 use crate::listers::{Entry, listed_by_us};
 use crate::support::{Finished, Scratch, command, ocibuild, python_with, run};
 use ocibuild::codec::tar;
-use ocibuild::codec::tar::{Header, Kind};
+use ocibuild::codec::tar::{EntryType, Header};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +39,7 @@ fn entries(layout: &Path) -> Vec<Entry> {
 
 /// The paths of the files among them.
 fn files(layout: &Path) -> BTreeSet<String> {
-    let file = |entry: Entry| (entry.kind == Kind::File).then(|| String::from_utf8(entry.path).unwrap());
+    let file = |entry: Entry| (entry.kind == EntryType::File).then(|| String::from_utf8(entry.path).unwrap());
     entries(layout).into_iter().filter_map(file).collect()
 }
 
@@ -232,8 +232,17 @@ fn a_dockerignore_means_what_it_means_to_builders() {
     assert_eq!(ours, theirs);
 }
 
-const FILE: Header<'_> =
-    Header { path: b"f", kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] };
+const FILE: Header<'_> = Header {
+    path: b"f",
+    kind: EntryType::File,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtime: 0,
+    link: b"",
+    xattrs: &[],
+};
 
 fn tar_of(headers: &[Header<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -257,7 +266,7 @@ fn special_bits_survive_only_with_their_owner() {
     let scratch = Scratch::new();
     let root = tar_of(&[
         Header { path: b"etc/shadow", mode: 0o640, gid: 42, ..FILE },
-        Header { path: b"tmp", kind: Kind::Directory, mode: 0o1777, ..FILE },
+        Header { path: b"tmp", kind: EntryType::Directory, mode: 0o1777, ..FILE },
         Header { path: b"usr/bin/chage", mode: 0o2755, gid: 42, ..FILE },
         Header { path: b"usr/bin/su", mode: 0o4755, ..FILE },
         Header { path: b"usr/bin/theirs", mode: 0o4755, uid: 1000, gid: 1000, ..FILE },
@@ -320,7 +329,7 @@ fn owners_of_a_directory_are_kept_where_that_is_asked_for() {
     build(&["--keep-owners"]);
     let (_, mode, uid, _) = tool();
     assert_eq!((mode, uid), (0o4755, u64::from(owner)));
-    let device = tar_of(&[Header { path: b"dev/null", kind: Kind::CharacterDevice, ..FILE }, FILE]);
+    let device = tar_of(&[Header { path: b"dev/null", kind: EntryType::CharacterDevice, ..FILE }, FILE]);
     scratch.write("dev.tar", device);
     let copy = ["layout", "out", "--copy", "dev.tar:/", "--compression", "none"];
     run(&mut program(scratch.path(), &copy))

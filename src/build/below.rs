@@ -1,11 +1,11 @@
 //! The layers below the one that is planned: those of the base, with their listings, and those that were planned before.
 
-use super::{Memory, PlannedContent, PlannedLayer};
+use super::{LayerCaches, PlannedContent, PlannedLayer};
 use crate::build::image::{Base, BaseLayers};
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
-use crate::layers::rootfs::{LayerBelow, LayerPlace, Listed, Listings, StoredLayer, Unseen};
+use crate::layers::rootfs::{LayerBelow, LayerPlace, ListedLayer, Listings, StoredLayer, Unseen};
 use crate::spec::Descriptor;
 use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;
@@ -33,7 +33,7 @@ pub(super) fn layers_of_base<'a>(
         LayerBelow::Stored(StoredLayer::listed(place, unseen.clone(), known))
     };
     for ((digest, _), listed) in &listed {
-        if let Some(Listed::Unlistable(reason)) = listed {
+        if let Some(ListedLayer::Unlistable(reason)) = listed {
             warn(
                 progress,
                 &format!("base image: blob {digest}"),
@@ -67,7 +67,7 @@ fn places<'a>(
 }
 
 /// Lists layers, each once, several at the same time. What cannot be known is `None`.
-fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option<Listed>>> {
+fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option<ListedLayer>>> {
     let distinct: BTreeMap<_, _> =
         places.iter().map(|place| ((place.layer.digest, place.diff_id.as_digest()), *place)).collect();
     let distinct: Vec<_> = distinct.into_iter().collect();
@@ -79,7 +79,7 @@ impl PlannedLayer {
     /// This layer, as what lies below the next one. One from the cache is read when its entries are needed.
     pub(super) fn below<'a>(
         &'a self,
-        memory: Option<Memory<'a>>,
+        memory: Option<LayerCaches<'a>>,
         listings: Option<&'a Listings>,
         progress: &'a dyn Progress,
     ) -> LayerBelow<'a> {

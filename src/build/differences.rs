@@ -1,6 +1,6 @@
 //! What is different between a layer and the one that the build before made.
 
-use crate::layers::incremental::{EarlierEntry, Fingerprint};
+use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::tree::Tree;
 use std::cmp::Ordering;
 
@@ -10,18 +10,18 @@ pub struct Differences {
     /// How many entries the layer has.
     pub entries: usize,
     /// What is new.
-    pub added: Option<Group>,
+    pub added: Option<DifferenceGroup>,
     /// What is gone.
-    pub removed: Option<Group>,
+    pub removed: Option<DifferenceGroup>,
     /// What has another content.
-    pub changed: Option<Group>,
+    pub changed: Option<DifferenceGroup>,
     /// What has another owner, mode, time or kind, and its old content.
-    pub attributes: Option<Group>,
+    pub attributes: Option<DifferenceGroup>,
 }
 
 /// Entries of one kind of difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct DifferenceGroup {
     /// How many there are.
     pub count: usize,
     /// The deepest directory that they are all in; empty for the root.
@@ -34,7 +34,7 @@ impl Differences {
     /// Tells an earlier tree from `tree`, whose entries have the `fingerprints`, and whose contents have the checksums
     /// `contents`.
     pub(super) fn between(
-        earlier: &[EarlierEntry],
+        earlier: &[PreviousEntry],
         tree: &Tree,
         fingerprints: &[Fingerprint],
         contents: &[u32],
@@ -53,8 +53,8 @@ impl Differences {
             let before = before.next_if(|_| order.is_le());
             let now = now.next_if(|_| order.is_ge());
             match (before, now) {
-                (Some(before), None) => Group::extend(&mut differences.removed, &before.path),
-                (None, Some(((entry, _), _))) => Group::extend(&mut differences.added, entry.path.as_bytes()),
+                (Some(before), None) => DifferenceGroup::extend(&mut differences.removed, &before.path),
+                (None, Some(((entry, _), _))) => DifferenceGroup::extend(&mut differences.added, entry.path.as_bytes()),
                 (Some(before), Some(((entry, fingerprint), content))) => {
                     let group = if (before.size, before.content) != (entry.size(), *content) {
                         &mut differences.changed
@@ -63,7 +63,7 @@ impl Differences {
                     } else {
                         continue;
                     };
-                    Group::extend(group, entry.path.as_bytes());
+                    DifferenceGroup::extend(group, entry.path.as_bytes());
                 }
                 (None, None) => return differences,
             }
@@ -71,11 +71,14 @@ impl Differences {
     }
 }
 
-impl Group {
+impl DifferenceGroup {
     /// Counts `path` in; paths come in order.
-    fn extend(group: &mut Option<Group>, path: &[u8]) {
+    fn extend(group: &mut Option<DifferenceGroup>, path: &[u8]) {
         match group {
-            None => *group = Some(Group { count: 1, under: parent(path, path.len()).to_vec(), first: path.to_vec() }),
+            None => {
+                *group =
+                    Some(DifferenceGroup { count: 1, under: parent(path, path.len()).to_vec(), first: path.to_vec() })
+            }
             Some(group) => {
                 group.count += 1;
                 let shared = group.under.iter().zip(path).take_while(|(a, b)| a == b).count();
@@ -103,9 +106,9 @@ mod tests {
     fn group(paths: &[&str]) -> (usize, String, String) {
         let mut group = None;
         for path in paths {
-            Group::extend(&mut group, path.as_bytes());
+            DifferenceGroup::extend(&mut group, path.as_bytes());
         }
-        let Group { count, under, first } = group.unwrap();
+        let DifferenceGroup { count, under, first } = group.unwrap();
         (count, String::from_utf8(under).unwrap(), String::from_utf8(first).unwrap())
     }
 
@@ -122,8 +125,8 @@ mod tests {
     #[test]
     fn every_kind_of_difference_is_told() {
         let shape = |shape| Fingerprint { shape, whole: None };
-        let before: Vec<EarlierEntry> = [("changed", 1, 7), ("gone", 2, 8), ("mode", 3, 9), ("same", 4, 10)]
-            .map(|(path, number, content)| EarlierEntry {
+        let before: Vec<PreviousEntry> = [("changed", 1, 7), ("gone", 2, 8), ("mode", 3, 9), ("same", 4, 10)]
+            .map(|(path, number, content)| PreviousEntry {
                 path: path.as_bytes().into(),
                 fingerprint: shape(number),
                 size: 3,
@@ -145,7 +148,7 @@ mod tests {
         let tree = builder.finish().unwrap();
         let fingerprints = [1, 33, 5, 4].map(shape);
         let differences = Differences::between(&before, &tree, &fingerprints, &[77, 9, 1, 10]);
-        let one = |path: &str| Some(Group { count: 1, under: Vec::new(), first: path.into() });
+        let one = |path: &str| Some(DifferenceGroup { count: 1, under: Vec::new(), first: path.into() });
         assert_eq!(
             differences,
             Differences {

@@ -132,7 +132,7 @@ impl Dockerfile {
         let mut names = Vec::new();
         for (number, tree) in &self.tars {
             let file = BufWriter::with_capacity(1 << 20, directory.temporary()?);
-            let mut hashed = Hashed { file, hasher: Hasher::sha256() };
+            let mut hashed = HashingWriter { file, hasher: Hasher::sha256() };
             write_tar(tree, &format!("layer {number}"), &mut hashed, progress)?;
             let name = tar_name(*number, &hashed.hasher.finish());
             let file =
@@ -159,12 +159,12 @@ impl Dockerfile {
 }
 
 /// A writer that hashes the bytes that pass through it.
-struct Hashed<W> {
+struct HashingWriter<W> {
     file: W,
     hasher: Hasher,
 }
 
-impl<W: Write> Write for Hashed<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);

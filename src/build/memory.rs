@@ -1,8 +1,8 @@
 //! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
 
 use super::recall::follows_from_a_store;
-use super::{Built, BuiltLayer, LayerSpec, Origin, Plan, PlannedContent, PlannedLayer, SharedGroup};
-use crate::cache::{Cache, Fingerprints, Found, LayerKey, SharedCache, SharedFind, SharedLayer};
+use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
+use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey, SharedCache, SharedFind, SharedLayer};
 use crate::codec::compression::Compression;
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where a build finds layers that were made before.
 #[derive(Debug, Clone, Copy)]
-pub struct Memory<'a> {
+pub struct LayerCaches<'a> {
     /// Those that this machine made.
     pub cache: Option<&'a Cache>,
     /// Those that other machines share, which are asked for when this one made none.
@@ -40,10 +40,10 @@ pub enum SharedLayers {
 /// How many layers are fetched at once.
 const TRANSFERS: usize = 4;
 
-impl<'a> Memory<'a> {
+impl<'a> LayerCaches<'a> {
     /// What this machine made, and nobody else.
     pub fn of(cache: &'a Cache, layout: &'a Layout) -> Self {
-        Memory { cache: Some(cache), shared: None, shared_layers: SharedLayers::Fetched, layout }
+        LayerCaches { cache: Some(cache), shared: None, shared_layers: SharedLayers::Fetched, layout }
     }
 
     /// Finds what there is of `layers` by their recipes, several at once.
@@ -59,9 +59,11 @@ impl<'a> Memory<'a> {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = Group::of(layer.group.as_ref(), compression);
+                let group = LayerGroup::of(layer.group.as_ref(), compression);
                 let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
-                if let Some(layer) = key.and_then(|key| self.find(group.as_ref(), &key, Origin::SameRecipe, progress)) {
+                if let Some(layer) =
+                    key.and_then(|key| self.find(group.as_ref(), &key, LayerOrigin::SameRecipe, progress))
+                {
                     slot.set(layer).ok();
                 }
             }
@@ -74,9 +76,9 @@ impl<'a> Memory<'a> {
     /// shared layer that cannot be had is warned about, and not found.
     pub(super) fn find(
         &self,
-        group: Option<&Group<'_>>,
+        group: Option<&LayerGroup<'_>>,
         key: &LayerKey,
-        kept: Origin,
+        kept: LayerOrigin,
         progress: &dyn Progress,
     ) -> Option<BuiltLayer> {
         if let Some(found) = self.cache.and_then(|cache| cache.find(key, self.layout)) {
@@ -99,48 +101,48 @@ impl<'a> Memory<'a> {
         if self.shared_layers == SharedLayers::LeftOut {
             find.check(progress)?;
             let (left_in, from) = (Some(repository.clone()), Some(repository));
-            return Ok(BuiltLayer { left_in, from, ..BuiltLayer::of(layer.clone(), Origin::Shared) });
+            return Ok(BuiltLayer { left_in, from, ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) });
         }
         find.fetch(self.layout, roots, progress)?;
         if let Some(cache) = self.cache {
             let (layer, notes, from) = (layer.clone(), notes.clone(), Some(repository.clone()));
-            let kept = Found { layer, notes, from, recorded: cache.now() };
+            let kept = CachedLayer { layer, notes, from, recorded: cache.now() };
             keys.iter().for_each(|key| cache.keep(key, &kept, self.layout, progress));
         }
-        Ok(BuiltLayer { from: Some(repository), ..BuiltLayer::of(layer.clone(), Origin::Shared) })
+        Ok(BuiltLayer { from: Some(repository), ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) })
     }
 
     /// Whether another machine may have shared a layer of `group`.
-    pub(super) fn asks_others(&self, group: Option<&Group<'_>>) -> bool {
+    pub(super) fn asks_others(&self, group: Option<&LayerGroup<'_>>) -> bool {
         self.shared.is_some() && group.is_some()
     }
 
     /// Whether there is a layer of this shape.
-    pub(super) fn knows_shape(&self, group: Option<&Group<'_>>, key: &LayerKey) -> bool {
+    pub(super) fn knows_shape(&self, group: Option<&LayerGroup<'_>>, key: &LayerKey) -> bool {
         let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
         is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group.key, key).is_some())
     }
 }
 
 /// A group of layers, as machines share it.
-pub(super) struct Group<'g> {
+pub(super) struct LayerGroup<'g> {
     key: LayerKey,
     /// Where everything in its layers lies.
     roots: &'g [ImagePath],
 }
 
-impl Group<'_> {
+impl LayerGroup<'_> {
     /// The group, in builds of this `compression`. Blobs that take gzip over are those of one machine's store: there is none for
     /// them, nor for what else is in their group.
-    fn of(group: Option<&SharedGroup>, compression: Compression) -> Option<Group<'_>> {
+    fn of(group: Option<&SharedGroup>, compression: Compression) -> Option<LayerGroup<'_>> {
         let group = group.filter(|_| !follows_from_a_store(compression))?;
-        Some(Group { key: LayerKey::of_recipe(&group.recipe, compression), roots: &group.roots })
+        Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, compression), roots: &group.roots })
     }
 }
 
 impl PlannedLayer {
-    pub(super) fn shared_group(&self, compression: Compression) -> Option<Group<'_>> {
-        Group::of(self.group.as_ref(), compression)
+    pub(super) fn shared_group(&self, compression: Compression) -> Option<LayerGroup<'_>> {
+        LayerGroup::of(self.group.as_ref(), compression)
     }
 
     /// The layer with its keys that mean the same on every machine.

@@ -14,10 +14,10 @@ mod spec;
 
 pub use below::list_base;
 pub use checks::{check_names, exclude_outputs};
-pub use differences::{Differences, Group};
-pub use memory::{Memory, Shareable, SharedLayers};
+pub use differences::{DifferenceGroup, Differences};
+pub use memory::{LayerCaches, Shareable, SharedLayers};
 pub use secrets::SecretPolicy;
-pub use spec::{BuildSpec, EntriesOf, LayerSpec, SharedGroup, Source, SourceContent};
+pub use spec::{BuildSpec, LayerSpec, SharedGroup, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble, usual_directories};
 use crate::cache::{RecipeKey, SeriesKey};
@@ -32,9 +32,9 @@ use crate::layers::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, write_
 use crate::secrets::FoundSecret;
 use crate::spec::reference::Reference;
 use crate::spec::{MOST_LAYERS, Replaced, media_type};
-use crate::store::{ImageName, Layout, LeftOut, StoredImage, copy_blobs};
+use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
 use below::layers_of_base;
-use recall::{Recall, Recalled};
+use recall::{CacheLookup, LookupResult};
 use secrets::Search;
 use serde_json::{Value, json};
 use settle::Unchecked;
@@ -88,7 +88,7 @@ pub enum PlannedContent {
 
 /// Where a layer of a finished image came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum LayerOrigin {
     /// It was made.
     Made,
     /// Another machine made it and shared it in a registry.
@@ -109,7 +109,7 @@ pub struct Built {
     /// The new layers, lowest first.
     pub layers: Vec<BuiltLayer>,
     /// The layers, among them those of the base, that are not in the layout.
-    pub left_out: LeftOut,
+    pub left_out: RemoteLayers,
     /// The secrets that the image holds, as far as they were searched for.
     pub secrets: Vec<FoundSecret>,
     /// The images that had its names before.
@@ -122,7 +122,7 @@ pub struct BuiltLayer {
     /// The layer.
     pub layer: Layer,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: LayerOrigin,
     /// What it took to make it.
     pub work: Work,
     /// How it differs from the one that the build before made, where both are known and differ.
@@ -141,7 +141,7 @@ impl BuildSpec {
     /// # Errors
     /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
     /// an image can have.
-    pub fn plan(self, spool: &Root, memory: Option<Memory<'_>>, progress: &dyn Progress) -> Result<Plan> {
+    pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
         base.check()?;
         for oddity in base.oddities() {
@@ -165,7 +165,7 @@ impl BuildSpec {
             let earlier: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
             let planned = {
                 let (base, all) = (Rootfs::new(&below), Rootfs::new(below.iter().chain(&earlier)));
-                let ground = Below { base: &base, all: &all, unchecked: &mut unchecked };
+                let ground = LowerLayers { base: &base, all: &all, unchecked: &mut unchecked };
                 layer.plan(known, ground, spool, compression, progress)?
             };
             drop(earlier);
@@ -200,7 +200,7 @@ fn check_layer_count(count: usize) -> Result<()> {
 }
 
 /// What lies below a layer.
-struct Below<'a> {
+struct LowerLayers<'a> {
     /// The base.
     base: &'a Rootfs<'a>,
     /// The base, and the layers that were planned before.
@@ -212,7 +212,7 @@ impl LayerSpec {
     fn plan(
         self,
         known: Option<BuiltLayer>,
-        below: Below<'_>,
+        below: LowerLayers<'_>,
         spool: &Root,
         compression: Compression,
         progress: &dyn Progress,
@@ -244,7 +244,7 @@ impl LayerSpec {
         let excluded = builder.take_excluded();
         let mut tree = builder.finish()?;
         if !describes_directories {
-            let Below { base: _, all: rootfs, unchecked } = below;
+            let LowerLayers { base: _, all: rootfs, unchecked } = below;
             tree = settle::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
         }
         let content = PlannedContent::Tree(tree);
@@ -314,7 +314,7 @@ impl Plan {
     pub fn build(
         &self,
         layout: &Arc<Layout>,
-        memory: Option<Memory<'_>>,
+        memory: Option<LayerCaches<'_>>,
         names: &[ImageName],
         progress: &dyn Progress,
     ) -> Result<Built> {
@@ -341,14 +341,14 @@ impl Plan {
     fn make_layers(
         &self,
         layout: &Layout,
-        memory: Option<Memory<'_>>,
+        memory: Option<LayerCaches<'_>>,
         progress: &dyn Progress,
     ) -> Result<(Vec<BuiltLayer>, Vec<FoundSecret>)> {
-        let recall = memory.map(|memory| Recall { memory, compression: self.compression, progress });
+        let recall = memory.map(|memory| CacheLookup { memory, compression: self.compression, progress });
         let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
-            (PlannedContent::Known(known), _) => Ok(Recalled::Whole(known.clone())),
+            (PlannedContent::Known(known), _) => Ok(LookupResult::Whole(known.clone())),
             (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
-            (PlannedContent::Tree(_), None) => Ok(Recalled::Nothing),
+            (PlannedContent::Tree(_), None) => Ok(LookupResult::Nothing),
         };
         let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
         let cache = memory.and_then(|memory| memory.cache);
@@ -357,7 +357,7 @@ impl Plan {
         let mut requests = Vec::new();
         for ((recalled, planned), visitor) in recalled.iter().zip(&self.layers).zip(&visitors) {
             match (recalled, planned.tree()) {
-                (Recalled::Parts(_) | Recalled::Nothing, Some(tree)) => requests.push(LayerRequest {
+                (LookupResult::Parts(_) | LookupResult::Nothing, Some(tree)) => requests.push(LayerRequest {
                     tree,
                     name: &planned.name,
                     compression: planned.compression(self.compression),
@@ -376,12 +376,14 @@ impl Plan {
             self.judge(&all, progress)?;
         }
         let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
-            (Recalled::Whole(built), _) => Some(*built),
-            (Recalled::Parts(parts), Some(recall)) => Some(recall.keep(planned, planned.tree()?, *parts, made.next()?)),
-            (Recalled::Parts(_) | Recalled::Nothing, recall) => {
+            (LookupResult::Whole(built), _) => Some(*built),
+            (LookupResult::Parts(parts), Some(recall)) => {
+                Some(recall.keep(planned, planned.tree()?, *parts, made.next()?))
+            }
+            (LookupResult::Parts(_) | LookupResult::Nothing, recall) => {
                 let MadeLayer { layer, work, .. } = made.next()?;
                 recall.iter().for_each(|recall| recall.keep_by_recipe(planned, &layer));
-                Some(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) })
+                Some(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) })
             }
         });
         let built = complete.collect::<Option<Vec<_>>>().ok_or_else(|| Error::invalid("layers", "one is missing"))?;
@@ -393,15 +395,15 @@ impl Plan {
 
     /// Looks at the programs of layers that were made now; those of others were looked at when they were.
     fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
-        let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == Origin::Made);
+        let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == LayerOrigin::Made);
         for tree in made.filter_map(|(_, planned)| planned.tree()) {
             running::warn_of_foreign_programs(tree, self.base.config().platform(), progress);
         }
     }
 
     /// What of the image stays in registries.
-    fn left_out(&self, layers: &[BuiltLayer]) -> LeftOut {
-        let mut left_out = LeftOut::default();
+    fn left_out(&self, layers: &[BuiltLayer]) -> RemoteLayers {
+        let mut left_out = RemoteLayers::default();
         if let Base::Image { image, name: Some(name), layers: BaseLayers::LeftOut } = &self.base
             && let Ok(base) = name.parse()
         {
@@ -488,7 +490,7 @@ impl Plan {
 
 impl BuiltLayer {
     /// A layer that took no work, in the layout.
-    pub(super) fn of(layer: Layer, origin: Origin) -> Self {
+    pub(super) fn of(layer: Layer, origin: LayerOrigin) -> Self {
         BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None, from: None }
     }
 }

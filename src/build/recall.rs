@@ -1,28 +1,28 @@
 //! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
-use super::{BuiltLayer, Differences, Memory, Origin, PlannedLayer};
-use crate::cache::{Cache, Fingerprints, Found, LayerKey};
+use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
+use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey};
 use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
-use crate::layers::incremental::{Comparison, EarlierEntry, EarlierLayer, Fingerprint, Reuse, compare};
+use crate::layers::incremental::{Comparison, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
 use crate::layers::tree::Tree;
 use crate::layers::{Layer, MadeLayer, Work, hash_layer};
 use serde_json::Value;
 
 /// What is known of a layer.
-pub(super) enum Recalled {
+pub(super) enum LookupResult {
     /// All of it.
     Whole(Box<BuiltLayer>),
     /// So much as the build before has in common with it.
-    Parts(Box<Parts>),
+    Parts(Box<KnownParts>),
     /// Nothing, and only its recipe will tell it again, if anything does.
     Nothing,
 }
 
 /// What there is of a layer that has to be made.
-pub(super) struct Parts {
+pub(super) struct KnownParts {
     /// The layer of the build before, if there was one.
     pub(super) earlier: Option<Before>,
     /// The blocks that need not be compressed.
@@ -33,51 +33,51 @@ pub(super) struct Parts {
 
 /// What is left of the layer of the build before.
 pub(super) struct Before {
-    pub(super) entries: Vec<EarlierEntry>,
+    pub(super) entries: Vec<PreviousEntry>,
     pub(super) diff_id: DiffId,
 }
 
-impl Recalled {
+impl LookupResult {
     /// What need not be compressed of a layer that has to be made.
     pub(super) fn reuse(&self) -> Option<&Reuse> {
         match self {
-            Recalled::Parts(parts) => parts.reuse.as_ref(),
-            Recalled::Whole(_) | Recalled::Nothing => None,
+            LookupResult::Parts(parts) => parts.reuse.as_ref(),
+            LookupResult::Whole(_) | LookupResult::Nothing => None,
         }
     }
 }
 
 /// Where layers are looked for and kept.
 #[derive(Clone, Copy)]
-pub(super) struct Recall<'a> {
-    pub(super) memory: Memory<'a>,
+pub(super) struct CacheLookup<'a> {
+    pub(super) memory: LayerCaches<'a>,
     pub(super) compression: Compression,
     pub(super) progress: &'a dyn Progress,
 }
 
-impl Recall<'_> {
+impl CacheLookup<'_> {
     /// Looks for a layer of `tree`. Where there is a recipe, that was asked for when the layer was planned, and says more than
     /// all that follows.
     ///
     /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
     /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
     /// same names and sizes was seen before, here or on another machine, by the hash of everything.
-    pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<Recalled> {
-        let Recall { memory, compression, progress } = *self;
+    pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<LookupResult> {
+        let CacheLookup { memory, compression, progress } = *self;
         let group = planned.shared_group(compression);
         let compression = planned.compression(compression);
         let nobody_knows = memory.cache.is_none() && !memory.asks_others(group.as_ref());
         if nobody_knows || planned.recipe.is_some() || follows_from_a_store(compression) {
-            return Ok(Recalled::Nothing);
+            return Ok(LookupResult::Nothing);
         }
-        let mut parts = Parts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        let mut parts = KnownParts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
         let by_files = LayerKey::of_files(&parts.fingerprints, compression);
         if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
             && let Some(found) = cache.find(key, memory.layout)
             && !found.is_racy(*newest)
         {
-            let known = BuiltLayer { from: found.from, ..BuiltLayer::of(found.layer, Origin::SameFiles) };
-            return Ok(Recalled::Whole(Box::new(known)));
+            let known = BuiltLayer { from: found.from, ..BuiltLayer::of(found.layer, LayerOrigin::SameFiles) };
+            return Ok(LookupResult::Whole(Box::new(known)));
         }
         if let Some(cache) = memory.cache
             && let Some((earlier, blob)) = cache.earlier(&planned.series)
@@ -90,21 +90,21 @@ impl Recall<'_> {
                 Comparison::Other(reuse) => parts.reuse = Some(*reuse),
             }
             parts.earlier = Some(Before { entries: earlier.entries, diff_id: earlier.layer.diff_id });
-            return Ok(Recalled::Parts(Box::new(parts)));
+            return Ok(LookupResult::Parts(Box::new(parts)));
         }
         if memory.knows_shape(group.as_ref(), &LayerKey::of_shape(&parts.fingerprints, compression)) {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
             let by_content = LayerKey::of_tar(&diff_id, compression);
-            if let Some(found) = memory.find(group.as_ref(), &by_content, Origin::SameContent, progress) {
+            if let Some(found) = memory.find(group.as_ref(), &by_content, LayerOrigin::SameContent, progress) {
                 if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
                     let (layer, from) = (found.layer.clone(), found.from.clone());
-                    let kept = Found { layer, notes: Value::Null, from, recorded: cache.now() };
+                    let kept = CachedLayer { layer, notes: Value::Null, from, recorded: cache.now() };
                     cache.keep(&key, &kept, memory.layout, progress);
                 }
-                return Ok(Recalled::Whole(Box::new(found)));
+                return Ok(LookupResult::Whole(Box::new(found)));
             }
         }
-        Ok(Recalled::Parts(Box::new(parts)))
+        Ok(LookupResult::Parts(Box::new(parts)))
     }
 
     /// The layer of the build before, whose files are others now or were touched, and have the same content.
@@ -112,14 +112,14 @@ impl Recall<'_> {
         &self,
         cache: &Cache,
         planned: &PlannedLayer,
-        mut earlier: EarlierLayer,
+        mut earlier: PreviousLayer,
         fingerprints: Fingerprints,
-    ) -> Recalled {
-        let Recall { memory: Memory { layout, .. }, compression, progress } = *self;
+    ) -> LookupResult {
+        let CacheLookup { memory: LayerCaches { layout, .. }, compression, progress } = *self;
         let compression = planned.compression(compression);
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
-            let kept = Found { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
+            let kept = CachedLayer { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
         for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
@@ -127,25 +127,25 @@ impl Recall<'_> {
         }
         cache.keep_blocks(&planned.series, &earlier, progress);
         let work = Work { reused: earlier.blocks.len(), ..Work::default() };
-        Recalled::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, Origin::SameContent) }))
+        LookupResult::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::SameContent) }))
     }
 
     /// Keeps a layer that was made by a recipe, under the key that it will be looked for before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
-        let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
+        let CacheLookup { memory: LayerCaches { cache, layout, .. }, compression, progress } = *self;
         let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
-        let kept = Found { layer: layer.clone(), notes: notes.clone(), from: None, recorded: cache.now() };
+        let kept = CachedLayer { layer: layer.clone(), notes: notes.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, compression), &kept, layout, progress);
     }
 
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
-    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: Parts, made: MadeLayer) -> BuiltLayer {
-        let Recall { memory: Memory { cache, layout, .. }, compression, progress } = *self;
+    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: KnownParts, made: MadeLayer) -> BuiltLayer {
+        let CacheLookup { memory: LayerCaches { cache, layout, .. }, compression, progress } = *self;
         let compression = planned.compression(compression);
         let MadeLayer { layer, work, blocks, contents } = made;
-        let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, Origin::Made) } };
-        let Parts { earlier, reuse: _, fingerprints } = parts;
-        let kept = Found { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
+        let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
+        let KnownParts { earlier, reuse: _, fingerprints } = parts;
+        let kept = CachedLayer { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
         let others = [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
         for key in by_files.into_iter().chain(others) {
@@ -154,10 +154,10 @@ impl Recall<'_> {
         let between = |earlier: &Before| Differences::between(&earlier.entries, tree, &fingerprints.entries, &contents);
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
-            cache.keep_blocks(&planned.series, &EarlierLayer { layer: layer.clone(), entries, blocks }, progress);
+            cache.keep_blocks(&planned.series, &PreviousLayer { layer: layer.clone(), entries, blocks }, progress);
         };
         let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
-        BuiltLayer { work, differences, ..BuiltLayer::of(layer, Origin::Made) }
+        BuiltLayer { work, differences, ..BuiltLayer::of(layer, LayerOrigin::Made) }
     }
 }
 
@@ -168,9 +168,9 @@ pub(super) fn follows_from_a_store(compression: Compression) -> bool {
 }
 
 /// The entries of a tree, as the next build wants to know them.
-fn entries(tree: &Tree, fingerprints: impl Iterator<Item = Fingerprint>, contents: &[u32]) -> Vec<EarlierEntry> {
+fn entries(tree: &Tree, fingerprints: impl Iterator<Item = Fingerprint>, contents: &[u32]) -> Vec<PreviousEntry> {
     let parts = tree.entries().zip(fingerprints).zip(contents);
-    let entry = parts.map(|((entry, fingerprint), &content)| EarlierEntry {
+    let entry = parts.map(|((entry, fingerprint), &content)| PreviousEntry {
         path: entry.path.as_bytes().into(),
         fingerprint,
         size: entry.size(),

@@ -4,7 +4,7 @@ use super::settle::Unchecked;
 use crate::build::image::ConfigEdit;
 use crate::common::error::{Result, one_line};
 use crate::common::progress::{Progress, warn};
-use crate::layers::rootfs::{Below, ListedKind, Program, Resolved, Rootfs, has_name};
+use crate::layers::rootfs::{ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
 use crate::layers::tree::{Content, Entry, Kind, Tree};
 use crate::spec::ImagePath;
 use crate::spec::Platform;
@@ -40,7 +40,7 @@ pub(super) fn problems(
     }
     let words = |key: &str| config[key].as_array().into_iter().flatten().filter_map(Value::as_str);
     if let Some(program) = words("Entrypoint").chain(words("Cmd")).next() {
-        problems.extend(Search { config, rootfs }.problem_of_program(program, platform, unchecked)?);
+        problems.extend(ProgramSearch { config, rootfs }.problem_of_program(program, platform, unchecked)?);
     }
     Ok(problems)
 }
@@ -72,7 +72,7 @@ fn problem_of_account(
 }
 
 /// The content of a small file; `None` for one that is not kept, or too large.
-fn content_of(below: &Below) -> Option<Vec<u8>> {
+fn content_of(below: &StackedEntry) -> Option<Vec<u8>> {
     match (&below.entry, &below.node.kind) {
         (Some(Entry { kind: Kind::File { size, content }, .. }), _) if *size <= LARGEST_ACCOUNTS => {
             read_start(content, *size, *size)
@@ -90,12 +90,12 @@ fn read_start(content: &Content, length: u64, size: u64) -> Option<Vec<u8>> {
 }
 
 /// Where the image looks for its program.
-struct Search<'a> {
+struct ProgramSearch<'a> {
     config: &'a Value,
     rootfs: &'a Rootfs<'a>,
 }
 
-impl Search<'_> {
+impl ProgramSearch<'_> {
     fn problem_of_program(
         &self,
         program: &str,
@@ -142,7 +142,7 @@ impl Search<'_> {
 }
 
 /// Why something cannot be run.
-fn unusable_because(below: &Below, platform: &Platform) -> Option<String> {
+fn unusable_because(below: &StackedEntry, platform: &Platform) -> Option<String> {
     let ListedKind::File { program, .. } = below.node.kind else { return Some("is no file".to_owned()) };
     if below.node.mode & 0o111 == 0 {
         return Some(format!("is not executable: its mode is {:04o}", below.node.mode));

@@ -4,15 +4,15 @@
 //! before anything is made, where it is large or where the image would be refused. What was found is kept in the cache with the layer, under the diff ID of
 //! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
 
-use super::recall::Recalled;
+use super::recall::LookupResult;
 use super::{BuiltLayer, Plan, PlannedLayer};
-use crate::cache::{Cache, Found, LayerKey};
+use crate::cache::{Cache, CachedLayer, LayerKey};
 use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::wording::counted;
-use crate::layers::incremental::{EarlierEntry, Fingerprint};
+use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::is_in_one_block;
 use crate::layers::tree::{Content, Entry, Kind, Tree};
 use crate::secrets::{FoundLine, FoundSecret, find_in_content, find_in_file, is_searched};
@@ -67,11 +67,11 @@ impl Plan {
     /// When a file cannot be read or has changed, or there is a secret and the policy denies it.
     pub(super) fn find_secrets<'a>(
         &'a self,
-        recalled: &[Recalled],
+        recalled: &[LookupResult],
         cache: Option<&Cache>,
         progress: &dyn Progress,
     ) -> Result<Vec<Search<'a>>> {
-        let find = |(layer, recalled): (&'a PlannedLayer, &Recalled)| match layer.tree() {
+        let find = |(layer, recalled): (&'a PlannedLayer, &LookupResult)| match layer.tree() {
             Some(tree) if self.searches(layer) => {
                 Searcher { layer, tree, cache, compression: layer.compression(self.compression), policy: self.secrets }
                     .find(recalled)
@@ -127,7 +127,7 @@ impl Plan {
             if noted(Some(cache), &built.layer.diff_id, compression).is_none() {
                 let notes = json!({NOTES: FoundSecret::all_to_json(found)});
                 let (layer, from) = (built.layer.clone(), built.from.clone());
-                let kept = Found { layer, notes, from, recorded: cache.now() };
+                let kept = CachedLayer { layer, notes, from, recorded: cache.now() };
                 cache.keep(&LayerKey::of_tar(&built.layer.diff_id, compression), &kept, layout, progress);
             }
         }
@@ -199,14 +199,14 @@ struct Searcher<'a, 'c> {
 }
 
 impl<'a> Searcher<'a, '_> {
-    fn find(&self, recalled: &Recalled) -> Result<Search<'a>> {
+    fn find(&self, recalled: &LookupResult) -> Result<Search<'a>> {
         let Searcher { layer, tree, cache, compression, policy: _ } = *self;
         match recalled {
-            Recalled::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
+            LookupResult::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
                 Some(found) => Ok(Search::Done(renamed(found, &layer.name))),
                 None => search(tree, &layer.name, |_, _| false).map(Search::Done),
             },
-            Recalled::Parts(parts) => {
+            LookupResult::Parts(parts) => {
                 let Some(earlier) = &parts.earlier else { return self.search_all() };
                 let Some(before) = noted(cache, &earlier.diff_id, compression) else {
                     return search(tree, &layer.name, |_, _| false).map(Search::Done);
@@ -225,7 +225,7 @@ impl<'a> Searcher<'a, '_> {
                 found.sort();
                 Ok(Search::Done(found))
             }
-            Recalled::Nothing => self.search_all(),
+            LookupResult::Nothing => self.search_all(),
         }
     }
 
@@ -250,7 +250,7 @@ fn renamed(mut found: Vec<FoundSecret>, name: &str) -> Vec<FoundSecret> {
 }
 
 /// Which entries are those of an earlier tree, as far as the file system vouches for them.
-fn unchanged(earlier: &[EarlierEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<bool> {
+fn unchanged(earlier: &[PreviousEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<bool> {
     let before: HashMap<&[u8], Fingerprint> = earlier.iter().map(|entry| (&*entry.path, entry.fingerprint)).collect();
     let is_same = |(entry, now): (Entry, &Fingerprint)| {
         let before = before.get(entry.path.as_bytes());

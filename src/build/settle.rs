@@ -12,7 +12,7 @@ use crate::build::image::usual_directories;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::wording::counted;
-use crate::layers::rootfs::{Below, Found, ListedKind, Resolved, Rootfs, Unseen};
+use crate::layers::rootfs::{ListedKind, PathLookup, Resolved, Rootfs, StackedEntry, Unseen};
 use crate::layers::tree::{Attributes, Entry, EntryOrigin, Kind, Rules, Tree, TreeBuilder, Xattrs};
 use crate::spec::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ impl Ground<'_> {
                 continue;
             }
             let is_replaced = tree.removes(&entry.path);
-            let found = if is_replaced { Found::Absent } else { self.rootfs.look(&entry.path)? };
+            let found = if is_replaced { PathLookup::Absent } else { self.rootfs.look(&entry.path)? };
             let origin = tree.origin(number);
             if origin != EntryOrigin::Named {
                 match self.implied(&entry, found)? {
@@ -121,12 +121,12 @@ impl Ground<'_> {
     }
 
     /// A directory that an entry needs and no source names.
-    fn implied(&self, entry: &Entry, found: Found) -> Result<Implied> {
+    fn implied(&self, entry: &Entry, found: PathLookup) -> Result<Implied> {
         let path = &entry.path;
         let below = match found {
-            Found::Absent => return Ok(Implied::New),
-            Found::Node(below) => below,
-            Found::Unseen(unseen) => return Err(unknown(path, &unseen)),
+            PathLookup::Absent => return Ok(Implied::New),
+            PathLookup::Node(below) => below,
+            PathLookup::Unseen(unseen) => return Err(unknown(path, &unseen)),
         };
         if below.node.kind.is_directory() {
             return Ok(Implied::Kept(self.attributes_of(&below, entry)));
@@ -151,12 +151,12 @@ impl Ground<'_> {
     }
 
     /// What a source names.
-    fn named(&mut self, entry: &Entry, found: Found, differing: &mut Differing) -> Result<Meets> {
+    fn named(&mut self, entry: &Entry, found: PathLookup, differing: &mut Differing) -> Result<Meets> {
         let path = &entry.path;
         let below = match found {
-            Found::Absent => return Ok(Meets::Nothing),
-            Found::Node(below) => below,
-            Found::Unseen(unseen) => {
+            PathLookup::Absent => return Ok(Meets::Nothing),
+            PathLookup::Node(below) => below,
+            PathLookup::Unseen(unseen) => {
                 self.unchecked.note("whether a path of this image hides a link or a directory of the base", &unseen);
                 // What is in it may meet something as well, and cannot be checked either.
                 return Ok(Meets::Nothing);
@@ -206,12 +206,12 @@ impl Ground<'_> {
 
     fn check_removal(&mut self, removed: &ImagePath) -> Result<()> {
         match self.rootfs.look(removed)? {
-            Found::Node(_) => Ok(()),
-            Found::Absent => {
+            PathLookup::Node(_) => Ok(()),
+            PathLookup::Absent => {
                 let reason = "is in no layer below, so there is nothing to remove";
                 Err(Error::new(ErrorKind::NotFound, removed.to_string(), reason))
             }
-            Found::Unseen(unseen) => {
+            PathLookup::Unseen(unseen) => {
                 self.unchecked.note(format!("whether {removed} is there to be removed"), &unseen);
                 Ok(())
             }
@@ -219,7 +219,7 @@ impl Ground<'_> {
     }
 
     /// What a directory is like below. Its time is ours, since something in it changes.
-    fn attributes_of(&self, below: &Below, entry: &Entry) -> Attributes {
+    fn attributes_of(&self, below: &StackedEntry, entry: &Entry) -> Attributes {
         // Labels and marks of the machine that the base was made on are no part of it.
         let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
         let xattrs = below.node.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned();
@@ -321,7 +321,7 @@ struct Differing {
 }
 
 impl Differing {
-    fn compare(&mut self, entry: &Entry, below: &Below) {
+    fn compare(&mut self, entry: &Entry, below: &StackedEntry) {
         let (own, below) = (&entry.attributes, &below.node);
         // A program that relies on one of these finds it gone; more rights and another owner than root's are meant.
         let loses_bits = below.mode & !own.mode & 0o7022 != 0;

@@ -92,13 +92,13 @@ pub enum SourceContent {
     Archive(Mutex<Box<dyn Read + Send>>),
     /// Entries that somebody else knows, and is asked for when they are needed. Their paths are from the root of the image,
     /// whatever the destination.
-    Entries(Mutex<Box<EntriesOf>>),
+    Entries(Mutex<Box<SourceEntries>>),
     /// The removal of the destination from the layers below.
     Removal,
 }
 
 /// Adds the entries of a source.
-pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
+pub type SourceEntries = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl std::fmt::Debug for SourceContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -38,7 +38,7 @@ pub struct SharedLayer {
 
 /// The documents of an artifact that is ready to be stored.
 #[derive(Debug)]
-pub(super) struct Documents {
+pub(super) struct ArtifactDocuments {
     pub(super) config: Descriptor,
     pub(super) config_bytes: Vec<u8>,
     pub(super) manifest: Descriptor,
@@ -47,7 +47,7 @@ pub(super) struct Documents {
 
 /// The parsed manifest of an artifact.
 #[derive(Debug)]
-pub(super) struct Manifest {
+pub(super) struct CacheManifest {
     /// The descriptor of the config, which describes the layers.
     pub(super) config: Descriptor,
     /// The bytes of the config, if they are embedded.
@@ -56,7 +56,7 @@ pub(super) struct Manifest {
 }
 
 /// Creates the documents that share `layers` as `group`.
-pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> Documents {
+pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> ArtifactDocuments {
     let described: Vec<Value> = layers
         .iter()
         .map(|shared| {
@@ -77,15 +77,15 @@ pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> Documents {
         "layers": blobs,
     }));
     let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
-    Documents { config, config_bytes, manifest, manifest_bytes }
+    ArtifactDocuments { config, config_bytes, manifest, manifest_bytes }
 }
 
-impl Manifest {
+impl CacheManifest {
     /// Parses the manifest that messages call `object`.
     ///
     /// # Errors
     /// Returns an error if it is malformed, or not a manifest of this kind of artifact.
-    pub(super) fn read(bytes: &[u8], object: &str) -> Result<Manifest> {
+    pub(super) fn read(bytes: &[u8], object: &str) -> Result<CacheManifest> {
         let wrong = |reason: &str| Error::invalid(object, reason);
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         if value.get("manifests").is_some() || value.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
@@ -105,7 +105,7 @@ impl Manifest {
         if !layers.iter().all(is_layer) {
             return Err(wrong("a blob of it is no layer"));
         }
-        Ok(Manifest { config, config_bytes, layers })
+        Ok(CacheManifest { config, config_bytes, layers })
     }
 
     /// Returns the layers of `group` that `bytes`, the config of this manifest, describes.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn read(manifest: &[u8], config: Option<&[u8]>, group: &LayerKey) -> Result<Vec<SharedLayer>> {
-        let manifest = Manifest::read(manifest, "artifact")?;
+        let manifest = CacheManifest::read(manifest, "artifact")?;
         let embedded = manifest.config_bytes.clone().unwrap_or_default();
         manifest.layers(config.unwrap_or(&embedded), group, "artifact")
     }
@@ -216,7 +216,7 @@ mod tests {
     fn a_large_config_is_not_embedded() {
         let notes = "x".repeat(60_000);
         let made = documents(&key("g"), &[SharedLayer { notes: notes.into(), ..layer(b"one") }]);
-        let manifest = Manifest::read(&made.manifest_bytes, "artifact").unwrap();
+        let manifest = CacheManifest::read(&made.manifest_bytes, "artifact").unwrap();
         assert_eq!(manifest.config_bytes, None);
         assert_eq!(manifest.layers(&made.config_bytes, &key("g"), "artifact").unwrap().len(), 1);
     }

@@ -17,7 +17,7 @@ use crate::common::digest::{DiffId, Digest, HashState};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
-use crate::layers::incremental::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
 use crate::layers::{Block, Layer};
 use crate::spec::Descriptor;
 use crate::store::OpenBlob;
@@ -33,7 +33,7 @@ const LARGEST: u64 = 64 << 20;
 
 impl Cache {
     /// Returns the block list of the previous build in `series`, and its verified blob.
-    pub fn earlier(&self, series: &SeriesKey) -> Option<(EarlierLayer, OpenBlob)> {
+    pub fn earlier(&self, series: &SeriesKey) -> Option<(PreviousLayer, OpenBlob)> {
         let read = |name: &str| read(&self.blocks, name);
         let earlier = read(&series.own_name()).or_else(|| read(&latest(&self.blocks, &series.latest_name())?))?;
         let blob = self.store.open_whole(&earlier.layer.descriptor).ok()??;
@@ -41,7 +41,7 @@ impl Cache {
     }
 
     /// Keeps the block list of a layer for the next build in `series`. A failure only costs time, so it is a warning.
-    pub fn keep_blocks(&self, series: &SeriesKey, layer: &EarlierLayer, progress: &dyn Progress) {
+    pub fn keep_blocks(&self, series: &SeriesKey, layer: &PreviousLayer, progress: &dyn Progress) {
         let own = series.own_name();
         let written = write(&self.blocks, &own, &encoded(layer))
             .and_then(|()| write(&self.blocks, &series.latest_name(), own.as_bytes()));
@@ -69,21 +69,21 @@ pub(super) fn subject(directory: &Root, name: &str) -> Option<Digest> {
     let mut start = [0; MAGIC.len() + 2 * HASH];
     let file = directory.open_file(name).ok()?;
     let read = crate::common::section::read_full_at(&file, &mut start, 0).ok()?;
-    let mut reader = Reader(&start[..read]);
+    let mut reader = BlockListReader(&start[..read]);
     reader.expect(MAGIC)?;
     reader.take(HASH)?;
     reader.digest()
 }
 
-fn read(directory: &Root, name: &str) -> Option<EarlierLayer> {
+fn read(directory: &Root, name: &str) -> Option<PreviousLayer> {
     let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
-    let mut reader = Reader(&bytes);
+    let mut reader = BlockListReader(&bytes);
     reader.expect(MAGIC)?;
     let sum = reader.digest()?;
     if sum != Digest::of(reader.0) {
         return None;
     }
-    let layer = reader.layer().filter(EarlierLayer::is_consistent)?;
+    let layer = reader.layer().filter(PreviousLayer::is_consistent)?;
     reader.0.is_empty().then_some(layer)
 }
 
@@ -96,9 +96,9 @@ fn write(directory: &Root, name: &str, bytes: &[u8]) -> Result<()> {
     temporary.rename_unsynced(name)
 }
 
-fn encoded(earlier: &EarlierLayer) -> Vec<u8> {
-    let EarlierLayer { layer: Layer { descriptor, diff_id, tar_size }, entries, blocks } = earlier;
-    let mut out = Writer([&MAGIC[..], &[0; HASH]].concat());
+fn encoded(earlier: &PreviousLayer) -> Vec<u8> {
+    let PreviousLayer { layer: Layer { descriptor, diff_id, tar_size }, entries, blocks } = earlier;
+    let mut out = BlockListWriter([&MAGIC[..], &[0; HASH]].concat());
     out.bytes(descriptor.digest.as_bytes());
     out.u64(descriptor.size);
     out.bytes(diff_id.as_digest().as_bytes());
@@ -106,7 +106,7 @@ fn encoded(earlier: &EarlierLayer) -> Vec<u8> {
     out.string(descriptor.media_type.as_bytes());
     out.length(entries.len());
     let mut before: &[u8] = b"";
-    for EarlierEntry { path, fingerprint: Fingerprint { shape, whole }, size, content } in entries {
+    for PreviousEntry { path, fingerprint: Fingerprint { shape, whole }, size, content } in entries {
         let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
         out.bytes(&(shared as u16).to_be_bytes());
         out.string(&path[shared..]);
@@ -127,15 +127,15 @@ fn encoded(earlier: &EarlierLayer) -> Vec<u8> {
         out.bytes(tar.as_bytes());
         out.bytes(blob.as_bytes());
     }
-    let Writer(mut bytes) = out;
+    let BlockListWriter(mut bytes) = out;
     let sum = Digest::of(&bytes[MAGIC.len() + HASH..]);
     bytes[MAGIC.len()..][..HASH].copy_from_slice(sum.as_bytes());
     bytes
 }
 
-struct Writer(Vec<u8>);
+struct BlockListWriter(Vec<u8>);
 
-impl Writer {
+impl BlockListWriter {
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -160,9 +160,9 @@ impl Writer {
 }
 
 /// The rest of a list. Every method returns `None` if there are not enough bytes.
-struct Reader<'a>(&'a [u8]);
+struct BlockListReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> BlockListReader<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -198,13 +198,13 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 
-    fn layer(&mut self) -> Option<EarlierLayer> {
+    fn layer(&mut self) -> Option<PreviousLayer> {
         let (digest, size) = (self.digest()?, self.u64()?);
         let (diff_id, tar_size) = (DiffId::of_tar(self.digest()?), self.u64()?);
         let media_type = std::str::from_utf8(self.string()?).ok()?;
         let layer = Layer { descriptor: Descriptor::new(media_type, digest, size), diff_id, tar_size };
         let count = self.u32()?;
-        let mut entries: Vec<EarlierEntry> = Vec::new();
+        let mut entries: Vec<PreviousEntry> = Vec::new();
         for _ in 0..count {
             let before = entries.last().map_or(&b""[..], |entry| &entry.path);
             let entry = self.entry(before)?;
@@ -212,17 +212,17 @@ impl<'a> Reader<'a> {
         }
         let count = self.u32()?;
         let blocks = (0..count).map(|_| self.block()).collect::<Option<Vec<_>>>()?;
-        Some(EarlierLayer { layer, entries, blocks })
+        Some(PreviousLayer { layer, entries, blocks })
     }
 
-    fn entry(&mut self, before: &[u8]) -> Option<EarlierEntry> {
+    fn entry(&mut self, before: &[u8]) -> Option<PreviousEntry> {
         let shared = before.get(..usize::from(self.u16()?))?;
         let path = [shared, self.string()?].concat().into();
         let shape = self.u64()?;
         let [has_whole] = self.array()?;
         let whole = self.array()?;
         let fingerprint = Fingerprint { shape, whole: (has_whole == 1).then_some(whole) };
-        Some(EarlierEntry { path, fingerprint, size: self.u64()?, content: self.u32()? })
+        Some(PreviousEntry { path, fingerprint, size: self.u64()?, content: self.u32()? })
     }
 
     fn block(&mut self) -> Option<DoneBlock> {

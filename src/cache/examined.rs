@@ -2,7 +2,7 @@
 
 use crate::codec::compression::{Encoding, decode};
 use crate::codec::tar;
-use crate::codec::tar::{Headers, Kind};
+use crate::codec::tar::{EntryType, Headers};
 use crate::common::digest::{DiffId, Hasher};
 use crate::common::error::{Error, Result};
 use crate::layers::Layer;
@@ -113,12 +113,12 @@ impl Read for Pieces {
 }
 
 /// A reader that hashes what is read.
-struct Hashed<R> {
+struct HashingReader<R> {
     source: R,
     hasher: Hasher,
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
         self.hasher.update(&buffer[..read]);
@@ -132,7 +132,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
         error => error.within(object),
     };
     let tar = decode(blob, encoding).map_err(unreadable)?;
-    let mut tar = Hashed { source: tar, hasher: Hasher::new(diff_id.as_digest().algorithm()) };
+    let mut tar = HashingReader { source: tar, hasher: Hasher::new(diff_id.as_digest().algorithm()) };
     let mut headers = Headers::new(object);
     while let Some(entry) = headers.next(&mut tar)? {
         check(&entry, roots).map_err(|reason| {
@@ -155,7 +155,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
 
 /// Checks an entry of a layer whose files must be below `roots`. The parent directories of a root are allowed, if only root can
 /// write to them.
-fn check(entry: &tar::Entry, roots: &[ImagePath]) -> Result<(), String> {
+fn check(entry: &tar::TarEntry, roots: &[ImagePath]) -> Result<(), String> {
     let below = |bytes: &[u8]| {
         let path = ImagePath::new(bytes).map_err(|error| error.reason())?;
         Ok::<bool, String>(roots.iter().any(|root| lies_in(path.as_bytes(), root.as_bytes())))
@@ -173,13 +173,13 @@ fn check(entry: &tar::Entry, roots: &[ImagePath]) -> Result<(), String> {
     if !below(&entry.path)? {
         let path = ImagePath::new(&entry.path).map_err(|error| error.reason())?;
         let is_on_the_way = roots.iter().any(|root| lies_in(root.as_bytes(), path.as_bytes()));
-        let is_closed = entry.kind == Kind::Directory && entry.mode & 0o022 == 0 && entry.uid == 0;
+        let is_closed = entry.kind == EntryType::Directory && entry.mode & 0o022 == 0 && entry.uid == 0;
         return if is_on_the_way && is_closed { Ok(()) } else { Err("lies elsewhere".to_owned()) };
     }
     match entry.kind {
-        Kind::File | Kind::Directory | Kind::Symlink => Ok(()),
-        Kind::HardLink if below(&entry.link)? => Ok(()),
-        Kind::HardLink => Err("is a link to what lies elsewhere".to_owned()),
+        EntryType::File | EntryType::Directory | EntryType::Symlink => Ok(()),
+        EntryType::HardLink if below(&entry.link)? => Ok(()),
+        EntryType::HardLink => Err("is a link to what lies elsewhere".to_owned()),
         _ => Err("is a device or a pipe".to_owned()),
     }
 }
@@ -193,33 +193,33 @@ fn lies_in(path: &[u8], root: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn said(path: &str, kind: Kind, mode: u32, link: &str) -> Result<(), String> {
+    fn said(path: &str, kind: EntryType, mode: u32, link: &str) -> Result<(), String> {
         let roots = ["home/robot", "usr/local/bin/rcc"].map(|root| ImagePath::new(root.as_bytes()).unwrap());
         let (path, link) = (path.as_bytes().to_vec(), link.as_bytes().to_vec());
         let (uid, gid, size, mtime, xattrs, offset) = (0, 0, 0, 0, Vec::new(), 0);
-        check(&tar::Entry { path, kind, mode, uid, gid, size, mtime, link, xattrs, offset }, &roots)
+        check(&tar::TarEntry { path, kind, mode, uid, gid, size, mtime, link, xattrs, offset }, &roots)
     }
 
     /// M38: the allowed content of a layer from another machine.
     #[test]
     fn a_layer_of_others_holds_what_its_recipe_makes() {
-        assert!(said("home/robot/x", Kind::File, 0o644, "").is_ok());
-        assert!(said("home/robot", Kind::Directory, 0o775, "").is_ok());
-        assert!(said("home", Kind::Directory, 0o755, "").is_ok());
-        assert!(said("usr/local/bin/rcc", Kind::File, 0o755, "").is_ok());
-        assert!(said("home/robot/x", Kind::Symlink, 0o777, "/etc/passwd").is_ok());
-        assert!(said("home/robot/x", Kind::HardLink, 0o644, "home/robot/y").is_ok());
+        assert!(said("home/robot/x", EntryType::File, 0o644, "").is_ok());
+        assert!(said("home/robot", EntryType::Directory, 0o775, "").is_ok());
+        assert!(said("home", EntryType::Directory, 0o755, "").is_ok());
+        assert!(said("usr/local/bin/rcc", EntryType::File, 0o755, "").is_ok());
+        assert!(said("home/robot/x", EntryType::Symlink, 0o777, "/etc/passwd").is_ok());
+        assert!(said("home/robot/x", EntryType::HardLink, 0o644, "home/robot/y").is_ok());
         for (path, kind, mode, link) in [
-            ("etc/passwd", Kind::File, 0o644, ""),
-            ("home/robotx", Kind::File, 0o644, ""),
-            ("home", Kind::File, 0o644, ""),
-            ("home", Kind::Directory, 0o777, ""),
-            ("home/robot/.wh.x", Kind::File, 0o644, ""),
-            ("home/robot/.wh..wh..opq", Kind::File, 0o644, ""),
-            ("home/robot/su", Kind::File, 0o4755, ""),
-            ("home/robot/sg", Kind::File, 0o2755, ""),
-            ("home/robot/x", Kind::HardLink, 0o644, "etc/shadow"),
-            ("home/robot/../../etc/x", Kind::File, 0o644, ""),
+            ("etc/passwd", EntryType::File, 0o644, ""),
+            ("home/robotx", EntryType::File, 0o644, ""),
+            ("home", EntryType::File, 0o644, ""),
+            ("home", EntryType::Directory, 0o777, ""),
+            ("home/robot/.wh.x", EntryType::File, 0o644, ""),
+            ("home/robot/.wh..wh..opq", EntryType::File, 0o644, ""),
+            ("home/robot/su", EntryType::File, 0o4755, ""),
+            ("home/robot/sg", EntryType::File, 0o2755, ""),
+            ("home/robot/x", EntryType::HardLink, 0o644, "etc/shadow"),
+            ("home/robot/../../etc/x", EntryType::File, 0o644, ""),
         ] {
             assert!(said(path, kind, mode, link).is_err(), "{path} {mode:o} {link}");
         }

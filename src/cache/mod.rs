@@ -46,7 +46,7 @@ use crate::common::root::Root;
 use crate::layers::Layer;
 use crate::spec::reference::Reference;
 use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
-use record::Record;
+use record::CacheRecord;
 use serde_json::Value;
 use std::time::SystemTime;
 
@@ -92,9 +92,9 @@ impl Cache {
     }
 
     /// Reads the record of `key`, if its layer is from this machine or a trusted repository.
-    fn record(&self, key: &LayerKey) -> Option<Record> {
+    fn record(&self, key: &LayerKey) -> Option<CacheRecord> {
         let is_trusted = |from: &Reference| self.trusted.contains(from);
-        Record::read(&self.layers, key).filter(|record| record.from.as_ref().is_none_or(is_trusted))
+        CacheRecord::read(&self.layers, key).filter(|record| record.from.as_ref().is_none_or(is_trusted))
     }
 
     /// Returns the record of verified blobs, for other layouts.
@@ -103,13 +103,13 @@ impl Cache {
     }
 
     /// Finds the layer of `key` and links or copies it into `layout`. Returns `None` on a cache miss.
-    pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<Found> {
+    pub fn find(&self, key: &LayerKey, layout: &Layout) -> Option<CachedLayer> {
         let record = self.record(key)?;
         self.layers.touch(&key.hex(), self.now);
         if !self.bring(&record.layer, layout) {
             return None;
         }
-        Some(Found { layer: record.layer, notes: record.notes, from: record.from, recorded: record.recorded })
+        Some(CachedLayer { layer: record.layer, notes: record.notes, from: record.from, recorded: record.recorded })
     }
 
     /// Links or copies the blob of `layer` into `layout`, and returns whether it is there and intact.
@@ -129,23 +129,23 @@ impl Cache {
     }
 
     /// Stores a layer of `layout` under `key`. A failure only costs the next build time, so it is a warning.
-    pub fn keep(&self, key: &LayerKey, kept: &Found, layout: &Layout, progress: &dyn Progress) {
+    pub fn keep(&self, key: &LayerKey, kept: &CachedLayer, layout: &Layout, progress: &dyn Progress) {
         let descriptor = &kept.layer.descriptor;
         let result = match self.store.contains(descriptor) {
             Ok(true) => Ok(()),
             Ok(false) => self.store.take_over(layout, descriptor),
             Err(error) => Err(error),
         };
-        let Found { layer, notes, from, recorded } = kept.clone();
+        let CachedLayer { layer, notes, from, recorded } = kept.clone();
         let from = from.map(|from| from.without_tag().without_digest());
-        let record = Record { layer, notes, from, recorded };
+        let record = CacheRecord { layer, notes, from, recorded };
         if let Err(error) = result.and_then(|()| record.write(&self.layers, key)) {
             warn(progress, &error.object(), &format!("{}; the layer is not kept in the cache", error.reason()));
         }
     }
 }
 
-impl Found {
+impl CachedLayer {
     /// Returns whether files with the newest time `newest` may have changed without a new time since this was recorded.
     pub fn is_racy(&self, newest: SystemTime) -> bool {
         key::is_racy(newest, self.recorded)
@@ -154,7 +154,7 @@ impl Found {
 
 /// A cached layer, with its notes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct CachedLayer {
     /// The layer.
     pub layer: Layer,
     /// Caller-defined data that is kept with the layer.

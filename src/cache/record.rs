@@ -18,7 +18,7 @@ const LARGEST: u64 = 1 << 20;
 
 /// The content of a cache record.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Record {
+pub(super) struct CacheRecord {
     pub(super) layer: Layer,
     pub(super) notes: Value,
     /// The repository that the layer comes from; `None` if it was built on this machine.
@@ -26,13 +26,13 @@ pub(super) struct Record {
     pub(super) recorded: SystemTime,
 }
 
-impl Record {
+impl CacheRecord {
     /// Reads the record of `key`. Returns `None` if it is missing, truncated, altered or of another format.
-    pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<Record> {
-        Record::read_named(directory, &key.hex())
+    pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<CacheRecord> {
+        CacheRecord::read_named(directory, &key.hex())
     }
 
-    pub(super) fn read_named(directory: &Root, name: &str) -> Option<Record> {
+    pub(super) fn read_named(directory: &Root, name: &str) -> Option<CacheRecord> {
         let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
         let (sum, body) = bytes.split_at_checked(64)?;
         if sum != Digest::of(body).hex().as_bytes() {
@@ -48,7 +48,7 @@ impl Record {
             Value::Null => None,
             from => Some(from.as_str()?.parse().ok()?),
         };
-        Some(Record {
+        Some(CacheRecord {
             layer: Layer {
                 descriptor: Descriptor::new(text("mediaType")?, digest, number("size")?),
                 diff_id,
@@ -62,7 +62,7 @@ impl Record {
 
     /// Writes the record of `key`. A crash may lose it, but the checksum detects a partial one.
     pub(super) fn write(&self, directory: &Root, key: &LayerKey) -> Result<()> {
-        let Record { layer: Layer { descriptor, diff_id, tar_size }, notes, from, recorded } = self;
+        let CacheRecord { layer: Layer { descriptor, diff_id, tar_size }, notes, from, recorded } = self;
         let since = recorded.duration_since(UNIX_EPOCH).unwrap_or_default();
         let body = json::canonical(&json!({
             "diffId": diff_id.to_string(),

@@ -9,7 +9,7 @@
 //! in an image. Any mismatch is a warning, and the layer is built as if it were not shared.
 
 use super::LayerKey;
-use super::artifact::{self, Documents, Manifest, SharedLayer};
+use super::artifact::{self, ArtifactDocuments, CacheManifest, SharedLayer};
 use super::examined::Examined;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ use crate::registry::Repository;
 use crate::spec::Descriptor;
 use crate::spec::ImagePath;
 use crate::spec::reference::{Reference, Tag};
-use crate::store::{BlobSink, BlobSource, Layout, Moved, copy_blobs, read_document};
+use crate::store::{BlobSink, BlobSource, Layout, TransferStats, copy_blobs, read_document};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,19 +40,19 @@ pub struct CachePlace {
 pub struct SharedCache {
     places: Vec<CachePlace>,
     progress: Arc<dyn Progress + Send>,
-    known: Mutex<Known>,
+    known: Mutex<KnownLayer>,
 }
 
 #[derive(Default)]
-struct Known {
-    groups: BTreeMap<LayerKey, Option<Arc<Group>>>,
+struct KnownLayer {
+    groups: BTreeMap<LayerKey, Option<Arc<CacheGroup>>>,
     /// Places that could not be reached, by their number. They are not tried again.
     silent: BTreeSet<usize>,
 }
 
 /// A group that was found.
 #[derive(Debug)]
-struct Group {
+struct CacheGroup {
     place: CachePlace,
     manifest: Digest,
     layers: Vec<SharedLayer>,
@@ -73,7 +73,7 @@ pub enum Published {
     /// The group existed already.
     Unchanged,
     /// The group was uploaded.
-    Written(Moved),
+    Written(TransferStats),
 }
 
 impl CachePlace {
@@ -118,14 +118,14 @@ impl CachePlace {
     }
 
     /// Fetches a group. Returns `None` if it does not exist.
-    fn fetch(&self, group: &LayerKey) -> Result<Option<Group>> {
+    fn fetch(&self, group: &LayerKey) -> Result<Option<CacheGroup>> {
         let tag = self.tag(group)?;
         let object = format!("{}:{tag}", self.name());
         let document = match self.repository.tagged(&tag) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             document => document?,
         };
-        let manifest = Manifest::read(&document.bytes, &object)?;
+        let manifest = CacheManifest::read(&document.bytes, &object)?;
         let layers = match &manifest.config_bytes {
             Some(bytes) => manifest.layers(bytes, group, &object)?,
             None => {
@@ -133,7 +133,7 @@ impl CachePlace {
                 manifest.layers(&bytes, group, &object)?
             }
         };
-        Ok(Some(Group { place: self.clone(), manifest: document.descriptor.digest, layers }))
+        Ok(Some(CacheGroup { place: self.clone(), manifest: document.descriptor.digest, layers }))
     }
 }
 
@@ -151,7 +151,7 @@ impl SharedCache {
     }
 
     /// Returns the group of a key. Each group is fetched only once.
-    fn group(&self, key: &LayerKey) -> Option<Arc<Group>> {
+    fn group(&self, key: &LayerKey) -> Option<Arc<CacheGroup>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = known.groups.get(key) {
             return group.clone();
@@ -191,9 +191,9 @@ impl SharedCache {
         layers: &[SharedLayer],
         source: &dyn BlobSource,
     ) -> Result<Published> {
-        let Documents { config, config_bytes, manifest, manifest_bytes } = artifact::documents(group, layers);
+        let ArtifactDocuments { config, config_bytes, manifest, manifest_bytes } = artifact::documents(group, layers);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).groups.get(group).cloned().flatten();
-        let is_there = |known: &Arc<Group>| {
+        let is_there = |known: &Arc<CacheGroup>| {
             known.manifest == manifest.digest
                 && (known.place.name(), &known.place.prefix) == (place.name(), &place.prefix)
         };
@@ -204,7 +204,7 @@ impl SharedCache {
         let mut moved = copy_blobs(source, &blobs, &*place.repository, &self.progress)?;
         if !place.repository.contains(&config)? {
             place.repository.put(&config, &|| Ok(Box::new(Cursor::new(&config_bytes[..]))))?;
-            moved.add(Moved { copied: 1, copied_bytes: config.size, ..Moved::default() });
+            moved.add(TransferStats { copied: 1, copied_bytes: config.size, ..TransferStats::default() });
         }
         place.repository.put_tagged(&place.tag(group)?, &manifest, &manifest_bytes)?;
         Ok(Published::Written(moved))

@@ -1,10 +1,10 @@
-use super::upkeep::{Limits, Upkeep};
+use super::upkeep::{CacheLimits, Upkeep};
 use super::*;
 use crate::codec::compression::Compression;
 use crate::common::digest::{DiffId, Digest, Hasher};
 use crate::common::progress::Silent;
 use crate::layers::Block;
-use crate::layers::incremental::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
 use crate::layers::tree::{
     Attributes, Content, Entry, FileContent, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
 };
@@ -43,7 +43,7 @@ impl Scene {
             diff_id: DiffId::of_tar(digest),
             tar_size: size,
         };
-        let kept = Found {
+        let kept = CachedLayer {
             layer: layer.clone(),
             notes: serde_json::json!({"note": 1}),
             from: None,
@@ -145,9 +145,9 @@ impl Scene {
     }
 
     /// Keeps a layer of one block and two entries.
-    fn keep_blocks(&self, series: &SeriesKey, content: &[u8]) -> EarlierLayer {
+    fn keep_blocks(&self, series: &SeriesKey, content: &[u8]) -> PreviousLayer {
         let layer = self.keep(&key("a"), content);
-        let entry = |path: &str, whole| EarlierEntry {
+        let entry = |path: &str, whole| PreviousEntry {
             path: path.as_bytes().into(),
             fingerprint: Fingerprint { shape: 7, whole },
             size: 3,
@@ -158,7 +158,7 @@ impl Scene {
         let state = hasher.state().unwrap();
         let block = Block { entry: 0, offset: 0, length: layer.tar_size };
         let packed = layer.descriptor.size as u32;
-        let kept = EarlierLayer {
+        let kept = PreviousLayer {
             layer,
             entries: vec![entry("app/one", Some([1; 16])), entry("app/other", None)],
             blocks: vec![DoneBlock { block, packed, sum: 5, tar: state, blob: state }],
@@ -234,16 +234,16 @@ fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
 fn lists_go_with_their_blobs() {
     let scene = Scene::new();
     let kept = scene.keep_blocks(&series(), b"content");
-    let kinds = |upkeep: &Upkeep| -> Vec<Vec<upkeep::Kind>> {
+    let kinds = |upkeep: &Upkeep| -> Vec<Vec<upkeep::ItemKind>> {
         let items = upkeep.items().unwrap();
-        let files = items.iter().filter(|item| item.kind != upkeep::Kind::Note).map(|item| {
+        let files = items.iter().filter(|item| item.kind != upkeep::ItemKind::Note).map(|item| {
             let mut kinds: Vec<_> = item.files.iter().map(|file| file.kind).collect();
             kinds.sort();
             kinds
         });
         files.collect()
     };
-    use upkeep::Kind::{BlockList, Key, Layer, Leftover};
+    use upkeep::ItemKind::{BlockList, Key, Layer, Leftover};
     let upkeep = scene.upkeep(at(1_000_000));
     assert_eq!(kinds(&upkeep), [vec![Layer, Key, BlockList, BlockList]]);
     let garbage = scene.directory.path().join("cache/blocks/v1").join("0".repeat(64));
@@ -251,12 +251,12 @@ fn lists_go_with_their_blobs() {
     fs::write(&garbage, b"garbage").unwrap();
     assert_eq!(upkeep.discard_damaged_files().unwrap(), [garbage.display().to_string()]);
     fs::remove_file(scene.blob(&kept.layer)).unwrap();
-    let pruned = upkeep.prune(Limits::default()).unwrap();
+    let pruned = upkeep.prune(CacheLimits::default()).unwrap();
     assert_eq!(pruned.items, [(Leftover, 3)].into());
     assert_eq!(kinds(&upkeep), Vec::<Vec<_>>::new());
 
     scene.keep_blocks(&series(), b"others");
-    assert_eq!(upkeep.prune(Limits::NOTHING).unwrap().items[&Layer], 1);
+    assert_eq!(upkeep.prune(CacheLimits::NOTHING).unwrap().items[&Layer], 1);
     assert_eq!(scene.lists(), Vec::<PathBuf>::new());
 }
 
@@ -283,8 +283,8 @@ fn pruning_takes_the_longest_unused_first() {
     }
     assert!(scene.found_by_another(&key("new")).is_some());
     let upkeep = scene.upkeep(at(2_000_100));
-    let limits = |age: Option<u64>, size| Limits { age: age.map(Duration::from_secs), size };
-    let layers = |limits| upkeep.prune(limits).unwrap().items.get(&upkeep::Kind::Layer).copied();
+    let limits = |age: Option<u64>, size| CacheLimits { age: age.map(Duration::from_secs), size };
+    let layers = |limits| upkeep.prune(limits).unwrap().items.get(&upkeep::ItemKind::Layer).copied();
     assert_eq!(layers(limits(Some(500_000), None)), Some(1));
     assert_eq!(scene.found_by_another(&key("old")), None);
     assert_eq!(scene.found_by_another(&key("new")), Some(new));
@@ -301,9 +301,9 @@ fn pruning_takes_the_longest_unused_first() {
 fn a_cache_is_tidied_once_a_day_for_the_same_limits() {
     let scene = Scene::new();
     let day = 24 * 60 * 60;
-    let limits = |age| Limits { age: Some(Duration::from_secs(age)), size: None };
+    let limits = |age| CacheLimits { age: Some(Duration::from_secs(age)), size: None };
     let is_tidied = |now, age| scene.upkeep(at(now)).tidy(limits(age)).unwrap().is_some();
-    assert!(scene.upkeep(at(5_000_000)).tidy(Limits::default()).unwrap().is_none());
+    assert!(scene.upkeep(at(5_000_000)).tidy(CacheLimits::default()).unwrap().is_none());
     assert!(is_tidied(5_000_000, 1));
     assert!(!is_tidied(5_000_000 + day - 1, 1));
     assert!(is_tidied(5_000_000 + day - 1, 2));
@@ -398,7 +398,7 @@ fn borders_between_parts_count() {
 
 #[test]
 fn young_files_are_racy() {
-    let found = |recorded| Found {
+    let found = |recorded| CachedLayer {
         layer: Layer {
             descriptor: Descriptor::new("m", Digest::of(b""), 0),
             diff_id: DiffId::of_tar(Digest::of(b"")),

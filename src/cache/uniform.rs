@@ -4,7 +4,7 @@
 //! others broken. So each layer that is not gzip is made gzip, a block at a time on all threads, where they differ. What was
 //! made is kept under the digest that it was made of, so that the next archive takes it from the cache.
 
-use super::record::Record;
+use super::record::CacheRecord;
 use super::{Cache, LayerKey};
 use crate::codec::compression::{Compression, Compressor, Encoding, decode};
 use crate::common::bounded;
@@ -139,7 +139,7 @@ impl Source<'_> {
         let (digest, size) = cache.store.finish_blob(writer)?;
         let descriptor = self.described(&Descriptor::new(media_type::gzip_of(&self.layer.media_type), digest, size));
         let layer = Layer { descriptor: descriptor.clone(), diff_id: *self.diff_id, tar_size };
-        let record = Record { layer, notes: serde_json::Value::Null, from: None, recorded: cache.now };
+        let record = CacheRecord { layer, notes: serde_json::Value::Null, from: None, recorded: cache.now };
         if let Err(error) = record.write(&cache.layers, &key) {
             warn(progress, &error.object(), &format!("{}; the next archive compresses it again", error.reason()));
         }

@@ -7,7 +7,7 @@ use ocibuild::common::bounded;
 use ocibuild::common::root::Root;
 use ocibuild::registry::Repository;
 use ocibuild::registry::trust::{
-    Policy, Signature, Subject, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept,
+    Policy, PolicySubject, Signature, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept,
 };
 use ocibuild::store::{Layout, StoredImage};
 use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
@@ -21,7 +21,7 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Admission {
     policy: Option<Policy>,
     location: Location,
-    subject: Subject,
+    subject: PolicySubject,
     /// Whether a registry may be asked for signatures.
     may_ask: bool,
 }
@@ -119,19 +119,19 @@ fn attached(
 /// When the policy cannot be read, rejects the repository, or requires signatures.
 pub(super) fn ask_about_cache(named: Option<&Path>, repository: &Reference) -> Result<()> {
     let Some(policy) = file(named).map(|file| read(&file)).transpose()? else { return Ok(()) };
-    let subject = Subject::Repository(repository.clone().without_tag());
+    let subject = PolicySubject::Repository(repository.clone().without_tag());
     policy.accept_unsigned(&subject, "the layers of a shared cache are not signed")
 }
 
-fn subject(location: &Location) -> Subject {
+fn subject(location: &Location) -> PolicySubject {
     let real = |path: &Path| Root::resolve(path).unwrap_or_else(|_| path.to_owned());
     match location {
-        Location::Registry(reference) => Subject::Registry(reference.clone()),
-        Location::Layout { directory, tag } => Subject::Path("oci", real(directory), tag.clone()),
-        Location::OciArchive { file, tag } => Subject::Path("oci-archive", real(file), tag.clone()),
-        Location::DockerArchive { file, .. } => Subject::Path("docker-archive", real(file), None),
-        Location::Engine(engine, name) => Subject::Engine(engine.transport(), name.clone()),
-        Location::Directory(directory) => Subject::Path("dir", real(directory), None),
+        Location::Registry(reference) => PolicySubject::Registry(reference.clone()),
+        Location::Layout { directory, tag } => PolicySubject::Path("oci", real(directory), tag.clone()),
+        Location::OciArchive { file, tag } => PolicySubject::Path("oci-archive", real(file), tag.clone()),
+        Location::DockerArchive { file, .. } => PolicySubject::Path("docker-archive", real(file), None),
+        Location::Engine(engine, name) => PolicySubject::Engine(engine.transport(), name.clone()),
+        Location::Directory(directory) => PolicySubject::Path("dir", real(directory), None),
     }
 }
 

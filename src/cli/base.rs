@@ -3,7 +3,7 @@
 use super::admission::Admission;
 use super::cache_directory::CacheDirectory;
 use super::engines;
-use super::lock_file::{Kind, LockArguments, LockFile, Locking};
+use super::lock_file::{LockArguments, LockFile, LockFileMode, LockedKind};
 use super::network::NetworkArguments;
 use super::seen;
 use super::watch::Watch;
@@ -88,17 +88,17 @@ impl BaseArguments {
             None => Ok(Base::Scratch(platform.cloned().unwrap_or_else(Platform::linux_amd64))),
             Some(Location::Registry(reference)) => {
                 let key = name_of(reference);
-                let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(Kind::Base, &key));
+                let (wanted, before) = (lock.wanted_base(reference, &key)?, lock.before(LockedKind::Base, &key));
                 let store = open_store(cache, Freshness::Tag, watch)?;
                 let base =
                     self.stored_or_pulled((&store, cache), &wanted, platform, lock.locking(), (&admit, watch))?;
                 admit(&base.image)?;
                 cache.note_use(&base.image.descriptor.digest);
-                if lock.locking() == Locking::Renew && reference.digest().is_none() {
+                if lock.locking() == LockFileMode::Renew && reference.digest().is_none() {
                     if let Some(before) = before.filter(|before| *before != base.named) {
                         report_move(&key, before, base.named, watch);
                     }
-                    lock.record(Kind::Base, &key, base.named)?;
+                    lock.record(LockedKind::Base, &key, base.named)?;
                 }
                 let layers = if self.sparse { BaseLayers::LeftOut } else { BaseLayers::Copied };
                 Ok(Base::Image { image: Box::new(base.image), name: Some(key), layers })
@@ -117,9 +117,9 @@ impl BaseArguments {
                 if let Base::Image { image, .. } = &base {
                     admit(image)?;
                     let (key, found) = (location.to_string(), image.descriptor.digest);
-                    lock.check(Kind::Base, &key, found)?;
-                    if lock.locking() == Locking::Renew {
-                        lock.record(Kind::Base, &key, found)?;
+                    lock.check(LockedKind::Base, &key, found)?;
+                    if lock.locking() == LockFileMode::Renew {
+                        lock.record(LockedKind::Base, &key, found)?;
                     }
                 }
                 Ok(base)
@@ -132,7 +132,7 @@ impl BaseArguments {
         (store, cache): (&BaseStore, &CacheDirectory),
         reference: &Reference,
         platform: Option<&Platform>,
-        locking: Locking,
+        locking: LockFileMode,
         (admit, watch): (Admit<'_>, &Arc<Watch>),
     ) -> Result<StoredBase> {
         let offline = self.network.is_offline()?;
@@ -142,7 +142,7 @@ impl BaseArguments {
             }
             (Some(policy), _) => policy,
             (None, true) => PullPolicy::Never,
-            (None, false) if locking == Locking::Renew => PullPolicy::Always,
+            (None, false) if locking == LockFileMode::Renew => PullPolicy::Always,
             (None, false) => PullPolicy::Missing,
         };
         // What a digest names cannot have moved.
@@ -236,7 +236,7 @@ impl LockFile {
         if reference.digest().is_some() {
             return Ok(reference.clone());
         }
-        Ok(match self.wanted(Kind::Base, key)? {
+        Ok(match self.wanted(LockedKind::Base, key)? {
             Some(digest) => reference.clone().with_digest(digest),
             None => reference.clone(),
         })

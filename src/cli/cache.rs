@@ -2,9 +2,9 @@
 
 use super::cache_directory::CacheDirectory;
 use super::output::print;
-use super::{Common, Format, quantities};
+use super::{Common, OutputFormat, quantities};
 use clap::{Args, Subcommand};
-use ocibuild::cache::upkeep::{Item, Kind, Limits, Pruned, Upkeep};
+use ocibuild::cache::upkeep::{CacheLimits, Item, ItemKind, Pruned, Upkeep};
 use ocibuild::common::progress::Silent;
 use ocibuild::common::wording::{counted, size};
 use ocibuild::store::Layout;
@@ -57,17 +57,17 @@ struct PruneArguments {
 }
 
 /// The kinds of what is in a cache, and what people call them.
-const KINDS: [(Kind, &str); 10] = [
-    (Kind::Layer, "layer"),
-    (Kind::Key, "key"),
-    (Kind::BlockList, "block list"),
-    (Kind::Base, "base"),
-    (Kind::Listing, "listing"),
-    (Kind::Download, "download"),
-    (Kind::Signatures, "signature file"),
-    (Kind::Robot, "unpacked robot"),
-    (Kind::Note, "note"),
-    (Kind::Leftover, "leftover"),
+const KINDS: [(ItemKind, &str); 10] = [
+    (ItemKind::Layer, "layer"),
+    (ItemKind::Key, "key"),
+    (ItemKind::BlockList, "block list"),
+    (ItemKind::Base, "base"),
+    (ItemKind::Listing, "listing"),
+    (ItemKind::Download, "download"),
+    (ItemKind::Signatures, "signature file"),
+    (ItemKind::Robot, "unpacked robot"),
+    (ItemKind::Note, "note"),
+    (ItemKind::Leftover, "leftover"),
 ];
 
 /// Looks after the cache.
@@ -84,23 +84,23 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
             let items = upkeep.as_ref().map_or_else(|| Ok(Vec::new()), Upkeep::items)?;
             let directory = arguments.directory.path()?.display().to_string();
             print(&match format {
-                Format::Json => info_as_json(&directory, &items).to_string(),
-                Format::Text => info(&directory, &items),
+                OutputFormat::Json => info_as_json(&directory, &items).to_string(),
+                OutputFormat::Text => info(&directory, &items),
             })?;
         }
-        Action::Prune(PruneArguments { keep, older_than }) => prune(Limits { age: *older_than, size: *keep })?,
-        Action::Clear => prune(Limits::NOTHING)?,
+        Action::Prune(PruneArguments { keep, older_than }) => prune(CacheLimits { age: *older_than, size: *keep })?,
+        Action::Clear => prune(CacheLimits::NOTHING)?,
         Action::Verify => return upkeep.as_ref().map_or(Ok(ExitCode::SUCCESS), verify_everything),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// How many files there are of a kind, and how many bytes they have.
-fn amount(items: &[Item], kind: Kind) -> (usize, u64) {
+fn amount(items: &[Item], kind: ItemKind) -> (usize, u64) {
     let files = || items.iter().flat_map(|item| &item.files).filter(|file| file.kind == kind);
     let main = items.iter().filter(|item| item.kind == kind).count();
     // A base has several files, a layer several keys.
-    let count = if kind == Kind::Base { main } else { files().count() };
+    let count = if kind == ItemKind::Base { main } else { files().count() };
     (count, files().map(|file| file.size).sum())
 }
 
@@ -116,7 +116,7 @@ fn info(directory: &str, items: &[Item]) -> String {
     }
     for (kind, name) in KINDS {
         let (count, bytes) = amount(items, kind);
-        if count > 0 || kind == Kind::Layer {
+        if count > 0 || kind == ItemKind::Layer {
             lines.push(format!("{}, {}", counted(count, name), size(bytes)));
         }
         let mut taken: BTreeMap<&Reference, usize> = BTreeMap::new();
@@ -124,7 +124,8 @@ fn info(directory: &str, items: &[Item]) -> String {
             *taken.entry(from).or_default() += 1;
         }
         lines.extend(taken.iter().map(|(from, count)| format!("  of them {} from {from}", counted(*count, name))));
-        let named = items.iter().filter(|item| item.kind == kind && matches!(kind, Kind::Base | Kind::Download));
+        let named =
+            items.iter().filter(|item| item.kind == kind && matches!(kind, ItemKind::Base | ItemKind::Download));
         lines.extend(named.map(|item| format!("  {}, {}, last used {}", item.name, size(item.size()), time(item))));
     }
     lines.join("\n")
@@ -137,7 +138,8 @@ fn info_as_json(directory: &str, items: &[Item]) -> serde_json::Value {
         let (count, bytes) = amount(items, kind);
         info["kinds"][name] = json!({"count": count, "bytes": bytes});
     }
-    let described = items.iter().filter(|item| matches!(item.kind, Kind::Layer | Kind::Base | Kind::Download));
+    let described =
+        items.iter().filter(|item| matches!(item.kind, ItemKind::Layer | ItemKind::Base | ItemKind::Download));
     let described = described.map(|item| {
         let kind = KINDS.iter().find(|(kind, _)| *kind == item.kind).map(|(_, name)| *name);
         let mut described = json!({"kind": kind, "name": item.name, "bytes": item.size(), "lastUsed": time(item)});
@@ -166,18 +168,18 @@ pub(super) fn told(pruned: &Pruned) -> String {
     let count = |kind| pruned.items.get(&kind).copied().unwrap_or_default();
     let parts: Vec<String> = KINDS
         .into_iter()
-        .filter(|(kind, _)| !matches!(kind, Kind::Note | Kind::Leftover))
-        .filter(|(kind, _)| *kind == Kind::Layer || count(*kind) > 0)
+        .filter(|(kind, _)| !matches!(kind, ItemKind::Note | ItemKind::Leftover))
+        .filter(|(kind, _)| *kind == ItemKind::Layer || count(*kind) > 0)
         .map(|(kind, name)| counted(count(kind), name))
         .collect();
     let in_use = if pruned.is_in_use { "; what running builds use stays" } else { "" };
     format!("{} taken out, {} freed{in_use}", parts.join(", "), size(pruned.freed))
 }
 
-fn tell(pruned: &Pruned, format: Format) -> Result<()> {
+fn tell(pruned: &Pruned, format: OutputFormat) -> Result<()> {
     print(&match format {
-        Format::Text => told(pruned),
-        Format::Json => {
+        OutputFormat::Text => told(pruned),
+        OutputFormat::Json => {
             let mut result = json!({"freedBytes": pruned.freed, "inUse": pruned.is_in_use});
             for (kind, name) in KINDS {
                 result["kinds"][name] = pruned.items.get(&kind).copied().unwrap_or_default().into();

@@ -4,7 +4,7 @@ use super::output::print;
 use super::rcc_home::{ProductName, RccHome, open_hololib};
 use super::robot::ROBOT_FILE;
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
 use ocibuild::common::progress::Silent;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
     let files = robots_below(Path::new("."))?;
     let homes = RccHome::find(arguments.product);
     let hololibs = open_all(arguments.hololib.as_deref(), &homes, &files, &watch)?;
-    let listed = hololibs.iter().map(Listed::of).collect::<Result<Vec<_>>>()?;
+    let listed = hololibs.iter().map(ListedHololib::of).collect::<Result<Vec<_>>>()?;
     let platforms: BTreeMap<String, Platform> = listed
         .iter()
         .flat_map(|hololib| &hololib.catalogs)
@@ -56,8 +56,8 @@ pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
     let options = homes.iter().map(RccHome::blueprint_options).collect::<Result<Vec<_>>>()?;
     let robots: Vec<Needs> = files.iter().map(|file| Needs::of(file, &platforms, &options)).collect();
     match arguments.common.format {
-        Format::Json => print(&to_json(&listed, &robots).to_string())?,
-        Format::Text => print(&to_text(&listed, &robots, &homes))?,
+        OutputFormat::Json => print(&to_json(&listed, &robots).to_string())?,
+        OutputFormat::Text => print(&to_text(&listed, &robots, &homes))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +83,7 @@ fn open_all(named: Option<&Path>, homes: &[RccHome], robots: &[PathBuf], watch: 
 }
 
 /// A hololib and what is in it.
-struct Listed {
+struct ListedHololib {
     path: String,
     catalogs: Vec<(CatalogName, Result<Details>)>,
 }
@@ -94,15 +94,15 @@ struct Details {
     missing: usize,
 }
 
-impl Listed {
-    fn of(hololib: &Hololib) -> Result<Listed> {
+impl ListedHololib {
+    fn of(hololib: &Hololib) -> Result<ListedHololib> {
         let details = |name: &CatalogName| {
             let catalog = hololib.catalog(name, &CatalogLimits::default(), &Silent)?;
             let missing = hololib.missing(&catalog)?.len();
             Ok(Details { catalog, missing })
         };
         let catalogs = hololib.catalogs()?.into_iter().map(|name| (name.clone(), details(&name))).collect();
-        Ok(Listed { path: hololib.shown(), catalogs })
+        Ok(ListedHololib { path: hololib.shown(), catalogs })
     }
 }
 
@@ -180,7 +180,7 @@ fn robots_below(top: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn to_json(hololibs: &[Listed], robots: &[Needs]) -> Value {
+fn to_json(hololibs: &[ListedHololib], robots: &[Needs]) -> Value {
     let matching = |name: &CatalogName| -> Vec<&str> {
         robots.iter().filter(|robot| robot.is_met_by(name)).map(|robot| robot.file.as_str()).collect()
     };
@@ -223,7 +223,7 @@ fn to_json(hololibs: &[Listed], robots: &[Needs]) -> Value {
     json!({ "hololibs": hololibs, "robots": robots })
 }
 
-fn to_text(hololibs: &[Listed], robots: &[Needs], homes: &[RccHome]) -> String {
+fn to_text(hololibs: &[ListedHololib], robots: &[Needs], homes: &[RccHome]) -> String {
     let mut lines = Vec::new();
     for hololib in hololibs {
         lines.push(format!("hololib {}", one_line(&hololib.path)));

@@ -4,14 +4,14 @@ use super::engines;
 use super::network::NetworkArguments;
 use super::output::{is_standard_output, open_stream};
 use super::seen;
-use super::source::Opened;
+use super::source::OpenedImage;
 use super::watch::Watch;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination as Output, Root};
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
-use ocibuild::store::layout::Locking;
-use ocibuild::store::{DirectoryWriter, Engine, ImageName, Layout, Moved, Seen, StoredImage, copy};
+use ocibuild::store::layout::LayoutLocking;
+use ocibuild::store::{ContainerEngine, DirectoryWriter, ImageName, Layout, Seen, StoredImage, TransferStats, copy};
 use ocibuild::{Error, Location, Reference, Result, Tag};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,34 +19,35 @@ use std::sync::Arc;
 
 /// A place to copy to.
 #[derive(Debug, Clone)]
-pub(super) enum Destination {
+pub(super) enum ExportDestination {
     Layout(PathBuf, Option<String>),
     Directory(PathBuf),
-    Engine(Engine, Reference),
+    Engine(ContainerEngine, Reference),
     /// A file, and the names that the image gets there, if not its own.
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
     /// A repository, and all names that the image gets in it.
     Repository(Reference, Vec<ImageName>),
 }
 
-impl Destination {
+impl ExportDestination {
     /// Whether what is written comes out of standard output.
     pub(super) fn is_standard_output(&self) -> bool {
-        matches!(self, Destination::File(file, ..) if is_standard_output(file))
+        matches!(self, ExportDestination::File(file, ..) if is_standard_output(file))
     }
 
     /// Whether all layers have to be compressed in one way there.
     pub(super) fn is_docker_archive(&self) -> bool {
-        matches!(self, Destination::File(_, ArchiveForm::Docker, _) | Destination::Engine(..))
+        matches!(self, ExportDestination::File(_, ArchiveForm::Docker, _) | ExportDestination::Engine(..))
     }
 
     /// The registry that the image goes to.
     pub(super) fn registry(&self) -> Option<&str> {
         match self {
-            Destination::Repository(reference, _) => Some(reference.registry()),
-            Destination::Layout(..) | Destination::Directory(_) | Destination::Engine(..) | Destination::File(..) => {
-                None
-            }
+            ExportDestination::Repository(reference, _) => Some(reference.registry()),
+            ExportDestination::Layout(..)
+            | ExportDestination::Directory(_)
+            | ExportDestination::Engine(..)
+            | ExportDestination::File(..) => None,
         }
     }
 
@@ -54,22 +55,22 @@ impl Destination {
     ///
     /// # Errors
     /// Fails if the name that the image gets there is malformed, or is a digest.
-    pub(super) fn of(location: Location) -> Result<Destination> {
+    pub(super) fn of(location: Location) -> Result<ExportDestination> {
         Ok(match location {
-            Location::Layout { directory, tag } => Destination::Layout(directory, tag),
+            Location::Layout { directory, tag } => ExportDestination::Layout(directory, tag),
             Location::OciArchive { file, tag } => {
                 let names = tag.map(|tag| tag.parse().map(|name| vec![name])).transpose()?;
-                Destination::File(file, ArchiveForm::Oci, names)
+                ExportDestination::File(file, ArchiveForm::Oci, names)
             }
             Location::DockerArchive { file, reference } => {
                 let names = reference.map(|reference| full_name(&reference).map(|name| vec![name])).transpose()?;
-                Destination::File(file, ArchiveForm::Docker, names)
+                ExportDestination::File(file, ArchiveForm::Docker, names)
             }
-            Location::Directory(directory) => Destination::Directory(directory),
-            Location::Engine(engine, name) => Destination::Engine(engine, name),
+            Location::Directory(directory) => ExportDestination::Directory(directory),
+            Location::Engine(engine, name) => ExportDestination::Engine(engine, name),
             Location::Registry(reference) => {
                 let name = full_name(&reference.to_string())?;
-                Destination::Repository(reference, vec![name])
+                ExportDestination::Repository(reference, vec![name])
             }
         })
     }
@@ -78,14 +79,16 @@ impl Destination {
     ///
     /// # Errors
     /// Fails if the image cannot be read, or the place cannot be written or refuses it.
-    pub(super) fn write(&self, opened: &Opened, writing: &Writing<'_>) -> Result<Moved> {
+    pub(super) fn write(&self, opened: &OpenedImage, writing: &Writing<'_>) -> Result<TransferStats> {
         let watch = writing.watch;
         match self {
-            Destination::Layout(directory, tag) => to_layout(opened, directory, writing.locking, tag.as_deref(), watch),
-            Destination::Directory(directory) => {
+            ExportDestination::Layout(directory, tag) => {
+                to_layout(opened, directory, writing.locking, tag.as_deref(), watch)
+            }
+            ExportDestination::Directory(directory) => {
                 copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
             }
-            Destination::Engine(engine, name) => {
+            ExportDestination::Engine(engine, name) => {
                 let mut loading = engines::store(*engine, name, writing.network)?.load()?;
                 let (object, names) = (loading.object(), [ImageName::of_reference(name)]);
                 warn_of_zstd(opened, ArchiveForm::Docker, watch);
@@ -93,10 +96,10 @@ impl Destination {
                 let written = write_archive(opened, &mut loading, &object, archive, writing.cache, watch);
                 loading.finish(written)
             }
-            Destination::File(file, form, names) => {
+            ExportDestination::File(file, form, names) => {
                 to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing.cache, watch)
             }
-            Destination::Repository(reference, names) => {
+            ExportDestination::Repository(reference, names) => {
                 let seen = writing.seen;
                 let repository = writing.network.repository_with_seen(reference, seen.cloned(), watch.clone())?;
                 let moved = copy(&opened.image, &*repository, names, &**watch)?;
@@ -112,7 +115,7 @@ impl Destination {
 /// What writing to a place takes.
 #[derive(Clone, Copy)]
 pub(super) struct Writing<'w> {
-    pub(super) locking: Locking,
+    pub(super) locking: LayoutLocking,
     pub(super) network: &'w NetworkArguments,
     /// What this machine has seen in registries.
     pub(super) seen: Option<&'w Arc<Seen>>,
@@ -122,19 +125,19 @@ pub(super) struct Writing<'w> {
 }
 
 /// What the texts name: standard output if nothing, and each repository once.
-pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<Destination>>> {
+pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestination>>> {
     if texts.iter().any(|text| text == "-") {
         return match texts {
             [_] => Ok(None),
             _ => Err(Error::usage("-", "standard output is for one archive and nothing else")),
         };
     }
-    let mut destinations: Vec<Destination> = Vec::new();
+    let mut destinations: Vec<ExportDestination> = Vec::new();
     for text in texts {
-        let destination = Destination::of(Location::of_destination(text)?)?;
-        if let Destination::Repository(reference, names) = &destination {
+        let destination = ExportDestination::of(Location::of_destination(text)?)?;
+        if let ExportDestination::Repository(reference, names) = &destination {
             let same = destinations.iter_mut().find_map(|known| match known {
-                Destination::Repository(known, names) if known.is_beside(reference) => Some(names),
+                ExportDestination::Repository(known, names) if known.is_beside(reference) => Some(names),
                 _ => None,
             });
             if let Some(same) = same {
@@ -157,7 +160,13 @@ fn full_name(text: &str) -> Result<ImageName> {
     Ok(ImageName::of_reference(&reference))
 }
 
-fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&str>, watch: &Watch) -> Result<Moved> {
+fn to_layout(
+    opened: &OpenedImage,
+    directory: &Path,
+    locking: LayoutLocking,
+    tag: Option<&str>,
+    watch: &Watch,
+) -> Result<TransferStats> {
     let layout = Arc::new(Layout::create_locking(directory, locking)?);
     let names = match tag {
         Some(tag) => vec![tag.parse()?],
@@ -170,12 +179,12 @@ fn to_layout(opened: &Opened, directory: &Path, locking: Locking, tag: Option<&s
 }
 
 fn to_file(
-    opened: &Opened,
+    opened: &OpenedImage,
     file: &Path,
     (form, names): (ArchiveForm, &[ImageName]),
     cache: Option<&Cache>,
     watch: &Watch,
-) -> Result<Moved> {
+) -> Result<TransferStats> {
     warn_of_zstd(opened, form, watch);
     let output = Output::find(file, Root::create)?;
     let Output::File(root, name) = &output else {
@@ -202,7 +211,7 @@ fn to_file(
 }
 
 /// Writes a docker-archive to standard output.
-pub(super) fn to_stdout(opened: &Opened, cache: Option<&Cache>, watch: &Watch) -> Result<()> {
+pub(super) fn to_stdout(opened: &OpenedImage, cache: Option<&Cache>, watch: &Watch) -> Result<()> {
     warn_of_zstd(opened, ArchiveForm::Docker, watch);
     let form = (ArchiveForm::Docker, &opened.names[..]);
     to_stream(opened, std::io::stdout(), "standard output", form, cache, watch).map(|_| ())
@@ -210,13 +219,13 @@ pub(super) fn to_stdout(opened: &Opened, cache: Option<&Cache>, watch: &Watch) -
 
 /// Writes an archive to what takes bytes as they come, and is called `object`.
 fn to_stream<W: Write + IsTerminal + Send>(
-    opened: &Opened,
+    opened: &OpenedImage,
     stream: W,
     object: &str,
     archive: (ArchiveForm, &[ImageName]),
     cache: Option<&Cache>,
     watch: &Watch,
-) -> Result<Moved> {
+) -> Result<TransferStats> {
     if stream.is_terminal() {
         let object = if object == "standard output" { "-" } else { object };
         return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
@@ -225,13 +234,13 @@ fn to_stream<W: Write + IsTerminal + Send>(
 }
 
 fn write_archive<W: Write + Send>(
-    opened: &Opened,
+    opened: &OpenedImage,
     stream: W,
     object: &str,
     (form, names): (ArchiveForm, &[ImageName]),
     cache: Option<&Cache>,
     watch: &Watch,
-) -> Result<Moved> {
+) -> Result<TransferStats> {
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
     #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
     let spool = || Root::open(&std::env::temp_dir());
@@ -244,7 +253,7 @@ fn write_archive<W: Write + Send>(
 /// The image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
 /// oci-archive says of each layer how it is, and keeps the manifest.
 fn in_one_compression(
-    opened: &Opened,
+    opened: &OpenedImage,
     form: ArchiveForm,
     cache: Option<&Cache>,
     directory: &dyn Fn() -> Result<Root>,
@@ -268,7 +277,7 @@ fn in_one_compression(
     Ok(image)
 }
 
-fn warn_of_zstd(opened: &Opened, form: ArchiveForm, watch: &Watch) {
+fn warn_of_zstd(opened: &OpenedImage, form: ArchiveForm, watch: &Watch) {
     if form == ArchiveForm::Docker && opened.image.has_zstd_layers() {
         warn(watch, "docker-archive", "the layers are zstd, which Docker before version 23 does not load");
     }

@@ -3,10 +3,10 @@
 use super::content::{self, LayerFlag};
 use super::excluded;
 use super::output::print;
-use super::request::{Request, RequestArguments};
+use super::request::{ImageRequest, RequestArguments};
 use super::switches;
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::build::dockerfile::Dockerfile;
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     let plain = Compression::new(Encoding::Plain, None)?;
     let outputs: Vec<(&Path, &str)> =
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
-    let Request { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;
+    let ImageRequest { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;
     let context = arguments.context.as_deref().map(Root::create).transpose()?;
     // Archives are unpacked for their entries, also where nobody wants their content.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
@@ -60,8 +60,8 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
         robot.warn_of_unrewritten_paths(&watch);
     }
     match arguments.common.format {
-        Format::Text => print(written.text().trim_end())?,
-        Format::Json => {
+        OutputFormat::Text => print(written.text().trim_end())?,
+        OutputFormat::Json => {
             let secrets: Vec<_> = secrets.iter().map(FoundSecret::to_json).collect();
             let (text, context, excluded) = (written.text(), written.context(), plan.excluded_to_json());
             let result = json!({"dockerfile": text, "context": context, "secrets": secrets, "excluded": excluded});

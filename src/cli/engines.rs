@@ -3,7 +3,7 @@
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use ocibuild::common::root::Root;
-use ocibuild::store::{Engine, EngineStore, Program};
+use ocibuild::store::{ContainerEngine, EngineProgram, EngineStore};
 use ocibuild::{Error, Reference, Result};
 use std::env;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ const REMOTE: [&str; 4] = ["tcp://", "http://", "https://", "ssh://"];
 ///
 /// # Errors
 /// Fails if it is on another machine, and no connection may be opened.
-pub(super) fn store(engine: Engine, name: &Reference, network: &NetworkArguments) -> Result<EngineStore> {
+pub(super) fn store(engine: ContainerEngine, name: &Reference, network: &NetworkArguments) -> Result<EngineStore> {
     let variable = match engine {
-        Engine::Docker => "DOCKER_HOST",
-        Engine::Podman => "CONTAINER_HOST",
+        ContainerEngine::Docker => "DOCKER_HOST",
+        ContainerEngine::Podman => "CONTAINER_HOST",
     };
     let host = env::var_os(variable).filter(|host| !host.is_empty());
     let is_remote = host.as_ref().and_then(|host| host.to_str()).is_some_and(|host| {
@@ -33,10 +33,10 @@ pub(super) fn store(engine: Engine, name: &Reference, network: &NetworkArguments
         ));
     }
     let programs = match engine {
-        Engine::Podman => vec![Program::Podman],
+        ContainerEngine::Podman => vec![EngineProgram::Podman],
         // An address of docker's is not one of containerd's.
-        Engine::Docker if host.is_some() => vec![Program::Docker],
-        Engine::Docker => vec![Program::Docker, Program::Ctr],
+        ContainerEngine::Docker if host.is_some() => vec![EngineProgram::Docker],
+        ContainerEngine::Docker => vec![EngineProgram::Docker, EngineProgram::Ctr],
     };
     let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
     Ok(EngineStore::new(engine, programs, path))

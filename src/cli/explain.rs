@@ -1,6 +1,6 @@
 //! Why a layer was, or was not, taken from the cache, down to the entries that differ.
 
-use ocibuild::build::{BuiltLayer, Differences, Group, Origin};
+use ocibuild::build::{BuiltLayer, DifferenceGroup, Differences, LayerOrigin};
 use ocibuild::common::error::one_line;
 use ocibuild::common::wording::counted;
 use ocibuild::layers::Work;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// The explanation for people, on one line.
 pub(super) fn line(built: &BuiltLayer) -> String {
     let from = match (&built.from, built.origin) {
-        (Some(from), Origin::SameRecipe | Origin::SameFiles | Origin::SameContent) => {
+        (Some(from), LayerOrigin::SameRecipe | LayerOrigin::SameFiles | LayerOrigin::SameContent) => {
             format!("; it was taken from {from}, which --cache-from names")
         }
         _ => String::new(),
@@ -19,26 +19,26 @@ pub(super) fn line(built: &BuiltLayer) -> String {
 
 fn what_happened(built: &BuiltLayer) -> String {
     match (built.origin, &built.differences) {
-        (Origin::Made, None) => {
+        (LayerOrigin::Made, None) => {
             "made: no layer of this content was in the cache, and no earlier build of it".to_owned()
         }
-        (Origin::Made, Some(differences)) => {
+        (LayerOrigin::Made, Some(differences)) => {
             let Work { reused, compressed, bytes_compressed: _ } = built.work;
             let mut parts: Vec<String> = groups(differences).map(|(name, group)| told(name, group)).collect();
             parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
             let entries = counted(differences.entries, "entry");
             format!("made again, {entries}: {}", parts.join("; "))
         }
-        (Origin::Shared, _) => {
+        (LayerOrigin::Shared, _) => {
             let left = built.left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
             let from = built.from.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             format!("from --cache-from{from}: another machine made it{left}")
         }
-        (Origin::SameRecipe, _) => {
+        (LayerOrigin::SameRecipe, _) => {
             "from the cache: all that decides its bytes is the same, so nothing of it was read".to_owned()
         }
-        (Origin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
-        (Origin::SameContent, _) => {
+        (LayerOrigin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
+        (LayerOrigin::SameContent, _) => {
             "from the cache: the files are others, or were touched, and have the same content".to_owned()
         }
     }
@@ -57,32 +57,32 @@ pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
     described["blocks"] = json!({"reused": reused, "compressed": compressed});
     described["bytesCompressed"] = bytes_compressed.into();
     if let Some(differences) = &built.differences {
-        let groups = groups(differences).map(|(name, Group { count, under, first })| {
+        let groups = groups(differences).map(|(name, DifferenceGroup { count, under, first })| {
             (name.to_owned(), json!({"count": count, "under": path_text(under), "first": path_text(first)}))
         });
         described["differences"] = Value::Object(groups.collect::<Map<_, _>>());
     }
 }
 
-fn origin_name(origin: Origin) -> &'static str {
+fn origin_name(origin: LayerOrigin) -> &'static str {
     match origin {
-        Origin::Made => "made",
-        Origin::Shared => "shared",
-        Origin::SameRecipe => "same-recipe",
-        Origin::SameFiles => "same-files",
-        Origin::SameContent => "same-content",
+        LayerOrigin::Made => "made",
+        LayerOrigin::Shared => "shared",
+        LayerOrigin::SameRecipe => "same-recipe",
+        LayerOrigin::SameFiles => "same-files",
+        LayerOrigin::SameContent => "same-content",
     }
 }
 
 /// The differences that there are, by name.
-fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Group)> {
+fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &DifferenceGroup)> {
     let Differences { entries: _, changed, added, removed, attributes } = differences;
     let all = [("changed", changed), ("added", added), ("removed", removed), ("attributes", attributes)];
     all.into_iter().filter_map(|(name, group)| Some((name, group.as_ref()?)))
 }
 
-fn told(name: &str, group: &Group) -> String {
-    let Group { count, under, first } = group;
+fn told(name: &str, group: &DifferenceGroup) -> String {
+    let DifferenceGroup { count, under, first } = group;
     let name = if name == "attributes" { "with other attributes" } else { name };
     let first = path_text(first);
     if *count == 1 {
@@ -103,8 +103,11 @@ mod tests {
 
     #[test]
     fn a_group_is_told_by_its_directory_and_its_first() {
-        let mut group =
-            Group { count: 1, under: b"site-packages/pandas".to_vec(), first: b"site-packages/pandas/x.py".to_vec() };
+        let mut group = DifferenceGroup {
+            count: 1,
+            under: b"site-packages/pandas".to_vec(),
+            first: b"site-packages/pandas/x.py".to_vec(),
+        };
         assert_eq!(told("changed", &group), "1 changed, site-packages/pandas/x.py");
         group.count = 3;
         let expected = "3 changed under site-packages/pandas, first site-packages/pandas/x.py";

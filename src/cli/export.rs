@@ -1,20 +1,20 @@
 //! `ocibuild export`.
 
-use super::destination::{Destination, Writing, destinations, to_stdout};
+use super::destination::{ExportDestination, Writing, destinations, to_stdout};
 use super::layer_cache;
 use super::layout_lock::LayoutLockArguments;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::replaced::{replaced_json, report_replaced};
-use super::source::{Opened, SourceArguments};
+use super::source::{OpenedImage, SourceArguments};
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use super::{seen, shared_cache};
 use clap::Args;
 use ocibuild::common::progress::warn;
-use ocibuild::registry::{Complement, MirroredRepository};
+use ocibuild::registry::{Fallback, MirroredRepository};
 use ocibuild::spec::Descriptor;
-use ocibuild::store::{LeftOut, Moved, StoredImage};
+use ocibuild::store::{RemoteLayers, StoredImage, TransferStats};
 use ocibuild::{Digest, Error, Reference, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -62,10 +62,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let opened = arguments.source.open(&arguments.network, &watch)?;
     admission.admit(&opened.image, arguments.source.cache_directory(), &arguments.network, &watch)?;
     let is_in_registry = opened.image.source.repository(&opened.image.descriptor).is_some();
-    let registries = destinations.iter().flatten().filter_map(Destination::registry).collect::<Vec<_>>();
+    let registries = destinations.iter().flatten().filter_map(ExportDestination::registry).collect::<Vec<_>>();
     let seen = seen::open(arguments.source.cache_directory(), &watch);
     let left_out = seen.as_ref().map(|seen| seen.left_out(&opened.image.descriptor.digest)).unwrap_or_default();
-    let places = Places { recorded: &left_out, named: &arguments.complete_from, registries: &registries };
+    let places = LayerSources { recorded: &left_out, named: &arguments.complete_from, registries: &registries };
     let image = completed(opened.image, places, &arguments.network, &watch)?;
     if let (Some(place), Some(seen), true) = (image.source.repository(&image.descriptor), &seen, is_in_registry) {
         seen::remember(seen, place, &image.manifest, &watch);
@@ -73,8 +73,8 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     for oddity in &image.oddities {
         warn(&*watch, "image", oddity);
     }
-    let opened = Opened { image, ..opened };
-    let is_for_archive = destinations.as_ref().is_none_or(|all| all.iter().any(Destination::is_docker_archive));
+    let opened = OpenedImage { image, ..opened };
+    let is_for_archive = destinations.as_ref().is_none_or(|all| all.iter().any(ExportDestination::is_docker_archive));
     let cache = match is_for_archive && opened.image.has_several_compressions() {
         true => layer_cache::open_unless_off(arguments.source.cache_directory(), &watch)?,
         false => None,
@@ -83,10 +83,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let Some(destinations) = destinations else {
         return to_stdout(&opened, cache, &watch).map(|()| ExitCode::SUCCESS);
     };
-    if arguments.common.format == Format::Json && destinations.iter().any(Destination::is_standard_output) {
+    if arguments.common.format == OutputFormat::Json && destinations.iter().any(ExportDestination::is_standard_output) {
         return Err(Error::usage("--format json", "standard output is for the archive"));
     }
-    let mut moved = Moved::default();
+    let mut moved = TransferStats::default();
     let writing = Writing {
         locking: arguments.lock.locking(),
         network: &arguments.network,
@@ -101,10 +101,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
         // The archive is there already, and its readers take no line behind it.
-        Format::Text if destinations.iter().any(Destination::is_standard_output) => watch.say(&digest),
-        Format::Text => print(&digest)?,
-        Format::Json => {
-            let Moved { copied, copied_bytes, present, mounted, replaced } = moved;
+        OutputFormat::Text if destinations.iter().any(ExportDestination::is_standard_output) => watch.say(&digest),
+        OutputFormat::Text => print(&digest)?,
+        OutputFormat::Json => {
+            let TransferStats { copied, copied_bytes, present, mounted, replaced } = moved;
             let blobs = json!({"copied": copied, "copiedBytes": copied_bytes, "present": present, "mounted": mounted});
             let result = json!({
                 "digest": digest,
@@ -120,9 +120,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
 
 /// Where the layers of an image may be that its layout does not hold.
 #[derive(Clone, Copy)]
-pub(super) struct Places<'p> {
+pub(super) struct LayerSources<'p> {
     /// What a build on this machine left out.
-    pub(super) recorded: &'p LeftOut,
+    pub(super) recorded: &'p RemoteLayers,
     /// The repositories that the command line names.
     pub(super) named: &'p [Reference],
     /// The registries that the image goes to, which can mount what they hold.
@@ -133,7 +133,7 @@ pub(super) struct Places<'p> {
 /// of repositories is not followed: who made the layout could choose what is asked with this person's credentials.
 pub(super) fn completed(
     image: StoredImage,
-    Places { recorded, named, registries }: Places<'_>,
+    LayerSources { recorded, named, registries }: LayerSources<'_>,
     network: &NetworkArguments,
     watch: &Arc<Watch>,
 ) -> Result<StoredImage> {
@@ -142,7 +142,7 @@ pub(super) fn completed(
     }
     let absent: Vec<Descriptor> = image.absent_layers().cloned().collect();
     let is_absent = |layer: &Digest| absent.iter().any(|absent| absent.digest == *layer);
-    let mut complement = Complement::default();
+    let mut complement = Fallback::default();
     let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
     for (layer, name) in recorded.iter() {
         if !is_absent(layer) && !registries.contains(&name.registry()) {
@@ -169,7 +169,7 @@ pub(super) fn completed(
             }
         }
     }
-    let said = LeftOut::of(&image.descriptor);
+    let said = RemoteLayers::of(&image.descriptor);
     let said = unknown().find_map(|layer| said.repository(&layer.digest));
     complement.advice = Some(match said {
         Some(said) => {

@@ -2,14 +2,14 @@
 
 use super::network::NetworkArguments;
 use super::output::print;
-use super::source::{Opened, SourceArguments};
+use super::source::{OpenedImage, SourceArguments};
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::common::error::one_line;
 use ocibuild::common::wording::{counted, size};
-use ocibuild::store::LeftOut;
+use ocibuild::store::RemoteLayers;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let opened = arguments.source.open(&arguments.network, &watch)?;
     match arguments.common.format {
-        Format::Json => print(&to_json(&opened).to_string())?,
-        Format::Text => print(&to_text(&opened))?,
+        OutputFormat::Json => print(&to_json(&opened).to_string())?,
+        OutputFormat::Text => print(&to_text(&opened))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_json(opened: &Opened) -> Value {
+fn to_json(opened: &OpenedImage) -> Value {
     let image = &opened.image;
     let layers: Vec<Value> = image
         .manifest
@@ -74,7 +74,7 @@ fn healthcheck(check: &Value) -> String {
     parts.join(", ")
 }
 
-fn to_text(opened: &Opened) -> String {
+fn to_text(opened: &OpenedImage) -> String {
     let image = &opened.image;
     let config = &image.config.document()["config"];
     let mut lines = Vec::new();
@@ -117,7 +117,7 @@ fn to_text(opened: &Opened) -> String {
     }
     let total = image.manifest.layers.iter().map(|layer| layer.size).sum();
     line("size", format!("{} in {}", size(total), counted(image.manifest.layers.len(), "layer")));
-    let left_out = LeftOut::of(&image.descriptor);
+    let left_out = RemoteLayers::of(&image.descriptor);
     for layer in &image.manifest.layers {
         let elsewhere = left_out.repository(&layer.digest).map(|name| format!("  left in {name}")).unwrap_or_default();
         line("layer", format!("{}  {}{elsewhere}", layer.digest, size(layer.size)));

@@ -2,7 +2,7 @@
 
 use super::config::unique;
 use super::content::{self, LayerFlag};
-use super::destination::{Destination as SaveDestination, Writing};
+use super::destination::{ExportDestination as SaveDestination, Writing};
 use super::excluded;
 use super::explain;
 use super::layer_cache::LayerCacheArguments;
@@ -13,13 +13,13 @@ use super::request::RequestArguments;
 use super::robot::own_directory;
 use super::seen;
 use super::shared_cache::SharedCacheArguments;
-use super::source::Opened;
+use super::source::OpenedImage;
 use super::values;
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, Memory, Plan, SharedLayers};
+use ocibuild::build::{self, BuildSpec, Built, LayerCaches, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::progress::warn;
@@ -137,7 +137,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     }
     let layout = Arc::new(layout);
     let is_sparse = arguments.request.bases.is_sparse();
-    let memory = Memory {
+    let memory = LayerCaches {
         cache: cache.as_ref(),
         shared: shared.as_ref(),
         shared_layers: if is_sparse { SharedLayers::LeftOut } else { SharedLayers::Fetched },
@@ -163,7 +163,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
             cache: cache.as_ref(),
             watch: &watch,
         };
-        let opened = Opened { image: built.image.clone(), names: names.clone() };
+        let opened = OpenedImage { image: built.image.clone(), names: names.clone() };
         report_replaced(&destination.write(&opened, &writing)?.replaced, &watch);
     }
     arguments.report(&plan, &built, &names, &watch)?;
@@ -234,7 +234,7 @@ impl LayoutArguments {
     /// Requires that the files for digests can be made, before the work is done that they tell of.
     fn check_result_files(&self) -> Result<()> {
         let (iid, digest) = (self.iid_file()?, self.digest_file()?);
-        if self.saves_to_standard_output() && self.common.format == Format::Json {
+        if self.saves_to_standard_output() && self.common.format == OutputFormat::Json {
             return Err(Error::usage("--format json", "standard output is for the archive of --save"));
         }
         if let (Some(Destination::File(iid_root, iid)), Some(Destination::File(digest_root, digest))) = (iid, digest)
@@ -263,7 +263,7 @@ impl LayoutArguments {
         }
         report_replaced(&built.replaced, watch);
         match self.common.format {
-            Format::Text => {
+            OutputFormat::Text => {
                 let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
                 for (made, planned) in built.layers.iter().zip(&plan.layers) {
                     let layer = &made.layer;
@@ -283,7 +283,7 @@ impl LayoutArguments {
                 }
                 Ok(())
             }
-            Format::Json => {
+            OutputFormat::Json => {
                 let layers: Vec<_> = built
                     .layers
                     .iter()
@@ -327,10 +327,10 @@ fn nearest_directory(output: &Path) -> Result<Root> {
     Root::open(existing)
 }
 
-fn show(plan: &Plan, secrets: &[FoundSecret], format: Format) -> Result<()> {
+fn show(plan: &Plan, secrets: &[FoundSecret], format: OutputFormat) -> Result<()> {
     let mut document = plan.to_json()?;
     document["secrets"] = secrets.iter().map(FoundSecret::to_json).collect();
-    if format == Format::Json {
+    if format == OutputFormat::Json {
         return print(&document.to_string());
     }
     let mut lines = Vec::new();

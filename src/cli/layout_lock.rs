@@ -1,7 +1,7 @@
 //! How a command waits for others that write to the same layout.
 
 use clap::{Args, ValueEnum};
-use ocibuild::store::layout::Locking;
+use ocibuild::store::layout::LayoutLocking;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -23,10 +23,10 @@ enum LayoutLock {
 }
 
 impl LayoutLockArguments {
-    pub(super) fn locking(&self) -> Locking {
+    pub(super) fn locking(&self) -> LayoutLocking {
         match self.layout_lock {
-            LayoutLock::File => Locking::WaitFor(Duration::from_secs(self.lock_timeout)),
-            LayoutLock::None => Locking::Off,
+            LayoutLock::File => LayoutLocking::WaitFor(Duration::from_secs(self.lock_timeout)),
+            LayoutLock::None => LayoutLocking::Off,
         }
     }
 }

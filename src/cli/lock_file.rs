@@ -42,7 +42,7 @@ pub(super) struct LockArguments {
 
 /// What is done about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locking {
+pub(super) enum LockFileMode {
     /// What is in the file holds; what is not there is taken as it is.
     Honour,
     /// Every name is asked anew and written down.
@@ -53,25 +53,25 @@ pub(super) enum Locking {
 
 /// The kinds of names in a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum LockedKind {
     Base,
     Download,
 }
 
-impl Kind {
-    const ALL: [Kind; 2] = [Kind::Base, Kind::Download];
+impl LockedKind {
+    const ALL: [LockedKind; 2] = [LockedKind::Base, LockedKind::Download];
 
     fn key(self) -> &'static str {
         match self {
-            Kind::Base => "bases",
-            Kind::Download => "downloads",
+            LockedKind::Base => "bases",
+            LockedKind::Download => "downloads",
         }
     }
 
     fn word(self) -> &'static str {
         match self {
-            Kind::Base => "base",
-            Kind::Download => "download",
+            LockedKind::Base => "base",
+            LockedKind::Download => "download",
         }
     }
 }
@@ -80,14 +80,14 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct LockFile {
     path: PathBuf,
-    locking: Locking,
-    entries: Entries,
+    locking: LockFileMode,
+    entries: LockEntries,
 }
 
 /// What a lock file says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Entries {
-    digests: BTreeMap<(Kind, String), Digest>,
+struct LockEntries {
+    digests: BTreeMap<(LockedKind, String), Digest>,
     /// The repositories from which layers may be taken. What is in a cache changes with every environment, so they have no
     /// digests.
     caches: BTreeSet<String>,
@@ -104,14 +104,15 @@ impl LockArguments {
     pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
         let path = self.path(directory);
         let locking = match (self.lock, self.locked) {
-            (true, _) => Locking::Renew,
-            (_, true) => Locking::Require,
-            _ => Locking::Honour,
+            (true, _) => LockFileMode::Renew,
+            (_, true) => LockFileMode::Require,
+            _ => LockFileMode::Honour,
         };
         let object = path.display().to_string();
-        let may_be_missing = locking == Locking::Renew || (locking == Locking::Honour && self.lock_file.is_none());
+        let may_be_missing =
+            locking == LockFileMode::Renew || (locking == LockFileMode::Honour && self.lock_file.is_none());
         let entries = match Root::open_named_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => Entries::default(),
+            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => LockEntries::default(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock writes it")),
             file => parse(&bounded::read(file?, LARGEST, &object)?, &object)?,
         };
@@ -125,7 +126,7 @@ impl LockArguments {
 }
 
 impl LockFile {
-    pub(super) fn locking(&self) -> Locking {
+    pub(super) fn locking(&self) -> LockFileMode {
         self.locking
     }
 
@@ -133,10 +134,10 @@ impl LockFile {
     ///
     /// # Errors
     /// When the name is required to be in the file, and is not.
-    pub(super) fn wanted(&self, kind: Kind, name: &str) -> Result<Option<Digest>> {
+    pub(super) fn wanted(&self, kind: LockedKind, name: &str) -> Result<Option<Digest>> {
         match (self.locking, self.before(kind, name)) {
-            (Locking::Renew, _) => Ok(None),
-            (Locking::Require, None) => {
+            (LockFileMode::Renew, _) => Ok(None),
+            (LockFileMode::Require, None) => {
                 let object = self.path.display().to_string();
                 let reason = format!("the {} {name} is not in it, and --locked takes nothing else", kind.word());
                 Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
@@ -146,7 +147,7 @@ impl LockFile {
     }
 
     /// The digest that `name` has in the file.
-    pub(super) fn before(&self, kind: Kind, name: &str) -> Option<Digest> {
+    pub(super) fn before(&self, kind: LockedKind, name: &str) -> Option<Digest> {
         self.entries.digests.get(&(kind, name.to_owned())).copied()
     }
 
@@ -154,7 +155,7 @@ impl LockFile {
     ///
     /// # Errors
     /// When it is something else, or is required to be in the file and is not.
-    pub(super) fn check(&self, kind: Kind, name: &str, found: Digest) -> Result<()> {
+    pub(super) fn check(&self, kind: LockedKind, name: &str, found: Digest) -> Result<()> {
         match self.wanted(kind, name)? {
             Some(wanted) if wanted != found => {
                 let reason = format!("it is {found}, but {} says {wanted}", self.path.display());
@@ -168,7 +169,7 @@ impl LockFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn record(&mut self, kind: Kind, name: &str, digest: Digest) -> Result<()> {
+    pub(super) fn record(&mut self, kind: LockedKind, name: &str, digest: Digest) -> Result<()> {
         self.change(|entries| {
             entries.digests.insert((kind, name.to_owned()), digest);
         })
@@ -181,17 +182,17 @@ impl LockFile {
     pub(super) fn check_caches(&mut self, caches: &[String]) -> Result<()> {
         let missing = caches.iter().find(|name| !self.entries.caches.contains(*name));
         match (self.locking, missing) {
-            (Locking::Require, Some(name)) => {
+            (LockFileMode::Require, Some(name)) => {
                 let object = self.path.display().to_string();
                 let reason = format!("the cache {name} is not in it, and --locked takes nothing else");
                 Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
             }
-            (Locking::Renew, Some(_)) => self.change(|entries| entries.caches.extend(caches.iter().cloned())),
+            (LockFileMode::Renew, Some(_)) => self.change(|entries| entries.caches.extend(caches.iter().cloned())),
             _ => Ok(()),
         }
     }
 
-    fn change(&mut self, change: impl Fn(&mut Entries)) -> Result<()> {
+    fn change(&mut self, change: impl Fn(&mut LockEntries)) -> Result<()> {
         let path = self.path.clone();
         update(&path, LARGEST, Readers::Usual, |content| {
             if let Some(content) = content {
@@ -216,21 +217,22 @@ impl LockFile {
 }
 
 /// Reads a lock file. A member that is not known may carry a promise that would be broken, so there is none.
-fn parse(bytes: &[u8], object: &str) -> Result<Entries> {
+fn parse(bytes: &[u8], object: &str) -> Result<LockEntries> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
     if json::integer_at(&document, "version", object)? != Some(1) {
         return Err(Error::invalid(object, "not a lock file of version 1"));
     }
-    let known = |key: &String| key == "version" || key == CACHES || Kind::ALL.iter().any(|kind| kind.key() == key);
+    let known =
+        |key: &String| key == "version" || key == CACHES || LockedKind::ALL.iter().any(|kind| kind.key() == key);
     if let Some(key) = document.as_object().into_iter().flat_map(|members| members.keys()).find(|key| !known(key)) {
         return Err(Error::invalid(object, format!("unknown member `{key}`")));
     }
-    let mut entries = Entries::default();
+    let mut entries = LockEntries::default();
     for name in json::array_at(&document, CACHES, object)?.into_iter().flatten() {
         let name = name.as_str().ok_or_else(|| Error::invalid(object, format!("`{CACHES}`: expected repositories")))?;
         entries.caches.insert(name.to_owned());
     }
-    for kind in Kind::ALL {
+    for kind in LockedKind::ALL {
         for (name, digest) in json::object_at(&document, kind.key(), object)?.into_iter().flatten() {
             let text = digest.as_str().ok_or_else(|| Error::invalid(object, format!("`{name}`: expected a digest")))?;
             let digest = text.parse().map_err(|error: Error| error.within(format!("{object}: `{name}`")))?;
@@ -256,11 +258,12 @@ mod tests {
         let arguments = LockArguments { lock: true, locked: false, lock_file: None };
         let mut lock = arguments.open(folder.path()).unwrap();
         let digest = Digest::of(b"x");
-        lock.record(Kind::Download, "https://host/rcc", digest).unwrap();
-        lock.record(Kind::Base, "b:1", digest).unwrap();
+        lock.record(LockedKind::Download, "https://host/rcc", digest).unwrap();
+        lock.record(LockedKind::Base, "b:1", digest).unwrap();
         // Another process, which does not know of these.
-        let mut other = LockFile { entries: Entries::default(), locking: Locking::Renew, path: lock.path.clone() };
-        other.record(Kind::Base, "a:1", digest).unwrap();
+        let mut other =
+            LockFile { entries: LockEntries::default(), locking: LockFileMode::Renew, path: lock.path.clone() };
+        other.record(LockedKind::Base, "a:1", digest).unwrap();
         assert_eq!(other.entries.digests.len(), 3);
         other.check_caches(&["reg.io/team/cache".to_owned()]).unwrap();
         let text = other.text();
@@ -269,14 +272,16 @@ mod tests {
         assert!(places.is_sorted(), "{text}");
 
         let locked = LockArguments { lock: false, locked: true, lock_file: None }.open(folder.path()).unwrap();
-        assert_eq!(locked.wanted(Kind::Base, "a:1").unwrap(), Some(digest));
-        assert!(locked.wanted(Kind::Base, "c:1").unwrap_err().to_string().contains("the base c:1 is not in it"));
+        assert_eq!(locked.wanted(LockedKind::Base, "a:1").unwrap(), Some(digest));
+        assert!(locked.wanted(LockedKind::Base, "c:1").unwrap_err().to_string().contains("the base c:1 is not in it"));
         let mut locked = locked;
         assert!(locked.check_caches(&["reg.io/team/cache".to_owned()]).is_ok());
         let refused = locked.check_caches(&["reg.io/evil/cache".to_owned()]).unwrap_err().to_string();
         assert!(refused.contains("the cache reg.io/evil/cache is not in it"), "{refused}");
-        assert!(locked.check(Kind::Base, "a:1", digest).is_ok());
-        assert!(locked.check(Kind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:"));
+        assert!(locked.check(LockedKind::Base, "a:1", digest).is_ok());
+        assert!(
+            locked.check(LockedKind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:")
+        );
     }
 
     #[test]

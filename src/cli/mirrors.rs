@@ -31,7 +31,7 @@ enum Takes {
 
 /// Somewhere to ask for what a reference names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// What it is called there.
     pub(super) reference: Reference,
     /// Whether it may do without TLS.
@@ -91,12 +91,12 @@ fn check_name(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// When a file cannot be read or is malformed, or the registry is blocked.
-pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Place>> {
+pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Endpoint>> {
     let name = name_of(reference);
     let best = rule_for(&name, files)?;
     let given = given.iter().filter(|mirror| below(&name, &mirror.prefix).is_some());
-    let own = [Place { reference: reference.clone(), tls: Tls::Required }];
-    let configured: Vec<Place> = match best {
+    let own = [Endpoint { reference: reference.clone(), tls: Tls::Required }];
+    let configured: Vec<Endpoint> = match best {
         Some(rule) => rule
             .places
             .iter()
@@ -144,7 +144,7 @@ impl Mirror {
     }
 
     /// What `reference` is called in the mirror.
-    fn place_of(&self, reference: &Reference) -> Result<Place> {
+    fn place_of(&self, reference: &Reference) -> Result<Endpoint> {
         let name = name_of(reference);
         let rest = below(&name, &self.prefix).unwrap_or_default();
         let start = if self.location.is_empty() { &name[..name.len() - rest.len()] } else { &self.location };
@@ -155,7 +155,7 @@ impl Mirror {
         if let Some(digest) = reference.digest() {
             place = place.with_digest(digest);
         }
-        Ok(Place { reference: place, tls: self.tls })
+        Ok(Endpoint { reference: place, tls: self.tls })
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
         let files: Vec<PathBuf> = files.iter().enumerate().map(write).collect();
         match places(&reference.parse().unwrap(), &[], &files) {
             Ok(places) => {
-                let plain = |place: &Place| if place.tls == Tls::Insecure { " (insecure)" } else { "" };
+                let plain = |place: &Endpoint| if place.tls == Tls::Insecure { " (insecure)" } else { "" };
                 let all: Vec<String> =
                     places.iter().map(|place| format!("{}{}", place.reference, plain(place))).collect();
                 all.join(", ")

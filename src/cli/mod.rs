@@ -102,7 +102,7 @@ struct Common {
     progress: ProgressStyle,
     /// How to write results, warnings and errors; json has one object on each line, and no progress
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = HEADING)]
-    format: Format,
+    format: OutputFormat,
     /// How many threads to use [default: one for each core]
     #[arg(short, long, global = true, value_name = "N", help_heading = HEADING, value_parser = threads)]
     jobs: Option<NonZeroUsize>,
@@ -125,7 +125,7 @@ enum ProgressStyle {
 
 /// The form of what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// For people
     Text,
     /// For programs
@@ -144,7 +144,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return report::arguments(&error, asked_for_format(&arguments)),
     };
-    let format = cli.command.common().map_or(Format::Text, |common| common.format);
+    let format = cli.command.common().map_or(OutputFormat::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
             let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
@@ -192,15 +192,15 @@ fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
 }
 
 /// The format that arguments ask for which cannot be meant otherwise.
-fn asked_for_format(arguments: &[OsString]) -> Format {
-    let mut asked = Format::Text;
+fn asked_for_format(arguments: &[OsString]) -> OutputFormat {
+    let mut asked = OutputFormat::Text;
     for (place, argument) in arguments.iter().enumerate() {
         let value = match argument.to_str() {
             Some("--format") => arguments.get(place + 1).and_then(|value| value.to_str()),
             Some(argument) => argument.strip_prefix("--format="),
             None => None,
         };
-        asked = value.and_then(|value| Format::from_str(value, false).ok()).unwrap_or(asked);
+        asked = value.and_then(|value| OutputFormat::from_str(value, false).ok()).unwrap_or(asked);
     }
     asked
 }

@@ -1,7 +1,7 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
 use super::admission::{self, Admission};
-use super::mirrors::{self, Mirror, Place, Tls};
+use super::mirrors::{self, Endpoint, Mirror, Tls};
 use super::switches;
 use super::watch::Watch;
 use clap::Args;
@@ -11,8 +11,8 @@ use ocibuild::common::root::{Root, Temporary};
 use ocibuild::registry::MirroredRepository;
 use ocibuild::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::registry::{
-    Identity, Network, Options, Persistence, PlainHttp, Proxies, Registry, Repository, Secret, Transport, certificates,
-    fetch, helper,
+    ClientCertificate, Network, Options, PlainHttp, Proxies, Registry, Repository, RetryPolicy, Secret, Transport,
+    certificates, fetch, helper,
 };
 use ocibuild::store::Seen;
 use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
@@ -125,10 +125,10 @@ impl NetworkArguments {
     ) -> Result<Arc<Repository>> {
         let tls =
             mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &usual_registry_files()?)?;
-        let place = Place { reference: reference.clone(), tls };
+        let place = Endpoint { reference: reference.clone(), tls };
         let keychain = self.keychain(reference.registry())?;
         let registry =
-            self.connection.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)?;
+            self.connection.registry(&place, NamedBy::CommandLine, RetryPolicy::default(), keychain, progress)?;
         Repository::new(registry, reference).map(Arc::new)
     }
 
@@ -161,8 +161,8 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
     ) -> Result<Arc<MirroredRepository>> {
         let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
-        let open = |(number, place): (usize, &Place)| {
-            let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { Persistence::default() };
+        let open = |(number, place): (usize, &Endpoint)| {
+            let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { RetryPolicy::default() };
             let keychain = self.kept_credentials()?;
             let registry = self.connection.registry(place, NamedBy::Other, persistence, keychain, watch.clone())?;
             Repository::new(registry, &place.reference).map(Arc::new)
@@ -236,7 +236,7 @@ impl NetworkArguments {
                 done => return done,
             }
         }
-        let repository = self.repository_at(last, reference, Persistence::default(), watch)?;
+        let repository = self.repository_at(last, reference, RetryPolicy::default(), watch)?;
         work(&repository).map_err(|error| match (error.kind(), error.advice()) {
             (ErrorKind::Network, Some(advice)) => {
                 let registry = reference.registry();
@@ -249,9 +249,9 @@ impl NetworkArguments {
     /// A place of `reference`. What the person gave for its own registry is not for another.
     fn repository_at(
         &self,
-        place: &Place,
+        place: &Endpoint,
         reference: &Reference,
-        persistence: Persistence,
+        persistence: RetryPolicy,
         watch: &Arc<Watch>,
     ) -> Result<Arc<Repository>> {
         let (named, keychain) = match place.reference.registry() == reference.registry() {
@@ -298,9 +298,9 @@ impl ConnectionArguments {
     /// When no connection may be opened, or a file that is named is missing or malformed.
     fn registry(
         &self,
-        place: &Place,
+        place: &Endpoint,
         named: NamedBy,
-        persistence: Persistence,
+        persistence: RetryPolicy,
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
@@ -326,8 +326,8 @@ impl ConnectionArguments {
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
         let tls = mirrors::tls_of(name, &usual_registry_files()?)?;
-        let place = Place { reference: format!("{name}/x").parse()?, tls };
-        self.registry(&place, NamedBy::CommandLine, Persistence::default(), keychain, progress)
+        let place = Endpoint { reference: format!("{name}/x").parse()?, tls };
+        self.registry(&place, NamedBy::CommandLine, RetryPolicy::default(), keychain, progress)
     }
 
     /// The way to the registry `name`.
@@ -343,7 +343,7 @@ impl ConnectionArguments {
     }
 
     /// The authorities of this machine and of the directories for the registry, and who we are to it.
-    fn certificates(&self, registry: &str, named: NamedBy) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
+    fn certificates(&self, registry: &str, named: NamedBy) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
         // Honours SSL_CERT_FILE and SSL_CERT_DIR. What of the system's own cannot be read, others may make up for.
         let system = rustls_native_certs::load_native_certs();
         let mut authorities: Vec<Vec<u8>> = system.certs.iter().map(|certificate| certificate.to_vec()).collect();
@@ -370,8 +370,8 @@ impl ConnectionArguments {
 }
 
 /// How often a place is asked that is not the last one.
-const MIRROR_PERSISTENCE: Persistence =
-    Persistence { repetitions: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
+const MIRROR_PERSISTENCE: RetryPolicy =
+    RetryPolicy { repetitions: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
 
 /// Whether another place may do better. What is wrong with this machine or with the request is wrong everywhere.
 fn is_of_the_place(kind: ErrorKind) -> bool {
@@ -380,7 +380,7 @@ fn is_of_the_place(kind: ErrorKind) -> bool {
 }
 
 /// The authorities in a directory, and the certificate that it holds for us.
-fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, Option<Identity>)> {
+fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
     let (mut authorities, mut identity) = (Vec::new(), None);
     let entries = directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;
     for entry in entries {
@@ -393,7 +393,7 @@ fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, 
                 let pem = String::from_utf8(read(&key)?);
                 let key = pem.map_err(|_| Error::invalid(key.display().to_string(), "malformed PEM"))?;
                 let (certificates, key) = (read(&path)?, Secret::new(key));
-                identity = Some(Identity { registry: registry.to_owned(), certificates, key });
+                identity = Some(ClientCertificate { registry: registry.to_owned(), certificates, key });
             }
             _ => {}
         }

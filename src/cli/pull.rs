@@ -5,11 +5,11 @@ use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::watch::Watch;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::build;
 use ocibuild::layers::rootfs::Listings;
-use ocibuild::store::{Moved, StoredImage};
+use ocibuild::store::{StoredImage, TransferStats};
 use ocibuild::{Location, Platform, Reference, Result};
 use serde_json::json;
 use std::process::ExitCode;
@@ -53,10 +53,10 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
         // So that builds with --sparse know it, also when the base is gone from here.
         build::list_base(&pulled.base.image, listings.as_ref(), &*watch)?;
         let pinned = reference.clone().with_digest(pulled.base.named).to_string();
-        let Moved { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;
+        let TransferStats { copied, copied_bytes, present, mounted: _, replaced: _ } = pulled.moved;
         match arguments.common.format {
-            Format::Text => print(&pinned)?,
-            Format::Json => results.push(json!({
+            OutputFormat::Text => print(&pinned)?,
+            OutputFormat::Json => results.push(json!({
                 "reference": pinned,
                 "digest": pulled.base.image.descriptor.digest.to_string(),
                 "platform": pulled.base.image.config.platform().to_string(),
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
             })),
         }
     }
-    if arguments.common.format == Format::Json {
+    if arguments.common.format == OutputFormat::Json {
         print(&json!(results).to_string())?;
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
-use super::lock_file::{Kind, LockFile, Locking};
+use super::lock_file::{LockFile, LockFileMode, LockedKind};
 use super::watch::Watch;
 use clap::Args;
 use ocibuild::cache::upkeep::DOWNLOADS;
@@ -89,8 +89,8 @@ impl RccDownloadArguments {
         store.sync()?;
         let path = store.path().join(digest.hex());
         check_launcher(&path, platform).map_err(|error| error.within(&url))?;
-        if self.rcc_sha256.is_none() || lock.locking() == Locking::Renew {
-            lock.record(Kind::Download, &bare_url(&url), digest)?;
+        if self.rcc_sha256.is_none() || lock.locking() == LockFileMode::Renew {
+            lock.record(LockedKind::Download, &bare_url(&url), digest)?;
         }
         Ok(Some(path))
     }
@@ -118,11 +118,11 @@ impl RccDownloadArguments {
         let url = &bare_url(url);
         let given = self.rcc_sha256;
         match lock.locking() {
-            Locking::Honour if given.is_some() && lock.before(Kind::Download, url).is_none() => Ok(given),
+            LockFileMode::Honour if given.is_some() && lock.before(LockedKind::Download, url).is_none() => Ok(given),
             _ => {
-                let locked = lock.wanted(Kind::Download, url)?;
+                let locked = lock.wanted(LockedKind::Download, url)?;
                 if let Some(given) = given {
-                    lock.check(Kind::Download, url, given)?;
+                    lock.check(LockedKind::Download, url, given)?;
                 }
                 Ok(given.or(locked))
             }

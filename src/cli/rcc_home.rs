@@ -3,7 +3,7 @@
 use super::watch::Watch;
 use clap::ValueEnum;
 use ocibuild::common::root::Root;
-use ocibuild::rcc::{BlueprintOptions, Hololib, Holotree, Owner, Product, local_channel};
+use ocibuild::rcc::{BlueprintOptions, Hololib, Holotree, Product, SpaceOwner, local_channel};
 use ocibuild::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
@@ -50,8 +50,8 @@ impl RccHome {
     fn of(product: Product) -> RccHome {
         let user_home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/"));
         let owner = match std::env::var("HOME") {
-            Ok(home) => Owner::Home(home),
-            Err(_) => Owner::Homeless,
+            Ok(home) => SpaceOwner::Home(home),
+            Err(_) => SpaceOwner::Homeless,
         };
         let named = std::env::var_os(product.home_variable()).filter(|home| !home.is_empty()).map(PathBuf::from);
         let product_home = named.unwrap_or_else(|| product.default_home(&user_home));

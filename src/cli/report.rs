@@ -1,6 +1,6 @@
 //! Errors, in one line, and exit statuses.
 
-use super::{Format, words};
+use super::{OutputFormat, words};
 use crate::cli::output::complain;
 use ocibuild::{Error, ErrorKind};
 use serde_json::json;
@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 const USAGE: u8 = 2;
 
 /// Reports why the program fails, and answers its exit status.
-pub(super) fn failure(error: &Error, format: Format) -> ExitCode {
+pub(super) fn failure(error: &Error, format: OutputFormat) -> ExitCode {
     match format {
-        Format::Text => complain(&format!("ocibuild: error: {error}")),
-        Format::Json => {
+        OutputFormat::Text => complain(&format!("ocibuild: error: {error}")),
+        OutputFormat::Json => {
             let body = json!({
                 "kind": kind_name(error.kind()),
                 "object": error.object(),
@@ -28,7 +28,7 @@ pub(super) fn failure(error: &Error, format: Format) -> ExitCode {
 }
 
 /// Reports what clap found wrong with the arguments, or prints the help or version that was asked for.
-pub(super) fn arguments(error: &clap::Error, format: Format) -> ExitCode {
+pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
     if !error.use_stderr() {
         // Help and version; whoever closes the pipe early has seen enough.
         error.print().ok();

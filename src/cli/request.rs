@@ -19,7 +19,7 @@ use ocibuild::common::progress::warn;
 use ocibuild::common::wording::counted;
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::layers::tree::{Access, Owner, Rules};
-use ocibuild::robot_image::{EntriesOf, RobotImage};
+use ocibuild::robot_image::{LayerEntries, RobotImage};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use serde_json::Value;
@@ -56,7 +56,7 @@ pub(super) struct RequestArguments {
 const LOOKED_FOR: &str = "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
 
 /// What is asked for.
-pub(super) struct Request {
+pub(super) struct ImageRequest {
     /// The image.
     pub(super) spec: BuildSpec,
     /// Where its base was found; nothing for `scratch`.
@@ -88,7 +88,7 @@ impl RequestArguments {
         outputs: &[(&Path, &str)],
         compression: Compression,
         watch: &Arc<Watch>,
-    ) -> Result<Request> {
+    ) -> Result<ImageRequest> {
         let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };
         let created = values::created(self.created, default)?;
         let mut layers = Vec::new();
@@ -143,7 +143,7 @@ impl RequestArguments {
         };
         let spec =
             BuildSpec { base, layers, config, annotations, created, compression, secrets, known_secrets, listings };
-        Ok(Request { spec, location })
+        Ok(ImageRequest { spec, location })
     }
 
     fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
@@ -176,7 +176,7 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
         Rules { mtime: Timestamp::RCC, ..Rules::default() }.directory(Access { mode: 0o755, owner: Owner::default() });
     known_directories.insert(ImagePath::new(b"usr/local/bin")?, programs);
     let mut layers = Vec::new();
-    let entries = |name: &str, entries: Box<EntriesOf>| Source {
+    let entries = |name: &str, entries: Box<LayerEntries>| Source {
         name: name.to_owned(),
         content: SourceContent::Entries(Mutex::new(entries)),
         destination: ImagePath::root(),

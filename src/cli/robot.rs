@@ -2,7 +2,7 @@
 
 use super::cache_directory::CacheDirectory;
 use super::rcc_download::{RccDownloadArguments, Surroundings};
-use super::robot_environment::{EnvironmentArguments, Found, Search};
+use super::robot_environment::{EnvironmentArguments, EnvironmentSearch, FoundEnvironment};
 use super::unpacked_robot::UnpackedRobot;
 use super::values;
 use super::watch::Watch;
@@ -12,7 +12,8 @@ use ocibuild::common::progress::warn;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::Robot;
 use ocibuild::robot_image::{
-    Environment, EnvironmentMode, Places, Requirement, RobotImage, Scrubbing, Shipping, Split, check_launcher,
+    Environment, EnvironmentMode, EnvironmentRequirement, ImagePaths, RobotImage, Scrubbing, Shipping, Split,
+    check_launcher,
 };
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
@@ -171,10 +172,11 @@ impl RobotArguments {
         let inner = unpacked.as_ref().map(|_| directory.path().join(&name));
         let packed = inner.as_ref().map(|_| file);
         let file = inner.as_deref().unwrap_or(file);
-        let search = Search { robot: &robot, directory: &directory, file, packed, platform, mode, rcc, watch };
+        let search =
+            EnvironmentSearch { robot: &robot, directory: &directory, file, packed, platform, mode, rcc, watch };
         let environment = match self.search.find(&search)? {
-            Some(Found { hololib, name, blueprint }) => {
-                let required = Requirement { platform, blueprint: blueprint.as_ref() };
+            Some(FoundEnvironment { hololib, name, blueprint }) => {
+                let required = EnvironmentRequirement { platform, blueprint: blueprint.as_ref() };
                 let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
                 let split = self.split.unwrap_or_default();
                 let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
@@ -238,9 +240,9 @@ impl RobotArguments {
         Ok((Root::open(root)?, inside.to_str().ok_or_else(|| unfit(&inside))?.to_owned()))
     }
 
-    fn places(&self, user: Option<&str>) -> Result<Places> {
+    fn places(&self, user: Option<&str>) -> Result<ImagePaths> {
         let home = self.home.clone().map_or_else(|| ImagePath::new(b"/home/robot"), Ok)?;
-        let mut places = Places::below(home)?;
+        let mut places = ImagePaths::below(home)?;
         if let Some(controller) = &self.controller {
             places.controller.clone_from(controller);
         }

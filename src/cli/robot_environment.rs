@@ -27,7 +27,7 @@ pub(super) struct EnvironmentArguments {
 }
 
 /// A robot whose environment is looked for.
-pub(super) struct Search<'s> {
+pub(super) struct EnvironmentSearch<'s> {
     pub(super) robot: &'s Robot,
     /// The directory that is packaged.
     pub(super) directory: &'s Root,
@@ -43,7 +43,7 @@ pub(super) struct Search<'s> {
 }
 
 /// An environment, and what the robot requires.
-pub(super) struct Found {
+pub(super) struct FoundEnvironment {
     pub(super) hololib: Hololib,
     pub(super) name: CatalogName,
     /// Nothing if it does not matter.
@@ -70,7 +70,7 @@ impl EnvironmentArguments {
     }
 
     /// Finds the environment; nothing for a robot that runs without one.
-    pub(super) fn find(&self, search: &Search<'_>) -> Result<Option<Found>> {
+    pub(super) fn find(&self, search: &EnvironmentSearch<'_>) -> Result<Option<FoundEnvironment>> {
         let homes = RccHome::find(self.product);
         if let Some(selector) = &self.catalog {
             return self.named_catalog(selector, &homes, search).map(Some);
@@ -86,7 +86,7 @@ impl EnvironmentArguments {
             }
             None => format!("rcc {}", words.join(" ")),
         };
-        let find = |completeness| -> Result<Found> {
+        let find = |completeness| -> Result<FoundEnvironment> {
             let candidates = self.candidates(&homes, &blueprints, search)?;
             best(candidates, completeness, &command, search)
         };
@@ -104,7 +104,7 @@ impl EnvironmentArguments {
     }
 
     /// The hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
-    fn hololibs(&self, homes: &[RccHome], search: &Search<'_>) -> Result<Vec<Hololib>> {
+    fn hololibs(&self, homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Vec<Hololib>> {
         if let Some(path) = &self.hololib {
             return Ok(vec![open_hololib(path, search.watch)?]);
         }
@@ -118,7 +118,12 @@ impl EnvironmentArguments {
         }
     }
 
-    fn candidates(&self, homes: &[RccHome], blueprints: &[Blueprint], search: &Search<'_>) -> Result<Vec<Candidate>> {
+    fn candidates(
+        &self,
+        homes: &[RccHome],
+        blueprints: &[Blueprint],
+        search: &EnvironmentSearch<'_>,
+    ) -> Result<Vec<Candidate>> {
         let hololibs = self.hololibs(homes, search)?;
         // What is no home's own counts with the first one.
         let blueprints = blueprints.iter().chain(blueprints.first().into_iter().cycle());
@@ -128,7 +133,12 @@ impl EnvironmentArguments {
     }
 
     /// The catalog that `--catalog` names, with the blueprint that it must have.
-    fn named_catalog(&self, selector: &str, homes: &[RccHome], search: &Search<'_>) -> Result<Found> {
+    fn named_catalog(
+        &self,
+        selector: &str,
+        homes: &[RccHome],
+        search: &EnvironmentSearch<'_>,
+    ) -> Result<FoundEnvironment> {
         let blueprint = match search.mode {
             EnvironmentMode::Direct => None,
             _ => blueprints(homes, search)?.and_then(|all| all.into_iter().next()),
@@ -136,12 +146,12 @@ impl EnvironmentArguments {
         let path = Path::new(selector);
         if path.components().count() > 1 || path.is_file() {
             let (hololib, name) = catalog_file(path, search.watch)?;
-            return Ok(Found { hololib, name, blueprint });
+            return Ok(FoundEnvironment { hololib, name, blueprint });
         }
         let mut failure = None;
         for hololib in self.hololibs(homes, search)? {
             match hololib.choose(Some(selector), search.platform) {
-                Ok(name) => return Ok(Found { hololib, name, blueprint }),
+                Ok(name) => return Ok(FoundEnvironment { hololib, name, blueprint }),
                 Err(error) => failure = joined(failure, error),
             }
         }
@@ -159,7 +169,12 @@ enum Completeness {
 }
 
 /// Takes the first complete catalog, else the first one.
-fn best(candidates: Vec<Candidate>, completeness: Completeness, command: &str, search: &Search<'_>) -> Result<Found> {
+fn best(
+    candidates: Vec<Candidate>,
+    completeness: Completeness,
+    command: &str,
+    search: &EnvironmentSearch<'_>,
+) -> Result<FoundEnvironment> {
     let limits = CatalogLimits::default();
     let is_choice = candidates.len() > 1 || completeness == Completeness::Required;
     let (mut incomplete, mut failure) = (None, None);
@@ -175,7 +190,7 @@ fn best(candidates: Vec<Candidate>, completeness: Completeness, command: &str, s
             true => hololib.catalog(&name, &limits, search.watch).and_then(|catalog| hololib.check_complete(&catalog)),
             false => Ok(()),
         };
-        let found = Found { hololib, name, blueprint: Some(blueprint) };
+        let found = FoundEnvironment { hololib, name, blueprint: Some(blueprint) };
         match complete {
             Ok(()) => return Ok(found),
             Err(error) if completeness == Completeness::Required => failure = joined(failure, error),
@@ -199,8 +214,8 @@ fn joined(earlier: Option<Error>, error: Error) -> Option<Error> {
 }
 
 /// The robot's blueprint in each home; nothing for a robot that runs without an environment.
-fn blueprints(homes: &[RccHome], search: &Search<'_>) -> Result<Option<Vec<Blueprint>>> {
-    let Search { robot, directory, platform, watch, .. } = search;
+fn blueprints(homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Option<Vec<Blueprint>>> {
+    let EnvironmentSearch { robot, directory, platform, watch, .. } = search;
     let mut blueprints: Vec<(Option<String>, Blueprint)> = Vec::new();
     for home in homes {
         let options = home.blueprint_options()?;

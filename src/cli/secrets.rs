@@ -7,12 +7,12 @@ use ocibuild::build::SecretPolicy;
 pub(super) struct SecretsArguments {
     /// What to do about passwords, keys and tokens in the robot, its environment and the sources of --copy
     #[arg(long, value_name = "WHAT", default_value = "warn", help_heading = "Content")]
-    secrets: Policy,
+    secrets: SecretsFlag,
 }
 
 /// What happens to an image whose sources hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Policy {
+enum SecretsFlag {
     /// Warn of each one, with its file and line
     Warn,
     /// Build nothing
@@ -24,9 +24,9 @@ enum Policy {
 impl SecretsArguments {
     pub(super) fn policy(&self) -> SecretPolicy {
         match self.secrets {
-            Policy::Warn => SecretPolicy::Warn,
-            Policy::Deny => SecretPolicy::Deny,
-            Policy::Allow => SecretPolicy::Allow,
+            SecretsFlag::Warn => SecretPolicy::Warn,
+            SecretsFlag::Deny => SecretPolicy::Deny,
+            SecretsFlag::Allow => SecretPolicy::Allow,
         }
     }
 }

@@ -9,7 +9,7 @@ use ocibuild::build::{Built, Plan, Shareable};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
 use ocibuild::common::progress::{Activity, warn};
 use ocibuild::common::wording;
-use ocibuild::store::Moved;
+use ocibuild::store::TransferStats;
 use ocibuild::{Error, Location, Reference, Result};
 use std::sync::Arc;
 
@@ -93,11 +93,11 @@ impl SharedCacheArguments {
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
-        let left = export::Places { recorded: &built.left_out, named: &[], registries: &registries };
+        let left = export::LayerSources { recorded: &built.left_out, named: &[], registries: &registries };
         let image = export::completed(built.image.clone(), left, network, watch)?;
         for place in &places {
             let activity = Activity::start(watch, &format!("share in {}", place.name()), None);
-            let mut moved = Moved::default();
+            let mut moved = TransferStats::default();
             for (group, Shareable { layers, from }) in &groups {
                 if let Some(elsewhere) = from.iter().find(|from| !place.is_at(from)) {
                     let reason = format!("not shared again: the layers were taken from {elsewhere}");

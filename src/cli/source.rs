@@ -27,7 +27,7 @@ pub(super) struct SourceArguments {
 }
 
 /// An image and the names that it has where it lies.
-pub(super) struct Opened {
+pub(super) struct OpenedImage {
     pub(super) image: StoredImage,
     pub(super) names: Vec<ImageName>,
 }
@@ -50,7 +50,7 @@ impl SourceArguments {
     ///
     /// # Errors
     /// When it is missing, damaged, malformed, or not for the platform.
-    pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Opened> {
+    pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<OpenedImage> {
         let platform = self.platform.as_ref();
         match Location::of_image(&self.source)? {
             Location::Layout { directory, tag } => {
@@ -62,26 +62,26 @@ impl SourceArguments {
                     Err(_) => layout,
                 });
                 let image = layout.image(tag.as_deref(), platform)?;
-                Ok(Opened { image, names: layout.names(tag.as_deref())? })
+                Ok(OpenedImage { image, names: layout.names(tag.as_deref())? })
             }
             Location::OciArchive { file, tag } => {
                 let archive = Arc::new(OciArchive::open(&file)?);
                 let image = archive.image(tag.as_deref(), platform)?;
-                Ok(Opened { image, names: archive.names(tag.as_deref())? })
+                Ok(OpenedImage { image, names: archive.names(tag.as_deref())? })
             }
             Location::DockerArchive { file, reference } => {
                 let archive = DockerArchive::open(&file)?;
                 let names = archive.names_of(reference.as_deref());
-                Ok(Opened { image: archive.image(reference.as_deref(), platform)?, names })
+                Ok(OpenedImage { image: archive.image(reference.as_deref(), platform)?, names })
             }
             Location::Directory(directory) => {
                 let image = Arc::new(DirectoryImage::open(&directory)?).image(platform)?;
-                Ok(Opened { image, names: Vec::new() })
+                Ok(OpenedImage { image, names: Vec::new() })
             }
             Location::Engine(engine, name) => {
                 let store = engines::store(engine, &name, network)?;
                 let image = store.image(&name, platform, &engines::spool(&self.cache)?)?;
-                Ok(Opened { image, names: vec![ImageName::of_reference(&name)] })
+                Ok(OpenedImage { image, names: vec![ImageName::of_reference(&name)] })
             }
             Location::Registry(reference) => self.open_reference(&reference, network, watch),
         }
@@ -89,7 +89,12 @@ impl SourceArguments {
 
     /// Opens an image of a registry. What `pull` has brought into the cache is taken from there where it cannot have
     /// changed, or where nothing else can be reached.
-    fn open_reference(&self, reference: &Reference, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Opened> {
+    fn open_reference(
+        &self,
+        reference: &Reference,
+        network: &NetworkArguments,
+        watch: &Arc<Watch>,
+    ) -> Result<OpenedImage> {
         let platform = self.platform.as_ref();
         let names = match reference.digest() {
             Some(_) => Vec::new(),
@@ -100,12 +105,14 @@ impl SourceArguments {
             if let Some(stored) = store.find(reference, platform, Meanings::Any)? {
                 self.cache.note_use(&stored.image.descriptor.digest);
                 let origin = Some(base::full_name(reference));
-                return Ok(Opened { image: StoredImage { origin, ..stored.image }, names });
+                return Ok(OpenedImage { image: StoredImage { origin, ..stored.image }, names });
             }
         }
         let image = network.first_that_answers(reference, watch, |repository| repository.image(platform));
         match image {
-            Ok(image) => Ok(Opened { image: StoredImage { origin: Some(base::full_name(reference)), ..image }, names }),
+            Ok(image) => {
+                Ok(OpenedImage { image: StoredImage { origin: Some(base::full_name(reference)), ..image }, names })
+            }
             // A bare word is a path first, so a path with a typing error ends here.
             Err(error) if error.advice().is_none() && !self.source.starts_with("docker://") => {
                 Err(error.hint(format!("no `{}` is here, so it was looked up as a reference", self.source)))

@@ -5,7 +5,7 @@ use super::cache_directory::CacheDirectory;
 use super::quantities;
 use super::watch::Watch;
 use clap::Args;
-use ocibuild::cache::upkeep::{Kind, Limits};
+use ocibuild::cache::upkeep::{CacheLimits, ItemKind};
 use ocibuild::common::progress::warn;
 use ocibuild::{Error, Result};
 use std::time::Duration;
@@ -54,12 +54,14 @@ impl Bound {
             let Some(directory_root) = directory.existing()? else { return Ok(None) };
             let size = self.size.or_else(|| directory_root.disk_size().map(|size| size / 10));
             let limits =
-                Limits { age: Some(self.age).filter(|age| !age.is_zero()), size: size.filter(|size| *size > 0) };
+                CacheLimits { age: Some(self.age).filter(|age| !age.is_zero()), size: size.filter(|size| *size > 0) };
             let Some(upkeep) = directory.upkeep()? else { return Ok(None) };
             upkeep.tidy(limits)
         };
         match tidied() {
-            Ok(Some(pruned)) if pruned.items.keys().any(|kind| !matches!(kind, Kind::Note | Kind::Leftover)) => {
+            Ok(Some(pruned))
+                if pruned.items.keys().any(|kind| !matches!(kind, ItemKind::Note | ItemKind::Leftover)) =>
+            {
                 watch.say(&format!("cache: {}", told(&pruned)));
             }
             Ok(_) => {}

@@ -2,7 +2,7 @@
 
 use super::cache_directory::CacheDirectory;
 use super::output::print;
-use super::{Common, Format};
+use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
 use ocibuild::common::wording::{counted, size};
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
         Layout::open(&directory)?.with_memory(memory).forget(&report.damaged);
     }
     match arguments.common.format {
-        Format::Json => {
+        OutputFormat::Json => {
             let faults: Vec<_> =
                 report.faults.iter().map(|fault| json!({"object": fault.object, "reason": fault.reason})).collect();
             let left_out: Vec<_> = report.left_out.iter().map(described).collect();
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
             });
             print(&result.to_string())?;
         }
-        Format::Text => {
+        OutputFormat::Text => {
             for fault in &report.faults {
                 print(&fault.to_string())?;
             }

@@ -1,7 +1,7 @@
 //! Progress: bars on a terminal, elsewhere one line for each step.
 
 use super::output::complain;
-use super::{Common, Format, ProgressStyle};
+use super::{Common, OutputFormat, ProgressStyle};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as Look};
 use ocibuild::common::progress::{ActivityId, Event, Progress};
 use ocibuild::common::wording::size;
@@ -18,7 +18,7 @@ pub(super) enum Watch {
     /// Warnings only, each as a JSON object.
     Json,
     /// A line when a step is done, and while it lasts.
-    Lines(Mutex<Steps<Step>>),
+    Lines(Mutex<Steps<ProgressStep>>),
     /// Bars that move.
     Bars { all: MultiProgress, bars: Mutex<Steps<ProgressBar>> },
 }
@@ -37,7 +37,7 @@ impl<S> Default for Steps<S> {
 }
 
 /// A step under way, where each line stays.
-pub(super) struct Step {
+pub(super) struct ProgressStep {
     name: String,
     done: u64,
     bytes: Option<u64>,
@@ -55,7 +55,7 @@ impl Watch {
     pub(super) fn new(common: &Common) -> Self {
         let is_plain_terminal = std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("CI");
         let style = match common.progress {
-            _ if common.format == Format::Json => return Watch::Json,
+            _ if common.format == OutputFormat::Json => return Watch::Json,
             _ if common.quiet => ProgressStyle::None,
             ProgressStyle::Auto if is_plain_terminal || !std::io::stderr().is_terminal() => ProgressStyle::Plain,
             style => style,
@@ -92,7 +92,7 @@ impl Watch {
     }
 }
 
-impl Step {
+impl ProgressStep {
     /// Counts bytes that were handled, and says how far the step is if nothing was said of it for a while.
     fn advance(&mut self, bytes: u64) {
         self.done += bytes;
@@ -123,7 +123,7 @@ impl Progress for Watch {
                 match event {
                     Event::Started { activity, name, bytes } => {
                         let name = ocibuild::common::error::message_text(name).to_string();
-                        steps.open.insert(activity, Step { name, done: 0, bytes, last_line: Instant::now() });
+                        steps.open.insert(activity, ProgressStep { name, done: 0, bytes, last_line: Instant::now() });
                     }
                     Event::Advanced { activity, bytes } => {
                         if let Some(step) = steps.open.get_mut(&activity) {

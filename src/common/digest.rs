@@ -168,10 +168,10 @@ impl fmt::Debug for DiffId {
 
 /// A digest that is being computed.
 #[derive(Debug, Clone)]
-pub struct Hasher(State);
+pub struct Hasher(HasherState);
 
 #[derive(Debug, Clone)]
-enum State {
+enum HasherState {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
 }
@@ -180,8 +180,8 @@ impl Hasher {
     /// Starts an empty hash.
     pub fn new(algorithm: Algorithm) -> Self {
         Hasher(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+            Algorithm::Sha256 => HasherState::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => HasherState::Sha512(sha2::Sha512::new()),
         })
     }
 
@@ -193,16 +193,16 @@ impl Hasher {
     /// Appends `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Sha256(hash) => hash.update(bytes),
-            State::Sha512(hash) => hash.update(bytes),
+            HasherState::Sha256(hash) => hash.update(bytes),
+            HasherState::Sha512(hash) => hash.update(bytes),
         }
     }
 
     /// Finishes the hash and returns the digest.
     pub fn finish(self) -> Digest {
         match self.0 {
-            State::Sha256(hash) => Digest::from_hash(Algorithm::Sha256, &hash.finalize()),
-            State::Sha512(hash) => Digest::from_hash(Algorithm::Sha512, &hash.finalize()),
+            HasherState::Sha256(hash) => Digest::from_hash(Algorithm::Sha256, &hash.finalize()),
+            HasherState::Sha512(hash) => Digest::from_hash(Algorithm::Sha512, &hash.finalize()),
         }
     }
 }
@@ -230,14 +230,14 @@ impl Hasher {
     /// Returns the state after all bytes hashed so far. Returns `None` for a hash other than SHA-256.
     pub fn state(&self) -> Option<HashState> {
         match &self.0 {
-            State::Sha256(hash) => Some(HashState(hash.serialize().into())),
-            State::Sha512(_) => None,
+            HasherState::Sha256(hash) => Some(HashState(hash.serialize().into())),
+            HasherState::Sha512(_) => None,
         }
     }
 
     /// Resumes the hash at `state`. Returns `None` if the bytes are not a valid state.
     pub fn resume(state: &HashState) -> Option<Self> {
-        sha2::Sha256::deserialize(&state.0.into()).ok().map(|hash| Hasher(State::Sha256(hash)))
+        sha2::Sha256::deserialize(&state.0.into()).ok().map(|hash| Hasher(HasherState::Sha256(hash)))
     }
 }
 

@@ -21,10 +21,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(error.kind(), ErrorKind::Invalid);
 /// ```
 #[derive(Debug)]
-pub struct Error(Box<Parts>);
+pub struct Error(Box<ErrorParts>);
 
 #[derive(Debug)]
-struct Parts {
+struct ErrorParts {
     kind: ErrorKind,
     object: String,
     reason: String,
@@ -61,7 +61,7 @@ pub enum ErrorKind {
 impl Error {
     /// Creates an error about `object`.
     pub fn new(kind: ErrorKind, object: impl Into<String>, reason: impl Into<String>) -> Self {
-        Error(Box::new(Parts { kind, object: object.into(), reason: reason.into(), hint: None, source: None }))
+        Error(Box::new(ErrorParts { kind, object: object.into(), reason: reason.into(), hint: None, source: None }))
     }
 
     /// Creates an [`ErrorKind::Invalid`] error, the most common kind.

@@ -170,7 +170,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let below = self.below()?;
         let mut object = Map::new();
-        while let Some(Key(key)) = members.next_key()? {
+        while let Some(MemberName(key)) = members.next_key()? {
             let value = members.next_value_seed(below)?;
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
@@ -181,11 +181,11 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-struct Key(String);
+struct MemberName(String);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for MemberName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Key)
+        String::deserialize(deserializer).map(MemberName)
     }
 }
 

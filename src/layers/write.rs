@@ -133,8 +133,8 @@ pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<Di
 fn run(lines: &[Line<'_>]) -> Result<()> {
     let threads = rayon::current_num_threads();
     let schedule = Arc::new(Schedule {
-        state: Mutex::new(State {
-            lines: lines.iter().map(|line| Position { next: line.first, ..Position::default() }).collect(),
+        state: Mutex::new(WriteState {
+            lines: lines.iter().map(|line| WritePosition { next: line.first, ..WritePosition::default() }).collect(),
             tickets: 2 * threads + 2,
             error: None,
         }),
@@ -197,21 +197,21 @@ struct Ready {
 
 /// The next block of each layer, and the number of further blocks that may be in memory.
 struct Schedule {
-    state: Mutex<State>,
+    state: Mutex<WriteState>,
     changed: Condvar,
 }
 
 /// The progress of a layer.
 #[derive(Default, Clone, Copy)]
-struct Position {
+struct WritePosition {
     next: usize,
     in_memory: usize,
     /// Whether a range of a stored file is being read. The next range can only be read after it.
     in_stream: bool,
 }
 
-struct State {
-    lines: Vec<Position>,
+struct WriteState {
+    lines: Vec<WritePosition>,
     tickets: usize,
     error: Option<Error>,
 }
@@ -233,7 +233,7 @@ impl Drop for Ticket {
 }
 
 impl Schedule {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriteState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -252,7 +252,7 @@ impl Schedule {
                 (0..lines.len()).filter(|&line| state.lines[line].next < lines[line].blocks.len()).peekable();
             unfinished.peek()?;
             let free = unfinished.find(|&line| {
-                let Position { next, in_memory, in_stream } = state.lines[line];
+                let WritePosition { next, in_memory, in_stream } = state.lines[line];
                 in_memory < MOST_OF_ONE_LAYER && !(in_stream && lines[line].is_in_stream(next))
             });
             if let Some(line) = free.filter(|_| state.tickets > 0) {
@@ -431,7 +431,11 @@ impl WrittenBlob {
 }
 
 /// Returns the final state of a sequence, if all of its `count` items have arrived.
-fn complete<Item, State>(sequence: Option<Sequence<Item, State>>, count: usize, name: &str) -> Result<State> {
+fn complete<Item, WriteState>(
+    sequence: Option<Sequence<Item, WriteState>>,
+    count: usize,
+    name: &str,
+) -> Result<WriteState> {
     let (arrived, state) = sequence.map_or((0, None), Sequence::finish);
     let incomplete = || Error::new(ErrorKind::Io, name, "not every block arrived");
     state.filter(|_| arrived == count).ok_or_else(incomplete)

@@ -1,6 +1,6 @@
 //! Selects the catalog that a robot needs, and describes the nearest ones if it is missing.
 
-use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib};
+use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogEntryKind, CatalogLimits, CatalogName, Hololib};
 use crate::common::bounded;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
@@ -175,7 +175,7 @@ impl Hololib {
     /// Returns an error if the environment has none, or it cannot be read.
     pub fn recorded_blueprint(&self, catalog: &Catalog) -> Result<Blueprint> {
         let object = format!("catalog {}: `{BLUEPRINT_FILE}`", catalog.name());
-        let Some(EntryKind::File(file)) = catalog.entry(BLUEPRINT_FILE).map(|entry| entry.kind) else {
+        let Some(CatalogEntryKind::File(file)) = catalog.entry(BLUEPRINT_FILE).map(|entry| entry.kind) else {
             return Err(Error::new(ErrorKind::NotFound, object, "not found"));
         };
         let stored = self.object(&file.named_object())?;

@@ -27,11 +27,11 @@ mod test_support;
 mod yaml;
 
 pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
-pub use catalog::{Catalog, CatalogLimits, CatalogName, Entry, EntryKind, FileEntry, NamedObject};
+pub use catalog::{Catalog, CatalogEntry, CatalogEntryKind, CatalogLimits, CatalogName, FileEntry, NamedObject};
 pub use hololib::{Hololib, Holotree, Product, Restorer, Sharing, StoredObject, local_channel};
 pub(crate) use leaks::BLUEPRINT_FILE;
 pub use leaks::{may_leak, names_a_home};
 pub use matching::NearCatalog;
-pub use names::{NAME_LENGTH, Owner, Space, stage_directory};
+pub use names::{NAME_LENGTH, Space, SpaceOwner, stage_directory};
 pub use object::ObjectDigest;
 pub use robot::{Robot, Task, is_for_platform, is_packed, is_unpacked, unpack_robot};

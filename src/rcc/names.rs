@@ -17,7 +17,7 @@ const HOMELESS: &str = "badcafe";
 
 /// The owner of a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum SpaceOwner {
     /// The user with this `HOME`, exactly as the variable holds it.
     Home(String),
     /// A process without `HOME`.
@@ -26,13 +26,13 @@ pub enum Owner {
     Unmanaged,
 }
 
-impl Owner {
+impl SpaceOwner {
     /// Returns the seven characters that identify the owner.
     pub fn id(&self) -> String {
         match self {
-            Owner::Home(home) => siphash::user(home.as_bytes()).chars().take(7).collect(),
-            Owner::Homeless => HOMELESS.to_owned(),
-            Owner::Unmanaged => UNMANAGED.to_owned(),
+            SpaceOwner::Home(home) => siphash::user(home.as_bytes()).chars().take(7).collect(),
+            SpaceOwner::Homeless => HOMELESS.to_owned(),
+            SpaceOwner::Unmanaged => UNMANAGED.to_owned(),
         }
     }
 }
@@ -40,7 +40,7 @@ impl Owner {
 /// A directory where RCC restores an environment for one user, controller and purpose.
 ///
 /// ```
-/// use ocibuild::rcc::{Owner, Space};
+/// use ocibuild::rcc::{SpaceOwner, Space};
 ///
 /// let space = Space { owner: Owner::Home("/home/robot".into()), controller: "user".into(), name: "user".into() };
 /// assert_eq!(space.directory(), "dc4d952_5a1fac3_9fcd2534");
@@ -48,7 +48,7 @@ impl Owner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
     /// The owner of the space.
-    pub owner: Owner,
+    pub owner: SpaceOwner,
     /// The value of `rcc --controller`; `user` if that is not given.
     pub controller: String,
     /// The value of `rcc --space`; `user` if that is not given.
@@ -73,7 +73,7 @@ impl Space {
 ///
 /// `os` and `architecture` are Go's names of the platform: `linux`, `amd64`. The name is [`NAME_LENGTH`] bytes long,
 /// except for a user id that begins with many zeros.
-pub fn stage_directory(owner: &Owner, os: &str, architecture: &str) -> String {
+pub fn stage_directory(owner: &SpaceOwner, os: &str, architecture: &str) -> String {
     let platform = siphash::name(format!("{os} {architecture}").as_bytes());
     format!("h{}_{}t", owner.id(), &platform[..14])
 }
@@ -82,8 +82,8 @@ pub fn stage_directory(owner: &Owner, os: &str, architecture: &str) -> String {
 mod tests {
     use super::*;
 
-    fn home(path: &str) -> Owner {
-        Owner::Home(path.to_owned())
+    fn home(path: &str) -> SpaceOwner {
+        SpaceOwner::Home(path.to_owned())
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(home(path).id(), expected, "{path}");
         }
-        assert_eq!(Owner::Homeless.id(), "badcafe");
+        assert_eq!(SpaceOwner::Homeless.id(), "badcafe");
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         ] {
             let mut space = Space { owner: home("/home/robot"), controller: "User".to_owned(), name: name.to_owned() };
             assert_eq!(space.directory(), expected, "{name}");
-            space.owner = Owner::Unmanaged;
+            space.owner = SpaceOwner::Unmanaged;
             assert_eq!(space.directory(), expected.replace("dc4d952", "UNMNGED"), "{name}");
             assert_eq!(space.directory().len(), NAME_LENGTH);
         }

@@ -4,12 +4,12 @@
 //! start and a large upload is not refused after it was sent.
 
 use super::challenge::{self, Challenge};
-use super::credentials::{Credentials, Found, Keychain};
+use super::credentials::{CredentialSearch, Credentials, Keychain};
 use super::origin::Origin;
-use super::refusal::Refusal;
-use super::retry::Persistence;
+use super::refusal::ErrorResponse;
+use super::retry::RetryPolicy;
 use super::secret::Secret;
-use super::token::{self, Realm, Token};
+use super::token::{self, Realm, RegistryToken};
 use super::transport::Transport;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
@@ -53,7 +53,7 @@ impl Scopes {
 
 /// The scope of a request, and the name of its object in messages.
 #[derive(Debug)]
-pub(super) struct Purpose {
+pub(super) struct RequestScope {
     pub(super) scopes: Scopes,
     pub(super) object: String,
 }
@@ -65,15 +65,15 @@ pub(super) struct Authentication {
     keychain: Arc<Keychain>,
     /// Hosts of token servers that may receive credentials, besides the registry's own.
     realms: Vec<String>,
-    state: Mutex<State>,
+    state: Mutex<AuthenticationState>,
 }
 
 /// Everything learned from the registry so far. The lock is held while a token is fetched, so that many threads fetch it once.
 #[derive(Debug, Default)]
-struct State {
+struct AuthenticationState {
     asks: Option<Asks>,
     /// By repository, since credentials may be limited to a path.
-    found: BTreeMap<String, Found>,
+    found: BTreeMap<String, CredentialSearch>,
     held: BTreeMap<Scopes, Held>,
     /// Whether the warning about a password in clear text was given.
     warned: bool,
@@ -96,11 +96,11 @@ struct Held {
 
 /// The context for fetching a token.
 #[derive(Clone, Copy)]
-pub(super) struct Means<'m> {
+pub(super) struct TokenContext<'m> {
     /// The origin of the registry.
     pub(super) registry: &'m Origin,
     pub(super) transport: &'m Transport,
-    pub(super) persistence: Persistence,
+    pub(super) persistence: RetryPolicy,
     pub(super) progress: &'m dyn Progress,
 }
 
@@ -113,7 +113,7 @@ impl Authentication {
     ///
     /// # Errors
     /// Fails if the credentials cannot be read, or the token server refuses the request.
-    pub(super) fn header(&self, scopes: &Scopes, means: Means<'_>) -> Result<Option<Secret>> {
+    pub(super) fn header(&self, scopes: &Scopes, means: TokenContext<'_>) -> Result<Option<Secret>> {
         let mut state = self.lock();
         let is_fresh = |held: &&Held| held.fresh_until.is_none_or(|end| Instant::now() < end);
         if let Some(held) = state.held.get(scopes).filter(is_fresh) {
@@ -134,7 +134,7 @@ impl Authentication {
         headers: &HeaderMap,
         scopes: &Scopes,
         used: Option<&Secret>,
-        means: Means<'_>,
+        means: TokenContext<'_>,
     ) -> Result<()> {
         let mut state = self.lock();
         if state.held.get(scopes).is_some_and(|held| Some(&held.header) != used) {
@@ -161,7 +161,7 @@ impl Authentication {
     }
 
     /// Converts an error response to an error. If access was denied, a hint says which credentials were used.
-    pub(super) fn refused(&self, purpose: &Purpose, refusal: &Refusal) -> Error {
+    pub(super) fn refused(&self, purpose: &RequestScope, refusal: &ErrorResponse) -> Error {
         let error = refusal.error(&purpose.object);
         if error.kind() == ErrorKind::Denied { self.advise(&self.lock(), &purpose.scopes, error) } else { error }
     }
@@ -185,11 +185,11 @@ impl Authentication {
     /// Creates the header and keeps it. A request that was refused once is not tried again.
     fn obtain(
         &self,
-        state: &mut State,
+        state: &mut AuthenticationState,
         asks: &Asks,
         scopes: &Scopes,
         more: &[&str],
-        means: Means<'_>,
+        means: TokenContext<'_>,
     ) -> Result<Secret> {
         if let Some([object, reason]) = state.refused.get(scopes) {
             return Err(self.advise(state, scopes, Error::new(ErrorKind::Denied, object, reason)));
@@ -218,7 +218,7 @@ impl Authentication {
     }
 
     /// Warns once that the password is sent in clear text.
-    fn warn_of_clear_text(&self, state: &mut State, asks: &Asks, means: Means<'_>) {
+    fn warn_of_clear_text(&self, state: &mut AuthenticationState, asks: &Asks, means: TokenContext<'_>) {
         let to = match asks {
             Asks::Basic if means.registry.is_clear_text() => means.registry.authority(),
             Asks::Token(realm) if realm.is_clear_text() && realm.distrusted().is_none() => realm.authority(),
@@ -231,7 +231,7 @@ impl Authentication {
     }
 
     /// Remembers a refusal, and adds advice to its error.
-    fn refuse(&self, state: &mut State, scopes: &Scopes, error: Error) -> Error {
+    fn refuse(&self, state: &mut AuthenticationState, scopes: &Scopes, error: Error) -> Error {
         if error.kind() == ErrorKind::Denied {
             state.refused.insert(scopes.clone(), [error.object(), error.reason()]);
         }
@@ -239,7 +239,7 @@ impl Authentication {
     }
 
     /// Searches for the credentials of a repository, once for each.
-    fn find(&self, state: &mut State, scopes: &Scopes, means: Means<'_>) -> Result<()> {
+    fn find(&self, state: &mut AuthenticationState, scopes: &Scopes, means: TokenContext<'_>) -> Result<()> {
         if !state.found.contains_key(&scopes.repository) {
             let found = self.keychain.find(&self.registry, &scopes.repository)?;
             for warning in &found.warnings {
@@ -251,7 +251,13 @@ impl Authentication {
     }
 
     /// Keeps a token. A server that was given an identity token may have replaced it.
-    fn keep_identity(&self, state: &mut State, realm: &Realm, scopes: &Scopes, token: Token) -> Held {
+    fn keep_identity(
+        &self,
+        state: &mut AuthenticationState,
+        realm: &Realm,
+        scopes: &Scopes,
+        token: RegistryToken,
+    ) -> Held {
         let found = state.found.get_mut(&scopes.repository).map(|found| &mut found.credentials);
         if let (Some(Some(Credentials::Identity(known))), Some(new), None) = (found, token.identity, realm.distrusted())
         {
@@ -261,7 +267,7 @@ impl Authentication {
     }
 
     /// Adds a hint to a refusal: which credentials were used, or why there were none.
-    fn advise(&self, state: &State, scopes: &Scopes, error: Error) -> Error {
+    fn advise(&self, state: &AuthenticationState, scopes: &Scopes, error: Error) -> Error {
         let Some(found) = state.found.get(&scopes.repository) else { return error };
         let distrusted = match &state.asks {
             Some(Asks::Token(realm)) => realm.distrusted(),
@@ -281,7 +287,7 @@ impl Authentication {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AuthenticationState> {
         // A panicking thread leaves every cached response either complete or absent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

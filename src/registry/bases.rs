@@ -21,7 +21,7 @@ use crate::common::root::Root;
 use crate::registry::Repository;
 use crate::spec::reference::Reference;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, REF_NAME, media_type};
-use crate::store::{BASES, BlobSink as _, ImageName, Layout, Moved, StoredImage, VerifiedFiles, copy};
+use crate::store::{BASES, BlobSink as _, ImageName, Layout, StoredImage, TransferStats, VerifiedFiles, copy};
 use std::sync::Arc;
 
 /// The store of base images on this machine.
@@ -71,7 +71,7 @@ pub struct Pulled {
     /// The previous digest of the tag, if it has changed.
     pub before: Option<Digest>,
     /// The blobs that were transferred.
-    pub moved: Moved,
+    pub moved: TransferStats,
 }
 
 impl BaseStore {
@@ -109,7 +109,7 @@ impl BaseStore {
         let index = self.layout.index()?;
         let mut found: Option<(usize, StoredBase)> = None;
         for listed in index.manifests() {
-            let Some(Named { name, digest: named, mirror }) = name_of(listed) else { continue };
+            let Some(BaseName { name, digest: named, mirror }) = name_of(listed) else { continue };
             let rank = match reference.digest() {
                 Some(pin) => (name.is_beside(reference) && (named == pin || listed.digest == pin)).then_some(0),
                 None if name.is_beside(reference) && name.tag() == Some(&reference.tag_or_latest()) => {
@@ -196,7 +196,7 @@ impl BaseStore {
 }
 
 /// The parsed name of an entry.
-struct Named {
+struct BaseName {
     name: Reference,
     /// The digest to which the name was resolved.
     digest: Digest,
@@ -204,14 +204,14 @@ struct Named {
     mirror: Option<Reference>,
 }
 
-fn name_of(listed: &Descriptor) -> Option<Named> {
+fn name_of(listed: &Descriptor) -> Option<BaseName> {
     let name: Reference = listed.annotations.get(CONTAINERD_NAME)?.parse().ok()?;
     let mirror = match listed.annotations.get(REF_NAME)?.split('+').nth(2) {
         // A name that cannot be parsed must not make a mirror's digest count as the registry's.
         Some(noted) => Some(noted.parse().ok()?),
         None => None,
     };
-    Some(Named { digest: name.digest()?, name, mirror })
+    Some(BaseName { digest: name.digest()?, name, mirror })
 }
 
 /// Returns whether the entry is for `platform`, or for the default platform if the image was chosen from an index.

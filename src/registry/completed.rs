@@ -32,7 +32,7 @@ struct Asked {
 
 /// The sources of an image's missing blobs.
 #[derive(Debug, Default)]
-pub struct Complement {
+pub struct Fallback {
     /// The repositories of single blobs.
     pub blobs: BTreeMap<Digest, Arc<MirroredRepository>>,
     /// A hint for errors about blobs that no source has.
@@ -42,7 +42,7 @@ pub struct Complement {
 /// A source of blobs, with repositories for the blobs that it lacks. A push to the same registry may mount those.
 struct Completed {
     own: Arc<dyn BlobSource>,
-    complement: Complement,
+    complement: Fallback,
 }
 
 impl StoredImage {
@@ -54,7 +54,7 @@ impl StoredImage {
 
     /// Adds sources for missing blobs. Their content is verified like all other content.
     #[must_use]
-    pub fn completed_by(self, complement: Complement) -> StoredImage {
+    pub fn completed_by(self, complement: Fallback) -> StoredImage {
         StoredImage { source: Arc::new(Completed { own: self.source, complement }), ..self }
     }
 }

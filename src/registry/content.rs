@@ -7,18 +7,18 @@ use std::fmt;
 use std::io::{self, Read};
 
 /// The bytes of one blob, whose size is known in advance.
-pub(super) struct Content<'a> {
+pub(super) struct BlobContent<'a> {
     descriptor: &'a Descriptor,
     open: Box<Opener<'a>>,
     /// The open reader and its position, in bytes.
     reader: Option<(Verified<Box<dyn Read + Send + 'a>>, u64)>,
 }
 
-impl<'a> Content<'a> {
+impl<'a> BlobContent<'a> {
     pub(super) fn new<'o: 'a>(descriptor: &'a Descriptor, open: &'a Opener<'o>) -> Self {
         // Boxed again, so that callers do not have to name the lifetime of the blob.
         let open = Box::new(|| open().map(|reader| reader as Box<dyn Read + Send + 'a>));
-        Content { descriptor, open, reader: None }
+        BlobContent { descriptor, open, reader: None }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -28,7 +28,7 @@ impl<'a> Content<'a> {
     /// Returns a reader of `length` bytes from `offset` on.
     ///
     /// Continuing at the end of the previous range costs nothing; going back reads the blob again from its beginning.
-    pub(super) fn part(&mut self, offset: u64, length: u64) -> Result<Part<'_, 'a>> {
+    pub(super) fn part(&mut self, offset: u64, length: u64) -> Result<BlobPart<'_, 'a>> {
         let opened = match self.reader.take() {
             Some((reader, position)) if position <= offset => Some((reader, position)),
             _ => None,
@@ -40,7 +40,7 @@ impl<'a> Content<'a> {
         let gap = offset - position;
         io::copy(&mut (&mut reader).take(gap), &mut io::sink()).map_err(|error| unreadable(self.descriptor, error))?;
         self.reader = Some((reader, offset));
-        Ok(Part { content: self, left: length })
+        Ok(BlobPart { content: self, left: length })
     }
 }
 
@@ -48,7 +48,7 @@ fn unreadable(descriptor: &Descriptor, error: io::Error) -> Error {
     Error::io(format!("blob {}", descriptor.digest), "read", error)
 }
 
-impl fmt::Debug for Content<'_> {
+impl fmt::Debug for BlobContent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content").field("descriptor", &self.descriptor).finish_non_exhaustive()
     }
@@ -56,12 +56,12 @@ impl fmt::Debug for Content<'_> {
 
 /// A range of a blob. Its I/O errors wrap an [`Error`] that names the blob.
 #[derive(Debug)]
-pub(super) struct Part<'p, 'a> {
-    content: &'p mut Content<'a>,
+pub(super) struct BlobPart<'p, 'a> {
+    content: &'p mut BlobContent<'a>,
     left: u64,
 }
 
-impl Read for Part<'_, '_> {
+impl Read for BlobPart<'_, '_> {
     /// Reads on. The blob's last bytes are returned only after its end was seen and its digest verified, so a damaged blob is
     /// never uploaded completely.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    fn all(mut part: Part<'_, '_>) -> String {
+    fn all(mut part: BlobPart<'_, '_>) -> String {
         let mut text = Vec::new();
         match io::copy(&mut part, &mut text) {
             Ok(_) => String::from_utf8(text).unwrap(),
@@ -107,7 +107,7 @@ mod tests {
             Ok(Box::new(&b"abcdefgh"[..]))
         };
         let descriptor = Descriptor::of("m", b"abcdefgh");
-        let mut content = Content::new(&descriptor, &open);
+        let mut content = BlobContent::new(&descriptor, &open);
         assert_eq!(all(content.part(0, 3).unwrap()), "abc");
         assert_eq!(all(content.part(3, 2).unwrap()), "de");
         assert_eq!(all(content.part(6, 2).unwrap()), "gh");
@@ -125,7 +125,7 @@ mod tests {
             (b"abcdefghi", "longer than its 8 bytes"),
         ] {
             let open = || -> Result<Box<dyn Read + Send>> { Ok(Box::new(damaged)) };
-            let mut content = Content::new(&descriptor, &open);
+            let mut content = BlobContent::new(&descriptor, &open);
             assert_eq!(all(content.part(0, 6).unwrap()), "abcdef");
             let mut sent = Vec::new();
             let error = io::copy(&mut content.part(6, 2).unwrap(), &mut sent).unwrap_err();

@@ -104,7 +104,7 @@ pub struct Keychain {
 
 /// The result of a search for credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct CredentialSearch {
     /// The credentials; `None` means anonymous access.
     pub credentials: Option<Credentials>,
     /// Each searched source, in order: "/home/a/.docker/config.json", "docker-credential-pass".
@@ -135,8 +135,8 @@ impl Keychain {
     ///
     /// # Errors
     /// Fails if a file is malformed, or a helper fails.
-    pub fn find(&self, registry: &str, repository: &str) -> Result<Found> {
-        let mut found = Found::default();
+    pub fn find(&self, registry: &str, repository: &str) -> Result<CredentialSearch> {
+        let mut found = CredentialSearch::default();
         if let Some(given) = &self.given {
             found.tried.push("the command line".to_owned());
             found.credentials = Some(given.clone());
@@ -320,8 +320,8 @@ mod tests {
     /// Returns the user that `content` names for `repository` at `registry`, or the error.
     fn user(content: &str, registry: &str, repository: &str) -> String {
         match Keychain::new(vec![file(content)], no_helper()).find(registry, repository) {
-            Ok(Found { credentials: Some(Credentials::Password { user, .. }), .. }) => user,
-            Ok(Found { credentials: Some(Credentials::Identity(_)), .. }) => "(identity)".to_owned(),
+            Ok(CredentialSearch { credentials: Some(Credentials::Password { user, .. }), .. }) => user,
+            Ok(CredentialSearch { credentials: Some(Credentials::Identity(_)), .. }) => "(identity)".to_owned(),
             Ok(_) => "(anonymous)".to_owned(),
             Err(error) => error.to_string(),
         }

@@ -1,9 +1,9 @@
 //! Downloads of single files from web servers, over the same transport and without credentials.
 
 use super::origin::{self, Origin, Scheme};
-use super::refusal::Refusal;
+use super::refusal::ErrorResponse;
 use super::retry::Attempts;
-use super::transport::{Answer, Fault, Payload, Request, Transport};
+use super::transport::{Answer, ExchangeError, HttpRequest, Payload, Transport};
 use super::{Options, PlainHttp, passes, redirected};
 use crate::common::digest::{Algorithm, Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
@@ -37,19 +37,19 @@ pub fn fetch(
         let error = match ask(transport, &start, options) {
             Ok(answer) if answer.status == 200 => match receive(transport, answer, directory, progress) {
                 Ok(received) => return Ok(received),
-                Err(Fault::Passing(error)) => error,
+                Err(ExchangeError::Passing(error)) => error,
                 Err(fault) => return Err(fault.error()),
             },
             Ok(answer) => {
                 let (status, headers) = (answer.status, answer.headers.clone());
-                let error = Refusal::read(status, answer.body).error(&object);
+                let error = ErrorResponse::read(status, answer.body).error(&object);
                 if !passes(status) {
                     return Err(error);
                 }
                 attempts.wait_as_told(&headers, error)?;
                 continue;
             }
-            Err(Fault::Passing(error)) => error,
+            Err(ExchangeError::Passing(error)) => error,
             Err(fault) => return Err(fault.error()),
         };
         attempts.wait_after(error)?;
@@ -57,17 +57,18 @@ pub fn fetch(
 }
 
 /// Requests the file and follows redirects.
-fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, Fault> {
-    let mut request = Request { method: Method::GET, url: start.clone(), headers: Vec::new(), payload: Payload::None };
+fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, ExchangeError> {
+    let mut request =
+        HttpRequest { method: Method::GET, url: start.clone(), headers: Vec::new(), payload: Payload::None };
     let mut redirects = 0;
     loop {
-        check_scheme(&request.url, start, options.plain_http).map_err(Fault::Lasting)?;
+        check_scheme(&request.url, start, options.plain_http).map_err(ExchangeError::Lasting)?;
         let answer = transport.send(&mut request, None)?;
         if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
             return Ok(answer);
         }
         redirects += 1;
-        request.url = redirected(&request, &answer, redirects).map_err(Fault::Lasting)?;
+        request.url = redirected(&request, &answer, redirects).map_err(ExchangeError::Lasting)?;
     }
 }
 
@@ -93,11 +94,11 @@ fn receive(
     mut answer: Answer,
     directory: &Root,
     progress: &dyn Progress,
-) -> Result<(Temporary, Digest), Fault> {
+) -> Result<(Temporary, Digest), ExchangeError> {
     let object = origin::without_query(&answer.url);
     let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
     let activity = Activity::start(progress, &format!("fetch {object}"), length);
-    let mut temporary = directory.temporary().map_err(Fault::Lasting)?;
+    let mut temporary = directory.temporary().map_err(ExchangeError::Lasting)?;
     let (mut hasher, mut size) = (Hasher::new(Algorithm::Sha256), 0);
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -109,15 +110,15 @@ fn receive(
         size += read as u64;
         if size > LARGEST {
             let reason = format!("larger than {}", wording::size(LARGEST));
-            return Err(Fault::Lasting(Error::invalid(object, reason)));
+            return Err(ExchangeError::Lasting(Error::invalid(object, reason)));
         }
         hasher.update(&buffer[..read]);
         let written = temporary.write_all(&buffer[..read]);
-        written.map_err(|error| Fault::Lasting(Error::io(directory.path().display(), "write", error)))?;
+        written.map_err(|error| ExchangeError::Lasting(Error::io(directory.path().display(), "write", error)))?;
         activity.advance(read as u64);
     }
     if length.is_some_and(|length| length != size) {
-        return Err(Fault::Passing(Error::new(ErrorKind::Network, object, "the body ended early")));
+        return Err(ExchangeError::Passing(Error::new(ErrorKind::Network, object, "the body ended early")));
     }
     activity.finish(&wording::size(size));
     Ok((temporary, hasher.finish()))

@@ -33,28 +33,28 @@ mod transport;
 pub mod trust;
 
 pub use bases::{BaseStore, Meanings, Pulled, StoredBase};
-pub use completed::{BASE_NAME, Complement, MirroredRepository};
+pub use completed::{BASE_NAME, Fallback, MirroredRepository};
 pub use fetch::fetch;
 pub use proxy::Proxies;
-pub use pull::Document;
+pub use pull::ManifestDocument;
 pub use repository::Repository;
-pub use retry::Persistence;
+pub use retry::RetryPolicy;
 pub use secret::Secret;
-pub use transport::{Identity, Limits, Network, Transport, certificates};
+pub use transport::{ClientCertificate, Network, Timeouts, Transport, certificates};
 
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::spec::reference::DEFAULT_REGISTRY;
-use authentication::{Authentication, Means, Purpose, Scopes};
+use authentication::{Authentication, RequestScope, Scopes, TokenContext};
 use credentials::Keychain;
 use origin::{Origin, Scheme};
-use refusal::Refusal;
+use refusal::ErrorResponse;
 use retry::Attempts;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
-use transport::{Answer, Fault, Payload, Request};
+use transport::{Answer, ExchangeError, HttpRequest, Payload};
 use ureq::http::{Method, Uri, header};
 
 /// The host of Docker Hub's registry, which references call `docker.io`.
@@ -85,7 +85,7 @@ pub struct Options {
     /// The registries for which plain HTTP is allowed.
     pub plain_http: PlainHttp,
     /// The limits of retries of a failed request.
-    pub persistence: Persistence,
+    pub persistence: RetryPolicy,
     /// Token servers (`host` or `host:port`) that receive credentials although they differ from the registry's origin.
     pub realms: Vec<String>,
     /// The number of blobs that are transferred concurrently.
@@ -98,7 +98,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             plain_http: PlainHttp::default(),
-            persistence: Persistence::default(),
+            persistence: RetryPolicy::default(),
             realms: Vec::new(),
             transfers: 4,
             // Every registry accepts chunks of 5 MiB (the minimum of Amazon ECR); some refuse bodies over 100 MB (Cloudflare).
@@ -163,10 +163,10 @@ impl Registry {
 
     fn speaks_tls(&self, origin: &Origin) -> Result<bool> {
         let url = origin.url("/v2/")?;
-        let mut request = Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
+        let mut request = HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
         match self.transport.send(&mut request, None) {
             Ok(_) => Ok(true),
-            Err(Fault::NoTls(_)) => Ok(false),
+            Err(ExchangeError::NoTls(_)) => Ok(false),
             Err(fault) => Err(fault.error()),
         }
     }
@@ -179,8 +179,8 @@ impl Registry {
     /// Fails if the registry cannot be reached, is not a registry, or refuses the credentials.
     pub fn greet(&self) -> Result<bool> {
         let url = self.origin()?.url("/v2/")?;
-        let mut request = Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
-        let purpose = Purpose { scopes: Scopes::none(), object: self.name.clone() };
+        let mut request = HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
+        let purpose = RequestScope { scopes: Scopes::none(), object: self.name.clone() };
         let answer = self.persistently(&mut request, &purpose)?;
         match answer.status {
             200 => self.authentication.proved(),
@@ -189,8 +189,8 @@ impl Registry {
     }
 
     /// Returns the URL of `path` below the repository that `purpose` is about.
-    fn url(&self, purpose: &Purpose, path: &str) -> Result<Uri> {
-        let origin = self.origin().map_err(|error| Fault::Lasting(error).about(&purpose.object).error())?;
+    fn url(&self, purpose: &RequestScope, path: &str) -> Result<Uri> {
+        let origin = self.origin().map_err(|error| ExchangeError::Lasting(error).about(&purpose.object).error())?;
         origin.url(&format!("/v2/{}/{path}", purpose.scopes.repository))
     }
 
@@ -200,13 +200,13 @@ impl Registry {
     }
 
     /// Sends a request, answers challenges and follows redirects. Any other status is returned to the caller.
-    fn once(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
+    fn once(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
         self.exchange(request, purpose).map_err(|fault| fault.about(&purpose.object))
     }
 
-    fn exchange(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer, Fault> {
-        let registry = self.origin().map_err(Fault::Lasting)?;
-        let means = Means {
+    fn exchange(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
+        let registry = self.origin().map_err(ExchangeError::Lasting)?;
+        let means = TokenContext {
             registry,
             transport: &self.transport,
             persistence: self.options.persistence,
@@ -216,25 +216,25 @@ impl Registry {
         loop {
             let is_ours = Origin::of(&request.url) == *registry;
             let authorization = match is_ours {
-                true => self.authentication.header(&purpose.scopes, means).map_err(Fault::Lasting)?,
+                true => self.authentication.header(&purpose.scopes, means).map_err(ExchangeError::Lasting)?,
                 false => None,
             };
             let answer = self.transport.send(request, authorization.as_ref())?;
             match answer.status {
                 // Only the registry's own origin gets credentials: a 401 from any other host is returned to the caller.
                 401 if is_ours => {
-                    let refusal = Refusal::read(401, answer.body);
+                    let refusal = ErrorResponse::read(401, answer.body);
                     if challenges == MOST_CHALLENGES {
-                        return Err(Fault::Lasting(self.authentication.refused(purpose, &refusal)));
+                        return Err(ExchangeError::Lasting(self.authentication.refused(purpose, &refusal)));
                     }
                     challenges += 1;
                     self.authentication
                         .answer(&answer.headers, &purpose.scopes, authorization.as_ref(), means)
-                        .map_err(Fault::Lasting)?;
+                        .map_err(ExchangeError::Lasting)?;
                 }
                 301 | 302 | 303 | 307 | 308 => {
                     redirects += 1;
-                    request.url = redirected(request, &answer, redirects).map_err(Fault::Lasting)?;
+                    request.url = redirected(request, &answer, redirects).map_err(ExchangeError::Lasting)?;
                 }
                 _ => return Ok(answer),
             }
@@ -242,19 +242,19 @@ impl Registry {
     }
 
     /// Sends a request as [`Registry::once`] does, and retries transient failures. The request must be safe to repeat.
-    fn persistently(&self, request: &mut Request<'_, '_>, purpose: &Purpose) -> Result<Answer> {
+    fn persistently(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer> {
         let mut attempts = Attempts::new(self.options.persistence);
         let start = request.url.clone();
         loop {
             request.url = start.clone();
             match self.once(request, purpose) {
                 Ok(answer) if passes(answer.status) => {
-                    let error = Refusal::read(answer.status, answer.body).error(&purpose.object);
+                    let error = ErrorResponse::read(answer.status, answer.body).error(&purpose.object);
                     self.tell(&error);
                     attempts.wait_as_told(&answer.headers, error)?;
                 }
                 Ok(answer) => return Ok(answer),
-                Err(Fault::Passing(error)) => {
+                Err(ExchangeError::Passing(error)) => {
                     self.tell(&error);
                     attempts.wait_after(error)?;
                 }
@@ -264,7 +264,12 @@ impl Registry {
     }
 
     /// Sends `request` and reads the whole body of its response. A body that was cut is requested again from its beginning.
-    fn document(&self, request: &mut Request<'_, '_>, purpose: &Purpose, limit: u64) -> Result<(Answer, Vec<u8>)> {
+    fn document(
+        &self,
+        request: &mut HttpRequest<'_, '_>,
+        purpose: &RequestScope,
+        limit: u64,
+    ) -> Result<(Answer, Vec<u8>)> {
         let mut attempts = Attempts::new(self.options.persistence);
         loop {
             let mut answer = self.persistently(request, purpose)?;
@@ -280,7 +285,7 @@ impl Registry {
                 }
                 Ok(_) => return Ok((answer, bytes)),
                 Err(error) => match self.transport.body_fault(&answer.url, error).about(&purpose.object) {
-                    Fault::Passing(error) => attempts.wait_after(error)?,
+                    ExchangeError::Passing(error) => attempts.wait_after(error)?,
                     fault => return Err(fault.error()),
                 },
             }
@@ -288,8 +293,8 @@ impl Registry {
     }
 
     /// Returns the error for an unsuccessful response.
-    fn refused(&self, answer: Answer, purpose: &Purpose) -> Error {
-        let refusal = Refusal::read(answer.status, answer.body);
+    fn refused(&self, answer: Answer, purpose: &RequestScope) -> Error {
+        let refusal = ErrorResponse::read(answer.status, answer.body);
         self.authentication.refused(purpose, &refusal)
     }
 
@@ -316,7 +321,7 @@ fn passes(status: u16) -> bool {
 }
 
 /// Returns the target of a redirect.
-fn redirected(request: &Request<'_, '_>, answer: &Answer, redirects: u32) -> Result<Uri> {
+fn redirected(request: &HttpRequest<'_, '_>, answer: &Answer, redirects: u32) -> Result<Uri> {
     let wrong = |reason: String| Error::new(ErrorKind::Network, origin::without_query(&answer.url), reason);
     let keeps_method = matches!(answer.status, 307 | 308);
     if !keeps_method && !matches!(request.method, Method::GET | Method::HEAD) {

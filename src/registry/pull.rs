@@ -1,8 +1,8 @@
 //! Reading from a registry: manifests, verified whole, and blobs, resumed after a cut.
 
-use super::authentication::{Purpose, Scopes};
+use super::authentication::{RequestScope, Scopes};
 use super::retry::Attempts;
-use super::transport::{Answer, Fault, Payload, Request};
+use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin};
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 
 /// A manifest or an index in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct ManifestDocument {
     /// The descriptor, computed from the bytes.
     pub descriptor: Descriptor,
     /// The bytes of the document.
@@ -35,7 +35,7 @@ impl Registry {
     ///
     /// # Errors
     /// Fails if it does not exist, or the content is not a manifest, has another digest, or contradicts its own headers.
-    pub fn manifest(&self, reference: &Reference) -> Result<Document> {
+    pub fn manifest(&self, reference: &Reference) -> Result<ManifestDocument> {
         let name = match reference.digest() {
             Some(digest) => digest.to_string(),
             None => reference.tag_or_latest().to_string(),
@@ -47,17 +47,17 @@ impl Registry {
     ///
     /// # Errors
     /// Fails as [`Registry::manifest`] does.
-    pub(super) fn manifest_of(&self, repository: &str, digest: Digest) -> Result<Document> {
+    pub(super) fn manifest_of(&self, repository: &str, digest: Digest) -> Result<ManifestDocument> {
         self.manifest_named(repository, &digest.to_string(), Some(digest))
     }
 
-    fn manifest_named(&self, repository: &str, name: &str, pin: Option<Digest>) -> Result<Document> {
+    fn manifest_named(&self, repository: &str, name: &str, pin: Option<Digest>) -> Result<ManifestDocument> {
         let separator = if pin.is_some() { '@' } else { ':' };
         let object = format!("{}{separator}{name}", self.object(repository));
         let accepted =
             [media_type::MANIFEST, media_type::INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_INDEX].join(", ");
-        let purpose = Purpose { scopes: Scopes::pull(repository), object: object.clone() };
-        let mut request = Request {
+        let purpose = RequestScope { scopes: Scopes::pull(repository), object: object.clone() };
+        let mut request = HttpRequest {
             method: Method::GET,
             url: self.url(&purpose, &format!("manifests/{name}"))?,
             headers: vec![(header::ACCEPT, accepted)],
@@ -77,14 +77,14 @@ impl Registry {
             }
         }
         let digest = pin.or(claimed).unwrap_or_else(|| Digest::of(&bytes));
-        Ok(Document { descriptor: Descriptor::new(&media_type, digest, bytes.len() as u64), bytes })
+        Ok(ManifestDocument { descriptor: Descriptor::new(&media_type, digest, bytes.len() as u64), bytes })
     }
 
     /// Opens a blob. If the connection is cut, the reader requests the missing bytes again. It verifies sizes only.
     pub(super) fn blob(&self, image: &Reference, descriptor: &Descriptor) -> Download<'_> {
         Download {
             registry: self,
-            purpose: Purpose {
+            purpose: RequestScope {
                 scopes: Scopes::pull(image.repository()),
                 object: format!("{image}: blob {}", descriptor.digest),
             },
@@ -135,7 +135,7 @@ fn recompressed(error: Error, answer: &Answer) -> Error {
 /// A download of a blob.
 pub(super) struct Download<'r> {
     registry: &'r Registry,
-    purpose: Purpose,
+    purpose: RequestScope,
     descriptor: Descriptor,
     /// The number of bytes returned to the reader so far.
     position: u64,
@@ -147,10 +147,10 @@ pub(super) struct Download<'r> {
 
 impl Download<'_> {
     /// Requests all bytes from the current position on.
-    fn request(&self) -> Result<Answer, Fault> {
-        let mut asked = self.ask(self.position).map_err(Fault::Lasting)?;
+    fn request(&self) -> Result<Answer, ExchangeError> {
+        let mut asked = self.ask(self.position).map_err(ExchangeError::Lasting)?;
         if asked.status == 416 {
-            asked = self.ask(0).map_err(Fault::Lasting)?;
+            asked = self.ask(0).map_err(ExchangeError::Lasting)?;
         }
         let size = self.descriptor.size;
         let wrong = |reason: String| Error::corrupt(&self.purpose.object, reason);
@@ -159,7 +159,7 @@ impl Download<'_> {
                 let said = asked.header(header::CONTENT_RANGE).unwrap_or_default();
                 if !is_rest(said, self.position, size) {
                     let reason = format!("asked for the bytes from {} on, got `{said}`", self.position);
-                    return Err(Fault::Lasting(wrong(reason)));
+                    return Err(ExchangeError::Lasting(wrong(reason)));
                 }
             }
             200 => {
@@ -167,19 +167,19 @@ impl Download<'_> {
                 if let Some(length) = length.filter(|length| *length != Ok(size)) {
                     let length = length.map_or_else(|_| "no number".to_owned(), |length| length.to_string());
                     let error = wrong(format!("expected {size} bytes, the registry has {length}"));
-                    return Err(Fault::Lasting(recompressed(error, &asked)));
+                    return Err(ExchangeError::Lasting(recompressed(error, &asked)));
                 }
                 // The registry does not support ranges, so the bytes that were read already are skipped.
                 let again = io::copy(&mut (&mut asked.body).take(self.position), &mut io::sink());
                 again.map_err(|error| self.body_fault(&asked.url, error))?;
             }
-            _ => return Err(Fault::Lasting(self.registry.refused(asked, &self.purpose))),
+            _ => return Err(ExchangeError::Lasting(self.registry.refused(asked, &self.purpose))),
         }
         Ok(asked)
     }
 
     fn ask(&self, from: u64) -> Result<Answer> {
-        let mut request = Request {
+        let mut request = HttpRequest {
             method: Method::GET,
             url: self.registry.url(&self.purpose, &format!("blobs/{}", self.descriptor.digest))?,
             headers: if from > 0 { vec![(header::RANGE, format!("bytes={from}-"))] } else { Vec::new() },
@@ -188,7 +188,7 @@ impl Download<'_> {
         self.registry.persistently(&mut request, &self.purpose)
     }
 
-    fn body_fault(&self, url: &Uri, error: io::Error) -> Fault {
+    fn body_fault(&self, url: &Uri, error: io::Error) -> ExchangeError {
         self.registry.transport.body_fault(url, error).about(&self.purpose.object)
     }
 
@@ -210,7 +210,7 @@ impl Read for Download<'_> {
                 Some(answer) => answer,
                 None => match self.request() {
                     Ok(answer) => answer,
-                    Err(Fault::Passing(error)) => {
+                    Err(ExchangeError::Passing(error)) => {
                         self.resume(error)?;
                         continue;
                     }
@@ -232,7 +232,7 @@ impl Read for Download<'_> {
                 ),
                 Err(_) if missing == 0 => return Ok(0),
                 Err(error) => match self.body_fault(&answer.url, error) {
-                    Fault::Passing(error) => error,
+                    ExchangeError::Passing(error) => error,
                     fault => return Err(fault.error().into()),
                 },
             };

@@ -4,12 +4,12 @@
 //! received and sends the rest in chunks, each to the newest `Location`. If the registry cannot say, the blob is sent again
 //! from its beginning. After any unclear result, a `HEAD` request decides whether the blob is there.
 
-use super::authentication::{Purpose, Scopes};
-use super::content::Content;
+use super::authentication::{RequestScope, Scopes};
+use super::content::BlobContent;
 use super::pull::CONTENT_DIGEST;
-use super::refusal::Refusal;
+use super::refusal::ErrorResponse;
 use super::retry::Attempts;
-use super::transport::{Answer, Fault, Payload, Request};
+use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin, passes};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ pub(super) struct Session {
 pub(super) struct OpenUploads(Mutex<BTreeMap<(Digest, String), Uri>>);
 
 /// The result of an upload request that is not a final failure.
-enum Step {
+enum UploadOutcome {
     /// The blob is stored.
     Stored,
     /// The registry may or may not have received the bytes.
@@ -63,8 +63,8 @@ struct Upload<'u> {
     registry: &'u Registry,
     image: &'u Reference,
     descriptor: &'u Descriptor,
-    content: Content<'u>,
-    purpose: Purpose,
+    content: BlobContent<'u>,
+    purpose: RequestScope,
     attempts: Attempts,
     /// The most bytes that any session has received.
     furthest: u64,
@@ -85,11 +85,11 @@ impl Registry {
     /// Checks for a blob as [`Registry::has_blob`] does, with read access only.
     pub(super) fn offers_blob(&self, image: &Reference, descriptor: &Descriptor) -> Result<bool> {
         let (repository, object) = (image.repository(), format!("{image}: blob {}", descriptor.digest));
-        self.is_there(descriptor, &Purpose { scopes: Scopes::pull(repository), object })
+        self.is_there(descriptor, &RequestScope { scopes: Scopes::pull(repository), object })
     }
 
-    fn is_there(&self, descriptor: &Descriptor, purpose: &Purpose) -> Result<bool> {
-        let mut request = Request {
+    fn is_there(&self, descriptor: &Descriptor, purpose: &RequestScope) -> Result<bool> {
+        let mut request = HttpRequest {
             method: Method::HEAD,
             url: self.url(purpose, &format!("blobs/{}", descriptor.digest))?,
             headers: Vec::new(),
@@ -111,9 +111,9 @@ impl Registry {
     pub(super) fn mount(&self, repository: &str, descriptor: &Descriptor, from: &str) -> Mount {
         let parameters =
             format!("mount={}&from={}", origin::encoded(&descriptor.digest.to_string()), origin::encoded(from));
-        let purpose = Purpose { scopes: Scopes::mount(repository, from), object: self.object(repository) };
+        let purpose = RequestScope { scopes: Scopes::mount(repository, from), object: self.object(repository) };
         let Ok(url) = self.url(&purpose, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
-        let mut request = Request { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
+        let mut request = HttpRequest { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
         match self.once(&mut request, &purpose) {
             Ok(answer) if answer.status == 201 => Mount::Done,
             Ok(answer) if answer.status == 202 => session(&answer).map_or(Mount::Failed, Mount::Session),
@@ -137,7 +137,7 @@ impl Registry {
             registry: self,
             image,
             descriptor,
-            content: Content::new(descriptor, open),
+            content: BlobContent::new(descriptor, open),
             purpose: pushing(image, descriptor),
             attempts: Attempts::new(self.options.persistence),
             furthest: 0,
@@ -152,15 +152,15 @@ impl Registry {
     pub fn abandon_uploads(&self) {
         let open = std::mem::take(&mut *self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner));
         for ((_, repository), url) in open {
-            let purpose = Purpose { scopes: Scopes::push(&repository), object: self.object(&repository) };
+            let purpose = RequestScope { scopes: Scopes::push(&repository), object: self.object(&repository) };
             self.abandon(&url, &purpose);
         }
     }
 
     /// Cancels a session. Registries expire unused sessions, so a failure is ignored.
-    fn abandon(&self, session: &Uri, purpose: &Purpose) {
+    fn abandon(&self, session: &Uri, purpose: &RequestScope) {
         let mut request =
-            Request { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
+            HttpRequest { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
         let _ = self.once(&mut request, purpose);
     }
 
@@ -186,11 +186,11 @@ impl Registry {
                 None => made,
             }
         };
-        let purpose = Purpose { scopes: Scopes::push(repository), object: object.clone() };
+        let purpose = RequestScope { scopes: Scopes::push(repository), object: object.clone() };
         let mut attempts = Attempts::new(self.options.persistence);
         let mut blindness = 0;
         loop {
-            let mut request = Request {
+            let mut request = HttpRequest {
                 method: Method::PUT,
                 url: self.url(&purpose, &format!("manifests/{name}"))?,
                 headers: vec![(header::CONTENT_TYPE, descriptor.media_type.clone())],
@@ -201,7 +201,7 @@ impl Registry {
                 check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object))?;
                 return Ok(answer.header(SUBJECT).is_some());
             }
-            let refusal = Refusal::read(answer.status, answer.body);
+            let refusal = ErrorResponse::read(answer.status, answer.body);
             let error = refused(self.authentication.refused(&purpose, &refusal));
             // A distributed registry may need a moment to see the blobs that it has just accepted.
             let sees_no_blob = refusal.has_code("MANIFEST_BLOB_UNKNOWN") || refusal.has_code("BLOB_UNKNOWN");
@@ -216,8 +216,11 @@ impl Registry {
 }
 
 /// Returns the scope of an upload to `image`.
-fn pushing(image: &Reference, descriptor: &Descriptor) -> Purpose {
-    Purpose { scopes: Scopes::push(image.repository()), object: format!("{image}: upload of {}", descriptor.digest) }
+fn pushing(image: &Reference, descriptor: &Descriptor) -> RequestScope {
+    RequestScope {
+        scopes: Scopes::push(image.repository()),
+        object: format!("{image}: upload of {}", descriptor.digest),
+    }
 }
 
 /// The result of a mount request.
@@ -277,11 +280,11 @@ impl Upload<'_> {
             self.note(Some(&session));
             let step = if self.in_parts { self.send_parts(&mut session) } else { self.send_whole(&session) };
             open = match step {
-                Ok(Step::Stored) => {
+                Ok(UploadOutcome::Stored) => {
                     self.note(None);
                     return Ok(());
                 }
-                Ok(Step::Unclear(error, headers)) => {
+                Ok(UploadOutcome::Unclear(error, headers)) => {
                     self.registry.tell(&error);
                     let waited = self.attempts.wait_as_told(&headers, error);
                     // If this check fails as well, the first failure is the one to report.
@@ -296,13 +299,13 @@ impl Upload<'_> {
                     self.in_parts = true;
                     self.resume(session)
                 }
-                Ok(Step::Lost(error)) => {
+                Ok(UploadOutcome::Lost(error)) => {
                     self.registry.tell(&error);
                     self.abandon(&session);
                     self.attempts.wait_after(error)?;
                     None
                 }
-                Ok(Step::TooLarge(error)) => {
+                Ok(UploadOutcome::TooLarge(error)) => {
                     self.abandon(&session);
                     if self.in_parts {
                         return Err(error);
@@ -320,7 +323,7 @@ impl Upload<'_> {
 
     fn start(&mut self) -> Result<Session> {
         self.resumed = false;
-        let mut request = Request {
+        let mut request = HttpRequest {
             method: Method::POST,
             url: self.registry.url(&self.purpose, "blobs/uploads/")?,
             headers: Vec::new(),
@@ -331,9 +334,9 @@ impl Upload<'_> {
     }
 
     /// Sends the whole blob in the request that also ends the upload.
-    fn send_whole(&mut self, session: &Session) -> Result<Step> {
+    fn send_whole(&mut self, session: &Session) -> Result<UploadOutcome> {
         let length = self.content.size();
-        let mut request = Request {
+        let mut request = HttpRequest {
             method: Method::PUT,
             url: self.closing_url(session)?,
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
@@ -344,11 +347,11 @@ impl Upload<'_> {
     }
 
     /// Sends all missing bytes in chunks, then the request that ends the upload.
-    fn send_parts(&mut self, session: &mut Session) -> Result<Step> {
+    fn send_parts(&mut self, session: &mut Session) -> Result<UploadOutcome> {
         while session.offset < self.content.size() {
             let offset = session.offset;
             let length = self.registry.options.part.max(session.least_part).min(self.content.size() - offset);
-            let mut request = Request {
+            let mut request = HttpRequest {
                 method: Method::PATCH,
                 url: session.url.clone(),
                 headers: vec![
@@ -376,7 +379,7 @@ impl Upload<'_> {
                 _ => {
                     let said = answer.header(header::RANGE).unwrap_or_default();
                     let reason = format!("sent the bytes {offset}-{}, the registry has `{said}`", offset + length - 1);
-                    return Ok(Step::Lost(Error::new(ErrorKind::Network, &self.purpose.object, reason)));
+                    return Ok(UploadOutcome::Lost(Error::new(ErrorKind::Network, &self.purpose.object, reason)));
                 }
             };
             if session.offset > self.furthest {
@@ -384,7 +387,7 @@ impl Upload<'_> {
                 self.attempts.start_over();
             }
         }
-        let mut request = Request {
+        let mut request = HttpRequest {
             method: Method::PUT,
             url: self.closing_url(session)?,
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
@@ -395,23 +398,23 @@ impl Upload<'_> {
     }
 
     /// Classifies the result of a request.
-    fn judge(&mut self, sent: Result<Answer, Fault>) -> Result<Step> {
+    fn judge(&mut self, sent: Result<Answer, ExchangeError>) -> Result<UploadOutcome> {
         let answer = match sent {
             Ok(answer) => answer,
-            Err(Fault::Passing(error)) => return Ok(Step::Unclear(error, Box::default())),
+            Err(ExchangeError::Passing(error)) => return Ok(UploadOutcome::Unclear(error, Box::default())),
             Err(fault) => return Err(fault.error()),
         };
         if matches!(answer.status, 200 | 201 | 204) {
-            return check_digest(&answer, self.descriptor.digest).map(|()| Step::Stored);
+            return check_digest(&answer, self.descriptor.digest).map(|()| UploadOutcome::Stored);
         }
-        let refusal = Refusal::read(answer.status, answer.body);
+        let refusal = ErrorResponse::read(answer.status, answer.body);
         let error = self.registry.authentication.refused(&self.purpose, &refusal);
         Ok(match answer.status {
-            status if passes(status) => Step::Unclear(error, Box::new(answer.headers)),
-            404 | 416 => Step::Lost(error),
-            413 => Step::TooLarge(error),
+            status if passes(status) => UploadOutcome::Unclear(error, Box::new(answer.headers)),
+            404 | 416 => UploadOutcome::Lost(error),
+            413 => UploadOutcome::TooLarge(error),
             // The bytes were verified, so the registry continued at a wrong offset.
-            400 if self.resumed && refusal.has_code("DIGEST_INVALID") => Step::Lost(error),
+            400 if self.resumed && refusal.has_code("DIGEST_INVALID") => UploadOutcome::Lost(error),
             _ => return Err(error),
         })
     }
@@ -419,7 +422,7 @@ impl Upload<'_> {
     /// Asks how many bytes of the blob have arrived. A session with an invalid response is cancelled.
     fn resume(&mut self, session: Session) -> Option<Session> {
         let mut request =
-            Request { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
+            HttpRequest { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
         let answer = self.registry.once(&mut request, &self.purpose).ok();
         let resumed = answer.filter(|answer| matches!(answer.status, 200 | 202 | 204)).and_then(|answer| {
             let offset = received(&answer).filter(|offset| *offset <= self.content.size())?;

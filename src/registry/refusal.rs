@@ -14,17 +14,17 @@ const LONGEST_QUOTE: usize = 200;
 
 /// An unsuccessful response and the messages in its body (distribution-spec, "Error Codes").
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     status: u16,
     codes: Vec<String>,
     said: String,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// Reads the body of a response of `status`. A body that cannot be read counts as empty.
-    pub(super) fn read(status: u16, body: impl Read) -> Refusal {
+    pub(super) fn read(status: u16, body: impl Read) -> ErrorResponse {
         let body = bounded::read(body, LARGEST_BODY, "answer").unwrap_or_default();
-        let mut refusal = Refusal { status, codes: Vec::new(), said: String::new() };
+        let mut refusal = ErrorResponse { status, codes: Vec::new(), said: String::new() };
         let Ok(document) = json::parse(&body, json::DOCUMENT_DEPTH, "answer") else {
             let text = String::from_utf8_lossy(&body);
             // An HTML page begins with markup, which is not worth quoting.
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_refusal_quotes_the_server_briefly_and_safely() {
-        let said = |status: u16, body: &str| Refusal::read(status, body.as_bytes()).error("reg.io/x").to_string();
+        let said = |status: u16, body: &str| ErrorResponse::read(status, body.as_bytes()).error("reg.io/x").to_string();
         let denied = r#"{"errors": [{"code": "DENIED", "message": "no\u001b[31m way", "detail": {}}]}"#;
         assert_eq!(said(403, denied), "reg.io/x: answered 403: DENIED no\\u{1b}[31m way");
         assert_eq!(said(400, r#"{"error": "invalid_grant"}"#), "reg.io/x: answered 400: invalid_grant");
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn codes_are_kept() {
         let body = r#"{"errors": [{"code": "A"}, {"code": "MANIFEST_BLOB_UNKNOWN", "message": 1}]}"#;
-        let refusal = Refusal::read(404, body.as_bytes());
+        let refusal = ErrorResponse::read(404, body.as_bytes());
         assert!(refusal.has_code("MANIFEST_BLOB_UNKNOWN"));
         assert!(!refusal.has_code("B"));
         assert_eq!(refusal.error("x").reason(), "answered 404: A; MANIFEST_BLOB_UNKNOWN");

@@ -1,7 +1,7 @@
 //! One repository, as a source and a sink of the copy loop.
 
 use super::push::{Mount, Session};
-use super::{Document, Registry};
+use super::{ManifestDocument, Registry};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::reference::{Reference, Tag};
@@ -73,7 +73,7 @@ impl Repository {
     ///
     /// # Errors
     /// Fails as [`Registry::manifest`] does.
-    pub fn tagged(&self, tag: &Tag) -> Result<Document> {
+    pub fn tagged(&self, tag: &Tag) -> Result<ManifestDocument> {
         self.registry.manifest(&self.reference.clone().without_digest().with_tag(tag.clone()))
     }
 

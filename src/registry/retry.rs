@@ -7,7 +7,7 @@ use ureq::http::header::{DATE, RETRY_AFTER};
 
 /// The limits of retries of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Persistence {
+pub struct RetryPolicy {
     /// The maximum number of retries of a request.
     pub repetitions: u32,
     /// The wait before the first retry; it doubles with each retry, up to 16 times this.
@@ -16,23 +16,23 @@ pub struct Persistence {
     pub deadline: Duration,
 }
 
-impl Default for Persistence {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Persistence { repetitions: 5, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(180) }
+        RetryPolicy { repetitions: 5, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(180) }
     }
 }
 
 /// The attempts at one request or transfer.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    persistence: Persistence,
+    persistence: RetryPolicy,
     made: u32,
     /// Counted from the first failure, not from the start: a transfer that ran well for an hour may still be retried.
     first_failure: Option<Instant>,
 }
 
 impl Attempts {
-    pub(super) fn new(persistence: Persistence) -> Self {
+    pub(super) fn new(persistence: RetryPolicy) -> Self {
         Attempts { persistence, made: 0, first_failure: None }
     }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_wait_beyond_the_deadline_is_an_error_with_the_moment() {
-        let mut attempts = Attempts::new(Persistence::default());
+        let mut attempts = Attempts::new(RetryPolicy::default());
         let error = Error::new(ErrorKind::Network, "reg.io", "answered 429");
         let said = attempts.wait_as_told(&headers("3600", "Sun, 06 Nov 1994 08:49:37 GMT"), error).unwrap_err();
         assert_eq!(said.to_string(), "reg.io: rate limited until 1994-11-06T09:49:37Z (answered 429)");
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn attempts_end() {
         let persistence =
-            Persistence { repetitions: 2, first_wait: Duration::from_millis(1), ..Persistence::default() };
+            RetryPolicy { repetitions: 2, first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
         let mut attempts = Attempts::new(persistence);
         let error = || Error::new(ErrorKind::Network, "reg.io", "answered 500");
         assert!(attempts.wait_after(error()).is_ok());
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_deadline_counts_from_the_first_failure() {
         let (first_wait, deadline) = (Duration::from_millis(1), Duration::from_millis(40));
-        let mut attempts = Attempts::new(Persistence { repetitions: 9, first_wait, deadline });
+        let mut attempts = Attempts::new(RetryPolicy { repetitions: 9, first_wait, deadline });
         let error = || Error::new(ErrorKind::Network, "reg.io", "the connection was cut");
         std::thread::sleep(deadline * 2);
         assert!(attempts.wait_after(error()).is_ok());

@@ -2,10 +2,10 @@
 
 use super::credentials::{BASE64, Credentials};
 use super::origin::{self, Origin, Scheme};
-use super::refusal::Refusal;
-use super::retry::{Attempts, Persistence};
+use super::refusal::ErrorResponse;
+use super::retry::{Attempts, RetryPolicy};
 use super::secret::Secret;
-use super::transport::{Fault, Payload, Request, Transport};
+use super::transport::{ExchangeError, HttpRequest, Payload, Transport};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::{bounded, json};
 use base64::Engine;
@@ -28,7 +28,7 @@ pub(super) struct Realm {
 
 /// A token and its lifetime.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(super) struct RegistryToken {
     pub(super) bearer: Secret,
     /// How long the token may be used; `None` if the server gave no plausible lifetime.
     pub(super) lifetime: Option<Duration>,
@@ -86,10 +86,10 @@ impl Realm {
     pub(super) fn token(
         &self,
         transport: &Transport,
-        persistence: Persistence,
+        persistence: RetryPolicy,
         scopes: &[String],
         credentials: Option<&Credentials>,
-    ) -> Result<Token> {
+    ) -> Result<RegistryToken> {
         let object = format!("token server {}", Origin::of(&self.url));
         let mut attempts = Attempts::new(persistence);
         loop {
@@ -98,8 +98,8 @@ impl Realm {
                 Err(fault) => fault,
             };
             match fault {
-                Fault::Passing(error) => attempts.wait_after(error)?,
-                Fault::Lasting(error) | Fault::NoTls(error) => return Err(error),
+                ExchangeError::Passing(error) => attempts.wait_after(error)?,
+                ExchangeError::Lasting(error) | ExchangeError::NoTls(error) => return Err(error),
             }
         }
     }
@@ -110,7 +110,7 @@ impl Realm {
         scopes: &[String],
         credentials: Option<&Credentials>,
         object: &str,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, ExchangeError> {
         let service = self.service.iter().map(|service| ("service", service.as_str()));
         let form;
         let mut authorization = None;
@@ -127,7 +127,7 @@ impl Realm {
                         .collect::<Vec<_>>()
                         .join("&"),
                 );
-                Request {
+                HttpRequest {
                     method: Method::POST,
                     url: self.url.clone(),
                     headers: vec![(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())],
@@ -139,22 +139,22 @@ impl Realm {
                     authorization = Some(basic(user, password));
                 }
                 let parameters: Vec<_> = service.chain(scopes.iter().map(|scope| ("scope", scope.as_str()))).collect();
-                let url = origin::with_query(&self.url, &parameters, object).map_err(Fault::Lasting)?;
-                Request { method: Method::GET, url, headers: Vec::new(), payload: Payload::None }
+                let url = origin::with_query(&self.url, &parameters, object).map_err(ExchangeError::Lasting)?;
+                HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None }
             }
         };
         let mut answer = transport.send(&mut request, authorization.as_ref())?;
         match answer.status {
             200 => {
                 let body = answer.body.within(transport.document_time());
-                bounded::read(body, LARGEST_DOCUMENT, object).map_err(Fault::Lasting)
+                bounded::read(body, LARGEST_DOCUMENT, object).map_err(ExchangeError::Lasting)
             }
             status => {
-                let error = Refusal::read(status, answer.body).error(object);
+                let error = ErrorResponse::read(status, answer.body).error(object);
                 Err(if matches!(status, 429 | 500 | 502 | 503 | 504) {
-                    Fault::Passing(error)
+                    ExchangeError::Passing(error)
                 } else {
-                    Fault::Lasting(error)
+                    ExchangeError::Lasting(error)
                 })
             }
         }
@@ -166,7 +166,7 @@ pub(super) fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(format!("Basic {}", BASE64.encode(format!("{user}:{}", password.reveal()))))
 }
 
-fn read(body: &[u8], object: &str) -> Result<Token> {
+fn read(body: &[u8], object: &str) -> Result<RegistryToken> {
     // The parser's own message could quote the secret.
     let wrong = |reason: &str| Error::new(ErrorKind::Denied, object, reason.to_owned());
     let document =
@@ -184,7 +184,7 @@ fn read(body: &[u8], object: &str) -> Result<Token> {
         .filter(|seconds| (30..=31_536_000).contains(seconds))
         .map(|seconds| Duration::from_secs(seconds * 9 / 10));
     let identity = text("refresh_token").map(Secret::new);
-    Ok(Token { bearer: Secret::new(format!("Bearer {token}")), lifetime, identity })
+    Ok(RegistryToken { bearer: Secret::new(format!("Bearer {token}")), lifetime, identity })
 }
 
 #[cfg(test)]

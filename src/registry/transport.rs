@@ -3,7 +3,7 @@
 //! The transfer of a blob has no time limit while it runs at [`LEAST_RATE`] or faster. A document that is read whole has a
 //! total time limit.
 
-use super::content::Content;
+use super::content::BlobContent;
 use super::origin::{Origin, Scheme};
 use super::proxy::{Proxies, Proxy};
 use super::secret::Secret;
@@ -19,7 +19,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, SendBody, Timeout};
 
-/// The minimum rate of a body, in bytes per second. A body that is slower for [`Limits::idle`] counts as stalled.
+/// The minimum rate of a body, in bytes per second. A body that is slower for [`Timeouts::idle`] counts as stalled.
 const LEAST_RATE: u64 = 1 << 10;
 
 /// Settings of the network connection.
@@ -28,18 +28,18 @@ pub struct Network {
     /// The trusted certificate authorities, as [`certificates`] reads them.
     pub authorities: Vec<Vec<u8>>,
     /// The client certificate for one registry that asks for one.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientCertificate>,
     /// The one registry whose certificate is not checked: `host` or `host:port`.
     pub unverified: Option<String>,
     /// The proxies.
     pub proxies: Proxies,
     /// The time limits.
-    pub limits: Limits,
+    pub limits: Timeouts,
 }
 
 /// A client certificate, sent to one registry only.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct ClientCertificate {
     /// The registry: `host` or `host:port`.
     pub registry: String,
     /// Certificates in PEM, this client's own first.
@@ -50,7 +50,7 @@ pub struct Identity {
 
 /// The time limits of an exchange.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Timeouts {
     /// From the look-up of a host name to an open connection, including TLS and proxy.
     pub connect: Duration,
     /// Between two pieces of a body, and until the response to a request without a body.
@@ -61,10 +61,10 @@ pub struct Limits {
     pub document: Duration,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Limits { connect: seconds(30), idle: seconds(60), answer: seconds(600), document: seconds(60) }
+        Timeouts { connect: seconds(30), idle: seconds(60), answer: seconds(600), document: seconds(60) }
     }
 }
 
@@ -94,12 +94,12 @@ pub struct Transport {
     /// Agents with a client certificate or without certificate checks, each with the one origin that it is for.
     special: Vec<(Origin, Agent)>,
     proxies: Proxies,
-    limits: Limits,
+    limits: Timeouts,
 }
 
 /// A request to a server.
 #[derive(Debug)]
-pub(super) struct Request<'r, 'c> {
+pub(super) struct HttpRequest<'r, 'c> {
     pub(super) method: Method,
     pub(super) url: Uri,
     pub(super) headers: Vec<(http::HeaderName, String)>,
@@ -114,7 +114,7 @@ pub(super) enum Payload<'r, 'c> {
     /// These bytes, which may be empty.
     Bytes(&'r [u8]),
     /// A range of a blob.
-    Part { content: &'r mut Content<'c>, offset: u64, length: u64 },
+    Part { content: &'r mut BlobContent<'c>, offset: u64, length: u64 },
 }
 
 /// The response of a server.
@@ -135,7 +135,7 @@ impl Answer {
 
 /// A failed exchange.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ExchangeError {
     /// A transient failure, which a retry may cure.
     Passing(Error),
     /// A permanent failure.
@@ -144,20 +144,20 @@ pub(super) enum Fault {
     NoTls(Error),
 }
 
-impl Fault {
+impl ExchangeError {
     /// Prefixes the error with the name of the requested object.
-    pub(super) fn about(self, object: &str) -> Fault {
+    pub(super) fn about(self, object: &str) -> ExchangeError {
         let name = |error: Error| if error.object().starts_with(object) { error } else { error.within(object) };
         match self {
-            Fault::Passing(error) => Fault::Passing(name(error)),
-            Fault::Lasting(error) => Fault::Lasting(name(error)),
-            Fault::NoTls(error) => Fault::NoTls(name(error)),
+            ExchangeError::Passing(error) => ExchangeError::Passing(name(error)),
+            ExchangeError::Lasting(error) => ExchangeError::Lasting(name(error)),
+            ExchangeError::NoTls(error) => ExchangeError::NoTls(name(error)),
         }
     }
 
     pub(super) fn error(self) -> Error {
         match self {
-            Fault::Passing(error) | Fault::Lasting(error) | Fault::NoTls(error) => error,
+            ExchangeError::Passing(error) | ExchangeError::Lasting(error) | ExchangeError::NoTls(error) => error,
         }
     }
 }
@@ -192,7 +192,7 @@ impl Transport {
                 .timeout_per_write(Some(network.limits.idle))
                 .timeout_recv_response(Some(network.limits.idle))
                 .build();
-            Agent::with_parts(config, DefaultConnector::new(), Names)
+            Agent::with_parts(config, DefaultConnector::new(), AddressResolver)
         };
         let origin = |name: &String| Origin::new(Scheme::Https, super::authority_of(name));
         let identity = match &network.identity {
@@ -217,7 +217,11 @@ impl Transport {
     }
 
     /// Sends `request` with `authorization` and waits for the head of the response.
-    pub(super) fn send(&self, request: &mut Request<'_, '_>, authorization: Option<&Secret>) -> Result<Answer, Fault> {
+    pub(super) fn send(
+        &self,
+        request: &mut HttpRequest<'_, '_>,
+        authorization: Option<&Secret>,
+    ) -> Result<Answer, ExchangeError> {
         let origin = Origin::of(&request.url);
         let proxy = self.proxies.for_origin(&origin);
         self.exchange(request, authorization, &origin, proxy)
@@ -226,7 +230,7 @@ impl Transport {
 
     fn exchange(
         &self,
-        request: &mut Request<'_, '_>,
+        request: &mut HttpRequest<'_, '_>,
         authorization: Option<&Secret>,
         origin: &Origin,
         proxy: Option<&Proxy>,
@@ -281,13 +285,13 @@ impl Transport {
     }
 
     /// Converts an error of reading a response body.
-    pub(super) fn body_fault(&self, answer_url: &Uri, error: io::Error) -> Fault {
+    pub(super) fn body_fault(&self, answer_url: &Uri, error: io::Error) -> ExchangeError {
         let origin = Origin::of(answer_url);
         fault(error.into(), &origin, self.proxies.for_origin(&origin), &self.limits)
     }
 }
 
-fn client_certificate(identity: &Identity) -> Result<ClientCert> {
+fn client_certificate(identity: &ClientCertificate) -> Result<ClientCert> {
     let object = "client certificate";
     let chain: Vec<_> =
         certificates(&identity.certificates, object)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
@@ -299,9 +303,9 @@ fn client_certificate(identity: &Identity) -> Result<ClientCert> {
 /// A resolver that looks up addresses as ureq does, and reports every failure precisely: in ureq, an unknown name is a plain
 /// I/O error, and a system that cannot start more threads causes a panic.
 #[derive(Debug)]
-struct Names;
+struct AddressResolver;
 
-impl Resolver for Names {
+impl Resolver for AddressResolver {
     fn resolve(
         &self,
         url: &Uri,
@@ -369,18 +373,18 @@ impl<R: Read> Read for Steady<R> {
 }
 
 /// Converts an error of an exchange with `origin` to a message, a different one for each cause.
-fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Limits) -> Fault {
+fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Timeouts) -> ExchangeError {
     // Before the tunnel is open, the other end of the connection is the proxy.
     let peer = match proxy {
         Some(proxy) => format!("proxy {} (to {origin})", proxy.name),
         None => origin.to_string(),
     };
     let network = |reason: String| Error::new(ErrorKind::Network, peer.clone(), reason);
-    let lasting = |reason: &str, hint: &str| Fault::Lasting(network(reason.to_owned()).hint(hint));
-    let passing = |reason: String| Fault::Passing(network(reason).hint(TRY_AGAIN));
+    let lasting = |reason: &str, hint: &str| ExchangeError::Lasting(network(reason.to_owned()).hint(hint));
+    let passing = |reason: String| ExchangeError::Passing(network(reason).hint(TRY_AGAIN));
     match error {
         ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
-            Fault::Lasting(Error::io(peer, "send", error))
+            ExchangeError::Lasting(Error::io(peer, "send", error))
         }
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(tls) => tls_words(tls, &origin.authority(), &network),
@@ -388,23 +392,23 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Li
         },
         ureq::Error::Rustls(error) => tls_words(&error, &origin.authority(), &network),
         ureq::Error::HostNotFound => lasting("the host name cannot be resolved", NO_WAY),
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-            Fault::Passing(network(format!("timed out while connecting ({} s)", limits.connect.as_secs())).hint(NO_WAY))
-        }
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => ExchangeError::Passing(
+            network(format!("timed out while connecting ({} s)", limits.connect.as_secs())).hint(NO_WAY),
+        ),
         ureq::Error::Timeout(Timeout::Global) => {
             let reason = format!("timed out: the document did not come within {} s", limits.document.as_secs());
-            Fault::Lasting(network(reason).hint(TRY_AGAIN))
+            ExchangeError::Lasting(network(reason).hint(TRY_AGAIN))
         }
         ureq::Error::Timeout(_) => passing("timed out: nothing came for too long, or too little".to_owned()),
-        ureq::Error::ConnectProxyFailed(reason) => Fault::Lasting(
+        ureq::Error::ConnectProxyFailed(reason) => ExchangeError::Lasting(
             network(format!("refused the connection: {reason}"))
                 .hint(format!("NO_PROXY={} goes there without the proxy", origin.host())),
         ),
         ureq::Error::LargeResponseHeader(..) => lasting("the header of its answer does not end", WRONG_SERVER),
         ureq::Error::Protocol(error) => {
-            Fault::Lasting(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
+            ExchangeError::Lasting(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
         }
-        other => Fault::Lasting(network(other.to_string()).hint(TRY_AGAIN)),
+        other => ExchangeError::Lasting(network(other.to_string()).hint(TRY_AGAIN)),
     }
 }
 
@@ -414,27 +418,31 @@ const NO_WAY: &str = "check the name and the network; HTTPS_PROXY names a proxy"
 const NOT_THERE: &str = "check the port, and whether a registry runs there";
 const WRONG_SERVER: &str = "check the port, and whether a proxy is in the way";
 
-fn io_words(error: &io::Error, network: &dyn Fn(String) -> Error) -> Fault {
+fn io_words(error: &io::Error, network: &dyn Fn(String) -> Error) -> ExchangeError {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Fault::Lasting(network("connection refused".to_owned()).hint(NOT_THERE)),
+        io::ErrorKind::ConnectionRefused => {
+            ExchangeError::Lasting(network("connection refused".to_owned()).hint(NOT_THERE))
+        }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            Fault::Lasting(network("no route to the host".to_owned()).hint(NO_WAY))
+            ExchangeError::Lasting(network("no route to the host".to_owned()).hint(NO_WAY))
         }
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => Fault::Passing(network("the connection was cut".to_owned()).hint(TRY_AGAIN)),
-        _ => Fault::Passing(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
+        | io::ErrorKind::BrokenPipe => {
+            ExchangeError::Passing(network("the connection was cut".to_owned()).hint(TRY_AGAIN))
+        }
+        _ => ExchangeError::Passing(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
     }
 }
 
-fn tls_words(error: &rustls::Error, authority: &str, network: &dyn Fn(String) -> Error) -> Fault {
+fn tls_words(error: &rustls::Error, authority: &str, network: &dyn Fn(String) -> Error) -> ExchangeError {
     use CertificateError as Bad;
     let say = |reason: &str| network(reason.to_owned());
-    Fault::Lasting(match error {
+    ExchangeError::Lasting(match error {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             let hint = format!("--plain-http {authority}, if it is meant to be so");
-            return Fault::NoTls(say("does not speak TLS").hint(hint));
+            return ExchangeError::NoTls(say("does not speak TLS").hint(hint));
         }
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
             say("its certificate is signed by an unknown authority")

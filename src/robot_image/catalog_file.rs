@@ -21,7 +21,7 @@ const LARGEST: u64 = 256 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct CatalogFile {
     name: CatalogName,
-    place: Place,
+    place: CatalogCopy,
     /// The digest of the stored bytes.
     pub(super) digest: Digest,
     /// The size of the stored bytes.
@@ -29,7 +29,7 @@ pub(super) struct CatalogFile {
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum CatalogCopy {
     Hololib(Hololib),
     /// A changed catalog, which is in no hololib.
     Memory(Arc<[u8]>),
@@ -45,13 +45,13 @@ impl CatalogFile {
         let stored = bounded::reader(hololib.stored_catalog(name)?, LARGEST, &object);
         let read = Hashing::new(stored, Algorithm::Sha256).finish();
         let (digest, size) = read.map_err(|error| Error::io(&object, "read", error))?;
-        Ok(CatalogFile { name: name.clone(), place: Place::Hololib(hololib.clone()), digest, size })
+        Ok(CatalogFile { name: name.clone(), place: CatalogCopy::Hololib(hololib.clone()), digest, size })
     }
 
     /// Creates a catalog file from a changed catalog.
     pub(super) fn of_bytes(name: &CatalogName, bytes: Vec<u8>) -> CatalogFile {
         let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
-        CatalogFile { name: name.clone(), place: Place::Memory(bytes.into()), digest, size }
+        CatalogFile { name: name.clone(), place: CatalogCopy::Memory(bytes.into()), digest, size }
     }
 
     /// Opens the file. The reader ends without error only if its bytes have the recorded digest and size.
@@ -61,8 +61,8 @@ impl CatalogFile {
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send>> {
         let CatalogFile { name, place, digest, size } = self;
         let source: Box<dyn Read + Send> = match place {
-            Place::Hololib(hololib) => hololib.stored_catalog(name)?,
-            Place::Memory(bytes) => return Ok(Box::new(Cursor::new(bytes.clone()))),
+            CatalogCopy::Hololib(hololib) => hololib.stored_catalog(name)?,
+            CatalogCopy::Memory(bytes) => return Ok(Box::new(Cursor::new(bytes.clone()))),
         };
         let hasher = Some(Hasher::sha256());
         Ok(Box::new(Unchanged { source, object: format!("catalog {name}"), hasher, digest: *digest, left: *size }))

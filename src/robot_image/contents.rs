@@ -6,16 +6,16 @@
 //! them. It is not possible if the space's file was rewritten, or if the content itself begins like compressed data,
 //! which RCC would decompress. Such objects are stored as gzip without compression.
 
-use super::environment::Opened;
+use super::environment::CompleteCatalog;
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
 use super::keeper::Keeper;
 use super::places::Management;
 use super::sharing::{Kept, Name, SharedFiles};
 use super::wrap::wrapped_size;
-use super::{EnvironmentMode, Places, meta, parts, text};
+use super::{EnvironmentMode, ImagePaths, meta, parts, text};
 use crate::common::error::Result;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
-use crate::rcc::{Catalog, EntryKind, FileEntry, Hololib, Restorer};
+use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
 use crate::spec::ImagePath;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ const LIBRARY_NAME: usize = 90;
 /// Adds the entries of the layer with number `part` to `tree`.
 pub(super) fn add_part(
     hololib: &Hololib,
-    opened: &Opened,
+    opened: &CompleteCatalog,
     part: usize,
     mode: EnvironmentMode,
-    places: &Places,
+    places: &ImagePaths,
     tree: &mut TreeBuilder,
 ) -> Result<()> {
     let space = places.space_name(management(mode));
@@ -65,10 +65,10 @@ pub(super) fn management(mode: EnvironmentMode) -> Management {
 
 struct Contents<'a> {
     hololib: &'a Hololib,
-    opened: &'a Opened,
+    opened: &'a CompleteCatalog,
     part: usize,
     mode: EnvironmentMode,
-    places: &'a Places,
+    places: &'a ImagePaths,
     space: String,
     /// The directory of the space.
     root: ImagePath,
@@ -109,7 +109,7 @@ impl Contents<'_> {
         }
         let catalog = self.catalog();
         let shared = |number: usize| match catalog.numbered(number).kind {
-            EntryKind::File(found) if found.rewrites.is_empty() => {
+            CatalogEntryKind::File(found) if found.rewrites.is_empty() => {
                 Some((found.object as u32, Kept::of(&self.keeper.file(found.mode)), number as u32))
             }
             _ => None,
@@ -160,12 +160,12 @@ impl Contents<'_> {
             let entry = catalog.numbered(number);
             let path = self.in_space(entry.path)?;
             tree.add(match entry.kind {
-                EntryKind::Directory { .. } => directory(path, self.keeper.directory()),
-                EntryKind::Link { target } => {
+                CatalogEntryKind::Directory { .. } => directory(path, self.keeper.directory()),
+                CatalogEntryKind::Link { target } => {
                     let kind = Kind::Symlink { target: target.as_bytes().into() };
                     Entry { path, kind, attributes: attributes(0o777, Owner::default()) }
                 }
-                EntryKind::File(found) => {
+                CatalogEntryKind::File(found) => {
                     let content = self.restored(&found, StoredFile { files: files.clone(), number: number as u32 });
                     let alone = file(path, found.size, content, self.keeper.file(found.mode));
                     match found.rewrites.is_empty() {

@@ -1,8 +1,8 @@
 //! Running a task without rcc: its own command, with the variables that rcc would set.
 
-use super::environment::Opened;
+use super::environment::CompleteCatalog;
 use super::places::Management;
-use super::{Places, Robot, RobotImage};
+use super::{ImagePaths, Robot, RobotImage};
 use crate::build::image::ConfigEdit;
 use crate::common::error::{Error, Result};
 use crate::common::json;
@@ -95,8 +95,8 @@ fn without_pythons(path: &str) -> impl Iterator<Item = &str> {
 /// Returns the variables of an environment in the space that RCC uses with `places`.
 pub(super) fn activation(
     hololib: &Hololib,
-    opened: &Opened,
-    places: &Places,
+    opened: &CompleteCatalog,
+    places: &ImagePaths,
 ) -> Result<Option<BTreeMap<String, String>>> {
     let name = places.space_name(Management::Managed);
     opened.read(hololib, ACTIVATION, &name, 1 << 20)?.map(|bytes| parse(&bytes)).transpose()

@@ -3,9 +3,9 @@
 use super::catalog_file::CatalogFile;
 use super::contents::{self, rewritten};
 use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
-use super::parts::Parts;
+use super::parts::SplitEnvironment;
 use super::recipe;
-use super::requirement::Requirement;
+use super::requirement::EnvironmentRequirement;
 use super::scrub::{Scrubbed, Scrubbing};
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::cache::RecipeKey;
@@ -14,7 +14,7 @@ use crate::common::progress::{Progress, Silent, warn};
 use crate::common::wording::counted;
 use crate::layers::tree::TreeBuilder;
 use crate::rcc::matching::warn_of_layer;
-use crate::rcc::{Catalog, CatalogLimits, CatalogName, EntryKind, FileEntry, Hololib, Restorer};
+use crate::rcc::{Catalog, CatalogEntryKind, CatalogLimits, CatalogName, FileEntry, Hololib, Restorer};
 use serde_json::Value;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, OnceLock};
@@ -32,28 +32,28 @@ pub struct Environment {
     /// The key of everything that determines the bytes of every layer.
     recipe: RecipeKey,
     facts: EnvironmentFacts,
-    opened: OnceLock<Opened>,
+    opened: OnceLock<CompleteCatalog>,
 }
 
 /// A catalog that was read and found complete.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct CompleteCatalog {
     pub(super) catalog: Arc<Catalog>,
     /// The catalog's file in the image.
     pub(super) stored: CatalogFile,
     pub(super) scrubbed: Scrubbed,
-    pub(super) parts: Parts,
+    pub(super) parts: SplitEnvironment,
     pub(super) restorer: OnceLock<Restorer>,
 }
 
-impl Opened {
+impl CompleteCatalog {
     fn new(
         hololib: &Hololib,
         name: &CatalogName,
         stored: &CatalogFile,
         shipping: &Shipping,
         watcher: &dyn Progress,
-    ) -> Result<Opened> {
+    ) -> Result<CompleteCatalog> {
         let limits = CatalogLimits::default();
         let mut catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
         hololib.check_complete(&catalog)?;
@@ -71,11 +71,11 @@ impl Opened {
                 None => hololib.object(&file.named_object())?.content(),
             }
         };
-        let parts = Parts::of(&catalog, shipping.split, recorded)?;
+        let parts = SplitEnvironment::of(&catalog, shipping.split, recorded)?;
         if parts.names().is_empty() && shipping.split.is_asked_for() {
             warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
         }
-        Ok(Opened { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
+        Ok(CompleteCatalog { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
     }
 
     fn facts(
@@ -84,7 +84,7 @@ impl Opened {
         shipping: &Shipping,
         warnings: Vec<(String, String)>,
     ) -> Result<EnvironmentFacts> {
-        let Opened { catalog, scrubbed, parts, .. } = self;
+        let CompleteCatalog { catalog, scrubbed, parts, .. } = self;
         let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
         let names = parts.names().iter().enumerate();
         let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
@@ -100,8 +100,8 @@ impl Opened {
     /// # Errors
     /// Returns an error if it is larger than `limit` bytes, or its object is damaged.
     pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Opened { catalog, scrubbed, .. } = self;
-        let Some(EntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
+        let CompleteCatalog { catalog, scrubbed, .. } = self;
+        let Some(CatalogEntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
         if let Some(content) = scrubbed.content(&found.digest) {
             return Ok(Some(rewritten(content, found.rewrites, space).to_vec()));
         }
@@ -121,7 +121,7 @@ impl Environment {
     pub fn open(
         hololib: Hololib,
         name: &CatalogName,
-        required: &Requirement<'_>,
+        required: &EnvironmentRequirement<'_>,
         shipping: Shipping,
         noted: impl FnOnce(&RecipeKey) -> Option<Value>,
         watcher: &dyn Progress,
@@ -137,7 +137,7 @@ impl Environment {
             }
             None => {
                 let recorder = WarningRecorder::new(watcher);
-                let made = Opened::new(&hololib, name, &stored, &shipping, &recorder)?;
+                let made = CompleteCatalog::new(&hololib, name, &stored, &shipping, &recorder)?;
                 let facts = made.facts(&hololib, &shipping, recorder.warnings())?;
                 opened.set(made).ok();
                 facts
@@ -192,12 +192,12 @@ impl Environment {
             .collect()
     }
 
-    fn opened(&self) -> Result<&Opened> {
+    fn opened(&self) -> Result<&CompleteCatalog> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
         // The warnings were already repeated from the notes.
-        let made = Opened::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
+        let made = CompleteCatalog::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
     }
 

@@ -1,12 +1,12 @@
 //! Entries of the kinds in an environment.
 
 use super::wrap;
-use crate::codec::compression::Members;
+use crate::codec::compression::GzipMembers;
 use crate::common::error::{Error, Result};
 use crate::common::time::Timestamp;
 use crate::layers::tree::{Attributes, Content, ContentStream, Entry, Kind, Owner, StoredFiles};
 use crate::rcc::Catalog;
-use crate::rcc::{EntryKind, FileEntry, Hololib, NamedObject, Restorer};
+use crate::rcc::{CatalogEntryKind, FileEntry, Hololib, NamedObject, Restorer};
 use crate::spec::ImagePath;
 use std::io::Read;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) struct RestoredFiles {
 impl RestoredFiles {
     fn entry(&self, number: u32) -> Result<(&str, FileEntry<'_>)> {
         match self.catalog.numbered(number as usize) {
-            crate::rcc::Entry { path, kind: EntryKind::File(file) } => Ok((path, file)),
+            crate::rcc::CatalogEntry { path, kind: CatalogEntryKind::File(file) } => Ok((path, file)),
             _ => Err(Error::invalid(format!("catalog {}", self.catalog.name()), "an entry that is no file")),
         }
     }
@@ -59,7 +59,7 @@ impl StoredFiles for RestoredFiles {
         self.restorer.read(path, &file, buffer)
     }
 
-    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         let (path, file) = self.entry(number)?;
         self.restorer.open_with_members(path, &file)
     }
@@ -111,7 +111,7 @@ impl StoredFiles for LibraryFiles {
         }
     }
 
-    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         match self.form {
             LibraryForm::Content => self.hololib.object(self.object(number)?)?.content_with_members(),
             LibraryForm::AsStored | LibraryForm::Wrapped => Ok((self.open(number)?, None)),

@@ -1,7 +1,7 @@
 //! Owners and modes of the files in a restored space.
 
 use super::files::attributes;
-use super::{EnvironmentMode, Places};
+use super::{EnvironmentMode, ImagePaths};
 use crate::layers::tree::{Attributes, Owner};
 
 /// The owner of a space's files.
@@ -17,7 +17,7 @@ pub(super) enum Keeper {
 }
 
 impl Keeper {
-    pub(super) fn of(mode: EnvironmentMode, places: &Places) -> Keeper {
+    pub(super) fn of(mode: EnvironmentMode, places: &ImagePaths) -> Keeper {
         match mode {
             EnvironmentMode::Ready => Keeper::User(places.user),
             EnvironmentMode::Sealed | EnvironmentMode::Direct | EnvironmentMode::Compact => Keeper::Root,

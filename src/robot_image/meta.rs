@@ -1,6 +1,6 @@
 //! The files that rcc keeps next to a managed space: the catalog again, with the names of the space in it.
 
-use super::Places;
+use super::ImagePaths;
 use super::catalog_file::{CatalogFile, MetaFile};
 use crate::codec::compression::{Compression, Compressor, Encoding, decode};
 use crate::common::bounded;
@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 /// The two documents next to a managed space.
-pub(super) struct Documents {
+pub(super) struct MetaDocuments {
     /// The relocated catalog, as gzip.
     pub(super) meta: MetaFile,
     /// Its summary, uncompressed.
@@ -24,10 +24,10 @@ pub(super) fn documents(
     catalog_file: &CatalogFile,
     catalog: &Catalog,
     space: &str,
-    places: &Places,
-) -> Result<Documents> {
+    places: &ImagePaths,
+) -> Result<MetaDocuments> {
     let controller = Space {
-        owner: crate::rcc::Owner::Unmanaged,
+        owner: crate::rcc::SpaceOwner::Unmanaged,
         controller: places.controller.clone(),
         name: places.space.clone(),
     }
@@ -44,7 +44,7 @@ pub(super) fn documents(
     });
     let changed = ["identity", "path", "controller", "space"].into_iter();
     let changes = changed.map(|key| (key, info[key].to_string())).collect();
-    Ok(Documents { meta: MetaFile::new(catalog_file, changes), info: crate::common::json::canonical(&info).into() })
+    Ok(MetaDocuments { meta: MetaFile::new(catalog_file, changes), info: crate::common::json::canonical(&info).into() })
 }
 
 /// The number of bytes of a document that are read at a time.

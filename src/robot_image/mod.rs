@@ -29,8 +29,8 @@ mod wrap;
 pub use elf::check_launcher;
 pub use environment::Environment;
 pub use facts::EnvironmentFacts;
-pub use places::Places;
-pub use requirement::Requirement;
+pub use places::ImagePaths;
+pub use requirement::EnvironmentRequirement;
 pub use scrub::Scrubbing;
 pub use split::Split;
 
@@ -81,7 +81,7 @@ pub struct Shipping {
     /// The form.
     pub mode: EnvironmentMode,
     /// The paths in the image.
-    pub places: Places,
+    pub places: ImagePaths,
     /// The handling of secrets.
     pub scrubbing: Scrubbing,
     /// The number of layers.
@@ -106,7 +106,7 @@ pub struct RobotImage {
     /// The form in which the environment is shipped.
     pub mode: EnvironmentMode,
     /// The paths in the image.
-    pub places: Places,
+    pub places: ImagePaths,
     /// The rcc that runs the robot; not needed in direct mode.
     pub launcher: Option<PathBuf>,
 }
@@ -120,7 +120,7 @@ pub struct RobotLayer {
     /// `None` if the key is unknown without reading the content.
     pub recipe: Option<(RecipeKey, Value)>,
     /// A function that adds the layer's entries.
-    pub entries: Box<EntriesOf>,
+    pub entries: Box<LayerEntries>,
 }
 
 impl std::fmt::Debug for RobotLayer {
@@ -130,7 +130,7 @@ impl std::fmt::Debug for RobotLayer {
 }
 
 /// Adds the entries of a layer when they are needed.
-pub type EntriesOf = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
+pub type LayerEntries = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
     /// Returns whether the file at `path` in the packaged directory can be executed on this machine.
@@ -155,7 +155,8 @@ impl RobotImage {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
             let entries = self.rcc_layer()?;
-            let each: Box<EntriesOf> = Box::new(move |tree| entries.into_iter().try_for_each(|entry| tree.add(entry)));
+            let each: Box<LayerEntries> =
+                Box::new(move |tree| entries.into_iter().try_for_each(|entry| tree.add(entry)));
             layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: each });
         }
         if let Some(environment) = &self.environment {
@@ -178,7 +179,7 @@ impl RobotImage {
     /// # Errors
     /// Returns an error if a path cannot occur in an image.
     pub fn roots(&self) -> Result<Vec<ImagePath>> {
-        let Places { home, product_home, app: _, controller: _, space: _, user: _ } = &self.places;
+        let ImagePaths { home, product_home, app: _, controller: _, space: _, user: _ } = &self.places;
         let mut roots = vec![home.clone(), product_home.clone(), ImagePath::new(RCC.as_bytes())?];
         if let Some(environment) = &self.environment {
             roots.push(ImagePath::new(environment.facts().base.as_bytes())?);
@@ -232,7 +233,7 @@ impl RobotImage {
 
     /// Returns the directory for results in the image.
     fn artifacts(&self) -> Result<ImagePath> {
-        let Places { home, product_home, app, .. } = &self.places;
+        let ImagePaths { home, product_home, app, .. } = &self.places;
         let mut parts: Vec<&[u8]> = app.names().collect();
         for part in self.robot.artifacts_directory.split('/').filter(|part| *part != ".") {
             match part {

@@ -7,13 +7,13 @@
 use super::split::{Split, divide};
 use crate::common::error::Result;
 use crate::rcc::packages::Packages;
-use crate::rcc::{Catalog, Entry, EntryKind, FileEntry};
+use crate::rcc::{Catalog, CatalogEntry, CatalogEntryKind, FileEntry};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
 /// An environment that is split into layers.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct SplitEnvironment {
     /// The names of all layers but the last.
     names: Vec<String>,
     /// The layer of each entry of the catalog, by number. `None` for directories that are not empty: each layer holds
@@ -21,7 +21,7 @@ pub(super) struct Parts {
     of_entries: Vec<Option<u8>>,
 }
 
-impl Parts {
+impl SplitEnvironment {
     /// Splits `catalog`, whose files `open` opens.
     ///
     /// # Errors
@@ -30,11 +30,11 @@ impl Parts {
         catalog: &Catalog,
         split: Split,
         open: impl Fn(&str, &FileEntry<'_>) -> Result<Box<dyn Read + Send>> + Sync,
-    ) -> Result<Parts> {
+    ) -> Result<SplitEnvironment> {
         let size = catalog.entries().fold(0_u64, |sum, entry| sum.saturating_add(size(&entry)));
         let most_layers = split.most_layers(size);
         if most_layers == 1 {
-            return Ok(Parts { names: Vec::new(), of_entries: leaves(catalog, |_| 0) });
+            return Ok(SplitEnvironment { names: Vec::new(), of_entries: leaves(catalog, |_| 0) });
         }
         let packages = Packages::find(catalog, open)?;
         let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Parts {
             divided.iter().enumerate().flat_map(|(part, names)| names.iter().map(move |name| (*name, part))).collect();
         let part = |number| packages.owner(number).and_then(|package| numbers.get(package).copied());
         let of_entries = leaves(catalog, |number| part(number).unwrap_or(divided.len()));
-        Ok(Parts { names: divided.iter().map(|names| described(names)).collect(), of_entries })
+        Ok(SplitEnvironment { names: divided.iter().map(|names| described(names)).collect(), of_entries })
     }
 
     /// Returns the names of all layers but the last.
@@ -75,7 +75,7 @@ impl Parts {
         let count = catalog.objects().len();
         let (mut own, mut of_others) = (vec![false; count], vec![false; count]);
         for (entry, of) in catalog.entries().zip(&self.of_entries) {
-            let EntryKind::File(file) = entry.kind else { continue };
+            let CatalogEntryKind::File(file) = entry.kind else { continue };
             let needed = if of.map(usize::from) == Some(part) { &mut own } else { &mut of_others };
             needed[file.object] = true;
         }
@@ -109,10 +109,10 @@ fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
-fn size(entry: &Entry<'_>) -> u64 {
+fn size(entry: &CatalogEntry<'_>) -> u64 {
     match &entry.kind {
-        EntryKind::File(file) => file.size,
-        EntryKind::Directory { .. } | EntryKind::Link { .. } => 0,
+        CatalogEntryKind::File(file) => file.size,
+        CatalogEntryKind::Directory { .. } | CatalogEntryKind::Link { .. } => 0,
     }
 }
 

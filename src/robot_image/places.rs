@@ -8,7 +8,7 @@ use super::files::{attributes, directory};
 use super::text;
 use crate::common::error::{Error, Result};
 use crate::layers::tree::{Attributes, Entry, Owner};
-use crate::rcc::{Owner as SpaceOwner, Space};
+use crate::rcc::{Space, SpaceOwner};
 use crate::spec::ImagePath;
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ const SETTINGS: &str = "tracking:\n  consent: false\n  identity: 00000000-0000-0
 
 /// Paths, names and the user of a robot's image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct ImagePaths {
     /// The run user's home. The name of a managed space depends on it.
     pub home: ImagePath,
     /// RCC's home.
@@ -51,16 +51,16 @@ pub struct Places {
     pub user: Owner,
 }
 
-impl Places {
+impl ImagePaths {
     /// Returns the default paths below `home`.
     ///
     /// # Errors
     /// Returns an error if `home` is the root, or too long.
-    pub fn below(home: ImagePath) -> Result<Places> {
+    pub fn below(home: ImagePath) -> Result<ImagePaths> {
         if home.is_root() {
             return Err(Error::usage("--home /", "the root cannot be a home"));
         }
-        Ok(Places {
+        Ok(ImagePaths {
             product_home: home.join(&ImagePath::new(b".robocorp")?)?,
             app: home.join(&ImagePath::new(b"app")?)?,
             home,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn spaces_are_where_rcc_looks_for_them() {
-        let places = Places::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
+        let places = ImagePaths::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
         assert_eq!(places.space_name(Management::Managed), "dc4d952_5a1fac3_9fcd2534");
         assert_eq!(places.space_name(Management::Unmanaged), "UNMNGED_5a1fac3_9fcd2534");
         assert_eq!(places.app.to_string(), "/home/robot/app");
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_way_to_the_base_is_open_and_the_base_writable() {
-        let places = Places::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
+        let places = ImagePaths::below(ImagePath::new(b"/home/robot").unwrap()).unwrap();
         let known = places.known_directories(Some("/root/.robocorp/holotree")).unwrap();
         let mode = |path: &str| {
             (

@@ -1,12 +1,12 @@
 //! Keys of everything that determines the bytes of an environment's layers.
 
-use super::parts::Parts;
+use super::parts::SplitEnvironment;
 use super::scrub::{Scrubbed, Scrubbing};
-use super::{EnvironmentMode, Places, Shipping, contents};
+use super::{EnvironmentMode, ImagePaths, Shipping, contents};
 use crate::cache::RecipeKey;
 use crate::common::digest::{Digest, Hasher};
 use crate::layers::tree::Owner;
-use crate::rcc::{Catalog, CatalogName, EntryKind, FileEntry, Hololib};
+use crate::rcc::{Catalog, CatalogEntryKind, CatalogName, FileEntry, Hololib};
 
 /// Returns the key of a whole environment: the catalog's stored bytes, and every option.
 pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Digest, shipping: &Shipping) -> RecipeKey {
@@ -41,7 +41,7 @@ pub(super) fn of_part(hololib: &Hololib, digest: &Digest) -> RecipeKey {
 pub(super) fn part_digest(
     hololib: &Hololib,
     (catalog, scrubbed): (&Catalog, &Scrubbed),
-    (parts, part): (&Parts, usize),
+    (parts, part): (&SplitEnvironment, usize),
     Shipping { mode, places, scrubbing: _, split: _ }: &Shipping,
 ) -> Digest {
     let mut description = Description::new();
@@ -52,12 +52,12 @@ pub(super) fn part_digest(
     for entry in parts.entries(part).map(|number| catalog.numbered(number)) {
         description.add(entry.path.as_bytes());
         match entry.kind {
-            EntryKind::Directory { mode: _ } => description.add(b"directory"),
-            EntryKind::Link { target } => {
+            CatalogEntryKind::Directory { mode: _ } => description.add(b"directory"),
+            CatalogEntryKind::Link { target } => {
                 description.add(b"link");
                 description.add(target.as_bytes());
             }
-            EntryKind::File(FileEntry { mode, size, digest, object: _, rewrites }) => {
+            CatalogEntryKind::File(FileEntry { mode, size, digest, object: _, rewrites }) => {
                 description.add(b"file");
                 description.add(&mode.to_be_bytes());
                 description.add(&size.to_be_bytes());
@@ -75,8 +75,8 @@ pub(super) fn part_digest(
 }
 
 /// Returns a digest of the mode and the paths.
-fn shipped(hololib: &Hololib, mode: EnvironmentMode, places: &Places) -> Digest {
-    let Places { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
+fn shipped(hololib: &Hololib, mode: EnvironmentMode, places: &ImagePaths) -> Digest {
+    let ImagePaths { home, product_home, app, controller, space, user: Owner { uid, gid } } = places;
     let mut description = Description::new();
     description.add(mode.name().as_bytes());
     for path in [home, product_home, app] {

@@ -7,14 +7,14 @@ use crate::spec::Platform;
 
 /// Requirements for an environment.
 #[derive(Debug, Clone, Copy)]
-pub struct Requirement<'a> {
+pub struct EnvironmentRequirement<'a> {
     /// The platform of the image.
     pub platform: &'a Platform,
     /// The blueprint that rcc computes for the robot at run time; `None` for a robot that names no environment.
     pub blueprint: Option<&'a Blueprint>,
 }
 
-impl Requirement<'_> {
+impl EnvironmentRequirement<'_> {
     /// Checks that the catalog called `name` is for the platform and the blueprint.
     ///
     /// If `mode` is direct, any blueprint is suitable, since an image without rcc computes none.

@@ -8,7 +8,7 @@ use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
 use crate::common::progress::{Progress, warn};
 use crate::common::wording::counted;
-use crate::rcc::{BLUEPRINT_FILE, Catalog, EntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
+use crate::rcc::{BLUEPRINT_FILE, Catalog, CatalogEntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
 use crate::secrets::{self, Finding, FoundSecret, overwrite};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl Scrubbed {
         let mut paths_of_homes = Vec::new();
         let source = format!("catalog {}", catalog.name());
         for entry in catalog.entries().filter(|entry| may_leak(entry.path)) {
-            let EntryKind::File(file) = entry.kind else { continue };
+            let CatalogEntryKind::File(file) = entry.kind else { continue };
             let object = format!("{source}: `{}`", entry.path);
             if file.size > LARGEST {
                 warn(watcher, &object, "too large to be searched for secrets");

@@ -25,11 +25,11 @@ pub(super) struct Wrapping<R> {
     /// Bytes to return before more is read.
     ready: Vec<u8>,
     given: usize,
-    state: State,
+    state: WrapState,
 }
 
 #[derive(PartialEq, Eq)]
-enum State {
+enum WrapState {
     Blocks,
     Trailer,
     Done,
@@ -45,7 +45,7 @@ impl<R: Read> Wrapping<R> {
             sum: Crc::new(),
             ready: GZIP_HEADER.to_vec(),
             given: 0,
-            state: State::Blocks,
+            state: WrapState::Blocks,
         }
     }
 
@@ -53,7 +53,7 @@ impl<R: Read> Wrapping<R> {
         self.ready.clear();
         self.given = 0;
         match self.state {
-            State::Blocks => {
+            WrapState::Blocks => {
                 let length = self.left.min(BLOCK);
                 self.left -= length;
                 let is_last = self.left == 0;
@@ -66,10 +66,10 @@ impl<R: Read> Wrapping<R> {
                 self.source.read_exact(&mut self.ready[start..])?;
                 self.sum.update(&self.ready[start..]);
                 if is_last {
-                    self.state = State::Trailer;
+                    self.state = WrapState::Trailer;
                 }
             }
-            State::Trailer => {
+            WrapState::Trailer => {
                 // The source verifies its content when it reaches its end.
                 if self.source.read(&mut [0])? > 0 {
                     return Err(crate::Error::corrupt("library file", "longer than the catalog says").into());
@@ -77,9 +77,9 @@ impl<R: Read> Wrapping<R> {
                 self.ready.extend_from_slice(&self.sum.sum().to_le_bytes());
                 // RFC 1952, 2.3.1: modulo 2^32.
                 self.ready.extend_from_slice(&(self.size as u32).to_le_bytes());
-                self.state = State::Done;
+                self.state = WrapState::Done;
             }
-            State::Done => {}
+            WrapState::Done => {}
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl<R: Read> Wrapping<R> {
 
 impl<R: Read> Read for Wrapping<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.ready.len() && self.state != State::Done {
+        if self.given == self.ready.len() && self.state != WrapState::Done {
             self.refill()?;
         }
         let length = buffer.len().min(self.ready.len() - self.given);

@@ -1,6 +1,6 @@
 //! What the path of a file says about secrets in it.
 
-use super::{End, Found};
+use super::{SecretEnd, SecretMatch};
 use std::borrow::Cow;
 
 /// Endings of files that hold no text, sorted as the lists below are.
@@ -28,7 +28,7 @@ const PROSE_NAMES: [&str; 10] =
 
 /// How values are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(super) enum ValueStyle {
     /// Settings: whatever follows a name is its value.
     Config,
     /// A program: only what stands in quotes is a value.
@@ -37,16 +37,16 @@ pub(super) enum Style {
     Prose,
 }
 
-impl Style {
-    pub(super) fn of(path: &[u8]) -> Style {
+impl ValueStyle {
+    pub(super) fn of(path: &[u8]) -> ValueStyle {
         let name = lower_name(path);
         let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
         if CODE.binary_search(&ending).is_ok() {
-            Style::Code
+            ValueStyle::Code
         } else if PROSE.binary_search(&ending).is_ok() || PROSE_NAMES.contains(&&*name) {
-            Style::Prose
+            ValueStyle::Prose
         } else {
-            Style::Config
+            ValueStyle::Config
         }
     }
 }
@@ -146,8 +146,8 @@ impl Convention {
     }
 
     /// Adds what the convention says of `content` to what was found in it.
-    pub(super) fn search(self, content: &[u8], found: &mut Vec<Found>) {
-        let exact = |what, span| Found { what, span, end: End::Exact, is_named: false };
+    pub(super) fn search(self, content: &[u8], found: &mut Vec<SecretMatch>) {
+        let exact = |what, span| SecretMatch { what, span, end: SecretEnd::Exact, is_named: false };
         let is_value = |text: &[u8]| text.iter().any(|byte| !b"xX* \n".contains(byte));
         match self {
             Convention::Json => {}

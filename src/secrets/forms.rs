@@ -1,7 +1,7 @@
 //! Secrets that are known by their form: private keys, web tokens, and tokens with the prefix of their vendor.
 
 use super::value::is_placeholder;
-use super::{End, Found};
+use super::{SecretEnd, SecretMatch};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -96,7 +96,7 @@ pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
 }
 
 /// The token with the prefix of this number, which is at `at`.
-pub(super) fn token(content: &[u8], at: usize, number: usize) -> Option<Found> {
+pub(super) fn token(content: &[u8], at: usize, number: usize) -> Option<SecretMatch> {
     let Form { prefix, what, letters, shortest } = &FORMS[number];
     let begins = at == 0 || !Letters::Words.contain(content[at - 1]);
     if !begins || !content[at..].starts_with(prefix.as_bytes()) {
@@ -126,12 +126,12 @@ fn is_mixed(body: &[u8], prefix: &str) -> bool {
         && (prefix != "sk-" || (has(u8::is_ascii_digit) && has_cases) || body.iter().filter(|byte| byte.is_ascii_digit()).count() > 6)
 }
 
-fn exact(what: &'static str, span: std::ops::Range<usize>) -> Found {
-    Found { what, span, end: End::Exact, is_named: false }
+fn exact(what: &'static str, span: std::ops::Range<usize>) -> SecretMatch {
+    SecretMatch { what, span, end: SecretEnd::Exact, is_named: false }
 }
 
 /// The private key whose `-----BEGIN` is at `at`. Line breaks may be written as `\n`.
-pub(super) fn private_key(content: &[u8], at: usize) -> Option<Found> {
+pub(super) fn private_key(content: &[u8], at: usize) -> Option<SecretMatch> {
     const LONGEST_LABEL: usize = 64;
     let label = &content[at + 10..content.len().min(at + 10 + LONGEST_LABEL)];
     let label = &label[..memchr::memmem::find(label, b"-----")?];
@@ -154,12 +154,14 @@ pub(super) fn private_key(content: &[u8], at: usize) -> Option<Found> {
     }
     Some(match end {
         Some(end) => exact("a private key", at..end + ending.len()),
-        None => Found { what: "a private key", span: at..content.len(), end: End::Guessed, is_named: false },
+        None => {
+            SecretMatch { what: "a private key", span: at..content.len(), end: SecretEnd::Guessed, is_named: false }
+        }
     })
 }
 
 /// The JSON web token whose `eyJ` is at `at`: three parts, of which the first is a header.
-pub(super) fn web_token(content: &[u8], at: usize) -> Option<Found> {
+pub(super) fn web_token(content: &[u8], at: usize) -> Option<SecretMatch> {
     if !content[at..].starts_with(b"eyJ") || at > 0 && Letters::Words.contain(content[at - 1]) {
         return None;
     }
@@ -176,7 +178,7 @@ pub(super) fn web_token(content: &[u8], at: usize) -> Option<Found> {
 }
 
 /// The credentials behind a `Basic ` or `Bearer ` that ends at `at`.
-pub(super) fn authorization(content: &[u8], at: usize, scheme: &[u8]) -> Option<Found> {
+pub(super) fn authorization(content: &[u8], at: usize, scheme: &[u8]) -> Option<SecretMatch> {
     let before = at - scheme.len();
     if before > 0 && Letters::Words.contain(content[before - 1]) {
         return None;

@@ -1,9 +1,9 @@
 //! Secrets in JSON, where every value has a name and an end.
 
-use super::files::Style;
+use super::files::ValueStyle;
 use super::named::{Strength, is_secret_name, is_secret_value, scheme_length};
 use super::value::{Demand, is_secret};
-use super::{End, Found, forms, text};
+use super::{SecretEnd, SecretMatch, forms, text};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ struct Text<'a> {
 }
 
 /// Finds the secrets in a document; `None` if `content` is not JSON.
-pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
+pub(super) fn search(content: &[u8]) -> Option<Vec<SecretMatch>> {
     let strings = strings(content)?;
     let mut found = Vec::new();
     let mut name: &[u8] = b"";
@@ -36,7 +36,7 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
         let own_name = if follows { name } else { flag };
         name = b"";
         flag = if string.decoded.starts_with(b"-") { &string.decoded } else { b"" };
-        let whole = |what| Found { what, span: string.span.clone(), end: End::Exact, is_named: false };
+        let whole = |what| SecretMatch { what, span: string.span.clone(), end: SecretEnd::Exact, is_named: false };
         match is_secret_name(own_name) {
             // Any other value of such a name is none, whatever it looks like.
             Some((_, Strength::Weak)) if own_name.ends_with(b"auth") && !forms::is_basic(&string.decoded) => {}
@@ -48,11 +48,16 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
                 let start = string.span.start + scheme_length(&string.decoded);
                 let value = &content[start.min(string.span.end)..string.span.end];
                 if value.len() > 3 && !value.contains(&b' ') && is_secret(own_name, value, Demand::Any) {
-                    found.push(Found { what, span: start..string.span.end, end: End::Exact, is_named: false });
+                    found.push(SecretMatch {
+                        what,
+                        span: start..string.span.end,
+                        end: SecretEnd::Exact,
+                        is_named: false,
+                    });
                     continue;
                 }
             }
-            Some(known) if is_secret_value(own_name, known, &string.decoded, Style::Config) => {
+            Some(known) if is_secret_value(own_name, known, &string.decoded, ValueStyle::Config) => {
                 found.push(whole(known.0));
                 continue;
             }
@@ -64,22 +69,22 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<Found>> {
 }
 
 /// Adds the secrets inside of a string. Where it holds escapes, that is all of it.
-fn within(content: &[u8], string: &Text<'_>, found: &mut Vec<Found>) {
+fn within(content: &[u8], string: &Text<'_>, found: &mut Vec<SecretMatch>) {
     let is_as_written = content[string.span.clone()] == *string.decoded;
-    for inner in text::search(&string.decoded, Style::Prose).into_iter().chain(urls(&string.decoded)) {
+    for inner in text::search(&string.decoded, ValueStyle::Prose).into_iter().chain(urls(&string.decoded)) {
         let span = match is_as_written {
             true => string.span.start + inner.span.start..string.span.start + inner.span.end,
             false => string.span.clone(),
         };
-        found.push(Found { span, end: End::Exact, is_named: false, ..inner });
+        found.push(SecretMatch { span, end: SecretEnd::Exact, is_named: false, ..inner });
     }
 }
 
 /// In settings, no password of a URL is an example.
-fn urls(text: &[u8]) -> Vec<Found> {
+fn urls(text: &[u8]) -> Vec<SecretMatch> {
     let mut found = Vec::new();
     for at in memchr::memmem::find_iter(text, b"://") {
-        super::url::search(text, at, Style::Config, &mut found);
+        super::url::search(text, at, ValueStyle::Config, &mut found);
     }
     found
 }

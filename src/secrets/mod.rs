@@ -28,7 +28,7 @@ pub use overwrite::{NotOverwritten, overwrite};
 pub use parts::{FoundLine, PART, find_in_content, find_in_file};
 pub use redact::{Redacted, bare_url};
 
-use files::{Convention, Style};
+use files::{Convention, ValueStyle};
 use std::ops::Range;
 
 /// The version of the rules: findings of another version are searched for again.
@@ -44,7 +44,7 @@ pub struct Finding {
     /// Its bytes.
     pub span: Range<usize>,
     /// Whether its last byte is certain.
-    pub end: End,
+    pub end: SecretEnd,
 }
 
 /// A secret in a file of an image, as messages and records name it.
@@ -62,7 +62,7 @@ pub struct FoundSecret {
 
 /// Whether the end of a secret is certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
+pub enum SecretEnd {
     /// A delimiter or the form of the secret ends it.
     Exact,
     /// The rest of the line or of the file may belong to it.
@@ -71,10 +71,10 @@ pub enum End {
 
 /// A secret before its line is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct SecretMatch {
     what: &'static str,
     span: Range<usize>,
-    end: End,
+    end: SecretEnd,
     /// Whether a name introduced it, so that a text file may hold more of it behind the span.
     is_named: bool,
 }
@@ -84,12 +84,12 @@ pub fn find(path: &[u8], content: &[u8]) -> Vec<Finding> {
     with_lines(content, found(path, content))
 }
 
-fn found(path: &[u8], content: &[u8]) -> Vec<Found> {
+fn found(path: &[u8], content: &[u8]) -> Vec<SecretMatch> {
     let convention = Convention::of(path);
-    let mut found = match Style::of(path) {
+    let mut found = match ValueStyle::of(path) {
         _ if memchr::memchr(0, content).is_some() => Vec::new(),
-        Style::Config if files::is_json(path) => {
-            json::search(content).unwrap_or_else(|| text::search(content, Style::Config))
+        ValueStyle::Config if files::is_json(path) => {
+            json::search(content).unwrap_or_else(|| text::search(content, ValueStyle::Config))
         }
         style => text::search(content, style),
     };
@@ -99,7 +99,7 @@ fn found(path: &[u8], content: &[u8]) -> Vec<Found> {
     without_overlaps(found)
 }
 
-fn without_overlaps(mut found: Vec<Found>) -> Vec<Found> {
+fn without_overlaps(mut found: Vec<SecretMatch>) -> Vec<SecretMatch> {
     found.retain(|found| !found.span.is_empty());
     // Of two that begin at one place the longer one counts.
     found.sort_by_key(|found| (found.span.start, usize::MAX - found.span.end, found.is_named));
@@ -112,9 +112,9 @@ fn without_overlaps(mut found: Vec<Found>) -> Vec<Found> {
     found
 }
 
-fn with_lines(content: &[u8], found: Vec<Found>) -> Vec<Finding> {
+fn with_lines(content: &[u8], found: Vec<SecretMatch>) -> Vec<Finding> {
     let (mut line, mut counted) = (1, 0);
-    let finding = |Found { what, span, end, is_named: _ }| {
+    let finding = |SecretMatch { what, span, end, is_named: _ }| {
         line += memchr::memchr_iter(b'\n', &content[counted..span.start]).count();
         counted = span.start;
         Finding { what, line, span, end }

@@ -1,9 +1,9 @@
 //! Secrets that a name introduces: `DB_PASSWORD=…`, `"api_key": "…"`, `--token …`, `Authorization: …`.
 
-use super::files::Style;
+use super::files::ValueStyle;
 use super::forms::is_basic;
 use super::value::{Demand, is_placeholder, is_secret};
-use super::{End, Found};
+use super::{SecretEnd, SecretMatch};
 use std::ops::Range;
 
 /// How sure a name is that its value is secret.
@@ -206,9 +206,9 @@ fn skip(content: &[u8], from: usize, test: impl Fn(u8) -> bool) -> usize {
 }
 
 /// A name in a text, and what stands around it.
-struct Named<'a> {
+struct NamedValue<'a> {
     content: &'a [u8],
-    style: Style,
+    style: ValueStyle,
     name: Range<usize>,
     what: &'static str,
     strength: Strength,
@@ -228,7 +228,7 @@ enum Tie {
 }
 
 /// The value of the name whose ending ends at `end`, if it is a secret.
-pub(super) fn value(content: &[u8], end: usize, style: Style) -> Option<Found> {
+pub(super) fn value(content: &[u8], end: usize, style: ValueStyle) -> Option<SecretMatch> {
     let end = skip(content, end, |byte| byte.is_ascii_digit());
     if content.get(end).is_none_or(|byte| is_name(*byte)) {
         return None;
@@ -242,11 +242,11 @@ pub(super) fn value(content: &[u8], end: usize, style: Style) -> Option<Found> {
     }
     let start = content[..end].iter().rposition(|byte| !is_name(*byte)).map_or(0, |before| before + 1);
     let (what, strength) = is_secret_name(&content[start..end])?;
-    Named { content, style, name: start..end, what, strength }.find()
+    NamedValue { content, style, name: start..end, what, strength }.find()
 }
 
-impl Named<'_> {
-    fn find(&self) -> Option<Found> {
+impl NamedValue<'_> {
+    fn find(&self) -> Option<SecretMatch> {
         let before = self.name.start.checked_sub(1).map(|at| self.content[at]);
         if before == Some(b'$')
             || (before == Some(b'{') && self.name.start > 1 && self.content[self.name.start - 2] == b'$')
@@ -256,7 +256,12 @@ impl Named<'_> {
         let (tie, value) = self.tie(before)?;
         let line = value + memchr::memchr(b'\n', &self.content[value..]).unwrap_or(self.content.len() - value);
         let (span, end) = self.span(tie, value, line)?;
-        self.is_secret(tie, &self.content[span.clone()]).then_some(Found { what: self.what, span, end, is_named: true })
+        self.is_secret(tie, &self.content[span.clone()]).then_some(SecretMatch {
+            what: self.what,
+            span,
+            end,
+            is_named: true,
+        })
     }
 
     /// What ties the value to the name, and where the value begins.
@@ -286,31 +291,31 @@ impl Named<'_> {
     }
 
     /// The place of the value that begins at `start`, in a line that ends at `line`.
-    fn span(&self, tie: Tie, mut start: usize, line: usize) -> Option<(Range<usize>, End)> {
+    fn span(&self, tie: Tie, mut start: usize, line: usize) -> Option<(Range<usize>, SecretEnd)> {
         let content = self.content;
-        if self.style == Style::Code && content.get(start).is_some_and(|byte| b"bBrRuUfF".contains(byte)) {
+        if self.style == ValueStyle::Code && content.get(start).is_some_and(|byte| b"bBrRuUfF".contains(byte)) {
             start += usize::from(matches!(content.get(start + 1), Some(b'"' | b'\'')));
         }
         let first = *content.get(start).filter(|_| start < line)?;
         if self.what == "an authorization header" {
             start += scheme_length(&content[start..line]);
         }
-        let is_quote = matches!(first, b'"' | b'\'') || first == b'`' && self.style == Style::Code;
+        let is_quote = matches!(first, b'"' | b'\'') || first == b'`' && self.style == ValueStyle::Code;
         if is_quote && start < line {
             let open = if start == skip(content, start, |byte| byte == first) { start } else { start + 1 };
             return Some(match closing_quote(&content[open..line], first) {
-                Some(length) => (open..open + length, End::Exact),
-                None => (open..trimmed(content, open, line), End::Guessed),
+                Some(length) => (open..open + length, SecretEnd::Exact),
+                None => (open..trimmed(content, open, line), SecretEnd::Guessed),
             });
         }
         if tie == Tie::Tag {
             let end = start + memchr::memchr(b'<', &content[start..line])?;
-            return Some((start..end, End::Exact));
+            return Some((start..end, SecretEnd::Exact));
         }
-        if matches!(first, b'|' | b'>') && tie == Tie::Colon && self.style == Style::Config {
+        if matches!(first, b'|' | b'>') && tie == Tie::Colon && self.style == ValueStyle::Config {
             return self.block(start, line);
         }
-        if self.style == Style::Code {
+        if self.style == ValueStyle::Code {
             return None;
         }
         // An alias of YAML, or what a command will say.
@@ -318,15 +323,15 @@ impl Named<'_> {
         (!stands_for_one).then(|| self.unquoted(tie, start, line))
     }
 
-    fn unquoted(&self, tie: Tie, start: usize, line: usize) -> (Range<usize>, End) {
+    fn unquoted(&self, tie: Tie, start: usize, line: usize) -> (Range<usize>, SecretEnd) {
         let content = self.content;
         let text = &content[start..line];
         let is_assignment = tie != Tie::Blank && self.begins_line();
         let mut length = text.len();
-        if !is_assignment || self.style == Style::Prose {
+        if !is_assignment || self.style == ValueStyle::Prose {
             let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>`,;&)}\\".contains(byte);
             length = text.iter().position(ends).unwrap_or(length);
-            return (start..start + length, End::Exact);
+            return (start..start + length, SecretEnd::Exact);
         }
         // A list of settings in one line.
         if let Some(at) = memchr::memchr(b';', text).filter(|at| text[*at..].contains(&b'=')) {
@@ -337,7 +342,7 @@ impl Named<'_> {
         }
         let end = trimmed(content, start, start + length);
         let goes_on = content[..end].ends_with(b"\\");
-        (start..end, if goes_on { End::Guessed } else { End::Exact })
+        (start..end, if goes_on { SecretEnd::Guessed } else { SecretEnd::Exact })
     }
 
     /// Whether nothing but what declares a variable is in front of the name.
@@ -352,7 +357,7 @@ impl Named<'_> {
     }
 
     /// The lines of a block of YAML, which are indented more than the line of the name.
-    fn block(&self, start: usize, line: usize) -> Option<(Range<usize>, End)> {
+    fn block(&self, start: usize, line: usize) -> Option<(Range<usize>, SecretEnd)> {
         let content = self.content;
         let header = content[start + 1..line].trim_ascii();
         if !header.iter().all(|byte| matches!(byte, b'+' | b'-' | b'0'..=b'9')) {
@@ -374,7 +379,7 @@ impl Named<'_> {
             }
             at = next + 1;
         }
-        Some((begin?..end, End::Exact))
+        Some((begin?..end, SecretEnd::Exact))
     }
 
     fn is_secret(&self, tie: Tie, value: &[u8]) -> bool {
@@ -392,24 +397,29 @@ impl Named<'_> {
             return is_basic(value);
         }
         if self.what == "an authorization header" {
-            let demand = if self.style == Style::Config { Demand::Any } else { Demand::Mixed };
+            let demand = if self.style == ValueStyle::Config { Demand::Any } else { Demand::Mixed };
             return value.len() > 3 && !text.contains(' ') && is_secret(name, value, demand);
         }
         // In the middle of a line, a colon is a mark of punctuation as well.
         // The line `passwd: files` of nsswitch.conf names no password either.
         let is_quoted = matches!(self.content.get(self.name.end), Some(b'"' | b'\''));
         let is_loose = tie == Tie::Colon && !is_quoted && (!self.begins_line() || name == b"passwd");
-        let style = if is_loose && self.style == Style::Config { Style::Prose } else { self.style };
+        let style = if is_loose && self.style == ValueStyle::Config { ValueStyle::Prose } else { self.style };
         is_secret_value(name, (self.what, self.strength), value, style)
     }
 }
 
 /// Whether `value`, which belongs to a name that says `what` of it, is a secret.
-pub(super) fn is_secret_value(name: &[u8], (what, strength): (&str, Strength), value: &[u8], style: Style) -> bool {
+pub(super) fn is_secret_value(
+    name: &[u8],
+    (what, strength): (&str, Strength),
+    value: &[u8],
+    style: ValueStyle,
+) -> bool {
     let demand = match (strength, style) {
         (Strength::Weak, _) => Demand::Random,
-        (Strength::Strong, Style::Config) => Demand::Any,
-        (Strength::Strong, Style::Code | Style::Prose) => Demand::Mixed,
+        (Strength::Strong, ValueStyle::Config) => Demand::Any,
+        (Strength::Strong, ValueStyle::Code | ValueStyle::Prose) => Demand::Mixed,
     };
     let is_number = value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'*'));
     let may_be_number = what == "a password" && value.len() > 3 && !value.contains(&b'.');

@@ -1,7 +1,7 @@
 //! Overwriting secrets so that nothing else in a file moves, and nothing of them stays.
 
 use super::files::{is_json, is_yaml};
-use super::{End, Found, found, json, with_lines};
+use super::{SecretEnd, SecretMatch, found, json, with_lines};
 use granit_parser::{Event, Parser};
 use std::fmt;
 use std::ops::Range;
@@ -34,7 +34,7 @@ impl std::error::Error for NotOverwritten {}
 pub fn overwrite(path: &[u8], content: &mut [u8]) -> Result<usize, NotOverwritten> {
     let secrets = found(path, content);
     let mut changed = content.to_vec();
-    let format = Format::of(path, content);
+    let format = SecretFormat::of(path, content);
     for secret in &secrets {
         let span = format.extended(content, secret).ok_or_else(|| unclear(content, secret))?;
         fill(&mut changed[span]);
@@ -47,7 +47,7 @@ pub fn overwrite(path: &[u8], content: &mut [u8]) -> Result<usize, NotOverwritte
     Ok(secrets.len())
 }
 
-fn unclear(content: &[u8], secret: &Found) -> NotOverwritten {
+fn unclear(content: &[u8], secret: &SecretMatch) -> NotOverwritten {
     let line = with_lines(content, vec![secret.clone()]).first().map_or(1, |finding| finding.line);
     NotOverwritten { line, what: secret.what }
 }
@@ -64,7 +64,7 @@ fn fill(text: &mut [u8]) {
 }
 
 /// What ends a value in a file.
-enum Format {
+enum SecretFormat {
     /// The quotes of a string.
     Json,
     /// The ends of scalars.
@@ -73,22 +73,22 @@ enum Format {
     Text,
 }
 
-impl Format {
-    fn of(path: &[u8], content: &[u8]) -> Format {
+impl SecretFormat {
+    fn of(path: &[u8], content: &[u8]) -> SecretFormat {
         if is_json(path) && serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok() {
-            return Format::Json;
+            return SecretFormat::Json;
         }
         match is_yaml(path).then(|| scalars(content)).flatten() {
-            Some(scalars) => Format::Yaml(scalars),
-            None => Format::Text,
+            Some(scalars) => SecretFormat::Yaml(scalars),
+            None => SecretFormat::Text,
         }
     }
 
     /// Everything to overwrite for `secret`; `None` if that is not certain.
-    fn extended(&self, content: &[u8], secret: &Found) -> Option<Range<usize>> {
+    fn extended(&self, content: &[u8], secret: &SecretMatch) -> Option<Range<usize>> {
         match self {
-            Format::Json => json::string_around(content, &secret.span),
-            Format::Yaml(scalars) => {
+            SecretFormat::Json => json::string_around(content, &secret.span),
+            SecretFormat::Yaml(scalars) => {
                 let holds = |scalar: &&Range<usize>| scalar.start <= secret.span.start && secret.span.end <= scalar.end;
                 match scalars.iter().find(holds) {
                     Some(scalar) => Some(scalar.clone()),
@@ -96,7 +96,7 @@ impl Format {
                     None => in_text(content, secret),
                 }
             }
-            Format::Text => in_text(content, secret),
+            SecretFormat::Text => in_text(content, secret),
         }
     }
 }
@@ -131,9 +131,9 @@ fn without_marks(content: &[u8], span: Range<usize>) -> Option<Range<usize>> {
 }
 
 /// A secret in a text: up to the end of its line where a name introduced it, and else as it was found.
-fn in_text(content: &[u8], secret: &Found) -> Option<Range<usize>> {
-    let Found { span, end, is_named, .. } = secret;
-    if *end == End::Guessed {
+fn in_text(content: &[u8], secret: &SecretMatch) -> Option<Range<usize>> {
+    let SecretMatch { span, end, is_named, .. } = secret;
+    if *end == SecretEnd::Guessed {
         return None;
     }
     if !is_named || content[span.clone()].contains(&b'\n') {

@@ -1,7 +1,7 @@
 //! Text for messages, without the secrets in it.
 
-use super::files::Style;
-use super::{Found, text, url, without_overlaps};
+use super::files::ValueStyle;
+use super::{SecretMatch, text, url, without_overlaps};
 use std::fmt;
 use std::ops::Range;
 
@@ -39,12 +39,12 @@ const PLAIN_PARAMETERS: [&str; 16] = [
 #[derive(Debug, Clone, Copy)]
 pub struct Redacted<'a> {
     text: &'a str,
-    origin: Origin,
+    origin: TextOrigin,
 }
 
 /// Where a text comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum TextOrigin {
     /// The program, which speaks of names but does not quote settings.
     Message,
     /// A file or another program.
@@ -54,21 +54,21 @@ enum Origin {
 impl<'a> Redacted<'a> {
     /// Hides what a message may hold: users and queries of URLs and references, tokens, and private keys.
     pub fn message(text: &'a str) -> Self {
-        Redacted { text, origin: Origin::Message }
+        Redacted { text, origin: TextOrigin::Message }
     }
 
     /// Hides these in a text of other origin, and values such as that of `PASSWORD=…`.
     pub fn foreign(text: &'a str) -> Self {
-        Redacted { text, origin: Origin::Foreign }
+        Redacted { text, origin: TextOrigin::Foreign }
     }
 
     fn hidden(&self) -> Vec<Range<usize>> {
         let content = self.text.as_bytes();
         let mut found = match self.origin {
-            Origin::Message => text::forms(content, Style::Config),
-            Origin::Foreign => text::search(content, Style::Config),
+            TextOrigin::Message => text::forms(content, ValueStyle::Config),
+            TextOrigin::Foreign => text::search(content, ValueStyle::Config),
         };
-        let mut hide = |span| found.push(Found { what: "", span, end: super::End::Exact, is_named: false });
+        let mut hide = |span| found.push(SecretMatch { what: "", span, end: super::SecretEnd::Exact, is_named: false });
         for at in memchr::memmem::find_iter(content, b"://") {
             let start = at + 3;
             let address = &content[start..start + url::length(&content[start..])];

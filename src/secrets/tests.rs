@@ -81,10 +81,10 @@ fn this_repository_holds_no_secret_but_the_keys_of_its_tests() {
 fn lines_and_ends_are_told() {
     let content = b"a=1\n\nDB_PASSWORD=example-7\nB=\"\"\nPIN_TOKEN='no end 7\n";
     let found: Vec<_> = find(b".env", content).into_iter().map(|found| (found.what, found.line, found.end)).collect();
-    assert_eq!(found, [("a password", 3, End::Exact), ("a token", 5, End::Guessed)]);
+    assert_eq!(found, [("a password", 3, SecretEnd::Exact), ("a token", 5, SecretEnd::Guessed)]);
     let key = "-----BEG·IN PRIVATE KEY-----\nRVhBTVBMRSBFWEFNUExFIEVYQU1QTEU=\n".replace('·', "");
     let found = find(b"server.key", key.as_bytes());
-    assert_eq!((found.len(), found[0].end), (1, End::Guessed));
+    assert_eq!((found.len(), found[0].end), (1, SecretEnd::Guessed));
     assert_eq!(find(b"x.env", b"PASSWORD=example-7\0"), [], "no text");
 }
 

@@ -1,7 +1,7 @@
 //! One pass over a text, for everything that a secret may begin or be named with.
 
-use super::files::Style;
-use super::{Found, forms, named, url};
+use super::files::ValueStyle;
+use super::{SecretMatch, forms, named, url};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -48,7 +48,7 @@ static SEARCHER: LazyLock<Searcher> = LazyLock::new(|| {
 const SHORT: usize = 1 << 10;
 
 /// Finds everything in `content`, in any order. Spans may overlap.
-pub(super) fn search(content: &[u8], style: Style) -> Vec<Found> {
+pub(super) fn search(content: &[u8], style: ValueStyle) -> Vec<SecretMatch> {
     let mut found = Vec::new();
     each(content, |trigger, hit| match trigger {
         Trigger::Name => found.extend(named::value(content, hit.end, style)),
@@ -58,7 +58,7 @@ pub(super) fn search(content: &[u8], style: Style) -> Vec<Found> {
 }
 
 /// Finds what is known by its form alone.
-pub(super) fn forms(content: &[u8], style: Style) -> Vec<Found> {
+pub(super) fn forms(content: &[u8], style: ValueStyle) -> Vec<SecretMatch> {
     let mut found = Vec::new();
     if content.len() > SHORT {
         each(content, |trigger, hit| of_form(content, trigger, hit, style, &mut found));
@@ -80,7 +80,7 @@ fn each(content: &[u8], mut take: impl FnMut(Trigger, Range<usize>)) {
     }
 }
 
-fn of_form(content: &[u8], trigger: Trigger, hit: Range<usize>, style: Style, found: &mut Vec<Found>) {
+fn of_form(content: &[u8], trigger: Trigger, hit: Range<usize>, style: ValueStyle, found: &mut Vec<SecretMatch>) {
     match trigger {
         Trigger::Url => url::search(content, hit.start, style, found),
         Trigger::PrivateKey => found.extend(forms::private_key(content, hit.start)),

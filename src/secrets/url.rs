@@ -1,9 +1,9 @@
 //! Credentials in URLs: `user:password@`, tokens in the path, secrets in the query.
 
-use super::files::Style;
+use super::files::ValueStyle;
 use super::named::{Strength, is_secret_name};
 use super::value::{Demand, is_placeholder, is_random, is_secret};
-use super::{End, Found};
+use super::{SecretEnd, SecretMatch};
 use std::ops::Range;
 
 /// Pairs that documentation uses.
@@ -28,11 +28,12 @@ pub(super) fn length(content: &[u8]) -> usize {
 }
 
 /// Adds the secrets of the URL whose `://` is at `at`.
-pub(super) fn search(content: &[u8], at: usize, style: Style, found: &mut Vec<Found>) {
+pub(super) fn search(content: &[u8], at: usize, style: ValueStyle, found: &mut Vec<SecretMatch>) {
     let start = at + 3;
     let url = &content[start..start + length(&content[start..])];
     let place = |range: Range<usize>| start + range.start..start + range.end;
-    let mut push = |what, range| found.push(Found { what, span: place(range), end: End::Exact, is_named: false });
+    let mut push =
+        |what, range| found.push(SecretMatch { what, span: place(range), end: SecretEnd::Exact, is_named: false });
     let user = user_part(url);
     if let Some(user) = &user
         && are_credentials(&url[user.clone()], style)
@@ -66,13 +67,13 @@ pub(super) fn user_part(url: &[u8]) -> Option<Range<usize>> {
     Some(0..authority_end + length)
 }
 
-fn are_credentials(user: &[u8], style: Style) -> bool {
+fn are_credentials(user: &[u8], style: ValueStyle) -> bool {
     let text = String::from_utf8_lossy(user);
     let (name, password) = text.split_once(':').map_or((&*text, None), |(name, password)| (name, Some(password)));
     match password {
         Some(password) => {
             let lower = |text: &str| text.to_ascii_lowercase();
-            let is_example = style != Style::Config
+            let is_example = style != ValueStyle::Config
                 && (password.len() < 4
                     || IN_EXAMPLES.contains(&lower(name).as_str())
                     || PASSWORDS_IN_EXAMPLES.contains(&lower(password).as_str()));
@@ -118,12 +119,12 @@ pub(super) fn parameters(url: &[u8]) -> impl Iterator<Item = (Range<usize>, Rang
     })
 }
 
-fn is_secret_parameter(name: &[u8], value: &[u8], style: Style) -> bool {
+fn is_secret_parameter(name: &[u8], value: &[u8], style: ValueStyle) -> bool {
     let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
     let is_signed = matches!(lower.as_str(), "sig" | "x-amz-signature" | "x-goog-signature" | "x-amz-security-token");
     let demand = match (is_signed, is_secret_name(name), style) {
         (true, ..) => Demand::Random,
-        (false, Some((_, Strength::Strong)), Style::Config) => Demand::Any,
+        (false, Some((_, Strength::Strong)), ValueStyle::Config) => Demand::Any,
         (false, Some((_, Strength::Strong)), _) => Demand::Mixed,
         (false, Some((_, Strength::Weak)), _) => Demand::Random,
         (false, None, _) => return false,

@@ -66,20 +66,20 @@ impl Index {
     ///
     /// Returns the entries that lost their names to other images.
     pub fn put(&mut self, descriptors: &[Descriptor]) -> Vec<Replaced> {
-        let mut newest: BTreeMap<Key, &Descriptor> = BTreeMap::new();
-        newest.extend(descriptors.iter().map(|descriptor| (Key::of(descriptor), descriptor)));
+        let mut newest: BTreeMap<ImageKey, &Descriptor> = BTreeMap::new();
+        newest.extend(descriptors.iter().map(|descriptor| (ImageKey::of(descriptor), descriptor)));
         let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return Vec::new() };
         let before = std::mem::take(&mut self.manifests).into_iter().zip(std::mem::take(entries));
         let mut replaced = Vec::new();
-        let mut placed: BTreeSet<Key> = BTreeSet::new();
+        let mut placed: BTreeSet<ImageKey> = BTreeSet::new();
         for (listed, entry) in before {
-            let key = Key::of(&listed);
+            let key = ImageKey::of(&listed);
             let Some(descriptor) = newest.get(&key) else {
                 self.manifests.push(listed);
                 entries.push(entry);
                 continue;
             };
-            if let (Key::Name(name), true) = (&key, listed.digest != descriptor.digest) {
+            if let (ImageKey::Name(name), true) = (&key, listed.digest != descriptor.digest) {
                 replaced.push(Replaced { name: name.clone(), digest: listed.digest });
             }
             // If another program left one name twice in a layout, the duplicate is removed.
@@ -89,7 +89,7 @@ impl Index {
                 entries.push(if is_same { entry } else { descriptor.to_json() });
             }
         }
-        for (key, descriptor) in descriptors.iter().map(|descriptor| (Key::of(descriptor), descriptor)) {
+        for (key, descriptor) in descriptors.iter().map(|descriptor| (ImageKey::of(descriptor), descriptor)) {
             if !placed.contains(&key) {
                 self.manifests.push(newest.get(&key).map_or_else(|| descriptor.clone(), |newest| (*newest).clone()));
                 entries.push(newest.get(&key).map_or_else(|| descriptor.to_json(), |newest| newest.to_json()));
@@ -214,16 +214,16 @@ pub struct Replaced {
 
 /// The identity of an entry in an index.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum ImageKey {
     Name(ImageName),
     Unnamed(Digest),
 }
 
-impl Key {
-    fn of(listed: &Descriptor) -> Key {
+impl ImageKey {
+    fn of(listed: &Descriptor) -> ImageKey {
         match ImageName::of_annotations(&listed.annotations) {
-            Some(name) => Key::Name(name),
-            None => Key::Unnamed(listed.digest),
+            Some(name) => ImageKey::Name(name),
+            None => ImageKey::Unnamed(listed.digest),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Statistics of a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moved {
+pub struct TransferStats {
     /// The number of blobs whose bytes were copied.
     pub copied: usize,
     /// The number of copied bytes.
@@ -32,7 +32,12 @@ pub struct Moved {
 ///
 /// # Errors
 /// Fails if a blob cannot be read, does not match its descriptor, or is refused. The image is then not visible in `sink`.
-pub fn copy(image: &StoredImage, sink: &dyn BlobSink, names: &[ImageName], progress: &dyn Progress) -> Result<Moved> {
+pub fn copy(
+    image: &StoredImage,
+    sink: &dyn BlobSink,
+    names: &[ImageName],
+    progress: &dyn Progress,
+) -> Result<TransferStats> {
     // Blobs are copied before the documents that refer to them, even if readers see neither before the commit.
     let mut moved = copy_blobs(&*image.source, &image.manifest.layers, sink, progress)?;
     moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.manifest.config), sink, progress)?);
@@ -59,13 +64,13 @@ pub fn copy_blobs(
     blobs: &[Descriptor],
     sink: &dyn BlobSink,
     progress: &dyn Progress,
-) -> Result<Moved> {
+) -> Result<TransferStats> {
     // Sorted and unique: the order in an archive must not depend on the order in a manifest.
     let unique: BTreeMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
     let queue: Vec<&Descriptor> = unique.into_values().collect();
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let total = Mutex::new(Ok(Moved::default()));
+    let total = Mutex::new(Ok(TransferStats::default()));
     let work = || {
         while let Some(blob) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop.load(Ordering::Relaxed) {
@@ -85,10 +90,10 @@ pub fn copy_blobs(
     total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Moved {
+impl TransferStats {
     /// Adds the numbers of another copy.
-    pub fn add(&mut self, other: Moved) {
-        let Moved { copied, copied_bytes, present, mounted, replaced } = other;
+    pub fn add(&mut self, other: TransferStats) {
+        let TransferStats { copied, copied_bytes, present, mounted, replaced } = other;
         self.copied += copied;
         self.copied_bytes += copied_bytes;
         self.present += present;
@@ -102,7 +107,7 @@ fn copy_blob(
     blob: &Descriptor,
     sink: &dyn BlobSink,
     progress: &dyn Progress,
-) -> Result<Moved> {
+) -> Result<TransferStats> {
     if media_type::is_foreign_layer(&blob.media_type) {
         return Err(Error::invalid(
             format!("blob {}", blob.digest),
@@ -115,16 +120,16 @@ fn copy_blob(
         && sink.try_share(blob, layout)?
     {
         // Not reported, since nothing is copied: the pull of the base has reported its layers.
-        return Ok(Moved { mounted: 1, ..Moved::default() });
+        return Ok(TransferStats { mounted: 1, ..TransferStats::default() });
     }
     let activity = Activity::start(progress, &format!("copy {}", short(blob)), Some(blob.size));
     if is_there {
         activity.finish("already there");
-        return Ok(Moved { present: 1, ..Moved::default() });
+        return Ok(TransferStats { present: 1, ..TransferStats::default() });
     }
     let mounted = |repository: &Reference| {
         activity.finish(&format!("mounted from {}", repository.repository()));
-        Ok(Moved { mounted: 1, ..Moved::default() })
+        Ok(TransferStats { mounted: 1, ..TransferStats::default() })
     };
     if let Some(repository) = source.repository(blob)
         && sink.try_mount(blob, repository)?
@@ -144,7 +149,7 @@ fn copy_blob(
         }
     }
     activity.finish(&wording::size(blob.size));
-    Ok(Moved { copied: 1, copied_bytes: blob.size, ..Moved::default() })
+    Ok(TransferStats { copied: 1, copied_bytes: blob.size, ..TransferStats::default() })
 }
 
 /// Verifies that a layout has the blob, by reading it: shared blobs are verified like copied ones.

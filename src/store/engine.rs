@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whose store an image is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
+pub enum ContainerEngine {
     /// Docker's (`docker-daemon:`).
     Docker,
     /// podman's (`containers-storage:`).
@@ -36,7 +36,7 @@ pub enum Engine {
 
 /// A program that reads and writes the store of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
+pub enum EngineProgram {
     /// `docker`.
     Docker,
     /// `podman`.
@@ -48,8 +48,8 @@ pub enum Program {
 /// The programs of an engine, and the directories in which they are looked for.
 #[derive(Debug)]
 pub struct EngineStore {
-    engine: Engine,
-    programs: Vec<Program>,
+    engine: ContainerEngine,
+    programs: Vec<EngineProgram>,
     path: Vec<PathBuf>,
 }
 
@@ -62,45 +62,45 @@ pub struct Loading {
     complaint: JoinHandle<Vec<u8>>,
 }
 
-impl Engine {
+impl ContainerEngine {
     /// The transport, as skopeo calls it.
     pub fn transport(self) -> &'static str {
         match self {
-            Engine::Docker => "docker-daemon",
-            Engine::Podman => "containers-storage",
+            ContainerEngine::Docker => "docker-daemon",
+            ContainerEngine::Podman => "containers-storage",
         }
     }
 }
 
-impl Program {
+impl EngineProgram {
     fn name(self) -> &'static str {
         match self {
-            Program::Docker => "docker",
-            Program::Podman => "podman",
-            Program::Ctr => "ctr",
+            EngineProgram::Docker => "docker",
+            EngineProgram::Podman => "podman",
+            EngineProgram::Ctr => "ctr",
         }
     }
 
     /// What loads an archive from standard input.
     fn to_load(self) -> &'static [&'static str] {
         match self {
-            Program::Docker | Program::Podman => &["load"],
-            Program::Ctr => &["image", "import", "-"],
+            EngineProgram::Docker | EngineProgram::Podman => &["load"],
+            EngineProgram::Ctr => &["image", "import", "-"],
         }
     }
 
     /// What writes an archive to standard output; the name of the image follows.
     fn to_save(self) -> &'static [&'static str] {
         match self {
-            Program::Docker | Program::Podman => &["save"],
-            Program::Ctr => &["image", "export", "-"],
+            EngineProgram::Docker | EngineProgram::Podman => &["save"],
+            EngineProgram::Ctr => &["image", "export", "-"],
         }
     }
 }
 
 impl EngineStore {
     /// The store of `engine`, reached by the first of `programs` that is in one of the directories `path`.
-    pub fn new(engine: Engine, programs: Vec<Program>, path: Vec<PathBuf>) -> Self {
+    pub fn new(engine: ContainerEngine, programs: Vec<EngineProgram>, path: Vec<PathBuf>) -> Self {
         EngineStore { engine, programs, path }
     }
 
@@ -112,7 +112,7 @@ impl EngineStore {
         let archive = directory.temporary()?;
         let share = || archive.share().map_err(|error| Error::io(directory.path().display(), "create a file", error));
         let name = name.to_string();
-        let (object, mut process) = self.start(Program::to_save, Some(&name), &|command| {
+        let (object, mut process) = self.start(EngineProgram::to_save, Some(&name), &|command| {
             command.stdin(Stdio::null()).stdout(share()?);
             Ok(())
         })?;
@@ -127,7 +127,7 @@ impl EngineStore {
     /// # Errors
     /// Fails if no program is found, or it cannot be started.
     pub fn load(&self) -> Result<Loading> {
-        let (object, mut process) = self.start(Program::to_load, None, &|command| {
+        let (object, mut process) = self.start(EngineProgram::to_load, None, &|command| {
             command.stdin(Stdio::piped()).stdout(Stdio::null());
             Ok(())
         })?;
@@ -147,7 +147,7 @@ impl EngineStore {
     /// mean the working directory, which may hold programs of others.
     fn start(
         &self,
-        arguments: fn(Program) -> &'static [&'static str],
+        arguments: fn(EngineProgram) -> &'static [&'static str],
         image: Option<&str>,
         connect: &dyn Fn(&mut Command) -> Result<()>,
     ) -> Result<(String, Child)> {
@@ -175,8 +175,8 @@ impl EngineStore {
     fn missing(&self) -> Error {
         let names: Vec<&str> = self.programs.iter().map(|program| program.name()).collect();
         let hint = match self.engine {
-            Engine::Docker => "docker-archive:FILE is what `docker save` writes and `docker load` reads",
-            Engine::Podman => "docker-archive:FILE is what `podman save` writes and `podman load` reads",
+            ContainerEngine::Docker => "docker-archive:FILE is what `docker save` writes and `docker load` reads",
+            ContainerEngine::Podman => "docker-archive:FILE is what `podman save` writes and `podman load` reads",
         };
         let reason = format!("no {} in the directories of PATH", names.join(" or "));
         Error::new(ErrorKind::NotFound, self.engine.transport(), reason).hint(hint)

@@ -11,14 +11,16 @@ const LEFT_OUT: &str = "dev.ocibuild.layers.left-out";
 
 /// The remote layers of an image, and the repositories that have them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut(BTreeMap<Digest, Reference>);
+pub struct RemoteLayers(BTreeMap<Digest, Reference>);
 
-impl LeftOut {
+impl RemoteLayers {
     /// Parses the remote layers in an entry of `index.json`. A malformed reference is ignored, so its layer counts as missing.
-    pub fn of(listed: &Descriptor) -> LeftOut {
+    pub fn of(listed: &Descriptor) -> RemoteLayers {
         let named = listed.annotations.get(LEFT_OUT).map(String::as_str).unwrap_or_default();
         let references = named.split_ascii_whitespace().filter_map(|text| text.parse::<Reference>().ok());
-        LeftOut(references.filter_map(|reference| Some((reference.digest()?, reference.without_digest()))).collect())
+        RemoteLayers(
+            references.filter_map(|reference| Some((reference.digest()?, reference.without_digest()))).collect(),
+        )
     }
 
     /// Adds a layer that `repository` has.
@@ -42,13 +44,13 @@ impl LeftOut {
     }
 
     /// Adds all layers of `other`.
-    pub fn extend(&mut self, other: LeftOut) {
+    pub fn extend(&mut self, other: RemoteLayers) {
         self.0.extend(other.0);
     }
 
     /// Removes the layers in `needed`.
     #[must_use]
-    pub fn without(mut self, needed: &BTreeSet<Digest>) -> LeftOut {
+    pub fn without(mut self, needed: &BTreeSet<Digest>) -> RemoteLayers {
         self.0.retain(|layer, _| !needed.contains(layer));
         self
     }
@@ -70,19 +72,19 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_read_again() {
-        let mut left_out = LeftOut::default();
+        let mut left_out = RemoteLayers::default();
         left_out.insert(Digest::of(b"one"), &"reg.io:5000/team/base:v1".parse().unwrap());
         left_out.insert(Digest::of(b"two"), &"debian".parse().unwrap());
         let listed = left_out.note_in(Descriptor::of("m", b"image"));
-        assert_eq!(LeftOut::of(&listed), left_out);
+        assert_eq!(RemoteLayers::of(&listed), left_out);
         let repository = left_out.repository(&Digest::of(b"one")).unwrap();
         assert_eq!(repository.to_string(), "reg.io:5000/team/base");
-        assert_eq!(LeftOut::default().note_in(Descriptor::of("m", b"image")), Descriptor::of("m", b"image"));
+        assert_eq!(RemoteLayers::default().note_in(Descriptor::of("m", b"image")), Descriptor::of("m", b"image"));
     }
 
     #[test]
     fn what_cannot_be_read_is_not_left_out() {
         let listed = Descriptor::of("m", b"image").annotated(LEFT_OUT, "reg.io/team/base ../x@sha256:1 \u{1b}[31m");
-        assert_eq!(LeftOut::of(&listed), LeftOut::default());
+        assert_eq!(RemoteLayers::of(&listed), RemoteLayers::default());
     }
 }

@@ -12,7 +12,7 @@
 //! REFERENCE                             where nothing is found there: a registry
 //! ```
 
-use super::{Engine, archive, directory};
+use super::{ContainerEngine, archive, directory};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::name::split_digest;
@@ -51,7 +51,7 @@ pub enum Location {
     /// `dir:DIR`, the one image of a directory, which has no name there.
     Directory(PathBuf),
     /// `docker-daemon:NAME` or `containers-storage:NAME`, an image in the store of an engine, by its full name with a tag.
-    Engine(Engine, Reference),
+    Engine(ContainerEngine, Reference),
     /// `docker://REFERENCE`, an image in a registry.
     Registry(Reference),
 }
@@ -243,7 +243,7 @@ fn explicit(text: &str) -> Option<Result<Location>> {
             directory => Ok(Location::Directory(PathBuf::from(directory))),
         });
     }
-    for engine in [Engine::Docker, Engine::Podman] {
+    for engine in [ContainerEngine::Docker, ContainerEngine::Podman] {
         let rest = text.strip_prefix(engine.transport()).and_then(|rest| rest.strip_prefix(':'));
         if let Some(name) = rest {
             return Some(in_engine(text, name).map(|name| Location::Engine(engine, name)));

@@ -19,13 +19,13 @@ mod verified_files;
 pub mod verify;
 
 pub use crate::spec::name::ImageName;
-pub use copy::{Moved, copy, copy_blobs};
+pub use copy::{TransferStats, copy, copy_blobs};
 pub use directory::{DirectoryImage, DirectoryWriter};
-pub use engine::{Engine, EngineStore, Loading, Program};
+pub use engine::{ContainerEngine, EngineProgram, EngineStore, Loading};
 pub use image::StoredImage;
 pub use kept::{BASES, LAYERS};
 pub use layout::{Layout, OpenBlob};
-pub use left_out::LeftOut;
+pub use left_out::RemoteLayers;
 pub use location::{Location, TRANSPORTS};
 pub use seen::Seen;
 pub use select::Referrer;

@@ -9,7 +9,7 @@
 //! a hint, and a refused mount becomes an upload. A record of a remote layer has more weight: an export fetches the layer with
 //! this user's credentials. So it exists only for images that were built on this machine, whatever their layout says.
 
-use super::LeftOut;
+use super::RemoteLayers;
 use crate::common::bounded;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -119,15 +119,15 @@ impl Seen {
     ///
     /// # Errors
     /// Fails if the record cannot be written.
-    pub fn keep_left_out(&self, manifest: &Digest, left_out: &LeftOut) -> Result<()> {
+    pub fn keep_left_out(&self, manifest: &Digest, left_out: &RemoteLayers) -> Result<()> {
         self.forget_oldest_images()?;
         let lines = left_out.iter().map(|(layer, repository)| format!("{layer} {repository}\n"));
         replace(&self.left_out, &manifest.hex(), &lines.collect::<String>())
     }
 
     /// Returns the recorded remote layers of the image with this manifest.
-    pub fn left_out(&self, manifest: &Digest) -> LeftOut {
-        let mut left_out = LeftOut::default();
+    pub fn left_out(&self, manifest: &Digest) -> RemoteLayers {
+        let mut left_out = RemoteLayers::default();
         for line in read(&self.left_out, &manifest.hex()).lines() {
             let Some((layer, repository)) = line.split_once(' ') else { continue };
             if let (Ok(layer), Ok(repository)) = (layer.parse(), repository.parse()) {
@@ -228,11 +228,11 @@ mod tests {
     fn what_was_left_out_is_known_by_image() {
         let folder = tempfile::tempdir().unwrap();
         let (image, layer) = (Digest::of(b"image"), Digest::of(b"layer"));
-        let mut left_out = LeftOut::default();
+        let mut left_out = RemoteLayers::default();
         left_out.insert(layer, &name("reg.io/team/base:v1"));
         at(&folder, 0).keep_left_out(&image, &left_out).unwrap();
         assert_eq!(at(&folder, 0).left_out(&image), left_out);
-        assert_eq!(at(&folder, 0).left_out(&Digest::of(b"another")), LeftOut::default());
+        assert_eq!(at(&folder, 0).left_out(&Digest::of(b"another")), RemoteLayers::default());
     }
     #[test]
     fn the_oldest_records_of_images_go_and_no_other_files() {
@@ -246,7 +246,7 @@ mod tests {
                 std::fs::File::create(folder.path().join("left-out/v1").join(Digest::of(&number.to_be_bytes()).hex()));
             record.unwrap().set_modified(long_ago + Duration::from_secs(number as u64)).unwrap();
         }
-        seen.keep_left_out(&Digest::of(b"image"), &LeftOut::default()).unwrap();
+        seen.keep_left_out(&Digest::of(b"image"), &RemoteLayers::default()).unwrap();
         let is_there = |number: usize| seen.left_out.dir().exists(Digest::of(&number.to_be_bytes()).hex());
         assert_eq!((is_there(0), is_there(1)), (false, true));
         temporary.rename_unsynced("renamed").unwrap();

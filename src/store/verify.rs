@@ -16,7 +16,7 @@ use crate::spec::reference::Reference;
 use crate::spec::{
     Artifact, Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type,
 };
-use crate::store::{BlobSource, Layout, LeftOut, read_document};
+use crate::store::{BlobSource, Layout, RemoteLayers, read_document};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct Report {
     /// The layers whose content was not read because their type is unknown. Only their digest and size were checked.
     pub not_read: Vec<NotReadLayer>,
     /// All faults, sorted.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Finding>,
     /// The blobs that do not match their digests, sizes or types.
     pub damaged: BTreeSet<Digest>,
 }
@@ -66,14 +66,14 @@ pub struct NotReadLayer {
 
 /// A fault in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
+pub struct Finding {
     /// The object at fault.
     pub object: String,
     /// The reason.
     pub reason: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", one_line(&self.object), one_line(&self.reason))
     }
@@ -101,7 +101,7 @@ pub fn verify_image(path: &Path, name: &str, progress: &dyn Progress) -> Result<
 fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Report> {
     let layout = Layout::open(path)?;
     let mut survey = Survey::of(&layout);
-    let mut left_out = LeftOut::default();
+    let mut left_out = RemoteLayers::default();
     match layout.index() {
         Ok(mut index) => {
             survey.names(&index);
@@ -140,7 +140,7 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
     let work: Vec<(Digest, Role)> =
         roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
     let check = |(digest, role): &(Digest, Role)| Some((*digest, check_blob(&layout, digest, role, progress)?));
-    let found: Vec<(Digest, Found)> = work.par_iter().filter_map(check).collect();
+    let found: Vec<(Digest, BlobFacts)> = work.par_iter().filter_map(check).collect();
     for (digest, blob) in found {
         report.blobs += 1;
         report.bytes += blob.bytes;
@@ -187,10 +187,10 @@ impl Survey<'_> {
     }
 
     /// Returns the remote layers that no entry of `index` needs in the layout.
-    fn left_out(&self, index: &Index) -> LeftOut {
-        let (mut left_out, mut needed) = (LeftOut::default(), BTreeSet::new());
+    fn left_out(&self, index: &Index) -> RemoteLayers {
+        let (mut left_out, mut needed) = (RemoteLayers::default(), BTreeSet::new());
         for listed in index.manifests() {
-            let here = LeftOut::of(listed);
+            let here = RemoteLayers::of(listed);
             let mut pending = vec![listed.digest];
             while let Some(document) = pending.pop() {
                 for blob in self.references.get(&document).into_iter().flatten() {
@@ -205,7 +205,7 @@ impl Survey<'_> {
     }
 
     fn fault(&mut self, object: impl Into<String>, reason: impl Into<String>) {
-        self.report.faults.push(Fault { object: object.into(), reason: reason.into() });
+        self.report.faults.push(Finding { object: object.into(), reason: reason.into() });
     }
 
     /// Records a reference to a blob. Returns whether its media type is new for that blob.
@@ -246,24 +246,24 @@ impl Survey<'_> {
         let media_type = &descriptor.media_type;
         let result = read_document(self.layout, descriptor, LARGEST_MANIFEST).and_then(|bytes| {
             if media_type::is_index(media_type) {
-                Index::read(&bytes, media_type, &object).map(Document::Index)
+                Index::read(&bytes, media_type, &object).map(VerifiedDocument::Index)
             } else if let Ok(Some(artifact)) = Artifact::read(&bytes, media_type, &object) {
-                Ok(Document::Artifact(artifact))
+                Ok(VerifiedDocument::Artifact(artifact))
             } else if media_type::is_manifest(media_type) {
-                Manifest::read(&bytes, media_type, &object).map(Document::Manifest)
+                Manifest::read(&bytes, media_type, &object).map(VerifiedDocument::Manifest)
             } else {
                 Err(Error::invalid(&object, format!("`{media_type}` is neither an image nor an index")))
             }
         });
         match result {
-            Ok(Document::Index(index)) if depth < DEEPEST => {
+            Ok(VerifiedDocument::Index(index)) if depth < DEEPEST => {
                 self.references
                     .insert(descriptor.digest, index.manifests().iter().map(|listed| listed.digest).collect());
                 self.index(&index, &object, depth + 1);
             }
-            Ok(Document::Index(_)) => self.fault(object, "indexes are nested too deeply"),
-            Ok(Document::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
-            Ok(Document::Artifact(artifact)) => self.artifact(&artifact, &descriptor.digest),
+            Ok(VerifiedDocument::Index(_)) => self.fault(object, "indexes are nested too deeply"),
+            Ok(VerifiedDocument::Manifest(manifest)) => self.manifest(&manifest, &descriptor.digest),
+            Ok(VerifiedDocument::Artifact(artifact)) => self.artifact(&artifact, &descriptor.digest),
             // A blob that is missing or damaged is reported once, when it is read as a blob.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
             Err(error) => self.fault(error.object(), error.reason()),
@@ -315,7 +315,7 @@ impl Survey<'_> {
     }
 }
 
-enum Document {
+enum VerifiedDocument {
     Index(Index),
     Manifest(Manifest),
     Artifact(Artifact),
@@ -323,18 +323,18 @@ enum Document {
 
 /// The result of reading one blob.
 #[derive(Default)]
-struct Found {
+struct BlobFacts {
     bytes: u64,
-    faults: Vec<Fault>,
+    faults: Vec<Finding>,
     /// The media type of a layer that cannot be read.
     not_read: Option<String>,
 }
 
 /// Reads one blob. Returns `None` if no image needs it and another process has removed it since it was listed.
-fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<Found> {
-    let mut found = Found::default();
+fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<BlobFacts> {
+    let mut found = BlobFacts::default();
     let object = format!("blob {digest}");
-    let mut fault = |reason: String| found.faults.push(Fault { object: object.clone(), reason });
+    let mut fault = |reason: String| found.faults.push(Finding { object: object.clone(), reason });
     if role.sizes.len() > 1 {
         fault(format!("is said to have different sizes: {:?}", role.sizes));
     }
@@ -368,7 +368,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     }
     // If the blob is damaged, faults of its content only follow from that.
     if found.faults.is_empty() {
-        found.faults.extend(layer_faults.into_iter().map(|reason| Fault { object: object.clone(), reason }));
+        found.faults.extend(layer_faults.into_iter().map(|reason| Finding { object: object.clone(), reason }));
     }
     activity.finish(match (found.faults.is_empty(), &found.not_read) {
         (true, None) => "whole",
@@ -457,7 +457,7 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
 
 /// Reads past an entry's content. The padding to a whole block must be zeros: other bytes there would be in the layer,
 /// but in no listing of it.
-fn skip_content(source: &mut impl Read, entry: &tar::Entry, faults: &mut Vec<String>) -> Result<()> {
+fn skip_content(source: &mut impl Read, entry: &tar::TarEntry, faults: &mut Vec<String>) -> Result<()> {
     let failed = |error| Error::io("layer", "read", error);
     let mut padding = Vec::new();
     let skipped = io::copy(&mut source.take(entry.size), &mut io::sink()).map_err(failed)?;

@@ -5,7 +5,7 @@ use crate::bases;
 use crate::consumers::{Layout, Podman, Schemas, Settings};
 use crate::listers::listed_alike;
 use crate::support::{Scratch, command, ocibuild, python_with, run};
-use ocibuild::codec::tar::Kind;
+use ocibuild::codec::tar::EntryType;
 use std::path::{Path, PathBuf};
 
 /// The program in testdata.
@@ -118,11 +118,11 @@ fn four_readers_agree_on_our_layers() {
         listed_alike(&layout.blob(layout.layers()[0]["digest"].as_str().unwrap()))
     };
     let entries = listed(&kept, &["--keep-owners"]);
-    assert_eq!(entries.iter().filter(|entry| entry.kind == Kind::HardLink).count(), 1, "{entries:#?}");
+    assert_eq!(entries.iter().filter(|entry| entry.kind == EntryType::HardLink).count(), 1, "{entries:#?}");
     assert!(entries.iter().any(|entry| entry.mode == 0o7644), "{entries:#?}");
     // Special bits mean something else under another owner.
     let entries = listed(&layout, &["--chown", "3000000:4000000"]);
-    assert!(entries.iter().all(|entry| entry.kind != Kind::File || entry.mode < 0o1000), "{entries:#?}");
+    assert!(entries.iter().all(|entry| entry.kind != EntryType::File || entry.mode < 0o1000), "{entries:#?}");
     assert!(
         entries.iter().all(|entry| (entry.uid, entry.gid, entry.mtime) == (3_000_000, 4_000_000, -10)),
         "{entries:#?}"

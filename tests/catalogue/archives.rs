@@ -41,7 +41,7 @@ fn is_no_source(row: &str, tar: &[u8], words: &[&str]) {
 
 /// A tar as the content of a layer must be taken; answers what its entries became, and what was warned of.
 #[track_caller]
-fn is_a_source(row: &str, tar: &[u8]) -> (Vec<ocibuild::codec::tar::Entry>, String) {
+fn is_a_source(row: &str, tar: &[u8]) -> (Vec<ocibuild::codec::tar::TarEntry>, String) {
     let bench = Bench::keeping();
     canary(&bench);
     bench.scratch.write("source.tar", tar);
@@ -53,14 +53,14 @@ fn is_a_source(row: &str, tar: &[u8]) -> (Vec<ocibuild::codec::tar::Entry>, Stri
 }
 
 /// The entries of an image's last layer, which is not compressed.
-pub(super) fn layer_entries(out: &Path, tag: &str) -> Vec<ocibuild::codec::tar::Entry> {
+pub(super) fn layer_entries(out: &Path, tag: &str) -> Vec<ocibuild::codec::tar::TarEntry> {
     let image = Layout::new(out, tag);
     let layer = image.layers().last().unwrap()["digest"].as_str().unwrap().to_owned();
     entries(&fs::read(image.blob(&layer)).unwrap())
 }
 
 /// The entries of a tar.
-pub(super) fn entries(tar: &[u8]) -> Vec<ocibuild::codec::tar::Entry> {
+pub(super) fn entries(tar: &[u8]) -> Vec<ocibuild::codec::tar::TarEntry> {
     let mut headers = ocibuild::codec::tar::Headers::new("tar");
     let mut entries = Vec::new();
     while let Some(entry) = headers.next(&mut &tar[headers.position() as usize..]).unwrap() {
@@ -125,7 +125,7 @@ fn a2_a3_links_lead_nowhere() {
     let (entries, _) = is_a_source("A3", &forge::tar(&both));
     assert_eq!(
         entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
-        [ocibuild::codec::tar::Kind::Directory, ocibuild::codec::tar::Kind::File]
+        [ocibuild::codec::tar::EntryType::Directory, ocibuild::codec::tar::EntryType::File]
     );
     // A link as such is data.
     let (entries, _) = is_a_source("A2", &forge::tar(&[Member::link(b'2', "link", "../../../canary")]));
@@ -156,8 +156,8 @@ fn a4_a5_a_layer_may_be_one_link_away() {
 fn a5_hard_links_find_their_file_or_are_refused() {
     let later = [Member::link(b'1', "a", "b"), Member::file("b", b"content")];
     let (entries, _) = is_a_source("A5", &forge::tar(&later));
-    assert_eq!((entries[0].kind, entries[0].size), (ocibuild::codec::tar::Kind::File, 7));
-    assert_eq!((entries[1].kind, &entries[1].link[..]), (ocibuild::codec::tar::Kind::HardLink, &b"a"[..]));
+    assert_eq!((entries[0].kind, entries[0].size), (ocibuild::codec::tar::EntryType::File, 7));
+    assert_eq!((entries[1].kind, &entries[1].link[..]), (ocibuild::codec::tar::EntryType::HardLink, &b"a"[..]));
     is_no_source(
         "A5",
         &forge::tar(&[Member::link(b'1', "a", "never")]),
@@ -372,7 +372,7 @@ fn a18_a_file_whose_name_ends_in_a_slash_is_refused() {
     is_no_source("A18", &forge::tar(&[Member::pax("path", b"name/"), Member::file("f", b"")]), &["ends in a slash"]);
     assert_eq!(
         is_a_source("A18", &forge::tar(&[Member::of(0, "old/", b"")])).0[0].kind,
-        ocibuild::codec::tar::Kind::Directory
+        ocibuild::codec::tar::EntryType::Directory
     );
 }
 

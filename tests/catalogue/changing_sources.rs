@@ -182,7 +182,7 @@ fn only_what_was_planned(row: &str, out: &Path, layer: &ocibuild::spec::Descript
         let path = String::from_utf8(entry.path).unwrap();
         assert!(path == "srv" || path.starts_with("srv/file"), "{row}: a forged entry: {path}");
         assert_eq!(entry.mode & 0o7000, 0, "{row}: {path}");
-        if entry.kind == ocibuild::codec::tar::Kind::File {
+        if entry.kind == ocibuild::codec::tar::EntryType::File {
             let content = &tar[entry.offset as usize..(entry.offset + entry.size) as usize];
             // Found while it was longer, a file may end with the header, as content.
             let content = content.strip_suffix(&forged_header()[..]).unwrap_or(content);

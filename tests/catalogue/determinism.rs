@@ -8,7 +8,7 @@ use crate::consumers::Layout as Image;
 use crate::support::{Scratch, command, run};
 use ocibuild::build::BuildSpec;
 use ocibuild::codec::compression::Compression;
-use ocibuild::codec::tar::Kind;
+use ocibuild::codec::tar::EntryType;
 use ocibuild::common::progress::Silent;
 use ocibuild::store::Layout;
 use proptest::prelude::*;
@@ -212,7 +212,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Makes the tree, and answers what each path should become.
-fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (Kind, u64)> {
+fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (EntryType, u64)> {
     let mut expected = BTreeMap::new();
     let mut first: Option<Vec<u8>> = None;
     for (number, (name, node)) in nodes.iter().enumerate() {
@@ -225,7 +225,7 @@ fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (Kind, 
         let file = at.join(std::ffi::OsStr::from_bytes(&path));
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         if number % 3 == 0 {
-            expected.insert(path[..5].to_vec(), (Kind::Directory, 0));
+            expected.insert(path[..5].to_vec(), (EntryType::Directory, 0));
         }
         match node {
             Node::File { size, executable } => {
@@ -233,31 +233,31 @@ fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (Kind, 
                 fs::set_permissions(&file, fs::Permissions::from_mode(if *executable { 0o711 } else { 0o604 }))
                     .unwrap();
                 first.get_or_insert(path.clone());
-                expected.insert(path.clone(), (Kind::File, *size as u64));
+                expected.insert(path.clone(), (EntryType::File, *size as u64));
             }
             Node::Directory => {
                 fs::create_dir(&file).unwrap();
-                expected.insert(path.clone(), (Kind::Directory, 0));
+                expected.insert(path.clone(), (EntryType::Directory, 0));
             }
             Node::Symlink(target) => {
                 symlink(target, &file).unwrap();
-                expected.insert(path.clone(), (Kind::Symlink, 0));
+                expected.insert(path.clone(), (EntryType::Symlink, 0));
             }
             Node::HardLinkToFirst => {
                 let Some(first) = &first else { continue };
                 fs::hard_link(at.join(std::ffi::OsStr::from_bytes(first)), &file).unwrap();
-                expected.insert(path.clone(), (Kind::HardLink, 0));
+                expected.insert(path.clone(), (EntryType::HardLink, 0));
             }
         }
     }
     // Which name of a file comes first is a matter of their order.
     let linked: Vec<Vec<u8>> =
-        expected.iter().filter(|(_, (kind, _))| *kind == Kind::HardLink).map(|(path, _)| path.clone()).collect();
+        expected.iter().filter(|(_, (kind, _))| *kind == EntryType::HardLink).map(|(path, _)| path.clone()).collect();
     if let Some(first) = first.filter(|_| !linked.is_empty()) {
         let size = expected[&first].1;
         let lowest = linked.iter().chain([&first]).min().unwrap().clone();
         for path in linked.iter().chain([&first]) {
-            let kind = if *path == lowest { (Kind::File, size) } else { (Kind::HardLink, 0) };
+            let kind = if *path == lowest { (EntryType::File, size) } else { (EntryType::HardLink, 0) };
             expected.insert(path.clone(), kind);
         }
     }
@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(one.diff_id, one_gzip.diff_id);
         prop_assert_eq!(one.descriptor.digest, one.diff_id.as_digest());
         let tar = fs::read(Image::new(out, "latest").blob(&one.descriptor.digest.to_string())).unwrap();
-        let mut found: BTreeMap<Vec<u8>, (Kind, u64)> = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, (EntryType, u64)> = BTreeMap::new();
         let mut before: Vec<u8> = Vec::new();
         for entry in entries(&tar) {
             prop_assert!(before < entry.path, "sorted, and each once");
@@ -301,7 +301,7 @@ proptest! {
             if let Some(path) = entry.path.strip_prefix(b"srv/") {
                 found.insert(path.to_vec(), (entry.kind, entry.size));
             }
-            if entry.kind == Kind::File {
+            if entry.kind == EntryType::File {
                 let content = &tar[entry.offset as usize..(entry.offset + entry.size) as usize];
                 prop_assert!(content.iter().all(|byte| *byte == content[0]));
             }

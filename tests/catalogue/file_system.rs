@@ -356,7 +356,7 @@ fn f19_links_are_data_and_special_files_are_refused() {
     run(bench.layout().args(["--tag", "new", "--compression", "none", "--copy", "src:/"])).success();
     let links: Vec<(Vec<u8>, Vec<u8>)> = layer_entries(&bench.out, "new")
         .into_iter()
-        .filter(|entry| entry.kind == ocibuild::codec::tar::Kind::Symlink)
+        .filter(|entry| entry.kind == ocibuild::codec::tar::EntryType::Symlink)
         .map(|entry| (entry.path, entry.link))
         .collect();
     let expected = [("a", "b"), ("b", "a"), ("endless", "/dev/zero"), ("loop", "."), ("sub/up", "../..")];
@@ -421,7 +421,8 @@ fn f21_names_are_bytes_and_hard_links_stay_links() {
     for name in names {
         assert!(entries.iter().any(|entry| entry.path == name && entry.size == name.len() as u64), "F21 {name:?}");
     }
-    let links: Vec<_> = entries.iter().filter(|entry| entry.kind == ocibuild::codec::tar::Kind::HardLink).collect();
+    let links: Vec<_> =
+        entries.iter().filter(|entry| entry.kind == ocibuild::codec::tar::EntryType::HardLink).collect();
     assert_eq!(
         links.iter().map(|link| (&link.path[..], &link.link[..])).collect::<Vec<_>>(),
         [(&b"x"[..], &b"CON"[..]), (b"y", b"CON"), (b"z", b"CON")]

@@ -7,7 +7,7 @@ use crate::listers::listed_alike;
 use crate::support::{command, consumer_as_root, run};
 use ocibuild::Digest;
 use ocibuild::codec::tar;
-use ocibuild::codec::tar::{Header, Kind};
+use ocibuild::codec::tar::{EntryType, Header};
 use ocibuild::common::progress::Silent;
 use ocibuild::layers::tree::{Access, Content, Entry, Owner, Rules, TreeBuilder};
 use ocibuild::spec::ImagePath;
@@ -72,23 +72,26 @@ fn x2_x6_parents_first_sorted_by_bytes_and_once() {
 }
 
 /// Names of many lengths and letters, as entries whose contents are at hand.
-fn strange_names() -> Vec<(Vec<u8>, Kind)> {
+fn strange_names() -> Vec<(Vec<u8>, EntryType)> {
     // Components of at most 255 bytes, none of them empty.
     let of_length = |length: usize, letter: u8| -> Vec<u8> {
         let is_slash = |at: usize| at % 200 == 199 && at + 1 < length;
         (0..length).map(|at| if length > 255 && is_slash(at) { b'/' } else { letter }).collect()
     };
-    let mut names: Vec<(Vec<u8>, Kind)> = [100, 101, 155, 156, 255, 256, 257, 1000, 4096]
+    let mut names: Vec<(Vec<u8>, EntryType)> = [100, 101, 155, 156, 255, 256, 257, 1000, 4096]
         .iter()
         .zip(b'a'..)
         .flat_map(|(&length, letter)| {
-            [(of_length(length, letter), Kind::File), (of_length(length, letter.to_ascii_uppercase()), Kind::Directory)]
+            [
+                (of_length(length, letter), EntryType::File),
+                (of_length(length, letter.to_ascii_uppercase()), EntryType::Directory),
+            ]
         })
         .collect();
     for name in
         [&b"\xff\xfe"[..], b"new\nline", "gr\u{fc}n \u{1f980}".as_bytes(), b" space", b"quote\"", b"back\\slash"]
     {
-        names.push((name.to_vec(), Kind::File));
+        names.push((name.to_vec(), EntryType::File));
     }
     names
 }
@@ -103,8 +106,17 @@ fn x3_x5_four_readers_agree_on_names_owners_and_times() {
             Header { path: &path, kind, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] };
         tar::append(&header, &mut bytes);
     }
-    let plain =
-        Header { path: b"x", kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] };
+    let plain = Header {
+        path: b"x",
+        kind: EntryType::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: 0,
+        link: b"",
+        xattrs: &[],
+    };
     let (long, longer) = ([b'l'; 100], [b'm'; 101]);
     for header in [
         Header { path: b"x/uid1", uid: 2_097_151, gid: 2_097_151, ..plain },
@@ -114,10 +126,10 @@ fn x3_x5_four_readers_agree_on_names_owners_and_times() {
         Header { path: b"x/before", mtime: -1, ..plain },
         Header { path: b"x/far", mtime: 1 << 33, ..plain },
         Header { path: b"x/xattrs", xattrs: &xattrs, ..plain },
-        Header { path: b"x/link100", kind: Kind::Symlink, mode: 0o777, link: &long, ..plain },
-        Header { path: b"x/link101", kind: Kind::Symlink, mode: 0o777, link: &longer, ..plain },
-        Header { path: b"x/linkodd", kind: Kind::Symlink, mode: 0o777, link: b"\xff\n", ..plain },
-        Header { path: b"x/hard", kind: Kind::HardLink, link: b"x/uid1", ..plain },
+        Header { path: b"x/link100", kind: EntryType::Symlink, mode: 0o777, link: &long, ..plain },
+        Header { path: b"x/link101", kind: EntryType::Symlink, mode: 0o777, link: &longer, ..plain },
+        Header { path: b"x/linkodd", kind: EntryType::Symlink, mode: 0o777, link: b"\xff\n", ..plain },
+        Header { path: b"x/hard", kind: EntryType::HardLink, link: b"x/uid1", ..plain },
         Header { path: b"x/modes", mode: 0o7777, ..plain },
     ] {
         tar::append(&header, &mut bytes);
@@ -135,7 +147,7 @@ fn x5_four_readers_agree_on_a_file_of_eight_gibibytes() {
     for (path, size) in [(&b"largest-octal"[..], (8_u64 << 30) - 1), (b"smallest-pax", 8 << 30), (b"after", 0)] {
         let mut header = Vec::new();
         let size_of =
-            Header { path, kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[] };
+            Header { path, kind: EntryType::File, mode: 0o644, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[] };
         tar::append(&size_of, &mut header);
         assert_eq!(header.len() > 512, size == 8 << 30, "X5");
         file.write_all(&header).unwrap();
@@ -152,7 +164,7 @@ fn x3_four_readers_agree_on_a_layer_of_ours() {
     for (name, kind) in strange_names() {
         let path = bench.scratch.join("src").join(std::ffi::OsStr::from_bytes(&name));
         // The deepest ones are beyond what the system takes in one piece.
-        if name.len() < 3000 && kind == Kind::File {
+        if name.len() < 3000 && kind == EntryType::File {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"content").unwrap();
         }

@@ -3,7 +3,7 @@
 use crate::support::hololib::{Recording, Storage};
 use crate::support::{Finished, Scratch, ocibuild, run, static_program};
 use flate2::read::MultiGzDecoder;
-use ocibuild::codec::tar::{Entry, Headers};
+use ocibuild::codec::tar::{Headers, TarEntry};
 use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
 use serde_json::Value;
@@ -102,7 +102,7 @@ impl Machine {
 
     /// Builds that image, and returns the entries of its layers with their content, the last layer's winning.
     #[track_caller]
-    pub(super) fn files(&self, directory: &str, more: &[&str]) -> BTreeMap<String, (Entry, Vec<u8>)> {
+    pub(super) fn files(&self, directory: &str, more: &[&str]) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
         let finished = self.layout(directory, &[&["--format", "json", "--quiet"], more].concat()).success();
         let built: Value = serde_json::from_str(finished.text()).unwrap();
         files_of(&self.scratch.join(format!("{directory}.out")), &built)
@@ -110,7 +110,7 @@ impl Machine {
 }
 
 /// The entries of all layers in the layout at `out`, as `built` tells of them.
-pub(super) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (Entry, Vec<u8>)> {
+pub(super) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
     let mut files = BTreeMap::new();
     for layer in built["layers"].as_array().unwrap() {
         let digest = layer["digest"].as_str().unwrap().trim_start_matches("sha256:");

@@ -3,7 +3,7 @@
 use super::machine::{Machine, files_of};
 use crate::support::real_rcc::RealRcc;
 use crate::support::{Finished, command, run};
-use ocibuild::codec::tar::Kind;
+use ocibuild::codec::tar::EntryType;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ fn robot_files(machine: &Machine, finished: Finished) -> BTreeMap<String, (u32, 
     let built: Value = serde_json::from_str(finished.success().text()).unwrap();
     assert_eq!(fs::read_dir(machine.scratch.join("temporary")).unwrap().count(), 0);
     let files = files_of(&machine.scratch.join("out"), &built).into_iter();
-    let files = files.filter(|(_, (entry, _))| entry.kind == Kind::File);
+    let files = files.filter(|(_, (entry, _))| entry.kind == EntryType::File);
     files
         .filter_map(|(path, (entry, content))| {
             Some((path.strip_prefix("home/robot/app/")?.to_owned(), (entry.mode, content)))

@@ -85,7 +85,7 @@ fn programs_are_what_the_real_rcc_makes_of_them() {
         let ours: BTreeMap<String, (bool, Vec<u8>)> = machine
             .files(&robot, &["--environment", "direct", "--compression", "none"])
             .into_iter()
-            .filter(|(_, (entry, _))| entry.kind == ocibuild::codec::tar::Kind::File)
+            .filter(|(_, (entry, _))| entry.kind == ocibuild::codec::tar::EntryType::File)
             .filter_map(|(path, (entry, content))| {
                 Some((path.strip_prefix("home/robot/app/")?.to_owned(), (entry.mode & 0o100 != 0, content)))
             })

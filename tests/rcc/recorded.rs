@@ -6,7 +6,7 @@ use crate::support::random::Random;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::{
-    Blueprint, BlueprintOptions, Catalog, CatalogLimits, CatalogName, EntryKind, Hololib, Restorer, StoredObject,
+    Blueprint, BlueprintOptions, Catalog, CatalogEntryKind, CatalogLimits, CatalogName, Hololib, Restorer, StoredObject,
 };
 use ocibuild::{ErrorKind, Platform};
 use std::fs;
@@ -85,7 +85,7 @@ fn check_files(hololib: &Hololib, tree: &Path) {
     let restorer = Restorer::new(hololib, &catalog, SPACE).unwrap();
     let mut files = 0;
     for entry in catalog.entries() {
-        let EntryKind::File(file) = &entry.kind else { continue };
+        let CatalogEntryKind::File(file) = &entry.kind else { continue };
         let recorded = fs::read(tree.join(entry.path)).unwrap();
         let restored = read(restorer.open(entry.path, file).unwrap());
         assert!(restored == replaced(&recorded, file.rewrites), "{}", entry.path);

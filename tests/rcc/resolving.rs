@@ -4,7 +4,7 @@ use super::machine::Machine;
 use crate::support::environment::write_environment;
 use crate::support::real_rcc::{RealRcc, executable};
 use crate::support::{Finished, command, consumer_as_root, run};
-use ocibuild::rcc::{Owner, stage_directory};
+use ocibuild::rcc::{SpaceOwner, stage_directory};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -14,7 +14,7 @@ fn the_real_rcc_records_what_is_missing_and_what_is_incomplete() {
     let machine = Machine::new();
     let home = machine.scratch.join("home");
     let (Some(rcc), Some(unshare)) = (RealRcc::new(&home), consumer_as_root("unshare")) else { return };
-    let stage = stage_directory(&Owner::Home(home.to_str().unwrap().to_owned()), "linux", "amd64");
+    let stage = stage_directory(&SpaceOwner::Home(home.to_str().unwrap().to_owned()), "linux", "amd64");
     let tree = machine.scratch.join("tree");
     write_environment(&tree, rcc.product_home().join("holotree").join(stage).to_str().unwrap(), 1);
     rcc.install_micromamba(&tree);

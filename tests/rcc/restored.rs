@@ -8,8 +8,8 @@ use ocibuild::common::digest::Digest;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::{
-    Blueprint, BlueprintOptions, Catalog, CatalogLimits, EntryKind, Hololib, Holotree, Owner, Restorer, Robot, Sharing,
-    Space, stage_directory,
+    Blueprint, BlueprintOptions, Catalog, CatalogEntryKind, CatalogLimits, Hololib, Holotree, Restorer, Robot, Sharing,
+    Space, SpaceOwner, stage_directory,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,9 +66,9 @@ fn predicted(hololib: &Hololib, catalog: &Arc<Catalog>, space: &str) -> Tree {
     let restorer = Restorer::new(hololib, catalog, space).unwrap();
     let things = catalog.entries().map(|entry| {
         let thing = match &entry.kind {
-            EntryKind::Directory { .. } => Thing::Directory,
-            EntryKind::Link { target } => Thing::Link((*target).to_owned()),
-            EntryKind::File(file) => {
+            CatalogEntryKind::Directory { .. } => Thing::Directory,
+            CatalogEntryKind::Link { target } => Thing::Link((*target).to_owned()),
+            CatalogEntryKind::File(file) => {
                 let mut content = Vec::new();
                 restorer.open(entry.path, file).unwrap().take(1 << 30).read_to_end(&mut content).unwrap();
                 assert_eq!(content.len() as u64, file.size, "{}", entry.path);
@@ -106,8 +106,8 @@ impl Scene {
         Some(Scene { directory, rcc })
     }
 
-    fn owner(&self) -> Owner {
-        Owner::Home(self.rcc.home().to_str().unwrap().to_owned())
+    fn owner(&self) -> SpaceOwner {
+        SpaceOwner::Home(self.rcc.home().to_str().unwrap().to_owned())
     }
 
     fn robot(&self) -> PathBuf {

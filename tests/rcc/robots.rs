@@ -5,7 +5,7 @@ use crate::support::random::Random;
 use crate::support::real_rcc::RealRcc;
 use crate::support::{as_nobody, run};
 use ocibuild::Platform;
-use ocibuild::codec::tar::Kind;
+use ocibuild::codec::tar::EntryType;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::Robot;
@@ -162,7 +162,7 @@ fn wrapped_alike(machine: &Machine, rcc: &RealRcc, seed: u64) -> usize {
     let words = ["--environment", "direct", "--compression", "none"];
     let files = machine.files(&name, &words).into_iter();
     let ours: BTreeSet<String> = files
-        .filter(|(_, (entry, _))| entry.kind == Kind::File)
+        .filter(|(_, (entry, _))| entry.kind == EntryType::File)
         .map(|(path, _)| path.strip_prefix("home/robot/app/").unwrap().to_owned())
         .collect();
     let zip = machine.scratch.join("robot.zip");

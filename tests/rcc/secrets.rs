@@ -3,7 +3,7 @@
 use super::machine::{Machine, STAGE};
 use crate::support::Finished;
 use crate::support::hololib::{Storage, checksum};
-use ocibuild::codec::tar::{Entry, Kind};
+use ocibuild::codec::tar::{EntryType, TarEntry};
 use std::collections::BTreeMap;
 
 /// In pieces, so that this file holds none.
@@ -41,7 +41,7 @@ fn forgetful_with(storage: Storage) -> Machine {
     machine
 }
 
-fn holding(files: &BTreeMap<String, (Entry, Vec<u8>)>) -> Vec<&str> {
+fn holding(files: &BTreeMap<String, (TarEntry, Vec<u8>)>) -> Vec<&str> {
     let word = SECRET.replace('-', "a");
     let holds = |content: &[u8]| {
         [SECRET, &word].iter().any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
@@ -106,12 +106,13 @@ fn overwritten_objects_of_an_uncompressed_library_are_content() {
     for mode in ["sealed", "ready", "compact"] {
         let files = machine.files("robot", &["--environment", mode, "--scrub"]);
         assert_eq!(holding(&files), Vec::<&str>::new(), "{mode}");
-        let is_object = |path: &str, entry: &Entry| path.contains("/hololib/library/") && entry.kind != Kind::Directory;
+        let is_object =
+            |path: &str, entry: &TarEntry| path.contains("/hololib/library/") && entry.kind != EntryType::Directory;
         let objects: Vec<_> = files.iter().filter(|(path, (entry, _))| is_object(path, entry)).collect();
         assert!(objects.len() > 5, "{mode}");
         for (path, (entry, content)) in objects {
             let content = match entry.kind {
-                Kind::HardLink => &files[std::str::from_utf8(&entry.link).unwrap()].1,
+                EntryType::HardLink => &files[std::str::from_utf8(&entry.link).unwrap()].1,
                 _ => content,
             };
             assert_eq!(Some(checksum(content).as_str()), path.rsplit('/').next(), "{mode}: {path}");

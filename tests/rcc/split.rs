@@ -4,7 +4,7 @@ use crate::support::hololib::{Recording, Storage};
 use crate::support::packages::{LARGE, install_packages};
 use crate::support::{Finished, Scratch, ocibuild, run, static_program};
 use ocibuild::Digest;
-use ocibuild::codec::tar::{Headers, Kind};
+use ocibuild::codec::tar::{EntryType, Headers};
 use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
 use serde_json::Value;
@@ -126,7 +126,7 @@ impl Image {
 /// What a path is in the end, whichever layer it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Unpacked {
-    kind: Kind,
+    kind: EntryType,
     mode: u32,
     owner: (u64, u64),
     mtime: i64,
@@ -151,14 +151,14 @@ fn unpacked(image: &Image) -> BTreeMap<String, Unpacked> {
                 owner: (entry.uid, entry.gid),
                 mtime: entry.mtime,
                 link: entry.link,
-                content: (entry.kind == Kind::File).then(|| Digest::of(content)),
+                content: (entry.kind == EntryType::File).then(|| Digest::of(content)),
             };
-            if found.kind == Kind::HardLink {
+            if found.kind == EntryType::HardLink {
                 let target = &layer[std::str::from_utf8(&found.link).unwrap()];
                 assert_eq!((target.mode, target.owner), (found.mode, found.owner), "{path}");
                 found = target.clone();
             }
-            if let Some(below) = all.get(&path).filter(|below| below.kind == Kind::Directory) {
+            if let Some(below) = all.get(&path).filter(|below| below.kind == EntryType::Directory) {
                 assert_eq!(*below, found, "{path} differs between layers");
             }
             layer.insert(path, found);
@@ -212,7 +212,7 @@ fn a_divided_image_has_the_files_of_one_that_is_not() {
 fn has_the_same_files(yard: &Yard, mode: &str, splits: &[&str]) {
     let build = |split: &str| unpacked(&yard.build("robot", &["--split", split, "--environment", mode]));
     let whole = build("none");
-    assert!(whole.len() > 50 && (mode == "compact" || whole.values().any(|entry| entry.kind == Kind::Symlink)));
+    assert!(whole.len() > 50 && (mode == "compact" || whole.values().any(|entry| entry.kind == EntryType::Symlink)));
     for split in splits {
         let divided = build(split);
         assert_eq!(whole.keys().collect::<Vec<_>>(), divided.keys().collect::<Vec<_>>(), "{mode}, {split}");
@@ -235,7 +235,7 @@ fn objects_that_several_packages_use_are_one_file_with_theirs_in_each_layer() {
         while let Some(entry) = headers.next(&mut &tar[usize::try_from(headers.position()).unwrap()..]).unwrap() {
             let path = String::from_utf8(entry.path).unwrap();
             let inode =
-                if entry.kind == Kind::HardLink { String::from_utf8(entry.link).unwrap() } else { path.clone() };
+                if entry.kind == EntryType::HardLink { String::from_utf8(entry.link).unwrap() } else { path.clone() };
             inodes.insert(path, inode);
         }
         let licences: BTreeSet<&String> =

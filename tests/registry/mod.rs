@@ -40,7 +40,7 @@ mod signer;
 use base64::Engine;
 use ocibuild::common::progress::{Event, Progress};
 use ocibuild::registry::credentials::{AuthFile, Credentials, Keychain};
-use ocibuild::registry::{Limits, Network, Options, Persistence, Registry, Repository, Secret, Transport};
+use ocibuild::registry::{Network, Options, Registry, Repository, RetryPolicy, Secret, Timeouts, Transport};
 use ocibuild::spec::{Descriptor, media_type};
 use ocibuild::store::{BlobSink, BlobSource, Verified};
 use ocibuild::{Digest, Error, Reference, Result};
@@ -79,13 +79,13 @@ impl Client {
     fn new() -> Client {
         let milliseconds = Duration::from_millis;
         // Long enough for a busy machine; tests of time limits set their own.
-        let limits = Limits {
+        let limits = Timeouts {
             connect: milliseconds(10_000),
             idle: milliseconds(10_000),
             answer: milliseconds(10_000),
             document: milliseconds(20_000),
         };
-        let persistence = Persistence { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
+        let persistence = RetryPolicy { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
         Client {
             network: Network { limits, ..Network::default() },
             options: Options { persistence, ..Options::default() },

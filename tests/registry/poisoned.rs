@@ -4,11 +4,11 @@ use super::shared_cache::Yard;
 use super::*;
 use crate::support::run;
 use base64::engine::general_purpose::STANDARD;
-use ocibuild::codec::tar::{END, Header, Kind, append};
+use ocibuild::codec::tar::{END, EntryType, Header, append};
 use serde_json::{Value, json};
 
 /// Returns a tar with one entry.
-fn tar_with(path: &[u8], kind: Kind, mode: u32, content: &[u8]) -> Vec<u8> {
+fn tar_with(path: &[u8], kind: EntryType, mode: u32, content: &[u8]) -> Vec<u8> {
     let (size, xattrs) = (content.len() as u64, &[][..]);
     let header = Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs };
     let mut bytes = Vec::new();
@@ -49,11 +49,11 @@ fn a_poisoned_layer_is_made_instead() {
     let home = b"home/robot/.robocorp/holotree/x";
     let whiteout = b"home/robot/.robocorp/.wh.holotree";
     let cases: [(&str, Vec<u8>, &str); 5] = [
-        ("passwd", tar_with(b"etc/passwd", Kind::File, 0o644, b"root::0:0"), "lies elsewhere"),
-        ("setuid", tar_with(home, Kind::File, 0o4755, b"#!"), "is setuid or setgid"),
-        ("whiteout", tar_with(whiteout, Kind::File, 0o644, b""), "is a whiteout"),
-        ("root", tar_with(b"home", Kind::Directory, 0o777, b""), "lies elsewhere"),
-        ("diff ID", tar_with(home, Kind::File, 0o644, b"x"), "not the diff ID"),
+        ("passwd", tar_with(b"etc/passwd", EntryType::File, 0o644, b"root::0:0"), "lies elsewhere"),
+        ("setuid", tar_with(home, EntryType::File, 0o4755, b"#!"), "is setuid or setgid"),
+        ("whiteout", tar_with(whiteout, EntryType::File, 0o644, b""), "is a whiteout"),
+        ("root", tar_with(b"home", EntryType::Directory, 0o777, b""), "lies elsewhere"),
+        ("diff ID", tar_with(home, EntryType::File, 0o644, b"x"), "not the diff ID"),
     ];
     for (number, (name, tar, said)) in cases.into_iter().enumerate() {
         let claimed = if name == "diff ID" { Digest::of(b"another") } else { Digest::of(&tar) };

@@ -1,7 +1,7 @@
 //! Connections to registries: names, TLS, proxies, and slow servers.
 
 use super::*;
-use ocibuild::registry::{Identity, PlainHttp, Proxies, certificates};
+use ocibuild::registry::{ClientCertificate, PlainHttp, Proxies, certificates};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
@@ -64,7 +64,7 @@ fn r1_a_client_certificate_is_shown_to_its_host() {
         let mut client = trusting();
         let key = Secret::new(String::from_utf8(tls_file("client.key")).unwrap());
         client.network.identity =
-            Some(Identity { registry: host.to_owned(), certificates: tls_file("client.crt"), key });
+            Some(ClientCertificate { registry: host.to_owned(), certificates: tls_file("client.crt"), key });
         client.open(&server.host()).resolve()
     };
     assert_eq!(identified(&server.host()), Ok(Digest::of(&manifest())));
@@ -95,7 +95,7 @@ fn r2_permission_for_plain_http_does_not_excuse_a_bad_certificate() {
 fn impatient() -> Client {
     let mut client = Client::new();
     let idle = Duration::from_millis(400);
-    client.network.limits = Limits { connect: idle, idle, answer: idle, document: idle * 2 };
+    client.network.limits = Timeouts { connect: idle, idle, answer: idle, document: idle * 2 };
     client
 }
 

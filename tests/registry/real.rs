@@ -33,7 +33,7 @@ pub(super) fn tar(length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = ocibuild::codec::tar::Header {
         path: b"noise",
-        kind: ocibuild::codec::tar::Kind::File,
+        kind: ocibuild::codec::tar::EntryType::File,
         mode: 0o644,
         uid: 0,
         gid: 0,
@@ -63,7 +63,7 @@ fn config(layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Pushes the image `v1` of `layout` and returns the statistics.
-fn push(work: &Work, layout: &Arc<Layout>) -> Result<ocibuild::store::Moved, String> {
+fn push(work: &Work, layout: &Arc<Layout>) -> Result<ocibuild::store::TransferStats, String> {
     let image = layout.image(Some("v1"), None).unwrap();
     let names: [ImageName; 1] = ["v1".parse().unwrap()];
     copy(&image, &*work.repository, &names, &*work.heard).map_err(|error| work.said(error))

@@ -1,6 +1,6 @@
 //! Base images, each with the blobs that no other base needs.
 
-use super::{Item, Kind, Stored, existing, files, stored};
+use super::{Item, ItemKind, Stored, existing, files, stored};
 use crate::common::digest::Digest;
 use crate::common::error::Result;
 use crate::common::root::Root;
@@ -15,7 +15,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let Some(store) = existing(directory, BASES)? else { return Ok(Vec::new()) };
     let mut blobs: BTreeMap<Digest, Stored> = BTreeMap::new();
     for algorithm in ["sha256", "sha512"] {
-        for file in stored(&store, &format!("blobs/{algorithm}"), Kind::Base)? {
+        for file in stored(&store, &format!("blobs/{algorithm}"), ItemKind::Base)? {
             if let Ok(digest) = format!("{algorithm}:{}", file.name).parse() {
                 blobs.insert(digest, file);
             }
@@ -35,7 +35,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         let made = blobs.get(&digest).map(|file| file.used);
         let used = made.max(last_used.get(&digest.hex()).copied()).unwrap_or(std::time::UNIX_EPOCH);
         let name = if names.is_empty() { listed.digest.to_string() } else { shortest(names) };
-        bases.push(Item { kind: Kind::Base, name, used, files: Vec::new(), listed: Some(digest), from: None });
+        bases.push(Item { kind: ItemKind::Base, name, used, files: Vec::new(), listed: Some(digest), from: None });
     }
     bases.sort_by_key(|base| Reverse(base.used));
     for base in &mut bases {
@@ -43,7 +43,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         let needed = listed.map(|listed| needed_by(listed, layout.as_ref())).transpose()?.unwrap_or_default();
         base.files = needed.iter().filter_map(|digest| blobs.remove(digest)).collect();
     }
-    bases.extend(blobs.into_values().map(|file| Item::of(Kind::Leftover, file)));
+    bases.extend(blobs.into_values().map(|file| Item::of(ItemKind::Leftover, file)));
     Ok(bases)
 }
 

@@ -1,8 +1,8 @@
 //! Damaged and unreadable files of the cache.
 
-use super::{Kind, Upkeep, files, is_hex, stored};
+use super::{ItemKind, Upkeep, files, is_hex, stored};
 use crate::cache::blocks;
-use crate::cache::record::Record;
+use crate::cache::record::CacheRecord;
 use crate::common::digest::{Algorithm, Digest, Hasher};
 use crate::common::error::{Error, Result};
 use crate::common::root::Root;
@@ -35,11 +35,11 @@ impl Upkeep {
     /// Fails if a directory cannot be read, or a file cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
-        let kinds: [(&str, Kind, IsWhole); 4] = [
-            ("layers/v1", Kind::Key, |directory, name| Ok(Record::read_named(directory, name).is_some())),
-            ("blocks/v1", Kind::BlockList, |directory, name| Ok(blocks::is_whole(directory, name))),
-            (files::DOWNLOADS, Kind::Download, is_what_its_name_says),
-            (KEPT, Kind::Signatures, |directory, name| Ok(kept_in(directory, name).is_some())),
+        let kinds: [(&str, ItemKind, IsWhole); 4] = [
+            ("layers/v1", ItemKind::Key, |directory, name| Ok(CacheRecord::read_named(directory, name).is_some())),
+            ("blocks/v1", ItemKind::BlockList, |directory, name| Ok(blocks::is_whole(directory, name))),
+            (files::DOWNLOADS, ItemKind::Download, is_what_its_name_says),
+            (KEPT, ItemKind::Signatures, |directory, name| Ok(kept_in(directory, name).is_some())),
         ];
         for (place, kind, is_whole) in kinds {
             for file in stored(&self.directory, place, kind)?.into_iter().filter(|file| is_hex(&file.name, 64)) {

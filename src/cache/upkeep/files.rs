@@ -1,7 +1,7 @@
 //! Independent files: downloads, signatures, listings and notes. Also records of when something was last used, for files whose
 //! modification time must not change.
 
-use super::{Item, Kind, directories, existing, is_hex, stored};
+use super::{Item, ItemKind, directories, existing, is_hex, stored};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::common::root::Root;
@@ -32,40 +32,42 @@ pub fn note_use(directory: &Root, digest: &Digest, now: SystemTime) -> Result<()
 
 /// Returns when each base and download was last used, by the name of its record.
 pub(super) fn uses(directory: &Root) -> Result<BTreeMap<String, SystemTime>> {
-    Ok(stored(directory, USED, Kind::Note)?.into_iter().map(|note| (note.name, note.used)).collect())
+    Ok(stored(directory, USED, ItemKind::Note)?.into_iter().map(|note| (note.name, note.used)).collect())
 }
 
 /// Lists every download, signature file, listing and note.
 pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let uses = uses(directory)?;
     let mut items = Vec::new();
-    for file in stored(directory, DOWNLOADS, Kind::Download)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
+    for file in stored(directory, DOWNLOADS, ItemKind::Download)?.into_iter().filter(|file| is_hex(&file.name, 64)) {
         let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
-        items.push(Item { used, ..Item::of(Kind::Download, file) });
+        items.push(Item { used, ..Item::of(ItemKind::Download, file) });
     }
-    for file in stored(directory, KEPT, Kind::Signatures)? {
+    for file in stored(directory, KEPT, ItemKind::Signatures)? {
         // They are used whenever their base is.
         if is_hex(&file.name, 64) || is_hex(&file.name, 128) {
             let used = uses.get(&file.name).copied().unwrap_or(file.used).max(file.used);
-            items.push(Item { used, ..Item::of(Kind::Signatures, file) });
+            items.push(Item { used, ..Item::of(ItemKind::Signatures, file) });
         }
     }
-    for robot in directories(directory, ROBOTS, Kind::Robot)? {
-        let kind = if is_hex(&robot.name, 64) { Kind::Robot } else { Kind::Leftover };
+    for robot in directories(directory, ROBOTS, ItemKind::Robot)? {
+        let kind = if is_hex(&robot.name, 64) { ItemKind::Robot } else { ItemKind::Leftover };
         let used = uses.get(&robot.name).copied().unwrap_or(robot.used).max(robot.used);
         items.push(Item { used, ..Item::of(kind, robot) });
     }
     for place in listings(directory)? {
-        items.extend(stored(directory, &place, Kind::Listing)?.into_iter().map(|file| Item::of(Kind::Listing, file)));
+        items.extend(
+            stored(directory, &place, ItemKind::Listing)?.into_iter().map(|file| Item::of(ItemKind::Listing, file)),
+        );
     }
     for place in ["verified/v1", "verified/v2", USED] {
-        let notes = stored(directory, place, Kind::Note)?.into_iter();
+        let notes = stored(directory, place, ItemKind::Note)?.into_iter();
         let ours = notes.filter(|file| is_hex(&file.name, 32) || is_hex(&file.name, 64));
-        items.extend(ours.map(|file| Item::of(Kind::Note, file)));
+        items.extend(ours.map(|file| Item::of(ItemKind::Note, file)));
     }
     for (place, length) in [("seen/v1", 2), ("left-out/v1", 64)] {
-        let notes = stored(directory, place, Kind::Note)?.into_iter().filter(|file| is_hex(&file.name, length));
-        items.extend(notes.map(|file| Item::of(Kind::Note, file)));
+        let notes = stored(directory, place, ItemKind::Note)?.into_iter().filter(|file| is_hex(&file.name, length));
+        items.extend(notes.map(|file| Item::of(ItemKind::Note, file)));
     }
     Ok(items)
 }

@@ -1,8 +1,8 @@
 //! Cached layers: each a blob, its keys, and its block lists.
 
-use super::{Item, Kind, Stored, is_hex, stored};
+use super::{Item, ItemKind, Stored, is_hex, stored};
 use crate::cache::blocks;
-use crate::cache::record::Record;
+use crate::cache::record::CacheRecord;
 use crate::common::digest::Digest;
 use crate::common::error::Result;
 use crate::common::root::Root;
@@ -14,9 +14,9 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     // Keys and lists are read before blobs: a blob is written before its keys, so a concurrent build never seems to have keys
     // without a blob.
     let mut taken: BTreeMap<Digest, Reference> = BTreeMap::new();
-    let keys = stored(directory, "layers/v1", Kind::Key)?;
+    let keys = stored(directory, "layers/v1", ItemKind::Key)?;
     let keys = keys.into_iter().filter(|file| is_hex(&file.name, 64)).map(|file| {
-        let record = Record::read_named(&file.directory, &file.name);
+        let record = CacheRecord::read_named(&file.directory, &file.name);
         if let Some((digest, from)) =
             record.as_ref().and_then(|record| Some((record.layer.descriptor.digest, record.from.clone()?)))
         {
@@ -25,7 +25,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         (record.map(|record| record.layer.descriptor.digest), file)
     });
     let keys: Vec<(Option<Digest>, Stored)> = keys.collect();
-    let (lists, latest): (Vec<Stored>, Vec<Stored>) = stored(directory, "blocks/v1", Kind::BlockList)?
+    let (lists, latest): (Vec<Stored>, Vec<Stored>) = stored(directory, "blocks/v1", ItemKind::BlockList)?
         .into_iter()
         .filter(|file| is_hex(file.name.trim_end_matches(blocks::LATEST), 64))
         .partition(|file| file.name.len() == 64);
@@ -34,10 +34,10 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         lists.iter().filter_map(|file| Some((file.name.clone(), subject(file)?))).collect();
     let mut layers: BTreeMap<Digest, Item> = BTreeMap::new();
     for algorithm in ["sha256", "sha512"] {
-        for file in stored(directory, &format!("store/blobs/{algorithm}"), Kind::Layer)? {
+        for file in stored(directory, &format!("store/blobs/{algorithm}"), ItemKind::Layer)? {
             if let Ok(digest) = format!("{algorithm}:{}", file.name).parse::<Digest>() {
                 let from = taken.get(&digest).cloned();
-                layers.insert(digest, Item { name: digest.to_string(), from, ..Item::of(Kind::Layer, file) });
+                layers.insert(digest, Item { name: digest.to_string(), from, ..Item::of(ItemKind::Layer, file) });
             }
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     for (digest, file) in keys.into_iter().chain(lists).chain(latest) {
         match digest.and_then(|digest| layers.get_mut(&digest)) {
             Some(layer) => layer.add(file),
-            None => useless.push(Item::of(Kind::Leftover, file)),
+            None => useless.push(Item::of(ItemKind::Leftover, file)),
         }
     }
     Ok(layers.into_values().chain(useless).collect())

@@ -11,7 +11,7 @@ mod layers;
 mod tidy;
 
 pub use files::{DOWNLOADS, ROBOTS, UNFINISHED_ROBOT, note_use};
-pub use tidy::Limits;
+pub use tidy::CacheLimits;
 
 use super::Running;
 use crate::common::digest::Digest;
@@ -42,7 +42,7 @@ pub struct Upkeep {
 
 /// The kind of a file in the cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ItemKind {
     /// The blob of a layer.
     Layer,
     /// A key under which a layer is found.
@@ -69,7 +69,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Item {
     /// The kind of its main file.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// Its name for users: a digest, or the name of a base.
     pub name: String,
     /// When it was last used.
@@ -86,7 +86,7 @@ pub struct Item {
 #[derive(Debug)]
 pub struct Stored {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// Its size in bytes.
     pub size: u64,
     /// Whether a layout has a hard link to it, so that removing it frees no space.
@@ -100,7 +100,7 @@ pub struct Stored {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// The number of removed items of each kind.
-    pub items: BTreeMap<Kind, usize>,
+    pub items: BTreeMap<ItemKind, usize>,
     /// The number of freed bytes. Files with a hard link in a layout do not count.
     pub freed: u64,
     /// Whether items were kept because builds are running.
@@ -142,12 +142,12 @@ impl Upkeep {
     ///
     /// # Errors
     /// Fails if a directory cannot be read, a file cannot be removed, or another process has locked the cache for a minute.
-    pub fn prune(&self, limits: Limits) -> Result<Pruned> {
+    pub fn prune(&self, limits: CacheLimits) -> Result<Pruned> {
         let _lock = DirectoryLock::of(&self.directory)?;
         self.prune_locked(limits)
     }
 
-    fn prune_locked(&self, limits: Limits) -> Result<Pruned> {
+    fn prune_locked(&self, limits: CacheLimits) -> Result<Pruned> {
         let in_use_since = Running::first(&self.directory)?;
         self.sweep();
         let mut pruned = Pruned::default();
@@ -158,7 +158,7 @@ impl Upkeep {
         let mut left: u64 = items.iter().map(Item::size).sum();
         let mut forgotten = BTreeSet::new();
         for item in items {
-            let is_useless = item.kind == Kind::Leftover;
+            let is_useless = item.kind == ItemKind::Leftover;
             if !(is_useless || limits.exclude(&item, left, self.now)) {
                 continue;
             }
@@ -196,7 +196,7 @@ impl Item {
     }
 
     /// Creates an item of one file, with its name.
-    fn of(kind: Kind, file: Stored) -> Item {
+    fn of(kind: ItemKind, file: Stored) -> Item {
         Item { kind, name: file.name.clone(), used: file.used, files: vec![file], listed: None, from: None }
     }
 
@@ -208,7 +208,7 @@ impl Item {
 }
 
 impl Stored {
-    fn of(kind: Kind, directory: &Root, name: &str, metadata: &Metadata) -> Stored {
+    fn of(kind: ItemKind, directory: &Root, name: &str, metadata: &Metadata) -> Stored {
         let used = metadata.modified().map_or(UNIX_EPOCH, cap_std::time::SystemTime::into_std);
         let (size, is_shared) = (metadata.len(), metadata.nlink() > 1);
         Stored { kind, size, is_shared, directory: directory.clone(), name: name.to_owned(), used }
@@ -254,7 +254,7 @@ fn existing(directory: &Root, path: &str) -> Result<Option<Root>> {
 }
 
 /// Lists the regular files of the directory at `path` below the cache directory, all of one kind.
-fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
+fn stored(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
     let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
     let unreadable = |error| Error::io(directory.path().display(), "read", error);
     let mut files = Vec::new();
@@ -274,7 +274,7 @@ fn stored(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
 }
 
 /// Lists the directories in `path` below the cache directory, each with the size of all files below it.
-fn directories(directory: &Root, path: &str, kind: Kind) -> Result<Vec<Stored>> {
+fn directories(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
     let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
     let unreadable = |error| Error::io(directory.path().display(), "read", error);
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! Automatic limits: unused and excess files are removed at the end of a build.
 
-use super::{Item, Kind, Pruned, Upkeep};
+use super::{Item, ItemKind, Pruned, Upkeep};
 use crate::common::bounded;
 use crate::common::error::Result;
 use crate::common::lock::DirectoryLock;
@@ -14,22 +14,22 @@ const BETWEEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of a cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct CacheLimits {
     /// How long an item may be unused.
     pub age: Option<Duration>,
     /// The maximum size of all files, in bytes.
     pub size: Option<u64>,
 }
 
-impl Limits {
+impl CacheLimits {
     /// Removes everything.
-    pub const NOTHING: Limits = Limits { age: None, size: Some(0) };
+    pub const NOTHING: CacheLimits = CacheLimits { age: None, size: Some(0) };
 
     /// Returns whether `item` must be removed, if it and all items after it have `left` bytes.
     pub(super) fn exclude(&self, item: &Item, left: u64, now: SystemTime) -> bool {
         let is_old = |age| now.duration_since(item.used).is_ok_and(|unused| unused > age);
         // These take hardly any space. Without a note a blob is hashed again, and without its signatures a base needs a network.
-        let is_small = matches!(item.kind, Kind::Note | Kind::Signatures);
+        let is_small = matches!(item.kind, ItemKind::Note | ItemKind::Signatures);
         let is_too_much = |size| size == 0 || left > size && !is_small;
         self.age.is_some_and(is_old) || self.size.is_some_and(is_too_much)
     }
@@ -40,8 +40,8 @@ impl Upkeep {
     ///
     /// # Errors
     /// Fails as [`Upkeep::prune`] does.
-    pub fn tidy(&self, limits: Limits) -> Result<Option<Pruned>> {
-        if limits == Limits::default() || self.is_tidy(limits) {
+    pub fn tidy(&self, limits: CacheLimits) -> Result<Option<Pruned>> {
+        if limits == CacheLimits::default() || self.is_tidy(limits) {
             return Ok(None);
         }
         let Some(_lock) = DirectoryLock::try_of(&self.directory)? else { return Ok(None) };
@@ -51,7 +51,7 @@ impl Upkeep {
         Ok(Some(pruned))
     }
 
-    fn is_tidy(&self, limits: Limits) -> bool {
+    fn is_tidy(&self, limits: CacheLimits) -> bool {
         let Ok((file, metadata)) = self.directory.open_described_file(STAMP) else { return false };
         let is_new = |time: cap_std::time::SystemTime| {
             self.now.duration_since(time.into_std()).is_ok_and(|since| since < BETWEEN)
@@ -61,7 +61,7 @@ impl Upkeep {
     }
 }
 
-fn stamp(limits: Limits) -> String {
+fn stamp(limits: CacheLimits) -> String {
     let age = limits.age.map(|age| age.as_secs());
     let text = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
     format!("{} {}\n", text(age), text(limits.size))

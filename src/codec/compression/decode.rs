@@ -4,7 +4,7 @@
 //! complete and is not. Here every member is read, and anything but zero padding after the last one is an error.
 
 use super::Encoding;
-use super::members::{Members, Recorder};
+use super::members::{GzipMembers, MemberRecorder};
 use crate::common::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
@@ -32,8 +32,8 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
 /// Returns a reader of the content of a gzip `source`.
 ///
 /// It adds the members that it has read to `members`.
-pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &Members) -> impl Read + Send + 'a {
-    GzipReader::Before(Recorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
+pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &GzipMembers) -> impl Read + Send + 'a {
+    GzipReader::Before(MemberRecorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
 }
 
 /// A source of gzip data that is notified of the members in it.

@@ -25,12 +25,12 @@ const MOST_KEPT: usize = 4 << 20;
 ///
 /// The reader and the taker share them.
 #[derive(Debug, Clone, Default)]
-pub struct Members(Arc<Mutex<Vec<u8>>>);
+pub struct GzipMembers(Arc<Mutex<Vec<u8>>>);
 
-impl Members {
+impl GzipMembers {
     /// Creates members from complete data.
-    pub fn of(bytes: Vec<u8>) -> Members {
-        Members(Arc::new(Mutex::new(bytes)))
+    pub fn of(bytes: Vec<u8>) -> GzipMembers {
+        GzipMembers(Arc::new(Mutex::new(bytes)))
     }
 
     /// Takes the bytes that were read since the last call.
@@ -62,19 +62,19 @@ pub fn single_member(mut stored: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// A reader that keeps the bytes consumed from `source` inside a member.
-pub(super) struct Recorder<R> {
+pub(super) struct MemberRecorder<R> {
     source: R,
-    members: Members,
+    members: GzipMembers,
     is_within: bool,
 }
 
-impl<R> Recorder<R> {
-    pub(super) fn new(source: R, members: Members) -> Self {
-        Recorder { source, members, is_within: false }
+impl<R> MemberRecorder<R> {
+    pub(super) fn new(source: R, members: GzipMembers) -> Self {
+        MemberRecorder { source, members, is_within: false }
     }
 }
 
-impl<R: BufRead> MemberSource for Recorder<R> {
+impl<R: BufRead> MemberSource for MemberRecorder<R> {
     fn begin_body(&mut self) {
         self.members.with(|kept| kept.extend_from_slice(&GZIP_HEADER));
         self.is_within = true;
@@ -85,7 +85,7 @@ impl<R: BufRead> MemberSource for Recorder<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Recorder<R> {
+impl<R: BufRead> BufRead for MemberRecorder<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.members.with(|kept| kept.len()) > MOST_KEPT {
             let error = Error::invalid("gzip", "much longer than what it holds, and cannot be taken over");
@@ -104,7 +104,7 @@ impl<R: BufRead> BufRead for Recorder<R> {
     }
 }
 
-impl<R: BufRead> Read for Recorder<R> {
+impl<R: BufRead> Read for MemberRecorder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let length = available.len().min(buffer.len());
@@ -144,7 +144,7 @@ mod tests {
         let stored = foreign(&content);
         let whole = single_member(stored.clone()).unwrap();
         assert_eq!((&whole[..10], &whole[10..]), (&GZIP_HEADER[..], &stored[10..]));
-        let members = Members::default();
+        let members = GzipMembers::default();
         let mut reader = decode_gzip_keeping(&stored[..], &members);
         let (mut piece, mut joined, mut back) = (vec![0; 70_000], Vec::new(), Vec::new());
         loop {
@@ -165,7 +165,7 @@ mod tests {
         first.write_all(b"one,").unwrap();
         let stored = [first.finish().unwrap(), foreign(b"two"), vec![0; 100]].concat();
         assert_eq!(single_member(stored.clone()), None);
-        let members = Members::default();
+        let members = GzipMembers::default();
         let mut back = Vec::new();
         decode_gzip_keeping(&stored[..], &members).read_to_end(&mut back).unwrap();
         let kept = members.take();
@@ -190,7 +190,7 @@ mod tests {
     fn deflate_without_end_and_without_content_is_refused() {
         let empty_blocks = [0, 0, 0, 0xff, 0xff].repeat(2 << 20);
         let stored = [&GZIP_HEADER[..], &empty_blocks].concat();
-        let members = Members::default();
+        let members = GzipMembers::default();
         let error = decode_gzip_keeping(&stored[..], &members).read(&mut [0; 10]).unwrap_err();
         assert!(error.to_string().contains("much longer than what it holds"), "{error}");
         assert!(members.take().len() < 5 << 20);

@@ -8,7 +8,7 @@ mod members;
 pub use block::Decompressor;
 pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
-pub use members::{GZIP_HEADER, Members, single_member};
+pub use members::{GZIP_HEADER, GzipMembers, single_member};
 
 /// The compression of a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The kind of a tar entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EntryType {
     /// A regular file.
     File,
     /// A hard link to an earlier file.
@@ -22,16 +22,16 @@ pub enum Kind {
     Fifo,
 }
 
-impl Kind {
+impl EntryType {
     fn flag(self) -> u8 {
         match self {
-            Kind::File => b'0',
-            Kind::HardLink => b'1',
-            Kind::Symlink => b'2',
-            Kind::CharacterDevice => b'3',
-            Kind::BlockDevice => b'4',
-            Kind::Directory => b'5',
-            Kind::Fifo => b'6',
+            EntryType::File => b'0',
+            EntryType::HardLink => b'1',
+            EntryType::Symlink => b'2',
+            EntryType::CharacterDevice => b'3',
+            EntryType::BlockDevice => b'4',
+            EntryType::Directory => b'5',
+            EntryType::Fifo => b'6',
         }
     }
 }
@@ -42,7 +42,7 @@ pub struct Header<'a> {
     /// The path, relative and without a slash at its end.
     pub path: &'a [u8],
     /// The kind of the entry.
-    pub kind: Kind,
+    pub kind: EntryType,
     /// Permission bits, with setuid, setgid and sticky: at most 0o7777.
     pub mode: u32,
     /// The user id of the owner.
@@ -107,7 +107,7 @@ pub fn encoded_length(header: &Header<'_>) -> u64 {
 /// Returns the path in its stored form: that of a directory ends in a slash.
 fn stored_path<'a>(header: &Header<'a>) -> Cow<'a, [u8]> {
     match header.kind {
-        Kind::Directory => [header.path, b"/"].concat().into(),
+        EntryType::Directory => [header.path, b"/"].concat().into(),
         _ => header.path.into(),
     }
 }
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn file(path: &[u8]) -> Header<'_> {
-        Header { path, kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] }
+        Header { path, kind: EntryType::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] }
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let long = [&b"d/"[..], &[b'x'; 98], b"/", &[b'y'; 99]].concat();
         let endless = [b'z'; 300];
         for path in [&b"a"[..], &[b'x'; 99], &[b'x'; 100], &[b'x'; 101], &long, &endless, "ü".as_bytes(), b"\xff"] {
-            for kind in [Kind::File, Kind::Directory] {
+            for kind in [EntryType::File, EntryType::Directory] {
                 let header = Header { kind, ..file(path) };
                 let mut bytes = Vec::new();
                 append(&header, &mut bytes);

@@ -8,8 +8,8 @@
 mod header;
 mod reader;
 
-pub use header::{Header, Kind, append, encoded_length};
-pub use reader::{Ending, Entry, Headers};
+pub use header::{EntryType, Header, append, encoded_length};
+pub use reader::{Ending, Headers, TarEntry};
 
 /// The block size of the format, in bytes.
 pub const BLOCK: u64 = 512;

@@ -1,6 +1,6 @@
 //! Reads the entries of archives that other programs wrote.
 
-use super::{BLOCK, Kind, padding};
+use super::{BLOCK, EntryType, padding};
 use crate::common::error::{Error, Result};
 use std::io::{self, Read};
 
@@ -11,11 +11,11 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 
 /// A decoded entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct TarEntry {
     /// The path as written, without the slash at a directory's end.
     pub path: Vec<u8>,
     /// The kind of the entry.
-    pub kind: Kind,
+    pub kind: EntryType,
     /// Permission bits, at most 0o7777.
     pub mode: u32,
     /// The user id of the owner.
@@ -99,7 +99,7 @@ impl Headers {
     ///
     /// # Errors
     /// Returns an error if the bytes are not a tar header, exceed a limit, or can be interpreted in two ways.
-    pub fn next(&mut self, source: &mut impl Read) -> Result<Option<Entry>> {
+    pub fn next(&mut self, source: &mut impl Read) -> Result<Option<TarEntry>> {
         let mut extension = Extension::default();
         loop {
             let Some(block) = self.block(source)? else {
@@ -152,7 +152,7 @@ impl Headers {
         Error::invalid(&self.object, format!("malformed tar near byte {}: {reason}", self.position))
     }
 
-    fn end(&mut self, ending: Ending, extension: &Extension) -> Result<Option<Entry>> {
+    fn end(&mut self, ending: Ending, extension: &Extension) -> Result<Option<TarEntry>> {
         if extension.is_present {
             return Err(self.wrong("an extended header without an entry"));
         }
@@ -291,39 +291,39 @@ impl Headers {
         Ok(bytes.to_vec())
     }
 
-    fn decode(&mut self, block: &[u8], extension: Extension) -> Result<Entry> {
+    fn decode(&mut self, block: &[u8], extension: Extension) -> Result<TarEntry> {
         let mut path = match extension.path {
             Some(path) => path,
             None => plain_path(block),
         };
         let is_old_directory = block[156] == 0 && path.last() == Some(&b'/');
         let kind = match block[156] {
-            _ if is_old_directory => Kind::Directory,
-            0 | b'0' | b'7' => Kind::File,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::Symlink,
-            b'3' => Kind::CharacterDevice,
-            b'4' => Kind::BlockDevice,
-            b'5' => Kind::Directory,
-            b'6' => Kind::Fifo,
+            _ if is_old_directory => EntryType::Directory,
+            0 | b'0' | b'7' => EntryType::File,
+            b'1' => EntryType::HardLink,
+            b'2' => EntryType::Symlink,
+            b'3' => EntryType::CharacterDevice,
+            b'4' => EntryType::BlockDevice,
+            b'5' => EntryType::Directory,
+            b'6' => EntryType::Fifo,
             b'S' => return Err(self.wrong("sparse entries are not supported")),
             other => return Err(self.wrong(format_args!("unknown entry type {:?}", char::from(other)))),
         };
-        if kind == Kind::File && path.last() == Some(&b'/') {
+        if kind == EntryType::File && path.last() == Some(&b'/') {
             // GNU tar and Go read a directory here, Python and libarchive a file.
             return Err(self.wrong("a file whose name ends in a slash"));
         }
-        while kind == Kind::Directory && path.last() == Some(&b'/') {
+        while kind == EntryType::Directory && path.last() == Some(&b'/') {
             path.pop();
         }
         let size = match extension.size {
             Some(size) => size,
             None => self.number(&block[124..136], "size")?,
         };
-        if kind != Kind::File && size != 0 {
+        if kind != EntryType::File && size != 0 {
             return Err(self.wrong(format_args!("an entry without content says that it has {size} bytes")));
         }
-        let entry = Entry {
+        let entry = TarEntry {
             path,
             kind,
             mode: (self.number(&block[100..108], "mode")? & 0o7777) as u32,
@@ -408,7 +408,7 @@ mod tests {
     use super::super::{Header, append};
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
+    fn read(bytes: &[u8]) -> Result<Vec<TarEntry>> {
         let mut headers = Headers::new("test.tar");
         let mut source = bytes;
         let mut entries = Vec::new();
@@ -431,8 +431,17 @@ mod tests {
         bytes
     }
 
-    const FILE: Header<'_> =
-        Header { path: b"a", kind: Kind::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] };
+    const FILE: Header<'_> = Header {
+        path: b"a",
+        kind: EntryType::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: 0,
+        link: b"",
+        xattrs: &[],
+    };
 
     fn refusal(bytes: &[u8]) -> String {
         read(bytes).unwrap_err().to_string()
@@ -460,12 +469,12 @@ mod tests {
         let xattrs = [(b"security.capability".to_vec(), vec![1, 0, 0, 2, b'\n', b'=']), (b"user.x".to_vec(), vec![])];
         let long = [b'x'; 4096];
         let headers = [
-            Header { path: b"d", kind: Kind::Directory, mode: 0o1777, ..FILE },
+            Header { path: b"d", kind: EntryType::Directory, mode: 0o1777, ..FILE },
             Header { path: &long, size: 513, xattrs: &xattrs, ..FILE },
             Header { path: b"weird\n27 size=0\n", uid: u64::from(u32::MAX), gid: 2_097_152, mtime: -1, ..FILE },
             Header { path: b"\xff\xfe", mtime: 1 << 33, ..FILE },
-            Header { path: "grün".as_bytes(), kind: Kind::Symlink, link: &long, mode: 0o777, ..FILE },
-            Header { path: b"hard", kind: Kind::HardLink, link: b"weird\n27 size=0\n", ..FILE },
+            Header { path: "grün".as_bytes(), kind: EntryType::Symlink, link: &long, mode: 0o777, ..FILE },
+            Header { path: b"hard", kind: EntryType::HardLink, link: b"weird\n27 size=0\n", ..FILE },
         ];
         let entries = read(&archive(&headers)).unwrap();
         assert_eq!(entries.len(), headers.len());
@@ -572,7 +581,7 @@ mod tests {
         let mut old = archive(&[Header { path: b"d/", ..FILE }]);
         old[156] = 0;
         sum(&mut old[..512]);
-        assert_eq!(read(&old).unwrap()[0].kind, Kind::Directory);
+        assert_eq!(read(&old).unwrap()[0].kind, EntryType::Directory);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with the data of the earlier
 //! blob, byte by byte. That is still several times faster than compressing it.
 
-use super::earlier::{DoneBlock, EarlierLayer, Fingerprint, span};
-use super::packing::{Place, Prefix, Reuse, copied};
+use super::earlier::{DoneBlock, Fingerprint, PreviousLayer, span};
+use super::packing::{BlockPlace, Prefix, Reuse, copied};
 use crate::codec::compression::{Compression, Decompressor};
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::Result;
@@ -36,7 +36,7 @@ pub enum Comparison {
 pub fn compare(
     tree: &Tree,
     fingerprints: &[Fingerprint],
-    earlier: &EarlierLayer,
+    earlier: &PreviousLayer,
     blob: OpenBlob,
     compression: Compression,
     name: &str,
@@ -50,9 +50,9 @@ pub fn compare(
         .into_par_iter()
         .map_init(Examiner::default, |examiner, (number, found)| {
             let known = match found {
-                Found::Same(known) => return Ok(Some((number, known))),
-                Found::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
-                Found::SameShape(_) => return Ok(None),
+                BlockMatch::Same(known) => return Ok(Some((number, known))),
+                BlockMatch::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
+                BlockMatch::SameShape(_) => return Ok(None),
             };
             let Some(block) = blocks.get(number) else { return Ok(None) };
             fill(tree, &block, &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
@@ -73,7 +73,7 @@ pub fn compare(
 
 /// A candidate for the same block in the earlier layer.
 #[derive(Debug, Clone, Copy)]
-enum Found {
+enum BlockMatch {
     /// The same block, according to the metadata of its files.
     Same(usize),
     /// The same block, unless the content differs.
@@ -89,7 +89,7 @@ struct KnownBlocks {
 }
 
 impl KnownBlocks {
-    fn of(earlier: &EarlierLayer) -> KnownBlocks {
+    fn of(earlier: &PreviousLayer) -> KnownBlocks {
         let (mut whole, mut shapes) = (BTreeMap::new(), BTreeMap::new());
         let blocks: Blocks = earlier.blocks.iter().map(|done| done.block).collect();
         let fingerprints: Vec<Fingerprint> = earlier.entries.iter().map(|entry| entry.fingerprint).collect();
@@ -105,7 +105,7 @@ impl KnownBlocks {
     }
 
     /// Returns the numbers of those `blocks` that may be in the earlier layer, with their candidates.
-    fn find_all(&self, blocks: &Blocks, fingerprints: &[Fingerprint]) -> Vec<(usize, Found)> {
+    fn find_all(&self, blocks: &Blocks, fingerprints: &[Fingerprint]) -> Vec<(usize, BlockMatch)> {
         // The blocks of a large file, of which there may be any number, are only searched if the earlier layer had a file
         // of its size.
         let may_be_here = |run: &&Run| {
@@ -115,10 +115,10 @@ impl KnownBlocks {
         numbers.filter_map(|number| Some((number, self.find(&names(blocks, number, fingerprints))?))).collect()
     }
 
-    fn find(&self, names: &Names) -> Option<Found> {
+    fn find(&self, names: &BlockNames) -> Option<BlockMatch> {
         match names.whole.and_then(|name| self.whole.get(&name)) {
-            Some(&number) => Some(Found::Same(number)),
-            None => self.shapes.get(&names.shape).map(|&number| Found::SameShape(number)),
+            Some(&number) => Some(BlockMatch::Same(number)),
+            None => self.shapes.get(&names.shape).map(|&number| BlockMatch::SameShape(number)),
         }
     }
 }
@@ -126,22 +126,22 @@ impl KnownBlocks {
 /// Starts the progress of reading blocks, if any have to be read.
 fn activity<'a>(
     blocks: &Blocks,
-    found: &[(usize, Found)],
+    found: &[(usize, BlockMatch)],
     name: &str,
     progress: &'a dyn Progress,
 ) -> Option<Activity<'a>> {
-    let read = found.iter().filter(|(_, found)| matches!(found, Found::SameShape(_)));
+    let read = found.iter().filter(|(_, found)| matches!(found, BlockMatch::SameShape(_)));
     let bytes: u64 = read.filter_map(|(number, _)| blocks.get(*number)).map(|block| block.length).sum();
     (bytes > 0).then(|| Activity::start(progress, name, Some(bytes)))
 }
 
 /// The identifying digests of a block.
-struct Names {
+struct BlockNames {
     shape: Digest,
     whole: Option<Digest>,
 }
 
-fn names(blocks: &Blocks, number: usize, fingerprints: &[Fingerprint]) -> Names {
+fn names(blocks: &Blocks, number: usize, fingerprints: &[Fingerprint]) -> BlockNames {
     let mut shape = Hasher::sha256();
     if let Some(Block { entry: _, offset, length }) = blocks.get(number) {
         shape.update(&offset.to_be_bytes());
@@ -155,13 +155,13 @@ fn names(blocks: &Blocks, number: usize, fingerprints: &[Fingerprint]) -> Names 
             whole
         });
     }
-    Names { shape: shape.finish(), whole: whole.map(Hasher::finish) }
+    BlockNames { shape: shape.finish(), whole: whole.map(Hasher::finish) }
 }
 
 /// Returns the location of each block in the earlier blob.
-fn places(earlier: &EarlierLayer) -> Vec<Place> {
+fn places(earlier: &PreviousLayer) -> Vec<BlockPlace> {
     let places = earlier.blocks.iter().scan(0, |offset, done| {
-        let place = Place { offset: *offset, length: done.packed, tar_length: done.block.length, sum: done.sum };
+        let place = BlockPlace { offset: *offset, length: done.packed, tar_length: done.block.length, sum: done.sum };
         *offset += u64::from(done.packed);
         Some(place)
     });
@@ -170,7 +170,7 @@ fn places(earlier: &EarlierLayer) -> Vec<Place> {
 
 /// Returns the prefix that need not be read: the blocks at the start that both layers have, `in_place` of them, up to the
 /// last complete entry.
-fn prefix(blocks: &Blocks, in_place: usize, earlier: &EarlierLayer) -> Prefix {
+fn prefix(blocks: &Blocks, in_place: usize, earlier: &PreviousLayer) -> Prefix {
     let begins_an_entry = |number: &usize| blocks.get(*number).is_none_or(|block| block.offset == 0);
     let count = match begins_an_entry(&in_place) {
         true => in_place,
@@ -199,7 +199,7 @@ struct Examiner {
 
 impl Examiner {
     /// Returns whether the last filled block is at `place`. A block that cannot be read counts as different.
-    fn is_at(&mut self, blob: &OpenBlob, place: Place, compression: Compression) -> bool {
+    fn is_at(&mut self, blob: &OpenBlob, place: BlockPlace, compression: Compression) -> bool {
         let Ok(packed) = copied(blob, place) else { return false };
         place.tar_length == self.filled.len() as u64
             && self
@@ -212,7 +212,7 @@ impl Examiner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::earlier::EarlierEntry;
+    use super::super::earlier::PreviousEntry;
     use super::*;
     use crate::common::progress::Silent;
     use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
@@ -253,7 +253,7 @@ mod tests {
     struct Scene {
         _keep: tempfile::TempDir,
         layout: Layout,
-        earlier: EarlierLayer,
+        earlier: PreviousLayer,
     }
 
     impl Scene {
@@ -263,13 +263,13 @@ mod tests {
             let (tree, fingerprints) = tree(files);
             let MadeLayer { layer, blocks, contents, work: _ } = write(&tree, &layout, None).unwrap();
             let entries = tree.entries().zip(fingerprints).zip(contents);
-            let entries = entries.map(|((entry, fingerprint), content)| EarlierEntry {
+            let entries = entries.map(|((entry, fingerprint), content)| PreviousEntry {
                 path: entry.path.as_bytes().into(),
                 fingerprint,
                 size: entry.size(),
                 content,
             });
-            let earlier = EarlierLayer { layer, entries: entries.collect(), blocks };
+            let earlier = PreviousLayer { layer, entries: entries.collect(), blocks };
             assert!(earlier.is_consistent());
             Scene { _keep: keep, layout, earlier }
         }

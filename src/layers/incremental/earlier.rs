@@ -8,18 +8,18 @@ use std::ops::Range;
 
 /// A layer that was made before, with its entries and blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EarlierLayer {
+pub struct PreviousLayer {
     /// The layer.
     pub layer: Layer,
     /// The entries of its tree, in order.
-    pub entries: Vec<EarlierEntry>,
+    pub entries: Vec<PreviousEntry>,
     /// The blocks of its tar.
     pub blocks: Vec<DoneBlock>,
 }
 
 /// An entry of a layer that was made before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EarlierEntry {
+pub struct PreviousEntry {
     /// Its path.
     pub path: Box<[u8]>,
     /// The fingerprint of its attributes and content.
@@ -54,10 +54,10 @@ pub struct DoneBlock {
     pub blob: HashState,
 }
 
-impl EarlierLayer {
+impl PreviousLayer {
     /// Returns whether the fields are consistent with each other, as in every finished layer.
     pub fn is_consistent(&self) -> bool {
-        let EarlierLayer { layer, entries, blocks } = self;
+        let PreviousLayer { layer, entries, blocks } = self;
         let in_order = blocks.windows(2).all(|pair| {
             let (block, next) = (&pair[0].block, &pair[1].block);
             (block.entry, block.offset) < (next.entry, next.offset)

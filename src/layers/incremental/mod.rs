@@ -6,7 +6,7 @@ mod packing;
 mod sums;
 
 pub use compare::{Comparison, compare};
-pub use earlier::{DoneBlock, EarlierEntry, EarlierLayer, Fingerprint};
+pub use earlier::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
 pub use packing::Reuse;
 pub(super) use packing::{Packed, Packer, Packing, Prefix};
 pub(super) use sums::Sums;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 /// The location of a compressed block in a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::layers) struct Place {
+pub(in crate::layers) struct BlockPlace {
     /// The offset of its compressed bytes.
     pub(in crate::layers) offset: u64,
     /// The number of compressed bytes.
@@ -40,7 +40,7 @@ pub struct Reuse {
     /// The blocks of the new layer.
     pub(in crate::layers) blocks: Blocks,
     /// The locations in the blob of the new blocks that it holds.
-    pub(in crate::layers) places: BTreeMap<usize, Place>,
+    pub(in crate::layers) places: BTreeMap<usize, BlockPlace>,
     /// The blocks that both layers begin with.
     pub(in crate::layers) prefix: Prefix,
 }
@@ -72,7 +72,7 @@ pub(in crate::layers) enum Packing<'a> {
     /// The compressor produces them.
     Compress,
     /// They are copied from a blob, if they hold the right block.
-    Copy(&'a OpenBlob, Place),
+    Copy(&'a OpenBlob, BlockPlace),
     /// The compressor produces them, except for ranges of the block that are already gzip.
     TakeOver(&'a [Taken]),
 }
@@ -161,7 +161,7 @@ impl Packer {
 }
 
 /// Returns the compressed bytes at `place` of an earlier blob.
-pub(in crate::layers) fn copied(blob: &OpenBlob, place: Place) -> Result<Vec<u8>> {
+pub(in crate::layers) fn copied(blob: &OpenBlob, place: BlockPlace) -> Result<Vec<u8>> {
     let (mut packed, length) = (Vec::new(), place.length as usize);
     let read = append_from(blob.file(), place.offset, length, &mut packed)
         .map_err(|error| Error::io(blob.object(), "read", error))?;

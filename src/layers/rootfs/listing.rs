@@ -26,31 +26,31 @@ pub(super) const HEADER: usize = 128;
 pub(super) const SLOT: usize = 24;
 
 /// The sorted entries of a layer.
-pub struct Listing {
-    bytes: Bytes,
+pub struct LayerListing {
+    bytes: ListingBytes,
     entries: u64,
     /// The offset of the index, in bytes.
     index: usize,
     blocks: usize,
 }
 
-enum Bytes {
+enum ListingBytes {
     Mapped(MappedFile),
     Owned(Vec<u8>),
 }
 
-impl Deref for Bytes {
+impl Deref for ListingBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(file) => file,
-            Bytes::Owned(bytes) => bytes,
+            ListingBytes::Mapped(file) => file,
+            ListingBytes::Owned(bytes) => bytes,
         }
     }
 }
 
-impl std::fmt::Debug for Listing {
+impl std::fmt::Debug for LayerListing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Listing").field("entries", &self.entries).field("blocks", &self.blocks).finish_non_exhaustive()
     }
@@ -58,18 +58,18 @@ impl std::fmt::Debug for Listing {
 
 /// The layer of a listing, and the blob that was read for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Subject {
+pub(super) struct ListedBlob {
     pub(super) layer: Digest,
     pub(super) blob: Digest,
     pub(super) encoding: Encoding,
 }
 
-impl Subject {
+impl ListedBlob {
     /// Creates the subject for the layer `diff_id`, stored in `blob` as `encoding`.
-    pub(super) fn new(diff_id: &DiffId, blob: &Digest, encoding: Encoding) -> Subject {
+    pub(super) fn new(diff_id: &DiffId, blob: &Digest, encoding: Encoding) -> ListedBlob {
         // Hashed, so that SHA-512 also fits into the header.
         let short = |text: String| Digest::of(text.as_bytes());
-        Subject { layer: short(diff_id.to_string()), blob: short(blob.to_string()), encoding }
+        ListedBlob { layer: short(diff_id.to_string()), blob: short(blob.to_string()), encoding }
     }
 }
 
@@ -81,22 +81,22 @@ pub(super) fn encoding_byte(encoding: Encoding) -> u8 {
     }
 }
 
-impl Listing {
+impl LayerListing {
     /// Maps a finished file of the cache. Returns `None` if it is damaged, has another format, or is not about `subject`.
-    pub(super) fn map(file: &File, subject: &Subject) -> Option<Listing> {
+    pub(super) fn map(file: &File, subject: &ListedBlob) -> Option<LayerListing> {
         let length = file.metadata().ok()?.len();
         if length < HEADER as u64 {
             return None;
         }
-        Listing::of(Bytes::Mapped(MappedFile::of_finished(file).ok()?), subject)
+        LayerListing::of(ListingBytes::Mapped(MappedFile::of_finished(file).ok()?), subject)
     }
 
-    /// Opens a listing that was just made. Returns `None` for the same reasons as [`Listing::map`].
-    pub(super) fn own(bytes: Vec<u8>, subject: &Subject) -> Option<Listing> {
-        Listing::of(Bytes::Owned(bytes), subject)
+    /// Opens a listing that was just made. Returns `None` for the same reasons as [`LayerListing::map`].
+    pub(super) fn own(bytes: Vec<u8>, subject: &ListedBlob) -> Option<LayerListing> {
+        LayerListing::of(ListingBytes::Owned(bytes), subject)
     }
 
-    fn of(bytes: Bytes, subject: &Subject) -> Option<Listing> {
+    fn of(bytes: ListingBytes, subject: &ListedBlob) -> Option<LayerListing> {
         let header = bytes.get(..HEADER)?;
         let is_whole = header.starts_with(MAGIC) && u32_at(header, 124)? == crc32(&header[..124]);
         let is_about = header[16..48] == *subject.layer.as_bytes()
@@ -112,7 +112,7 @@ impl Listing {
         if index_bytes.len() < blocks.checked_mul(SLOT)? || u32_at(header, 120)? != crc32(index_bytes) {
             return None;
         }
-        Some(Listing { bytes, entries, index, blocks })
+        Some(LayerListing { bytes, entries, index, blocks })
     }
 
     /// Returns the number of entries, including whiteouts and implied directories.
@@ -175,14 +175,14 @@ impl Listing {
         path().ok_or_else(damaged)
     }
 
-    fn block(&self, number: usize) -> Result<Block<'_>> {
+    fn block(&self, number: usize) -> Result<ListingBlock<'_>> {
         let bytes = || {
             let slot = self.slot(number)?;
             let start = usize::try_from(u64_at(slot, 0)?).ok()?;
             let bytes = self.bytes.get(start..)?.get(..u32_at(slot, 8)? as usize)?;
             (crc32(bytes) == u32_at(slot, 12)?).then_some(bytes)
         };
-        Ok(Block { rest: Decoder(bytes().ok_or_else(damaged)?), path: Vec::new() })
+        Ok(ListingBlock { rest: BlockDecoder(bytes().ok_or_else(damaged)?), path: Vec::new() })
     }
 }
 
@@ -199,13 +199,13 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// The entries of one block.
-struct Block<'a> {
-    rest: Decoder<'a>,
+struct ListingBlock<'a> {
+    rest: BlockDecoder<'a>,
     /// The path of the previous entry.
     path: Vec<u8>,
 }
 
-impl Iterator for Block<'_> {
+impl Iterator for ListingBlock<'_> {
     type Item = Result<ListedEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -226,9 +226,9 @@ pub(super) const OPAQUE: u8 = 0x80;
 pub(super) const KIND: u8 = 0x0f;
 
 /// Decodes values from the front of a block.
-struct Decoder<'a>(&'a [u8]);
+struct BlockDecoder<'a>(&'a [u8]);
 
-impl<'a> Decoder<'a> {
+impl<'a> BlockDecoder<'a> {
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
         self.0 = rest;

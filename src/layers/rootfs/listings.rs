@@ -4,7 +4,7 @@
 //! listings/v1/<hash of the diff ID>     one listing each (see `listing`)
 //! ```
 
-use super::listing::{Listing, Subject};
+use super::listing::{LayerListing, ListedBlob};
 use super::scan::{Scan, encoding_of, scan};
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
@@ -24,9 +24,9 @@ pub struct Listings {
 
 /// The result of listing a layer.
 #[derive(Debug, Clone)]
-pub enum Listed {
+pub enum ListedLayer {
     /// The listing of the layer.
-    Known(Arc<Listing>),
+    Known(Arc<LayerListing>),
     /// The layer is present, but cannot be listed, for this reason.
     Unlistable(String),
 }
@@ -44,10 +44,10 @@ impl Listings {
 
     /// Returns the listing of the layer `diff_id` if it is in the cache. It must have been made from the blob that
     /// `layer` describes.
-    pub fn find(&self, layer: &Descriptor, diff_id: &DiffId) -> Option<Listing> {
-        let subject = Subject::new(diff_id, &layer.digest, encoding_of(layer)?);
+    pub fn find(&self, layer: &Descriptor, diff_id: &DiffId) -> Option<LayerListing> {
+        let subject = ListedBlob::new(diff_id, &layer.digest, encoding_of(layer)?);
         let name = name_of(diff_id);
-        let listing = Listing::map(&self.directory.open_file(&name).ok()?, &subject)?;
+        let listing = LayerListing::map(&self.directory.open_file(&name).ok()?, &subject)?;
         Some(listing)
     }
 
@@ -81,9 +81,9 @@ pub fn find_or_make(
     diff_id: &DiffId,
     source: &dyn BlobSource,
     progress: &dyn Progress,
-) -> Result<Listed> {
+) -> Result<ListedLayer> {
     match listings.and_then(|listings| listings.find(layer, diff_id)) {
-        Some(listing) => Ok(Listed::Known(Arc::new(listing))),
+        Some(listing) => Ok(ListedLayer::Known(Arc::new(listing))),
         None => make(listings, layer, diff_id, source, progress),
     }
 }
@@ -98,24 +98,24 @@ pub(super) fn make(
     diff_id: &DiffId,
     source: &dyn BlobSource,
     progress: &dyn Progress,
-) -> Result<Listed> {
+) -> Result<ListedLayer> {
     let short: String = layer.digest.to_string().chars().take(19).collect();
     let activity = Activity::start(progress, &format!("list {short}"), Some(layer.size));
     let bytes = match scan(layer, diff_id, source)? {
         Scan::Listed(bytes) => bytes,
         Scan::Unlistable(reason) => {
             activity.finish("not understood");
-            return Ok(Listed::Unlistable(reason));
+            return Ok(ListedLayer::Unlistable(reason));
         }
     };
     if let Some(listings) = listings {
         listings.keep(diff_id, &bytes, progress);
     }
-    let subject = encoding_of(layer).map(|encoding| Subject::new(diff_id, &layer.digest, encoding));
+    let subject = encoding_of(layer).map(|encoding| ListedBlob::new(diff_id, &layer.digest, encoding));
     // A listing that was just written is mapped, so that its memory can be reclaimed. Otherwise it stays in memory.
     let kept = listings.and_then(|listings| listings.find(layer, diff_id));
-    let listing = kept.or_else(|| Listing::own(bytes, &subject?));
+    let listing = kept.or_else(|| LayerListing::own(bytes, &subject?));
     let listing = listing.ok_or_else(|| Error::corrupt("listing of a layer", "cannot be read back"))?;
     activity.finish(&counted(usize::try_from(listing.len()).unwrap_or(usize::MAX), "entry"));
-    Ok(Listed::Known(Arc::new(listing)))
+    Ok(ListedLayer::Known(Arc::new(listing)))
 }

@@ -1,6 +1,6 @@
 //! The unpacked content of an image's layers, without unpacking them.
 //!
-//! * A [`Listing`] holds the entries of one layer. It is made when the layer is read for the first time, which also
+//! * A [`LayerListing`] holds the entries of one layer. It is made when the layer is read for the first time, which also
 //!   checks the layer against its descriptor and its config. [`Listings`] stores it in the cache directory.
 //! * A [`Rootfs`] is a stack of layers. It returns the node at a path, with whiteouts applied and links followed as in a
 //!   container.
@@ -17,9 +17,9 @@ mod writer;
 
 pub use accounts::has_name;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
-pub use listing::Listing;
-pub use listings::{Listed, Listings, find_or_make};
-pub use stack::{Below, Found, LayerBelow, Resolved, Rootfs, Unseen};
+pub use listing::LayerListing;
+pub use listings::{ListedLayer, Listings, find_or_make};
+pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry, Unseen};
 pub use stored::{LayerPlace, StoredLayer};
 
 #[cfg(test)]

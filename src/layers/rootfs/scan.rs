@@ -1,7 +1,7 @@
 //! Reads a layer once, to make its listing and to check it against its descriptor and its config.
 
 use super::entry::{ListedKind, ListedNode, Program};
-use super::listing::Subject;
+use super::listing::ListedBlob;
 use super::writer::ListingWriter;
 use crate::codec::compression::{Encoding, decode};
 use crate::codec::tar;
@@ -86,7 +86,7 @@ fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encodi
         return Err(Error::corrupt("layer", format!("holds the tar {found}, not the diff ID {diff_id}")));
     }
     Ok(match listed {
-        Ok(()) => Scan::Listed(writer.finish(&Subject::new(diff_id, &layer.digest, actual))),
+        Ok(()) => Scan::Listed(writer.finish(&ListedBlob::new(diff_id, &layer.digest, actual))),
         Err(reason) => Scan::Unlistable(reason),
     })
 }
@@ -121,10 +121,10 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter) -> Result<()> {
 }
 
 /// Reads past the content of an entry. Returns its first bytes, and the whole content if it is kept.
-fn content(source: &mut impl Read, entry: &tar::Entry) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+fn content(source: &mut impl Read, entry: &tar::TarEntry) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let failed = |error| Error::io("tar", "read", error);
     let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
-    let is_kept = KEPT.contains(&path) && entry.kind == tar::Kind::File && entry.size <= LARGEST_KEPT;
+    let is_kept = KEPT.contains(&path) && entry.kind == tar::EntryType::File && entry.size <= LARGEST_KEPT;
     let wanted = if is_kept { entry.size } else { entry.size.min(Program::HEAD as u64) };
     let mut start = Vec::new();
     io::copy(&mut source.take(wanted), &mut start).map_err(failed)?;
@@ -137,21 +137,21 @@ fn content(source: &mut impl Read, entry: &tar::Entry) -> Result<(Vec<u8>, Optio
     Ok((head, is_kept.then_some(start)))
 }
 
-fn node(entry: tar::Entry, head: &[u8], content: Option<Vec<u8>>) -> Result<ListedNode> {
+fn node(entry: tar::TarEntry, head: &[u8], content: Option<Vec<u8>>) -> Result<ListedNode> {
     let owner = |number: u64| u32::try_from(number).map_err(|_| Error::invalid("tar", format!("the owner {number}")));
     let (uid, gid) = (owner(entry.uid)?, owner(entry.gid)?);
     let kind = match entry.kind {
-        tar::Kind::File => ListedKind::File { size: entry.size, program: Program::of_head(head), content },
-        tar::Kind::Directory => ListedKind::Directory,
-        tar::Kind::Symlink => ListedKind::Symlink { target: entry.link },
-        tar::Kind::HardLink => {
+        tar::EntryType::File => ListedKind::File { size: entry.size, program: Program::of_head(head), content },
+        tar::EntryType::Directory => ListedKind::Directory,
+        tar::EntryType::Symlink => ListedKind::Symlink { target: entry.link },
+        tar::EntryType::HardLink => {
             // The target is relative to the root of the layer, as for extractors.
             let target = ImagePath::new(&entry.link).map_or(entry.link, |path| path.as_bytes().to_vec());
             ListedKind::HardLink { target }
         }
-        tar::Kind::CharacterDevice => ListedKind::CharacterDevice,
-        tar::Kind::BlockDevice => ListedKind::BlockDevice,
-        tar::Kind::Fifo => ListedKind::Fifo,
+        tar::EntryType::CharacterDevice => ListedKind::CharacterDevice,
+        tar::EntryType::BlockDevice => ListedKind::BlockDevice,
+        tar::EntryType::Fifo => ListedKind::Fifo,
     };
     // The tar reader returns at most 0o7777.
     let mode = (entry.mode & 0o7777) as u16;

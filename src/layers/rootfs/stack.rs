@@ -1,7 +1,7 @@
 //! A stack of layers, and look-ups of paths in it.
 
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
-use super::listing::Listing;
+use super::listing::LayerListing;
 use super::stored::StoredLayer;
 use crate::common::error::Result;
 use crate::layers::tree::{Entry, Kind, Tree};
@@ -32,18 +32,18 @@ pub struct Unseen {
 
 /// The result of looking up a path in a stack.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum PathLookup {
     /// There is no node at the path.
     Absent,
     /// A file, directory, link or device.
-    Node(Below),
+    Node(StackedEntry),
     /// The result depends on a layer whose entries are unknown.
     Unseen(Unseen),
 }
 
 /// A node in a layer of the stack.
 #[derive(Debug, Clone)]
-pub struct Below {
+pub struct StackedEntry {
     /// The node, as in a listing.
     pub node: ListedNode,
     /// The entry, if its layer has not been written yet.
@@ -54,7 +54,7 @@ pub struct Below {
 #[derive(Debug, Clone)]
 pub enum Resolved {
     /// The node at this path, which is free of links.
-    Node(ImagePath, Below),
+    Node(ImagePath, StackedEntry),
     /// There is no node at this path, which is free of links.
     Absent(ImagePath),
     /// The path leads through this one, which is not a directory.
@@ -71,13 +71,13 @@ pub struct Rootfs<'a> {
     /// The layers, lowest first.
     layers: Vec<&'a LayerBelow<'a>>,
     /// Directories that were looked up, by their paths.
-    directories: RefCell<BTreeMap<ImagePath, Place>>,
+    directories: RefCell<BTreeMap<ImagePath, StackedPath>>,
 }
 
 /// The node at a path.
 #[derive(Debug, Clone)]
-struct Place {
-    found: Found,
+struct StackedPath {
+    found: PathLookup,
     /// The lowest layer whose entries in this directory are visible.
     floor: usize,
 }
@@ -97,7 +97,7 @@ impl<'a> Rootfs<'a> {
     ///
     /// # Errors
     /// Returns an error if a layer must be read and cannot be read.
-    pub fn look(&self, path: &ImagePath) -> Result<Found> {
+    pub fn look(&self, path: &ImagePath) -> Result<PathLookup> {
         self.place(path).map(|place| place.found)
     }
 
@@ -118,9 +118,9 @@ impl<'a> Rootfs<'a> {
             }
             let here = at.join_name(&name)?;
             let below = match self.look(&here)? {
-                Found::Unseen(unseen) => return Ok(Resolved::Unseen(here, unseen)),
-                Found::Node(below) => below,
-                Found::Absent => {
+                PathLookup::Unseen(unseen) => return Ok(Resolved::Unseen(here, unseen)),
+                PathLookup::Node(below) => below,
+                PathLookup::Absent => {
                     // A missing component cannot be a link, so the rest of the path is appended literally.
                     let mut rest = here;
                     for name in pending {
@@ -157,41 +157,41 @@ impl<'a> Rootfs<'a> {
             Some(below) => Ok(Resolved::Node(at, below)),
             // A link to the root, or to a parent of a directory on the way.
             None => Ok(match self.look(&at)? {
-                Found::Node(below) => Resolved::Node(at, below),
-                Found::Absent => Resolved::Absent(at),
-                Found::Unseen(unseen) => Resolved::Unseen(at, unseen),
+                PathLookup::Node(below) => Resolved::Node(at, below),
+                PathLookup::Absent => Resolved::Absent(at),
+                PathLookup::Unseen(unseen) => Resolved::Unseen(at, unseen),
             }),
         }
     }
 
-    fn place(&self, path: &ImagePath) -> Result<Place> {
+    fn place(&self, path: &ImagePath) -> Result<StackedPath> {
         let Some(parent) = path.parent() else { return Ok(root()) };
         if let Some(known) = self.directories.borrow().get(path) {
             return Ok(known.clone());
         }
         let above = self.place(&parent)?;
         let place = match &above.found {
-            Found::Node(below) if below.node.kind.is_directory() => self.within(path, above.floor)?,
-            Found::Node(_) | Found::Absent => Place { found: Found::Absent, floor: 0 },
-            Found::Unseen(_) => above,
+            PathLookup::Node(below) if below.node.kind.is_directory() => self.within(path, above.floor)?,
+            PathLookup::Node(_) | PathLookup::Absent => StackedPath { found: PathLookup::Absent, floor: 0 },
+            PathLookup::Unseen(_) => above,
         };
-        if !matches!(&place.found, Found::Node(below) if !below.node.kind.is_directory()) {
+        if !matches!(&place.found, PathLookup::Node(below) if !below.node.kind.is_directory()) {
             self.directories.borrow_mut().insert(path.clone(), place.clone());
         }
         Ok(place)
     }
 
     /// Returns the node at `path`, in whose directory the layers from `floor` on are visible.
-    fn within(&self, path: &ImagePath, floor: usize) -> Result<Place> {
-        let mut found: Option<Below> = None;
+    fn within(&self, path: &ImagePath, floor: usize) -> Result<StackedPath> {
+        let mut found: Option<StackedEntry> = None;
         for (number, layer) in self.layers.iter().enumerate().skip(floor).rev() {
             let said = match layer.find(path)? {
-                Said::Nothing => continue,
-                Said::Entry(said) => said,
+                LayerMention::Nothing => continue,
+                LayerMention::Entry(said) => said,
                 // A layer below cannot change a node of a layer above.
-                Said::Unseen(unseen) => {
-                    let found = found.map_or(Found::Unseen(unseen), Found::Node);
-                    return Ok(Place { found, floor });
+                LayerMention::Unseen(unseen) => {
+                    let found = found.map_or(PathLookup::Unseen(unseen), PathLookup::Node);
+                    return Ok(StackedPath { found, floor });
                 }
             };
             let (is_whiteout, is_opaque) = said.hides;
@@ -199,7 +199,7 @@ impl<'a> Rootfs<'a> {
                 let is_directory = new.node.kind.is_directory();
                 match &mut found {
                     None if is_directory => found = Some(new),
-                    None => return Ok(Place { found: Found::Node(new), floor: number }),
+                    None => return Ok(StackedPath { found: PathLookup::Node(new), floor: number }),
                     Some(above) if is_directory => {
                         // A layer without an entry for a directory does not set its attributes.
                         if above.node.kind == ListedKind::ImpliedDirectory {
@@ -207,26 +207,31 @@ impl<'a> Rootfs<'a> {
                         }
                     }
                     // A directory of a layer above has replaced this node.
-                    Some(_) => return Ok(Place { found: found.map_or(Found::Absent, Found::Node), floor: number + 1 }),
+                    Some(_) => {
+                        return Ok(StackedPath {
+                            found: found.map_or(PathLookup::Absent, PathLookup::Node),
+                            floor: number + 1,
+                        });
+                    }
                 }
             }
             if is_whiteout || is_opaque {
-                return Ok(Place { found: found.map_or(Found::Absent, Found::Node), floor: number });
+                return Ok(StackedPath { found: found.map_or(PathLookup::Absent, PathLookup::Node), floor: number });
             }
         }
-        Ok(Place { found: found.map_or(Found::Absent, Found::Node), floor })
+        Ok(StackedPath { found: found.map_or(PathLookup::Absent, PathLookup::Node), floor })
     }
 }
 
 /// Returns the root, which is a directory in every image.
-fn root() -> Place {
+fn root() -> StackedPath {
     let (kind, xattrs) = (ListedKind::Directory, Box::default());
     let node = ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs };
-    Place { found: Found::Node(Below { node, entry: None }), floor: 0 }
+    StackedPath { found: PathLookup::Node(StackedEntry { node, entry: None }), floor: 0 }
 }
 
 /// The entry of one layer for a path.
-pub(super) enum Said {
+pub(super) enum LayerMention {
     Nothing,
     Entry(Entered),
     Unseen(Unseen),
@@ -234,13 +239,13 @@ pub(super) enum Said {
 
 /// The node that one layer adds at a path, and its whiteouts there.
 pub(super) struct Entered {
-    below: Option<Below>,
+    below: Option<StackedEntry>,
     /// Whether it deletes the path from the layers below, and whether it hides their entries in the directory.
     hides: (bool, bool),
 }
 
 impl LayerBelow<'_> {
-    fn find(&self, path: &ImagePath) -> Result<Said> {
+    fn find(&self, path: &ImagePath) -> Result<LayerMention> {
         match self {
             LayerBelow::Stored(layer) => layer.find(path),
             LayerBelow::Tree(tree) => Ok(find_in_tree(tree, path)),
@@ -249,24 +254,24 @@ impl LayerBelow<'_> {
 }
 
 impl StoredLayer<'_> {
-    fn find(&self, path: &ImagePath) -> Result<Said> {
+    fn find(&self, path: &ImagePath) -> Result<LayerMention> {
         let listing = match self.listing()? {
             Ok(listing) => listing,
-            Err(unseen) => return Ok(Said::Unseen(unseen)),
+            Err(unseen) => return Ok(LayerMention::Unseen(unseen)),
         };
         // A listing that turns out to be damaged is made again.
         let found = match find_in_listing(&listing, path.as_bytes()) {
             Ok(found) => found,
             Err(_) => match self.listing_made_again()? {
                 Ok(listing) => find_in_listing(&listing, path.as_bytes())?,
-                Err(unseen) => return Ok(Said::Unseen(unseen)),
+                Err(unseen) => return Ok(LayerMention::Unseen(unseen)),
             },
         };
-        Ok(found.map_or(Said::Nothing, Said::Entry))
+        Ok(found.map_or(LayerMention::Nothing, LayerMention::Entry))
     }
 }
 
-fn find_in_listing(listing: &Listing, path: &[u8]) -> Result<Option<Entered>> {
+fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<Entered>> {
     let Some(ListedEntry { path: _, node, is_whiteout, is_opaque }) = listing.find(path)? else { return Ok(None) };
     let node = match node {
         // A hard link has the node of its target.
@@ -275,17 +280,17 @@ fn find_in_listing(listing: &Listing, path: &[u8]) -> Result<Option<Entered>> {
         }
         node => node,
     };
-    let below = node.map(|node| Below { node, entry: None });
+    let below = node.map(|node| StackedEntry { node, entry: None });
     Ok(Some(Entered { below, hides: (is_whiteout, is_opaque) }))
 }
 
-fn find_in_tree(tree: &Tree, path: &ImagePath) -> Said {
-    let below = tree.find(path).map(|entry| Below { node: node_of(&entry), entry: Some(entry) });
+fn find_in_tree(tree: &Tree, path: &ImagePath) -> LayerMention {
+    let below = tree.find(path).map(|entry| StackedEntry { node: node_of(&entry), entry: Some(entry) });
     let is_whiteout = tree.removes(path);
     if below.is_none() && !is_whiteout {
-        return Said::Nothing;
+        return LayerMention::Nothing;
     }
-    Said::Entry(Entered { below, hides: (is_whiteout, false) })
+    LayerMention::Entry(Entered { below, hides: (is_whiteout, false) })
 }
 
 /// Converts an entry of an unwritten layer to a node of a listing. The kind of program is unknown without its content.

@@ -1,7 +1,7 @@
 //! A stored layer of a stack. Its listing is found or made on demand.
 
-use super::listing::Listing;
-use super::listings::{Listed, Listings, find_or_make, make};
+use super::listing::LayerListing;
+use super::listings::{ListedLayer, Listings, find_or_make, make};
 use super::stack::Unseen;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
@@ -38,11 +38,13 @@ impl LayerPlace<'_> {
     ///
     /// # Errors
     /// The same as [`find_or_make`].
-    pub fn list(&self) -> Result<Option<Listed>> {
+    pub fn list(&self) -> Result<Option<ListedLayer>> {
         let LayerPlace { layer, diff_id, source, listings, progress } = *self;
         match source {
             Some(source) => find_or_make(listings, layer, diff_id, source, progress).map(Some),
-            None => Ok(listings.and_then(|it| it.find(layer, diff_id)).map(|found| Listed::Known(Arc::new(found)))),
+            None => {
+                Ok(listings.and_then(|it| it.find(layer, diff_id)).map(|found| ListedLayer::Known(Arc::new(found))))
+            }
         }
     }
 }
@@ -54,7 +56,7 @@ pub struct StoredLayer<'a> {
     /// The reason to report if the layer cannot be read.
     unseen: Unseen,
     /// The listing, once it has been requested.
-    known: RefCell<Option<Result<Arc<Listing>, Unseen>>>,
+    known: RefCell<Option<Result<Arc<LayerListing>, Unseen>>>,
 }
 
 impl<'a> StoredLayer<'a> {
@@ -64,7 +66,7 @@ impl<'a> StoredLayer<'a> {
     }
 
     /// Creates a layer for which [`LayerPlace::list`] has already returned `listed`.
-    pub fn listed(place: LayerPlace<'a>, unseen: Unseen, listed: Option<Listed>) -> Self {
+    pub fn listed(place: LayerPlace<'a>, unseen: Unseen, listed: Option<ListedLayer>) -> Self {
         let known = known(listed, &unseen);
         StoredLayer { place, unseen, known: RefCell::new(Some(known)) }
     }
@@ -77,7 +79,7 @@ impl<'a> StoredLayer<'a> {
         self.listing().map(Result::err)
     }
 
-    pub(super) fn listing(&self) -> Result<Result<Arc<Listing>, Unseen>> {
+    pub(super) fn listing(&self) -> Result<Result<Arc<LayerListing>, Unseen>> {
         if let Some(known) = &*self.known.borrow() {
             return Ok(known.clone());
         }
@@ -86,17 +88,17 @@ impl<'a> StoredLayer<'a> {
     }
 
     /// Makes the listing again, because the cached one is damaged.
-    pub(super) fn listing_made_again(&self) -> Result<Result<Arc<Listing>, Unseen>> {
+    pub(super) fn listing_made_again(&self) -> Result<Result<Arc<LayerListing>, Unseen>> {
         let LayerPlace { layer, diff_id, source, listings, progress } = self.place;
         let listed = source.map(|source| make(listings, layer, diff_id, source, progress)).transpose()?;
         Ok(self.known.borrow_mut().insert(known(listed, &self.unseen)).clone())
     }
 }
 
-fn known(listed: Option<Listed>, unseen: &Unseen) -> Result<Arc<Listing>, Unseen> {
+fn known(listed: Option<ListedLayer>, unseen: &Unseen) -> Result<Arc<LayerListing>, Unseen> {
     match listed {
-        Some(Listed::Known(listing)) => Ok(listing),
-        Some(Listed::Unlistable(reason)) => {
+        Some(ListedLayer::Known(listing)) => Ok(listing),
+        Some(ListedLayer::Unlistable(reason)) => {
             Err(Unseen { reason, hint: "give the directories on the way in the source".to_owned() })
         }
         None => Err(unseen.clone()),

@@ -1,6 +1,6 @@
 //! Tests of listings and stacks of layers.
 
-use super::listing::{Listing, Subject};
+use super::listing::{LayerListing, ListedBlob};
 use super::writer::ListingWriter;
 use super::*;
 use crate::codec::compression::Encoding;
@@ -30,7 +30,7 @@ struct Layer {
     diff_id: DiffId,
 }
 
-fn header<'a>(path: &'a str, kind: tar::Kind, mode: u32, link: &'a str) -> tar::Header<'a> {
+fn header<'a>(path: &'a str, kind: tar::EntryType, mode: u32, link: &'a str) -> tar::Header<'a> {
     tar::Header {
         path: path.as_bytes(),
         kind,
@@ -56,15 +56,15 @@ fn layer(headers: &[tar::Header<'_>]) -> Layer {
 }
 
 fn directory(path: &str, mode: u32) -> tar::Header<'_> {
-    header(path, tar::Kind::Directory, mode, "")
+    header(path, tar::EntryType::Directory, mode, "")
 }
 
 fn file(path: &str) -> tar::Header<'_> {
-    header(path, tar::Kind::File, 0o644, "")
+    header(path, tar::EntryType::File, 0o644, "")
 }
 
 fn link<'a>(path: &'a str, target: &'a str) -> tar::Header<'a> {
-    header(path, tar::Kind::Symlink, 0o777, target)
+    header(path, tar::EntryType::Symlink, 0o777, target)
 }
 
 impl Layer {
@@ -155,7 +155,7 @@ fn a_kept_listing_is_found_and_a_damaged_one_is_made_again() {
         let rootfs = Rootfs::new(&below);
         names.iter().step_by(300).all(|name| {
             let found = rootfs.look(&ImagePath::new(name.as_bytes()).unwrap()).unwrap();
-            matches!(found, Found::Node(below) if below.node.mode == 0o644)
+            matches!(found, PathLookup::Node(below) if below.node.mode == 0o644)
         })
     };
     assert!(found());
@@ -200,7 +200,7 @@ fn a_layer_that_is_not_what_is_said_of_it_is_refused() {
     // A media type that only our reader does not understand does not make the layer invalid.
     let encrypted = Descriptor::of("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", b"x");
     let listed = find_or_make(None, &encrypted, diff_id, &One(b"x".to_vec()), &Silent).unwrap();
-    assert!(matches!(listed, Listed::Unlistable(_)));
+    assert!(matches!(listed, ListedLayer::Unlistable(_)));
 }
 
 proptest! {
@@ -208,7 +208,7 @@ proptest! {
 
     #[test]
     fn every_path_is_found_and_no_other(paths in proptest::collection::btree_set("[ab-]{1,2}(/[ab.]{1,3}){0,3}", 0..250)) {
-        let subject = Subject::new(&DiffId::of_tar(Digest::of(b"x")), &Digest::of(b"y"), Encoding::Plain);
+        let subject = ListedBlob::new(&DiffId::of_tar(Digest::of(b"x")), &Digest::of(b"y"), Encoding::Plain);
         let mut writer = ListingWriter::default();
         let mut expected = BTreeMap::new();
         for (number, path) in paths.iter().enumerate() {
@@ -218,7 +218,7 @@ proptest! {
             writer.add(path.as_bytes(), &node).unwrap();
             expected.insert(path.clone().into_bytes(), node);
         }
-        let listing = Listing::own(writer.finish(&subject), &subject).unwrap();
+        let listing = LayerListing::own(writer.finish(&subject), &subject).unwrap();
         let all: Vec<ListedEntry> = listing.entries().map(|entry| entry.unwrap()).collect();
         prop_assert!(all.is_sorted_by(|one, other| one.path < other.path));
         prop_assert_eq!(all.len() as u64, listing.len());
@@ -239,7 +239,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), at in 0_usize..128) {
-        let subject = Subject::new(&DiffId::of_tar(Digest::of(b"x")), &Digest::of(b"y"), Encoding::Plain);
+        let subject = ListedBlob::new(&DiffId::of_tar(Digest::of(b"x")), &Digest::of(b"y"), Encoding::Plain);
         let mut writer = ListingWriter::default();
         writer.add_whiteout(b"a/b/c").unwrap();
         let whole = writer.finish(&subject);
@@ -251,7 +251,7 @@ proptest! {
         bytes[120..124].copy_from_slice(&sum.to_le_bytes());
         let sum = libdeflater::crc32(&bytes[..124]);
         bytes[124..128].copy_from_slice(&sum.to_le_bytes());
-        if let Some(listing) = Listing::own(bytes, &subject) {
+        if let Some(listing) = LayerListing::own(bytes, &subject) {
             listing.find(b"a/b").ok();
             listing.entries().for_each(drop);
         }

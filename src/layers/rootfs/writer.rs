@@ -1,7 +1,7 @@
 //! Writes a listing. The format is described with its reader.
 
 use super::entry::{ListedKind, ListedNode, Program};
-use super::listing::{HEADER, MAGIC, OPAQUE, SLOT, Subject, WHITEOUT, encoding_byte};
+use super::listing::{HEADER, ListedBlob, MAGIC, OPAQUE, SLOT, WHITEOUT, encoding_byte};
 use crate::common::error::{Error, Result};
 use crate::layers::tree::MOST_ENTRIES;
 use libdeflater::crc32;
@@ -15,13 +15,13 @@ const MOST_BYTES: usize = 1 << 30;
 /// Collects the entries of a layer, in the order of its tar.
 #[derive(Default)]
 pub(super) struct ListingWriter {
-    entries: BTreeMap<Box<[u8]>, Said>,
+    entries: BTreeMap<Box<[u8]>, ListingRecord>,
     bytes: usize,
 }
 
 /// The stored data of one path: the flags and kind, and the encoded node.
 #[derive(Default)]
-struct Said {
+struct ListingRecord {
     first: u8,
     node: Box<[u8]>,
 }
@@ -56,7 +56,7 @@ impl ListingWriter {
         self.said(path, 0).map(|said| said.first |= OPAQUE)
     }
 
-    fn said(&mut self, path: &[u8], more: usize) -> Result<&mut Said> {
+    fn said(&mut self, path: &[u8], more: usize) -> Result<&mut ListingRecord> {
         self.bytes += more;
         // Every parent directory is listed, so that a look-up finds it. An entry of its own replaces it.
         let mut above = path;
@@ -66,7 +66,7 @@ impl ListingWriter {
                 Some(said) if said.first & !(WHITEOUT | OPAQUE) != 0 => break,
                 Some(said) => imply(said),
                 None => {
-                    let mut said = Said::default();
+                    let mut said = ListingRecord::default();
                     imply(&mut said);
                     self.bytes += above.len();
                     self.entries.insert(above.into(), said);
@@ -83,7 +83,7 @@ impl ListingWriter {
     }
 
     /// Returns the listing in the stored format.
-    pub(super) fn finish(self, subject: &Subject) -> Vec<u8> {
+    pub(super) fn finish(self, subject: &ListedBlob) -> Vec<u8> {
         let mut out = vec![0; HEADER];
         let entries = self.entries.len() as u64;
         let (mut slots, mut paths) = (Vec::new(), Vec::new());
@@ -97,7 +97,7 @@ impl ListingWriter {
             slots.extend((first.len() as u32).to_le_bytes());
             paths.extend_from_slice(first);
         };
-        for (path, Said { first: flags, node }) in self.entries {
+        for (path, ListingRecord { first: flags, node }) in self.entries {
             if out.len() - start >= BLOCK {
                 close(&out, start, &first);
                 (start, before) = (out.len(), Vec::new());
@@ -117,7 +117,7 @@ impl ListingWriter {
         }
         let (index, blocks) = (out.len() as u64, (slots.len() / SLOT) as u64);
         slots.extend(paths);
-        let Subject { layer, blob, encoding } = subject;
+        let ListedBlob { layer, blob, encoding } = subject;
         let header = &mut out[..HEADER];
         header[..16].copy_from_slice(MAGIC);
         header[16..48].copy_from_slice(layer.as_bytes());
@@ -135,7 +135,7 @@ impl ListingWriter {
 }
 
 /// Turns `said` into a directory without an entry of its own, as extractors create it.
-fn imply(said: &mut Said) {
+fn imply(said: &mut ListingRecord) {
     let mut encoded = Vec::new();
     let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
     said.first |= encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);

@@ -51,7 +51,7 @@ impl TreeBuilder {
             }
             let within = |error: Error| error.within(object);
             let inner = ImagePath::new(&entry.path).map_err(within)?;
-            let kind = if entry.kind == tar::Kind::Directory { PathKind::Directory } else { PathKind::Other };
+            let kind = if entry.kind == tar::EntryType::Directory { PathKind::Directory } else { PathKind::Other };
             let relative = path_of_bytes(inner.as_bytes());
             if let Some(cause) = rules.ignore.excludes(&relative, kind) {
                 // An excluded directory is reported once, without the entries in it.
@@ -63,7 +63,7 @@ impl TreeBuilder {
             }
             let path = destination.join(&inner).map_err(within)?;
             let own = access(&entry, &path, object, rules)?;
-            losses.note(entry.kind == tar::Kind::File, own, || relative.to_path_buf(), rules);
+            losses.note(entry.kind == tar::EntryType::File, own, || relative.to_path_buf(), rules);
             match convert(entry, own, path, &file, object, destination, rules)? {
                 Some(entry) => drop(latest.insert(entry.path.clone(), entry)),
                 None => self.exclude(&relative, kind, Cause::Special),
@@ -106,7 +106,7 @@ fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<s
 }
 
 /// Returns the mode and owner of an entry. An owner outside the range of Linux user IDs fails only if owners are kept.
-fn access(entry: &tar::Entry, path: &ImagePath, object: &str, rules: &Rules) -> Result<Access> {
+fn access(entry: &tar::TarEntry, path: &ImagePath, object: &str, rules: &Rules) -> Result<Access> {
     let number = |number: u64| match u32::try_from(number) {
         Ok(number) => Ok(number),
         Err(_) if rules.owners != Owners::Keep => Ok(u32::MAX),
@@ -119,7 +119,7 @@ fn access(entry: &tar::Entry, path: &ImagePath, object: &str, rules: &Rules) -> 
 }
 
 fn convert(
-    entry: tar::Entry,
+    entry: tar::TarEntry,
     own: Access,
     path: ImagePath,
     file: &Arc<std::fs::File>,
@@ -128,23 +128,23 @@ fn convert(
     rules: &Rules,
 ) -> Result<Option<Entry>> {
     let (kind, attributes) = match entry.kind {
-        tar::Kind::File => {
+        tar::EntryType::File => {
             let content = Content::Spooled { file: file.clone(), offset: entry.offset };
             (Kind::File { size: entry.size, content }, rules.file(own))
         }
-        tar::Kind::Directory => (Kind::Directory, rules.directory(own)),
-        tar::Kind::Symlink => (Kind::Symlink { target: entry.link.into() }, rules.symlink(own.owner)),
-        tar::Kind::HardLink => {
+        tar::EntryType::Directory => (Kind::Directory, rules.directory(own)),
+        tar::EntryType::Symlink => (Kind::Symlink { target: entry.link.into() }, rules.symlink(own.owner)),
+        tar::EntryType::HardLink => {
             let target = ImagePath::new(&entry.link).and_then(|link| destination.join(&link));
             let target = target.map_err(|error| error.within(object))?;
             (Kind::HardLink { target }, rules.file(own))
         }
-        tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo
+        tar::EntryType::CharacterDevice | tar::EntryType::BlockDevice | tar::EntryType::Fifo
             if rules.special_files == SpecialFiles::Skip =>
         {
             return Ok(None);
         }
-        tar::Kind::CharacterDevice | tar::Kind::BlockDevice | tar::Kind::Fifo => {
+        tar::EntryType::CharacterDevice | tar::EntryType::BlockDevice | tar::EntryType::Fifo => {
             let reason = format!("`{path}` is a device or pipe");
             return Err(Error::invalid(object, reason).hint(SPECIAL_HINT));
         }
@@ -204,7 +204,7 @@ mod tests {
 
     const FILE: tar::Header<'_> = tar::Header {
         path: b"f",
-        kind: tar::Kind::File,
+        kind: tar::EntryType::File,
         mode: 0o600,
         uid: 7,
         gid: 7,
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn links_find_their_file_whatever_the_order() {
-        let link = tar::Header { path: b"a", kind: tar::Kind::HardLink, link: b"./z", ..FILE };
-        let chained = tar::Header { path: b"m", kind: tar::Kind::HardLink, link: b"a", ..FILE };
+        let link = tar::Header { path: b"a", kind: tar::EntryType::HardLink, link: b"./z", ..FILE };
+        let chained = tar::Header { path: b"m", kind: tar::EntryType::HardLink, link: b"a", ..FILE };
         let file = tar::Header { path: b"z", size: 5, ..FILE };
         let entries = read(&archive(&[file, link, chained])).unwrap();
         assert!(matches!(entries[1].kind, Kind::File { size: 5, .. }));
@@ -278,7 +278,7 @@ mod tests {
         for path in [&b"../x"[..], b"a/../../b"] {
             assert!(read(&archive(&[tar::Header { path, ..FILE }])).unwrap_err().to_string().starts_with("x.tar: "));
         }
-        let fifo = tar::Header { kind: tar::Kind::Fifo, ..FILE };
+        let fifo = tar::Header { kind: tar::EntryType::Fifo, ..FILE };
         assert!(read(&archive(&[fifo])).unwrap_err().to_string().contains("device or pipe"));
         let whole = archive(&[tar::Header { size: 2000, ..FILE }]);
         assert!(read(&whole[..1200]).unwrap_err().to_string().contains("truncated"));

@@ -1,6 +1,6 @@
 //! Builds a tree from entries.
 
-use super::nodes::{DESTINATION, KNOWN, NOBODY, Node, Nodes, ROOT, What, count};
+use super::nodes::{DESTINATION, KNOWN, NOBODY, NodeKind, Nodes, ROOT, TreeNode, count};
 use super::sorted::WHITEOUT_PREFIX;
 use super::{Attributes, Cause, Content, Entry, Excluded, Kind, PathKind, Rules, Tree};
 use crate::common::error::{Error, Result};
@@ -162,10 +162,10 @@ impl TreeBuilder {
     fn put(&mut self, directory: &ImagePath, name: &[u8], kind: Kind, attributes: Attributes) -> Result<()> {
         let place = self.place_in(directory, name)?;
         let source = self.current_source();
-        let Node { what: known, is_parent, source: earlier, .. } = *self.nodes.node(place);
+        let TreeNode { what: known, is_parent, source: earlier, .. } = *self.nodes.node(place);
         let is_directory = matches!(kind, Kind::Directory);
         if earlier != NOBODY {
-            if is_directory && known == What::Directory {
+            if is_directory && known == NodeKind::Directory {
                 return Ok(());
             }
             let (first, second) = (self.source(earlier), self.source(source));
@@ -177,16 +177,16 @@ impl TreeBuilder {
             return Err(self.no_directory(&self.nodes.path(place), source, &below));
         }
         let what = match kind {
-            Kind::Directory => What::Directory,
+            Kind::Directory => NodeKind::Directory,
             Kind::File { size, content } => {
                 self.nodes.files.push((size, content));
-                What::File(count(&self.nodes.files) - 1)
+                NodeKind::File(count(&self.nodes.files) - 1)
             }
             Kind::Symlink { target } => {
                 self.nodes.targets.push(target);
-                What::Symlink(count(&self.nodes.targets) - 1)
+                NodeKind::Symlink(count(&self.nodes.targets) - 1)
             }
-            Kind::HardLink { target } => What::HardLink(self.place(&target)?),
+            Kind::HardLink { target } => NodeKind::HardLink(self.place(&target)?),
         };
         let attributes = self.number_of(attributes);
         let node = &mut self.nodes.list[place as usize];
@@ -217,8 +217,8 @@ impl TreeBuilder {
             let (mut at, depth) = self.shared_with_recent(directory);
             for above in directory.names().skip(depth) {
                 at = self.child(at, above)?;
-                let Node { what, source, .. } = *self.nodes.node(at);
-                if what != What::Directory {
+                let TreeNode { what, source, .. } = *self.nodes.node(at);
+                if what != NodeKind::Directory {
                     return Err(self.no_directory(&self.nodes.path(at), source, &directory.join_name(name)?));
                 }
             }
@@ -287,8 +287,8 @@ impl TreeBuilder {
 
     fn check_hard_links(&self) -> Result<()> {
         for (place, node) in self.nodes.list.iter().enumerate() {
-            if let What::HardLink(target) = node.what
-                && !matches!(self.nodes.node(target).what, What::File(_))
+            if let NodeKind::HardLink(target) = node.what
+                && !matches!(self.nodes.node(target).what, NodeKind::File(_))
             {
                 let (link, target) = (self.nodes.path(place as u32), self.nodes.path(target));
                 return Err(Error::invalid(link.to_string(), format!("is a link to {target}, which is no file here")));
@@ -307,22 +307,22 @@ impl TreeBuilder {
         while let Some(steps) = open.last_mut() {
             match steps.next() {
                 None => drop(open.pop()),
-                Some(Step { place, part: Part::Itself }) => order.push(place),
-                Some(Step { place, part: Part::Below }) => open.push(self.steps(place, &siblings)),
+                Some(ListingStep { place, part: ListingPart::Itself }) => order.push(place),
+                Some(ListingStep { place, part: ListingPart::Below }) => open.push(self.steps(place, &siblings)),
             }
         }
         order
     }
 
     /// Lists a directory in order. `a-b` comes between `a` and `a/c`, so a directory and its content are two steps.
-    fn steps(&self, directory: u32, siblings: &[u32]) -> std::vec::IntoIter<Step> {
+    fn steps(&self, directory: u32, siblings: &[u32]) -> std::vec::IntoIter<ListingStep> {
         let first = siblings.partition_point(|&place| self.nodes.node(place).parent < directory);
         let own = siblings[first..].iter().take_while(|&&place| self.nodes.node(place).parent == directory);
         let mut steps = Vec::new();
         for &place in own {
-            steps.push(Step { place, part: Part::Itself });
+            steps.push(ListingStep { place, part: ListingPart::Itself });
             if self.nodes.node(place).is_parent {
-                steps.push(Step { place, part: Part::Below });
+                steps.push(ListingStep { place, part: ListingPart::Below });
             }
         }
         steps.sort_unstable_by(|one, other| self.compare(one, other));
@@ -330,10 +330,12 @@ impl TreeBuilder {
     }
 
     /// Compares the paths that `one` and `other` begin with.
-    fn compare(&self, one: &Step, other: &Step) -> Ordering {
+    fn compare(&self, one: &ListingStep, other: &ListingStep) -> Ordering {
         let (a, b) = (self.nodes.name(one.place), self.nodes.name(other.place));
         let shared = a.len().min(b.len());
-        let next = |name: &[u8], step: &Step| name.get(shared).copied().or((step.part == Part::Below).then_some(b'/'));
+        let next = |name: &[u8], step: &ListingStep| {
+            name.get(shared).copied().or((step.part == ListingPart::Below).then_some(b'/'))
+        };
         a[..shared].cmp(&b[..shared]).then_with(|| next(a, one).cmp(&next(b, other)))
     }
 
@@ -355,13 +357,13 @@ impl TreeBuilder {
 
 /// An entry of a directory, or the content of a subdirectory.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct ListingStep {
     place: u32,
-    part: Part,
+    part: ListingPart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ListingPart {
     Itself,
     Below,
 }

@@ -5,7 +5,7 @@
 //! image. So a content yields exactly the announced number of bytes, or fails.
 
 use super::Stamp;
-use crate::codec::compression::Members;
+use crate::codec::compression::GzipMembers;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
 use crate::common::section::append_from;
@@ -61,7 +61,7 @@ pub trait StoredFiles: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The same as [`StoredFiles::open`].
-    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    fn open_with_members(&self, number: u32) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         Ok((self.open(number)?, None))
     }
 }
@@ -141,7 +141,7 @@ impl Content {
 /// A stored content that is read in chunks, one after the other.
 pub struct ContentStream {
     reader: Box<dyn Read + Send>,
-    members: Option<Members>,
+    members: Option<GzipMembers>,
     position: u64,
 }
 
@@ -179,7 +179,7 @@ impl ContentStream {
     ///
     /// The members are available as far as they were read.
     pub fn take_members(&self) -> Option<Vec<u8>> {
-        self.members.as_ref().map(Members::take)
+        self.members.as_ref().map(GzipMembers::take)
     }
 
     /// Returns how many bytes have been read.

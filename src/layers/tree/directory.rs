@@ -2,7 +2,7 @@
 
 use super::content::{FileContent, SourceDirectory};
 use super::images::{self, ImageForm};
-use super::listing::{FileKind, Listed, Listing, Status};
+use super::listing::{DirectoryListing, FileKind, ListedFile, Status};
 use super::litter::Litter;
 use super::losses::Losses;
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
@@ -67,7 +67,7 @@ impl TreeBuilder {
             warned_of_mount: AtomicBool::new(false),
             found: Mutex::default(),
         };
-        rayon::scope(|scope| walk.directory(scope, Below::root()));
+        rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
         let Bag { mut found, excluded, images, losses, error } =
             walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = error {
@@ -87,15 +87,15 @@ impl TreeBuilder {
         }
         join_hard_links(&mut found)?;
         let mut litter = Litter::default();
-        for Directory { path, entries } in &found {
+        for WalkedDirectory { path, entries } in &found {
             let files = entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count();
-            litter.count(path, destination, files, entries.iter().map(Found::size).sum());
+            litter.count(path, destination, files, entries.iter().map(FoundEntry::size).sum());
         }
         litter.warn(&root.path().display().to_string(), progress);
         let entries = || found.iter().flat_map(|directory| &directory.entries);
         self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
-        for Directory { path, entries } in found {
-            for Found { name, kind, attributes, has_other_names: _ } in entries {
+        for WalkedDirectory { path, entries } in found {
+            for FoundEntry { name, kind, attributes, has_other_names: _ } in entries {
                 self.add_to(&path, &name, kind, attributes)?;
             }
         }
@@ -130,20 +130,20 @@ impl TreeBuilder {
 }
 
 /// A directory with its path in the image and its entries.
-struct Directory {
+struct WalkedDirectory {
     path: ImagePath,
-    entries: Vec<Found>,
+    entries: Vec<FoundEntry>,
 }
 
 /// An entry as the walk found it.
-struct Found {
+struct FoundEntry {
     name: Box<[u8]>,
     kind: Kind,
     attributes: Attributes,
     has_other_names: bool,
 }
 
-impl Found {
+impl FoundEntry {
     /// Returns the length of the content in bytes; zero for everything but a file.
     fn size(&self) -> u64 {
         if let Kind::File { size, .. } = self.kind { size } else { 0 }
@@ -153,7 +153,7 @@ impl Found {
 /// The results of all threads of a walk.
 #[derive(Default)]
 struct Bag {
-    found: Vec<Directory>,
+    found: Vec<WalkedDirectory>,
     excluded: Vec<(PathBuf, PathKind, Cause)>,
     /// Directories that were found to be images when they were listed.
     images: Vec<(PathBuf, ImageForm)>,
@@ -162,22 +162,22 @@ struct Bag {
 }
 
 /// A directory to be listed.
-struct Below {
+struct PendingDirectory {
     path: PathBuf,
     /// The directory is excluded, and only walked for entries that a pattern takes back.
     is_excluded: bool,
 }
 
-impl Below {
+impl PendingDirectory {
     fn root() -> Self {
-        Below { path: PathBuf::new(), is_excluded: false }
+        PendingDirectory { path: PathBuf::new(), is_excluded: false }
     }
 }
 
 /// The result of listing one directory.
-struct Contents {
-    directory: Directory,
-    below: Vec<Below>,
+struct DirectoryContents {
+    directory: WalkedDirectory,
+    below: Vec<PendingDirectory>,
     excluded: Vec<(PathBuf, PathKind, Cause)>,
     image: Option<ImageForm>,
     losses: Losses,
@@ -196,16 +196,16 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Lists one directory and spawns a task for each subdirectory. The handle is opened here, so that never more handles
     /// are open than threads run.
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: Below) {
-        let Below { path, is_excluded } = place;
+    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: PendingDirectory) {
+        let PendingDirectory { path, is_excluded } = place;
         let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
         let listed = self.list(&directory, is_excluded);
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match listed {
             // An excluded directory is reported once, without the entries in it.
-            Ok(Contents { image: Some(_), .. }) if is_excluded => {}
-            Ok(Contents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
-            Ok(Contents { directory, below, excluded, losses, image: None }) => {
+            Ok(DirectoryContents { image: Some(_), .. }) if is_excluded => {}
+            Ok(DirectoryContents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
+            Ok(DirectoryContents { directory, below, excluded, losses, image: None }) => {
                 bag.found.push(directory);
                 bag.excluded.extend(excluded);
                 bag.losses.add(losses);
@@ -217,13 +217,13 @@ impl Walk<'_> {
     }
 
     /// Returns the entries of `directory`, and the directories below it.
-    fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<Contents> {
+    fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<DirectoryContents> {
         let relative = &*directory.path;
         let failed = |error| Error::io(self.root.display(relative), "read directory", error);
         let here = self.destination.join(&image_path(relative)?)?;
         let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
         let (mut image, mut losses) = (None, Losses::default());
-        let listing = Listing::open(self.root, relative).map_err(failed)?;
+        let listing = DirectoryListing::open(self.root, relative).map_err(failed)?;
         listing.for_each(|entry| {
             let entry = entry.map_err(failed)?;
             let path = || relative.join(entry.name());
@@ -242,7 +242,7 @@ impl Walk<'_> {
             if status.kind == FileKind::Directory {
                 let path = path();
                 self.notice_mount(&path, &status);
-                below.push(Below { path, is_excluded: cause.is_some() });
+                below.push(PendingDirectory { path, is_excluded: cause.is_some() });
             }
             if cause.is_some() {
                 return Ok(());
@@ -262,12 +262,12 @@ impl Walk<'_> {
             Ok(())
         })?;
         let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
-        Ok(Contents { directory: Directory { path: here, entries }, below, excluded, image, losses })
+        Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, losses })
     }
 
     /// Returns the kind of image that `entry` makes of `directory`. The directory that the user named never counts as an
     /// image.
-    fn image_of(&self, directory: &Path, entry: &Listed<'_>, status: &Status) -> Result<Option<ImageForm>> {
+    fn image_of(&self, directory: &Path, entry: &ListedFile<'_>, status: &Status) -> Result<Option<ImageForm>> {
         if directory.as_os_str().is_empty() || status.kind != FileKind::File {
             return Ok(None);
         }
@@ -282,13 +282,13 @@ impl Walk<'_> {
     }
 
     /// Returns whether a file is an archive of an image. A file that cannot be opened fails later, when it is copied.
-    fn is_archive_of_image(&self, entry: &Listed<'_>, status: &Status) -> bool {
+    fn is_archive_of_image(&self, entry: &ListedFile<'_>, status: &Status) -> bool {
         status.kind == FileKind::File
             && images::may_be_archive(entry.name(), status.stamp.size)
             && entry.open().is_ok_and(images::is_archive_of_image)
     }
 
-    fn cause_to_exclude(&self, directory: &Path, entry: &Listed<'_>) -> Result<Option<Cause>> {
+    fn cause_to_exclude(&self, directory: &Path, entry: &ListedFile<'_>) -> Result<Option<Cause>> {
         let ignore = &self.rules.ignore;
         if is_temporary_name(entry.name()) {
             return Ok(Some(Cause::Output(Arc::from("a file in the making"))));
@@ -300,7 +300,7 @@ impl Walk<'_> {
         Ok(ignore.excludes(&slashed(&directory.join(entry.name())), kind))
     }
 
-    fn read_failed(&self, directory: &Path, entry: &Listed<'_>, error: io::Error) -> Error {
+    fn read_failed(&self, directory: &Path, entry: &ListedFile<'_>, error: io::Error) -> Error {
         Error::io(self.root.display(directory.join(entry.name())), "read", error)
     }
 
@@ -309,9 +309,9 @@ impl Walk<'_> {
         &self,
         here: &ImagePath,
         directory: &Arc<SourceDirectory>,
-        entry: &Listed<'_>,
+        entry: &ListedFile<'_>,
         status: &Status,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<FoundEntry>> {
         let object = || self.root.display(directory.path.join(entry.name()));
         let (kind, mut attributes) = match status.kind {
             FileKind::Directory => (Kind::Directory, self.rules.directory(status.access())),
@@ -332,11 +332,11 @@ impl Walk<'_> {
         }
         let name = name_bytes(entry.name())?;
         here.check_name(name)?;
-        Ok(Some(Found { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
+        Ok(Some(FoundEntry { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
     }
 
     /// Returns the content and attributes of a regular file, with the changes that the rules name.
-    fn file(&self, directory: &Arc<SourceDirectory>, entry: &Listed<'_>, status: &Status) -> (Kind, Attributes) {
+    fn file(&self, directory: &Arc<SourceDirectory>, entry: &ListedFile<'_>, status: &Status) -> (Kind, Attributes) {
         let path = || directory.path.join(entry.name());
         let kind = match self.rules.changes.content(path) {
             Some(content) => Kind::File { size: content.len() as u64, content: Content::Bytes(content.clone()) },
@@ -366,7 +366,7 @@ fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entr
 }
 
 /// Removes a directory that is not part of the tree from the entries found.
-fn remove(found: &mut [Directory], path: &ImagePath) {
+fn remove(found: &mut [WalkedDirectory], path: &ImagePath) {
     let above = path.parent().and_then(|parent| found.binary_search_by(|other| other.path.cmp(&parent)).ok());
     if let Some(above) = above {
         found[above].entries.retain(|entry| *entry.name != *path.name());
@@ -374,9 +374,9 @@ fn remove(found: &mut [Directory], path: &ImagePath) {
 }
 
 /// Opens the files of a private source if none of them is readable to others: the umask then closed them.
-fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
-    let is_file = |found: &Found| matches!(found.kind, Kind::File { .. });
-    let is_closed = |found: &Found| found.attributes.mode & 0o044 == 0;
+fn open_if_all_are_closed(found: &mut [WalkedDirectory], rules: &Rules) {
+    let is_file = |found: &FoundEntry| matches!(found.kind, Kind::File { .. });
+    let is_closed = |found: &FoundEntry| found.attributes.mode & 0o044 == 0;
     let all = || found.iter().flat_map(|directory| &directory.entries);
     if all().all(|entry| !is_file(entry) || is_closed(entry)) {
         let entries = found.iter_mut().flat_map(|directory| &mut directory.entries);
@@ -385,10 +385,10 @@ fn open_if_all_are_closed(found: &mut [Directory], rules: &Rules) {
 }
 
 /// Turns names of the same file into hard links. The first name in the order of paths stays the file.
-fn join_hard_links(found: &mut [Directory]) -> Result<()> {
+fn join_hard_links(found: &mut [WalkedDirectory]) -> Result<()> {
     let mut linked = Vec::new();
-    for Directory { path, entries } in found {
-        for Found { name, kind, .. } in entries.iter_mut().filter(|found| found.has_other_names) {
+    for WalkedDirectory { path, entries } in found {
+        for FoundEntry { name, kind, .. } in entries.iter_mut().filter(|found| found.has_other_names) {
             if let Kind::File { content: Content::File(file), .. } = kind {
                 let file = (file.stamp.device, file.stamp.inode);
                 linked.push((path.join_name(name)?, file, kind));

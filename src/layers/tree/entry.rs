@@ -61,10 +61,10 @@ impl Entry {
     /// Returns the tar header of this entry.
     pub fn header(&self) -> tar::Header<'_> {
         let (kind, size, link) = match &self.kind {
-            Kind::File { size, .. } => (tar::Kind::File, *size, &b""[..]),
-            Kind::Directory => (tar::Kind::Directory, 0, &b""[..]),
-            Kind::Symlink { target } => (tar::Kind::Symlink, 0, &target[..]),
-            Kind::HardLink { target } => (tar::Kind::HardLink, 0, target.as_bytes()),
+            Kind::File { size, .. } => (tar::EntryType::File, *size, &b""[..]),
+            Kind::Directory => (tar::EntryType::Directory, 0, &b""[..]),
+            Kind::Symlink { target } => (tar::EntryType::Symlink, 0, &target[..]),
+            Kind::HardLink { target } => (tar::EntryType::HardLink, 0, target.as_bytes()),
         };
         tar::Header {
             path: self.path.as_bytes(),

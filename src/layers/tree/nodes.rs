@@ -12,11 +12,11 @@ pub(super) const ROOT: u32 = 0;
 
 /// One entry of a tree.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
+pub(super) struct TreeNode {
     /// The number of the directory that it is in. The root is its own parent.
     pub(super) parent: u32,
     /// Its kind.
-    pub(super) what: What,
+    pub(super) what: NodeKind,
     /// The number of its attributes.
     pub(super) attributes: u32,
     name_start: u32,
@@ -36,7 +36,7 @@ pub(super) const DESTINATION: u16 = u16::MAX - 2;
 
 /// The kind of a node, with the number of its further data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum NodeKind {
     Directory,
     File(u32),
     Symlink(u32),
@@ -47,7 +47,7 @@ pub(super) enum What {
 /// The nodes of a tree, with the data that they share.
 #[derive(Debug, Clone)]
 pub(super) struct Nodes {
-    pub(super) list: Vec<Node>,
+    pub(super) list: Vec<TreeNode>,
     /// All names, concatenated.
     names: Vec<u8>,
     pub(super) attributes: Vec<Attributes>,
@@ -56,17 +56,17 @@ pub(super) struct Nodes {
     pub(super) targets: Vec<Box<[u8]>>,
 }
 
-impl Node {
-    fn directory(parent: u32, name_start: u32, name_length: u8) -> Node {
-        let (what, is_parent, source) = (What::Directory, false, NOBODY);
-        Node { parent, what, attributes: 0, name_start, name_length, is_parent, source }
+impl TreeNode {
+    fn directory(parent: u32, name_start: u32, name_length: u8) -> TreeNode {
+        let (what, is_parent, source) = (NodeKind::Directory, false, NOBODY);
+        TreeNode { parent, what, attributes: 0, name_start, name_length, is_parent, source }
     }
 }
 
 impl Nodes {
     /// Creates a tree with only the root.
     pub(super) fn new(root: Attributes) -> Nodes {
-        let list = vec![Node::directory(ROOT, 0, 0)];
+        let list = vec![TreeNode::directory(ROOT, 0, 0)];
         Nodes { list, names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
     }
 
@@ -77,7 +77,7 @@ impl Nodes {
         // A name has at most 255 bytes.
         let (name_start, name_length) = (count(&self.names), name.len() as u8);
         self.names.extend_from_slice(name);
-        self.list.push(Node::directory(parent, name_start, name_length));
+        self.list.push(TreeNode::directory(parent, name_start, name_length));
         self.list[parent as usize].is_parent = true;
         number
     }
@@ -87,7 +87,7 @@ impl Nodes {
         self.names.reserve(names);
     }
 
-    pub(super) fn node(&self, number: u32) -> &Node {
+    pub(super) fn node(&self, number: u32) -> &TreeNode {
         &self.list[number as usize]
     }
 
@@ -117,13 +117,13 @@ impl Nodes {
 
     pub(super) fn entry(&self, number: u32) -> Entry {
         let kind = match self.node(number).what {
-            What::Directory => Kind::Directory,
-            What::File(file) => {
+            NodeKind::Directory => Kind::Directory,
+            NodeKind::File(file) => {
                 let (size, content) = &self.files[file as usize];
                 Kind::File { size: *size, content: content.clone() }
             }
-            What::Symlink(target) => Kind::Symlink { target: self.targets[target as usize].clone() },
-            What::HardLink(target) => Kind::HardLink { target: self.path(target) },
+            NodeKind::Symlink(target) => Kind::Symlink { target: self.targets[target as usize].clone() },
+            NodeKind::HardLink(target) => Kind::HardLink { target: self.path(target) },
         };
         let attributes = self.attributes[self.node(number).attributes as usize].clone();
         Entry { path: self.path(number), kind, attributes }
@@ -137,7 +137,7 @@ impl Nodes {
         }
         for node in &mut self.list {
             node.parent = places[node.parent as usize];
-            if let What::HardLink(target) = &mut node.what {
+            if let NodeKind::HardLink(target) = &mut node.what {
                 *target = places[*target as usize];
             }
         }

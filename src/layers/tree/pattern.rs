@@ -8,11 +8,11 @@ use crate::common::error::{Error, Result};
 /// A pattern for relative paths with slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathPattern {
-    tokens: Vec<Token>,
+    tokens: Vec<PatternToken>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+enum PatternToken {
     Letter(char),
     /// `?`: any character but a slash.
     AnyLetter,
@@ -46,13 +46,17 @@ impl PathPattern {
                     let names_directories = letters.next_if_eq(&'/').is_some();
                     // docker compares only the end if plain characters, and nothing else, follow `**` at the start.
                     let is_suffix = tokens.is_empty() && !names_directories && is_plain(letters.clone());
-                    if letters.peek().is_none() || is_suffix { Token::Anything } else { Token::AnyDirectories }
+                    if letters.peek().is_none() || is_suffix {
+                        PatternToken::Anything
+                    } else {
+                        PatternToken::AnyDirectories
+                    }
                 }
-                '*' => Token::AnyLetters,
-                '?' => Token::AnyLetter,
-                '\\' => Token::Letter(letters.next().ok_or_else(malformed)?),
+                '*' => PatternToken::AnyLetters,
+                '?' => PatternToken::AnyLetter,
+                '\\' => PatternToken::Letter(letters.next().ok_or_else(malformed)?),
                 '[' => class(&mut letters).ok_or_else(malformed)?,
-                letter => Token::Letter(letter),
+                letter => PatternToken::Letter(letter),
             });
         }
         Ok(Some(PathPattern { tokens }))
@@ -75,16 +79,16 @@ impl PathPattern {
             for (place, token) in self.tokens.iter().enumerate() {
                 let is_here = reached[place];
                 match token {
-                    Token::AnyDirectories => {
+                    PatternToken::AnyDirectories => {
                         let goes_on = is_here || swallowing[place];
                         swallowing[place] = goes_on;
                         next[place + 1] |= goes_on && letter == '/';
                     }
-                    Token::Anything => next[place] |= is_here,
-                    Token::AnyLetters => next[place] |= is_here && letter != '/',
-                    Token::AnyLetter => next[place + 1] |= is_here && letter != '/',
-                    Token::Letter(wanted) => next[place + 1] |= is_here && letter == *wanted,
-                    Token::Class { is_negated, ranges } => {
+                    PatternToken::Anything => next[place] |= is_here,
+                    PatternToken::AnyLetters => next[place] |= is_here && letter != '/',
+                    PatternToken::AnyLetter => next[place + 1] |= is_here && letter != '/',
+                    PatternToken::Letter(wanted) => next[place + 1] |= is_here && letter == *wanted,
+                    PatternToken::Class { is_negated, ranges } => {
                         let is_in = ranges.iter().any(|&(low, high)| (low..=high).contains(&letter));
                         next[place + 1] |= is_here && is_in != *is_negated;
                     }
@@ -99,7 +103,7 @@ impl PathPattern {
     /// Advances past tokens that may match nothing.
     fn skip(&self, reached: &mut [bool]) {
         for (place, token) in self.tokens.iter().enumerate() {
-            if matches!(token, Token::AnyDirectories | Token::Anything | Token::AnyLetters) {
+            if matches!(token, PatternToken::AnyDirectories | PatternToken::Anything | PatternToken::AnyLetters) {
                 reached[place + 1] |= reached[place];
             }
         }
@@ -108,15 +112,16 @@ impl PathPattern {
     /// Matches the common patterns: a path, or a name at any depth. Returns `None` for all other patterns.
     fn matches_plainly(&self, path: &str) -> Option<bool> {
         let (is_anywhere, letters) = match self.tokens.split_first() {
-            Some((Token::AnyDirectories, rest)) => (true, rest),
+            Some((PatternToken::AnyDirectories, rest)) => (true, rest),
             _ => (false, &self.tokens[..]),
         };
-        if !letters.iter().all(|token| matches!(token, Token::Letter(_))) {
+        if !letters.iter().all(|token| matches!(token, PatternToken::Letter(_))) {
             return None;
         }
         let mut left = path.chars().rev();
         let wanted = letters.iter().rev();
-        let is_end = wanted.clone().all(|token| matches!((token, left.next()), (Token::Letter(a), Some(b)) if *a == b));
+        let is_end =
+            wanted.clone().all(|token| matches!((token, left.next()), (PatternToken::Letter(a), Some(b)) if *a == b));
         let before = left.next();
         Some(is_end && (before.is_none() || is_anywhere && before == Some('/')))
     }
@@ -143,7 +148,7 @@ fn is_plain(mut letters: impl Iterator<Item = char>) -> bool {
 }
 
 /// Parses the rest of a character class, after its opening bracket.
-fn class(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token> {
+fn class(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<PatternToken> {
     let is_negated = letters.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
     while ranges.is_empty() || letters.next_if_eq(&']').is_none() {
@@ -151,7 +156,7 @@ fn class(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Token
         let high = if letters.next_if_eq(&'-').is_some() { bound(letters)? } else { low };
         ranges.push((low, high));
     }
-    Some(Token::Class { is_negated, ranges })
+    Some(PatternToken::Class { is_negated, ranges })
 }
 
 fn bound(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {

@@ -6,8 +6,8 @@
 mod dependency;
 
 use super::siphash;
-use super::yaml::emit::Writer;
-use super::yaml::{self, Document, Node, Value, plain};
+use super::yaml::emit::YamlWriter;
+use super::yaml::{self, Value, YamlDocument, YamlNode, plain};
 use crate::common::error::Result;
 use crate::common::progress;
 use crate::common::progress::Progress;
@@ -108,7 +108,7 @@ impl Notes<'_> {
         }
     }
 
-    fn unknown_keys(&self, root: &Node, known: &[&str]) {
+    fn unknown_keys(&self, root: &YamlNode, known: &[&str]) {
         let Value::Mapping(entries) = &root.value else { return };
         let unknown: Vec<String> = entries
             .iter()
@@ -123,7 +123,7 @@ impl Notes<'_> {
 
 /// A merged environment, before it is written as YAML.
 #[derive(Default)]
-struct Environment {
+struct MergedEnvironment {
     name: String,
     prefix: String,
     channels: Vec<String>,
@@ -132,7 +132,11 @@ struct Environment {
     post_install: Vec<String>,
 }
 
-fn conda_environment(document: &Document, options: &BlueprintOptions, notes: &Notes<'_>) -> Result<Environment> {
+fn conda_environment(
+    document: &YamlDocument,
+    options: &BlueprintOptions,
+    notes: &Notes<'_>,
+) -> Result<MergedEnvironment> {
     let root = document.root();
     document.mapping(root, "")?;
     notes.unknown_keys(root, &["name", "channels", "dependencies", "prefix", "rccPostInstall"]);
@@ -145,12 +149,12 @@ fn conda_environment(document: &Document, options: &BlueprintOptions, notes: &No
         Some(node) => conda_dependencies(document, node, notes)?,
         None => (Vec::new(), Vec::new()),
     };
-    let mut environment = Environment {
+    let mut environment = MergedEnvironment {
         name: text("name")?,
         prefix: text("prefix")?,
         channels: without_repetitions(channels),
         post_install: without_repetitions(texts("rccPostInstall")?),
-        ..Environment::default()
+        ..MergedEnvironment::default()
     };
     environment.push(conda, pip, notes);
     environment.promote(notes);
@@ -159,8 +163,8 @@ fn conda_environment(document: &Document, options: &BlueprintOptions, notes: &No
 
 /// Returns the conda requirements of a `dependencies` list, and the pip requirements in its `pip` maps.
 fn conda_dependencies(
-    document: &Document,
-    node: &Node,
+    document: &YamlDocument,
+    node: &YamlNode,
     notes: &Notes<'_>,
 ) -> Result<(Vec<Dependency>, Vec<Dependency>)> {
     let (mut conda, mut pip) = (Vec::new(), Vec::new());
@@ -185,10 +189,10 @@ fn conda_dependencies(
 }
 
 /// Reads a requirement, which must be text according to YAML 1.1: RCC silently drops `3.5` and `yes`.
-fn requirement(document: &Document, item: &Node, what: &str, notes: &Notes<'_>) -> Result<Option<Dependency>> {
+fn requirement(document: &YamlDocument, item: &YamlNode, what: &str, notes: &Notes<'_>) -> Result<Option<Dependency>> {
     match item.scalar_kind() {
-        Some(plain::Kind::Text) => Ok(recognised(document.text(item, what)?, what, notes)),
-        Some(plain::Kind::Null) => {
+        Some(plain::ScalarType::Text) => Ok(recognised(document.text(item, what)?, what, notes)),
+        Some(plain::ScalarType::Null) => {
             notes.warn(format!("`{what}` is empty and dropped, as rcc does"));
             Ok(None)
         }
@@ -204,7 +208,7 @@ fn recognised(text: &str, what: &str, notes: &Notes<'_>) -> Option<Dependency> {
     dependency
 }
 
-fn package_environment(document: &Document, notes: &Notes<'_>) -> Result<Environment> {
+fn package_environment(document: &YamlDocument, notes: &Notes<'_>) -> Result<MergedEnvironment> {
     let root = document.root();
     document.mapping(root, "")?;
     let dependencies = root.get("dependencies");
@@ -219,10 +223,10 @@ fn package_environment(document: &Document, notes: &Notes<'_>) -> Result<Environ
     let conda = requirements("conda-forge")?;
     let pip = requirements("pypi")?.into_iter().map(Dependency::for_pip).collect();
     let post_install = root.get("post-install").map_or(Ok(Vec::new()), |node| document.texts(node, "post-install"))?;
-    let mut environment = Environment {
+    let mut environment = MergedEnvironment {
         channels: vec!["conda-forge".to_owned()],
         post_install: without_repetitions(post_install),
-        ..Environment::default()
+        ..MergedEnvironment::default()
     };
     environment.push(conda, pip, notes);
     environment.promote(notes);
@@ -234,7 +238,7 @@ fn without_repetitions(texts: Vec<String>) -> Vec<String> {
     texts.into_iter().filter(|text| seen.insert(text.clone())).collect()
 }
 
-impl Environment {
+impl MergedEnvironment {
     fn push(&mut self, conda: Vec<Dependency>, pip: Vec<Dependency>, notes: &Notes<'_>) {
         const DROPPED: &str = "rcc drops the second and every requirement after it in that list";
         notes.conflict(dependency::push_all(&mut self.conda, conda), DROPPED);
@@ -248,8 +252,8 @@ impl Environment {
 
     /// Returns the YAML text, with keys in RCC's order.
     fn normal_form(&self) -> String {
-        let Environment { name, prefix, channels, conda, pip, post_install } = self;
-        let mut writer = Writer::default();
+        let MergedEnvironment { name, prefix, channels, conda, pip, post_install } = self;
+        let mut writer = YamlWriter::default();
         write_entry(&mut writer, "name", name);
         write_list(&mut writer, "channels", channels.iter().map(String::as_str));
         if conda.is_empty() && pip.is_empty() {
@@ -270,7 +274,7 @@ impl Environment {
     }
 }
 
-fn write_entry(writer: &mut Writer, key: &str, value: &str) {
+fn write_entry(writer: &mut YamlWriter, key: &str, value: &str) {
     if !value.is_empty() {
         writer.raw(key);
         writer.raw(": ");
@@ -279,7 +283,7 @@ fn write_entry(writer: &mut Writer, key: &str, value: &str) {
     }
 }
 
-fn write_list<'a>(writer: &mut Writer, key: &str, items: impl ExactSizeIterator<Item = &'a str>) {
+fn write_list<'a>(writer: &mut YamlWriter, key: &str, items: impl ExactSizeIterator<Item = &'a str>) {
     writer.raw(key);
     if items.len() == 0 {
         writer.raw(": []\n");
@@ -289,7 +293,7 @@ fn write_list<'a>(writer: &mut Writer, key: &str, items: impl ExactSizeIterator<
     write_items(writer, 0, items);
 }
 
-fn write_items<'a>(writer: &mut Writer, indent: usize, items: impl Iterator<Item = &'a str>) {
+fn write_items<'a>(writer: &mut YamlWriter, indent: usize, items: impl Iterator<Item = &'a str>) {
     for item in items {
         writer.raw(&" ".repeat(indent));
         writer.raw("- ");

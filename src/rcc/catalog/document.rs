@@ -13,22 +13,22 @@ use std::io::Read;
 use std::ops::Range;
 
 /// The top-level members of a catalog.
-pub(super) struct Document {
+pub(super) struct CatalogDocument {
     pub(super) recorder: Option<String>,
     pub(super) identity: String,
     pub(super) path: String,
     pub(super) platform: String,
     pub(super) blueprint: String,
-    pub(super) tree: Listing,
+    pub(super) tree: CatalogTree,
 }
 
 /// The tree of a catalog as flat lists.
 ///
 /// A list in each directory and a string for each name would take three times the memory.
 #[derive(Default)]
-pub(super) struct Listing {
+pub(super) struct CatalogTree {
     /// The directories, the root first, each after its parent.
-    pub(super) directories: Vec<Directory>,
+    pub(super) directories: Vec<CatalogDirectory>,
     /// The files, in the order of the document.
     pub(super) files: Vec<File>,
     /// All names, concatenated.
@@ -39,8 +39,8 @@ pub(super) struct Listing {
 
 /// A directory, or a link to one with the entries that RCC recorded behind it.
 #[derive(Default)]
-pub(super) struct Directory {
-    pub(super) place: Place,
+pub(super) struct CatalogDirectory {
+    pub(super) place: CatalogPlace,
     pub(super) link: Option<Box<str>>,
     pub(super) mode: u32,
     /// Whether the directory is reached only through a link, and so is not restored.
@@ -49,7 +49,7 @@ pub(super) struct Directory {
 
 /// A file, or a link to one with the details of its target.
 pub(super) struct File {
-    pub(super) place: Place,
+    pub(super) place: CatalogPlace,
     pub(super) link: Option<Box<str>>,
     pub(super) mode: u32,
     pub(super) size: u64,
@@ -59,7 +59,7 @@ pub(super) struct File {
 
 /// The location of an entry in the tree.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct CatalogPlace {
     /// The index of the parent directory; the root is its own parent.
     pub(super) directory: usize,
     /// The entry's member `name`, if it differs from the key of the entry.
@@ -67,9 +67,9 @@ pub(super) struct Place {
     name: Range<usize>,
 }
 
-impl Listing {
+impl CatalogTree {
     /// Returns the key of an entry.
-    pub(super) fn name(&self, place: &Place) -> &str {
+    pub(super) fn name(&self, place: &CatalogPlace) -> &str {
         &self.names[place.name.clone()]
     }
 
@@ -83,15 +83,15 @@ impl Listing {
 ///
 /// # Errors
 /// Returns an error if `source` cannot be read, is not JSON, is not a catalog, or exceeds a limit.
-pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<Document> {
-    let listing = RefCell::new(Listing::default());
+pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<CatalogDocument> {
+    let listing = RefCell::new(CatalogTree::default());
     let reading = Reading { place: RefCell::new(Vec::new()), directory: Cell::new(0), listing, limits };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
     // The depth of directories is limited below; unknown members are skipped without recursion.
     deserializer.disable_recursion_limit();
     let parsed = Top(&reading).deserialize(&mut deserializer).and_then(|document| {
         deserializer.end()?;
-        Ok(Document { tree: reading.listing.take(), ..document })
+        Ok(CatalogDocument { tree: reading.listing.take(), ..document })
     });
     parsed.map_err(|error| {
         if error.is_io() {
@@ -110,13 +110,13 @@ struct Reading<'a> {
     place: RefCell<Vec<String>>,
     /// The index of the directory being read.
     directory: Cell<usize>,
-    listing: RefCell<Listing>,
+    listing: RefCell<CatalogTree>,
     limits: &'a CatalogLimits,
 }
 
 impl Reading<'_> {
     fn count<E: serde::de::Error>(&self) -> Result<(), E> {
-        let Listing { directories, files, .. } = &*self.listing.borrow();
+        let CatalogTree { directories, files, .. } = &*self.listing.borrow();
         // Neither the root nor the entry about to be read counts.
         match directories.len() + files.len() > self.limits.entries {
             true => Err(E::custom(format_args!("more than {} entries", self.limits.entries))),
@@ -127,14 +127,14 @@ impl Reading<'_> {
     /// Returns the location of the entry being read, whose member `name` is `name`.
     ///
     /// The name nearly always equals the key, and storing both would take as much memory as everything else.
-    fn place(&self, directory: usize, name: String) -> Place {
+    fn place(&self, directory: usize, name: String) -> CatalogPlace {
         let place = self.place.borrow();
         let key = place.last().map_or("", String::as_str);
         let other_name = Some(name).filter(|name| name != key).map(String::into_boxed_str);
         let names = &mut self.listing.borrow_mut().names;
         let start = names.len();
         names.push_str(key);
-        Place { directory, other_name, name: start..names.len() }
+        CatalogPlace { directory, other_name, name: start..names.len() }
     }
 }
 
@@ -175,21 +175,21 @@ fn number<T>() -> std::marker::PhantomData<T> {
 struct Top<'a>(&'a Reading<'a>);
 
 impl<'de> DeserializeSeed<'de> for Top<'_> {
-    type Value = Document;
+    type Value = CatalogDocument;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<CatalogDocument, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Top<'_> {
-    type Value = Document;
+    type Value = CatalogDocument;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a catalog")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Document, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<CatalogDocument, A::Error> {
         let (mut recorder, mut identity, mut path) = (None, None, None);
         let (mut platform, mut blueprint, mut tree) = (None, None, None);
         while let Some(key) = members.next_key::<String>()? {
@@ -207,13 +207,13 @@ impl<'de> Visitor<'de> for Top<'_> {
         if !is_platform(&platform) {
             return Err(A::Error::custom(format_args!("unknown platform `{platform}`")));
         }
-        Ok(Document {
+        Ok(CatalogDocument {
             recorder,
             identity: required(identity, "identity")?,
             path: required(path, "path")?,
             platform,
             blueprint: required(blueprint, "blueprint")?,
-            tree: required(tree, "tree").map(|()| Listing::default())?,
+            tree: required(tree, "tree").map(|()| CatalogTree::default())?,
         })
     }
 }
@@ -246,7 +246,7 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
         let DirectorySeed { reading, depth } = self;
         // The directory takes its index before its descendants take theirs.
         let own = reading.listing.borrow().directories.len();
-        reading.listing.borrow_mut().directories.push(Directory::default());
+        reading.listing.borrow_mut().directories.push(CatalogDirectory::default());
         let parent = reading.directory.replace(own);
         let (mut name, mut link, mut mode) = (None, None, None);
         let (mut directories, mut files, mut is_shadow) = (None, None, None);
@@ -257,15 +257,15 @@ impl<'de> Visitor<'de> for DirectorySeed<'_> {
                 "mode" => once(&mut members, &key, &mut mode, number())?,
                 "shadow" => once(&mut members, &key, &mut is_shadow, number())?,
                 "subdirs" => {
-                    let seed = Named { reading, of: DirectorySeed { reading, depth: depth + 1 } };
+                    let seed = NamedObjects { reading, of: DirectorySeed { reading, depth: depth + 1 } };
                     once(&mut members, &key, &mut directories, seed)?;
                 }
-                "files" => once(&mut members, &key, &mut files, Named { reading, of: FileSeed { reading } })?,
+                "files" => once(&mut members, &key, &mut files, NamedObjects { reading, of: FileSeed { reading } })?,
                 _ => skip(&mut members, &key, &["name", "symlink", "mode", "shadow", "subdirs", "files"])?,
             }
         }
         reading.directory.set(parent);
-        let directory = Directory {
+        let directory = CatalogDirectory {
             place: reading.place(parent, required(name, "name")?),
             link: linked(link),
             mode: required(mode, "mode")?,
@@ -332,12 +332,12 @@ fn linked(link: Option<String>) -> Option<Box<str>> {
 }
 
 /// A JSON object of named entries, in its order. Names may repeat; a later step rejects duplicates.
-struct Named<'a, S> {
+struct NamedObjects<'a, S> {
     reading: &'a Reading<'a>,
     of: S,
 }
 
-impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> DeserializeSeed<'de> for Named<'_, S> {
+impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> DeserializeSeed<'de> for NamedObjects<'_, S> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -345,7 +345,7 @@ impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> DeserializeSeed<'de> for N
     }
 }
 
-impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> Visitor<'de> for Named<'_, S> {
+impl<'de, S: DeserializeSeed<'de, Value = ()> + Copy> Visitor<'de> for NamedObjects<'_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

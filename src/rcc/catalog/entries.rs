@@ -1,9 +1,9 @@
 //! Flattens the tree of a catalog into the sorted list of restored entries.
 
-use super::document::{Directory, File, Listing, Place};
-use super::list::Entries;
-use super::mode::{self, Owner};
-use super::{Catalog, Entry, EntryKind, NamedObject};
+use super::document::{CatalogDirectory, CatalogPlace, CatalogTree, File};
+use super::list::CatalogEntries;
+use super::mode::{self, ModeOwner};
+use super::{Catalog, CatalogEntry, CatalogEntryKind, NamedObject};
 use crate::common::error::{Error, Result};
 use hashbrown::{HashTable, hash_table};
 use std::collections::HashSet;
@@ -22,14 +22,15 @@ const EXAMPLES: usize = 3;
 /// # Errors
 /// Returns an error if a name, mode, digest, size, link or rewrite is not one that RCC could have recorded, or must not
 /// get into an image.
-pub(crate) fn flatten(tree: &Listing, identity: u64, object: &str) -> Result<(Entries, Vec<NamedObject>)> {
+pub(crate) fn flatten(tree: &CatalogTree, identity: u64, object: &str) -> Result<(CatalogEntries, Vec<NamedObject>)> {
     let flattening = Flattening { tree, identity, object };
     let root = tree.directories.first();
     if root.is_none_or(|root| root.place.other_name.is_some() || root.link.is_some() || root.is_shadow) {
         return Err(flattening.wrong("", "the root of `tree` must be a directory without a name"));
     }
     flattening.check_names()?;
-    let mut entries = Entries::with_room(tree.directories.len() + tree.files.len(), flattening.length_of_paths());
+    let mut entries =
+        CatalogEntries::with_room(tree.directories.len() + tree.files.len(), flattening.length_of_paths());
     let directories = flattening.directories(&mut entries)?;
     let (objects, numbers) = flattening.objects(&directories)?;
     flattening.files(&directories, &numbers, &mut entries)?;
@@ -45,7 +46,7 @@ enum Fate {
 }
 
 struct Flattening<'a> {
-    tree: &'a Listing,
+    tree: &'a CatalogTree,
     /// The length of the recorded identity that is rewritten, in bytes.
     identity: u64,
     object: &'a str,
@@ -59,13 +60,13 @@ impl Flattening<'_> {
         Error::invalid(format!("{}: `{path}`", self.object), reason)
     }
 
-    fn path(&self, directories: &Directories, place: &Place) -> String {
+    fn path(&self, directories: &Directories, place: &CatalogPlace) -> String {
         let name = self.tree.name(place);
         directories.get(place.directory).map_or_else(|| name.to_owned(), |(parent, _)| joined(parent, name))
     }
 
     /// Returns the path of an entry from the names alone, which may be unchecked.
-    fn path_by_names(&self, place: &Place) -> String {
+    fn path_by_names(&self, place: &CatalogPlace) -> String {
         let (mut path, mut above) = (self.tree.name(place).to_owned(), place.directory);
         while above > 0 {
             let directory = &self.tree.directories[above].place;
@@ -79,7 +80,8 @@ impl Flattening<'_> {
     fn length_of_paths(&self) -> usize {
         const MOST: usize = 64 << 20;
         let mut lengths = vec![0_usize];
-        let length = |lengths: &[usize], place: &Place| lengths[place.directory] + 1 + self.tree.name(place).len();
+        let length =
+            |lengths: &[usize], place: &CatalogPlace| lengths[place.directory] + 1 + self.tree.name(place).len();
         for directory in self.tree.directories.iter().skip(1) {
             lengths.push(length(&lengths, &directory.place));
         }
@@ -88,7 +90,7 @@ impl Flattening<'_> {
         all.min(MOST)
     }
 
-    fn directories(&self, entries: &mut Entries) -> Result<Directories> {
+    fn directories(&self, entries: &mut CatalogEntries) -> Result<Directories> {
         let mut directories = vec![(String::new(), Fate::Restored)];
         for directory in self.tree.directories.iter().skip(1) {
             let path = self.path(&directories, &directory.place);
@@ -102,9 +104,15 @@ impl Flattening<'_> {
     /// Lists a directory and returns whether its contents are restored.
     ///
     /// `fate` is that of the directory itself.
-    fn directory(&self, path: &str, directory: &Directory, fate: Fate, entries: &mut Entries) -> Result<Fate> {
+    fn directory(
+        &self,
+        path: &str,
+        directory: &CatalogDirectory,
+        fate: Fate,
+        entries: &mut CatalogEntries,
+    ) -> Result<Fate> {
         self.check_path(path)?;
-        let mode = mode::unix(directory.mode, Owner::Directory)
+        let mode = mode::unix(directory.mode, ModeOwner::Directory)
             .ok_or_else(|| self.wrong(path, format!("mode {} is not that of a directory", directory.mode)))?;
         match (&directory.link, directory.is_shadow, fate) {
             (Some(target), _, _) => {
@@ -149,7 +157,7 @@ impl Flattening<'_> {
         Ok((objects, numbers))
     }
 
-    fn files(&self, directories: &Directories, objects: &[u32], entries: &mut Entries) -> Result<()> {
+    fn files(&self, directories: &Directories, objects: &[u32], entries: &mut CatalogEntries) -> Result<()> {
         for (file, object) in self.tree.files.iter().zip(objects) {
             let path = self.path(directories, &file.place);
             let fate = directories.get(file.place.directory).map_or(Fate::BehindLink, |(_, fate)| *fate);
@@ -158,7 +166,7 @@ impl Flattening<'_> {
                 self.link(&path, target, fate, entries)?;
                 continue;
             }
-            let mode = mode::unix(file.mode, Owner::File)
+            let mode = mode::unix(file.mode, ModeOwner::File)
                 .ok_or_else(|| self.wrong(&path, format!("mode {} is not that of a regular file", file.mode)))?;
             let rewrites = self.rewrites(&path, self.tree.offsets(file).to_vec(), file.size)?;
             if fate == Fate::Restored {
@@ -168,7 +176,7 @@ impl Flattening<'_> {
         Ok(())
     }
 
-    fn link(&self, path: &str, target: &str, fate: Fate, entries: &mut Entries) -> Result<()> {
+    fn link(&self, path: &str, target: &str, fate: Fate, entries: &mut CatalogEntries) -> Result<()> {
         if target.contains('\0') {
             return Err(self.wrong(path, "a NUL character in the target of a link"));
         }
@@ -204,7 +212,7 @@ impl Flattening<'_> {
     }
 
     fn check_names(&self) -> Result<()> {
-        let Listing { directories: below, files, .. } = self.tree;
+        let CatalogTree { directories: below, files, .. } = self.tree;
         let mut seen = HashSet::with_capacity(below.len() + files.len());
         let places = below.iter().skip(1).map(|directory| &directory.place).chain(files.iter().map(|file| &file.place));
         for place in places {
@@ -261,9 +269,9 @@ pub(crate) fn warnings(catalog: &Catalog) -> Vec<String> {
         }
     };
     let links = || {
-        catalog.entries().filter_map(|Entry { path, kind }| match kind {
-            EntryKind::Link { target } => Some((path, target)),
-            EntryKind::Directory { .. } | EntryKind::File(_) => None,
+        catalog.entries().filter_map(|CatalogEntry { path, kind }| match kind {
+            CatalogEntryKind::Link { target } => Some((path, target)),
+            CatalogEntryKind::Directory { .. } | CatalogEntryKind::File(_) => None,
         })
     };
     let (into_stage, outside): (Vec<_>, Vec<_>) = links()
@@ -300,7 +308,7 @@ fn twins(catalog: &Catalog) -> Vec<String> {
     let (hasher, mut seen) = (RandomState::new(), HashTable::with_capacity(catalog.entries().len()));
     let path = |number: usize| catalog.numbered(number).path;
     let mut twins = Vec::new();
-    for (number, Entry { path: own, .. }) in catalog.entries().enumerate() {
+    for (number, CatalogEntry { path: own, .. }) in catalog.entries().enumerate() {
         let folded = folded(own);
         let is_twin = |first: &usize| self::folded(path(*first)) == folded;
         match seen.entry(hasher.hash_one(&folded), is_twin, |first| hasher.hash_one(self::folded(path(*first)))) {

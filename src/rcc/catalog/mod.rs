@@ -17,7 +17,7 @@ use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
-use list::Entries;
+use list::CatalogEntries;
 use std::io::{BufReader, Cursor, Read};
 
 pub use name::CatalogName;
@@ -50,22 +50,22 @@ pub struct Catalog {
     recorder: Option<String>,
     path: String,
     identity: String,
-    entries: Entries,
+    entries: CatalogEntries,
     objects: Vec<NamedObject>,
 }
 
 /// A directory, file or link that RCC restores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct CatalogEntry<'a> {
     /// The path relative to the environment, such as `bin/python`. Every parent comes before it.
     pub path: &'a str,
     /// The kind of the entry.
-    pub kind: EntryKind<'a>,
+    pub kind: CatalogEntryKind<'a>,
 }
 
 /// The kind of an entry, and its details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind<'a> {
+pub enum CatalogEntryKind<'a> {
     /// A directory.
     Directory {
         /// The Unix mode that was recorded. RCC itself restores every directory with 0750 and its umask.
@@ -132,7 +132,7 @@ impl Catalog {
         let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;
         let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
         check_origin(&document, name, &object)?;
-        let document::Document { recorder, identity, path, tree, .. } = document;
+        let document::CatalogDocument { recorder, identity, path, tree, .. } = document;
         let (entries, objects) = entries::flatten(&tree, identity.len() as u64, &object)?;
         drop(tree);
         let catalog = Catalog { name: name.clone(), document: digest, recorder, path, identity, entries, objects };
@@ -173,17 +173,17 @@ impl Catalog {
     }
 
     /// Returns all entries that are restored, sorted by the bytes of the path.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = CatalogEntry<'_>> + DoubleEndedIterator {
         (0..self.entries.len()).map(|number| self.numbered(number))
     }
 
     /// Returns entry `number` of [`Catalog::entries`]. Panics if there are not that many.
-    pub(crate) fn numbered(&self, number: usize) -> Entry<'_> {
+    pub(crate) fn numbered(&self, number: usize) -> CatalogEntry<'_> {
         self.entries.entry(number, &self.objects)
     }
 
     /// Returns the entry at `path`.
-    pub fn entry(&self, path: &str) -> Option<Entry<'_>> {
+    pub fn entry(&self, path: &str) -> Option<CatalogEntry<'_>> {
         self.position(path).ok().map(|number| self.numbered(number))
     }
 
@@ -204,8 +204,8 @@ impl Catalog {
     /// Returns the total size of the restored files, in bytes.
     pub fn size(&self) -> u64 {
         let sizes = self.entries().map(|entry| match entry.kind {
-            EntryKind::File(file) => file.size,
-            EntryKind::Directory { .. } | EntryKind::Link { .. } => 0,
+            CatalogEntryKind::File(file) => file.size,
+            CatalogEntryKind::Directory { .. } | CatalogEntryKind::Link { .. } => 0,
         });
         sizes.fold(0, u64::saturating_add)
     }
@@ -250,9 +250,9 @@ fn unwrap<'a>(mut stored: impl Read + Send + 'a, object: &str) -> Result<Box<dyn
 }
 
 /// Checks the document's header against the name of its file, and its recorded path.
-fn check_origin(document: &document::Document, name: &CatalogName, object: &str) -> Result<()> {
+fn check_origin(document: &document::CatalogDocument, name: &CatalogName, object: &str) -> Result<()> {
     let wrong = |reason: String| Error::invalid(object, reason);
-    let document::Document { blueprint, platform, path, identity, .. } = document;
+    let document::CatalogDocument { blueprint, platform, path, identity, .. } = document;
     if blueprint != &name.blueprint.to_string() {
         return Err(wrong(format!("its content is for blueprint `{blueprint}`")));
     }

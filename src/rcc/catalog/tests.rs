@@ -91,9 +91,9 @@ fn a_genuine_catalog_reads_as_a_sorted_list() {
     let hello = ObjectDigest::parse(HELLO).unwrap();
     let object = catalog.objects().iter().position(|object| object.digest == hello).unwrap();
     let expected = FileEntry { mode: 0o755, size: 78, digest: hello, object, rewrites: &[53] };
-    assert_eq!(catalog.entry("bin/hello").unwrap().kind, EntryKind::File(expected));
-    assert_eq!(catalog.entry("bin/hi").unwrap().kind, EntryKind::Link { target: "hello" });
-    assert_eq!(catalog.entry("etc").unwrap().kind, EntryKind::Directory { mode: 0o755 });
+    assert_eq!(catalog.entry("bin/hello").unwrap().kind, CatalogEntryKind::File(expected));
+    assert_eq!(catalog.entry("bin/hi").unwrap().kind, CatalogEntryKind::Link { target: "hello" });
+    assert_eq!(catalog.entry("etc").unwrap().kind, CatalogEntryKind::Directory { mode: 0o755 });
     let objects: Vec<(String, u64)> =
         catalog.objects().iter().map(|object| (object.digest.to_string(), object.size)).collect();
     assert_eq!(objects, [(MOTD.to_owned(), 6), (HELLO.to_owned(), 78)]);
@@ -210,7 +210,7 @@ fn links_are_kept_as_data_and_warned_about_where_they_lead_out() {
         (&format!("/home/robot/.robocorp/holotree/{IDENTITY}/x"), Some("links into the directory that was recorded")),
     ] {
         let catalog = read(&link(target)).unwrap();
-        assert_eq!(catalog.entry("etc/link").unwrap().kind, EntryKind::Link { target });
+        assert_eq!(catalog.entry("etc/link").unwrap().kind, CatalogEntryKind::Link { target });
         match (expected, &warnings(&link(target))[..]) {
             (None, []) => {}
             (Some(expected), [only]) => assert!(only.contains(expected), "{only}"),
@@ -218,7 +218,7 @@ fn links_are_kept_as_data_and_warned_about_where_they_lead_out() {
         }
     }
     // RCC omits an empty target; if it is present, the entry is no link.
-    assert!(matches!(read(&link("")).unwrap().entry("etc/link").unwrap().kind, EntryKind::File(_)));
+    assert!(matches!(read(&link("")).unwrap().entry("etc/link").unwrap().kind, CatalogEntryKind::File(_)));
     assert!(refusal(&link("a\0b")).contains("a NUL character"));
     assert!(refusal(&link(&"x".repeat(5000))).contains("more than 4096 bytes"));
 }
@@ -236,7 +236,7 @@ fn what_lies_behind_a_linked_directory_is_not_restored_but_its_objects_are_wante
     let catalog = read(&document).unwrap();
     let below = catalog.entries().filter(|entry| entry.path.starts_with("lib64")).count();
     assert_eq!(below, 1);
-    assert_eq!(catalog.entry("lib64").unwrap().kind, EntryKind::Link { target: "etc" });
+    assert_eq!(catalog.entry("lib64").unwrap().kind, CatalogEntryKind::Link { target: "etc" });
     assert!(catalog.objects().iter().any(|object| object.digest.to_string() == other));
     let mut stray = example();
     stray["tree"]["subdirs"]["etc"]["subdirs"]["deep"] = shadow;
@@ -356,7 +356,7 @@ fn unknown_members_are_ignored_unless_go_would_take_them_for_known_ones() {
 fn rewrites_lie_inside_their_file_and_apart() {
     let rewrites = |offsets: Value| read(&with_member("rewrite", offsets));
     let of = |offsets: Value| match rewrites(offsets).unwrap().entry("bin/hello").unwrap().kind {
-        EntryKind::File(file) => file.rewrites.to_vec(),
+        CatalogEntryKind::File(file) => file.rewrites.to_vec(),
         other => panic!("{other:?}"),
     };
     assert_eq!(of(json!([54, 54])), [54]);
@@ -378,7 +378,7 @@ fn rewrites_lie_inside_their_file_and_apart() {
 #[test]
 fn modes_of_anything_but_files_and_directories_are_refused() {
     let setuid = read(&with_member("mode", json!(493 | 1 << 23))).unwrap();
-    assert!(matches!(setuid.entry("bin/hello").unwrap().kind, EntryKind::File(file) if file.mode == 0o4755));
+    assert!(matches!(setuid.entry("bin/hello").unwrap().kind, CatalogEntryKind::File(file) if file.mode == 0o4755));
     for mode in [json!(DIRECTORY), json!(1 << 27 | 0o777), json!(1 << 19), json!(1 << 9)] {
         let error = refusal(&with_member("mode", mode));
         assert!(error.contains("`bin/hello`: mode"), "{error}");

@@ -2,7 +2,7 @@
 
 use crate::common::error::Result;
 use crate::common::root::Root;
-use crate::rcc::Owner;
+use crate::rcc::SpaceOwner;
 use std::path::{Path, PathBuf};
 
 /// The two brands of RCC, which use different locations.
@@ -65,7 +65,7 @@ impl Holotree {
     /// Returns the Holotree that RCC uses for `owner` with this product home.
     ///
     /// It is the shared one if the owner's mark exists in it.
-    pub fn of(product_home: &Path, shared_directory: &Path, owner: &Owner) -> Holotree {
+    pub fn of(product_home: &Path, shared_directory: &Path, owner: &SpaceOwner) -> Holotree {
         let shared = Holotree {
             sharing: Sharing::Shared,
             library: shared_directory.join("lib"),
@@ -81,7 +81,7 @@ impl Holotree {
         }
     }
 
-    fn has_mark(&self, owner: &Owner) -> bool {
+    fn has_mark(&self, owner: &SpaceOwner) -> bool {
         let marks = Root::open(&self.library.join("catalog/init"));
         marks.is_ok_and(|marks| marks.dir().metadata(owner.id()).is_ok_and(|metadata| metadata.is_file()))
     }
@@ -114,13 +114,13 @@ mod tests {
         let root = Root::open(directory.path()).unwrap();
         let shared = directory.path().join("ht");
         let home = directory.path().join("home");
-        let owner = Owner::Home("/home/robot".to_owned());
+        let owner = SpaceOwner::Home("/home/robot".to_owned());
         assert_eq!(Holotree::of(&home, &shared, &owner).library, home.join("hololib"));
         root.dir().create_dir_all("ht/lib/catalog/init").unwrap();
         root.dir().write("ht/lib/catalog/init/dc4d952", b"").unwrap();
         let found = Holotree::of(&home, &shared, &owner);
         assert_eq!((found.sharing, found.library, found.spaces), (Sharing::Shared, shared.join("lib"), shared.clone()));
-        let other = Owner::Home("/home/other".to_owned());
+        let other = SpaceOwner::Home("/home/other".to_owned());
         assert_eq!(Holotree::of(&home, &shared, &other).sharing, Sharing::Private);
     }
 

@@ -36,11 +36,11 @@ pub use stored::StoredObject;
 /// A hololib, open for reading. Cheap to clone, and readable from many threads at once.
 #[derive(Debug, Clone)]
 pub struct Hololib {
-    place: Arc<Place>,
+    place: Arc<ObjectPlace>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum ObjectPlace {
     Directory(Root),
     Archive(Arc<Archive>, String),
 }
@@ -63,7 +63,7 @@ impl Hololib {
             let shown = root.path().display().to_string();
             progress::warn(watcher, &shown, "everybody on this machine may write to it");
         }
-        Ok(Hololib { place: Arc::new(Place::Directory(root)) })
+        Ok(Hololib { place: Arc::new(ObjectPlace::Directory(root)) })
     }
 
     /// Opens a `hololib.zip`, which messages call `shown`.
@@ -72,14 +72,14 @@ impl Hololib {
     /// Returns an error if it is not a zip, or one that could be read in two ways.
     pub fn in_archive(file: File, shown: &str) -> Result<Hololib> {
         let archive = Arc::new(Archive::open(file, shown)?);
-        Ok(Hololib { place: Arc::new(Place::Archive(archive, shown.to_owned())) })
+        Ok(Hololib { place: Arc::new(ObjectPlace::Archive(archive, shown.to_owned())) })
     }
 
     /// Returns the name of the hololib for messages.
     pub fn shown(&self) -> String {
         match &*self.place {
-            Place::Directory(root) => root.path().display().to_string(),
-            Place::Archive(_, shown) => shown.clone(),
+            ObjectPlace::Directory(root) => root.path().display().to_string(),
+            ObjectPlace::Archive(_, shown) => shown.clone(),
         }
     }
 
@@ -88,11 +88,11 @@ impl Hololib {
     /// Its objects never change, so the same hololib yields the same bytes.
     pub(crate) fn identity(&self) -> String {
         match &*self.place {
-            Place::Directory(root) => {
+            ObjectPlace::Directory(root) => {
                 let which = root.dir().dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
                 format!("directory {:?} {which:?}", root.path())
             }
-            Place::Archive(archive, shown) => format!("archive {shown} {}", archive.identity()),
+            ObjectPlace::Archive(archive, shown) => format!("archive {shown} {}", archive.identity()),
         }
     }
 
@@ -102,7 +102,7 @@ impl Hololib {
     /// Returns an error if the folder cannot be listed.
     pub fn catalogs(&self) -> Result<Vec<CatalogName>> {
         let mut names: Vec<CatalogName> = match &*self.place {
-            Place::Directory(root) => {
+            ObjectPlace::Directory(root) => {
                 let unlisted = |error| Error::io(root.display("catalog"), "list", error);
                 let mut names = Vec::new();
                 for entry in root.directory("catalog")?.dir().entries().map_err(unlisted)? {
@@ -111,7 +111,7 @@ impl Hololib {
                 }
                 names
             }
-            Place::Archive(archive, _) => {
+            ObjectPlace::Archive(archive, _) => {
                 let names = archive.names().filter_map(|name| name.strip_prefix("catalog/"));
                 names.filter_map(|name| CatalogName::parse(name).ok()).collect()
             }
@@ -135,8 +135,8 @@ impl Hololib {
     pub fn stored_catalog(&self, name: &CatalogName) -> Result<Box<dyn Read + Send>> {
         let path = format!("catalog/{name}");
         match &*self.place {
-            Place::Directory(root) => Ok(Box::new(root.open_file(&path)?)),
-            Place::Archive(archive, _) => Ok(archive.read(archive.member(&path)?)),
+            ObjectPlace::Directory(root) => Ok(Box::new(root.open_file(&path)?)),
+            ObjectPlace::Archive(archive, _) => Ok(archive.read(archive.member(&path)?)),
         }
     }
 
@@ -155,11 +155,11 @@ impl Hololib {
             _ => error,
         };
         match &*self.place {
-            Place::Directory(root) => {
+            ObjectPlace::Directory(root) => {
                 let (file, metadata) = root.open_described_file(&path).map_err(missing)?;
                 StoredObject::in_file(*object, file, &metadata, root.display(&path))
             }
-            Place::Archive(archive, shown) => {
+            ObjectPlace::Archive(archive, shown) => {
                 let member = archive.member(&path).map_err(missing)?;
                 StoredObject::in_archive(*object, archive.clone(), member, format!("{shown}: {path}"))
             }
@@ -171,7 +171,7 @@ impl Hololib {
     /// # Errors
     /// Returns an error if the object is missing, is not a regular file, is damaged, or cannot be read.
     pub fn read(&self, object: &NamedObject, content: &mut [u8]) -> Result<()> {
-        if let Place::Directory(root) = &*self.place
+        if let ObjectPlace::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
             && at_once::read(object, (&file, metadata.len()), content)
         {
@@ -187,7 +187,7 @@ impl Hololib {
     /// # Errors
     /// Returns an error if the object cannot be read, or its beginning is damaged.
     pub fn content_looks_compressed(&self, object: &NamedObject) -> Result<bool> {
-        if let Place::Directory(root) = &*self.place
+        if let ObjectPlace::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
             && let Some(encoding) = at_once::encoding_of_content(object, &file, metadata.len())
         {
@@ -206,14 +206,14 @@ impl Hololib {
         let present = |object: &NamedObject| {
             let path = object.digest.library_path();
             match &*self.place {
-                Place::Directory(root) => match root.dir().symlink_metadata(&path) {
+                ObjectPlace::Directory(root) => match root.dir().symlink_metadata(&path) {
                     Ok(metadata) => Ok(metadata.is_file()),
                     Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                         Ok(false)
                     }
                     Err(error) => Err(Error::io(format!("library file {path}"), "open", error)),
                 },
-                Place::Archive(archive, _) => Ok(archive.member(&path).is_ok()),
+                ObjectPlace::Archive(archive, _) => Ok(archive.member(&path).is_ok()),
             }
         };
         let missing = |object| match present(object) {

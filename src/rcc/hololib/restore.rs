@@ -1,7 +1,7 @@
 //! The content of restored files: library objects with the name of the space written into them.
 
 use super::{Hololib, StoredObject};
-use crate::codec::compression::Members;
+use crate::codec::compression::GzipMembers;
 use crate::common::error::{Error, Result};
 use crate::rcc::{Catalog, FileEntry};
 use memchr::memmem::Finder;
@@ -86,7 +86,7 @@ impl Restorer {
         &self,
         path: &str,
         file: &FileEntry<'_>,
-    ) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    ) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         if !file.rewrites.is_empty() {
             return Ok((self.open(path, file)?, None));
         }

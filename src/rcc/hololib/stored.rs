@@ -1,9 +1,9 @@
 //! A library object in its stored form.
 
-use super::archive::{Archive, Member};
+use super::archive::{Archive, ZipMember};
 use super::at_once::{self, SMALL};
 use crate::codec::compression;
-use crate::codec::compression::{Encoding, Members};
+use crate::codec::compression::{Encoding, GzipMembers};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::section::{Section, read_full_at};
 use crate::rcc::NamedObject;
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 #[derive(Debug, Clone)]
 pub struct StoredObject {
     object: NamedObject,
-    bytes: Bytes,
+    bytes: ObjectBytes,
     encoding: Encoding,
     shown: String,
 }
@@ -31,44 +31,44 @@ struct Small {
 }
 
 #[derive(Debug, Clone)]
-enum Bytes {
-    File { file: Arc<File>, stamp: Stamp },
-    Member { archive: Arc<Archive>, member: Member },
+enum ObjectBytes {
+    File { file: Arc<File>, stamp: ObjectStamp },
+    Member { archive: Arc<Archive>, member: ZipMember },
 }
 
 /// The metadata of a file that changes when it is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct ObjectStamp {
     length: u64,
     modified: Option<SystemTime>,
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp { length: metadata.len(), modified: metadata.modified().ok().map(|time| time.into_std()) }
+impl ObjectStamp {
+    fn of(metadata: &Metadata) -> ObjectStamp {
+        ObjectStamp { length: metadata.len(), modified: metadata.modified().ok().map(|time| time.into_std()) }
     }
 }
 
 impl StoredObject {
     pub(super) fn in_file(object: NamedObject, file: File, metadata: &Metadata, shown: String) -> Result<StoredObject> {
-        let stamp = Stamp::of(metadata);
-        StoredObject::new(object, Bytes::File { file: Arc::new(file), stamp }, shown)
+        let stamp = ObjectStamp::of(metadata);
+        StoredObject::new(object, ObjectBytes::File { file: Arc::new(file), stamp }, shown)
     }
 
     pub(super) fn in_archive(
         object: NamedObject,
         archive: Arc<Archive>,
-        member: Member,
+        member: ZipMember,
         shown: String,
     ) -> Result<StoredObject> {
-        StoredObject::new(object, Bytes::Member { archive, member }, shown)
+        StoredObject::new(object, ObjectBytes::Member { archive, member }, shown)
     }
 
     /// Determines how the object is stored.
     ///
     /// The first bytes decide, unless the content itself looks compressed and the stored bytes could be exactly that
     /// content: then the digest decides.
-    fn new(object: NamedObject, bytes: Bytes, shown: String) -> Result<StoredObject> {
+    fn new(object: NamedObject, bytes: ObjectBytes, shown: String) -> Result<StoredObject> {
         let mut stored = StoredObject { object, bytes, encoding: Encoding::Plain, shown };
         let mut start = [0; 4];
         let length = stored.start(&mut start)?;
@@ -111,8 +111,8 @@ impl StoredObject {
     /// Returns the number of stored bytes.
     pub fn stored_size(&self) -> u64 {
         match &self.bytes {
-            Bytes::File { stamp, .. } => stamp.length,
-            Bytes::Member { member, .. } => member.size(),
+            ObjectBytes::File { stamp, .. } => stamp.length,
+            ObjectBytes::Member { member, .. } => member.size(),
         }
     }
 
@@ -150,7 +150,7 @@ impl StoredObject {
     ///
     /// # Errors
     /// Fails if [`StoredObject::content`] does.
-    pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         match self.small_content_with_members()? {
             Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),
             None => self.stream_with_members(),
@@ -177,7 +177,7 @@ impl StoredObject {
     /// Returns an error if the decoder cannot be created. The reader returns an error for damage.
     pub fn stored(&self) -> Result<Box<dyn Read + Send>> {
         let check = Check::new(self.clone());
-        let decoder: Box<dyn Decoder> = match self.encoding {
+        let decoder: Box<dyn ObjectDecoder> = match self.encoding {
             Encoding::Plain => Box::new(check),
             Encoding::Gzip => Box::new(flate2::write::MultiGzDecoder::new(check)),
             Encoding::Zstd => Box::new(ZstdDecoder::new(check).map_err(|error| Error::io(&self.shown, "read", error))?),
@@ -194,10 +194,10 @@ impl StoredObject {
     /// Returns the same as [`StoredObject::small_content`], and the only gzip member that holds it.
     ///
     /// Also returns `None` if there is more than one member.
-    pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<Members>)>> {
+    pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<GzipMembers>)>> {
         let Some(Small { content, gzip }) = self.small()? else { return Ok(None) };
         match gzip.filter(|_| self.is_dense()) {
-            Some(gzip) => Ok(compression::single_member(gzip).map(|member| (content, Some(Members::of(member))))),
+            Some(gzip) => Ok(compression::single_member(gzip).map(|member| (content, Some(GzipMembers::of(member))))),
             None => Ok(Some((content, None))),
         }
     }
@@ -229,7 +229,7 @@ impl StoredObject {
     }
 
     fn stored_bytes(&self, size: u64) -> Result<Option<Vec<u8>>> {
-        let Bytes::File { file, .. } = &self.bytes else { return Ok(None) };
+        let ObjectBytes::File { file, .. } = &self.bytes else { return Ok(None) };
         // At most `SMALL`, so it fits any `usize`.
         let mut bytes = vec![0; size as usize];
         let read = read_full_at(file, &mut bytes, 0).map_err(|error| Error::io(&self.shown, "read", error))?;
@@ -249,11 +249,11 @@ impl StoredObject {
     }
 
     /// Opens the content as [`StoredObject::stream`] does, and keeps the gzip members that were read.
-    pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<Members>)> {
+    pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
         if self.encoding != Encoding::Gzip || !self.is_dense() {
             return Ok((self.stream()?, None));
         }
-        let members = Members::default();
+        let members = GzipMembers::default();
         let decoded = compression::decode_gzip_keeping(self.raw(), &members);
         Ok((
             Box::new(ContentReader { source: Box::new(decoded), check: Some(Check::new(self.clone())) }),
@@ -268,8 +268,8 @@ impl StoredObject {
     fn start(&self, start: &mut [u8]) -> Result<usize> {
         let unreadable = |error| Error::io(&self.shown, "read", error);
         match &self.bytes {
-            Bytes::File { file, .. } => read_full_at(file, start, 0).map_err(unreadable),
-            Bytes::Member { .. } => {
+            ObjectBytes::File { file, .. } => read_full_at(file, start, 0).map_err(unreadable),
+            ObjectBytes::Member { .. } => {
                 let mut source = self.raw();
                 let mut filled = 0;
                 while filled < start.len() {
@@ -286,15 +286,15 @@ impl StoredObject {
     /// Opens the stored bytes, unverified.
     fn raw(&self) -> Box<dyn Read + Send> {
         match &self.bytes {
-            Bytes::File { file, stamp } => Box::new(Section::new(file.clone(), 0, stamp.length)),
-            Bytes::Member { archive, member } => archive.read(*member),
+            ObjectBytes::File { file, stamp } => Box::new(Section::new(file.clone(), 0, stamp.length)),
+            ObjectBytes::Member { archive, member } => archive.read(*member),
         }
     }
 
     /// Returns the cause of `error`: the file was modified during reading, or it is damaged.
     fn blame(&self, error: io::Error) -> Error {
-        if let Bytes::File { file, stamp } = &self.bytes
-            && Metadata::from_file(file).ok().map(|metadata| Stamp::of(&metadata)) != Some(*stamp)
+        if let ObjectBytes::File { file, stamp } = &self.bytes
+            && Metadata::from_file(file).ok().map(|metadata| ObjectStamp::of(&metadata)) != Some(*stamp)
         {
             return Error::new(ErrorKind::Changed, self.shown.clone(), "changed while reading").hint("run it again");
         }
@@ -382,7 +382,7 @@ impl Read for ContentReader {
 }
 
 /// A decoder that takes stored bytes, and verifies their content at the end.
-trait Decoder: Write + Send {
+trait ObjectDecoder: Write + Send {
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
@@ -396,13 +396,13 @@ impl Write for Check {
     }
 }
 
-impl Decoder for Check {
+impl ObjectDecoder for Check {
     fn finish(self: Box<Self>) -> io::Result<()> {
         Check::finish(*self)
     }
 }
 
-impl Decoder for flate2::write::MultiGzDecoder<Check> {
+impl ObjectDecoder for flate2::write::MultiGzDecoder<Check> {
     fn finish(self: Box<Self>) -> io::Result<()> {
         flate2::write::MultiGzDecoder::finish(*self)?.finish()
     }
@@ -427,7 +427,7 @@ impl Write for ZstdDecoder {
     }
 }
 
-impl Decoder for ZstdDecoder {
+impl ObjectDecoder for ZstdDecoder {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.0.flush()?;
         self.0.into_inner().finish()
@@ -438,7 +438,7 @@ impl Decoder for ZstdDecoder {
 struct StoredReader {
     source: Box<dyn Read + Send>,
     /// `None` after the end.
-    decoder: Option<Box<dyn Decoder>>,
+    decoder: Option<Box<dyn ObjectDecoder>>,
     left: u64,
     stored: StoredObject,
 }

@@ -3,7 +3,7 @@ use crate::codec::compression::Encoding;
 use crate::common::progress::Silent;
 use crate::rcc::object::ObjectHasher;
 use crate::rcc::test_support::Recorder;
-use crate::rcc::{EntryKind, ObjectDigest};
+use crate::rcc::{CatalogEntryKind, ObjectDigest};
 use flate2::write::GzEncoder;
 use serde_json::json;
 use std::io::Write;
@@ -273,7 +273,7 @@ fn restored(scratch: &Scratch, content: &[u8], rewrites: &[u64]) -> Result<(Vec<
     scratch.store(&object, &gzip(content));
     let catalog = Arc::new(scratch.catalog(&object, rewrites));
     let restorer = Restorer::new(&scratch.hololib(), &catalog, SPACE)?;
-    let EntryKind::File(file) = &catalog.numbered(0).kind else { panic!("no file") };
+    let CatalogEntryKind::File(file) = &catalog.numbered(0).kind else { panic!("no file") };
     Ok((drain(restorer.open("f", file))?, restorer.unrewritten()))
 }
 

@@ -7,13 +7,13 @@ use std::fmt;
 pub(super) fn each_file(document: &[u8], claim: impl FnMut(&str)) -> Option<()> {
     // serde_json's own recursion limit prevents deep nesting.
     let mut deserializer = serde_json::Deserializer::from_slice(document);
-    Document(claim).deserialize(&mut deserializer).ok()?;
+    CondaRecord(claim).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()
 }
 
-struct Document<F>(F);
+struct CondaRecord<F>(F);
 
-impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for Document<F> {
+impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for CondaRecord<F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -21,7 +21,7 @@ impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for Document<F> {
     }
 }
 
-impl<'de, F: FnMut(&str)> Visitor<'de> for Document<F> {
+impl<'de, F: FnMut(&str)> Visitor<'de> for CondaRecord<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@
 mod conda;
 mod record;
 
-use super::{Catalog, Entry, EntryKind, FileEntry};
+use super::{Catalog, CatalogEntry, CatalogEntryKind, FileEntry};
 use crate::common::bounded;
 use crate::common::error::Result;
 use rayon::prelude::*;
@@ -92,7 +92,7 @@ impl Packages {
 fn lists(catalog: &Catalog) -> Vec<List<'_>> {
     let mut lists: Vec<List<'_>> = Vec::new();
     for (entry, found) in catalog.entries().enumerate() {
-        let EntryKind::File(file) = found.kind else { continue };
+        let CatalogEntryKind::File(file) = found.kind else { continue };
         let Some((tool, name)) = list_of(found.path) else { continue };
         if let Some(package) = normal_name(name).filter(|_| file.size <= LARGEST_LIST) {
             lists.push(List { tool, package, entry, file });
@@ -164,8 +164,8 @@ fn stage(catalog: &Catalog) -> String {
     format!("{}/{}/", catalog.base(), catalog.identity())
 }
 
-fn is_directory(entry: &Entry<'_>) -> bool {
-    matches!(entry.kind, EntryKind::Directory { .. })
+fn is_directory(entry: &CatalogEntry<'_>) -> bool {
+    matches!(entry.kind, CatalogEntryKind::Directory { .. })
 }
 
 /// Returns the numbers of the files and links below a directory.

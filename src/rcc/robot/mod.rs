@@ -7,7 +7,7 @@ mod packed;
 mod paths;
 mod programs;
 
-use super::yaml::{self, Document, Node, Value};
+use super::yaml::{self, Value, YamlDocument, YamlNode};
 use crate::common::bounded;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
@@ -110,7 +110,7 @@ impl Robot {
             return Err(Error::invalid(name, "is empty, so it has no tasks"));
         }
         document.mapping(root, "")?;
-        let robot = Reader { document: &document, root, folder }.robot(name)?;
+        let robot = RobotReader { document: &document, root, folder }.robot(name)?;
         warn_of_unknown_keys(root, name, watcher);
         for (key, entries) in [("PATH", &robot.path), ("PYTHONPATH", &robot.python_path)] {
             for entry in entries.iter().filter(|entry| robot.inner(entry).is_none()) {
@@ -157,13 +157,13 @@ impl Robot {
 }
 
 /// A reader for the entries of a robot file.
-struct Reader<'a> {
-    document: &'a Document,
-    root: &'a Node,
+struct RobotReader<'a> {
+    document: &'a YamlDocument,
+    root: &'a YamlNode,
     folder: &'a str,
 }
 
-impl Reader<'_> {
+impl RobotReader<'_> {
     fn robot(&self, file: &str) -> Result<Robot> {
         let artifacts = self.artifacts();
         let mut robot = Robot {
@@ -221,7 +221,7 @@ impl Reader<'_> {
         Ok(paths)
     }
 
-    fn checked(&self, node: &Node, what: &str, text: &str) -> Result<String> {
+    fn checked(&self, node: &YamlNode, what: &str, text: &str) -> Result<String> {
         if text.is_empty() {
             return Ok(String::new());
         }
@@ -260,7 +260,7 @@ impl Reader<'_> {
         tasks.collect()
     }
 
-    fn command(&self, name: &str, task: &Node, artifacts_directory: &str) -> Result<Vec<String>> {
+    fn command(&self, name: &str, task: &YamlNode, artifacts_directory: &str) -> Result<Vec<String>> {
         let what = |key: &str| format!("tasks.{name}.{key}");
         self.document.mapping(task, &format!("tasks.{name}"))?;
         let text = |key: &str| task.get(key).map_or(Ok(""), |node| self.document.text(node, &what(key)));
@@ -281,7 +281,7 @@ impl Reader<'_> {
     }
 
     /// Splits a command line into words, without a shell.
-    fn words(&self, node: &Node, what: &str, line: &str) -> Result<Vec<String>> {
+    fn words(&self, node: &YamlNode, what: &str, line: &str) -> Result<Vec<String>> {
         match shlex::split(line) {
             Some(words) if !words.is_empty() => Ok(words),
             Some(_) => Err(self.document.error(node, format!("`{what}`: no command"))),
@@ -297,9 +297,9 @@ fn robot_framework(task: &str, artifacts_directory: &str) -> Vec<String> {
     words.into_iter().chain(["--task", task, "."]).map(str::to_owned).collect()
 }
 
-fn warn_of_unknown_keys(root: &Node, name: &str, watcher: &dyn Progress) {
+fn warn_of_unknown_keys(root: &YamlNode, name: &str, watcher: &dyn Progress) {
     let mut unknown = Vec::new();
-    let mut collect = |node: &Node, prefix: &str, known: &[&str]| {
+    let mut collect = |node: &YamlNode, prefix: &str, known: &[&str]| {
         let Value::Mapping(entries) = &node.value else { return };
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             unknown.push(format!("`{prefix}{}`", key.text));

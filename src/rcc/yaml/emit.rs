@@ -10,7 +10,7 @@ const FOLDING_COLUMN: usize = 80;
 
 /// A writer of YAML text.
 #[derive(Debug, Default)]
-pub(in crate::rcc) struct Writer {
+pub(in crate::rcc) struct YamlWriter {
     text: String,
     /// The number of characters in the last line.
     column: usize,
@@ -18,14 +18,14 @@ pub(in crate::rcc) struct Writer {
 
 /// The style of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+enum ScalarStyle {
     Plain,
     Single,
     Double,
     Literal,
 }
 
-impl Writer {
+impl YamlWriter {
     /// Appends `text` unchanged.
     pub(in crate::rcc) fn raw(&mut self, text: &str) {
         for c in text.chars() {
@@ -36,22 +36,22 @@ impl Writer {
     /// Appends a string scalar whose continuation lines are indented by `indent`.
     pub(in crate::rcc) fn scalar(&mut self, value: &str, indent: usize) {
         match style(value) {
-            Style::Plain => self.folded(value, indent, Style::Plain),
-            Style::Single => {
+            ScalarStyle::Plain => self.folded(value, indent, ScalarStyle::Plain),
+            ScalarStyle::Single => {
                 self.put('\'');
-                self.folded(value, indent, Style::Single);
+                self.folded(value, indent, ScalarStyle::Single);
                 self.put('\'');
             }
-            Style::Double => {
+            ScalarStyle::Double => {
                 self.put('"');
                 // go-yaml 2 compares the first character, not the current one, with a byte order mark.
                 match value.starts_with('\u{feff}') {
                     true => value.chars().for_each(|c| self.escape(c)),
-                    false => self.folded(value, indent, Style::Double),
+                    false => self.folded(value, indent, ScalarStyle::Double),
                 }
                 self.put('"');
             }
-            Style::Literal => self.literal(value, indent),
+            ScalarStyle::Literal => self.literal(value, indent),
         }
     }
 
@@ -73,15 +73,15 @@ impl Writer {
     }
 
     /// Writes a scalar in one of the three styles that may be folded at a space.
-    fn folded(&mut self, value: &str, indent: usize, style: Style) {
+    fn folded(&mut self, value: &str, indent: usize, style: ScalarStyle) {
         let mut previous_is_blank = false;
         let mut characters = value.char_indices().peekable();
         while let Some((at, c)) = characters.next() {
             let next = characters.peek().map(|(_, next)| *next);
             if c != ' ' {
                 match style {
-                    Style::Single if c == '\'' => self.raw("''"),
-                    Style::Double if needs_escape(c) => self.escape(c),
+                    ScalarStyle::Single if c == '\'' => self.raw("''"),
+                    ScalarStyle::Double if needs_escape(c) => self.escape(c),
                     _ => self.put(c),
                 }
                 previous_is_blank = false;
@@ -90,8 +90,8 @@ impl Writer {
             let is_inside = at > 0 && next.is_some();
             let may_fold = !previous_is_blank && self.column > FOLDING_COLUMN;
             let folds = match style {
-                Style::Plain => may_fold && next != Some(' '),
-                Style::Single => may_fold && is_inside && next != Some(' '),
+                ScalarStyle::Plain => may_fold && next != Some(' '),
+                ScalarStyle::Single => may_fold && is_inside && next != Some(' '),
                 _ => may_fold && is_inside,
             };
             if folds {
@@ -164,17 +164,21 @@ impl Writer {
 }
 
 /// Returns the style of `value` outside flow collections and keys.
-fn style(value: &str) -> Style {
+fn style(value: &str) -> ScalarStyle {
     let is_printable = value.chars().all(is_printable);
     if value.contains('\n') {
         let loses_blanks = value.contains(" \n") || value.ends_with(' ');
-        return if is_printable && !loses_blanks { Style::Literal } else { Style::Double };
+        return if is_printable && !loses_blanks { ScalarStyle::Literal } else { ScalarStyle::Double };
     }
     if !is_printable || plain::reads_as_something_else(value) {
-        return Style::Double;
+        return ScalarStyle::Double;
     }
     let touches_an_end = value.starts_with(' ') || value.ends_with(' ');
-    if touches_an_end || begins_like_a_marker(value) || has_indicator(value) { Style::Single } else { Style::Plain }
+    if touches_an_end || begins_like_a_marker(value) || has_indicator(value) {
+        ScalarStyle::Single
+    } else {
+        ScalarStyle::Plain
+    }
 }
 
 fn begins_like_a_marker(value: &str) -> bool {
@@ -216,7 +220,7 @@ mod tests {
     use super::*;
 
     fn written(value: &str) -> String {
-        let mut writer = Writer::default();
+        let mut writer = YamlWriter::default();
         writer.raw("- ");
         writer.scalar(value, 2);
         writer.finish()

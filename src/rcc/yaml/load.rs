@@ -1,6 +1,9 @@
 //! Parses bytes into the tree of a document.
 
-use super::{ALIAS_LIMIT, DEPTH_LIMIT, Document, Key, Node, Position, Quoting, SIZE_LIMIT, Scalar, Value, plain};
+use super::{
+    ALIAS_LIMIT, DEPTH_LIMIT, Quoting, SIZE_LIMIT, Scalar, SourcePosition, Value, YamlDocument, YamlKey, YamlNode,
+    plain,
+};
 use crate::common::error::{Error, Result};
 use crate::common::wording;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -14,7 +17,7 @@ use std::rc::Rc;
 /// Returns an error if `bytes` is larger than [`SIZE_LIMIT`], not UTF-8 or not YAML, holds a second document, a
 /// duplicate key, a tag other than those of text, lists and maps, nests deeper than [`DEPTH_LIMIT`], or its aliases
 /// expand to more than [`ALIAS_LIMIT`] nodes.
-pub(crate) fn load(bytes: &[u8], name: &str) -> Result<Document> {
+pub(crate) fn load(bytes: &[u8], name: &str) -> Result<YamlDocument> {
     if bytes.len() as u64 > SIZE_LIMIT {
         return Err(Error::invalid(name, format!("larger than {}", wording::size(SIZE_LIMIT))));
     }
@@ -34,12 +37,12 @@ pub(crate) fn load(bytes: &[u8], name: &str) -> Result<Document> {
         }
         loader.take(event, &span)?;
     }
-    let empty = || Node { at: Position { line: 1, column: 1 }, value: plain_scalar(""), weight: 1 };
+    let empty = || YamlNode { at: SourcePosition { line: 1, column: 1 }, value: plain_scalar(""), weight: 1 };
     let root = match loader.root {
         Some(root) => Rc::into_inner(root).unwrap_or_else(empty),
         None => empty(),
     };
-    Ok(Document { name: name.to_owned(), root })
+    Ok(YamlDocument { name: name.to_owned(), root })
 }
 
 fn utf8<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str> {
@@ -65,12 +68,12 @@ fn not_yaml(name: &str, error: &ScanError) -> Error {
     Error::invalid(format!("{name}:{at}"), reason)
 }
 
-fn start(span: &Span) -> Position {
+fn start(span: &Span) -> SourcePosition {
     position(&span.start)
 }
 
-fn position(marker: &granit_parser::Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
+fn position(marker: &granit_parser::Marker) -> SourcePosition {
+    SourcePosition { line: marker.line(), column: marker.col() + 1 }
 }
 
 fn plain_scalar(text: &str) -> Value {
@@ -82,38 +85,38 @@ struct Loader<'n> {
     name: &'n str,
     /// The open collections, outermost first.
     frames: Vec<Frame>,
-    anchors: HashMap<usize, Rc<Node>>,
+    anchors: HashMap<usize, Rc<YamlNode>>,
     /// The number of nodes that aliases have added.
     aliased: usize,
-    root: Option<Rc<Node>>,
+    root: Option<Rc<YamlNode>>,
 }
 
 struct Frame {
-    at: Position,
+    at: SourcePosition,
     anchor: usize,
     weight: usize,
     collection: Collection,
 }
 
 enum Collection {
-    Sequence(Vec<Rc<Node>>),
+    Sequence(Vec<Rc<YamlNode>>),
     Mapping(Mapping),
 }
 
 /// A mapping that is being built.
 #[derive(Default)]
 struct Mapping {
-    entries: Vec<(Key, Rc<Node>)>,
+    entries: Vec<(YamlKey, Rc<YamlNode>)>,
     /// The position of the first occurrence of each key.
-    written: HashMap<String, Position>,
+    written: HashMap<String, SourcePosition>,
     /// Entries merged with `<<`; the mapping's own keys take precedence.
-    merged: Vec<(Key, Rc<Node>)>,
-    pending: Option<Key>,
+    merged: Vec<(YamlKey, Rc<YamlNode>)>,
+    pending: Option<YamlKey>,
     is_merge: bool,
 }
 
 impl Loader<'_> {
-    fn error(&self, at: Position, reason: impl Into<String>) -> Error {
+    fn error(&self, at: SourcePosition, reason: impl Into<String>) -> Error {
         Error::invalid(format!("{}:{at}", self.name), reason)
     }
 
@@ -133,7 +136,7 @@ impl Loader<'_> {
                     _ => Quoting::Text,
                 };
                 let value = Value::Scalar(Scalar { text: text.into_owned(), quoting });
-                self.complete(Rc::new(Node { at, value, weight: 1 }), anchor)
+                self.complete(Rc::new(YamlNode { at, value, weight: 1 }), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag, span, "seq")?;
@@ -172,7 +175,7 @@ impl Loader<'_> {
         }
     }
 
-    fn open(&mut self, at: Position, anchor: usize, collection: Collection) -> Result<()> {
+    fn open(&mut self, at: SourcePosition, anchor: usize, collection: Collection) -> Result<()> {
         if self.frames.len() >= DEPTH_LIMIT {
             return Err(self.error(at, format!("nesting deeper than {DEPTH_LIMIT}")));
         }
@@ -186,11 +189,11 @@ impl Loader<'_> {
             Collection::Sequence(items) => Value::Sequence(items),
             Collection::Mapping(mapping) => Value::Mapping(mapping.finish()),
         };
-        self.complete(Rc::new(Node { at, value, weight }), anchor)
+        self.complete(Rc::new(YamlNode { at, value, weight }), anchor)
     }
 
     /// Adds a complete node to its parent.
-    fn complete(&mut self, node: Rc<Node>, anchor: usize) -> Result<()> {
+    fn complete(&mut self, node: Rc<YamlNode>, anchor: usize) -> Result<()> {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -213,7 +216,7 @@ impl Loader<'_> {
 }
 
 impl Mapping {
-    fn push(&mut self, node: Rc<Node>) -> Result<(), (Position, String)> {
+    fn push(&mut self, node: Rc<YamlNode>) -> Result<(), (SourcePosition, String)> {
         match self.pending.take() {
             None => self.push_key(&node),
             Some(key) if self.is_merge => self.merge(&key, &node),
@@ -224,7 +227,7 @@ impl Mapping {
         }
     }
 
-    fn push_key(&mut self, node: &Node) -> Result<(), (Position, String)> {
+    fn push_key(&mut self, node: &YamlNode) -> Result<(), (SourcePosition, String)> {
         let Value::Scalar(Scalar { text, quoting }) = &node.value else {
             return Err((node.at, "a key that is a list or a map".to_owned()));
         };
@@ -232,18 +235,18 @@ impl Mapping {
         if let Some(first) = self.written.insert(text.clone(), node.at) {
             return Err((node.at, format!("duplicate key `{text}` (first in line {})", first.line)));
         }
-        self.pending = Some(Key { text: text.clone(), at: node.at });
+        self.pending = Some(YamlKey { text: text.clone(), at: node.at });
         Ok(())
     }
 
     /// Merges the maps that `<<` names. A key of this mapping takes precedence, then that of the earlier of several
     /// maps.
-    fn merge(&mut self, key: &Key, node: &Node) -> Result<(), (Position, String)> {
+    fn merge(&mut self, key: &YamlKey, node: &YamlNode) -> Result<(), (SourcePosition, String)> {
         if !self.entries.is_empty() {
             // In go-yaml a late `<<` overrides the entries before it; in the specification it does not.
             return Err((key.at, "`<<` must come first in its map".to_owned()));
         }
-        let maps: Vec<&Node> = match &node.value {
+        let maps: Vec<&YamlNode> = match &node.value {
             Value::Mapping(_) => vec![node],
             Value::Sequence(items) => items.iter().map(|item| &**item).collect(),
             Value::Scalar(_) => Vec::new(),
@@ -265,7 +268,7 @@ impl Mapping {
         Ok(())
     }
 
-    fn finish(mut self) -> Vec<(Key, Rc<Node>)> {
+    fn finish(mut self) -> Vec<(YamlKey, Rc<YamlNode>)> {
         let written = self.written;
         self.merged.retain(|(key, _)| !written.contains_key(&key.text));
         self.merged.append(&mut self.entries);
@@ -276,13 +279,13 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rcc::yaml::plain::Kind;
+    use crate::rcc::yaml::plain::ScalarType;
 
     fn refusal(text: &str) -> String {
         load(text.as_bytes(), "x.yaml").unwrap_err().to_string()
     }
 
-    fn loaded(text: &str) -> Document {
+    fn loaded(text: &str) -> YamlDocument {
         load(text.as_bytes(), "x.yaml").unwrap()
     }
 
@@ -292,12 +295,12 @@ mod tests {
             loaded("version: 3.10\nmode: 0777\nswitch: yes\nquoted: 'yes'\nnothing: ~\nblock: |\n  a\n  b\n");
         let root = document.root();
         for (key, text, kind) in [
-            ("version", "3.10", Kind::Number),
-            ("mode", "0777", Kind::Number),
-            ("switch", "yes", Kind::Truth),
-            ("quoted", "yes", Kind::Text),
-            ("nothing", "", Kind::Null),
-            ("block", "a\nb\n", Kind::Text),
+            ("version", "3.10", ScalarType::Number),
+            ("mode", "0777", ScalarType::Number),
+            ("switch", "yes", ScalarType::Truth),
+            ("quoted", "yes", ScalarType::Text),
+            ("nothing", "", ScalarType::Null),
+            ("block", "a\nb\n", ScalarType::Text),
         ] {
             let node = root.get(key).unwrap();
             assert_eq!((document.text(node, key).unwrap(), node.scalar_kind()), (text, Some(kind)), "{key}");
@@ -308,7 +311,7 @@ mod tests {
     fn positions_count_from_one() {
         let document = loaded("a: 1\nb:\n  - x\n");
         let item = &document.sequence(document.root().get("b").unwrap(), "b").unwrap()[0];
-        assert_eq!(item.at, Position { line: 3, column: 5 });
+        assert_eq!(item.at, SourcePosition { line: 3, column: 5 });
         assert_eq!(
             document.unexpected(item, "b[0]", "a map").to_string(),
             "x.yaml:3:5: `b[0]`: expected a map, found text"

@@ -29,24 +29,24 @@ pub(super) const ALIAS_LIMIT: usize = 10_000;
 
 /// A YAML document: its name for messages, and its root.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct YamlDocument {
     name: String,
-    root: Node,
+    root: YamlNode,
 }
 
-impl Document {
+impl YamlDocument {
     /// Returns the root of the document; a null scalar if it is empty.
-    pub(super) fn root(&self) -> &Node {
+    pub(super) fn root(&self) -> &YamlNode {
         &self.root
     }
 
     /// Creates an error about `node`: `robot.yaml:3:5: …`.
-    pub(super) fn error(&self, node: &Node, reason: impl Into<String>) -> Error {
+    pub(super) fn error(&self, node: &YamlNode, reason: impl Into<String>) -> Error {
         Error::invalid(format!("{}:{}", self.name, node.at), reason)
     }
 
     /// Returns the entries of a mapping; empty if the value is null.
-    pub(super) fn mapping<'a>(&self, node: &'a Node, what: &str) -> Result<&'a [(Key, Rc<Node>)]> {
+    pub(super) fn mapping<'a>(&self, node: &'a YamlNode, what: &str) -> Result<&'a [(YamlKey, Rc<YamlNode>)]> {
         match &node.value {
             Value::Mapping(entries) => Ok(entries),
             _ if node.is_null() => Ok(&[]),
@@ -55,7 +55,7 @@ impl Document {
     }
 
     /// Returns the items of a sequence; empty if the value is null.
-    pub(super) fn sequence<'a>(&self, node: &'a Node, what: &str) -> Result<&'a [Rc<Node>]> {
+    pub(super) fn sequence<'a>(&self, node: &'a YamlNode, what: &str) -> Result<&'a [Rc<YamlNode>]> {
         match &node.value {
             Value::Sequence(items) => Ok(items),
             _ if node.is_null() => Ok(&[]),
@@ -64,7 +64,7 @@ impl Document {
     }
 
     /// Returns the text of a scalar as it was written; empty if the value is null.
-    pub(super) fn text<'a>(&self, node: &'a Node, what: &str) -> Result<&'a str> {
+    pub(super) fn text<'a>(&self, node: &'a YamlNode, what: &str) -> Result<&'a str> {
         match &node.value {
             Value::Scalar(_) if node.is_null() => Ok(""),
             Value::Scalar(scalar) => Ok(&scalar.text),
@@ -73,13 +73,13 @@ impl Document {
     }
 
     /// Returns the texts of a sequence of scalars.
-    pub(super) fn texts(&self, node: &Node, what: &str) -> Result<Vec<String>> {
+    pub(super) fn texts(&self, node: &YamlNode, what: &str) -> Result<Vec<String>> {
         let items = self.sequence(node, what)?.iter().enumerate();
         items.map(|(index, item)| Ok(self.text(item, &format!("{what}[{index}]"))?.to_owned())).collect()
     }
 
     /// Creates the error for a value of the wrong type: `tasks: expected a map, found a number`.
-    pub(super) fn unexpected(&self, node: &Node, what: &str, expected: &str) -> Error {
+    pub(super) fn unexpected(&self, node: &YamlNode, what: &str, expected: &str) -> Error {
         let prefix = if what.is_empty() { String::new() } else { format!("`{what}`: ") };
         self.error(node, format!("{prefix}expected {expected}, found {}", node.described()))
     }
@@ -87,8 +87,8 @@ impl Document {
 
 /// A value and its position.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Position,
+pub(super) struct YamlNode {
+    pub(super) at: SourcePosition,
     pub(super) value: Value,
     /// The number of nodes in this one, including itself, with aliases counted in full.
     weight: usize,
@@ -98,9 +98,9 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Value {
     Scalar(Scalar),
-    Sequence(Vec<Rc<Node>>),
+    Sequence(Vec<Rc<YamlNode>>),
     /// In the order of the file, each key once.
-    Mapping(Vec<(Key, Rc<Node>)>),
+    Mapping(Vec<(YamlKey, Rc<YamlNode>)>),
 }
 
 /// A scalar as it was written.
@@ -121,27 +121,27 @@ pub(super) enum Quoting {
 
 /// The key of an entry.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub(super) struct YamlKey {
     pub(super) text: String,
-    pub(super) at: Position,
+    pub(super) at: SourcePosition,
 }
 
-impl Node {
+impl YamlNode {
     pub(super) fn is_null(&self) -> bool {
-        self.scalar_kind() == Some(plain::Kind::Null)
+        self.scalar_kind() == Some(plain::ScalarType::Null)
     }
 
     /// Returns the type of a scalar in YAML 1.1; `None` for a collection.
-    pub(super) fn scalar_kind(&self) -> Option<plain::Kind> {
+    pub(super) fn scalar_kind(&self) -> Option<plain::ScalarType> {
         match &self.value {
             Value::Scalar(Scalar { text, quoting: Quoting::Plain }) => Some(plain::kind(text)),
-            Value::Scalar(_) => Some(plain::Kind::Text),
+            Value::Scalar(_) => Some(plain::ScalarType::Text),
             _ => None,
         }
     }
 
     /// Returns the value at `key` of a mapping.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&YamlNode> {
         match &self.value {
             Value::Mapping(entries) => {
                 entries.iter().find(|(candidate, _)| candidate.text == key).map(|(_, node)| &**node)
@@ -161,12 +161,12 @@ impl Node {
 
 /// A position in a file, both numbers counted from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
+pub(super) struct SourcePosition {
     pub(super) line: usize,
     pub(super) column: usize,
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }

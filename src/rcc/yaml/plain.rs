@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 /// The type of a plain scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rcc) enum Kind {
+pub(in crate::rcc) enum ScalarType {
     /// Any other scalar; also one that looks like a time, which go-yaml returns as text.
     Text,
     /// An integer or a float.
@@ -15,32 +15,32 @@ pub(in crate::rcc) enum Kind {
     Null,
 }
 
-impl Kind {
+impl ScalarType {
     pub(super) fn described(self) -> &'static str {
         match self {
-            Kind::Text => "text",
-            Kind::Number => "a number",
-            Kind::Truth => "a truth value",
-            Kind::Null => "nothing",
+            ScalarType::Text => "text",
+            ScalarType::Number => "a number",
+            ScalarType::Truth => "a truth value",
+            ScalarType::Null => "nothing",
         }
     }
 }
 
 /// Returns the type of the plain scalar `text`.
-pub(in crate::rcc) fn kind(text: &str) -> Kind {
+pub(in crate::rcc) fn kind(text: &str) -> ScalarType {
     if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
-        return Kind::Null;
+        return ScalarType::Null;
     }
     if is_truth(text) {
-        return Kind::Truth;
+        return ScalarType::Truth;
     }
     // A time is detected before a number, and is text.
-    if !is_time(text) && is_number(text) { Kind::Number } else { Kind::Text }
+    if !is_time(text) && is_number(text) { ScalarType::Number } else { ScalarType::Text }
 }
 
 /// Returns whether a string must be quoted to be read as a string again.
 pub(super) fn reads_as_something_else(text: &str) -> bool {
-    kind(text) != Kind::Text || is_time(text) || is_sexagesimal(text)
+    kind(text) != ScalarType::Text || is_time(text) || is_sexagesimal(text)
 }
 
 /// Returns whether an unquoted key is a merge key.
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn the_words_of_yaml_1_1_are_truth_values_in_three_spellings() {
         for text in ["y", "N", "yes", "Yes", "YES", "off", "On", "TRUE", "False"] {
-            assert_eq!(kind(text), Kind::Truth, "{text}");
+            assert_eq!(kind(text), ScalarType::Truth, "{text}");
         }
         for text in ["yEs", "tRUE", "oN", "yess", "t"] {
-            assert_eq!(kind(text), Kind::Text, "{text}");
+            assert_eq!(kind(text), ScalarType::Text, "{text}");
         }
     }
 
@@ -250,12 +250,12 @@ mod tests {
             "18446744073709551615",
             "99999999999999999999",
         ] {
-            assert_eq!(kind(text), Kind::Number, "{text}");
+            assert_eq!(kind(text), ScalarType::Number, "{text}");
         }
         for text in
             ["1.2.3", "0x", "0xg", "1e", "1e999", "._1", "_1", "python", "3.10.12", "v1", "+", "-", ".", "+.nan"]
         {
-            assert_eq!(kind(text), Kind::Text, "{text}");
+            assert_eq!(kind(text), ScalarType::Text, "{text}");
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
             "190:20:30.15",
             "-1_0:59",
         ] {
-            assert_eq!(kind(text), Kind::Text, "{text}");
+            assert_eq!(kind(text), ScalarType::Text, "{text}");
             assert!(reads_as_something_else(text), "{text}");
         }
         for text in

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// `signedIdentity` (containers-policy.json(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(super) enum SignedIdentity {
     /// The image's own name and tag.
     Exact,
     /// The image's own name and tag, or where it is asked for by digest, its repository.
@@ -17,13 +17,13 @@ pub(super) enum Identity {
     ExactReference(Reference),
     /// This repository.
     ExactRepository(Reference),
-    /// As [`Identity::RepositoryDigestOrExact`], after what the image's name begins with was replaced.
+    /// As [`SignedIdentity::RepositoryDigestOrExact`], after what the image's name begins with was replaced.
     Remapped { prefix: String, signed_prefix: String },
 }
 
-impl Identity {
+impl SignedIdentity {
     /// Reads what the policy that messages call `file` says.
-    pub(super) fn read(value: &Value, file: &str) -> Result<Identity> {
+    pub(super) fn read(value: &Value, file: &str) -> Result<SignedIdentity> {
         let wrong = |reason: &str| Error::invalid(file, format!("`signedIdentity` {reason}"));
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let required = |key: &str| text(key).ok_or_else(|| wrong(&format!("without `{key}`")));
@@ -31,20 +31,20 @@ impl Identity {
             required(key)?.parse().map_err(|error: Error| error.within(format!("{file}: `signedIdentity`")))
         };
         let (identity, members) = match text("type") {
-            Some("matchExact") => (Identity::Exact, 1),
-            Some("matchRepoDigestOrExact") => (Identity::RepositoryDigestOrExact, 1),
-            Some("matchRepository") => (Identity::Repository, 1),
+            Some("matchExact") => (SignedIdentity::Exact, 1),
+            Some("matchRepoDigestOrExact") => (SignedIdentity::RepositoryDigestOrExact, 1),
+            Some("matchRepository") => (SignedIdentity::Repository, 1),
             Some("exactReference") => {
                 let expected = reference("dockerReference")?;
                 if expected.tag().is_none() && expected.digest().is_none() {
                     return Err(wrong("with a `dockerReference` that has neither a tag nor a digest"));
                 }
-                (Identity::ExactReference(expected), 2)
+                (SignedIdentity::ExactReference(expected), 2)
             }
-            Some("exactRepository") => (Identity::ExactRepository(reference("dockerRepository")?), 2),
+            Some("exactRepository") => (SignedIdentity::ExactRepository(reference("dockerRepository")?), 2),
             Some("remapIdentity") => {
                 let prefix = required("prefix")?.to_owned();
-                (Identity::Remapped { prefix, signed_prefix: required("signedPrefix")?.to_owned() }, 3)
+                (SignedIdentity::Remapped { prefix, signed_prefix: required("signedPrefix")?.to_owned() }, 3)
             }
             _ => return Err(wrong("of an unknown type")),
         };
@@ -58,13 +58,13 @@ impl Identity {
     pub(super) fn matches(&self, image: Option<&Reference>, signed: &str) -> bool {
         let Ok(signed) = signed.parse::<Reference>() else { return false };
         match (self, image) {
-            (Identity::ExactReference(expected), _) => *expected == signed,
-            (Identity::ExactRepository(expected), _) => expected.is_beside(&signed),
+            (SignedIdentity::ExactReference(expected), _) => *expected == signed,
+            (SignedIdentity::ExactRepository(expected), _) => expected.is_beside(&signed),
             (_, None) => false,
-            (Identity::Repository, Some(image)) => image.is_beside(&signed),
-            (Identity::Exact, Some(image)) => is_same(image, &signed),
-            (Identity::RepositoryDigestOrExact, Some(image)) => is_same_or_pinned(image, &signed),
-            (Identity::Remapped { prefix, signed_prefix }, Some(image)) => {
+            (SignedIdentity::Repository, Some(image)) => image.is_beside(&signed),
+            (SignedIdentity::Exact, Some(image)) => is_same(image, &signed),
+            (SignedIdentity::RepositoryDigestOrExact, Some(image)) => is_same_or_pinned(image, &signed),
+            (SignedIdentity::Remapped { prefix, signed_prefix }, Some(image)) => {
                 let name = image.clone().without_tag().without_digest().to_string();
                 let rest = name.strip_prefix(prefix.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'));
                 let renamed = match rest {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn matches(identity: &str, image: &str, signed: &str) -> bool {
-        let identity = Identity::read(&serde_json::from_str(identity).unwrap(), "policy.json").unwrap();
+        let identity = SignedIdentity::read(&serde_json::from_str(identity).unwrap(), "policy.json").unwrap();
         let image = (!image.is_empty()).then(|| image.parse().unwrap());
         identity.matches(image.as_ref(), signed)
     }
@@ -128,6 +128,6 @@ mod tests {
         assert!(matches(remapped, "mirror.io/hub/a:1", "reg.io/a:1"));
         assert!(!matches(remapped, "mirror.io/hubx/a:1", "reg.io/a:1"));
         assert!(matches(remapped, "other.io/a:1", "other.io/a:1"));
-        assert!(Identity::read(&serde_json::json!({"type": "matchExact", "more": 1}), "x").is_err());
+        assert!(SignedIdentity::read(&serde_json::json!({"type": "matchExact", "more": 1}), "x").is_err());
     }
 }

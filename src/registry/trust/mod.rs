@@ -16,6 +16,6 @@ mod requirement;
 mod signature;
 
 pub use attached::{KEPT, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept, kept_in};
-pub use policy::{Policy, Subject};
+pub use policy::{Policy, PolicySubject};
 pub use requirement::SigstoreSigned;
 pub use signature::Signature;

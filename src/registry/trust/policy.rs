@@ -1,6 +1,6 @@
 //! The policy: which requirements hold for which images.
 
-use super::requirement::{Requirement, SigstoreSigned};
+use super::requirement::{PolicyRequirement, SigstoreSigned};
 use super::signature::Signature;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 pub struct Policy {
     /// What messages call it.
     file: String,
-    default: Vec<Requirement>,
+    default: Vec<PolicyRequirement>,
     /// By transport and scope.
-    transports: BTreeMap<String, BTreeMap<String, Vec<Requirement>>>,
+    transports: BTreeMap<String, BTreeMap<String, Vec<PolicyRequirement>>>,
 }
 
 /// An image, as the transport that it comes by names it.
 #[derive(Debug, Clone)]
-pub enum Subject {
+pub enum PolicySubject {
     /// In a registry (`docker`).
     Registry(Reference),
     /// Whatever is in a repository of a registry (`docker`).
@@ -36,41 +36,41 @@ pub enum Subject {
 /// The transport whose scopes name a store of this machine, too.
 const CONTAINERS_STORAGE: &str = "containers-storage";
 
-impl Subject {
+impl PolicySubject {
     fn transport(&self) -> &'static str {
         match self {
-            Subject::Registry(_) | Subject::Repository(_) => "docker",
-            Subject::Path(transport, ..) | Subject::Engine(transport, _) => transport,
+            PolicySubject::Registry(_) | PolicySubject::Repository(_) => "docker",
+            PolicySubject::Path(transport, ..) | PolicySubject::Engine(transport, _) => transport,
         }
     }
 
     /// What messages call it.
     fn name(&self) -> String {
         match self {
-            Subject::Registry(reference) | Subject::Repository(reference) => reference.to_string(),
-            Subject::Path(transport, path, _) => format!("{transport}:{}", path.display()),
-            Subject::Engine(transport, name) => format!("{transport}:{name}"),
+            PolicySubject::Registry(reference) | PolicySubject::Repository(reference) => reference.to_string(),
+            PolicySubject::Path(transport, path, _) => format!("{transport}:{}", path.display()),
+            PolicySubject::Engine(transport, name) => format!("{transport}:{name}"),
         }
     }
 
     /// The name that a signature may speak of.
     pub(super) fn reference(&self) -> Option<&Reference> {
         match self {
-            Subject::Registry(reference) => Some(reference),
-            Subject::Repository(_) | Subject::Path(..) | Subject::Engine(..) => None,
+            PolicySubject::Registry(reference) => Some(reference),
+            PolicySubject::Repository(_) | PolicySubject::Path(..) | PolicySubject::Engine(..) => None,
         }
     }
 
     /// The scopes that it is in, the one that says most first.
     fn scopes(&self) -> Vec<String> {
         match self {
-            Subject::Engine(CONTAINERS_STORAGE, _) => Vec::new(),
-            Subject::Registry(reference) | Subject::Engine(_, reference) => registry_scopes(reference),
+            PolicySubject::Engine(CONTAINERS_STORAGE, _) => Vec::new(),
+            PolicySubject::Registry(reference) | PolicySubject::Engine(_, reference) => registry_scopes(reference),
             // A scope of one image says nothing of the others.
-            Subject::Repository(reference) => registry_scopes(reference).split_off(1),
+            PolicySubject::Repository(reference) => registry_scopes(reference).split_off(1),
             // Of these, the whole transport has one policy.
-            Subject::Path("docker-archive", ..) => Vec::new(),
-            Subject::Path(_, path, tag) => path_scopes(path, tag.as_deref()),
+            PolicySubject::Path("docker-archive", ..) => Vec::new(),
+            PolicySubject::Path(_, path, tag) => path_scopes(path, tag.as_deref()),
         }
     }
 }
@@ -133,7 +133,7 @@ impl Policy {
     ///
     /// # Errors
     /// When it is rejected whatever it is, or a requirement for it cannot be checked by this program.
-    pub fn required(&self, subject: &Subject) -> Result<Vec<&SigstoreSigned>> {
+    pub fn required(&self, subject: &PolicySubject) -> Result<Vec<&SigstoreSigned>> {
         let scopes = self.transports.get(CONTAINERS_STORAGE).filter(|_| subject.transport() == CONTAINERS_STORAGE);
         if scopes.is_some_and(|scopes| scopes.keys().any(|scope| !scope.is_empty())) {
             return Err(self.refused(subject, "has scopes for containers-storage, which cannot be checked here"));
@@ -142,10 +142,12 @@ impl Policy {
         let mut signed = Vec::new();
         for requirement in requirements {
             match requirement {
-                Requirement::Accept => {}
-                Requirement::Signed(requirement) => signed.push(requirement),
-                Requirement::Reject => return Err(self.refused(subject, &format!("rejects it: `reject` for {place}"))),
-                Requirement::Unknown(kind) => {
+                PolicyRequirement::Accept => {}
+                PolicyRequirement::Signed(requirement) => signed.push(requirement),
+                PolicyRequirement::Reject => {
+                    return Err(self.refused(subject, &format!("rejects it: `reject` for {place}")));
+                }
+                PolicyRequirement::Unknown(kind) => {
                     let reason = format!("requires `{kind}` for {place}, which cannot be checked here");
                     return Err(self.refused(subject, &reason));
                 }
@@ -158,7 +160,7 @@ impl Policy {
     ///
     /// # Errors
     /// When it has to be signed; as [`Policy::required`].
-    pub fn accept_unsigned(&self, subject: &Subject, reason: &str) -> Result<()> {
+    pub fn accept_unsigned(&self, subject: &PolicySubject, reason: &str) -> Result<()> {
         if self.required(subject)?.is_empty() {
             return Ok(());
         }
@@ -170,7 +172,7 @@ impl Policy {
     ///
     /// # Errors
     /// When it is not; as [`Policy::required`]; when a key cannot be read.
-    pub fn check(&self, subject: &Subject, digest: &Digest, signatures: &[Signature]) -> Result<()> {
+    pub fn check(&self, subject: &PolicySubject, digest: &Digest, signatures: &[Signature]) -> Result<()> {
         for requirement in self.required(subject)? {
             let mut reasons: Vec<String> = Vec::new();
             let is_signed = |reasons: &mut Vec<String>| -> Result<bool> {
@@ -192,7 +194,7 @@ impl Policy {
     }
 
     /// The requirements that hold for `subject`, and in which words.
-    fn requirements(&self, subject: &Subject) -> (&[Requirement], String) {
+    fn requirements(&self, subject: &PolicySubject) -> (&[PolicyRequirement], String) {
         let transport = subject.transport();
         if let Some(known) = self.transports.get(transport) {
             for scope in subject.scopes().iter().map(String::as_str).chain([""]) {
@@ -205,7 +207,7 @@ impl Policy {
         (&self.default, "all images (default)".to_owned())
     }
 
-    fn refused(&self, subject: &Subject, reason: &str) -> Error {
+    fn refused(&self, subject: &PolicySubject, reason: &str) -> Error {
         Error::new(ErrorKind::Denied, subject.name(), format!("{} {reason}", self.file))
             .hint("--signature-policy names another file")
     }
@@ -215,19 +217,19 @@ fn object<'v>(value: &'v Value, file: &str) -> Result<&'v Map<String, Value>> {
     value.as_object().ok_or_else(|| Error::invalid(file, "expected an object"))
 }
 
-fn read_requirements(value: &Value, file: &str) -> Result<Vec<Requirement>> {
+fn read_requirements(value: &Value, file: &str) -> Result<Vec<PolicyRequirement>> {
     let list = value.as_array().ok_or_else(|| Error::invalid(file, "expected a list of requirements"))?;
     if list.is_empty() {
         return Err(Error::invalid(file, "a list of requirements is empty"));
     }
-    list.iter().map(|requirement| Requirement::read(object(requirement, file)?, file)).collect()
+    list.iter().map(|requirement| PolicyRequirement::read(object(requirement, file)?, file)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(policy: &str, subject: Subject) -> String {
+    fn said(policy: &str, subject: PolicySubject) -> String {
         let read = Policy::read(policy.as_bytes(), "policy.json");
         match read.and_then(|policy| policy.required(&subject).map(|signed| signed.len())) {
             Ok(0) => "accepted".to_owned(),
@@ -236,8 +238,8 @@ mod tests {
         }
     }
 
-    fn image(name: &str) -> Subject {
-        Subject::Registry(name.parse().unwrap())
+    fn image(name: &str) -> PolicySubject {
+        PolicySubject::Registry(name.parse().unwrap())
     }
 
     const POLICY: &str = r#"{
@@ -276,12 +278,12 @@ mod tests {
             let said = said(POLICY, image(name));
             assert!(said.contains(expected), "{name}: {said}");
         }
-        let path = |transport, path: &str| Subject::Path(transport, PathBuf::from(path), None);
+        let path = |transport, path: &str| PolicySubject::Path(transport, PathBuf::from(path), None);
         assert_eq!(said(POLICY, path("oci", "/srv/good")), "accepted");
         assert!(said(POLICY, path("oci", "/srv/evil/deep")).contains("`reject` for /srv/evil (oci)"));
         assert!(said(POLICY, path("oci-archive", "/srv/good.tar")).contains("default"));
         assert_eq!(said(POLICY, path("docker-archive", "/srv/good.tar")), "accepted");
-        let engine = |transport| Subject::Engine(transport, "reg.io/team/x:1".parse().unwrap());
+        let engine = |transport| PolicySubject::Engine(transport, "reg.io/team/x:1".parse().unwrap());
         assert!(said(POLICY, engine("docker-daemon")).contains("default"));
         let scoped = POLICY
             .replace("docker-archive", "containers-storage")

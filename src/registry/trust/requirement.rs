@@ -1,7 +1,7 @@
 //! One requirement of a policy.
 
-use super::identity::Identity;
-use super::signature::{Key, Signature};
+use super::identity::SignedIdentity;
+use super::signature::{PublicKey, Signature};
 use crate::common::bounded;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
@@ -17,7 +17,7 @@ const LARGEST_KEY: u64 = 64 << 10;
 
 /// What an image has to be.
 #[derive(Debug)]
-pub(super) enum Requirement {
+pub(super) enum PolicyRequirement {
     /// Anything.
     Accept,
     /// Nothing is good enough.
@@ -32,7 +32,7 @@ pub(super) enum Requirement {
 #[derive(Debug)]
 pub struct SigstoreSigned {
     keys: Vec<KeySource>,
-    identity: Identity,
+    identity: SignedIdentity,
 }
 
 /// Where a public key is.
@@ -42,27 +42,27 @@ enum KeySource {
     Data(Vec<u8>),
 }
 
-impl Requirement {
+impl PolicyRequirement {
     /// Reads a requirement of the policy that messages call `file`.
-    pub(super) fn read(members: &Map<String, Value>, file: &str) -> Result<Requirement> {
+    pub(super) fn read(members: &Map<String, Value>, file: &str) -> Result<PolicyRequirement> {
         let kind = members.get("type").and_then(Value::as_str);
         let kind = kind.ok_or_else(|| Error::invalid(file, "a requirement without `type`"))?;
         let known: &[&str] = match kind {
             "insecureAcceptAnything" | "reject" => &["type"],
             "sigstoreSigned" => &["type", "keyPath", "keyPaths", "keyData", "keyDatas", "signedIdentity"],
-            _ => return Ok(Requirement::Unknown(kind.to_owned())),
+            _ => return Ok(PolicyRequirement::Unknown(kind.to_owned())),
         };
         if let Some(other) = members.keys().find(|key| !known.contains(&key.as_str())) {
             // Certificates and logs of transparency take a network, or clocks, or both.
             if kind == "sigstoreSigned" && (["fulcio", "pki"].contains(&other.as_str()) || other.starts_with("rekor")) {
-                return Ok(Requirement::Unknown(format!("{kind} with {other}")));
+                return Ok(PolicyRequirement::Unknown(format!("{kind} with {other}")));
             }
             return Err(Error::invalid(file, format!("`{kind}`: unknown member `{other}`")));
         }
         Ok(match kind {
-            "insecureAcceptAnything" => Requirement::Accept,
-            "reject" => Requirement::Reject,
-            _ => Requirement::Signed(SigstoreSigned::read(members, file)?),
+            "insecureAcceptAnything" => PolicyRequirement::Accept,
+            "reject" => PolicyRequirement::Reject,
+            _ => PolicyRequirement::Signed(SigstoreSigned::read(members, file)?),
         })
     }
 }
@@ -95,8 +95,8 @@ impl SigstoreSigned {
             });
         }
         let identity = match members.get("signedIdentity") {
-            Some(identity) => Identity::read(identity, file)?,
-            None => Identity::RepositoryDigestOrExact,
+            Some(identity) => SignedIdentity::read(identity, file)?,
+            None => SignedIdentity::RepositoryDigestOrExact,
         };
         Ok(SigstoreSigned { keys, identity })
     }
@@ -134,10 +134,10 @@ impl SigstoreSigned {
 }
 
 impl KeySource {
-    fn key(&self, file: &str) -> Result<Key> {
+    fn key(&self, file: &str) -> Result<PublicKey> {
         match self {
-            KeySource::File(path) => read(path).and_then(|pem| Key::read(&pem, &path.display().to_string())),
-            KeySource::Data(pem) => Key::read(pem, "`keyData`"),
+            KeySource::File(path) => read(path).and_then(|pem| PublicKey::read(&pem, &path.display().to_string())),
+            KeySource::Data(pem) => PublicKey::read(pem, "`keyData`"),
         }
         .map_err(|error| error.within(file))
     }

@@ -37,7 +37,7 @@ pub(super) struct Claim {
 
 /// A public key.
 #[derive(Debug)]
-pub(super) enum Key {
+pub(super) enum PublicKey {
     P256(Vec<u8>),
     Ed25519(Vec<u8>),
 }
@@ -69,14 +69,14 @@ impl Signature {
     }
 }
 
-impl Key {
+impl PublicKey {
     /// Reads a public key in PEM, which messages call `object`.
-    pub(super) fn read(pem: &[u8], object: &str) -> Result<Key> {
+    pub(super) fn read(pem: &[u8], object: &str) -> Result<PublicKey> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem)
             .map_err(|_| Error::invalid(object, "not a public key in PEM"))?;
         match (der.strip_prefix(P256), der.strip_prefix(EDWARDS)) {
-            (Some(point), _) if point.len() == 65 => Ok(Key::P256(point.to_vec())),
-            (_, Some(key)) if key.len() == 32 => Ok(Key::Ed25519(key.to_vec())),
+            (Some(point), _) if point.len() == 65 => Ok(PublicKey::P256(point.to_vec())),
+            (_, Some(key)) if key.len() == 32 => Ok(PublicKey::Ed25519(key.to_vec())),
             _ => Err(Error::invalid(object, "neither an ECDSA P-256 nor an Ed25519 key")),
         }
     }
@@ -84,10 +84,10 @@ impl Key {
     /// Whether the owner of the key has signed the document.
     pub(super) fn agrees(&self, Signature { payload, signature }: &Signature) -> bool {
         match self {
-            Key::P256(point) => {
+            PublicKey::P256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(payload, signature).is_ok()
             }
-            Key::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(payload, signature).is_ok(),
+            PublicKey::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(payload, signature).is_ok(),
         }
     }
 }

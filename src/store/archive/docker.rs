@@ -1,6 +1,6 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
-use super::members::Members;
+use super::members::ArchiveMembers;
 use crate::codec::compression::{Encoding, decode};
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::common::error::{Error, Result};
@@ -23,8 +23,8 @@ const LARGEST_LIST: u64 = 1 << 20;
 /// A `docker-archive`, read in place.
 #[derive(Debug)]
 pub struct DockerArchive {
-    members: Members,
-    images: Vec<Listed>,
+    members: ArchiveMembers,
+    images: Vec<DockerImage>,
     /// Which member holds the blob of a digest; filled when an image is chosen.
     blobs: BTreeMap<Digest, String>,
 }
@@ -39,7 +39,7 @@ struct Described {
 
 /// One image of `manifest.json`.
 #[derive(Debug, Clone)]
-struct Listed {
+struct DockerImage {
     config: String,
     layers: Vec<String>,
     names: Vec<String>,
@@ -51,10 +51,10 @@ impl DockerArchive {
     /// # Errors
     /// When it is no tar, or holds no `manifest.json`.
     pub fn open(path: &Path) -> Result<Self> {
-        DockerArchive::of(Members::open(path)?)
+        DockerArchive::of(ArchiveMembers::open(path)?)
     }
 
-    pub(super) fn of(members: Members) -> Result<Self> {
+    pub(super) fn of(members: ArchiveMembers) -> Result<Self> {
         if !members.contains("manifest.json") {
             let hint = if members.contains("index.json") { "it may be an oci-archive" } else { "see `tar -tf`" };
             return Err(Error::invalid(members.object(), "not a docker-archive: `manifest.json` is missing").hint(hint));
@@ -62,7 +62,7 @@ impl DockerArchive {
         let object = format!("{}: manifest.json", members.object());
         let document = json::parse(&members.document("manifest.json", LARGEST_LIST)?, json::DOCUMENT_DEPTH, &object)?;
         let listed = document.as_array().ok_or_else(|| Error::invalid(&object, "expected a list"))?;
-        let images = listed.iter().map(|image| Listed::read(image, &object)).collect::<Result<Vec<_>>>()?;
+        let images = listed.iter().map(|image| DockerImage::read(image, &object)).collect::<Result<Vec<_>>>()?;
         Ok(DockerArchive { members, images, blobs: BTreeMap::new() })
     }
 
@@ -98,12 +98,12 @@ impl DockerArchive {
     }
 
     /// The images that have the name in `name`.
-    fn candidates(&self, name: Option<&str>) -> Vec<&Listed> {
+    fn candidates(&self, name: Option<&str>) -> Vec<&DockerImage> {
         let (name, _) = split_digest(name.unwrap_or_default());
         if let Some(place) = name.strip_prefix('@').and_then(|place| place.parse::<usize>().ok()) {
             return self.images.get(place).into_iter().collect();
         }
-        let fits = |image: &&Listed| name.is_empty() || image.names.iter().any(|listed| same_name(listed, name));
+        let fits = |image: &&DockerImage| name.is_empty() || image.names.iter().any(|listed| same_name(listed, name));
         self.images.iter().filter(fits).collect()
     }
 
@@ -138,7 +138,7 @@ impl DockerArchive {
         }
     }
 
-    fn describe_image(&self, listed: &Listed) -> Result<Described> {
+    fn describe_image(&self, listed: &DockerImage) -> Result<Described> {
         let object = self.members.object();
         let config_bytes = self.members.document(&listed.config, LARGEST_CONFIG)?;
         let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
@@ -200,7 +200,7 @@ impl BlobSource for DockerArchive {
     }
 }
 
-impl Listed {
+impl DockerImage {
     fn read(value: &Value, object: &str) -> Result<Self> {
         let strings = |key: &str| -> Result<Vec<String>> {
             let listed = json::array_at(value, key, object)?.map_or(&[][..], |listed| listed);
@@ -215,7 +215,7 @@ impl Listed {
         };
         let config = json::string_at(value, "Config", object)?
             .ok_or_else(|| Error::invalid(object, "an image without `Config`"))?;
-        Ok(Listed { config: config.to_owned(), layers: strings("Layers")?, names: strings("RepoTags")? })
+        Ok(DockerImage { config: config.to_owned(), layers: strings("Layers")?, names: strings("RepoTags")? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which form an archive has, by what it holds.
 
-use super::members::Members;
+use super::members::ArchiveMembers;
 use super::{ArchiveForm, DockerArchive, OciArchive};
 use crate::common::bounded;
 use crate::common::error::{Error, Result};
@@ -31,7 +31,7 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
     if start.get(257..262) != Some(b"ustar") {
         return None;
     }
-    match Members::open(path) {
+    match ArchiveMembers::open(path) {
         Ok(members) if is_layout(&members) => Some(ArchiveForm::Oci),
         _ => Some(ArchiveForm::Docker),
     }
@@ -42,14 +42,14 @@ pub fn kind(path: &Path) -> Option<ArchiveForm> {
 /// # Errors
 /// Fails if it is no archive, or the image in it has another name, is for another platform, or is damaged.
 pub fn read_saved(file: File, object: &str, name: &str, platform: Option<&Platform>) -> Result<StoredImage> {
-    let members = Members::read(file, object.to_owned())?;
+    let members = ArchiveMembers::read(file, object.to_owned())?;
     match is_layout(&members) {
         true => Arc::new(OciArchive::of(members)?).image(Some(name), platform),
         false => DockerArchive::of(members)?.image(Some(name), platform),
     }
 }
 
-fn is_layout(members: &Members) -> bool {
+fn is_layout(members: &ArchiveMembers) -> bool {
     members.contains("index.json") && members.contains("oci-layout")
 }
 

@@ -1,6 +1,6 @@
 //! The members of an archive, found by one pass over its headers and read in place.
 
-use crate::codec::tar::{Ending, Headers, Kind};
+use crate::codec::tar::{Ending, EntryType, Headers};
 use crate::common::bounded;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
@@ -16,15 +16,15 @@ const MOST_MEMBERS: usize = 1_000_000;
 
 /// An open archive and where each of its files lies.
 #[derive(Debug)]
-pub(super) struct Members {
+pub(super) struct ArchiveMembers {
     object: String,
     file: Arc<File>,
-    members: BTreeMap<String, Member>,
+    members: BTreeMap<String, ArchiveMember>,
     ending: Option<Ending>,
 }
 
 #[derive(Debug, Clone)]
-enum Member {
+enum ArchiveMember {
     File {
         offset: u64,
         size: u64,
@@ -35,12 +35,12 @@ enum Member {
     },
 }
 
-impl Members {
+impl ArchiveMembers {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Members::read(Root::open_named_file(path)?, path.display().to_string())
+        ArchiveMembers::read(Root::open_named_file(path)?, path.display().to_string())
     }
 
-    /// As [`Members::open`], for an open file that messages call `object`.
+    /// As [`ArchiveMembers::open`], for an open file that messages call `object`.
     pub(super) fn read(mut file: File, object: String) -> Result<Self> {
         file.rewind().map_err(|error| Error::io(&object, "read", error))?;
         let file = Arc::new(file);
@@ -58,12 +58,12 @@ impl Members {
             let Some(entry) = headers.next(&mut source)? else { break };
             let name = member_name(&entry.path, &object)?;
             let member = match entry.kind {
-                Kind::Directory => continue,
-                Kind::File if entry.offset + entry.size > length => {
+                EntryType::Directory => continue,
+                EntryType::File if entry.offset + entry.size > length => {
                     return Err(Error::invalid(object, format!("truncated in the middle of `{name}`")));
                 }
-                Kind::File => Member::File { offset: entry.offset, size: entry.size },
-                Kind::Symlink => Member::Link { target: link_target(&name, &entry.link, &object)? },
+                EntryType::File => ArchiveMember::File { offset: entry.offset, size: entry.size },
+                EntryType::Symlink => ArchiveMember::Link { target: link_target(&name, &entry.link, &object)? },
                 _ => return Err(Error::invalid(object, format!("`{name}` is neither a file nor a directory"))),
             };
             if members.insert(name.clone(), member).is_some() {
@@ -77,7 +77,7 @@ impl Members {
             return Err(Error::invalid(object, "an empty file, not an archive"));
         }
         headers.check_rest(&mut source)?;
-        Ok(Members { object, file, members, ending: headers.ending() })
+        Ok(ArchiveMembers { object, file, members, ending: headers.ending() })
     }
 
     /// What is odd about the archive, for people.
@@ -99,12 +99,12 @@ impl Members {
     pub(super) fn member(&self, name: &str) -> Result<(Section, u64)> {
         let missing = || Error::new(ErrorKind::NotFound, &self.object, format!("no `{name}` in the archive"));
         let found = match self.members.get(name).ok_or_else(missing)? {
-            Member::Link { target } => self.members.get(target).ok_or_else(missing)?,
+            ArchiveMember::Link { target } => self.members.get(target).ok_or_else(missing)?,
             file => file,
         };
         match found {
-            Member::File { offset, size } => Ok((Section::new(self.file.clone(), *offset, *size), *size)),
-            Member::Link { .. } => Err(Error::invalid(&self.object, format!("`{name}` is a link to a link"))),
+            ArchiveMember::File { offset, size } => Ok((Section::new(self.file.clone(), *offset, *size), *size)),
+            ArchiveMember::Link { .. } => Err(Error::invalid(&self.object, format!("`{name}` is a link to a link"))),
         }
     }
 

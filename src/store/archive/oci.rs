@@ -1,6 +1,6 @@
 //! An image layout in a tar.
 
-use super::members::Members;
+use super::members::ArchiveMembers;
 use crate::common::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
 use crate::store::layout::check_version_document;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// An `oci-archive`, read in place.
 #[derive(Debug)]
 pub struct OciArchive {
-    members: Members,
+    members: ArchiveMembers,
     index: Index,
 }
 
@@ -23,10 +23,10 @@ impl OciArchive {
     /// # Errors
     /// When it is no tar, or holds no image layout.
     pub fn open(path: &Path) -> Result<Self> {
-        OciArchive::of(Members::open(path)?)
+        OciArchive::of(ArchiveMembers::open(path)?)
     }
 
-    pub(super) fn of(members: Members) -> Result<Self> {
+    pub(super) fn of(members: ArchiveMembers) -> Result<Self> {
         let object = members.object().to_owned();
         for name in ["oci-layout", "index.json"] {
             if !members.contains(name) {

@@ -28,11 +28,11 @@ pub enum ArchiveForm {
 #[derive(Debug)]
 pub struct ArchiveWriter<W> {
     form: ArchiveForm,
-    state: Mutex<State<W>>,
+    state: Mutex<ArchiveState<W>>,
 }
 
 #[derive(Debug)]
-struct State<W> {
+struct ArchiveState<W> {
     output: W,
     object: String,
     written: BTreeSet<String>,
@@ -43,7 +43,7 @@ struct State<W> {
 impl<W: Write + Send> ArchiveWriter<W> {
     /// Starts an archive in `output`, which messages call `object`.
     pub fn new(output: W, form: ArchiveForm, object: impl Into<String>) -> Self {
-        let state = State { output, object: object.into(), written: BTreeSet::new(), kept: Index::empty() };
+        let state = ArchiveState { output, object: object.into(), written: BTreeSet::new(), kept: Index::empty() };
         ArchiveWriter { form, state: Mutex::new(state) }
     }
 
@@ -74,17 +74,17 @@ impl<W: Write + Send> ArchiveWriter<W> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).output
     }
 
-    fn state(&self) -> MutexGuard<'_, State<W>> {
+    fn state(&self) -> MutexGuard<'_, ArchiveState<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<W: Write> State<W> {
+impl<W: Write> ArchiveState<W> {
     fn file(&mut self, path: &str, size: u64, content: &mut dyn Read) -> Result<()> {
         for (slash, _) in path.match_indices('/') {
             self.directory(&path[..slash])?;
         }
-        self.header(path, tar::Kind::File, 0o644, size)?;
+        self.header(path, tar::EntryType::File, 0o644, size)?;
         let copied = io::copy(&mut content.take(size), &mut self.output)
             .map_err(|error| Error::io(&self.object, "write", error))?;
         if copied != size {
@@ -100,10 +100,10 @@ impl<W: Write> State<W> {
         if !self.written.insert(path.to_owned()) {
             return Ok(());
         }
-        self.header(path, tar::Kind::Directory, 0o755, 0)
+        self.header(path, tar::EntryType::Directory, 0o755, 0)
     }
 
-    fn header(&mut self, path: &str, kind: tar::Kind, mode: u32, size: u64) -> Result<()> {
+    fn header(&mut self, path: &str, kind: tar::EntryType, mode: u32, size: u64) -> Result<()> {
         let mut bytes = Vec::new();
         let path = path.as_bytes();
         tar::append(
@@ -159,7 +159,7 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
         let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
         state.file("oci-layout", version.len() as u64, &mut &version[..])?;
         state.write(&tar::END)?;
-        let State { output, object, .. } = &mut *state;
+        let ArchiveState { output, object, .. } = &mut *state;
         output.flush().map_err(|error| Error::io(object, "write", error))?;
         Ok(Vec::new())
     }

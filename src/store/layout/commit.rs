@@ -5,7 +5,7 @@ use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::wording;
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
-use crate::store::{ImageName, LeftOut, StoredImage};
+use crate::store::{ImageName, RemoteLayers, StoredImage};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const RETRIES: usize = 20;
 
 /// Returns the descriptor of `image` for the index, under `name` and with `left_out` as its missing layers.
-pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &LeftOut) -> Descriptor {
+pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &RemoteLayers) -> Descriptor {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
     let descriptor = left_out.note_in(image.note_origin(descriptor.annotated(REF_NAME, name.tag())));
@@ -32,7 +32,7 @@ const LONG_MOMENT: Duration = Duration::from_millis(500);
 
 /// Whether the index listed the descriptors before an update, or because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listed {
+enum ListedSince {
     /// Before this update.
     Before,
     /// By this update.
@@ -47,7 +47,7 @@ impl Layout {
     pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
         let _guard = self.lock()?;
         let (listed, mut replaced) = self.list(descriptors)?;
-        if listed == Listed::Before {
+        if listed == ListedSince::Before {
             self.sync_index()?;
             return Ok(replaced);
         }
@@ -64,14 +64,14 @@ impl Layout {
     }
 
     /// Replaces the index by one that lists `descriptors`, unless it already does. Returns the replaced entries.
-    fn list(&self, descriptors: &[Descriptor]) -> Result<(Listed, Vec<Replaced>)> {
+    fn list(&self, descriptors: &[Descriptor]) -> Result<(ListedSince, Vec<Replaced>)> {
         for _ in 0..RETRIES {
             let before = self.index_bytes()?;
             let read = self.parse_index(&before)?;
             let mut index = read.clone();
             let replaced = index.put(descriptors);
             if index == read {
-                return Ok((Listed::Before, replaced));
+                return Ok((ListedSince::Before, replaced));
             }
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
@@ -82,7 +82,7 @@ impl Layout {
             if self.index_bytes()? == before {
                 temporary.persist(INDEX_FILE)?;
                 self.root.sync()?;
-                return Ok((Listed::Now, replaced));
+                return Ok((ListedSince::Now, replaced));
             }
         }
         Err(self.keeps_changing())

@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 /// Sets of blobs by their state.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownBlobs {
     /// Written or hashed by this process, and intact.
     pub(super) whole: BTreeSet<Digest>,
     /// Synced to the disk.
@@ -22,7 +22,7 @@ pub(super) struct Known {
 }
 
 impl Layout {
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, KnownBlobs> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

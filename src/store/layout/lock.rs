@@ -10,16 +10,16 @@ use std::time::Duration;
 
 /// The protection of a layout from concurrent changes by other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Locking {
+pub enum LayoutLocking {
     /// By a lock, for which a change waits at most this long.
     WaitFor(Duration),
     /// Not at all: if two processes change the layout concurrently, one of them may lose its images.
     Off,
 }
 
-impl Default for Locking {
+impl Default for LayoutLocking {
     fn default() -> Self {
-        Locking::WaitFor(TIMEOUT)
+        LayoutLocking::WaitFor(TIMEOUT)
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Guard {
 impl Layout {
     /// Waits for the lock.
     pub(super) fn lock(&self) -> Result<Guard> {
-        let Locking::WaitFor(timeout) = self.locking else { return Ok(Guard { _file: None }) };
+        let LayoutLocking::WaitFor(timeout) = self.locking else { return Ok(Guard { _file: None }) };
         let mut file = self.root.open_lock(LOCK_FILE)?;
         if !wait(&file, timeout).map_err(|error| self.cannot_lock(error))? {
             return Err(self.held_by_another(file, timeout));

@@ -24,12 +24,12 @@ mod lock;
 mod open_blob;
 
 pub use blob::{BlobWriter, Gap};
-pub use lock::Locking;
+pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
 use super::select::{self, select};
-use super::{BlobSink, BlobSource, ImageName, LeftOut, Opener, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage, Verified};
 use crate::common::bounded;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::error::{Error, ErrorKind, Result};
@@ -37,7 +37,7 @@ use crate::common::json;
 use crate::common::root::{Root, is_temporary_name};
 use crate::spec::reference::Tag;
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
-use known::Known;
+use known::KnownBlobs;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
@@ -57,8 +57,8 @@ const VERSION_DOCUMENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Debug)]
 pub struct Layout {
     root: Root,
-    locking: Locking,
-    known: Mutex<Known>,
+    locking: LayoutLocking,
+    known: Mutex<KnownBlobs>,
     /// The record of blobs that an earlier process has verified and synced.
     memory: Option<VerifiedFiles>,
 }
@@ -69,7 +69,7 @@ impl Layout {
     /// # Errors
     /// Fails if the directory is not an image layout of version 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
-        let layout = Layout::at(Root::open(path)?, Locking::default());
+        let layout = Layout::at(Root::open(path)?, LayoutLocking::default());
         layout.check_version()?;
         Ok(layout)
     }
@@ -79,14 +79,14 @@ impl Layout {
     /// # Errors
     /// Fails if the directory contains anything but an image layout, its index cannot be read, or it cannot be written.
     pub fn create(path: &Path) -> Result<Layout> {
-        Layout::create_locking(path, Locking::default())
+        Layout::create_locking(path, LayoutLocking::default())
     }
 
     /// Opens or creates a layout as [`Layout::create`] does, with the given locking.
     ///
     /// # Errors
     /// Fails as [`Layout::create`] does.
-    pub fn create_locking(path: &Path, locking: Locking) -> Result<Layout> {
+    pub fn create_locking(path: &Path, locking: LayoutLocking) -> Result<Layout> {
         let layout = Layout::at(Root::create(path)?, locking);
         if !layout.has_mark()? {
             // Checked before the lock file is created, so that a directory of other content stays unchanged.
@@ -111,7 +111,7 @@ impl Layout {
         self
     }
 
-    fn at(root: Root, locking: Locking) -> Layout {
+    fn at(root: Root, locking: LayoutLocking) -> Layout {
         Layout { root, locking, known: Mutex::default(), memory: None }
     }
 
@@ -291,7 +291,7 @@ impl Layout {
     /// Fails as [`BlobSink::commit`] does.
     pub fn commit_without(
         &self,
-        left_out: &LeftOut,
+        left_out: &RemoteLayers,
         image: &StoredImage,
         names: &[ImageName],
     ) -> Result<Vec<Replaced>> {
@@ -489,7 +489,7 @@ impl BlobSink for Layout {
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
-        self.commit_without(&LeftOut::default(), image, names)
+        self.commit_without(&RemoteLayers::default(), image, names)
     }
 }
 

@@ -191,7 +191,7 @@ fn a_held_lock_is_waited_for_and_then_named() {
     let (_keep, out) = scratch();
     let holder = Layout::create(&out).unwrap();
     let guard = holder.lock().unwrap();
-    let waiting = Layout::create_locking(&out, Locking::WaitFor(std::time::Duration::from_millis(20))).unwrap();
+    let waiting = Layout::create_locking(&out, LayoutLocking::WaitFor(std::time::Duration::from_millis(20))).unwrap();
     let error = waiting.lock().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains(&format!("locked by pid {}", std::process::id())), "{error}");

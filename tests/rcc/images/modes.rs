@@ -5,7 +5,7 @@ use super::engines::Engine;
 use super::workshop::{Built, Outcome, SECRET, Setup};
 use crate::support::{Finished, Scratch};
 use flate2::read::MultiGzDecoder;
-use ocibuild::codec::tar::{Headers, Kind};
+use ocibuild::codec::tar::{EntryType, Headers};
 use std::fs;
 use std::io::{Cursor, Read};
 
@@ -155,7 +155,7 @@ fn tells_the_secret(built: &Built) -> bool {
             source.set_position(headers.position());
             headers.next(&mut source).unwrap()
         })
-        .filter(|entry| entry.kind == Kind::File)
+        .filter(|entry| entry.kind == EntryType::File)
         .any(|entry| {
             let content = &tar[entry.offset as usize..][..entry.size as usize];
             let content = if content.starts_with(&[0x1f, 0x8b]) { inflated(content) } else { content.to_vec() };

@@ -4,7 +4,7 @@ use super::Workshop;
 use super::engines::Engine;
 use super::workshop::{Built, Outcome, Setup};
 use crate::support::{Scratch, command, run};
-use ocibuild::codec::tar::{Headers, Kind};
+use ocibuild::codec::tar::{EntryType, Headers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
@@ -86,11 +86,11 @@ fn nothing_is_stored_twice_and_links_repeat_what_they_lead_to() {
         let built = workshop.build(&scratch.join(mode), &["--environment", mode]);
         let entries = entries(&built);
         let targets: BTreeSet<&Vec<u8>> =
-            entries.values().filter(|entry| entry.kind == Kind::HardLink).map(|entry| &entry.link).collect();
+            entries.values().filter(|entry| entry.kind == EntryType::HardLink).map(|entry| &entry.link).collect();
         let (mut space, mut unshared, mut unpacked, mut links) = (0, 0, 0, 0);
         for (path, entry) in &entries {
             let is_library = contains(path, b"/hololib/library/");
-            if entry.kind == Kind::File {
+            if entry.kind == EntryType::File {
                 unpacked += entry.size;
                 if is_library && !targets.contains(path) {
                     // Only what cannot be one file with the space's.
@@ -98,15 +98,15 @@ fn nothing_is_stored_twice_and_links_repeat_what_they_lead_to() {
                     unshared += entry.size;
                 }
             }
-            if entry.kind == Kind::HardLink {
+            if entry.kind == EntryType::HardLink {
                 links += 1;
                 let target = &entries[&entry.link];
-                assert_eq!(target.kind, Kind::File);
-                let of = |entry: &ocibuild::codec::tar::Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
+                assert_eq!(target.kind, EntryType::File);
+                let of = |entry: &ocibuild::codec::tar::TarEntry| (entry.mode, entry.uid, entry.gid, entry.mtime);
                 assert_eq!(of(entry), of(target), "{}", path.escape_ascii());
             }
             if contains(path, b"/holotree/") {
-                space += if entry.kind == Kind::HardLink { entries[&entry.link].size } else { entry.size };
+                space += if entry.kind == EntryType::HardLink { entries[&entry.link].size } else { entry.size };
             }
         }
         assert!(links > 500, "{links} links");
@@ -117,7 +117,7 @@ fn nothing_is_stored_twice_and_links_repeat_what_they_lead_to() {
 }
 
 /// The entries of the environment's layer, by path.
-fn entries(built: &Built) -> BTreeMap<Vec<u8>, ocibuild::codec::tar::Entry> {
+fn entries(built: &Built) -> BTreeMap<Vec<u8>, ocibuild::codec::tar::TarEntry> {
     let layers = built.layout.layers();
     let blob = built.layout.blob(layers[layers.len() - 2]["digest"].as_str().unwrap());
     let scratch = Scratch::new();

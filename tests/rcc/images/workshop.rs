@@ -6,7 +6,7 @@ use crate::support::packages::install_packages;
 use crate::support::real_rcc::{RealRcc, executable};
 use crate::support::{Finished, Scratch, command, consumer_as_root, python_with, run, run_within};
 use flate2::write::GzEncoder;
-use ocibuild::rcc::{Owner, stage_directory};
+use ocibuild::rcc::{SpaceOwner, stage_directory};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -95,7 +95,7 @@ impl Workshop {
         }
         fs::create_dir_all(scratch.join("bin")).unwrap();
         symlink(executable()?, scratch.join("bin/rcc")).unwrap();
-        let stage = stage_directory(&Owner::Home(rcc.home().to_str().unwrap().to_owned()), "linux", "amd64");
+        let stage = stage_directory(&SpaceOwner::Home(rcc.home().to_str().unwrap().to_owned()), "linux", "amd64");
         let holotree = match setup {
             Setup::Shared => PathBuf::from("/opt/robocorp/ht"),
             Setup::Private | Setup::Uncompressed | Setup::Packages => rcc.product_home().join("holotree"),

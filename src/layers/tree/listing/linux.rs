@@ -17,31 +17,31 @@ const BUFFER: usize = 32 << 10;
 
 /// A directory, opened to be listed.
 #[derive(Debug)]
-pub(in crate::layers::tree) struct Listing(File);
+pub(in crate::layers::tree) struct DirectoryListing(File);
 
 /// An entry of a directory.
-pub(in crate::layers::tree) struct Listed<'a> {
+pub(in crate::layers::tree) struct ListedFile<'a> {
     directory: &'a File,
     entry: RawDirEntry<'a>,
 }
 
-impl Listing {
+impl DirectoryListing {
     /// Opens the directory `relative` below `root`, or `root` itself if `relative` is empty.
     pub(in crate::layers::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
-        root.open_to_list(relative).map(Listing)
+        root.open_to_list(relative).map(DirectoryListing)
     }
 
     /// Calls `visit` with every entry, in the order of the file system, until it fails.
     pub(in crate::layers::tree) fn for_each(
         &self,
-        mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>,
+        mut visit: impl FnMut(io::Result<ListedFile<'_>>) -> Result<()>,
     ) -> Result<()> {
         let mut buffer = Vec::with_capacity(BUFFER);
         let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             match entry {
                 Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-                Ok(entry) => visit(Ok(Listed { directory: &self.0, entry }))?,
+                Ok(entry) => visit(Ok(ListedFile { directory: &self.0, entry }))?,
                 Err(Errno::INTR) => {}
                 // The directory was removed, so it has no entries.
                 Err(Errno::NOENT) => break,
@@ -52,7 +52,7 @@ impl Listing {
     }
 }
 
-impl Listed<'_> {
+impl ListedFile<'_> {
     pub(in crate::layers::tree) fn name(&self) -> &OsStr {
         OsStr::from_bytes(self.entry.file_name().to_bytes())
     }

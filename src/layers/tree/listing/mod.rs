@@ -15,9 +15,9 @@ use cap_std::fs::{FileType, Metadata};
 use std::io;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{Listed, Listing};
+pub(super) use linux::{DirectoryListing, ListedFile};
 #[cfg(not(target_os = "linux"))]
-pub(super) use portable::{Listed, Listing};
+pub(super) use portable::{DirectoryListing, ListedFile};
 
 /// The metadata of a file itself. Symbolic links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +162,9 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, at.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let root = Root::open(keep.path()).unwrap();
         for (relative, count) in [("", 1), ("below", 1005), ("below/directory", 1), ("below/directory/deep", 0)] {
-            let told = told!(linux::Listing, &root, relative);
+            let told = told!(linux::DirectoryListing, &root, relative);
             assert_eq!(told.len(), count);
-            assert_eq!(told, told!(portable::Listing, &root, relative));
+            assert_eq!(told, told!(portable::DirectoryListing, &root, relative));
         }
     }
 
@@ -177,10 +177,10 @@ mod tests {
         symlink("..", keep.path().join("inside/out")).unwrap();
         let root = Root::open(&keep.path().join("inside")).unwrap();
         for refused in ["link", "file", "missing", "out/inside", "..", "/"] {
-            let error = linux::Listing::open(&root, Path::new(refused)).unwrap_err();
-            let other = portable::Listing::open(&root, Path::new(refused)).unwrap_err();
+            let error = linux::DirectoryListing::open(&root, Path::new(refused)).unwrap_err();
+            let other = portable::DirectoryListing::open(&root, Path::new(refused)).unwrap_err();
             assert_eq!(error.to_string(), other.to_string());
         }
-        assert!(linux::Listing::open(&root, Path::new("real")).is_ok());
+        assert!(linux::DirectoryListing::open(&root, Path::new("real")).is_ok());
     }
 }

@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 
 /// A directory, opened to be listed.
 #[derive(Debug)]
-pub(in crate::layers::tree) struct Listing(Dir);
+pub(in crate::layers::tree) struct DirectoryListing(Dir);
 
 /// An entry of a directory.
-pub(in crate::layers::tree) struct Listed<'a> {
+pub(in crate::layers::tree) struct ListedFile<'a> {
     directory: &'a Dir,
     entry: DirEntry,
     name: OsString,
 }
 
-impl Listing {
+impl DirectoryListing {
     /// Opens the directory `relative` below `root`, or `root` itself if `relative` is empty.
     pub(in crate::layers::tree) fn open(root: &Root, relative: &Path) -> io::Result<Self> {
         let opened = if relative.as_os_str().is_empty() {
@@ -30,27 +30,27 @@ impl Listing {
         } else {
             root.dir().open_dir_nofollow(relative)
         };
-        opened.map(Listing)
+        opened.map(DirectoryListing)
     }
 
     /// Calls `visit` with every entry, in the order of the file system, until it fails.
     pub(in crate::layers::tree) fn for_each(
         &self,
-        mut visit: impl FnMut(io::Result<Listed<'_>>) -> Result<()>,
+        mut visit: impl FnMut(io::Result<ListedFile<'_>>) -> Result<()>,
     ) -> Result<()> {
         let entries = match self.0.entries() {
             Ok(entries) => entries,
             Err(error) => return visit(Err(error)),
         };
         for entry in entries {
-            let listed = |entry: DirEntry| Listed { directory: &self.0, name: entry.file_name(), entry };
+            let listed = |entry: DirEntry| ListedFile { directory: &self.0, name: entry.file_name(), entry };
             visit(entry.map(listed))?;
         }
         Ok(())
     }
 }
 
-impl Listed<'_> {
+impl ListedFile<'_> {
     pub(in crate::layers::tree) fn name(&self) -> &OsStr {
         &self.name
     }

@@ -50,7 +50,7 @@ const ALLOWED_FLAGS: u16 = HAS_DESCRIPTOR | 1 << 11 | 1 << 1 | 1 << 2;
 pub(in crate::rcc) struct Archive {
     shown: String,
     file: Arc<File>,
-    members: HashMap<String, Member>,
+    members: HashMap<String, ZipMember>,
 }
 
 /// The compression method of a member.
@@ -62,7 +62,7 @@ enum Method {
 
 /// The location of a member's data, and its expected size and checksum.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::rcc) struct Member {
+pub(in crate::rcc) struct ZipMember {
     method: Method,
     crc: u32,
     compressed: u64,
@@ -80,7 +80,7 @@ pub(in crate::rcc) enum Start {
     BehindProgram,
 }
 
-impl Member {
+impl ZipMember {
     /// Returns the uncompressed size, in bytes.
     pub(in crate::rcc) fn size(&self) -> u64 {
         self.size
@@ -114,7 +114,7 @@ impl Archive {
     /// Fails if [`Archive::open`] does.
     pub(in crate::rcc) fn open_from(file: File, shown: &str, start: Start) -> Result<Archive> {
         let length = file.metadata().map_err(|error| Error::io(shown, "read", error))?.len();
-        let reader = Reader { file: &file, shown, start };
+        let reader = ArchiveReader { file: &file, shown, start };
         let end = reader.end(length)?;
         let directory_at = end.directory_offset + end.skipped;
         let directory = reader.bytes(directory_at, end.directory_size)?;
@@ -136,13 +136,13 @@ impl Archive {
     ///
     /// # Errors
     /// Returns an error if there is no such member.
-    pub(in crate::rcc) fn member(&self, name: &str) -> Result<Member> {
+    pub(in crate::rcc) fn member(&self, name: &str) -> Result<ZipMember> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{}: {name}", self.shown), "not found");
         self.members.get(name).copied().ok_or_else(missing)
     }
 
     /// Opens a member for reading. The reader ends without error only if size and checksum were right.
-    pub(in crate::rcc) fn read(&self, member: Member) -> Box<dyn Read + Send> {
+    pub(in crate::rcc) fn read(&self, member: ZipMember) -> Box<dyn Read + Send> {
         let data = Section::new(self.file.clone(), member.offset, member.compressed);
         let checked = |source| Checked { source, crc: Crc::new(), left: member.size, expected: member.crc };
         match member.method {
@@ -153,7 +153,7 @@ impl Archive {
 }
 
 /// The fields of the end record.
-struct End {
+struct EndRecord {
     entries: u64,
     directory_size: u64,
     directory_offset: u64,
@@ -162,7 +162,7 @@ struct End {
 }
 
 /// A header of the central directory.
-struct Header {
+struct CentralHeader {
     name: String,
     raw_name: Vec<u8>,
     flags: u16,
@@ -174,13 +174,13 @@ struct Header {
     is_program: bool,
 }
 
-struct Reader<'a> {
+struct ArchiveReader<'a> {
     file: &'a File,
     shown: &'a str,
     start: Start,
 }
 
-impl Reader<'_> {
+impl ArchiveReader<'_> {
     fn corrupt(&self, reason: impl Into<String>) -> Error {
         Error::corrupt(self.shown, reason)
     }
@@ -191,7 +191,7 @@ impl Reader<'_> {
         if read < bytes.len() { Err(self.corrupt("truncated")) } else { Ok(bytes) }
     }
 
-    fn end(&self, length: u64) -> Result<End> {
+    fn end(&self, length: u64) -> Result<EndRecord> {
         let at = length.checked_sub(END_LENGTH).ok_or_else(|| self.corrupt("not a zip: too short"))?;
         let record = self.bytes(at, END_LENGTH)?;
         let mut fields = Fields(&record);
@@ -210,7 +210,7 @@ impl Reader<'_> {
             true => self.end_64(at)?,
             false => {
                 let (directory_size, directory_offset) = (size.into(), offset.into());
-                (End { entries: entries.into(), directory_size, directory_offset, skipped: 0 }, at)
+                (EndRecord { entries: entries.into(), directory_size, directory_offset, skipped: 0 }, at)
             }
         };
         let counted = end.directory_offset.checked_add(end.directory_size);
@@ -234,7 +234,7 @@ impl Reader<'_> {
     /// Reads the 64-bit end record.
     ///
     /// It directly precedes its locator, which directly precedes the other end record.
-    fn end_64(&self, end: u64) -> Result<(End, u64)> {
+    fn end_64(&self, end: u64) -> Result<(EndRecord, u64)> {
         let wrong = || self.corrupt("its 64-bit end is missing or wrong");
         let locator_at = end.checked_sub(LOCATOR_LENGTH).ok_or_else(wrong)?;
         let at = locator_at.checked_sub(END_64_LENGTH).ok_or_else(wrong)?;
@@ -254,7 +254,7 @@ impl Reader<'_> {
             && here == entries;
         match (is_right, entries, size, offset) {
             (true, Some(entries), Some(directory_size), Some(directory_offset)) => {
-                Ok((End { entries, directory_size, directory_offset, skipped: 0 }, at))
+                Ok((EndRecord { entries, directory_size, directory_offset, skipped: 0 }, at))
             }
             _ => Err(wrong()),
         }
@@ -263,7 +263,7 @@ impl Reader<'_> {
     /// Finds the data of every member.
     ///
     /// Checks that the members fill the file up to the central directory.
-    fn locate(&self, mut headers: Vec<Header>, directory_offset: u64) -> Result<HashMap<String, Member>> {
+    fn locate(&self, mut headers: Vec<CentralHeader>, directory_offset: u64) -> Result<HashMap<String, ZipMember>> {
         headers.sort_unstable_by_key(|header| header.offset);
         let mut members = HashMap::with_capacity(headers.len());
         let mut expected_at = match self.start {
@@ -289,9 +289,9 @@ impl Reader<'_> {
                 self.check_descriptor(&header, data_end, gap)?;
                 expected_at = next;
             }
-            let Header { name, method, crc, compressed, size, is_program, .. } = header;
+            let CentralHeader { name, method, crc, compressed, size, is_program, .. } = header;
             let duplicate = format!("member `{name}`: duplicate");
-            if members.insert(name, Member { method, crc, compressed, size, offset, is_program }).is_some() {
+            if members.insert(name, ZipMember { method, crc, compressed, size, offset, is_program }).is_some() {
                 return Err(self.corrupt(duplicate));
             }
         }
@@ -302,7 +302,7 @@ impl Reader<'_> {
     }
 
     /// Returns the offset of a member's data, after a local header that must agree.
-    fn data_offset(&self, header: &Header) -> Result<u64, Disagreement> {
+    fn data_offset(&self, header: &CentralHeader) -> Result<u64, Disagreement> {
         let local = self.bytes(header.offset, LOCAL_LENGTH as u64).map_err(Disagreement::Other)?;
         let mut fields = Fields(&local);
         let signature = fields.u32();
@@ -335,7 +335,7 @@ impl Reader<'_> {
     }
 
     /// Checks that only a descriptor, in one of its four forms, follows the data.
-    fn check_descriptor(&self, header: &Header, at: u64, length: u64) -> Result<()> {
+    fn check_descriptor(&self, header: &CentralHeader, at: u64, length: u64) -> Result<()> {
         let wrong = || self.corrupt(format!("member `{}`: its data descriptor is wrong", header.name));
         if !matches!(length, 12 | 16 | 20 | 24) {
             return Err(wrong());
@@ -370,7 +370,7 @@ impl Method {
 }
 
 /// Parses the central directory.
-fn central_headers(directory: &[u8], end: &End, shown: &str) -> Result<Vec<Header>> {
+fn central_headers(directory: &[u8], end: &EndRecord, shown: &str) -> Result<Vec<CentralHeader>> {
     let mut headers = Vec::new();
     let mut rest = directory;
     while !rest.is_empty() {
@@ -384,7 +384,7 @@ fn central_headers(directory: &[u8], end: &End, shown: &str) -> Result<Vec<Heade
     Ok(headers)
 }
 
-fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
+fn central_header(rest: &mut &[u8]) -> Result<CentralHeader, String> {
     let cut_off = || "the central directory is cut off".to_owned();
     let (fixed, behind) = rest.split_at_checked(CENTRAL_LENGTH).ok_or_else(cut_off)?;
     let mut fields = Fields(fixed);
@@ -435,7 +435,7 @@ fn central_header(rest: &mut &[u8]) -> Result<Header, String> {
     if method == Method::Stored && size != compressed {
         return Err(wrong("stored, and yet of two sizes"));
     }
-    Ok(Header { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
+    Ok(CentralHeader { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
 }
 
 /// Returns a safe name with `/` as separator. RCC on Windows writes `\`.
