@@ -16,8 +16,8 @@
 use crate::build::Plan;
 use crate::build::image::{Base, ConfigEdit};
 use crate::common::digest::{Digest, Hasher};
+use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::lock::DirectoryLock;
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::tree::{DOCKERFILE, DOCKERFILE_MARK, Tree};

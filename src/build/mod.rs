@@ -1,21 +1,21 @@
 //! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
-mod below;
+mod cache_lookup;
 mod checks;
 mod differences;
 pub mod dockerfile;
 pub mod image;
-mod memory;
-mod recall;
-mod running;
+mod layer_caches;
+mod lower_layers;
+mod placement;
+mod runtime_checks;
 mod secrets;
-mod settle;
 mod spec;
 
-pub use below::list_base;
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{DifferenceGroup, Differences};
-pub use memory::{LayerCaches, Shareable, SharedLayers};
+pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
+pub use lower_layers::list_base;
 pub use secrets::SecretPolicy;
 pub use spec::{BuildSpec, LayerSpec, SharedGroup, Source, SourceContent, SourceEntries};
 
@@ -33,11 +33,11 @@ use crate::secrets::FoundSecret;
 use crate::spec::reference::Reference;
 use crate::spec::{MOST_LAYERS, Replaced, media_type};
 use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
-use below::layers_of_base;
-use recall::{CacheLookup, LookupResult};
+use cache_lookup::{CacheLookup, LookupResult};
+use lower_layers::layers_of_base;
+use placement::Unchecked;
 use secrets::Search;
 use serde_json::{Value, json};
-use settle::Unchecked;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
@@ -155,7 +155,7 @@ impl BuildSpec {
         annotations.extend(self.annotations);
         let image = Image { edit: self.config, annotations, created: self.created };
         let config = image.config(&base)?;
-        running::warn_of_shell_syntax(&image.edit, progress);
+        runtime_checks::warn_of_shell_syntax(&image.edit, progress);
 
         let listings = self.listings.as_ref();
         let mut layers: Vec<PlannedLayer> = Vec::new();
@@ -177,9 +177,13 @@ impl BuildSpec {
             let rootfs = Rootfs::new(below.iter().chain(&new));
             let (before, platform) = (base.config(), base.config().platform().clone());
             // What the base cannot run, or what this build did not set, is not reported.
-            let known =
-                running::problems(before.document(), &platform, &Rootfs::new(&below), &mut Unchecked::default())?;
-            let found = running::problems(&config, &platform, &rootfs, &mut unchecked)?;
+            let known = runtime_checks::problems(
+                before.document(),
+                &platform,
+                &Rootfs::new(&below),
+                &mut Unchecked::default(),
+            )?;
+            let found = runtime_checks::problems(&config, &platform, &rootfs, &mut unchecked)?;
             for (object, reason) in found.iter().filter(|problem| !known.contains(problem)) {
                 warn(progress, object, reason);
             }
@@ -223,7 +227,7 @@ impl LayerSpec {
         // Such a layer is the same on every base, so that bases can share it: it takes nothing from what is below.
         let describes_directories = !known_directories.is_empty();
         if describes_directories {
-            settle::check_described(known_directories.keys(), below.base, below.unchecked)?;
+            placement::check_described(known_directories.keys(), below.base, below.unchecked)?;
         }
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
@@ -245,7 +249,7 @@ impl LayerSpec {
         let mut tree = builder.finish()?;
         if !describes_directories {
             let LowerLayers { base: _, all: rootfs, unchecked } = below;
-            tree = settle::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
+            tree = placement::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
         }
         let content = PlannedContent::Tree(tree);
         Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched })
@@ -397,7 +401,7 @@ impl Plan {
     fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
         let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == LayerOrigin::Made);
         for tree in made.filter_map(|(_, planned)| planned.tree()) {
-            running::warn_of_foreign_programs(tree, self.base.config().platform(), progress);
+            runtime_checks::warn_of_foreign_programs(tree, self.base.config().platform(), progress);
         }
     }
 

@@ -4,14 +4,14 @@
 //! before anything is made, where it is large or where the image would be refused. What was found is kept in the cache with the layer, under the diff ID of
 //! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
 
-use super::recall::LookupResult;
 use super::{BuiltLayer, Plan, PlannedLayer};
+use crate::build::cache_lookup::LookupResult;
 use crate::cache::{Cache, CachedLayer, LayerKey};
 use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
+use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, warn};
-use crate::common::wording::counted;
 use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::is_in_one_block;
 use crate::layers::tree::{Content, Entry, Kind, Tree};

@@ -24,21 +24,21 @@
 //!
 //! [`SharedCache`] has the layers that other machines share in a repository of a registry.
 
-mod artifact;
-mod blocks;
-mod examined;
-mod key;
+mod block_lists;
+mod keys;
+pub mod maintenance;
+mod one_compression;
 mod record;
-mod running;
-mod shared;
-mod uniform;
-pub mod upkeep;
+mod running_builds;
+mod shared_artifact;
+mod shared_cache;
+mod shared_layer_check;
 
-pub use artifact::SharedLayer;
-pub use key::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
-pub use running::Running;
-pub use shared::{CachePlace, Published, SharedCache, SharedFind};
-pub use uniform::{Spool, with_one_compression};
+pub use keys::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
+pub use one_compression::{Spool, with_one_compression};
+pub use running_builds::Running;
+pub use shared_artifact::SharedLayer;
+pub use shared_cache::{CachePlace, Published, SharedCache, SharedFind};
 
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
@@ -148,7 +148,7 @@ impl Cache {
 impl CachedLayer {
     /// Returns whether files with the newest time `newest` may have changed without a new time since this was recorded.
     pub fn is_racy(&self, newest: SystemTime) -> bool {
-        key::is_racy(newest, self.recorded)
+        keys::is_racy(newest, self.recorded)
     }
 }
 

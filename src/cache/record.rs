@@ -1,7 +1,7 @@
 //! One small file of the cache: a layer, preceded by a checksum.
 
 use super::LayerKey;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
 use crate::common::json;
@@ -33,7 +33,7 @@ impl CacheRecord {
     }
 
     pub(super) fn read_named(directory: &Root, name: &str) -> Option<CacheRecord> {
-        let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
+        let bytes = bounded_read::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
         let (sum, body) = bytes.split_at_checked(64)?;
         if sum != Digest::of(body).hex().as_bytes() {
             return None;

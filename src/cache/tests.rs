@@ -1,5 +1,5 @@
-use super::upkeep::{CacheLimits, Upkeep};
 use super::*;
+use crate::cache::maintenance::{CacheLimits, Upkeep};
 use crate::codec::compression::Compression;
 use crate::common::digest::{DiffId, Digest, Hasher};
 use crate::common::progress::Silent;
@@ -234,16 +234,16 @@ fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
 fn lists_go_with_their_blobs() {
     let scene = Scene::new();
     let kept = scene.keep_blocks(&series(), b"content");
-    let kinds = |upkeep: &Upkeep| -> Vec<Vec<upkeep::ItemKind>> {
+    let kinds = |upkeep: &Upkeep| -> Vec<Vec<maintenance::ItemKind>> {
         let items = upkeep.items().unwrap();
-        let files = items.iter().filter(|item| item.kind != upkeep::ItemKind::Note).map(|item| {
+        let files = items.iter().filter(|item| item.kind != maintenance::ItemKind::Note).map(|item| {
             let mut kinds: Vec<_> = item.files.iter().map(|file| file.kind).collect();
             kinds.sort();
             kinds
         });
         files.collect()
     };
-    use upkeep::ItemKind::{BlockList, Key, Layer, Leftover};
+    use super::maintenance::ItemKind::{BlockList, Key, Layer, Leftover};
     let upkeep = scene.upkeep(at(1_000_000));
     assert_eq!(kinds(&upkeep), [vec![Layer, Key, BlockList, BlockList]]);
     let garbage = scene.directory.path().join("cache/blocks/v1").join("0".repeat(64));
@@ -284,7 +284,7 @@ fn pruning_takes_the_longest_unused_first() {
     assert!(scene.found_by_another(&key("new")).is_some());
     let upkeep = scene.upkeep(at(2_000_100));
     let limits = |age: Option<u64>, size| CacheLimits { age: age.map(Duration::from_secs), size };
-    let layers = |limits| upkeep.prune(limits).unwrap().items.get(&upkeep::ItemKind::Layer).copied();
+    let layers = |limits| upkeep.prune(limits).unwrap().items.get(&maintenance::ItemKind::Layer).copied();
     assert_eq!(layers(limits(Some(500_000), None)), Some(1));
     assert_eq!(scene.found_by_another(&key("old")), None);
     assert_eq!(scene.found_by_another(&key("new")), Some(new));
@@ -418,7 +418,7 @@ fn young_files_are_racy() {
 fn the_format_names_the_compressors_that_are_linked() {
     let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
     for (crate_name, version) in [("libdeflater", "1.26.1"), ("zstd", "0.14.3")] {
-        assert!(key::FORMAT.contains(version), "{crate_name}");
+        assert!(keys::FORMAT.contains(version), "{crate_name}");
         assert!(
             lock.contains(&format!("name = \"{crate_name}\"\nversion = \"{version}\"")),
             "{crate_name} has changed: so may bytes"

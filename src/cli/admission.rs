@@ -2,8 +2,8 @@
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
-use super::watch::Watch;
-use ocibuild::common::bounded;
+use super::progress_display::Watch;
+use ocibuild::common::bounded_read;
 use ocibuild::common::root::Root;
 use ocibuild::registry::Repository;
 use ocibuild::registry::trust::{
@@ -144,5 +144,5 @@ fn file(named: Option<&Path>) -> Option<PathBuf> {
 
 fn read(file: &Path) -> Result<Policy> {
     let object = file.display().to_string();
-    Policy::read(&bounded::read(Root::open_named_file(file)?, LARGEST, &object)?, &object)
+    Policy::read(&bounded_read::read(Root::open_named_file(file)?, LARGEST, &object)?, &object)
 }

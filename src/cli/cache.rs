@@ -2,11 +2,11 @@
 
 use super::cache_directory::CacheDirectory;
 use super::output::print;
-use super::{Common, OutputFormat, quantities};
+use super::{Common, OutputFormat, parse_sizes};
 use clap::{Args, Subcommand};
-use ocibuild::cache::upkeep::{CacheLimits, Item, ItemKind, Pruned, Upkeep};
+use ocibuild::cache::maintenance::{CacheLimits, Item, ItemKind, Pruned, Upkeep};
+use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::Silent;
-use ocibuild::common::wording::{counted, size};
 use ocibuild::store::Layout;
 use ocibuild::store::verify::verify;
 use ocibuild::{Reference, Result, Timestamp};
@@ -49,10 +49,10 @@ enum Action {
 #[group(required = true, multiple = true)]
 struct PruneArguments {
     /// Until the rest takes at most so much, such as 10GiB
-    #[arg(long, value_name = "SIZE", value_parser = quantities::size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_sizes::size)]
     keep: Option<u64>,
     /// What has not been used for so long, such as 30d or 12h
-    #[arg(long, value_name = "AGE", value_parser = quantities::age)]
+    #[arg(long, value_name = "AGE", value_parser = parse_sizes::age)]
     older_than: Option<Duration>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use ocibuild::cache::Running;
-use ocibuild::cache::upkeep::{Upkeep, note_use};
+use ocibuild::cache::maintenance::{Upkeep, note_use};
 use ocibuild::common::root::Root;
 use ocibuild::{Digest, Error, ErrorKind, Result};
 use std::path::PathBuf;

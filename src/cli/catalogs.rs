@@ -1,15 +1,15 @@
 //! `ocibuild catalogs`: what is in the hololibs of this machine, and which robot here it belongs to.
 
 use super::output::print;
+use super::progress_display::Watch;
 use super::rcc_home::{ProductName, RccHome, open_hololib};
 use super::robot::ROBOT_FILE;
-use super::watch::Watch;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
+use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
-use ocibuild::common::wording::size;
 use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, Robot};
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The flags that say what an image is besides its files.
 
+use super::progress_display::Watch;
 use super::values;
-use super::watch::Watch;
 use clap::Args;
 use ocibuild::build::image::ConfigEdit;
 use ocibuild::common::progress::warn;

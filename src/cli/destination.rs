@@ -3,9 +3,9 @@
 use super::engines;
 use super::network::NetworkArguments;
 use super::output::{is_standard_output, open_stream};
+use super::progress_display::Watch;
 use super::seen;
 use super::source::OpenedImage;
-use super::watch::Watch;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination as Output, Root};

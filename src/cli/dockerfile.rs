@@ -1,11 +1,12 @@
 //! `ocibuild dockerfile`: the image of `ocibuild layout`, for those who have to build with something else.
 
-use super::content::{self, LayerFlag};
+use super::content_flags;
+use super::content_flags::LayerFlag;
+use super::environment_switches;
 use super::excluded;
 use super::output::print;
+use super::progress_display::Watch;
 use super::request::{ImageRequest, RequestArguments};
-use super::switches;
-use super::watch::Watch;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
-#[command(after_help = content::HELP.to_owned() + "
+#[command(after_help = content_flags::HELP.to_owned() + "
 
 Examples:
   ocibuild dockerfile --context ./context && docker build -t robot ./context
@@ -38,7 +39,11 @@ pub(super) struct DockerfileArguments {
 pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let request = &arguments.request;
-    let unpack_in = if switches::is_on(switches::NO_CACHE)? { None } else { Some(&request.cache_directory) };
+    let unpack_in = if environment_switches::is_on(environment_switches::NO_CACHE)? {
+        None
+    } else {
+        Some(&request.cache_directory)
+    };
     let packaged = request.robot_image(order, |_| None, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let plain = Compression::new(Encoding::Plain, None)?;

@@ -1,9 +1,9 @@
 //! What of the sources is not in the image: one line while it is built, and a line for each path where nothing is.
 
-use super::watch::Watch;
+use super::progress_display::Watch;
 use ocibuild::build::Plan;
 use ocibuild::common::error::one_line;
-use ocibuild::common::wording::counted;
+use ocibuild::common::human_numbers::counted;
 use ocibuild::layers::tree::Excluded;
 
 /// How many rules are named in the one line, and how many paths of each.

@@ -2,7 +2,7 @@
 
 use ocibuild::build::{BuiltLayer, DifferenceGroup, Differences, LayerOrigin};
 use ocibuild::common::error::one_line;
-use ocibuild::common::wording::counted;
+use ocibuild::common::human_numbers::counted;
 use ocibuild::layers::Work;
 use serde_json::{Map, Value, json};
 

@@ -2,13 +2,13 @@
 
 use super::network::NetworkArguments;
 use super::output::print;
+use super::progress_display::Watch;
 use super::source::{OpenedImage, SourceArguments};
-use super::watch::Watch;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::common::error::one_line;
-use ocibuild::common::wording::{counted, size};
+use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::store::RemoteLayers;
 use serde_json::{Value, json};
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! The cache of layers, as the command line wants it.
 
 use super::cache_directory::CacheDirectory;
-use super::switches;
-use super::tidy::TidyArguments;
-use super::watch::Watch;
+use super::cache_limit::TidyArguments;
+use super::environment_switches;
+use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::cache::Cache;
@@ -28,7 +28,7 @@ impl LayerCacheArguments {
     /// # Errors
     /// As [`LayerCacheArguments::open`].
     pub(super) fn is_on(&self) -> Result<bool> {
-        Ok(!self.no_cache && !switches::is_on(switches::NO_CACHE)?)
+        Ok(!self.no_cache && !environment_switches::is_on(environment_switches::NO_CACHE)?)
     }
 
     /// Opens the cache. One that cannot be used costs time, not the build.
@@ -48,7 +48,7 @@ impl LayerCacheArguments {
 /// # Errors
 /// As [`LayerCacheArguments::open`].
 pub(super) fn open_unless_off(directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
-    if switches::is_on(switches::NO_CACHE)? {
+    if environment_switches::is_on(environment_switches::NO_CACHE)? {
         return Ok(None);
     }
     Ok(open_or_warn(directory, "going on without a cache", watch))

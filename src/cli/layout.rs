@@ -1,13 +1,15 @@
 //! `ocibuild layout`, the main command.
 
 use super::config::unique;
-use super::content::{self, LayerFlag};
+use super::content_flags;
+use super::content_flags::LayerFlag;
 use super::destination::{ExportDestination as SaveDestination, Writing};
 use super::excluded;
 use super::explain;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::LayoutLockArguments;
 use super::output::{is_standard_output, print, write_result};
+use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
 use super::robot::own_directory;
@@ -15,16 +17,15 @@ use super::seen;
 use super::shared_cache::SharedCacheArguments;
 use super::source::OpenedImage;
 use super::values;
-use super::watch::Watch;
 use super::{Common, OutputFormat};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, LayerCaches, Plan, SharedLayers};
 use ocibuild::cache::{LayerKey, RecipeKey};
 use ocibuild::codec::compression::{Compression, Encoding};
+use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination, Root};
-use ocibuild::common::wording::{counted, size};
 use ocibuild::robot_image::RobotImage;
 use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
-#[command(after_help = content::HELP.to_owned() + "
+#[command(after_help = content_flags::HELP.to_owned() + "
 
 Examples:
   ocibuild layout ./out --base oci:./debian --copy ./app:/app --entrypoint 'python3 /app/main.py'

@@ -14,8 +14,8 @@
 
 use clap::Args;
 use ocibuild::common::root::Root;
-use ocibuild::common::update::{Readers, update};
-use ocibuild::common::{bounded, json};
+use ocibuild::common::update_file::{Readers, update};
+use ocibuild::common::{bounded_read, json};
 use ocibuild::{Digest, Error, ErrorKind, Result};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +114,7 @@ impl LockArguments {
         let entries = match Root::open_named_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => LockEntries::default(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock writes it")),
-            file => parse(&bounded::read(file?, LARGEST, &object)?, &object)?,
+            file => parse(&bounded_read::read(file?, LARGEST, &object)?, &object)?,
         };
         Ok(LockFile { path, locking, entries })
     }

@@ -2,11 +2,11 @@
 
 use super::Common;
 use super::network::{ConnectionArguments, login_file};
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::common::bounded;
+use ocibuild::common::bounded_read;
 use ocibuild::common::progress::warn;
-use ocibuild::common::update::{Readers, update};
+use ocibuild::common::update_file::{Readers, update};
 use ocibuild::registry::Secret;
 use ocibuild::registry::credentials::{AuthFile, Credentials, Keychain, LARGEST_FILE, logged_in, logged_out};
 use ocibuild::{Error, Reference, Result};
@@ -94,7 +94,7 @@ pub(super) fn log_out(arguments: &LogoutArguments) -> Result<ExitCode> {
 
 fn password_from_stdin() -> Result<Secret> {
     let object = "--password-stdin";
-    let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
+    let bytes = bounded_read::read(std::io::stdin(), 64 << 10, object)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
     match text.trim_end_matches(['\n', '\r']) {
         "" => Err(Error::usage(object, "there is no password")),

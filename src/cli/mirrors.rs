@@ -1,6 +1,6 @@
 //! Other places that hold what a registry does: `--mirror`, and the `registries.conf` of podman and skopeo.
 
-use ocibuild::common::bounded;
+use ocibuild::common::bounded_read;
 use ocibuild::common::root::Root;
 use ocibuild::{Error, ErrorKind, Reference, Result};
 use std::path::{Path, PathBuf};
@@ -179,7 +179,7 @@ fn read(file: &Path) -> Result<Vec<Rule>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
     };
-    let text = String::from_utf8(bounded::read(opened, LARGEST, &object)?)
+    let text = String::from_utf8(bounded_read::read(opened, LARGEST, &object)?)
         .map_err(|_| Error::invalid(&object, "not UTF-8"))?;
     parse(&text).map_err(|error| error.within(object))
 }

@@ -4,16 +4,19 @@ mod admission;
 mod base;
 mod cache;
 mod cache_directory;
+mod cache_limit;
 mod catalogs;
 mod completions;
 mod config;
-mod content;
+mod content_flags;
 mod destination;
 mod dockerfile;
 mod engines;
+mod environment_switches;
 mod excluded;
 mod explain;
 mod export;
+mod familiar_words;
 mod inspect;
 mod layer_cache;
 mod layout;
@@ -24,8 +27,9 @@ mod man;
 mod mirrors;
 mod network;
 mod output;
+mod parse_sizes;
+mod progress_display;
 mod pull;
-mod quantities;
 mod rcc_download;
 mod rcc_home;
 mod replaced;
@@ -38,13 +42,9 @@ mod seen;
 mod shared_cache;
 mod signals;
 mod source;
-mod switches;
-mod tidy;
 mod unpacked_robot;
 mod values;
 mod verify;
-mod watch;
-mod words;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ocibuild::{Error, ErrorKind, Result};
@@ -147,11 +147,12 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(OutputFormat::Text, |common| common.format);
     let work = || match &cli.command {
         Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(content::order_of_layers).unwrap_or_default();
+            let order = matches.subcommand_matches("layout").map(content_flags::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
         }
         Command::Dockerfile(arguments) => {
-            let order = matches.subcommand_matches("dockerfile").map(content::order_of_layers).unwrap_or_default();
+            let order =
+                matches.subcommand_matches("dockerfile").map(content_flags::order_of_layers).unwrap_or_default();
             dockerfile::run(arguments, &order)
         }
         Command::Export(arguments) => export::run(arguments),

@@ -1,18 +1,18 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
 use super::admission::{self, Admission};
+use super::environment_switches;
 use super::mirrors::{self, Endpoint, Mirror, Tls};
-use super::switches;
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::common::bounded;
+use ocibuild::common::bounded_read;
 use ocibuild::common::progress::{Progress, warn};
 use ocibuild::common::root::{Root, Temporary};
 use ocibuild::registry::MirroredRepository;
 use ocibuild::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
 use ocibuild::registry::{
     ClientCertificate, Network, Options, PlainHttp, Proxies, Registry, Repository, RetryPolicy, Secret, Transport,
-    certificates, fetch, helper,
+    certificates, credential_helper, fetch,
 };
 use ocibuild::store::Seen;
 use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
@@ -278,7 +278,7 @@ impl NetworkArguments {
             None => usual_auth_files().iter().map(|path| AuthFile::read(path)).collect::<Result<_>>()?,
         };
         let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
-        let helper: Helper = Box::new(move |name, server| helper::ask(&path, name, server, HELPER_PATIENCE));
+        let helper: Helper = Box::new(move |name, server| credential_helper::ask(&path, name, server, HELPER_PATIENCE));
         Ok(Keychain::new(files, helper))
     }
 }
@@ -289,7 +289,7 @@ impl ConnectionArguments {
     /// # Errors
     /// When the environment says neither yes nor no.
     pub(super) fn is_offline(&self) -> Result<bool> {
-        Ok(self.offline || switches::is_on(switches::OFFLINE)?)
+        Ok(self.offline || environment_switches::is_on(environment_switches::OFFLINE)?)
     }
 
     /// A client of the registry of `place`.
@@ -402,7 +402,7 @@ fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, 
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    bounded::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
+    bounded_read::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
 }
 
 /// Where podman, skopeo and docker keep credentials, in the order in which podman and skopeo look.
@@ -512,7 +512,7 @@ fn given_on_stdin(registry: &str) -> Result<Credentials> {
         let reason = format!("given for {known}, and {registry} is another registry");
         return Err(Error::usage(object, reason).hint("log in to both, or --authfile"));
     }
-    let bytes = bounded::read(std::io::stdin(), 64 << 10, object)?;
+    let bytes = bounded_read::read(std::io::stdin(), 64 << 10, object)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
     let line = text.trim_end_matches(['\n', '\r']);
     let (user, password) = line.split_once(':').ok_or_else(|| Error::usage(object, "expected NAME:PASSWORD"))?;

@@ -4,7 +4,7 @@ use super::base::{self, Freshness};
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::output::print;
-use super::watch::Watch;
+use super::progress_display::Watch;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::build;

@@ -3,9 +3,9 @@
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
 use super::lock_file::{LockFile, LockFileMode, LockedKind};
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::cache::upkeep::DOWNLOADS;
+use ocibuild::cache::maintenance::DOWNLOADS;
 use ocibuild::common::digest::{Algorithm, Hasher};
 use ocibuild::common::root::Root;
 use ocibuild::robot_image::check_launcher;

@@ -1,6 +1,6 @@
 //! Where rcc keeps its things on this machine.
 
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::ValueEnum;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::{BlueprintOptions, Hololib, Holotree, Product, SpaceOwner, local_channel};

@@ -1,6 +1,6 @@
 //! Saying which images lost their names.
 
-use super::watch::Watch;
+use super::progress_display::Watch;
 use ocibuild::spec::Replaced;
 use serde_json::{Value, json};
 

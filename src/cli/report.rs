@@ -1,6 +1,6 @@
 //! Errors, in one line, and exit statuses.
 
-use super::{OutputFormat, words};
+use super::{OutputFormat, familiar_words};
 use crate::cli::output::complain;
 use ocibuild::{Error, ErrorKind};
 use serde_json::json;
@@ -42,7 +42,8 @@ pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
     let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let what = what.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let hint = words::hint(error).map_or_else(|| "see --help".to_owned(), |hint| format!("{hint}; see --help"));
+    let hint =
+        familiar_words::hint(error).map_or_else(|| "see --help".to_owned(), |hint| format!("{hint}; see --help"));
     failure(&Error::usage("command line", what).hint(hint), format)
 }
 

@@ -3,20 +3,20 @@
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
 use super::config::ConfigArguments;
-use super::content::{ContentArguments, LayerFlag};
+use super::content_flags::{ContentArguments, LayerFlag};
+use super::environment_switches;
+use super::progress_display::Watch;
 use super::rcc_download::Surroundings;
 use super::robot::{CopiesSomething, RobotArguments, RobotToPackage, own_directory};
 use super::secrets::SecretsArguments;
-use super::switches;
 use super::values;
-use super::watch::Watch;
 use clap::Args;
 use ocibuild::build::image::ConfigEdit;
 use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
 use ocibuild::cache::RecipeKey;
 use ocibuild::codec::compression::Compression;
+use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
-use ocibuild::common::wording::counted;
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::layers::tree::{Access, Owner, Rules};
 use ocibuild::robot_image::{LayerEntries, RobotImage};
@@ -137,7 +137,7 @@ impl RequestArguments {
         let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
         let secrets = self.secrets.policy();
         // What cannot be kept is made again.
-        let listings = match switches::is_on(switches::NO_CACHE)? {
+        let listings = match environment_switches::is_on(environment_switches::NO_CACHE)? {
             true => None,
             false => self.cache_directory.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok(),
         };

@@ -1,11 +1,11 @@
 //! The flags that describe a robot.
 
 use super::cache_directory::CacheDirectory;
+use super::progress_display::Watch;
 use super::rcc_download::{RccDownloadArguments, Surroundings};
 use super::robot_environment::{EnvironmentArguments, EnvironmentSearch, FoundEnvironment};
 use super::unpacked_robot::UnpackedRobot;
 use super::values;
-use super::watch::Watch;
 use clap::{Args, ValueEnum};
 use ocibuild::cache::RecipeKey;
 use ocibuild::common::progress::warn;

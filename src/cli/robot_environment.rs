@@ -1,7 +1,7 @@
 //! Finding the environment of a robot, in the homes of rcc or where the flags say.
 
+use super::progress_display::Watch;
 use super::rcc_home::{ProductName, RccHome, open_hololib};
-use super::watch::Watch;
 use clap::Args;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, Robot};

@@ -1,7 +1,7 @@
 //! What this machine has seen in registries, as the command line wants it.
 
 use super::cache_directory::CacheDirectory;
-use super::watch::Watch;
+use super::progress_display::Watch;
 use ocibuild::common::progress::warn;
 use ocibuild::spec::Manifest;
 use ocibuild::store::Seen;

@@ -3,12 +3,12 @@
 use super::export;
 use super::lock_file::LockFile;
 use super::network::NetworkArguments;
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::build::{Built, Plan, Shareable};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
+use ocibuild::common::human_numbers;
 use ocibuild::common::progress::{Activity, warn};
-use ocibuild::common::wording;
 use ocibuild::store::TransferStats;
 use ocibuild::{Error, Location, Reference, Result};
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl SharedCacheArguments {
                     }
                 }
             }
-            activity.finish(&format!("{} sent", wording::size(moved.copied_bytes)));
+            activity.finish(&format!("{} sent", human_numbers::size(moved.copied_bytes)));
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ fn report_files_that_grow_too_large() {
 #[cfg(unix)]
 fn ignored_signals() -> Vec<i32> {
     let status = ocibuild::common::root::Root::open_named_file(std::path::Path::new("/proc/self/status"))
-        .and_then(|file| ocibuild::common::bounded::read(file, 64 << 10, "status"))
+        .and_then(|file| ocibuild::common::bounded_read::read(file, 64 << 10, "status"))
         .unwrap_or_default();
     let status = String::from_utf8_lossy(&status);
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

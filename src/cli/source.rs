@@ -5,7 +5,7 @@ use super::base::{self, Freshness};
 use super::cache_directory::CacheDirectory;
 use super::engines;
 use super::network::NetworkArguments;
-use super::watch::Watch;
+use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::registry::Meanings;
 use ocibuild::store::archive::{DockerArchive, OciArchive};

@@ -5,7 +5,7 @@
 //! need. Without a cache it is a temporary directory.
 
 use super::cache_directory::CacheDirectory;
-use ocibuild::cache::upkeep::{ROBOTS, UNFINISHED_ROBOT};
+use ocibuild::cache::maintenance::{ROBOTS, UNFINISHED_ROBOT};
 use ocibuild::common::digest::{Algorithm, Hashing};
 use ocibuild::common::root::Root;
 use ocibuild::rcc::{is_unpacked, unpack_robot};

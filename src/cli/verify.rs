@@ -5,7 +5,7 @@ use super::output::print;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
-use ocibuild::common::wording::{counted, size};
+use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::store::verify::{LeftOutLayer, Report, verify, verify_image};
 use ocibuild::store::{Layout, VerifiedFiles};
 use ocibuild::{Location, Result};
@@ -35,7 +35,7 @@ fn described(LeftOutLayer { digest, size, repository }: &LeftOutLayer) -> Value 
 
 /// Prints every fault, or how much was found to be whole.
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
-    let watch = super::watch::Watch::new(&arguments.common);
+    let watch = super::progress_display::Watch::new(&arguments.common);
     let (directory, name) = Location::of_layout(&arguments.layout)?;
     let report = match &name {
         Some(name) => verify_image(&directory, name, &watch)?,

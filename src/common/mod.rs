@@ -1,14 +1,14 @@
 //! What every room needs: errors, digests, JSON, time and progress, and handles of directories and files.
 
-pub mod bounded;
+pub mod bounded_read;
 pub mod digest;
+pub mod directory_lock;
 pub mod error;
+pub mod file_section;
+pub mod human_numbers;
 pub mod json;
-pub mod lock;
 pub mod progress;
 pub mod root;
-pub mod section;
 pub mod threads;
 pub mod time;
-pub mod update;
-pub mod wording;
+pub mod update_file;

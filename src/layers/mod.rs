@@ -12,15 +12,15 @@
 //! waits for the hash or compression of another one: the worker that delivers the block that is due next also processes
 //! the finished blocks after it (`sequence`).
 
-mod blocks;
-mod fill;
+mod block_boundaries;
+mod fill_block;
 pub mod incremental;
-mod plain;
+mod ordered_output;
 pub mod rootfs;
-mod sequence;
 pub mod tree;
 mod write;
+mod write_tar;
 
-pub use blocks::{Block, is_in_one_block};
-pub use plain::write_tar;
+pub use block_boundaries::{Block, is_in_one_block};
 pub use write::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};
+pub use write_tar::write_tar;

@@ -1,17 +1,17 @@
 //! Writes several layers at once, with one worker for each thread of rayon's pool.
 
-use super::blocks::{Block, Blocks, cut};
-use super::fill::{HalfRead, Taken, fill, is_part_of_stream};
-use super::sequence::Sequence;
 use crate::codec::compression::Compression;
 use crate::common::digest::{DiffId, HashState, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::human_numbers;
 use crate::common::progress::{Activity, Progress};
 use crate::common::threads;
-use crate::common::wording;
+use crate::layers::block_boundaries::{Block, Blocks, cut};
+use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
 use crate::layers::incremental::DoneBlock;
 use crate::layers::incremental::Sums;
 use crate::layers::incremental::{Packed, Packer, Packing, Prefix, Reuse};
+use crate::layers::ordered_output::Sequence;
 use crate::layers::tree::{Entry, Tree};
 use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
@@ -397,7 +397,7 @@ impl<'a> Line<'a> {
             reuse.blob.check_untouched()?;
         }
         let (digest, size) = layout.finish_blob(writer)?;
-        activity.finish(&wording::size(size));
+        activity.finish(&human_numbers::size(size));
         let media_type = media_type::of_layer(request.compression.encoding());
         let layer = Layer {
             descriptor: Descriptor::new(media_type, digest, size),

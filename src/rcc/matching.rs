@@ -1,7 +1,7 @@
 //! Selects the catalog that a robot needs, and describes the nearest ones if it is missing.
 
 use super::{BLUEPRINT_FILE, Blueprint, Catalog, CatalogEntryKind, CatalogLimits, CatalogName, Hololib};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::{Progress, Silent};
@@ -179,7 +179,7 @@ impl Hololib {
             return Err(Error::new(ErrorKind::NotFound, object, "not found"));
         };
         let stored = self.object(&file.named_object())?;
-        let bytes = bounded::read(stored.content()?, BLUEPRINT_LIMIT, &object)?;
+        let bytes = bounded_read::read(stored.content()?, BLUEPRINT_LIMIT, &object)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::invalid(object, "not UTF-8"))?;
         Ok(Blueprint::of_text(text.trim().to_owned()))
     }

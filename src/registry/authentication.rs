@@ -6,7 +6,6 @@
 use super::challenge::{self, Challenge};
 use super::credentials::{CredentialSearch, Credentials, Keychain};
 use super::origin::Origin;
-use super::refusal::ErrorResponse;
 use super::retry::RetryPolicy;
 use super::secret::Secret;
 use super::token::{self, Realm, RegistryToken};
@@ -14,6 +13,7 @@ use super::transport::Transport;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
+use crate::registry::error_response::ErrorResponse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -5,7 +5,7 @@
 //! never skipped silently, and no entry is used for a host that it does not name.
 
 use super::secret::Secret;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
 use crate::common::root::Root;
@@ -70,7 +70,7 @@ impl AuthFile {
             Err(error) => return Err(error),
         };
         let exposed = file.metadata().is_ok_and(|metadata| others_may_read(&metadata));
-        let content = bounded::read(file, LARGEST_FILE, &name)?;
+        let content = bounded_read::read(file, LARGEST_FILE, &name)?;
         Ok(AuthFile { name, content: Some(content), exposed })
     }
 }

@@ -1,15 +1,15 @@
 //! Downloads of single files from web servers, over the same transport and without credentials.
 
 use super::origin::{self, Origin, Scheme};
-use super::refusal::ErrorResponse;
 use super::retry::Attempts;
 use super::transport::{Answer, ExchangeError, HttpRequest, Payload, Transport};
 use super::{Options, PlainHttp, passes, redirected};
 use crate::common::digest::{Algorithm, Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::human_numbers;
 use crate::common::progress::{Activity, Progress};
 use crate::common::root::{Root, Temporary};
-use crate::common::wording;
+use crate::registry::error_response::ErrorResponse;
 use std::io::{Read, Write};
 use ureq::http::{Method, Uri, header};
 
@@ -109,7 +109,7 @@ fn receive(
         };
         size += read as u64;
         if size > LARGEST {
-            let reason = format!("larger than {}", wording::size(LARGEST));
+            let reason = format!("larger than {}", human_numbers::size(LARGEST));
             return Err(ExchangeError::Lasting(Error::invalid(object, reason)));
         }
         hasher.update(&buffer[..read]);
@@ -120,6 +120,6 @@ fn receive(
     if length.is_some_and(|length| length != size) {
         return Err(ExchangeError::Passing(Error::new(ErrorKind::Network, object, "the body ended early")));
     }
-    activity.finish(&wording::size(size));
+    activity.finish(&human_numbers::size(size));
     Ok((temporary, hasher.finish()))
 }

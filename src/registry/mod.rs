@@ -12,19 +12,19 @@
 //! size limit.
 
 mod authentication;
-mod bases;
+mod base_store;
+mod blob_content;
 mod challenge;
-mod completed;
-mod content;
+pub mod credential_helper;
 pub mod credentials;
+mod error_response;
+mod fallback;
 mod fetch;
-pub mod helper;
 mod origin;
 mod proxy;
 mod pull;
 mod push;
 mod referrers;
-mod refusal;
 mod repository;
 mod retry;
 mod secret;
@@ -32,8 +32,8 @@ mod token;
 mod transport;
 pub mod trust;
 
-pub use bases::{BaseStore, Meanings, Pulled, StoredBase};
-pub use completed::{BASE_NAME, Fallback, MirroredRepository};
+pub use base_store::{BaseStore, Meanings, Pulled, StoredBase};
+pub use fallback::{BASE_NAME, Fallback, MirroredRepository};
 pub use fetch::fetch;
 pub use proxy::Proxies;
 pub use pull::ManifestDocument;
@@ -48,8 +48,8 @@ use crate::common::progress::Progress;
 use crate::spec::reference::DEFAULT_REGISTRY;
 use authentication::{Authentication, RequestScope, Scopes, TokenContext};
 use credentials::Keychain;
+use error_response::ErrorResponse;
 use origin::{Origin, Scheme};
-use refusal::ErrorResponse;
 use retry::Attempts;
 use std::fmt;
 use std::io::{self, Read};
@@ -280,7 +280,7 @@ impl Registry {
             let body = answer.body.within(self.transport.document_time());
             match io::copy(&mut body.take(limit + 1), &mut bytes) {
                 Ok(read) if read > limit => {
-                    let reason = format!("the document is larger than {}", crate::common::wording::size(limit));
+                    let reason = format!("the document is larger than {}", crate::common::human_numbers::size(limit));
                     return Err(Error::invalid(&purpose.object, reason));
                 }
                 Ok(_) => return Ok((answer, bytes)),

@@ -6,7 +6,7 @@ use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin};
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::{json, wording};
+use crate::common::{human_numbers, json};
 use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, media_type};
 use std::io::{self, Read};
@@ -228,7 +228,7 @@ impl Read for Download<'_> {
                 Ok(_) => Error::new(
                     ErrorKind::Network,
                     format!("{}: {}", self.purpose.object, origin::without_query(&answer.url)),
-                    format!("the body ended {} early", wording::size(missing)),
+                    format!("the body ended {} early", human_numbers::size(missing)),
                 ),
                 Err(_) if missing == 0 => return Ok(0),
                 Err(error) => match self.body_fault(&answer.url, error) {

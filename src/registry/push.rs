@@ -5,14 +5,14 @@
 //! from its beginning. After any unclear result, a `HEAD` request decides whether the blob is there.
 
 use super::authentication::{RequestScope, Scopes};
-use super::content::BlobContent;
 use super::pull::CONTENT_DIGEST;
-use super::refusal::ErrorResponse;
 use super::retry::Attempts;
 use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin, passes};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::registry::blob_content::BlobContent;
+use crate::registry::error_response::ErrorResponse;
 use crate::spec::Descriptor;
 use crate::spec::reference::Reference;
 use crate::store::Opener;

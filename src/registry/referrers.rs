@@ -4,7 +4,7 @@
 //! `sha256-<hex>` of the subject.
 
 use super::Repository;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
@@ -23,7 +23,7 @@ impl Repository {
     /// Fails if the manifest is not what `descriptor` says, the registry refuses it, or the list cannot be read or written.
     pub(super) fn put_artifact(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
         let object = format!("{}@{}", self.reference().clone().without_tag().without_digest(), descriptor.digest);
-        let bytes = bounded::read(Verified::new(open()?, descriptor), LARGEST_MANIFEST, &object)?;
+        let bytes = bounded_read::read(Verified::new(open()?, descriptor), LARGEST_MANIFEST, &object)?;
         let artifact = Artifact::read(&bytes, &descriptor.media_type, &object)?;
         let repository = self.reference().repository();
         let is_listed = self.registry().put_manifest(repository, descriptor, &bytes, &descriptor.digest.to_string())?;

@@ -2,12 +2,12 @@
 
 use super::credentials::{BASE64, Credentials};
 use super::origin::{self, Origin, Scheme};
-use super::refusal::ErrorResponse;
 use super::retry::{Attempts, RetryPolicy};
 use super::secret::Secret;
 use super::transport::{ExchangeError, HttpRequest, Payload, Transport};
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::{bounded, json};
+use crate::common::{bounded_read, json};
+use crate::registry::error_response::ErrorResponse;
 use base64::Engine;
 use std::time::Duration;
 use ureq::http::{Method, Uri, header};
@@ -147,7 +147,7 @@ impl Realm {
         match answer.status {
             200 => {
                 let body = answer.body.within(transport.document_time());
-                bounded::read(body, LARGEST_DOCUMENT, object).map_err(ExchangeError::Lasting)
+                bounded_read::read(body, LARGEST_DOCUMENT, object).map_err(ExchangeError::Lasting)
             }
             status => {
                 let error = ErrorResponse::read(status, answer.body).error(object);

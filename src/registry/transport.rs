@@ -3,11 +3,11 @@
 //! The transfer of a blob has no time limit while it runs at [`LEAST_RATE`] or faster. A document that is read whole has a
 //! total time limit.
 
-use super::content::BlobContent;
 use super::origin::{Origin, Scheme};
 use super::proxy::{Proxies, Proxy};
 use super::secret::Secret;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::registry::blob_content::BlobContent;
 use rustls::{CertificateError, InvalidMessage};
 use std::io::{self, Read};
 use std::sync::{Arc, mpsc};

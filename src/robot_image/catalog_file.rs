@@ -4,7 +4,7 @@
 //! and 40 MB when decompressed.
 
 use super::meta::RelocatedReader;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest, Hasher, Hashing};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::layers::tree::StoredFiles;
@@ -42,7 +42,7 @@ impl CatalogFile {
     /// Returns an error if it is missing, cannot be read, or is larger than 256 MiB.
     pub(super) fn find(hololib: &Hololib, name: &CatalogName) -> Result<CatalogFile> {
         let object = format!("{}: catalog/{name}", hololib.shown());
-        let stored = bounded::reader(hololib.stored_catalog(name)?, LARGEST, &object);
+        let stored = bounded_read::reader(hololib.stored_catalog(name)?, LARGEST, &object);
         let read = Hashing::new(stored, Algorithm::Sha256).finish();
         let (digest, size) = read.map_err(|error| Error::io(&object, "read", error))?;
         Ok(CatalogFile { name: name.clone(), place: CatalogCopy::Hololib(hololib.clone()), digest, size })

@@ -8,14 +8,15 @@
 
 use super::environment::CompleteCatalog;
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
-use super::keeper::Keeper;
-use super::places::Management;
-use super::sharing::{Kept, Name, SharedFiles};
-use super::wrap::wrapped_size;
-use super::{EnvironmentMode, ImagePaths, meta, parts, text};
+use super::{EnvironmentMode, ImagePaths, meta, text};
 use crate::common::error::Result;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
+use crate::robot_image::hard_links::{Kept, Name, SharedFiles};
+use crate::robot_image::image_paths::Management;
+use crate::robot_image::ownership::Keeper;
+use crate::robot_image::split_environment;
+use crate::robot_image::stored_gzip::wrapped_size;
 use crate::spec::ImagePath;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ impl Contents<'_> {
         let files: Arc<dyn StoredFiles> = Arc::new(RestoredFiles { restorer, catalog: catalog.clone() });
         tree.add(directory(self.root.clone(), self.keeper.directory()))?;
         let numbers = || self.opened.parts.entries(self.part);
-        for path in parts::directories(numbers().map(|number| catalog.numbered(number).path)) {
+        for path in split_environment::directories(numbers().map(|number| catalog.numbered(number).path)) {
             tree.add(directory(self.in_space(path)?, self.keeper.directory()))?;
         }
         for number in numbers() {

@@ -1,12 +1,12 @@
 //! Running a task without rcc: its own command, with the variables that rcc would set.
 
 use super::environment::CompleteCatalog;
-use super::places::Management;
 use super::{ImagePaths, Robot, RobotImage};
 use crate::build::image::ConfigEdit;
 use crate::common::error::{Error, Result};
 use crate::common::json;
 use crate::rcc::{Hololib, Task};
+use crate::robot_image::image_paths::Management;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -2,19 +2,19 @@
 
 use super::catalog_file::CatalogFile;
 use super::contents::{self, rewritten};
-use super::facts::{EnvironmentFacts, PartFacts, WarningRecorder};
-use super::parts::SplitEnvironment;
 use super::recipe;
 use super::requirement::EnvironmentRequirement;
 use super::scrub::{Scrubbed, Scrubbing};
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::cache::RecipeKey;
 use crate::common::error::Result;
+use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, Silent, warn};
-use crate::common::wording::counted;
 use crate::layers::tree::TreeBuilder;
 use crate::rcc::matching::warn_of_layer;
 use crate::rcc::{Catalog, CatalogEntryKind, CatalogLimits, CatalogName, FileEntry, Hololib, Restorer};
+use crate::robot_image::environment_facts::{EnvironmentFacts, PartFacts, WarningRecorder};
+use crate::robot_image::split_environment::SplitEnvironment;
 use serde_json::Value;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, OnceLock};
@@ -106,7 +106,7 @@ impl CompleteCatalog {
             return Ok(Some(rewritten(content, found.rewrites, space).to_vec()));
         }
         let restorer = Restorer::new(hololib, catalog, space)?;
-        crate::common::bounded::read(restorer.open(path, &found)?, limit, path).map(Some)
+        crate::common::bounded_read::read(restorer.open(path, &found)?, limit, path).map(Some)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Entries of the kinds in an environment.
 
-use super::wrap;
 use crate::codec::compression::GzipMembers;
 use crate::common::error::{Error, Result};
 use crate::common::time::Timestamp;
 use crate::layers::tree::{Attributes, Content, ContentStream, Entry, Kind, Owner, StoredFiles};
 use crate::rcc::Catalog;
 use crate::rcc::{CatalogEntryKind, FileEntry, Hololib, NamedObject, Restorer};
+use crate::robot_image::stored_gzip;
 use crate::spec::ImagePath;
 use std::io::Read;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl StoredFiles for LibraryFiles {
         match self.form {
             LibraryForm::AsStored => stored.stored(),
             LibraryForm::Content => stored.content(),
-            LibraryForm::Wrapped => Ok(Box::new(wrap::Wrapping::new(stored.content()?, object.size))),
+            LibraryForm::Wrapped => Ok(Box::new(stored_gzip::Wrapping::new(stored.content()?, object.size))),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::ImagePaths;
 use super::catalog_file::{CatalogFile, MetaFile};
 use crate::codec::compression::{Compression, Compressor, Encoding, decode};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
 use crate::rcc::{Catalog, CatalogLimits, Space};
 use serde_json::json;
@@ -132,7 +132,7 @@ pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>
     let mut stored = BufReader::new(stored);
     let encoding = Encoding::of_bytes(stored.fill_buf().map_err(failed)?);
     let content = decode(stored, encoding).map_err(failed)?;
-    bounded::read(content, CatalogLimits::default().document, object)
+    bounded_read::read(content, CatalogLimits::default().document, object)
 }
 
 /// Replaces members of the outermost object of a document that is known to be JSON.
@@ -256,7 +256,7 @@ mod tests {
         let long = json!({ "path": "/old", "tree": "x".repeat(2_500_000) }).to_string().into_bytes();
         let changes = Arc::new(BTreeMap::from([("path", json!("/new").to_string())]));
         let stored = Box::new(io::Cursor::new(gzip(&long).unwrap()));
-        let packed = bounded::read(RelocatedReader::new(stored, changes).unwrap(), 1 << 20, "x").unwrap();
+        let packed = bounded_read::read(RelocatedReader::new(stored, changes).unwrap(), 1 << 20, "x").unwrap();
         let expected = String::from_utf8(long).unwrap().replace("/old", "/new");
         assert!(document(&packed[..], "x").unwrap() == expected.as_bytes());
         let members = packed.windows(4).filter(|window| window == &[0x1f, 0x8b, 8, 0]).count();

@@ -1,12 +1,12 @@
 //! Keys of everything that determines the bytes of an environment's layers.
 
-use super::parts::SplitEnvironment;
 use super::scrub::{Scrubbed, Scrubbing};
 use super::{EnvironmentMode, ImagePaths, Shipping, contents};
 use crate::cache::RecipeKey;
 use crate::common::digest::{Digest, Hasher};
 use crate::layers::tree::Owner;
 use crate::rcc::{Catalog, CatalogEntryKind, CatalogName, FileEntry, Hololib};
+use crate::robot_image::split_environment::SplitEnvironment;
 
 /// Returns the key of a whole environment: the catalog's stored bytes, and every option.
 pub(super) fn of_environment(hololib: &Hololib, name: &CatalogName, stored: &Digest, shipping: &Shipping) -> RecipeKey {

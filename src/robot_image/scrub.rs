@@ -3,11 +3,11 @@
 //! An overwritten file has another digest, so the catalog is changed with it; everything else stays the same.
 
 use super::{EnvironmentMode, RobotImage, Shipping, meta};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::human_numbers::counted;
 use crate::common::json;
 use crate::common::progress::{Progress, warn};
-use crate::common::wording::counted;
 use crate::rcc::{BLUEPRINT_FILE, Catalog, CatalogEntryKind, Hololib, ObjectDigest, may_leak, names_a_home};
 use crate::secrets::{self, Finding, FoundSecret, overwrite};
 use serde_json::Value;
@@ -80,7 +80,7 @@ impl Scrubbed {
                 continue;
             }
             let stored = hololib.object(&file.named_object())?;
-            let mut content = bounded::read(stored.content()?, LARGEST, &object)?;
+            let mut content = bounded_read::read(stored.content()?, LARGEST, &object)?;
             if names_a_home(&content, catalog.base()) {
                 paths_of_homes.push(entry.path);
             }
@@ -162,7 +162,7 @@ impl RobotImage {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 file => file?,
             };
-            let mut content = bounded::read(file, LARGEST, &shown)?;
+            let mut content = bounded_read::read(file, LARGEST, &shown)?;
             let Some(first) = secrets::find(name.as_bytes(), &content).into_iter().next() else { continue };
             if self.mode != EnvironmentMode::Direct {
                 return Err(blueprint_is_compared(&shown, &first, self.mode));

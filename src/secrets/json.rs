@@ -1,9 +1,10 @@
 //! Secrets in JSON, where every value has a name and an end.
 
 use super::files::ValueStyle;
-use super::named::{Strength, is_secret_name, is_secret_value, scheme_length};
 use super::value::{Demand, is_secret};
-use super::{SecretEnd, SecretMatch, forms, text};
+use super::{SecretEnd, SecretMatch, text};
+use crate::secrets::named_values::{Strength, is_secret_name, is_secret_value, scheme_length};
+use crate::secrets::token_formats;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -39,7 +40,7 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<SecretMatch>> {
         let whole = |what| SecretMatch { what, span: string.span.clone(), end: SecretEnd::Exact, is_named: false };
         match is_secret_name(own_name) {
             // Any other value of such a name is none, whatever it looks like.
-            Some((_, Strength::Weak)) if own_name.ends_with(b"auth") && !forms::is_basic(&string.decoded) => {}
+            Some((_, Strength::Weak)) if own_name.ends_with(b"auth") && !token_formats::is_basic(&string.decoded) => {}
             Some((_, Strength::Weak)) if own_name.ends_with(b"auth") => {
                 found.push(whole("credentials"));
                 continue;

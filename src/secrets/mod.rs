@@ -12,14 +12,14 @@
 //! ```
 
 mod files;
-mod forms;
 mod json;
-mod named;
+mod named_values;
 mod overwrite;
 mod parts;
 mod record;
 mod redact;
 mod text;
+mod token_formats;
 mod url;
 mod value;
 

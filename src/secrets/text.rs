@@ -1,7 +1,8 @@
 //! One pass over a text, for everything that a secret may begin or be named with.
 
 use super::files::ValueStyle;
-use super::{SecretMatch, forms, named, url};
+use super::{SecretMatch, url};
+use crate::secrets::{named_values, token_formats};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -31,12 +32,12 @@ fn form_patterns() -> impl Iterator<Item = (&'static str, Trigger)> {
         ("basic ", Trigger::Authorization("basic ")),
         ("bearer ", Trigger::Authorization("bearer ")),
     ];
-    let tokens = forms::prefixes().enumerate().map(|(number, prefix)| (prefix, Trigger::Token(number)));
+    let tokens = token_formats::prefixes().enumerate().map(|(number, prefix)| (prefix, Trigger::Token(number)));
     fixed.into_iter().chain(tokens)
 }
 
 static SEARCHER: LazyLock<Searcher> = LazyLock::new(|| {
-    let names = named::ENDINGS.iter().map(|ending| (*ending, Trigger::Name));
+    let names = named_values::ENDINGS.iter().map(|ending| (*ending, Trigger::Name));
     let (patterns, triggers): (Vec<_>, Vec<_>) = form_patterns().chain(names).unzip();
     let automaton =
         AhoCorasick::builder().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(patterns).ok();
@@ -51,7 +52,7 @@ const SHORT: usize = 1 << 10;
 pub(super) fn search(content: &[u8], style: ValueStyle) -> Vec<SecretMatch> {
     let mut found = Vec::new();
     each(content, |trigger, hit| match trigger {
-        Trigger::Name => found.extend(named::value(content, hit.end, style)),
+        Trigger::Name => found.extend(named_values::value(content, hit.end, style)),
         form => of_form(content, form, hit, style, &mut found),
     });
     found
@@ -83,10 +84,12 @@ fn each(content: &[u8], mut take: impl FnMut(Trigger, Range<usize>)) {
 fn of_form(content: &[u8], trigger: Trigger, hit: Range<usize>, style: ValueStyle, found: &mut Vec<SecretMatch>) {
     match trigger {
         Trigger::Url => url::search(content, hit.start, style, found),
-        Trigger::PrivateKey => found.extend(forms::private_key(content, hit.start)),
-        Trigger::WebToken => found.extend(forms::web_token(content, hit.start)),
-        Trigger::Authorization(scheme) => found.extend(forms::authorization(content, hit.end, scheme.as_bytes())),
-        Trigger::Token(number) => found.extend(forms::token(content, hit.start, number)),
+        Trigger::PrivateKey => found.extend(token_formats::private_key(content, hit.start)),
+        Trigger::WebToken => found.extend(token_formats::web_token(content, hit.start)),
+        Trigger::Authorization(scheme) => {
+            found.extend(token_formats::authorization(content, hit.end, scheme.as_bytes()))
+        }
+        Trigger::Token(number) => found.extend(token_formats::token(content, hit.start, number)),
         Trigger::Name => {}
     }
 }

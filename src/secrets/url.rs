@@ -1,9 +1,9 @@
 //! Credentials in URLs: `user:password@`, tokens in the path, secrets in the query.
 
 use super::files::ValueStyle;
-use super::named::{Strength, is_secret_name};
 use super::value::{Demand, is_placeholder, is_random, is_secret};
 use super::{SecretEnd, SecretMatch};
+use crate::secrets::named_values::{Strength, is_secret_name};
 use std::ops::Range;
 
 /// Pairs that documentation uses.

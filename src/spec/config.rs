@@ -3,9 +3,9 @@
 use super::Platform;
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
+use crate::common::human_numbers::counted;
 use crate::common::json;
 use crate::common::time::Timestamp;
-use crate::common::wording::counted;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -2,9 +2,9 @@
 
 use super::{BlobSink, BlobSource, ImageName, Layout, Referrer, StoredImage, Verified};
 use crate::common::error::{Error, Result};
+use crate::common::human_numbers;
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
-use crate::common::wording;
 use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, Replaced, media_type};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub fn copy(
         moved.add(copy_blobs(&*image.source, std::slice::from_ref(listed), sink, progress)?);
     }
     if !left.is_empty() {
-        let reason = format!("{} about it cannot be stored there", wording::counted(left.len(), "artifact"));
+        let reason = format!("{} about it cannot be stored there", human_numbers::counted(left.len(), "artifact"));
         warn(progress, &image.descriptor.digest.to_string(), &reason);
     }
     moved.replaced = sink.commit(image, names)?;
@@ -148,7 +148,7 @@ fn copy_blob(
             done => break done?,
         }
     }
-    activity.finish(&wording::size(blob.size));
+    activity.finish(&human_numbers::size(blob.size));
     Ok(TransferStats { copied: 1, copied_bytes: blob.size, ..TransferStats::default() })
 }
 

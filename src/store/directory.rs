@@ -13,11 +13,11 @@
 //! process that is killed leaves either the previous or the new image, and the next write removes the remaining files.
 
 use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::Digest;
+use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::common::lock::DirectoryLock;
 use crate::common::root::{Root, is_temporary_name};
 use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use std::collections::BTreeSet;
@@ -77,7 +77,7 @@ impl DirectoryImage {
             }
             _ => error,
         })?;
-        let bytes = bounded::read(file, LARGEST_MANIFEST, &object)?;
+        let bytes = bounded_read::read(file, LARGEST_MANIFEST, &object)?;
         let document = json::parse(&bytes, json::DOCUMENT_DEPTH, &object)?;
         let media_type = match json::string_at(&document, "mediaType", &object)? {
             Some(said) => said,
@@ -204,7 +204,7 @@ fn is_document(descriptor: &Descriptor) -> bool {
 /// Reads `version`, if the file exists.
 fn version(root: &Root) -> Result<Option<Vec<u8>>> {
     match root.open_file(VERSION_FILE) {
-        Ok(file) => bounded::read(file, LARGEST_VERSION, &root.display(VERSION_FILE)).map(Some),
+        Ok(file) => bounded_read::read(file, LARGEST_VERSION, &root.display(VERSION_FILE)).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

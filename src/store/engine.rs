@@ -5,7 +5,7 @@
 
 use super::StoredImage;
 use super::archive;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
 use crate::spec::Platform;
@@ -239,7 +239,7 @@ impl Write for Loading {
 /// Everything that a program says, as far as it is quoted. The rest is read, so that the program does not wait.
 fn complaint_of(mut errors: impl Read) -> Vec<u8> {
     let mut said = Vec::new();
-    bounded::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();
+    bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();
     io::copy(&mut errors, &mut io::sink()).ok();
     said
 }

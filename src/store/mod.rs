@@ -4,33 +4,33 @@
 //! verifies them: a source returns its content unchecked, and a sink refuses content that does not match its descriptor.
 
 pub mod archive;
+mod blob_locations;
+mod cache_layouts;
 mod copy;
 mod directory;
 mod engine;
-mod image;
-mod kept;
 pub mod layout;
-mod left_out;
 mod location;
-mod seen;
-mod select;
-mod verified;
-mod verified_files;
+mod remote_layers;
+mod select_image;
+mod stored_image;
+mod verification_cache;
+mod verified_read;
 pub mod verify;
 
 pub use crate::spec::name::ImageName;
+pub use blob_locations::Seen;
+pub use cache_layouts::{BASES, LAYERS};
 pub use copy::{TransferStats, copy, copy_blobs};
 pub use directory::{DirectoryImage, DirectoryWriter};
 pub use engine::{ContainerEngine, EngineProgram, EngineStore, Loading};
-pub use image::StoredImage;
-pub use kept::{BASES, LAYERS};
 pub use layout::{Layout, OpenBlob};
-pub use left_out::RemoteLayers;
 pub use location::{Location, TRANSPORTS};
-pub use seen::Seen;
-pub use select::Referrer;
-pub use verified::{Verified, read_document};
-pub use verified_files::VerifiedFiles;
+pub use remote_layers::RemoteLayers;
+pub use select_image::Referrer;
+pub use stored_image::StoredImage;
+pub use verification_cache::VerifiedFiles;
+pub use verified_read::{Verified, read_document};
 
 use crate::common::error::{Error, Result};
 use crate::spec::reference::Reference;

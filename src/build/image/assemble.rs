@@ -2,9 +2,9 @@
 
 use super::{Base, ConfigEdit};
 use crate::common::error::{Error, Result};
+use crate::common::human_numbers;
 use crate::common::json;
 use crate::common::time::Timestamp;
-use crate::common::wording;
 use crate::layers::Layer;
 use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
 use crate::store::{Layout, StoredImage};
@@ -88,7 +88,7 @@ fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
     if bytes.len() as u64 > limit {
         return Err(Error::invalid(
             format!("{name} of the new image"),
-            format!("larger than {}", wording::size(limit)),
+            format!("larger than {}", human_numbers::size(limit)),
         ));
     }
     Ok(bytes)

@@ -2,10 +2,10 @@
 
 mod assemble;
 mod base;
-mod edit;
-mod usual;
+mod config_edit;
+mod default_directories;
 
 pub use assemble::{Image, NewLayer, assemble};
 pub use base::{Base, BaseLayers};
-pub use edit::ConfigEdit;
-pub(crate) use usual::usual_directories;
+pub use config_edit::ConfigEdit;
+pub(crate) use default_directories::usual_directories;

@@ -4,7 +4,7 @@
 //! complete and is not. Here every member is read, and anything but zero padding after the last one is an error.
 
 use super::Encoding;
-use super::members::{GzipMembers, MemberRecorder};
+use crate::codec::compression::gzip_members::{GzipMembers, MemberRecorder};
 use crate::common::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};

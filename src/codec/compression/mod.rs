@@ -3,12 +3,12 @@
 mod block;
 mod decode;
 mod encode;
-mod members;
+mod gzip_members;
 
 pub use block::Decompressor;
 pub use decode::{decode, decode_gzip_keeping};
 pub use encode::{Compression, Compressor};
-pub use members::{GZIP_HEADER, GzipMembers, single_member};
+pub use gzip_members::{GZIP_HEADER, GzipMembers, single_member};
 
 /// The compression of a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

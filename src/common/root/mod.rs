@@ -14,8 +14,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 mod destination;
+mod link_or_copy;
 mod sync;
-mod take_over;
 mod temporary;
 
 pub use destination::Destination;

@@ -144,7 +144,7 @@ impl Temporary {
     /// Returns an error if the system cannot write there.
     pub fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::other("already closed"))?;
-        crate::common::section::write_all_at(file, bytes, offset)
+        crate::common::file_section::write_all_at(file, bytes, offset)
     }
 
     /// Returns a second handle of the same file, for a writer of another range of it.

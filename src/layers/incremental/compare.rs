@@ -5,14 +5,14 @@
 //! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with the data of the earlier
 //! blob, byte by byte. That is still several times faster than compressing it.
 
-use super::earlier::{DoneBlock, Fingerprint, PreviousLayer, span};
-use super::packing::{BlockPlace, Prefix, Reuse, copied};
 use crate::codec::compression::{Compression, Decompressor};
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::Result;
 use crate::common::progress::{Activity, Progress};
-use crate::layers::blocks::{Block, Blocks, Run, cut};
-use crate::layers::fill::{fill, is_part_of_stream};
+use crate::layers::block_boundaries::{Block, Blocks, Run, cut};
+use crate::layers::fill_block::{fill, is_part_of_stream};
+use crate::layers::incremental::block_reuse::{BlockPlace, Prefix, Reuse, copied};
+use crate::layers::incremental::previous_layer::{DoneBlock, Fingerprint, PreviousLayer, span};
 use crate::layers::tree::Tree;
 use crate::store::OpenBlob;
 use rayon::prelude::*;
@@ -212,9 +212,9 @@ impl Examiner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::earlier::PreviousEntry;
     use super::*;
     use crate::common::progress::Silent;
+    use crate::layers::incremental::previous_layer::PreviousEntry;
     use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
     use crate::layers::write::{LayerRequest, MadeLayer, write_layers};
     use crate::spec::ImagePath;

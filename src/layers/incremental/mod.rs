@@ -1,12 +1,12 @@
 //! Incremental builds: compares a layer with its previous build, and takes over the blocks that did not change.
 
+mod block_checksums;
+mod block_reuse;
 mod compare;
-mod earlier;
-mod packing;
-mod sums;
+mod previous_layer;
 
+pub(super) use block_checksums::Sums;
+pub use block_reuse::Reuse;
+pub(super) use block_reuse::{Packed, Packer, Packing, Prefix};
 pub use compare::{Comparison, compare};
-pub use earlier::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
-pub use packing::Reuse;
-pub(super) use packing::{Packed, Packer, Packing, Prefix};
-pub(super) use sums::Sums;
+pub use previous_layer::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};

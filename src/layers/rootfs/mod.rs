@@ -8,19 +8,19 @@
 mod accounts;
 mod entry;
 mod listing;
-mod listings;
+mod listing_store;
+mod listing_writer;
 mod mapped;
 mod scan;
 mod stack;
-mod stored;
-mod writer;
+mod stored_layers;
 
 pub use accounts::has_name;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 pub use listing::LayerListing;
-pub use listings::{ListedLayer, Listings, find_or_make};
+pub use listing_store::{ListedLayer, Listings, find_or_make};
 pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry, Unseen};
-pub use stored::{LayerPlace, StoredLayer};
+pub use stored_layers::{LayerPlace, StoredLayer};
 
 #[cfg(test)]
 mod tests;

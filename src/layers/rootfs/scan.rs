@@ -2,12 +2,12 @@
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::ListedBlob;
-use super::writer::ListingWriter;
 use crate::codec::compression::{Encoding, decode};
 use crate::codec::tar;
 use crate::codec::tar::Headers;
 use crate::common::digest::{DiffId, Hashing};
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::layers::rootfs::listing_writer::ListingWriter;
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use crate::store::{BlobSource, Verified};

@@ -2,8 +2,8 @@
 
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::listing::LayerListing;
-use super::stored::StoredLayer;
 use crate::common::error::Result;
+use crate::layers::rootfs::stored_layers::StoredLayer;
 use crate::layers::tree::{Entry, Kind, Tree};
 use crate::spec::ImagePath;
 use std::cell::RefCell;

@@ -1,13 +1,13 @@
 //! Tests of listings and stacks of layers.
 
 use super::listing::{LayerListing, ListedBlob};
-use super::writer::ListingWriter;
 use super::*;
 use crate::codec::compression::Encoding;
 use crate::codec::tar;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::progress::Silent;
 use crate::common::root::Root;
+use crate::layers::rootfs::listing_writer::ListingWriter;
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use crate::store::BlobSource;

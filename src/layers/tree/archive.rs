@@ -3,8 +3,6 @@
 //! A tar is a stream, but a layer needs sorted entries whose sizes are known. The archive is therefore first written to
 //! an unnamed temporary file and then read in place. Its files are never unpacked.
 
-use super::litter::Litter;
-use super::losses::Losses;
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, Kind, Owner, Owners, PathKind, Rules, TreeBuilder};
 use crate::codec::compression::{Encoding, decode};
@@ -13,6 +11,8 @@ use crate::codec::tar::{Ending, Headers};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, path_of_bytes};
+use crate::layers::tree::lost_special_bits::Losses;
+use crate::layers::tree::unwanted_directories::Litter;
 use crate::spec::ImagePath;
 use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};

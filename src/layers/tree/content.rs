@@ -7,8 +7,8 @@
 use super::Stamp;
 use crate::codec::compression::GzipMembers;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::file_section::append_from;
 use crate::common::root::Root;
-use crate::common::section::append_from;
 use cap_std::fs::Metadata;
 use std::ffi::OsStr;
 use std::fmt;

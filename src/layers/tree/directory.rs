@@ -3,13 +3,13 @@
 use super::content::{FileContent, SourceDirectory};
 use super::images::{self, ImageForm};
 use super::listing::{DirectoryListing, FileKind, ListedFile, Status};
-use super::litter::Litter;
-use super::losses::Losses;
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, Kind, PathKind, Rules, TreeBuilder, Xattrs};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, is_temporary_name, name_bytes, slashed};
+use crate::layers::tree::lost_special_bits::Losses;
+use crate::layers::tree::unwanted_directories::Litter;
 use crate::spec::ImagePath;
 use rayon::slice::ParallelSliceMut as _;
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use crate::codec::compression::{Encoding, decode};
 use crate::codec::tar;
 use crate::codec::tar::Headers;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
@@ -70,7 +70,7 @@ pub(super) fn is_archive_of_image(mut file: File) -> bool {
             let stored = Cursor::new(start).chain(file);
             let Ok(content) = decode(stored, encoding) else { return false };
             // What was unpacked before a fault, or before the end of what is looked at, may tell.
-            bounded::read_start(content, MOST_UNPACKED, &mut unpacked).ok();
+            bounded_read::read_start(content, MOST_UNPACKED, &mut unpacked).ok();
             holds_image(&mut Cursor::new(unpacked))
         }
     }
@@ -90,7 +90,7 @@ fn holds_image(archive: &mut (impl Read + Seek)) -> bool {
             b"manifest.json" => {
                 let mut start = Vec::new();
                 let content = archive.seek(SeekFrom::Start(entry.offset));
-                let read = content.and_then(|_| bounded::read_start(&mut archive, START_OF_LIST, &mut start));
+                let read = content.and_then(|_| bounded_read::read_start(&mut archive, START_OF_LIST, &mut start));
                 let start = String::from_utf8_lossy(&start);
                 return read.is_ok() && start.trim_start().starts_with('[') && start.contains("\"Layers\"");
             }
@@ -107,5 +107,6 @@ fn is_digest(name: &[u8]) -> bool {
 /// Whether `file` is a Dockerfile that this program wrote.
 pub(super) fn is_own_dockerfile(file: File) -> bool {
     let mut start = Vec::new();
-    bounded::read_start(file, DOCKERFILE_MARK.len() as u64, &mut start).is_ok() && start == DOCKERFILE_MARK.as_bytes()
+    bounded_read::read_start(file, DOCKERFILE_MARK.len() as u64, &mut start).is_ok()
+        && start == DOCKERFILE_MARK.as_bytes()
 }

@@ -14,13 +14,13 @@ mod excluded;
 mod ignore;
 mod images;
 mod listing;
-mod litter;
-mod losses;
+mod lost_special_bits;
 mod nodes;
 mod pattern;
 mod rules;
 mod sorted;
 mod stamp;
+mod unwanted_directories;
 
 pub(crate) use builder::MOST_ENTRIES;
 pub use builder::TreeBuilder;

@@ -12,7 +12,7 @@ mod name;
 use super::{NAME_LENGTH, ObjectDigest};
 use crate::codec::compression;
 use crate::codec::compression::Encoding;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::progress;
@@ -126,7 +126,7 @@ impl Catalog {
         watcher: &dyn Progress,
     ) -> Result<Catalog> {
         let object = format!("catalog {name}");
-        let bounded = bounded::reader(unwrap(stored, &object)?, limits.document, &object);
+        let bounded = bounded_read::reader(unwrap(stored, &object)?, limits.document, &object);
         // The document is parsed during reading and not kept: it is several times as large as the resulting entries.
         let mut bytes = Hashing::new(bounded, Algorithm::Sha256);
         let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;

@@ -11,9 +11,9 @@
 //! files without coordination.
 
 mod archive;
-mod at_once;
 mod home;
 mod restore;
+mod small_objects;
 mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
@@ -173,7 +173,7 @@ impl Hololib {
     pub fn read(&self, object: &NamedObject, content: &mut [u8]) -> Result<()> {
         if let ObjectPlace::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
-            && at_once::read(object, (&file, metadata.len()), content)
+            && small_objects::read(object, (&file, metadata.len()), content)
         {
             return Ok(());
         }
@@ -189,7 +189,7 @@ impl Hololib {
     pub fn content_looks_compressed(&self, object: &NamedObject) -> Result<bool> {
         if let ObjectPlace::Directory(root) = &*self.place
             && let Ok((file, metadata)) = root.open_described_file(object.digest.library_path())
-            && let Some(encoding) = at_once::encoding_of_content(object, &file, metadata.len())
+            && let Some(encoding) = small_objects::encoding_of_content(object, &file, metadata.len())
         {
             return Ok(encoding != Encoding::Plain);
         }

@@ -1,12 +1,13 @@
 //! A library object in its stored form.
 
 use super::archive::{Archive, ZipMember};
-use super::at_once::{self, SMALL};
 use crate::codec::compression;
 use crate::codec::compression::{Encoding, GzipMembers};
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::section::{Section, read_full_at};
+use crate::common::file_section::{Section, read_full_at};
 use crate::rcc::NamedObject;
+use crate::rcc::hololib::small_objects;
+use crate::rcc::hololib::small_objects::SMALL;
 use crate::rcc::object::ObjectHasher;
 use cap_std::fs::Metadata;
 use std::fs::File;
@@ -239,7 +240,7 @@ impl StoredObject {
     /// Decompresses a single gzip member in one call. Returns `None` if `stored` is anything else.
     fn inflate(&self, stored: &[u8]) -> Option<Vec<u8>> {
         let mut content = vec![0; self.object.size as usize];
-        at_once::inflate(stored, &mut content).then_some(content)
+        small_objects::inflate(stored, &mut content).then_some(content)
     }
 
     /// Opens the content as a stream.

@@ -12,7 +12,7 @@ mod conda;
 mod record;
 
 use super::{Catalog, CatalogEntry, CatalogEntryKind, FileEntry};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::Result;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Packages {
             .par_iter()
             .map(|list| {
                 let path = catalog.numbered(list.entry).path;
-                let bytes = bounded::read(open(path, &list.file)?, LARGEST_LIST, path)?;
+                let bytes = bounded_read::read(open(path, &list.file)?, LARGEST_LIST, path)?;
                 Ok(list.claims(catalog, &bytes))
             })
             .collect::<Result<_>>()?;

@@ -1,7 +1,7 @@
 //! The choice of a robot's environment file for a platform.
 
 use super::Robot;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::Progress;
 use crate::common::root::Root;
@@ -52,7 +52,7 @@ impl Robot {
             ErrorKind::NotFound => error.hint(format!("`condaConfigFile` of {}", self.file)),
             _ => error,
         })?;
-        let bytes = bounded::read(file, yaml::SIZE_LIMIT, &shown)?;
+        let bytes = bounded_read::read(file, yaml::SIZE_LIMIT, &shown)?;
         Blueprint::read(&bytes, &shown, options, watcher).map(Some)
     }
 }

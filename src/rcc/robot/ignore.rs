@@ -1,12 +1,12 @@
 //! Patterns of files in a robot's directory that do not belong to the robot.
 
 use super::Robot;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::human_numbers::counted;
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::common::root::Root;
-use crate::common::wording::counted;
 
 /// The patterns that `rcc robot wrap` always excludes.
 const ALWAYS: [&str; 8] = [".git", ".rpa", "rcc", "output/", "temp/", "tmp/", "__pycache__", "__MACOSX"];
@@ -35,7 +35,7 @@ impl Robot {
                 }
                 Err(error) => return Err(error.hint(format!("`ignoreFiles` of {}", self.file))),
             };
-            let bytes = bounded::read(file, SIZE_LIMIT, &shown)?;
+            let bytes = bounded_read::read(file, SIZE_LIMIT, &shown)?;
             let text = String::from_utf8(bytes).map_err(|_| Error::invalid(&shown, "not UTF-8"))?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             let lines: Vec<String> = lines.map(str::to_owned).collect();

@@ -8,7 +8,7 @@ mod paths;
 mod programs;
 
 use super::yaml::{self, Value, YamlDocument, YamlNode};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
@@ -87,7 +87,7 @@ impl Robot {
         let folder = name.as_ref().parent().unwrap_or(Path::new(""));
         let unfit = || Error::invalid(&shown, "the name is not Unicode");
         let folder = slashed(folder).to_str().ok_or_else(unfit)?.to_owned();
-        let bytes = bounded::read(file, yaml::SIZE_LIMIT, &shown)?;
+        let bytes = bounded_read::read(file, yaml::SIZE_LIMIT, &shown)?;
         let name = slashed(name.as_ref()).to_str().ok_or_else(unfit)?.to_owned();
         match Robot::is_package(&name) {
             true => Robot::of_package(&bytes, &shown, &name, &folder),

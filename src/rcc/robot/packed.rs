@@ -4,9 +4,9 @@
 //! `hololib.zip`, and may begin with a program that does not belong to the zip.
 
 use crate::common::error::{Error, Result};
+use crate::common::file_section::read_full_at;
+use crate::common::human_numbers::size;
 use crate::common::root::Root;
-use crate::common::section::read_full_at;
-use crate::common::wording::size;
 use crate::rcc::hololib::{Archive, Start};
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! Programs in the directories that a robot adds to `PATH`.
 
 use super::Robot;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
@@ -94,7 +94,7 @@ fn found(directory: &Root, path: &Path) -> Result<Option<(PathBuf, Metadata)>> {
 /// Returns the content of a shell script without CR; `None` if it has none.
 fn without_carriage_returns(directory: &Root, path: &Path, watcher: &dyn Progress) -> Result<Option<Vec<u8>>> {
     let shown = directory.display(path);
-    let bytes = match bounded::read(directory.open_file(path)?, SIZE_LIMIT, &shown) {
+    let bytes = match bounded_read::read(directory.open_file(path)?, SIZE_LIMIT, &shown) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
         Err(error) => {

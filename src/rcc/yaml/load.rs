@@ -5,7 +5,7 @@ use super::{
     plain,
 };
 use crate::common::error::{Error, Result};
-use crate::common::wording;
+use crate::common::human_numbers;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ use std::rc::Rc;
 /// expand to more than [`ALIAS_LIMIT`] nodes.
 pub(crate) fn load(bytes: &[u8], name: &str) -> Result<YamlDocument> {
     if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(Error::invalid(name, format!("larger than {}", wording::size(SIZE_LIMIT))));
+        return Err(Error::invalid(name, format!("larger than {}", human_numbers::size(SIZE_LIMIT))));
     }
     let text = utf8(bytes, name)?;
     let mut options = Options::default();

@@ -2,7 +2,7 @@
 //! directory; and kept in the cache directory, for bases that are used without a network.
 
 use super::signature::Signature;
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
@@ -86,7 +86,7 @@ pub fn attached_in_directory(directory: &Root, digest: &Digest) -> Result<Vec<Si
                 file => file?,
             };
             let object = directory.display(&name);
-            signatures.extend(sigstore_in(&bounded::read(file, LARGEST_SIGNATURE_FILE, &object)?, &object)?);
+            signatures.extend(sigstore_in(&bounded_read::read(file, LARGEST_SIGNATURE_FILE, &object)?, &object)?);
         }
     }
     Ok(signatures)
@@ -139,7 +139,7 @@ pub fn kept(cache_directory: &Root, digest: &Digest) -> Vec<Signature> {
 
 /// What the file `name` in a directory of kept signatures holds; `None` if it cannot be read or is damaged.
 pub fn kept_in(directory: &Root, name: &str) -> Option<Vec<Signature>> {
-    let bytes = bounded::read(directory.open_file(name).ok()?, LARGEST_FILE, KEPT).ok()?;
+    let bytes = bounded_read::read(directory.open_file(name).ok()?, LARGEST_FILE, KEPT).ok()?;
     let document = json::parse(&bytes, json::DOCUMENT_DEPTH, KEPT).ok()?;
     let decoded = |kept: &Value, key: &str| STANDARD.decode(kept.get(key)?.as_str()?).ok();
     let signature =

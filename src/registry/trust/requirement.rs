@@ -2,7 +2,7 @@
 
 use super::identity::SignedIdentity;
 use super::signature::{PublicKey, Signature};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::common::root::Root;
@@ -144,5 +144,5 @@ impl KeySource {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    bounded::read(Root::open_named_file(path)?, LARGEST_KEY, &path.display().to_string())
+    bounded_read::read(Root::open_named_file(path)?, LARGEST_KEY, &path.display().to_string())
 }

@@ -2,7 +2,7 @@
 
 use super::members::ArchiveMembers;
 use super::{ArchiveForm, DockerArchive, OciArchive};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
 use crate::common::root::Root;
 use crate::spec::Platform;
@@ -24,7 +24,7 @@ const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b
 /// counts as a docker-archive, also a compressed or damaged one: opening it says what is wrong.
 pub fn kind(path: &Path) -> Option<ArchiveForm> {
     let start = Root::open_named_file(path).ok()?.take(START);
-    let start = bounded::read(start, START, "archive").ok()?;
+    let start = bounded_read::read(start, START, "archive").ok()?;
     if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
         return Some(ArchiveForm::Docker);
     }

@@ -1,10 +1,10 @@
 //! The members of an archive, found by one pass over its headers and read in place.
 
 use crate::codec::tar::{Ending, EntryType, Headers};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::file_section::Section;
 use crate::common::root::Root;
-use crate::common::section::Section;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -111,7 +111,7 @@ impl ArchiveMembers {
     /// Reads a small member whole.
     pub(super) fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let (section, _) = self.member(name)?;
-        bounded::read(section, limit, &format!("{}: {name}", self.object))
+        bounded_read::read(section, limit, &format!("{}: {name}", self.object))
     }
 }
 

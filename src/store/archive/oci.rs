@@ -4,7 +4,8 @@ use super::members::ArchiveMembers;
 use crate::common::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
 use crate::store::layout::check_version_document;
-use crate::store::select::{self, select};
+use crate::store::select_image;
+use crate::store::select_image::select;
 use crate::store::{BlobSource, ImageName, StoredImage};
 use std::io::Read;
 use std::path::Path;
@@ -49,7 +50,7 @@ impl OciArchive {
         let object = self.members.object();
         let start = select(&**self, &self.index, tag, object)?;
         let image = StoredImage::open(self.clone(), &start, platform, object)?;
-        let referrers = select::referrers(&**self, &self.index, image.descriptor.digest)?;
+        let referrers = select_image::referrers(&**self, &self.index, image.descriptor.digest)?;
         Ok(StoredImage { oddities: self.members.oddities(), referrers, ..image })
     }
 
@@ -68,7 +69,7 @@ impl OciArchive {
     /// # Errors
     /// When there is no such image, or the name is ambiguous.
     pub fn names(&self, tag: Option<&str>) -> Result<Vec<ImageName>> {
-        select::names(self, &self.index, tag, self.members.object())
+        select_image::names(self, &self.index, tag, self.members.object())
     }
 }
 

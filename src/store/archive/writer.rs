@@ -9,7 +9,7 @@ use crate::common::error::{Error, Result};
 use crate::common::json;
 use crate::common::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
-use crate::store::select::reachable;
+use crate::store::select_image::reachable;
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};

@@ -2,8 +2,8 @@
 
 use crate::common::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::common::error::{Error, Result};
+use crate::common::file_section::copy_range;
 use crate::common::root::{Root, Temporary, sync_content};
-use crate::common::section::copy_range;
 use crate::spec::{Descriptor, media_type};
 use std::fs::File;
 use std::io::{self, Read};

@@ -3,7 +3,7 @@
 use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::wording;
+use crate::common::human_numbers;
 use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, RemoteLayers, StoredImage};
 use std::collections::BTreeSet;
@@ -138,7 +138,7 @@ impl Layout {
             return too_much(format!("{manifests} images, more than {MOST_MANIFESTS}"));
         }
         if bytes as u64 > LARGEST_MANIFEST {
-            return too_much(format!("more than {}", wording::size(LARGEST_MANIFEST)));
+            return too_much(format!("more than {}", human_numbers::size(LARGEST_MANIFEST)));
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The lock that serialises updates of the index.
 
 use super::{LOCK_FILE, Layout};
-use crate::common::bounded;
+use crate::common::bounded_read;
+use crate::common::directory_lock::{TIMEOUT, refuses_locks, wait};
 use crate::common::error::{Error, ErrorKind, Result, one_line};
-use crate::common::lock::{TIMEOUT, refuses_locks, wait};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Layout {
 
     fn held_by_another(&self, mut file: File, timeout: Duration) -> Error {
         file.rewind().ok();
-        let note = bounded::read(file, 1024, LOCK_FILE).unwrap_or_default();
+        let note = bounded_read::read(file, 1024, LOCK_FILE).unwrap_or_default();
         let holder = match String::from_utf8(note) {
             Ok(text) if !text.trim().is_empty() => one_line(text.trim()),
             _ => "another process".to_owned(),

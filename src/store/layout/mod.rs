@@ -19,7 +19,7 @@ mod blob;
 mod commit;
 mod durable;
 mod flush;
-mod known;
+mod known_blobs;
 mod lock;
 mod open_blob;
 
@@ -28,16 +28,17 @@ pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
-use super::select::{self, select};
 use super::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage, Verified};
-use crate::common::bounded;
+use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
 use crate::common::root::{Root, is_temporary_name};
 use crate::spec::reference::Tag;
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
-use known::KnownBlobs;
+use crate::store::select_image;
+use crate::store::select_image::select;
+use known_blobs::KnownBlobs;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
@@ -146,7 +147,7 @@ impl Layout {
         let index = self.index()?;
         let start = select(&**self, &index, name, &self.display())?;
         let image = StoredImage::open(self.clone(), &start, platform, &object)?;
-        Ok(StoredImage { referrers: select::referrers(&**self, &index, image.descriptor.digest)?, ..image })
+        Ok(StoredImage { referrers: select_image::referrers(&**self, &index, image.descriptor.digest)?, ..image })
     }
 
     /// Returns the names of the image that `name` selects: those that match `name`, else all of them.
@@ -154,7 +155,7 @@ impl Layout {
     /// # Errors
     /// Fails if there is no such image, or the name is ambiguous.
     pub fn names(&self, name: Option<&str>) -> Result<Vec<ImageName>> {
-        select::names(self, &self.index()?, name, &self.display())
+        select_image::names(self, &self.index()?, name, &self.display())
     }
 
     /// Reduces `index`, which is that of this layout, to the selected image and its referrers.
@@ -164,7 +165,7 @@ impl Layout {
     pub fn keep_only(&self, index: &mut Index, name: &str) -> Result<()> {
         let wanted = select(self, index, Some(name), &self.display())?;
         let mut kept = BTreeSet::from([wanted.digest]);
-        kept.extend(select::referrers(self, index, wanted.digest)?.iter().map(|referrer| referrer.listed.digest));
+        kept.extend(select_image::referrers(self, index, wanted.digest)?.iter().map(|referrer| referrer.listed.digest));
         if !index.manifests().iter().any(|listed| listed.digest == wanted.digest) {
             index.put(std::slice::from_ref(&wanted));
         }
@@ -407,7 +408,7 @@ impl Layout {
     fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let until = Instant::now() + BEING_WRITTEN;
         loop {
-            let bytes = bounded::read(self.root.open_file(name)?, limit, &self.root.display(name))?;
+            let bytes = bounded_read::read(self.root.open_file(name)?, limit, &self.root.display(name))?;
             if !bytes.is_empty() || Instant::now() >= until {
                 return Ok(bytes);
             }

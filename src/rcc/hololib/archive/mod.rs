@@ -6,8 +6,8 @@
 //! refer to it.)
 
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::section::{Section, read_full_at};
-use crate::common::wording;
+use crate::common::file_section::{Section, read_full_at};
+use crate::common::human_numbers;
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use std::collections::HashMap;
@@ -225,7 +225,7 @@ impl ArchiveReader<'_> {
         if end.entries > MEMBER_LIMIT || end.directory_size > DIRECTORY_LIMIT {
             return Err(self.corrupt(format!(
                 "more than {MEMBER_LIMIT} members, or a directory larger than {}",
-                wording::size(DIRECTORY_LIMIT)
+                human_numbers::size(DIRECTORY_LIMIT)
             )));
         }
         Ok(end)

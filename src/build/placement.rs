@@ -1,0 +1,380 @@
+//! Putting the entries of a layer where they belong on what lies below it.
+//!
+//! As with `COPY` of docker and podman, links on the way to an entry are followed, and directories that the entry needs stay
+//! what they are: they keep mode and owner. What a source names itself is what the source says. Where that would hide
+//! something, such as a directory in the place of a link, the build fails and names the real path, because extractors would
+//! replace the link.
+//!
+//! So the bytes of a layer follow from its sources, and from the directories and links on the way to them. Where a layer below
+//! is not known, what a source names can still be placed; what is only on the way cannot, and is an error.
+
+use crate::build::image::usual_directories;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::human_numbers::counted;
+use crate::common::progress::{Progress, warn};
+use crate::layers::rootfs::{ListedKind, PathLookup, Resolved, Rootfs, StackedEntry, Unseen};
+use crate::layers::tree::{Attributes, Entry, EntryOrigin, Kind, Rules, Tree, TreeBuilder, Xattrs};
+use crate::spec::ImagePath;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What could not be checked, because a layer below is not known.
+#[derive(Debug, Default)]
+pub(super) struct Unchecked {
+    questions: Vec<String>,
+    because: Option<Unseen>,
+}
+
+impl Unchecked {
+    /// Notes that `question` has no answer.
+    pub(super) fn note(&mut self, question: impl Into<String>, because: &Unseen) {
+        let question = question.into();
+        if !self.questions.contains(&question) {
+            self.questions.push(question);
+        }
+        self.because.get_or_insert_with(|| because.clone());
+    }
+
+    /// Says it in one line, if there is anything.
+    pub(super) fn say(&self, progress: &dyn Progress) {
+        if let Some(Unseen { reason, hint }) = &self.because {
+            let questions = self.questions.join("; ");
+            warn(progress, "base image", &format!("{reason}, so this was not checked: {questions} ({hint})"));
+        }
+    }
+}
+
+/// Where the layer goes, and what is said about that.
+pub(super) struct Ground<'a> {
+    /// What lies below.
+    pub(super) rootfs: &'a Rootfs<'a>,
+    /// What the layer's own rules say of directories that are nowhere yet.
+    pub(super) rules: &'a Rules,
+    pub(super) unchecked: &'a mut Unchecked,
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// How often a layer is placed again because links led to further links.
+const MOST_ROUNDS: usize = 40;
+
+impl Ground<'_> {
+    /// Places `tree` on what lies below.
+    ///
+    /// # Errors
+    /// When a link leads nowhere useful, an entry would replace something of another kind, something is removed that is not
+    /// there, or it matters what is in a layer that is not known.
+    pub(super) fn settle(&mut self, mut tree: Tree) -> Result<Tree> {
+        for _ in 0..MOST_ROUNDS {
+            let Placement { attributes, moves } = self.look_below(&tree)?;
+            for (number, attributes) in attributes {
+                tree.set_attributes(number, attributes);
+            }
+            if moves.is_empty() {
+                return Ok(tree);
+            }
+            tree = self.moved(&tree, &moves)?;
+        }
+        Err(Error::invalid("layer", "links below it lead to links without end"))
+    }
+
+    fn look_below(&mut self, tree: &Tree) -> Result<Placement> {
+        let mut placement = Placement::default();
+        // The directories that are below, too; only what is in them can meet something.
+        let mut below = BTreeSet::new();
+        let usual = usual_directories(self.rules.mtime);
+        let mut differing = Differing::default();
+        for number in 0..tree.len() {
+            let meets_something = tree.parent(number).is_none_or(|parent| below.contains(&parent));
+            if !meets_something && !tree.is_removal(number) {
+                continue;
+            }
+            let Some(entry) = tree.entry(number) else { continue };
+            if let Some(removed) = Tree::removed_by(&entry) {
+                let is_moved = tree.parent(number).is_some_and(|parent| placement.is_moved(tree, parent));
+                if !is_moved {
+                    self.check_removal(&removed)?;
+                }
+                continue;
+            }
+            let is_replaced = tree.removes(&entry.path);
+            let found = if is_replaced { PathLookup::Absent } else { self.rootfs.look(&entry.path)? };
+            let origin = tree.origin(number);
+            if origin != EntryOrigin::Named {
+                match self.implied(&entry, found)? {
+                    Implied::New => {
+                        let attributes = usual.get(&entry.path).filter(|_| origin == EntryOrigin::Implied);
+                        placement.attributes.extend(attributes.map(|attributes| (number, attributes.clone())));
+                    }
+                    Implied::Kept(attributes) => {
+                        below.insert(number);
+                        placement.attributes.push((number, attributes));
+                    }
+                    Implied::Moved(real) => drop(placement.moves.insert(entry.path, real)),
+                }
+            } else if self.named(&entry, found, &mut differing)? == Meets::Directory {
+                below.insert(number);
+            }
+        }
+        if placement.moves.is_empty() {
+            differing.say(self.progress);
+        }
+        Ok(placement)
+    }
+
+    /// A directory that an entry needs and no source names.
+    fn implied(&self, entry: &Entry, found: PathLookup) -> Result<Implied> {
+        let path = &entry.path;
+        let below = match found {
+            PathLookup::Absent => return Ok(Implied::New),
+            PathLookup::Node(below) => below,
+            PathLookup::Unseen(unseen) => return Err(unknown(path, &unseen)),
+        };
+        if below.node.kind.is_directory() {
+            return Ok(Implied::Kept(self.attributes_of(&below, entry)));
+        }
+        if !matches!(below.node.kind, ListedKind::Symlink { .. }) {
+            let reason = "is a file in a layer below, and a path in this layer goes through it";
+            return Err(Error::invalid(path.to_string(), reason));
+        }
+        match self.rootfs.resolve(path)? {
+            Resolved::Node(real, below) if below.node.kind.is_directory() => Ok(Implied::Moved(real)),
+            // A link to what is not there yet: it is made there, as by COPY.
+            Resolved::Absent(real) => Ok(Implied::Moved(real)),
+            Resolved::Unseen(at, unseen) => Err(unknown(&at, &unseen)),
+            Resolved::Node(real, _) | Resolved::NoDirectory(real) => Err(Error::invalid(
+                path.to_string(),
+                format!("is a link to {real} in a layer below, which is no directory"),
+            )),
+            Resolved::Circle => {
+                Err(Error::invalid(path.to_string(), "is a link in a layer below that leads in a circle"))
+            }
+        }
+    }
+
+    /// What a source names.
+    fn named(&mut self, entry: &Entry, found: PathLookup, differing: &mut Differing) -> Result<Meets> {
+        let path = &entry.path;
+        let below = match found {
+            PathLookup::Absent => return Ok(Meets::Nothing),
+            PathLookup::Node(below) => below,
+            PathLookup::Unseen(unseen) => {
+                self.unchecked.note("whether a path of this image hides a link or a directory of the base", &unseen);
+                // What is in it may meet something as well, and cannot be checked either.
+                return Ok(Meets::Nothing);
+            }
+        };
+        let is_directory = matches!(entry.kind, Kind::Directory);
+        let refuse = |reason: String, hint: String| Err(Error::invalid(path.to_string(), reason).hint(hint));
+        match (&below.node.kind, &entry.kind) {
+            (kind, Kind::Directory) if kind.is_directory() => {
+                differing.compare(entry, &below);
+                Ok(Meets::Directory)
+            }
+            (kind, _) if kind.is_directory() => refuse(
+                "is a directory in a layer below, and a file in its place would hide all that is in it".to_owned(),
+                format!(
+                    "to put it into that directory, end DST with a slash: {path}/; to replace it, --remove {path} before"
+                ),
+            ),
+            (ListedKind::Symlink { .. }, Kind::Symlink { .. }) => Ok(Meets::Nothing),
+            (ListedKind::Symlink { .. }, _) => match self.rootfs.resolve(path)? {
+                Resolved::Node(real, below) if below.node.kind.is_directory() => refuse(
+                    format!("is a link to {real} in a layer below, and would be replaced"),
+                    if is_directory {
+                        format!("copy to {real}; to replace the link, --remove {path} before")
+                    } else {
+                        format!("to put it into that directory, end DST with a slash: {path}/")
+                    },
+                ),
+                Resolved::Absent(real) if is_directory => refuse(
+                    format!("is a link to {real} in a layer below, and would be replaced"),
+                    format!("copy to {real}; to replace the link, --remove {path} before"),
+                ),
+                // A link to a file is replaced, as by COPY.
+                _ if !is_directory => Ok(Meets::Nothing),
+                _ => refuse(
+                    "is a link in a layer below, which is no directory".to_owned(),
+                    format!("--remove {path} before"),
+                ),
+            },
+            (_, Kind::Directory) => refuse(
+                "is a file in a layer below, and a directory in its place would replace it".to_owned(),
+                format!("--remove {path} before, in a layer of its own"),
+            ),
+            _ => Ok(Meets::Nothing),
+        }
+    }
+
+    fn check_removal(&mut self, removed: &ImagePath) -> Result<()> {
+        match self.rootfs.look(removed)? {
+            PathLookup::Node(_) => Ok(()),
+            PathLookup::Absent => {
+                let reason = "is in no layer below, so there is nothing to remove";
+                Err(Error::new(ErrorKind::NotFound, removed.to_string(), reason))
+            }
+            PathLookup::Unseen(unseen) => {
+                self.unchecked.note(format!("whether {removed} is there to be removed"), &unseen);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a directory is like below. Its time is ours, since something in it changes.
+    fn attributes_of(&self, below: &StackedEntry, entry: &Entry) -> Attributes {
+        // Labels and marks of the machine that the base was made on are no part of it.
+        let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
+        let xattrs = below.node.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned();
+        let xattrs: Box<Xattrs> = xattrs.collect::<Vec<_>>().into();
+        Attributes {
+            mode: below.node.mode,
+            uid: below.node.uid,
+            gid: below.node.gid,
+            mtime: entry.attributes.mtime,
+            xattrs: (!xattrs.is_empty()).then_some(xattrs),
+        }
+    }
+
+    /// The same entries, those in moved directories where these really are.
+    fn moved(&self, tree: &Tree, moves: &BTreeMap<ImagePath, ImagePath>) -> Result<Tree> {
+        let real = |path: &ImagePath| -> Result<ImagePath> {
+            let mut above = path.parent();
+            while let Some(directory) = above {
+                if let Some(real) = moves.get(&directory) {
+                    let below = path.as_bytes().get(directory.as_bytes().len()..).unwrap_or_default();
+                    return real.join(&ImagePath::new(below)?);
+                }
+                above = directory.parent();
+            }
+            Ok(path.clone())
+        };
+        let mut builder = TreeBuilder::new(self.rules);
+        for (number, entry) in tree.entries().enumerate() {
+            match tree.origin(number) {
+                EntryOrigin::Implied => continue,
+                EntryOrigin::Destination => {
+                    if !moves.contains_key(&entry.path) {
+                        builder.add_destination(&real(&entry.path)?, entry.attributes)?;
+                    }
+                    continue;
+                }
+                EntryOrigin::Named => {}
+            }
+            if let Some(removed) = Tree::removed_by(&entry) {
+                builder.remove(&real(&removed)?)?;
+                continue;
+            }
+            let kind = match entry.kind {
+                Kind::HardLink { target } => Kind::HardLink { target: real(&target)? },
+                kind => kind,
+            };
+            builder.add(Entry { path: real(&entry.path)?, kind, attributes: entry.attributes })?;
+        }
+        builder.finish()
+    }
+}
+
+/// What looking below a layer brought.
+#[derive(Default)]
+struct Placement {
+    /// What entries are like instead, by their numbers.
+    attributes: Vec<(usize, Attributes)>,
+    /// Directories that are links below, and where these lead.
+    moves: BTreeMap<ImagePath, ImagePath>,
+}
+
+impl Placement {
+    /// Whether the directory `number`, or one above it, is somewhere else.
+    fn is_moved(&self, tree: &Tree, number: usize) -> bool {
+        let mut path = tree.entry(number).map(|entry| entry.path);
+        while let Some(here) = path {
+            if self.moves.contains_key(&here) {
+                return true;
+            }
+            path = here.parent();
+        }
+        false
+    }
+}
+
+enum Implied {
+    /// It is not below, and is made.
+    New,
+    /// It is below, and like this.
+    Kept(Attributes),
+    /// It is a link to this path.
+    Moved(ImagePath),
+}
+
+/// What an entry meets below.
+#[derive(PartialEq, Eq)]
+enum Meets {
+    /// Nothing, or something that it replaces.
+    Nothing,
+    /// A directory, as it is one itself.
+    Directory,
+}
+
+/// Directories that a source names and that are something else below.
+#[derive(Default)]
+struct Differing {
+    count: usize,
+    first: Option<(ImagePath, String)>,
+}
+
+impl Differing {
+    fn compare(&mut self, entry: &Entry, below: &StackedEntry) {
+        let (own, below) = (&entry.attributes, &below.node);
+        // A program that relies on one of these finds it gone; more rights and another owner than root's are meant.
+        let loses_bits = below.mode & !own.mode & 0o7022 != 0;
+        let loses_owner = (below.uid, below.gid) != (0, 0) && (below.uid, below.gid) != (own.uid, own.gid);
+        if loses_bits || loses_owner {
+            self.count += 1;
+            self.first.get_or_insert_with(|| {
+                let was = format!("{:04o} {}:{}", below.mode, below.uid, below.gid);
+                (entry.path.clone(), format!("{was} below, and becomes {:04o} {}:{}", own.mode, own.uid, own.gid))
+            });
+        }
+    }
+
+    fn say(&self, progress: &dyn Progress) {
+        if let Some((path, change)) = &self.first {
+            let more = match self.count {
+                1 => String::new(),
+                count => format!("; so do {} more", counted(count - 1, "directory")),
+            };
+            let reason = format!("is {change}{more} (to keep what it is, end DST with a slash)");
+            warn(progress, &path.to_string(), &reason);
+        }
+    }
+}
+
+fn unknown(path: &ImagePath, Unseen { reason, hint }: &Unseen) -> Error {
+    let reason = format!("its mode, its owner and whether it is a link are not known: {reason}");
+    Error::new(ErrorKind::NotFound, path.to_string(), reason).hint(hint)
+}
+
+/// Requires that none of the directories that a layer describes itself is a link or a file below. They are described so that
+/// the layer is the same on every base.
+///
+/// # Errors
+/// When one is.
+pub(super) fn check_described<'p>(
+    described: impl Iterator<Item = &'p ImagePath>,
+    rootfs: &Rootfs<'_>,
+    unchecked: &mut Unchecked,
+) -> Result<()> {
+    for path in described {
+        match rootfs.resolve(path)? {
+            Resolved::Unseen(_, unseen) => unchecked.note("whether the base has links where the robot goes", &unseen),
+            Resolved::Node(real, below) if real == *path && below.node.kind.is_directory() => {}
+            Resolved::Absent(real) if real == *path => {}
+            Resolved::Node(real, _) | Resolved::Absent(real) | Resolved::NoDirectory(real) => {
+                let reason = format!("is {real} in a layer below, or no directory there, and would be replaced");
+                return Err(
+                    Error::invalid(path.to_string(), reason).hint("--home names another place; or another base")
+                );
+            }
+            Resolved::Circle => return Err(Error::invalid(path.to_string(), "is a circle of links in a layer below")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! What will fail when the image runs, as far as its files tell.
+
+use crate::build::image::ConfigEdit;
+use crate::build::placement::Unchecked;
+use crate::common::error::{Result, one_line};
+use crate::common::progress::{Progress, warn};
+use crate::layers::rootfs::{ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
+use crate::layers::tree::{Content, Entry, Kind, Tree};
+use crate::spec::ImagePath;
+use crate::spec::Platform;
+use rayon::prelude::*;
+use serde_json::Value;
+
+/// Where engines look for programs when the image does not say.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Of longer ones the files of users and groups are not read, in bytes.
+const LARGEST_ACCOUNTS: u64 = 1 << 20;
+
+/// Something that will fail: what, and why.
+pub(super) type Problem = (String, String);
+
+/// Finds a user that is in no file, and a program that is not there, may not be run, or is for another processor.
+///
+/// # Errors
+/// When a layer has to be read and cannot be.
+pub(super) fn problems(
+    document: &Value,
+    platform: &Platform,
+    rootfs: &Rootfs<'_>,
+    unchecked: &mut Unchecked,
+) -> Result<Vec<Problem>> {
+    let config = &document["config"];
+    let user = config["User"].as_str().unwrap_or_default();
+    let (user, group) = user.split_once(':').map_or((user, ""), |(user, group)| (user, group));
+    let mut problems = Vec::new();
+    for (kind, name, file) in [("user", user, "etc/passwd"), ("group", group, "etc/group")] {
+        if !name.is_empty() && !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            problems.extend(problem_of_account(kind, name, file, rootfs, unchecked)?);
+        }
+    }
+    let words = |key: &str| config[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if let Some(program) = words("Entrypoint").chain(words("Cmd")).next() {
+        problems.extend(ProgramSearch { config, rootfs }.problem_of_program(program, platform, unchecked)?);
+    }
+    Ok(problems)
+}
+
+fn problem_of_account(
+    kind: &str,
+    name: &str,
+    file: &str,
+    rootfs: &Rootfs<'_>,
+    unchecked: &mut Unchecked,
+) -> Result<Option<Problem>> {
+    let object = format!("{kind} {}", one_line(name));
+    let reason = match rootfs.resolve(&ImagePath::new(file.as_bytes())?)? {
+        Resolved::Unseen(_, unseen) => {
+            unchecked.note(format!("whether there is the {object}"), &unseen);
+            return Ok(None);
+        }
+        Resolved::Node(_, below) => match content_of(&below) {
+            Some(content) if !has_name(&content, name) => {
+                format!("is not in the image's /{file}, so it cannot run (add it to /{file}, or use a number)")
+            }
+            _ => return Ok(None),
+        },
+        Resolved::Absent(_) | Resolved::NoDirectory(_) | Resolved::Circle => {
+            format!("the image has no /{file}, so it cannot run (use a number)")
+        }
+    };
+    Ok(Some((object, reason)))
+}
+
+/// The content of a small file; `None` for one that is not kept, or too large.
+fn content_of(below: &StackedEntry) -> Option<Vec<u8>> {
+    match (&below.entry, &below.node.kind) {
+        (Some(Entry { kind: Kind::File { size, content }, .. }), _) if *size <= LARGEST_ACCOUNTS => {
+            read_start(content, *size, *size)
+        }
+        (None, ListedKind::File { content, .. }) => content.clone(),
+        _ => None,
+    }
+}
+
+/// The first `length` bytes of a content. What cannot be read now is an error when the layer is made.
+fn read_start(content: &Content, length: u64, size: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    content.append(0, usize::try_from(length).ok()?, size, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Where the image looks for its program.
+struct ProgramSearch<'a> {
+    config: &'a Value,
+    rootfs: &'a Rootfs<'a>,
+}
+
+impl ProgramSearch<'_> {
+    fn problem_of_program(
+        &self,
+        program: &str,
+        platform: &Platform,
+        unchecked: &mut Unchecked,
+    ) -> Result<Option<Problem>> {
+        let object = format!("entrypoint {}", one_line(program));
+        let mut unusable = None;
+        for candidate in self.candidates(program) {
+            let Ok(path) = ImagePath::new(candidate.as_bytes()) else { return Ok(None) };
+            match self.rootfs.resolve(&path)? {
+                Resolved::Unseen(_, unseen) => {
+                    unchecked.note(format!("whether {object} is there and can run"), &unseen);
+                    return Ok(None);
+                }
+                Resolved::Node(real, below) => match unusable_because(&below, platform) {
+                    None => return Ok(None),
+                    Some(reason) => drop(unusable.get_or_insert(format!("{real} {reason}"))),
+                },
+                Resolved::Absent(_) | Resolved::NoDirectory(_) | Resolved::Circle => {}
+            }
+        }
+        let reason = match unusable {
+            Some(reason) => reason,
+            None if program.contains('/') => "is not in the image".to_owned(),
+            None => "is in no directory of the image's PATH".to_owned(),
+        };
+        Ok(Some((object, reason)))
+    }
+
+    /// The paths that are tried.
+    fn candidates(&self, program: &str) -> Vec<String> {
+        if program.starts_with('/') {
+            return vec![program.to_owned()];
+        }
+        let directory = self.config["WorkingDir"].as_str().unwrap_or("/");
+        if program.contains('/') {
+            return vec![format!("{directory}/{program}")];
+        }
+        let variables = self.config["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let path = variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().unwrap_or(USUAL_PATH);
+        path.split(':').filter(|place| place.starts_with('/')).map(|place| format!("{place}/{program}")).collect()
+    }
+}
+
+/// Why something cannot be run.
+fn unusable_because(below: &StackedEntry, platform: &Platform) -> Option<String> {
+    let ListedKind::File { program, .. } = below.node.kind else { return Some("is no file".to_owned()) };
+    if below.node.mode & 0o111 == 0 {
+        return Some(format!("is not executable: its mode is {:04o}", below.node.mode));
+    }
+    let program = below.entry.as_ref().map_or(Some(program), program_of)?;
+    let foreign = program.foreign_to(platform.architecture())?;
+    Some(format!("is a program for {foreign}, and the image is for {platform}"))
+}
+
+fn program_of(entry: &Entry) -> Option<Program> {
+    let Kind::File { size, content } = &entry.kind else { return None };
+    // What a hololib keeps was chosen for the platform already, and would have to be inflated.
+    if matches!(content, Content::Stored(_)) || *size < Program::HEAD as u64 {
+        return None;
+    }
+    read_start(content, Program::HEAD as u64, *size).map(|head| Program::of_head(&head))
+}
+
+/// Warns of programs in a layer that was just made that are for another processor.
+pub(super) fn warn_of_foreign_programs(tree: &Tree, platform: &Platform, progress: &dyn Progress) {
+    let is_program = |entry: &Entry| entry.attributes.mode & 0o111 != 0;
+    let foreign = |entry: Entry| {
+        let foreign = program_of(&entry)?.foreign_to(platform.architecture())?;
+        Some((entry.path, foreign))
+    };
+    let found: Vec<_> = tree.par_entries().filter(is_program).filter_map(foreign).collect();
+    if let Some((path, architecture)) = found.first() {
+        let others = if found.len() > 1 { format!("; so are {} others", found.len() - 1) } else { String::new() };
+        let reason = format!("is a program for {architecture}{others}, and the image is for {platform}");
+        warn(progress, &path.to_string(), &reason);
+    }
+}
+
+/// Warns of words that only a shell understands, where no shell reads them.
+pub(super) fn warn_of_shell_syntax(edit: &ConfigEdit, progress: &dyn Progress) {
+    let is_shell = |words: &Option<Vec<String>>| {
+        let name = words.iter().flatten().next().and_then(|word| word.rsplit('/').next());
+        name.is_some_and(|name| matches!(name, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "busybox"))
+    };
+    if is_shell(&edit.entrypoint) {
+        return;
+    }
+    for (flag, words) in [("--entrypoint", &edit.entrypoint), ("--cmd", &edit.cmd)] {
+        let found = words.iter().flatten().find(|word| needs_shell(word));
+        if let Some(word) = found.filter(|_| !is_shell(words)) {
+            let reason = format!("`{}` reaches the program as it is, since no shell reads it", one_line(word));
+            warn(progress, flag, &format!("{reason} ({flag} \"sh -c '…'\")"));
+        }
+    }
+}
+
+fn needs_shell(word: &str) -> bool {
+    let is_operator = matches!(word, "&&" | "||" | "|" | ";" | "&" | ">" | ">>" | "<" | "<<" | "2>" | "2>&1" | "&>");
+    let is_redirection = word.starts_with("2>") || word.starts_with('>') && word.len() > 1;
+    let has_variable = word
+        .match_indices('$')
+        .any(|(at, _)| word[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '{' | '(')));
+    is_operator || is_redirection || has_variable || word.len() > 1 && word.ends_with(';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_for_a_shell_need_one() {
+        for word in ["&&", "|", "$PORT", "--port=${PORT}", "2>&1", ">log", "$(date)", "a;"] {
+            assert!(needs_shell(word), "{word}");
+        }
+        for word in ["a&b", "US$", "$", "$5", "-", "x > y", ";x", "=>", "<html>"] {
+            assert!(!needs_shell(word), "{word}");
+        }
+    }
+}

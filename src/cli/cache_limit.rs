@@ -1,0 +1,78 @@
+//! The bound of the cache that holds by itself.
+
+use super::cache::told;
+use super::cache_directory::CacheDirectory;
+use super::parse_sizes;
+use super::progress_display::Watch;
+use clap::Args;
+use ocibuild::cache::maintenance::{CacheLimits, ItemKind};
+use ocibuild::common::progress::warn;
+use ocibuild::{Error, Result};
+use std::time::Duration;
+
+const AGE_VARIABLE: &str = "OCIBUILD_CACHE_MAX_AGE";
+const SIZE_VARIABLE: &str = "OCIBUILD_CACHE_MAX_SIZE";
+
+/// What has not been used for so long goes: thirty days.
+const USUAL_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+#[derive(Debug, Args)]
+pub(super) struct TidyArguments {
+    /// Take out of the cache what has not been used for so long; 0 for never [default: OCIBUILD_CACHE_MAX_AGE, else 30d]
+    #[arg(long, value_name = "AGE", value_parser = parse_sizes::age, help_heading = "Cache")]
+    cache_max_age: Option<Duration>,
+    /// Take out of the cache what it has beyond that; 0 for never [default: OCIBUILD_CACHE_MAX_SIZE, else a tenth of the disk]
+    #[arg(long, value_name = "SIZE", value_parser = parse_sizes::size, help_heading = "Cache")]
+    cache_max_size: Option<u64>,
+}
+
+/// What a cache may hold after a build.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    age: Duration,
+    /// Nothing for a tenth of the disk.
+    size: Option<u64>,
+}
+
+impl TidyArguments {
+    /// The bound that the command line and the environment set.
+    ///
+    /// # Errors
+    /// When a variable is malformed.
+    pub(super) fn bound(&self) -> Result<Bound> {
+        let age = self.cache_max_age.map_or_else(|| variable(AGE_VARIABLE, parse_sizes::age), |age| Ok(Some(age)))?;
+        let size =
+            self.cache_max_size.map_or_else(|| variable(SIZE_VARIABLE, parse_sizes::size), |size| Ok(Some(size)))?;
+        Ok(Bound { age: age.unwrap_or(USUAL_AGE), size })
+    }
+}
+
+impl Bound {
+    /// Takes out of the cache what is beyond the bound, at most once a day, and says so. That this may fail costs only room.
+    pub(super) fn keep(self, directory: &CacheDirectory, watch: &Watch) {
+        let tidied = || -> Result<_> {
+            let Some(directory_root) = directory.existing()? else { return Ok(None) };
+            let size = self.size.or_else(|| directory_root.disk_size().map(|size| size / 10));
+            let limits =
+                CacheLimits { age: Some(self.age).filter(|age| !age.is_zero()), size: size.filter(|size| *size > 0) };
+            let Some(upkeep) = directory.upkeep()? else { return Ok(None) };
+            upkeep.tidy(limits)
+        };
+        match tidied() {
+            Ok(Some(pruned))
+                if pruned.items.keys().any(|kind| !matches!(kind, ItemKind::Note | ItemKind::Leftover)) =>
+            {
+                watch.say(&format!("cache: {}", told(&pruned)));
+            }
+            Ok(_) => {}
+            Err(error) => warn(watch, &error.object(), &format!("{}; the cache is not tidied", error.reason())),
+        }
+    }
+}
+
+fn variable<T>(name: &str, read: fn(&str) -> Result<T>) -> Result<Option<T>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    read(&value.to_string_lossy())
+        .map(Some)
+        .map_err(|error| Error::usage(format!("{name}: {}", error.object()), error.reason()))
+}

@@ -1,0 +1,273 @@
+//! The flags that say what goes into an image, and the layers that they make.
+
+use super::values::{self, Copy, CopyTarget};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::{ArgMatches, Args};
+use ocibuild::build::{LayerSpec, Source, SourceContent};
+use ocibuild::common::bounded_read;
+use ocibuild::common::root::Root;
+use ocibuild::layers::tree::{
+    DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owner, Owners, Rules, SpecialFiles,
+};
+use ocibuild::spec::ImagePath;
+use ocibuild::{Error, ErrorKind, Result, Timestamp};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What the flags of content mean, for the end of a command's help.
+pub(super) const HELP: &str = "\
+Sources of --copy:
+  a directory      its content goes to DST; DST/ keeps what the base says of it
+  a file           becomes DST, or DST/NAME where DST ends with a slash
+  *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
+  -                a tar on standard input, unpacked into DST
+
+A .dockerignore in the root of a directory is obeyed. What this command writes is excluded, and so
+are images that lie in a source; --dry-run and --format json list everything that is excluded.
+
+Each --copy becomes a layer; --layer puts those that follow it into one.";
+
+#[derive(Debug, Args)]
+pub(super) struct ContentArguments {
+    /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
+    copies: Vec<Copy>,
+    /// Remove PATH, which a layer below brought. Repeatable
+    #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
+    removals: Vec<ImagePath>,
+    /// Put the --copy and --remove that follow, up to the next --layer, into one layer described as TEXT
+    #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]
+    layers: Vec<String>,
+    /// Exclude what matches, in .dockerignore syntax, from the directories and tars copied and from the robot. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Content")]
+    exclude: Vec<String>,
+    /// Keep what matches, although the robot's rules, a .dockerignore or --exclude say otherwise, or it is an image. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Content")]
+    include: Vec<String>,
+    /// Read patterns to exclude from a file
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    ignore_file: Option<PathBuf>,
+    /// Owner of everything copied [default: 0:0]
+    #[arg(long, value_name = "UID[:GID]", value_parser = values::owner, help_heading = "Content")]
+    chown: Option<Owner>,
+    /// Keep owners as the directory or tar has them, by their numbers
+    #[arg(long, conflicts_with = "chown", help_heading = "Content")]
+    keep_owners: bool,
+    /// Mode of every file copied, octal; directories can be entered wherever they can be read
+    #[arg(long, value_name = "MODE", value_parser = values::mode, conflicts_with = "preserve_modes", help_heading = "Content")]
+    chmod: Option<u16>,
+    /// Keep every mode as it is (setuid and setgid only with their owner: see --keep-owners), instead of 0755 for directories and programs and 0644 for other files, or 0700 and 0600 for one that only its owner can read, unless that is so for all files of its directory
+    #[arg(long, help_heading = "Content")]
+    preserve_modes: bool,
+    /// Keep extended attributes, file capabilities among them
+    #[arg(long, help_heading = "Content")]
+    xattrs: bool,
+    /// Exclude devices, sockets and pipes instead of refusing them
+    #[arg(long, help_heading = "Content")]
+    skip_special: bool,
+}
+
+/// One flag that adds to a layer, in the order of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LayerFlag {
+    /// The n-th `--copy`.
+    Copy(usize),
+    /// The n-th `--remove`.
+    Remove(usize),
+    /// The n-th `--layer`.
+    Group(usize),
+}
+
+/// The order in which `--copy`, `--remove` and `--layer` were given, which clap's lists of values do not tell.
+pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
+    let mut order: Vec<(usize, LayerFlag)> = Vec::new();
+    for (id, flag) in [
+        ("copies", LayerFlag::Copy as fn(usize) -> LayerFlag),
+        ("removals", LayerFlag::Remove),
+        ("layers", LayerFlag::Group),
+    ] {
+        let places = matches.indices_of(id).into_iter().flatten();
+        order.extend(places.enumerate().map(|(number, place)| (place, flag(number))));
+    }
+    order.sort_by_key(|(place, _)| *place);
+    order.into_iter().map(|(_, flag)| flag).collect()
+}
+
+impl ContentArguments {
+    /// The layers, in the order of the command line; everything in them gets the time `mtime`.
+    pub(super) fn layers(&self, order: &[LayerFlag], mtime: Timestamp) -> Result<Vec<LayerSpec>> {
+        self.layer_specs(order, &self.rules(mtime)?)
+    }
+
+    /// Requires that what the flags exclude is excluded from something.
+    pub(super) fn check_exclusions(&self, is_robot: bool) -> Result<()> {
+        let flags = [
+            ("--exclude", !self.exclude.is_empty()),
+            ("--include", !self.include.is_empty()),
+            ("--ignore-file", self.ignore_file.is_some()),
+        ];
+        match flags.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) if self.copies.is_empty() && !is_robot => {
+                Err(Error::usage(*flag, "nothing is copied that it could be about")
+                    .hint("--copy SRC:DST, or --robot PATH"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds what the flags say to exclude and to keep.
+    pub(super) fn add_exclusions(&self, ignore: &mut IgnoreRules) -> Result<()> {
+        if let Some(file) = &self.ignore_file {
+            let object = file.display().to_string();
+            ignore.begin_list(&object);
+            add_file(ignore, Root::open_named_file(file)?, &object)?;
+        }
+        ignore.begin_list("--exclude");
+        for pattern in &self.exclude {
+            ignore.add(pattern)?;
+        }
+        self.include.iter().try_for_each(|pattern| ignore.keep(pattern))
+    }
+
+    fn rules(&self, mtime: Timestamp) -> Result<Rules> {
+        let modes = match (self.chmod, self.preserve_modes) {
+            (Some(bits), _) => Modes::Set(bits),
+            (None, true) => Modes::Preserve,
+            (None, false) => Modes::Normal,
+        };
+        Ok(Rules {
+            owners: if self.keep_owners { Owners::Keep } else { Owners::Set(self.chown.unwrap_or_default()) },
+            modes,
+            mtime,
+            ignore: IgnoreRules::default(),
+            xattrs: if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop },
+            special_files: if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse },
+            ..Rules::default()
+        })
+    }
+
+    fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
+        if self.copies.iter().filter(|copy| copy.source == Path::new("-")).count() > 1 {
+            return Err(Error::usage("standard input", "cannot be copied twice"));
+        }
+        let mut layers: Vec<LayerSpec> = Vec::new();
+        let mut in_group = false;
+        for flag in order {
+            let (source, created_by) = match *flag {
+                LayerFlag::Group(number) => {
+                    let text = self.layers[number].clone();
+                    layers.push(LayerSpec {
+                        name: text.clone(),
+                        created_by: text,
+                        sources: Vec::new(),
+                        known_directories: BTreeMap::new(),
+                        recipe: None,
+                        group: None,
+                    });
+                    in_group = true;
+                    continue;
+                }
+                LayerFlag::Copy(number) => {
+                    let copy = &self.copies[number];
+                    (self.copy_source(copy, rules)?, format!("ocibuild: copy to {}", copy.destination))
+                }
+                LayerFlag::Remove(number) => {
+                    let path = &self.removals[number];
+                    let name = format!("--remove {path}");
+                    let content = SourceContent::Removal;
+                    (
+                        Source { name, content, destination: path.clone(), rules: rules.clone() },
+                        format!("ocibuild: remove {path}"),
+                    )
+                }
+            };
+            match layers.last_mut().filter(|_| in_group) {
+                Some(group) => group.sources.push(source),
+                None => layers.push(LayerSpec {
+                    name: source.name.clone(),
+                    created_by,
+                    sources: vec![source],
+                    known_directories: BTreeMap::new(),
+                    recipe: None,
+                    group: None,
+                }),
+            }
+        }
+        Ok(layers)
+    }
+
+    fn copy_source(&self, copy: &Copy, rules: &Rules) -> Result<Source> {
+        let shown = copy.source.display();
+        let source = |content, destination, rules| Source {
+            name: format!("{shown} to {destination}"),
+            content,
+            destination,
+            rules,
+        };
+        let mut excluding = rules.clone();
+        if copy.source == Path::new("-") {
+            self.add_exclusions(&mut excluding.ignore)?;
+            let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
+            return Ok(source(content, copy.destination.clone(), excluding));
+        }
+        match Root::open(&copy.source) {
+            Ok(root) => {
+                obey_dockerignore(&mut excluding.ignore, &root)?;
+                self.add_exclusions(&mut excluding.ignore)?;
+                let content = match copy.target {
+                    CopyTarget::Exact => SourceContent::Directory(root),
+                    CopyTarget::Directory => SourceContent::DirectoryContent(root),
+                };
+                return Ok(source(content, copy.destination.clone(), excluding));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            // Not a directory, or not to be read: opening it as a file tells.
+            Err(_) => {}
+        }
+        let file = Root::open_named_file(&copy.source)?;
+        let is_unpacked =
+            is_archive(copy.source.as_os_str().as_encoded_bytes()) && !is_archive(copy.destination.name());
+        if is_unpacked {
+            self.add_exclusions(&mut excluding.ignore)?;
+            let content = SourceContent::Archive(Mutex::new(Box::new(file)));
+            return Ok(source(content, copy.destination.clone(), excluding));
+        }
+        let real = Root::resolve(&copy.source)?;
+        let (root, name) = Root::of_file(&real, Root::open)?;
+        let destination = match copy.target {
+            CopyTarget::Exact => copy.destination.clone(),
+            CopyTarget::Directory => {
+                let name =
+                    copy.source.file_name().ok_or_else(|| Error::usage(shown.to_string(), "has no file name"))?;
+                copy.destination.join_name(ocibuild::common::root::name_bytes(name)?)?
+            }
+        };
+        Ok(source(SourceContent::File(root, name), destination, rules.clone()))
+    }
+}
+
+/// Adds the patterns of the `.dockerignore` in the root of a directory, if there is one.
+fn obey_dockerignore(ignore: &mut IgnoreRules, directory: &Root) -> Result<()> {
+    match directory.open_linked_file(DOCKERIGNORE) {
+        Ok(file) => {
+            ignore.begin_list(DOCKERIGNORE);
+            add_file(ignore, file, &directory.display(DOCKERIGNORE))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds the patterns of an ignore file, which messages call `object`.
+fn add_file(ignore: &mut IgnoreRules, file: File, object: &str) -> Result<()> {
+    const LARGEST: u64 = 1 << 20;
+    let text = bounded_read::read(file, LARGEST, object)?;
+    let text = String::from_utf8(text).map_err(|_| Error::invalid(object, "not UTF-8"))?;
+    ignore.add_file(&text).map_err(|error| error.within(object))
+}
+
+fn is_archive(name: &[u8]) -> bool {
+    [&b".tar"[..], b".tar.gz", b".tgz", b".tar.zst"].iter().any(|ending| name.ends_with(ending))
+}

@@ -1,0 +1,64 @@
+//! Reads foreign bytes into memory, up to a stated limit.
+
+use crate::common::error::{Error, Result};
+use crate::common::human_numbers::size;
+use std::io::{self, Read};
+
+/// Reads all of `source`, and fails as soon as it exceeds `limit` bytes.
+///
+/// # Errors
+/// Returns an error if `source` cannot be read, or holds more than `limit` bytes.
+pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io(object, "read", error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(object, format!("larger than {}", size(limit))));
+    }
+    Ok(bytes)
+}
+
+/// Appends up to `most` bytes of `source` to `bytes`. The rest is not read.
+///
+/// # Errors
+/// Returns an error if `source` cannot be read.
+pub fn read_start(source: impl Read, most: u64, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
+    source.take(most).read_to_end(bytes)
+}
+
+/// Returns a reader of `source` that fails as soon as more than `limit` bytes are read. Messages call it `object`.
+pub fn reader<'a>(source: impl Read + 'a, limit: u64, object: &'a str) -> impl Read + 'a {
+    Bounded { source, left: limit, limit, object }
+}
+
+struct Bounded<'a, R> {
+    source: R,
+    left: u64,
+    limit: u64,
+    object: &'a str,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        let too_large = || Error::invalid(self.object, format!("larger than {}", size(self.limit)));
+        self.left = self.left.checked_sub(read as u64).ok_or_else(too_large)?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_one_more_is_not() {
+        assert_eq!(read(&[7_u8; 10][..], 10, "x").unwrap().len(), 10);
+        assert_eq!(read(&[7_u8; 11][..], 10, "x").unwrap_err().to_string(), "x: larger than 10 B");
+        let copy = |length: usize| io::copy(&mut reader(&vec![7; length][..], 10, "x"), &mut io::sink());
+        assert_eq!(copy(10).unwrap(), 10);
+        assert_eq!(copy(11).unwrap_err().to_string(), "x: larger than 10 B");
+        assert_eq!(read(std::io::repeat(0), 8 << 20, "x").unwrap_err().to_string(), "x: larger than 8 MiB");
+    }
+}

@@ -1,0 +1,106 @@
+//! A stored layer of a stack. Its listing is found or made on demand.
+
+use super::listing::LayerListing;
+use super::stack::Unseen;
+use crate::common::digest::DiffId;
+use crate::common::error::Result;
+use crate::common::progress::Progress;
+use crate::layers::rootfs::listing_store::{ListedLayer, Listings, find_or_make, make};
+use crate::spec::Descriptor;
+use crate::store::BlobSource;
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+/// A layer, with the source of its blob.
+#[derive(Clone, Copy)]
+pub struct LayerPlace<'a> {
+    /// The descriptor of the blob.
+    pub layer: &'a Descriptor,
+    /// The digest of the tar that it holds.
+    pub diff_id: &'a DiffId,
+    /// The source of the blob; `None` if it must not be fetched, so that only a cached listing can be used.
+    pub source: Option<&'a dyn BlobSource>,
+    /// The cached listings.
+    pub listings: Option<&'a Listings>,
+    /// Reports the progress of reading a layer.
+    pub progress: &'a dyn Progress,
+}
+
+impl fmt::Debug for LayerPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerPlace").field("diff_id", &self.diff_id).finish_non_exhaustive()
+    }
+}
+
+impl LayerPlace<'_> {
+    /// Finds the listing of the layer or reads the layer. Returns `None` if neither is possible.
+    ///
+    /// # Errors
+    /// The same as [`find_or_make`].
+    pub fn list(&self) -> Result<Option<ListedLayer>> {
+        let LayerPlace { layer, diff_id, source, listings, progress } = *self;
+        match source {
+            Some(source) => find_or_make(listings, layer, diff_id, source, progress).map(Some),
+            None => {
+                Ok(listings.and_then(|it| it.find(layer, diff_id)).map(|found| ListedLayer::Known(Arc::new(found))))
+            }
+        }
+    }
+}
+
+/// A layer of a stack that is stored.
+#[derive(Debug)]
+pub struct StoredLayer<'a> {
+    place: LayerPlace<'a>,
+    /// The reason to report if the layer cannot be read.
+    unseen: Unseen,
+    /// The listing, once it has been requested.
+    known: RefCell<Option<Result<Arc<LayerListing>, Unseen>>>,
+}
+
+impl<'a> StoredLayer<'a> {
+    /// Creates a layer that is read on demand.
+    pub fn new(place: LayerPlace<'a>, unseen: Unseen) -> Self {
+        StoredLayer { place, unseen, known: RefCell::new(None) }
+    }
+
+    /// Creates a layer for which [`LayerPlace::list`] has already returned `listed`.
+    pub fn listed(place: LayerPlace<'a>, unseen: Unseen, listed: Option<ListedLayer>) -> Self {
+        let known = known(listed, &unseen);
+        StoredLayer { place, unseen, known: RefCell::new(Some(known)) }
+    }
+
+    /// Returns why the entries of the layer are unknown, or `None` if they are known.
+    ///
+    /// # Errors
+    /// Returns an error if the layer must be read and cannot be read.
+    pub fn unseen(&self) -> Result<Option<Unseen>> {
+        self.listing().map(Result::err)
+    }
+
+    pub(super) fn listing(&self) -> Result<Result<Arc<LayerListing>, Unseen>> {
+        if let Some(known) = &*self.known.borrow() {
+            return Ok(known.clone());
+        }
+        let found = known(self.place.list()?, &self.unseen);
+        Ok(self.known.borrow_mut().insert(found).clone())
+    }
+
+    /// Makes the listing again, because the cached one is damaged.
+    pub(super) fn listing_made_again(&self) -> Result<Result<Arc<LayerListing>, Unseen>> {
+        let LayerPlace { layer, diff_id, source, listings, progress } = self.place;
+        let listed = source.map(|source| make(listings, layer, diff_id, source, progress)).transpose()?;
+        Ok(self.known.borrow_mut().insert(known(listed, &self.unseen)).clone())
+    }
+}
+
+fn known(listed: Option<ListedLayer>, unseen: &Unseen) -> Result<Arc<LayerListing>, Unseen> {
+    match listed {
+        Some(ListedLayer::Known(listing)) => Ok(listing),
+        Some(ListedLayer::Unlistable(reason)) => {
+            Err(Unseen { reason, hint: "give the directories on the way in the source".to_owned() })
+        }
+        None => Err(unseen.clone()),
+    }
+}

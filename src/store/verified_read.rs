@@ -1,0 +1,101 @@
+//! Verification of blobs while they are read.
+
+use super::BlobSource;
+use crate::common::bounded_read;
+use crate::common::digest::Hasher;
+use crate::common::error::{Error, Result};
+use crate::common::human_numbers;
+use crate::spec::Descriptor;
+use std::io::{self, Read};
+
+/// A reader that reaches its end only if it returned exactly the bytes that a descriptor names.
+///
+/// A blob that is too long fails at the first excess byte, not at its end.
+#[derive(Debug)]
+pub struct Verified<R> {
+    source: R,
+    descriptor: Descriptor,
+    hasher: Option<Hasher>,
+    left: u64,
+}
+
+impl<R: Read> Verified<R> {
+    /// Creates a reader that verifies `source` against `descriptor`.
+    pub fn new(source: R, descriptor: &Descriptor) -> Self {
+        let hasher = Some(Hasher::new(descriptor.digest.algorithm()));
+        Verified { source, descriptor: descriptor.clone(), hasher, left: descriptor.size }
+    }
+
+    fn wrong(&self, reason: String) -> io::Error {
+        Error::corrupt(format!("blob {}", self.descriptor.digest), reason).into()
+    }
+}
+
+impl<R: Read> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = self.source.read(buffer)?;
+        let size = self.descriptor.size;
+        if read as u64 > self.left {
+            return Err(self.wrong(format!("longer than its {size} bytes")));
+        }
+        self.left -= read as u64;
+        if read > 0 {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buffer[..read]);
+            }
+            return Ok(read);
+        }
+        if self.left > 0 {
+            return Err(self.wrong(format!("expected {size} bytes, found {}", size - self.left)));
+        }
+        match self.hasher.take().map(Hasher::finish) {
+            Some(found) if found != self.descriptor.digest => {
+                Err(self.wrong(format!("its content has the digest {found}")))
+            }
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Reads and verifies a whole manifest, index or config.
+///
+/// # Errors
+/// Fails if it is missing, larger than `limit` bytes, or does not match its descriptor.
+pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    let object = format!("blob {}", descriptor.digest);
+    if descriptor.size > limit {
+        return Err(Error::invalid(object, format!("larger than {}", human_numbers::size(limit))));
+    }
+    bounded_read::read(Verified::new(source.open(descriptor)?, descriptor), limit, &object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &[u8], descriptor: &Descriptor) -> String {
+        match bounded_read::read(Verified::new(content, descriptor), 1 << 20, "x") {
+            Ok(bytes) => String::from_utf8(bytes).unwrap(),
+            Err(error) => error.reason(),
+        }
+    }
+
+    #[test]
+    fn only_the_described_bytes_pass() {
+        let descriptor = Descriptor::of("m", b"content");
+        assert_eq!(read(b"content", &descriptor), "content");
+        assert_eq!(read(b"conten", &descriptor), "expected 7 bytes, found 6");
+        assert_eq!(read(b"contents", &descriptor), "longer than its 7 bytes");
+        assert!(read(b"Content", &descriptor).starts_with("its content has the digest sha256:"));
+    }
+
+    #[test]
+    fn an_endless_blob_fails_at_its_size() {
+        let descriptor = Descriptor::of("m", &[0; 10]);
+        let error = bounded_read::read(Verified::new(io::repeat(0), &descriptor), u64::MAX, "x").unwrap_err();
+        assert_eq!(error.reason(), "longer than its 10 bytes");
+    }
+}
