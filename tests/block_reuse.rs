@@ -86,7 +86,7 @@ impl Bench {
         let out = self.scratch.join(format!("out{}", self.builds));
         let layout = Layout::create(&out).unwrap();
         let layout = Arc::new(match cache {
-            Some(cache) => layout.with_memory(cache.verified_files().clone()),
+            Some(cache) => layout.with_verification_cache(cache.verified_files().clone()),
             None => layout,
         });
         let memory = cache.map(|cache| LayerCaches::of(cache, &layout));

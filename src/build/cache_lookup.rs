@@ -96,7 +96,7 @@ impl CacheLookup<'_> {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
             let by_content = LayerKey::of_tar(&diff_id, compression);
             if let Some(found) = memory.find(group.as_ref(), &by_content, LayerOrigin::SameContent, progress) {
-                if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.left_in) {
+                if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.remote_in) {
                     let (layer, from) = (found.layer.clone(), found.from.clone());
                     let kept = CachedLayer { layer, notes: Value::Null, from, recorded: cache.now() };
                     cache.keep(&key, &kept, memory.layout, progress);

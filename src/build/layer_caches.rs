@@ -100,8 +100,8 @@ impl<'a> LayerCaches<'a> {
         let repository = find.repository.reference().clone().without_tag();
         if self.shared_layers == SharedLayers::LeftOut {
             find.check(progress)?;
-            let (left_in, from) = (Some(repository.clone()), Some(repository));
-            return Ok(BuiltLayer { left_in, from, ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) });
+            let (remote_in, from) = (Some(repository.clone()), Some(repository));
+            return Ok(BuiltLayer { remote_in, from, ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) });
         }
         find.fetch(self.layout, roots, progress)?;
         if let Some(cache) = self.cache {

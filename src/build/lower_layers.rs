@@ -86,7 +86,8 @@ impl PlannedLayer {
         match &self.content {
             PlannedContent::Tree(tree) => LayerBelow::Tree(tree),
             PlannedContent::Known(known) => {
-                let source = memory.filter(|_| known.left_in.is_none()).map(|memory| memory.layout as &dyn BlobSource);
+                let source =
+                    memory.filter(|_| known.remote_in.is_none()).map(|memory| memory.layout as &dyn BlobSource);
                 let (layer, diff_id) = (&known.layer.descriptor, &known.layer.diff_id);
                 let unseen = Unseen {
                     reason: format!("the layer `{}` stays in its registry", self.name),

@@ -19,7 +19,7 @@ pub use lower_layers::list_base;
 pub use secrets::SecretPolicy;
 pub use spec::{BuildSpec, LayerSpec, SharedGroup, Source, SourceContent, SourceEntries};
 
-use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble, usual_directories};
+use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble, default_directories};
 use crate::cache::{RecipeKey, SeriesKey};
 use crate::codec::compression::Compression;
 use crate::common::error::{Error, Result};
@@ -128,7 +128,7 @@ pub struct BuiltLayer {
     /// How it differs from the one that the build before made, where both are known and differ.
     pub differences: Option<Differences>,
     /// The repository that it stays in, where it is not in the layout.
-    pub left_in: Option<Reference>,
+    pub remote_in: Option<Reference>,
     /// The repository that it was taken from, now or earlier; `None` if it was made here.
     pub from: Option<Reference>,
 }
@@ -144,7 +144,7 @@ impl BuildSpec {
     pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
         base.check()?;
-        for oddity in base.oddities() {
+        for oddity in base.warnings() {
             warn(progress, "base image", &oddity);
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
@@ -237,7 +237,7 @@ impl LayerSpec {
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = BTreeMap::new();
         if describes_directories {
-            known = usual_directories(rules.mtime);
+            known = default_directories(rules.mtime);
             known.extend(known_directories);
         }
         let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
@@ -414,7 +414,7 @@ impl Plan {
             image.manifest.layers.iter().for_each(|layer| left_out.insert(layer.digest, &base));
         }
         for built in layers {
-            if let Some(repository) = &built.left_in {
+            if let Some(repository) = &built.remote_in {
                 left_out.insert(built.layer.descriptor.digest, repository);
             }
         }
@@ -495,7 +495,7 @@ impl Plan {
 impl BuiltLayer {
     /// A layer that took no work, in the layout.
     pub(super) fn of(layer: Layer, origin: LayerOrigin) -> Self {
-        BuiltLayer { layer, origin, work: Work::default(), differences: None, left_in: None, from: None }
+        BuiltLayer { layer, origin, work: Work::default(), differences: None, remote_in: None, from: None }
     }
 }
 

@@ -8,7 +8,7 @@
 //! So the bytes of a layer follow from its sources, and from the directories and links on the way to them. Where a layer below
 //! is not known, what a source names can still be placed; what is only on the way cannot, and is an error.
 
-use crate::build::image::usual_directories;
+use crate::build::image::default_directories;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, warn};
@@ -80,7 +80,7 @@ impl Ground<'_> {
         let mut placement = Placement::default();
         // The directories that are below, too; only what is in them can meet something.
         let mut below = BTreeSet::new();
-        let usual = usual_directories(self.rules.mtime);
+        let usual = default_directories(self.rules.mtime);
         let mut differing = Differing::default();
         for number in 0..tree.len() {
             let meets_something = tree.parent(number).is_none_or(|parent| below.contains(&parent));

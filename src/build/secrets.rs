@@ -123,7 +123,7 @@ impl Plan {
     ) {
         for ((planned, built), found) in self.layers.iter().zip(built).zip(found) {
             let compression = planned.compression(self.compression);
-            let Some(found) = found.as_ref().filter(|_| built.left_in.is_none()) else { continue };
+            let Some(found) = found.as_ref().filter(|_| built.remote_in.is_none()) else { continue };
             if noted(Some(cache), &built.layer.diff_id, compression).is_none() {
                 let notes = json!({NOTES: FoundSecret::all_to_json(found)});
                 let (layer, from) = (built.layer.clone(), built.from.clone());

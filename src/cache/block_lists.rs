@@ -36,7 +36,7 @@ impl Cache {
     pub fn earlier(&self, series: &SeriesKey) -> Option<(PreviousLayer, OpenBlob)> {
         let read = |name: &str| read(&self.blocks, name);
         let earlier = read(&series.own_name()).or_else(|| read(&latest(&self.blocks, &series.latest_name())?))?;
-        let blob = self.store.open_whole(&earlier.layer.descriptor).ok()??;
+        let blob = self.store.open_verified(&earlier.layer.descriptor).ok()??;
         Some((earlier, blob))
     }
 

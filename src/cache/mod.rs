@@ -80,7 +80,7 @@ impl Cache {
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
         let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
         let verified = VerifiedFiles::in_cache_directory(&directory)?;
-        let store = Layout::kept(&directory, LAYERS, progress)?.with_memory(verified.clone());
+        let store = Layout::kept(&directory, LAYERS, progress)?.with_verification_cache(verified.clone());
         Ok(Cache { layers, blocks, verified, store, now, trusted: Vec::new() })
     }
 
@@ -115,7 +115,7 @@ impl Cache {
     /// Links or copies the blob of `layer` into `layout`, and returns whether it is there and intact.
     pub fn bring(&self, layer: &Layer, layout: &Layout) -> bool {
         let has = |layout: &Layout| layout.contains(&layer.descriptor).unwrap_or(false);
-        has(layout) || (has(&self.store) && layout.take_over(&self.store, &layer.descriptor).is_ok())
+        has(layout) || (has(&self.store) && layout.link_or_copy(&self.store, &layer.descriptor).is_ok())
     }
 
     /// Returns the notes of `key`, whether or not the layer's blob exists.
@@ -133,7 +133,7 @@ impl Cache {
         let descriptor = &kept.layer.descriptor;
         let result = match self.store.contains(descriptor) {
             Ok(true) => Ok(()),
-            Ok(false) => self.store.take_over(layout, descriptor),
+            Ok(false) => self.store.link_or_copy(layout, descriptor),
             Err(error) => Err(error),
         };
         let CachedLayer { layer, notes, from, recorded } = kept.clone();

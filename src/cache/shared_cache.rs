@@ -111,7 +111,7 @@ impl CachePlace {
 
     /// Returns whether this place is in the repository that `name` names.
     pub fn is_at(&self, name: &Reference) -> bool {
-        self.repository.reference().is_beside(name)
+        self.repository.reference().same_repository(name)
     }
 
     fn tag(&self, group: &LayerKey) -> Result<Tag> {

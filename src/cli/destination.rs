@@ -137,7 +137,7 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestinat
         let destination = ExportDestination::of(Location::of_destination(text)?)?;
         if let ExportDestination::Repository(reference, names) = &destination {
             let same = destinations.iter_mut().find_map(|known| match known {
-                ExportDestination::Repository(known, names) if known.is_beside(reference) => Some(names),
+                ExportDestination::Repository(known, names) if known.same_repository(reference) => Some(names),
                 _ => None,
             });
             if let Some(same) = same {

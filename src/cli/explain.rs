@@ -30,7 +30,7 @@ fn what_happened(built: &BuiltLayer) -> String {
             format!("made again, {entries}: {}", parts.join("; "))
         }
         (LayerOrigin::Shared, _) => {
-            let left = built.left_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
+            let left = built.remote_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
             let from = built.from.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             format!("from --cache-from{from}: another machine made it{left}")
         }
@@ -48,7 +48,7 @@ fn what_happened(built: &BuiltLayer) -> String {
 pub(super) fn add_to(described: &mut Value, built: &BuiltLayer) {
     let Work { reused, compressed, bytes_compressed } = built.work;
     described["origin"] = origin_name(built.origin).into();
-    if let Some(name) = &built.left_in {
+    if let Some(name) = &built.remote_in {
         described["leftIn"] = name.to_string().into();
     }
     if let Some(name) = &built.from {

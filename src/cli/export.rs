@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     if let (Some(place), Some(seen), true) = (image.source.repository(&image.descriptor), &seen, is_in_registry) {
         seen::remember(seen, place, &image.manifest, &watch);
     }
-    for oddity in &image.oddities {
+    for oddity in &image.warnings {
         warn(&*watch, "image", oddity);
     }
     let opened = OpenedImage { image, ..opened };
@@ -157,7 +157,7 @@ pub(super) fn completed(
     }
     let unknown = || absent.iter().filter(|layer| recorded.repository(&layer.digest).is_none());
     if unknown().next().is_none() {
-        return Ok(image.completed_by(complement));
+        return Ok(image.with_fallback(complement));
     }
     for name in named {
         let repository = network.repository(name, watch.clone())?;
@@ -177,5 +177,5 @@ pub(super) fn completed(
         }
         None => "--complete-from docker://REPOSITORY names where it is".to_owned(),
     });
-    Ok(image.completed_by(complement))
+    Ok(image.with_fallback(complement))
 }

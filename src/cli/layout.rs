@@ -134,7 +134,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     }
     let mut layout = Layout::create_locking(&arguments.output, arguments.lock.locking())?;
     if let Some(cache) = &cache {
-        layout = layout.with_memory(cache.verified_files().clone());
+        layout = layout.with_verification_cache(cache.verified_files().clone());
     }
     let layout = Arc::new(layout);
     let is_sparse = arguments.request.bases.is_sparse();

@@ -69,7 +69,7 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
     logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
     let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
     let keychain = Keychain::anonymous().with(credentials);
-    let was_asked = arguments.connection.registry_to_log_in(registry, keychain, watch.clone())?.greet()?;
+    let was_asked = arguments.connection.registry_to_log_in(registry, keychain, watch.clone())?.check_auth()?;
     if !was_asked {
         warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
     }

@@ -57,7 +57,7 @@ impl SourceArguments {
                 let layout = Layout::open(&directory)?;
                 let known = self.cache.open().and_then(|directory| VerifiedFiles::in_cache_directory(&directory));
                 let layout = Arc::new(match known {
-                    Ok(known) => layout.with_memory(known),
+                    Ok(known) => layout.with_verification_cache(known),
                     // Then every blob is hashed that has to be known whole.
                     Err(_) => layout,
                 });

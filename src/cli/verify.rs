@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     // No build believes a cache that cannot be opened.
     let memory = arguments.cache.existing().ok().flatten().and_then(|cache| VerifiedFiles::existing(&cache));
     if let Some(memory) = memory.filter(|_| !report.damaged.is_empty()) {
-        Layout::open(&directory)?.with_memory(memory).forget(&report.damaged);
+        Layout::open(&directory)?.with_verification_cache(memory).forget(&report.damaged);
     }
     match arguments.common.format {
         OutputFormat::Json => {

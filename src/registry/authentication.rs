@@ -170,7 +170,7 @@ impl Authentication {
     ///
     /// # Errors
     /// Fails if the registry asked, but its token server is not trusted with credentials.
-    pub(super) fn proved(&self) -> Result<bool> {
+    pub(super) fn credentials_were_accepted(&self) -> Result<bool> {
         let state = self.lock();
         match &state.asks {
             None => Ok(false),

@@ -56,7 +56,7 @@ impl Meanings<'_> {
         match self {
             Meanings::Of(places) => {
                 let place = mirror.unwrap_or(reference);
-                places.iter().position(|known| known.is_beside(place))
+                places.iter().position(|known| known.same_repository(place))
             }
             Meanings::Any => Some(usize::from(mirror.is_some())),
         }
@@ -84,7 +84,7 @@ impl BaseStore {
     pub fn create(directory: &Root, memory: Option<VerifiedFiles>, progress: &dyn Progress) -> Result<Self> {
         let layout = Layout::kept(directory, BASES, progress)?;
         let layout = match memory {
-            Some(memory) => layout.with_memory(memory),
+            Some(memory) => layout.with_verification_cache(memory),
             None => layout,
         };
         Ok(BaseStore { layout: Arc::new(layout) })
@@ -111,8 +111,8 @@ impl BaseStore {
         for listed in index.manifests() {
             let Some(BaseName { name, digest: named, mirror }) = name_of(listed) else { continue };
             let rank = match reference.digest() {
-                Some(pin) => (name.is_beside(reference) && (named == pin || listed.digest == pin)).then_some(0),
-                None if name.is_beside(reference) && name.tag() == Some(&reference.tag_or_latest()) => {
+                Some(pin) => (name.same_repository(reference) && (named == pin || listed.digest == pin)).then_some(0),
+                None if name.same_repository(reference) && name.tag() == Some(&reference.tag_or_latest()) => {
                     meanings.rank(mirror.as_ref(), reference)
                 }
                 None => None,
@@ -155,7 +155,7 @@ impl BaseStore {
         let place = source.reference();
         let before = self.find(reference, platform, Meanings::Of(std::slice::from_ref(place)))?;
         let before = before.map(|base| base.named).filter(|before| *before != named);
-        let mirror = (!place.is_beside(reference)).then(|| place.clone().without_tag().without_digest());
+        let mirror = (!place.same_repository(reference)).then(|| place.clone().without_tag().without_digest());
         let names = names(reference, named, image.config.platform(), mirror.as_ref());
         let moved = copy(&image, &*self.layout, &names, progress)?;
         self.layout.warn_of_repairs(progress);

@@ -54,7 +54,7 @@ impl StoredImage {
 
     /// Adds sources for missing blobs. Their content is verified like all other content.
     #[must_use]
-    pub fn completed_by(self, complement: Fallback) -> StoredImage {
+    pub fn with_fallback(self, complement: Fallback) -> StoredImage {
         StoredImage { source: Arc::new(Completed { own: self.source, complement }), ..self }
     }
 }

@@ -37,7 +37,7 @@ pub fn fetch(
         let error = match ask(transport, &start, options) {
             Ok(answer) if answer.status == 200 => match receive(transport, answer, directory, progress) {
                 Ok(received) => return Ok(received),
-                Err(ExchangeError::Passing(error)) => error,
+                Err(ExchangeError::Transient(error)) => error,
                 Err(fault) => return Err(fault.error()),
             },
             Ok(answer) => {
@@ -49,7 +49,7 @@ pub fn fetch(
                 attempts.wait_as_told(&headers, error)?;
                 continue;
             }
-            Err(ExchangeError::Passing(error)) => error,
+            Err(ExchangeError::Transient(error)) => error,
             Err(fault) => return Err(fault.error()),
         };
         attempts.wait_after(error)?;
@@ -62,13 +62,13 @@ fn ask(transport: &Transport, start: &Uri, options: &Options) -> Result<Answer, 
         HttpRequest { method: Method::GET, url: start.clone(), headers: Vec::new(), payload: Payload::None };
     let mut redirects = 0;
     loop {
-        check_scheme(&request.url, start, options.plain_http).map_err(ExchangeError::Lasting)?;
+        check_scheme(&request.url, start, options.plain_http).map_err(ExchangeError::Permanent)?;
         let answer = transport.send(&mut request, None)?;
         if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
             return Ok(answer);
         }
         redirects += 1;
-        request.url = redirected(&request, &answer, redirects).map_err(ExchangeError::Lasting)?;
+        request.url = redirected(&request, &answer, redirects).map_err(ExchangeError::Permanent)?;
     }
 }
 
@@ -98,7 +98,7 @@ fn receive(
     let object = origin::without_query(&answer.url);
     let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
     let activity = Activity::start(progress, &format!("fetch {object}"), length);
-    let mut temporary = directory.temporary().map_err(ExchangeError::Lasting)?;
+    let mut temporary = directory.temporary().map_err(ExchangeError::Permanent)?;
     let (mut hasher, mut size) = (Hasher::new(Algorithm::Sha256), 0);
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -110,15 +110,15 @@ fn receive(
         size += read as u64;
         if size > LARGEST {
             let reason = format!("larger than {}", human_numbers::size(LARGEST));
-            return Err(ExchangeError::Lasting(Error::invalid(object, reason)));
+            return Err(ExchangeError::Permanent(Error::invalid(object, reason)));
         }
         hasher.update(&buffer[..read]);
         let written = temporary.write_all(&buffer[..read]);
-        written.map_err(|error| ExchangeError::Lasting(Error::io(directory.path().display(), "write", error)))?;
+        written.map_err(|error| ExchangeError::Permanent(Error::io(directory.path().display(), "write", error)))?;
         activity.advance(read as u64);
     }
     if length.is_some_and(|length| length != size) {
-        return Err(ExchangeError::Passing(Error::new(ErrorKind::Network, object, "the body ended early")));
+        return Err(ExchangeError::Transient(Error::new(ErrorKind::Network, object, "the body ended early")));
     }
     activity.finish(&human_numbers::size(size));
     Ok((temporary, hasher.finish()))

@@ -177,20 +177,20 @@ impl Registry {
     ///
     /// # Errors
     /// Fails if the registry cannot be reached, is not a registry, or refuses the credentials.
-    pub fn greet(&self) -> Result<bool> {
+    pub fn check_auth(&self) -> Result<bool> {
         let url = self.origin()?.url("/v2/")?;
         let mut request = HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
         let purpose = RequestScope { scopes: Scopes::none(), object: self.name.clone() };
         let answer = self.persistently(&mut request, &purpose)?;
         match answer.status {
-            200 => self.authentication.proved(),
+            200 => self.authentication.credentials_were_accepted(),
             _ => Err(self.refused(answer, &purpose)),
         }
     }
 
     /// Returns the URL of `path` below the repository that `purpose` is about.
     fn url(&self, purpose: &RequestScope, path: &str) -> Result<Uri> {
-        let origin = self.origin().map_err(|error| ExchangeError::Lasting(error).about(&purpose.object).error())?;
+        let origin = self.origin().map_err(|error| ExchangeError::Permanent(error).about(&purpose.object).error())?;
         origin.url(&format!("/v2/{}/{path}", purpose.scopes.repository))
     }
 
@@ -205,7 +205,7 @@ impl Registry {
     }
 
     fn exchange(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
-        let registry = self.origin().map_err(ExchangeError::Lasting)?;
+        let registry = self.origin().map_err(ExchangeError::Permanent)?;
         let means = TokenContext {
             registry,
             transport: &self.transport,
@@ -216,7 +216,7 @@ impl Registry {
         loop {
             let is_ours = Origin::of(&request.url) == *registry;
             let authorization = match is_ours {
-                true => self.authentication.header(&purpose.scopes, means).map_err(ExchangeError::Lasting)?,
+                true => self.authentication.header(&purpose.scopes, means).map_err(ExchangeError::Permanent)?,
                 false => None,
             };
             let answer = self.transport.send(request, authorization.as_ref())?;
@@ -225,16 +225,16 @@ impl Registry {
                 401 if is_ours => {
                     let refusal = ErrorResponse::read(401, answer.body);
                     if challenges == MOST_CHALLENGES {
-                        return Err(ExchangeError::Lasting(self.authentication.refused(purpose, &refusal)));
+                        return Err(ExchangeError::Permanent(self.authentication.refused(purpose, &refusal)));
                     }
                     challenges += 1;
                     self.authentication
                         .answer(&answer.headers, &purpose.scopes, authorization.as_ref(), means)
-                        .map_err(ExchangeError::Lasting)?;
+                        .map_err(ExchangeError::Permanent)?;
                 }
                 301 | 302 | 303 | 307 | 308 => {
                     redirects += 1;
-                    request.url = redirected(request, &answer, redirects).map_err(ExchangeError::Lasting)?;
+                    request.url = redirected(request, &answer, redirects).map_err(ExchangeError::Permanent)?;
                 }
                 _ => return Ok(answer),
             }
@@ -254,7 +254,7 @@ impl Registry {
                     attempts.wait_as_told(&answer.headers, error)?;
                 }
                 Ok(answer) => return Ok(answer),
-                Err(ExchangeError::Passing(error)) => {
+                Err(ExchangeError::Transient(error)) => {
                     self.tell(&error);
                     attempts.wait_after(error)?;
                 }
@@ -285,7 +285,7 @@ impl Registry {
                 }
                 Ok(_) => return Ok((answer, bytes)),
                 Err(error) => match self.transport.body_fault(&answer.url, error).about(&purpose.object) {
-                    ExchangeError::Passing(error) => attempts.wait_after(error)?,
+                    ExchangeError::Transient(error) => attempts.wait_after(error)?,
                     fault => return Err(fault.error()),
                 },
             }

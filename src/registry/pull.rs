@@ -148,9 +148,9 @@ pub(super) struct Download<'r> {
 impl Download<'_> {
     /// Requests all bytes from the current position on.
     fn request(&self) -> Result<Answer, ExchangeError> {
-        let mut asked = self.ask(self.position).map_err(ExchangeError::Lasting)?;
+        let mut asked = self.ask(self.position).map_err(ExchangeError::Permanent)?;
         if asked.status == 416 {
-            asked = self.ask(0).map_err(ExchangeError::Lasting)?;
+            asked = self.ask(0).map_err(ExchangeError::Permanent)?;
         }
         let size = self.descriptor.size;
         let wrong = |reason: String| Error::corrupt(&self.purpose.object, reason);
@@ -159,7 +159,7 @@ impl Download<'_> {
                 let said = asked.header(header::CONTENT_RANGE).unwrap_or_default();
                 if !is_rest(said, self.position, size) {
                     let reason = format!("asked for the bytes from {} on, got `{said}`", self.position);
-                    return Err(ExchangeError::Lasting(wrong(reason)));
+                    return Err(ExchangeError::Permanent(wrong(reason)));
                 }
             }
             200 => {
@@ -167,13 +167,13 @@ impl Download<'_> {
                 if let Some(length) = length.filter(|length| *length != Ok(size)) {
                     let length = length.map_or_else(|_| "no number".to_owned(), |length| length.to_string());
                     let error = wrong(format!("expected {size} bytes, the registry has {length}"));
-                    return Err(ExchangeError::Lasting(recompressed(error, &asked)));
+                    return Err(ExchangeError::Permanent(recompressed(error, &asked)));
                 }
                 // The registry does not support ranges, so the bytes that were read already are skipped.
                 let again = io::copy(&mut (&mut asked.body).take(self.position), &mut io::sink());
                 again.map_err(|error| self.body_fault(&asked.url, error))?;
             }
-            _ => return Err(ExchangeError::Lasting(self.registry.refused(asked, &self.purpose))),
+            _ => return Err(ExchangeError::Permanent(self.registry.refused(asked, &self.purpose))),
         }
         Ok(asked)
     }
@@ -210,7 +210,7 @@ impl Read for Download<'_> {
                 Some(answer) => answer,
                 None => match self.request() {
                     Ok(answer) => answer,
-                    Err(ExchangeError::Passing(error)) => {
+                    Err(ExchangeError::Transient(error)) => {
                         self.resume(error)?;
                         continue;
                     }
@@ -232,7 +232,7 @@ impl Read for Download<'_> {
                 ),
                 Err(_) if missing == 0 => return Ok(0),
                 Err(error) => match self.body_fault(&answer.url, error) {
-                    ExchangeError::Passing(error) => error,
+                    ExchangeError::Transient(error) => error,
                     fault => return Err(fault.error().into()),
                 },
             };

@@ -401,7 +401,7 @@ impl Upload<'_> {
     fn judge(&mut self, sent: Result<Answer, ExchangeError>) -> Result<UploadOutcome> {
         let answer = match sent {
             Ok(answer) => answer,
-            Err(ExchangeError::Passing(error)) => return Ok(UploadOutcome::Unclear(error, Box::default())),
+            Err(ExchangeError::Transient(error)) => return Ok(UploadOutcome::Unclear(error, Box::default())),
             Err(fault) => return Err(fault.error()),
         };
         if matches!(answer.status, 200 | 201 | 204) {

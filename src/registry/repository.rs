@@ -148,8 +148,8 @@ impl BlobSink for Repository {
 
     fn try_mount(&self, descriptor: &Descriptor, from: &Reference) -> Result<bool> {
         let (here, there) = (&self.reference, from);
-        let is_beside = here.registry() == there.registry() && here.repository() != there.repository();
-        if !is_beside || media_type::is_manifest(&descriptor.media_type) {
+        let same_repository = here.registry() == there.registry() && here.repository() != there.repository();
+        if !same_repository || media_type::is_manifest(&descriptor.media_type) {
             return Ok(false);
         }
         // The registry opened an upload in response to a mount request, so it does not have the blob.

@@ -98,8 +98,8 @@ impl Realm {
                 Err(fault) => fault,
             };
             match fault {
-                ExchangeError::Passing(error) => attempts.wait_after(error)?,
-                ExchangeError::Lasting(error) | ExchangeError::NoTls(error) => return Err(error),
+                ExchangeError::Transient(error) => attempts.wait_after(error)?,
+                ExchangeError::Permanent(error) | ExchangeError::NoTls(error) => return Err(error),
             }
         }
     }
@@ -139,7 +139,7 @@ impl Realm {
                     authorization = Some(basic(user, password));
                 }
                 let parameters: Vec<_> = service.chain(scopes.iter().map(|scope| ("scope", scope.as_str()))).collect();
-                let url = origin::with_query(&self.url, &parameters, object).map_err(ExchangeError::Lasting)?;
+                let url = origin::with_query(&self.url, &parameters, object).map_err(ExchangeError::Permanent)?;
                 HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None }
             }
         };
@@ -147,14 +147,14 @@ impl Realm {
         match answer.status {
             200 => {
                 let body = answer.body.within(transport.document_time());
-                bounded_read::read(body, LARGEST_DOCUMENT, object).map_err(ExchangeError::Lasting)
+                bounded_read::read(body, LARGEST_DOCUMENT, object).map_err(ExchangeError::Permanent)
             }
             status => {
                 let error = ErrorResponse::read(status, answer.body).error(object);
                 Err(if matches!(status, 429 | 500 | 502 | 503 | 504) {
-                    ExchangeError::Passing(error)
+                    ExchangeError::Transient(error)
                 } else {
-                    ExchangeError::Lasting(error)
+                    ExchangeError::Permanent(error)
                 })
             }
         }

@@ -123,7 +123,7 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// The URL of the request.
     pub(super) url: Uri,
-    pub(super) body: Steady<ureq::BodyReader<'static>>,
+    pub(super) body: StallDetector<ureq::BodyReader<'static>>,
 }
 
 impl Answer {
@@ -137,9 +137,9 @@ impl Answer {
 #[derive(Debug)]
 pub(super) enum ExchangeError {
     /// A transient failure, which a retry may cure.
-    Passing(Error),
+    Transient(Error),
     /// A permanent failure.
-    Lasting(Error),
+    Permanent(Error),
     /// A permanent failure over TLS, which the server does not support.
     NoTls(Error),
 }
@@ -149,15 +149,15 @@ impl ExchangeError {
     pub(super) fn about(self, object: &str) -> ExchangeError {
         let name = |error: Error| if error.object().starts_with(object) { error } else { error.within(object) };
         match self {
-            ExchangeError::Passing(error) => ExchangeError::Passing(name(error)),
-            ExchangeError::Lasting(error) => ExchangeError::Lasting(name(error)),
+            ExchangeError::Transient(error) => ExchangeError::Transient(name(error)),
+            ExchangeError::Permanent(error) => ExchangeError::Permanent(name(error)),
             ExchangeError::NoTls(error) => ExchangeError::NoTls(name(error)),
         }
     }
 
     pub(super) fn error(self) -> Error {
         match self {
-            ExchangeError::Passing(error) | ExchangeError::Lasting(error) | ExchangeError::NoTls(error) => error,
+            ExchangeError::Transient(error) | ExchangeError::Permanent(error) | ExchangeError::NoTls(error) => error,
         }
     }
 }
@@ -263,7 +263,7 @@ impl Transport {
             status: head.status.as_u16(),
             headers: head.headers,
             url: request.url.clone(),
-            body: Steady::new(body.into_reader(), self.limits.idle),
+            body: StallDetector::new(body.into_reader(), self.limits.idle),
         })
     }
 
@@ -327,7 +327,7 @@ impl Resolver for AddressResolver {
 }
 
 /// A body that fails if it stalls.
-pub(super) struct Steady<R> {
+pub(super) struct StallDetector<R> {
     body: R,
     idle: Duration,
     /// The time by which the whole body must have arrived.
@@ -337,9 +337,9 @@ pub(super) struct Steady<R> {
     came: u64,
 }
 
-impl<R> Steady<R> {
+impl<R> StallDetector<R> {
     fn new(body: R, idle: Duration) -> Self {
-        Steady { body, idle, end: None, waited: Duration::ZERO, came: 0 }
+        StallDetector { body, idle, end: None, waited: Duration::ZERO, came: 0 }
     }
 
     /// Requires that the whole body arrives within `total`.
@@ -349,7 +349,7 @@ impl<R> Steady<R> {
     }
 }
 
-impl<R: Read> Read for Steady<R> {
+impl<R: Read> Read for StallDetector<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let before = Instant::now();
         let read = self.body.read(buffer)?;
@@ -380,11 +380,11 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Ti
         None => origin.to_string(),
     };
     let network = |reason: String| Error::new(ErrorKind::Network, peer.clone(), reason);
-    let lasting = |reason: &str, hint: &str| ExchangeError::Lasting(network(reason.to_owned()).hint(hint));
-    let passing = |reason: String| ExchangeError::Passing(network(reason).hint(TRY_AGAIN));
+    let lasting = |reason: &str, hint: &str| ExchangeError::Permanent(network(reason.to_owned()).hint(hint));
+    let passing = |reason: String| ExchangeError::Transient(network(reason).hint(TRY_AGAIN));
     match error {
         ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
-            ExchangeError::Lasting(Error::io(peer, "send", error))
+            ExchangeError::Permanent(Error::io(peer, "send", error))
         }
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(tls) => tls_words(tls, &origin.authority(), &network),
@@ -392,23 +392,23 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Ti
         },
         ureq::Error::Rustls(error) => tls_words(&error, &origin.authority(), &network),
         ureq::Error::HostNotFound => lasting("the host name cannot be resolved", NO_WAY),
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => ExchangeError::Passing(
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => ExchangeError::Transient(
             network(format!("timed out while connecting ({} s)", limits.connect.as_secs())).hint(NO_WAY),
         ),
         ureq::Error::Timeout(Timeout::Global) => {
             let reason = format!("timed out: the document did not come within {} s", limits.document.as_secs());
-            ExchangeError::Lasting(network(reason).hint(TRY_AGAIN))
+            ExchangeError::Permanent(network(reason).hint(TRY_AGAIN))
         }
         ureq::Error::Timeout(_) => passing("timed out: nothing came for too long, or too little".to_owned()),
-        ureq::Error::ConnectProxyFailed(reason) => ExchangeError::Lasting(
+        ureq::Error::ConnectProxyFailed(reason) => ExchangeError::Permanent(
             network(format!("refused the connection: {reason}"))
                 .hint(format!("NO_PROXY={} goes there without the proxy", origin.host())),
         ),
         ureq::Error::LargeResponseHeader(..) => lasting("the header of its answer does not end", WRONG_SERVER),
         ureq::Error::Protocol(error) => {
-            ExchangeError::Lasting(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
+            ExchangeError::Permanent(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
         }
-        other => ExchangeError::Lasting(network(other.to_string()).hint(TRY_AGAIN)),
+        other => ExchangeError::Permanent(network(other.to_string()).hint(TRY_AGAIN)),
     }
 }
 
@@ -421,25 +421,25 @@ const WRONG_SERVER: &str = "check the port, and whether a proxy is in the way";
 fn io_words(error: &io::Error, network: &dyn Fn(String) -> Error) -> ExchangeError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            ExchangeError::Lasting(network("connection refused".to_owned()).hint(NOT_THERE))
+            ExchangeError::Permanent(network("connection refused".to_owned()).hint(NOT_THERE))
         }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            ExchangeError::Lasting(network("no route to the host".to_owned()).hint(NO_WAY))
+            ExchangeError::Permanent(network("no route to the host".to_owned()).hint(NO_WAY))
         }
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe => {
-            ExchangeError::Passing(network("the connection was cut".to_owned()).hint(TRY_AGAIN))
+            ExchangeError::Transient(network("the connection was cut".to_owned()).hint(TRY_AGAIN))
         }
-        _ => ExchangeError::Passing(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
+        _ => ExchangeError::Transient(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
     }
 }
 
 fn tls_words(error: &rustls::Error, authority: &str, network: &dyn Fn(String) -> Error) -> ExchangeError {
     use CertificateError as Bad;
     let say = |reason: &str| network(reason.to_owned());
-    ExchangeError::Lasting(match error {
+    ExchangeError::Permanent(match error {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             let hint = format!("--plain-http {authority}, if it is meant to be so");
             return ExchangeError::NoTls(say("does not speak TLS").hint(hint));
@@ -481,7 +481,7 @@ mod tests {
                 Ok(usize::from(self.0 < 100))
             }
         }
-        let error = io::copy(&mut Steady::new(Drip(0), Duration::from_millis(50)), &mut io::sink()).unwrap_err();
+        let error = io::copy(&mut StallDetector::new(Drip(0), Duration::from_millis(50)), &mut io::sink()).unwrap_err();
         assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(Timeout::RecvBody)));
 
         // Fast enough at every moment, but too long in total.
@@ -493,11 +493,11 @@ mod tests {
                 Ok(64)
             }
         }
-        let mut trickle = Steady::new(Trickle, Duration::from_millis(50));
+        let mut trickle = StallDetector::new(Trickle, Duration::from_millis(50));
         let error = io::copy(trickle.within(Duration::from_millis(200)), &mut io::sink()).unwrap_err();
         assert!(matches!(ureq::Error::from(error), ureq::Error::Timeout(Timeout::Global)));
 
-        let mut prompt = Steady::new(&b"ab"[..], Duration::from_millis(5));
+        let mut prompt = StallDetector::new(&b"ab"[..], Duration::from_millis(5));
         let mut byte = [0];
         prompt.read_exact(&mut byte).unwrap();
         std::thread::sleep(Duration::from_millis(20));

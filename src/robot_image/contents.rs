@@ -12,9 +12,9 @@ use super::{EnvironmentMode, ImagePaths, meta, text};
 use crate::common::error::Result;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
-use crate::robot_image::hard_links::{Kept, Name, SharedFiles};
+use crate::robot_image::hard_links::{KeptObject, Name, SharedFiles};
 use crate::robot_image::image_paths::Management;
-use crate::robot_image::ownership::Keeper;
+use crate::robot_image::ownership::Ownership;
 use crate::robot_image::split_environment;
 use crate::robot_image::stored_gzip::wrapped_size;
 use crate::spec::ImagePath;
@@ -39,7 +39,7 @@ pub(super) fn add_part(
 ) -> Result<()> {
     let space = places.space_name(management(mode));
     let root = ImagePath::new(opened.catalog.space_path(&space)?.as_bytes())?;
-    let contents = Contents { hololib, opened, part, mode, places, space, root, keeper: Keeper::of(mode, places) };
+    let contents = Contents { hololib, opened, part, mode, places, space, root, keeper: Ownership::of(mode, places) };
     let mut shared = contents.shared_files();
     let objects = contents.objects(&shared)?;
     let are_content = objects.iter().filter(|object| object.form == LibraryForm::Content);
@@ -73,7 +73,7 @@ struct Contents<'a> {
     space: String,
     /// The directory of the space.
     root: ImagePath,
-    keeper: Keeper,
+    keeper: Ownership,
 }
 
 /// A library object, and the form in which it is shipped.
@@ -111,7 +111,7 @@ impl Contents<'_> {
         let catalog = self.catalog();
         let shared = |number: usize| match catalog.numbered(number).kind {
             CatalogEntryKind::File(found) if found.rewrites.is_empty() => {
-                Some((found.object as u32, Kept::of(&self.keeper.file(found.mode)), number as u32))
+                Some((found.object as u32, KeptObject::of(&self.keeper.file(found.mode)), number as u32))
             }
             _ => None,
         };
@@ -190,7 +190,7 @@ impl Contents<'_> {
     ///
     /// This is `alone`, or a hard link if another name of the same file comes first.
     fn shared(&self, shared: &SharedFiles, object: u32, name: Name, alone: Entry) -> Result<Entry> {
-        let first = shared.first(object, Kept::of(&alone.attributes), name, |name| self.path(name))?;
+        let first = shared.first(object, KeptObject::of(&alone.attributes), name, |name| self.path(name))?;
         let kind = if first == name { alone.kind } else { Kind::HardLink { target: self.path(first)? } };
         Ok(Entry { kind, ..alone })
     }
@@ -215,7 +215,7 @@ impl Contents<'_> {
                 (None, _) => Content::Stored(StoredFile { files: files.clone(), number }),
             };
             let size = if let Content::Bytes(bytes) = &content { bytes.len() as u64 } else { size };
-            let kept = shared.lowest(number).filter(|_| form == LibraryForm::Content).map(Kept::attributes);
+            let kept = shared.lowest(number).filter(|_| form == LibraryForm::Content).map(KeptObject::attributes);
             let own = || attributes(0o644, Owner::default());
             let alone = file(self.path(name)?, size, content, kept.clone().unwrap_or_else(own));
             tree.add(if kept.is_some() { self.shared(shared, number, name, alone)? } else { alone })?;

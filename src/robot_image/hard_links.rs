@@ -43,7 +43,7 @@ impl PackedName {
 #[derive(Default)]
 pub(super) struct SharedFiles {
     /// The combinations of owner and mode, sorted. There are as many as there are recorded modes.
-    ways: Vec<Kept>,
+    ways: Vec<KeptObject>,
     /// By the number of the object with the content, and the index of owner and mode.
     ///
     /// This is a flat list, since nearly every content has one file and one object: a map for each would take more
@@ -53,20 +53,20 @@ pub(super) struct SharedFiles {
 
 /// An owner and a mode, sorted with root first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kept {
+pub(super) struct KeptObject {
     uid: u32,
     gid: u32,
     mode: u16,
 }
 
-impl Kept {
-    pub(super) fn of(attributes: &Attributes) -> Kept {
+impl KeptObject {
+    pub(super) fn of(attributes: &Attributes) -> KeptObject {
         let Attributes { mode, uid, gid, .. } = *attributes;
-        Kept { uid, gid, mode }
+        KeptObject { uid, gid, mode }
     }
 
     pub(super) fn attributes(self) -> Attributes {
-        let Kept { uid, gid, mode } = self;
+        let KeptObject { uid, gid, mode } = self;
         attributes(mode.into(), Owner { uid, gid })
     }
 }
@@ -75,9 +75,9 @@ impl SharedFiles {
     /// Collects the files of a space.
     ///
     /// `files` yields in any order each file's object number, owner and mode, and entry number.
-    pub(super) fn of<Files: Iterator<Item = (u32, Kept, u32)>>(files: impl Fn() -> Files) -> Self {
+    pub(super) fn of<Files: Iterator<Item = (u32, KeptObject, u32)>>(files: impl Fn() -> Files) -> Self {
         // Modes have twelve bits, and there are two owners, so every index fits in 16 bits.
-        let ways: Vec<Kept> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
+        let ways: Vec<KeptObject> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
         let mut names = Vec::with_capacity(files().count());
         names.extend(files().filter_map(|(object, kept, entry)| {
             let way = ways.binary_search(&kept).ok()?;
@@ -95,7 +95,7 @@ impl SharedFiles {
     /// Returns owner and mode of an object that shares a file.
     ///
     /// An object has no mode of its own, so it takes the lowest among its files.
-    pub(super) fn lowest(&self, object: u32) -> Option<Kept> {
+    pub(super) fn lowest(&self, object: u32) -> Option<KeptObject> {
         self.lowest_way(object).map(|way| self.ways[usize::from(way)])
     }
 
@@ -139,7 +139,7 @@ impl SharedFiles {
     pub(super) fn first(
         &self,
         object: u32,
-        kept: Kept,
+        kept: KeptObject,
         name: Name,
         path: impl Fn(Name) -> Result<ImagePath>,
     ) -> Result<Name> {
@@ -162,8 +162,8 @@ impl SharedFiles {
 mod tests {
     use super::*;
 
-    const OPEN: Kept = Kept { uid: 0, gid: 0, mode: 0o644 };
-    const CLOSED: Kept = Kept { uid: 1000, gid: 0, mode: 0o600 };
+    const OPEN: KeptObject = KeptObject { uid: 0, gid: 0, mode: 0o644 };
+    const CLOSED: KeptObject = KeptObject { uid: 1000, gid: 0, mode: 0o600 };
 
     /// Returns paths in which library files come last.
     fn path(name: Name) -> Result<ImagePath> {

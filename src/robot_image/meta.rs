@@ -158,7 +158,7 @@ enum Passing {
     /// The text is not a value, and is kept.
     Between,
     /// The text is a value that is kept.
-    Kept,
+    KeptObject,
     /// The text is a value that was replaced.
     Replaced,
 }
@@ -183,7 +183,7 @@ impl Relocation {
             if self.value != Passing::Replaced {
                 self.out.push(byte);
             }
-            if byte == b':' && !self.is_in_string && self.depth == 1 && self.value == Passing::Kept {
+            if byte == b':' && !self.is_in_string && self.depth == 1 && self.value == Passing::KeptObject {
                 self.replace_value();
             }
         }
@@ -213,7 +213,7 @@ impl Relocation {
                 }
             }
             b',' if self.depth == 1 => self.value = Passing::Between,
-            b':' if self.depth == 1 => self.value = Passing::Kept,
+            b':' if self.depth == 1 => self.value = Passing::KeptObject,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use super::{EnvironmentMode, ImagePaths};
 use crate::layers::tree::{Attributes, Owner};
 
 /// The owner of a space's files.
-pub(super) enum Keeper {
+pub(super) enum Ownership {
     /// Root, and everyone can read: nothing can be changed, and files that only the recording user could read become
     /// readable by any user.
     Root,
@@ -16,18 +16,18 @@ pub(super) enum Keeper {
     User(Owner),
 }
 
-impl Keeper {
-    pub(super) fn of(mode: EnvironmentMode, places: &ImagePaths) -> Keeper {
+impl Ownership {
+    pub(super) fn of(mode: EnvironmentMode, places: &ImagePaths) -> Ownership {
         match mode {
-            EnvironmentMode::Ready => Keeper::User(places.user),
-            EnvironmentMode::Sealed | EnvironmentMode::Direct | EnvironmentMode::Compact => Keeper::Root,
+            EnvironmentMode::Ready => Ownership::User(places.user),
+            EnvironmentMode::Sealed | EnvironmentMode::Direct | EnvironmentMode::Compact => Ownership::Root,
         }
     }
 
     pub(super) fn directory(&self) -> Attributes {
         match self {
-            Keeper::Root => attributes(0o755, Owner::default()),
-            Keeper::User(user) => attributes(0o755, *user),
+            Ownership::Root => attributes(0o755, Owner::default()),
+            Ownership::User(user) => attributes(0o755, *user),
         }
     }
 
@@ -35,8 +35,8 @@ impl Keeper {
         // Without setuid: a program that ran as the recording user must not run as root.
         let open = recorded & 0o777 | (recorded & 0o500) >> 3 | (recorded & 0o500) >> 6;
         match self {
-            Keeper::User(user) if open != recorded => attributes(recorded, *user),
-            Keeper::User(_) | Keeper::Root => attributes(open, Owner::default()),
+            Ownership::User(user) if open != recorded => attributes(recorded, *user),
+            Ownership::User(_) | Ownership::Root => attributes(open, Owner::default()),
         }
     }
 }
@@ -48,15 +48,15 @@ mod tests {
     #[test]
     fn what_was_the_recorders_alone_is_open_to_whoever_runs_it() {
         let user = Owner { uid: 1000, gid: 0 };
-        let kept = |keeper: &Keeper, mode| {
+        let kept = |keeper: &Ownership, mode| {
             let Attributes { mode, uid, .. } = keeper.file(mode);
             (u32::from(mode), uid)
         };
         for (recorded, open) in [(0o644, 0o644), (0o600, 0o644), (0o700, 0o755), (0o555, 0o555), (0o4755, 0o755)] {
-            assert_eq!(kept(&Keeper::Root, recorded), (open, 0), "{recorded:o}");
+            assert_eq!(kept(&Ownership::Root, recorded), (open, 0), "{recorded:o}");
             let owner = if recorded == open { 0 } else { 1000 };
-            assert_eq!(kept(&Keeper::User(user), recorded), (recorded, owner), "{recorded:o}");
+            assert_eq!(kept(&Ownership::User(user), recorded), (recorded, owner), "{recorded:o}");
         }
-        assert_eq!(Keeper::User(user).directory().uid, 1000);
+        assert_eq!(Ownership::User(user).directory().uid, 1000);
     }
 }

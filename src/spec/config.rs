@@ -89,7 +89,7 @@ impl Config {
     }
 
     /// Returns warnings about the document. Engines treat such members differently, but none of them changes the image.
-    pub fn oddities(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let mut odd = self.history_oddities();
         let config = &self.document["config"];
         if config["OnBuild"].as_array().is_some_and(|triggers| !triggers.is_empty()) {
@@ -193,7 +193,7 @@ mod tests {
     fn odd_history_is_told_and_not_fatal() {
         let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},
             "history":[{"created":"yesterday"},{"empty_layer":true}]}"#;
-        let odd = Config::read(text.as_bytes(), "config").unwrap().oddities();
+        let odd = Config::read(text.as_bytes(), "config").unwrap().warnings();
         assert_eq!(odd, ["its history tells of 1 layer, it has 0", "its history holds the time \"yesterday\""]);
     }
 }

@@ -123,7 +123,7 @@ impl Reference {
     }
 
     /// Returns whether both name the same repository of the same registry.
-    pub fn is_beside(&self, other: &Reference) -> bool {
+    pub fn same_repository(&self, other: &Reference) -> bool {
         (&self.registry, &self.repository) == (&other.registry, &other.repository)
     }
 }

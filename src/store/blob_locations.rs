@@ -95,7 +95,7 @@ impl Seen {
     /// Returns another repository of the registry of `target` in which the blob was seen most recently.
     pub fn beside(&self, digest: &Digest, target: &Reference) -> Option<Reference> {
         let mut known = self.shard(&digest.hex()[..2]);
-        let of_registry = |there: &Reference| there.registry() == target.registry() && !there.is_beside(target);
+        let of_registry = |there: &Reference| there.registry() == target.registry() && !there.same_repository(target);
         known.remove(digest)?.into_iter().map(|(_, there)| there).find(of_registry)
     }
 

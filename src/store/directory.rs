@@ -95,11 +95,11 @@ impl DirectoryImage {
         let object = self.root.path().display().to_string();
         let image = StoredImage::open(self.clone(), &self.start, platform, &object)?;
         let signatures = names(&self.root)?.iter().filter(|name| is_signature(name)).count();
-        let oddities = match signatures {
+        let warnings = match signatures {
             0 => Vec::new(),
             _ => vec![format!("{object}: its `signature-N` files are not copied")],
         };
-        Ok(StoredImage { oddities, ..image })
+        Ok(StoredImage { warnings, ..image })
     }
 }
 

@@ -33,7 +33,7 @@ pub struct StoredImage {
     /// The image's name in the registry of its origin, if known. It is not stored in the image.
     pub origin: Option<Reference>,
     /// Warnings about the place where it was found.
-    pub oddities: Vec<String>,
+    pub warnings: Vec<String>,
     /// The source of its blobs.
     pub source: Arc<dyn BlobSource>,
 }
@@ -132,7 +132,7 @@ impl StoredImage {
             config,
             referrers: Vec::new(),
             origin: None,
-            oddities: Vec::new(),
+            warnings: Vec::new(),
             source,
         })
     }

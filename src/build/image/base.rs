@@ -76,10 +76,10 @@ impl Base {
     }
 
     /// Returns warnings about the base, for people.
-    pub fn oddities(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         match self {
             Base::Scratch(_) => Vec::new(),
-            Base::Image { image, .. } => [image.oddities.clone(), image.config.oddities()].concat(),
+            Base::Image { image, .. } => [image.warnings.clone(), image.config.warnings()].concat(),
         }
     }
 

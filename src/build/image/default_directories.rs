@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const SPECIAL: [(&[u8], u16); 3] = [(b"root", 0o700), (b"tmp", 0o1777), (b"var/tmp", 0o1777)];
 
 /// Returns the default attributes of directories that differ from others.
-pub(crate) fn usual_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attributes> {
+pub(crate) fn default_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attributes> {
     let attributes = |mode| Attributes { mode, uid: 0, gid: 0, mtime: mtime.seconds(), xattrs: None };
     let special = SPECIAL.iter().filter_map(|(path, mode)| Some((ImagePath::new(path).ok()?, attributes(*mode))));
     special.collect()
@@ -23,7 +23,7 @@ mod tests {
 
     fn tree(path: &[u8]) -> Tree {
         let rules = Rules::default();
-        let mut builder = TreeBuilder::new(&rules).with_known_directories(usual_directories(rules.mtime));
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(default_directories(rules.mtime));
         let kind = Kind::File { size: 0, content: Content::Bytes(Arc::from(&b""[..])) };
         builder
             .add(Entry {

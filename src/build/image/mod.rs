@@ -8,4 +8,4 @@ mod default_directories;
 pub use assemble::{Image, NewLayer, assemble};
 pub use base::{Base, BaseLayers};
 pub use config_edit::ConfigEdit;
-pub(crate) use default_directories::usual_directories;
+pub(crate) use default_directories::default_directories;

@@ -25,7 +25,7 @@ impl Upkeep {
     /// Marks blobs of `layout` as damaged, so that the next build replaces them.
     pub fn forget(&self, layout: Layout, damaged: &BTreeSet<Digest>) {
         if let Some(memory) = VerifiedFiles::existing(&self.directory) {
-            layout.with_memory(memory).forget(damaged);
+            layout.with_verification_cache(memory).forget(damaged);
         }
     }
 

@@ -276,7 +276,7 @@ mod tests {
 
         fn compare(&self, files: &Files) -> Comparison {
             let (tree, fingerprints) = tree(files);
-            let blob = self.layout.open_whole(&self.earlier.layer.descriptor).unwrap().unwrap();
+            let blob = self.layout.open_verified(&self.earlier.layer.descriptor).unwrap().unwrap();
             compare(&tree, &fingerprints, &self.earlier, blob, COMPRESSION, "layer", &Silent).unwrap()
         }
 

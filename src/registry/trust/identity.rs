@@ -59,9 +59,9 @@ impl SignedIdentity {
         let Ok(signed) = signed.parse::<Reference>() else { return false };
         match (self, image) {
             (SignedIdentity::ExactReference(expected), _) => *expected == signed,
-            (SignedIdentity::ExactRepository(expected), _) => expected.is_beside(&signed),
+            (SignedIdentity::ExactRepository(expected), _) => expected.same_repository(&signed),
             (_, None) => false,
-            (SignedIdentity::Repository, Some(image)) => image.is_beside(&signed),
+            (SignedIdentity::Repository, Some(image)) => image.same_repository(&signed),
             (SignedIdentity::Exact, Some(image)) => is_same(image, &signed),
             (SignedIdentity::RepositoryDigestOrExact, Some(image)) => is_same_or_pinned(image, &signed),
             (SignedIdentity::Remapped { prefix, signed_prefix }, Some(image)) => {
@@ -92,7 +92,7 @@ fn is_same(image: &Reference, signed: &Reference) -> bool {
 /// repository.
 fn is_same_or_pinned(image: &Reference, signed: &Reference) -> bool {
     match image.digest() {
-        Some(_) => image.is_beside(signed) && (signed.tag().is_some() || signed.digest().is_some()),
+        Some(_) => image.same_repository(signed) && (signed.tag().is_some() || signed.digest().is_some()),
         None => is_same(image, signed),
     }
 }

@@ -79,9 +79,9 @@ impl DockerArchive {
         self.blobs = members;
         let manifest_bytes = manifest.to_bytes();
         let descriptor = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
-        let oddities = self.members.oddities();
+        let warnings = self.members.warnings();
         let image = StoredImage::assemble(Arc::new(self), descriptor, manifest_bytes, config_bytes, platform, &object)?;
-        Ok(StoredImage { oddities, ..image })
+        Ok(StoredImage { warnings, ..image })
     }
 
     /// The names that `name` selects, or all names of the image that it selects.

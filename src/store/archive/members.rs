@@ -81,7 +81,7 @@ impl ArchiveMembers {
     }
 
     /// What is odd about the archive, for people.
-    pub(super) fn oddities(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let oddity = self.ending.and_then(Ending::oddity);
         oddity.map(|oddity| format!("{}: {oddity}", self.object)).into_iter().collect()
     }

@@ -51,7 +51,7 @@ impl OciArchive {
         let start = select(&**self, &self.index, tag, object)?;
         let image = StoredImage::open(self.clone(), &start, platform, object)?;
         let referrers = select_image::referrers(&**self, &self.index, image.descriptor.digest)?;
-        Ok(StoredImage { oddities: self.members.oddities(), referrers, ..image })
+        Ok(StoredImage { warnings: self.members.warnings(), referrers, ..image })
     }
 
     /// What the archive lists.

@@ -107,7 +107,7 @@ impl Layout {
 
     /// Sets the record of verified blobs, which outlives this process.
     #[must_use]
-    pub fn with_memory(mut self, memory: VerifiedFiles) -> Self {
+    pub fn with_verification_cache(mut self, memory: VerifiedFiles) -> Self {
         self.memory = Some(memory);
         self
     }
@@ -203,7 +203,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails if the file system cannot be read.
-    pub fn open_whole(&self, descriptor: &Descriptor) -> Result<Option<OpenBlob>> {
+    pub fn open_verified(&self, descriptor: &Descriptor) -> Result<Option<OpenBlob>> {
         let Some(directory) = self.find_blob_directory(descriptor.digest.algorithm())? else { return Ok(None) };
         let name = descriptor.digest.hex();
         let file = match directory.open_file(&name) {
@@ -279,7 +279,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails if `other` does not have the blob intact, or it cannot be written here.
-    pub fn take_over(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
+    pub fn link_or_copy(&self, other: &Layout, descriptor: &Descriptor) -> Result<()> {
         if self.try_share(descriptor, other)? {
             return Ok(());
         }
@@ -462,7 +462,7 @@ impl BlobSink for Layout {
     }
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.open_whole(descriptor).map(|blob| blob.is_some())
+        self.open_verified(descriptor).map(|blob| blob.is_some())
     }
 
     fn shares(&self) -> bool {
@@ -471,7 +471,7 @@ impl BlobSink for Layout {
 
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
         // If the blob is damaged, the copy that follows reports it.
-        let Some(blob) = layout.open_whole(descriptor)? else { return Ok(false) };
+        let Some(blob) = layout.open_verified(descriptor)? else { return Ok(false) };
         let algorithm = descriptor.digest.algorithm();
         let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);
         #[cfg(target_os = "linux")]

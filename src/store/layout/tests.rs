@@ -230,7 +230,7 @@ fn a_blob_with_a_gap_at_its_start_cannot_be_finished() {
         let gap = writer.begin_behind(7, hasher.clone()).unwrap();
         writer.write(b"other end").unwrap();
         if fill {
-            gap.fill(&layout.open_whole(&whole).unwrap().unwrap()).unwrap();
+            gap.fill(&layout.open_verified(&whole).unwrap().unwrap()).unwrap();
             let (digest, size) = layout.finish_blob(writer).unwrap();
             assert_eq!((digest, size), (Digest::of(b"start, other end"), 16));
             let descriptor = Descriptor::new("text", digest, size);
@@ -242,5 +242,5 @@ fn a_blob_with_a_gap_at_its_start_cannot_be_finished() {
     // A blob that is too short does not fill the gap.
     let mut writer = layout.blob_writer().unwrap();
     let gap = writer.begin_behind(11, hasher).unwrap();
-    assert!(gap.fill(&layout.open_whole(&whole).unwrap().unwrap()).is_err());
+    assert!(gap.fill(&layout.open_verified(&whole).unwrap().unwrap()).is_err());
 }
