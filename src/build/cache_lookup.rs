@@ -1,6 +1,7 @@
 //! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
 use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
+use crate::build::layer_caches::follows_from_a_store;
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey};
 use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
@@ -159,12 +160,6 @@ impl CacheLookup<'_> {
         let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, LayerOrigin::Made) }
     }
-}
-
-/// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
-/// tells which store its gzip was taken over from.
-pub(super) fn follows_from_a_store(compression: Compression) -> bool {
-    matches!(compression, Compression::Reuse(_))
 }
 
 /// The entries of a tree, as the next build wants to know them.

@@ -1,7 +1,6 @@
 //! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
 
 use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
-use crate::build::cache_lookup::follows_from_a_store;
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey, SharedCache, SharedFind, SharedLayer};
 use crate::codec::compression::Compression;
 use crate::common::error::Result;
@@ -182,4 +181,10 @@ pub struct Shareable {
     pub layers: Vec<SharedLayer>,
     /// The repositories that some of them were taken from. What was taken is not passed on to others.
     pub from: BTreeSet<Reference>,
+}
+
+/// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
+/// tells which store its gzip was taken over from.
+pub(super) fn follows_from_a_store(compression: Compression) -> bool {
+    matches!(compression, Compression::Reuse(_))
 }

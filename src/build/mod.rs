@@ -16,8 +16,7 @@ pub use checks::{check_names, exclude_outputs};
 pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
 pub use lower_layers::list_base;
-pub use secrets::SecretPolicy;
-pub use spec::{BuildSpec, LayerSpec, SharedGroup, Source, SourceContent, SourceEntries};
+pub use spec::{BuildSpec, LayerSpec, SecretPolicy, SharedGroup, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble, default_directories};
 use crate::cache::{RecipeKey, SeriesKey};

@@ -4,6 +4,7 @@
 //! before anything is made, where it is large or where the image would be refused. What was found is kept in the cache with the layer, under the diff ID of
 //! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
 
+use super::SecretPolicy;
 use super::{BuiltLayer, Plan, PlannedLayer};
 use crate::build::cache_lookup::LookupResult;
 use crate::cache::{Cache, CachedLayer, LayerKey};
@@ -22,18 +23,6 @@ use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-
-/// What happens to an image whose sources hold secrets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SecretPolicy {
-    /// Each one is a warning.
-    #[default]
-    Warn,
-    /// The image is not built.
-    Deny,
-    /// They are not searched for.
-    Allow,
-}
 
 /// How many secrets are named in warnings. Programs get all of them.
 const MOST_SHOWN: usize = 10;

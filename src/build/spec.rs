@@ -1,6 +1,5 @@
 //! A request, as whoever asks for an image makes it.
 
-use super::SecretPolicy;
 use crate::build::image::{Base, ConfigEdit};
 use crate::cache::RecipeKey;
 use crate::codec::compression::Compression;
@@ -111,4 +110,16 @@ impl std::fmt::Debug for SourceContent {
             SourceContent::Removal => "Removal",
         })
     }
+}
+
+/// What happens to an image whose sources hold secrets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SecretPolicy {
+    /// Each one is a warning.
+    #[default]
+    Warn,
+    /// The image is not built.
+    Deny,
+    /// They are not searched for.
+    Allow,
 }

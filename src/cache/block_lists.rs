@@ -23,8 +23,6 @@ use crate::spec::Descriptor;
 use crate::store::OpenBlob;
 use std::io::Write;
 
-/// The suffix of the files that name the latest list.
-pub(super) const LATEST: &str = ".latest";
 const MAGIC: &[u8; 18] = b"ocibuild blocks 1\n";
 /// The length of a SHA-256, in bytes.
 const HASH: usize = 32;

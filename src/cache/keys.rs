@@ -2,7 +2,6 @@
 //!
 //! Everything is destructured without `..`: a new field does not compile until it is in the key.
 
-use crate::cache::block_lists::LATEST;
 use crate::codec::compression::Compression;
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::layers::incremental::Fingerprint;
@@ -12,6 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The rules for block boundaries and the versions of the compressors. Every change of the output must change this text.
 pub(super) const FORMAT: &str = "layer 1, libdeflate 1.26.1, zstd 0.14.3";
+
+/// The suffix of the files that name the latest list.
+pub(super) const LATEST: &str = ".latest";
 
 /// A file modified this shortly before it was read may change again without a new time: FAT has a resolution of two seconds.
 /// (Git calls such files racy.)

@@ -15,6 +15,7 @@
 mod block_boundaries;
 mod fill_block;
 pub mod incremental;
+mod layer;
 mod ordered_output;
 pub mod rootfs;
 pub mod tree;
@@ -22,5 +23,6 @@ mod write;
 mod write_tar;
 
 pub use block_boundaries::{Block, is_in_one_block};
-pub use write::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, hash_layer, write_layers};
+pub use layer::Layer;
+pub use write::{ContentVisitor, LayerRequest, MadeLayer, Work, hash_layer, write_layers};
 pub use write_tar::write_tar;

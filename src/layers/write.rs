@@ -6,6 +6,7 @@ use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
 use crate::common::progress::{Activity, Progress};
 use crate::common::threads;
+use crate::layers::Layer;
 use crate::layers::block_boundaries::{Block, Blocks, cut};
 use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
 use crate::layers::incremental::DoneBlock;
@@ -49,17 +50,6 @@ impl fmt::Debug for ContentVisitor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContentVisitor").finish_non_exhaustive()
     }
-}
-
-/// A layer that is in the layout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// The descriptor of the blob.
-    pub descriptor: Descriptor,
-    /// The digest of the tar in it.
-    pub diff_id: DiffId,
-    /// The length of that tar in bytes.
-    pub tar_size: u64,
 }
 
 /// A written layer, with the records that a later build of it can use.

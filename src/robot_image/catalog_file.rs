@@ -3,14 +3,11 @@
 //! Both are files of the image. Neither is kept in memory: the catalog of 100,000 files takes 6 MB in its stored form,
 //! and 40 MB when decompressed.
 
-use super::meta::RelocatedReader;
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest, Hasher, Hashing};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::layers::tree::StoredFiles;
 use crate::rcc::{CatalogName, Hololib};
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
@@ -20,7 +17,7 @@ const LARGEST: u64 = 256 << 20;
 /// A catalog in its stored form.
 #[derive(Debug, Clone)]
 pub(super) struct CatalogFile {
-    name: CatalogName,
+    pub(super) name: CatalogName,
     place: CatalogCopy,
     /// The digest of the stored bytes.
     pub(super) digest: Digest,
@@ -98,43 +95,5 @@ impl Read for Unchanged {
             _ => {}
         }
         Ok(read)
-    }
-}
-
-/// The relocated catalog next to a space, as gzip.
-///
-/// It is computed again on every read: its size is needed beforehand, and doing the work twice, half a second for
-/// 100,000 files, costs less than keeping it in memory.
-#[derive(Clone)]
-pub(super) struct MetaFile {
-    catalog: CatalogFile,
-    changes: Arc<BTreeMap<&'static str, String>>,
-}
-
-impl fmt::Debug for MetaFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetaFile").field("catalog", &self.catalog.name).finish_non_exhaustive()
-    }
-}
-
-impl MetaFile {
-    /// Replaces members of the outermost object of `catalog` with values in JSON.
-    pub(super) fn new(catalog: &CatalogFile, changes: BTreeMap<&'static str, String>) -> MetaFile {
-        MetaFile { catalog: catalog.clone(), changes: Arc::new(changes) }
-    }
-
-    /// Returns the size in bytes.
-    ///
-    /// # Errors
-    /// Returns an error if the catalog cannot be read, or has changed.
-    pub(super) fn size(&self) -> Result<u64> {
-        let failed = |error| Error::io(format!("catalog {}", self.catalog.name), "read", error);
-        io::copy(&mut self.open(0)?, &mut io::sink()).map_err(failed)
-    }
-}
-
-impl StoredFiles for MetaFile {
-    fn open(&self, _: u32) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(RelocatedReader::new(self.catalog.open()?, self.changes.clone())?))
     }
 }

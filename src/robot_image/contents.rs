@@ -6,14 +6,14 @@
 //! them. It is not possible if the space's file was rewritten, or if the content itself begins like compressed data,
 //! which RCC would decompress. Such objects are stored as gzip without compression.
 
-use super::environment::CompleteCatalog;
+use super::complete_catalog::{CompleteCatalog, rewritten};
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
 use super::{EnvironmentMode, ImagePaths, meta, text};
 use crate::common::error::Result;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
 use crate::robot_image::hard_links::{KeptObject, Name, SharedFiles};
-use crate::robot_image::image_paths::Management;
+use crate::robot_image::image_paths::management;
 use crate::robot_image::ownership::Ownership;
 use crate::robot_image::split_environment;
 use crate::robot_image::stored_gzip::wrapped_size;
@@ -54,14 +54,6 @@ pub(super) fn add_part(
         contents.add_what_is_of_the_whole(tree)?;
     }
     Ok(())
-}
-
-/// Returns whether rcc manages the space in this mode.
-pub(super) fn management(mode: EnvironmentMode) -> Management {
-    match mode {
-        EnvironmentMode::Sealed => Management::Unmanaged,
-        EnvironmentMode::Ready | EnvironmentMode::Compact | EnvironmentMode::Direct => Management::Managed,
-    }
 }
 
 struct Contents<'a> {
@@ -262,18 +254,4 @@ impl Contents<'_> {
         tree.add(text(beside(".lck")?, "", writable.clone()))?;
         tree.add(text(beside(".use")?, ".", writable))
     }
-}
-
-/// Returns an overwritten file as it will be in `space`.
-///
-/// The catalog's offsets were checked against its size.
-pub(super) fn rewritten(content: &Arc<[u8]>, rewrites: &[u64], space: &str) -> Arc<[u8]> {
-    let mut content = content.to_vec();
-    for offset in rewrites {
-        let at = *offset as usize;
-        if let Some(place) = content.get_mut(at..at + space.len()) {
-            place.copy_from_slice(space.as_bytes());
-        }
-    }
-    content.into()
 }

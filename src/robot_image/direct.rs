@@ -1,6 +1,6 @@
 //! Running a task without rcc: its own command, with the variables that rcc would set.
 
-use super::environment::CompleteCatalog;
+use super::complete_catalog::CompleteCatalog;
 use super::{ImagePaths, Robot, RobotImage};
 use crate::build::image::ConfigEdit;
 use crate::common::error::{Error, Result};

@@ -1,22 +1,21 @@
 //! A recorded environment, as a source of an image's layers.
 
 use super::catalog_file::CatalogFile;
-use super::contents::{self, rewritten};
+use super::complete_catalog::CompleteCatalog;
+use super::contents;
 use super::recipe;
 use super::requirement::EnvironmentRequirement;
-use super::scrub::{Scrubbed, Scrubbing};
+use super::scrub::Scrubbing;
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
 use crate::cache::RecipeKey;
 use crate::common::error::Result;
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, Silent, warn};
 use crate::layers::tree::TreeBuilder;
-use crate::rcc::matching::warn_of_layer;
-use crate::rcc::{Catalog, CatalogEntryKind, CatalogLimits, CatalogName, FileEntry, Hololib, Restorer};
+use crate::rcc::{CatalogName, Hololib, Restorer};
 use crate::robot_image::environment_facts::{EnvironmentFacts, PartFacts, WarningRecorder};
-use crate::robot_image::split_environment::SplitEnvironment;
 use serde_json::Value;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 /// A recorded environment: a catalog and its hololib.
@@ -33,81 +32,6 @@ pub struct Environment {
     recipe: RecipeKey,
     facts: EnvironmentFacts,
     opened: OnceLock<CompleteCatalog>,
-}
-
-/// A catalog that was read and found complete.
-#[derive(Debug)]
-pub(super) struct CompleteCatalog {
-    pub(super) catalog: Arc<Catalog>,
-    /// The catalog's file in the image.
-    pub(super) stored: CatalogFile,
-    pub(super) scrubbed: Scrubbed,
-    pub(super) parts: SplitEnvironment,
-    pub(super) restorer: OnceLock<Restorer>,
-}
-
-impl CompleteCatalog {
-    fn new(
-        hololib: &Hololib,
-        name: &CatalogName,
-        stored: &CatalogFile,
-        shipping: &Shipping,
-        watcher: &dyn Progress,
-    ) -> Result<CompleteCatalog> {
-        let limits = CatalogLimits::default();
-        let mut catalog = Catalog::read(stored.open()?, name, &limits, watcher)?;
-        hololib.check_complete(&catalog)?;
-        warn_of_layer(&catalog, watcher);
-        let scrubbed = Scrubbed::find(hololib, &catalog, shipping, watcher)?;
-        let mut stored = stored.clone();
-        if !scrubbed.is_empty() {
-            stored = CatalogFile::of_bytes(name, scrubbed.rewrite_catalog(stored.open()?, &catalog)?);
-            // Only digests differ, so the warnings are those of the first reading.
-            catalog = Catalog::read(stored.open()?, name, &limits, &Silent)?;
-        }
-        let recorded = |_: &str, file: &FileEntry<'_>| -> Result<Box<dyn Read + Send>> {
-            match scrubbed.content(&file.digest) {
-                Some(content) => Ok(Box::new(Cursor::new(content.clone()))),
-                None => hololib.object(&file.named_object())?.content(),
-            }
-        };
-        let parts = SplitEnvironment::of(&catalog, shipping.split, recorded)?;
-        if parts.names().is_empty() && shipping.split.is_asked_for() {
-            warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
-        }
-        Ok(CompleteCatalog { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
-    }
-
-    fn facts(
-        &self,
-        hololib: &Hololib,
-        shipping: &Shipping,
-        warnings: Vec<(String, String)>,
-    ) -> Result<EnvironmentFacts> {
-        let CompleteCatalog { catalog, scrubbed, parts, .. } = self;
-        let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
-        let names = parts.names().iter().enumerate();
-        let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
-        let activation = match shipping.mode {
-            EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
-            EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
-        };
-        Ok(EnvironmentFacts::of(catalog, parts, activation, (warnings, scrubbed.secrets.clone())))
-    }
-
-    /// Reads a file of the environment as it will be in `space`.
-    ///
-    /// # Errors
-    /// Returns an error if it is larger than `limit` bytes, or its object is damaged.
-    pub(super) fn read(&self, hololib: &Hololib, path: &str, space: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let CompleteCatalog { catalog, scrubbed, .. } = self;
-        let Some(CatalogEntryKind::File(found)) = catalog.entry(path).map(|entry| entry.kind) else { return Ok(None) };
-        if let Some(content) = scrubbed.content(&found.digest) {
-            return Ok(Some(rewritten(content, found.rewrites, space).to_vec()));
-        }
-        let restorer = Restorer::new(hololib, catalog, space)?;
-        crate::common::bounded_read::read(restorer.open(path, &found)?, limit, path).map(Some)
-    }
 }
 
 impl Environment {
@@ -216,5 +140,24 @@ impl Environment {
             );
             warn(watcher, &format!("catalog {}", self.name), &reason);
         }
+    }
+}
+
+impl CompleteCatalog {
+    fn facts(
+        &self,
+        hololib: &Hololib,
+        shipping: &Shipping,
+        warnings: Vec<(String, String)>,
+    ) -> Result<EnvironmentFacts> {
+        let CompleteCatalog { catalog, scrubbed, parts, .. } = self;
+        let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
+        let names = parts.names().iter().enumerate();
+        let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
+        let activation = match shipping.mode {
+            EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
+            EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,
+        };
+        Ok(EnvironmentFacts::of(catalog, parts, activation, (warnings, scrubbed.secrets.clone())))
     }
 }

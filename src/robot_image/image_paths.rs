@@ -4,6 +4,7 @@
 //! are in directories that belong to the run user and are writable by its group, which is 0. So the image also runs
 //! under a user without an entry in a file, as on OpenShift, provided that this user is in group 0.
 
+use super::EnvironmentMode;
 use super::files::{attributes, directory};
 use super::text;
 use crate::common::error::{Error, Result};
@@ -139,6 +140,14 @@ impl ImagePaths {
 pub(super) enum Management {
     Managed,
     Unmanaged,
+}
+
+/// Returns whether rcc manages the space in this mode.
+pub(super) fn management(mode: EnvironmentMode) -> Management {
+    match mode {
+        EnvironmentMode::Sealed => Management::Unmanaged,
+        EnvironmentMode::Ready | EnvironmentMode::Compact | EnvironmentMode::Direct => Management::Managed,
+    }
 }
 
 #[cfg(test)]

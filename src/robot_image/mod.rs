@@ -9,6 +9,7 @@
 //! The most stable layers come first: a new version of the robot changes the last layer only.
 
 mod catalog_file;
+mod complete_catalog;
 mod contents;
 mod direct;
 mod environment;

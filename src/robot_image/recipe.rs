@@ -1,7 +1,8 @@
 //! Keys of everything that determines the bytes of an environment's layers.
 
+use super::image_paths::management;
 use super::scrub::{Scrubbed, Scrubbing};
-use super::{EnvironmentMode, ImagePaths, Shipping, contents};
+use super::{EnvironmentMode, ImagePaths, Shipping};
 use crate::cache::RecipeKey;
 use crate::common::digest::{Digest, Hasher};
 use crate::layers::tree::Owner;
@@ -48,7 +49,7 @@ pub(super) fn part_digest(
     description.add(shipped(hololib, *mode, places).as_bytes());
     description.add(catalog.base().as_bytes());
     description.add(catalog.identity().as_bytes());
-    description.add(places.space_name(contents::management(*mode)).as_bytes());
+    description.add(places.space_name(management(*mode)).as_bytes());
     for entry in parts.entries(part).map(|number| catalog.numbered(number)) {
         description.add(entry.path.as_bytes());
         match entry.kind {

@@ -2,6 +2,7 @@
 
 use super::{Item, ItemKind, Stored, is_hex, stored};
 use crate::cache::block_lists;
+use crate::cache::keys::LATEST;
 use crate::cache::record::CacheRecord;
 use crate::common::digest::Digest;
 use crate::common::error::Result;
@@ -27,7 +28,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let keys: Vec<(Option<Digest>, Stored)> = keys.collect();
     let (lists, latest): (Vec<Stored>, Vec<Stored>) = stored(directory, "blocks/v1", ItemKind::BlockList)?
         .into_iter()
-        .filter(|file| is_hex(file.name.trim_end_matches(block_lists::LATEST), 64))
+        .filter(|file| is_hex(file.name.trim_end_matches(LATEST), 64))
         .partition(|file| file.name.len() == 64);
     let subject = |file: &Stored| block_lists::subject(&file.directory, &file.name);
     let subjects: BTreeMap<String, Digest> =

@@ -4,7 +4,7 @@
 //! complete and is not. Here every member is read, and anything but zero padding after the last one is an error.
 
 use super::Encoding;
-use crate::codec::compression::gzip_members::{GzipMembers, MemberRecorder};
+use crate::codec::compression::gzip_members::{GzipMembers, MemberRecorder, MemberSource};
 use crate::common::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
@@ -35,17 +35,6 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
 pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &GzipMembers) -> impl Read + Send + 'a {
     GzipReader::Before(MemberRecorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
 }
-
-/// A source of gzip data that is notified of the members in it.
-pub(super) trait MemberSource: BufRead {
-    /// Handles the start of a member's deflate data, after its header has been read.
-    fn begin_body(&mut self) {}
-
-    /// Handles the end of a member, after its checksum and size have been read.
-    fn end_member(&mut self) {}
-}
-
-impl<R: Read> MemberSource for BufReader<R> {}
 
 /// A reader of consecutive zstd frames.
 struct Frames<R: BufRead>(zstd::Decoder<'static, R>);

@@ -3,10 +3,9 @@
 //! A member consists of a header, deflate data, and the checksum and size of its content (RFC 1952, 2.3). The header
 //! records who made it, when and from what file, so every member that is kept gets the header that this program writes.
 
-use super::decode::MemberSource;
 use crate::common::error::Error;
 use memchr::memmem;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The header of every gzip member that this program writes or copies: no name, no time, no system.
@@ -113,6 +112,17 @@ impl<R: BufRead> Read for MemberRecorder<R> {
         Ok(length)
     }
 }
+
+/// A source of gzip data that is notified of the members in it.
+pub(super) trait MemberSource: BufRead {
+    /// Handles the start of a member's deflate data, after its header has been read.
+    fn begin_body(&mut self) {}
+
+    /// Handles the end of a member, after its checksum and size have been read.
+    fn end_member(&mut self) {}
+}
+
+impl<R: Read> MemberSource for BufReader<R> {}
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 
 use crate::codec::tar;
 use crate::common::digest::{HashState, Hasher};
+use crate::layers::Layer;
 use crate::layers::block_boundaries::{Block, Blocks, LARGEST};
-use crate::layers::write::Layer;
 use std::ops::Range;
 
 /// A layer that was made before, with its entries and blocks.

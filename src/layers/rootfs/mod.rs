@@ -19,8 +19,8 @@ pub use accounts::has_name;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 pub use listing::LayerListing;
 pub use listing_store::{ListedLayer, Listings, find_or_make};
-pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry, Unseen};
-pub use stored_layers::{LayerPlace, StoredLayer};
+pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry};
+pub use stored_layers::{LayerPlace, StoredLayer, Unseen};
 
 #[cfg(test)]
 mod tests;

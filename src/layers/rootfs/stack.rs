@@ -3,7 +3,7 @@
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::listing::LayerListing;
 use crate::common::error::Result;
-use crate::layers::rootfs::stored_layers::StoredLayer;
+use crate::layers::rootfs::stored_layers::{StoredLayer, Unseen};
 use crate::layers::tree::{Entry, Kind, Tree};
 use crate::spec::ImagePath;
 use std::cell::RefCell;
@@ -19,15 +19,6 @@ pub enum LayerBelow<'a> {
     Stored(StoredLayer<'a>),
     /// The entries of a layer that has not been written yet.
     Tree(&'a Tree),
-}
-
-/// The reason why a layer's entries are unknown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unseen {
-    /// The reason: "its layers stay in their registry".
-    pub reason: String,
-    /// Advice on how to make them known.
-    pub hint: String,
 }
 
 /// The result of looking up a path in a stack.

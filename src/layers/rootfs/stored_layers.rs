@@ -1,7 +1,6 @@
 //! A stored layer of a stack. Its listing is found or made on demand.
 
 use super::listing::LayerListing;
-use super::stack::Unseen;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
@@ -103,4 +102,13 @@ fn known(listed: Option<ListedLayer>, unseen: &Unseen) -> Result<Arc<LayerListin
         }
         None => Err(unseen.clone()),
     }
+}
+
+/// The reason why a layer's entries are unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// The reason: "its layers stay in their registry".
+    pub reason: String,
+    /// Advice on how to make them known.
+    pub hint: String,
 }

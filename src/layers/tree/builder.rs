@@ -368,6 +368,24 @@ enum ListingPart {
     Below,
 }
 
+impl Tree {
+    /// Returns the entries without whiteouts, and the paths that the whiteouts delete from the layers below.
+    ///
+    /// # Errors
+    /// Never returns an error for the entries of a tree.
+    pub fn without_removals(&self) -> Result<(Tree, Vec<ImagePath>)> {
+        let mut kept = TreeBuilder::new(&Rules::default());
+        let mut removals = Vec::new();
+        for entry in self.entries() {
+            match Tree::removed_by(&entry) {
+                Some(path) => removals.push(path),
+                None => kept.add(entry)?,
+            }
+        }
+        Ok((kept.finish()?, removals))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

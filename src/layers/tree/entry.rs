@@ -87,3 +87,12 @@ impl Entry {
         }
     }
 }
+
+/// The kind of file at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// A directory, but not a link to one.
+    Directory,
+    /// Anything else.
+    Other,
+}

@@ -3,6 +3,7 @@
 //! Patterns are relative to the root of the copied directory, `**` spans directories, `!` takes back, the last match
 //! wins, and a match of a directory applies to everything in it (docs.docker.com, "dockerignore file").
 
+use super::PathKind;
 use super::base_names::matches_name;
 use super::excluded::Cause;
 use super::pattern::PathPattern;
@@ -52,15 +53,6 @@ impl Matcher {
             Matcher::Path(literal) => literal == Path::new(path),
         }
     }
-}
-
-/// The kind of file at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PathKind {
-    /// A directory, but not a link to one.
-    Directory,
-    /// Anything else.
-    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! A finished tree.
 
 use super::nodes::{DESTINATION, NOBODY, Nodes};
-use super::{Attributes, Content, Entry, Rules, TreeBuilder};
-use crate::common::error::Result;
+use super::{Attributes, Content, Entry};
 use crate::spec::ImagePath;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _, ParallelIterator as _};
 use std::cmp::Ordering;
@@ -132,22 +131,6 @@ impl Tree {
     /// Returns the sources of its file contents.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         self.nodes.files.iter().map(|(_, content)| content)
-    }
-
-    /// Returns the entries without whiteouts, and the paths that the whiteouts delete from the layers below.
-    ///
-    /// # Errors
-    /// Never returns an error for the entries of a tree.
-    pub fn without_removals(&self) -> Result<(Tree, Vec<ImagePath>)> {
-        let mut kept = TreeBuilder::new(&Rules::default());
-        let mut removals = Vec::new();
-        for entry in self.entries() {
-            match Tree::removed_by(&entry) {
-                Some(path) => removals.push(path),
-                None => kept.add(entry)?,
-            }
-        }
-        Ok((kept.finish()?, removals))
     }
 
     /// Returns the size of all files together, in bytes.
