@@ -1,6 +1,6 @@
 //! Every test of the whole program, in one binary.
 //!
-//! * `house`: the plan of the house, held against the sources.
+//! * `architecture`: rooms, imports, names and documents, held against the sources.
 //! * `examples`: the programs in `examples/`.
 //! * `support`: scratch directories, running programs, and a loud word where one is missing.
 //! * `consumers`: the programs that read images in real life, each behind a few plain functions.
@@ -22,8 +22,8 @@
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
 
+mod architecture;
 mod examples;
-mod house;
 mod registry;
 mod support;
 
