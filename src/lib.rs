@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The library never prints, and never reads the clock, the environment or the home directory. Everything that decides
-//! the bytes of an image is part of its [`build::BuildSpec`], and progress is reported through [`progress::Progress`].
+//! the bytes of an image is part of its [`build::BuildSpec`], and progress is reported through [`common::progress::Progress`].
 //!
 //! ```
 //! use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};

@@ -61,10 +61,14 @@ impl Plan {
         progress: &dyn Progress,
     ) -> Result<Vec<Search<'a>>> {
         let find = |(layer, recalled): (&'a PlannedLayer, &LookupResult)| match layer.tree() {
-            Some(tree) if self.searches(layer) => {
-                Searcher { layer, tree, cache, compression: layer.compression(self.compression), policy: self.secrets }
-                    .find(recalled)
+            Some(tree) if self.searches(layer) => SourceSearcher {
+                layer,
+                tree,
+                cache,
+                compression: layer.compression(self.compression),
+                policy: self.secrets,
             }
+            .find(recalled),
             _ => Ok(Search::None),
         };
         let searches = self.layers.iter().zip(recalled).map(find).collect::<Result<Vec<_>>>()?;
@@ -179,7 +183,7 @@ impl Search<'_> {
 }
 
 /// Searches one layer.
-struct Searcher<'a, 'c> {
+struct SourceSearcher<'a, 'c> {
     layer: &'a PlannedLayer,
     tree: &'a Tree,
     cache: Option<&'c Cache>,
@@ -187,9 +191,9 @@ struct Searcher<'a, 'c> {
     policy: SecretPolicy,
 }
 
-impl<'a> Searcher<'a, '_> {
+impl<'a> SourceSearcher<'a, '_> {
     fn find(&self, recalled: &LookupResult) -> Result<Search<'a>> {
-        let Searcher { layer, tree, cache, compression, policy: _ } = *self;
+        let SourceSearcher { layer, tree, cache, compression, policy: _ } = *self;
         match recalled {
             LookupResult::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
                 Some(found) => Ok(Search::Done(renamed(found, &layer.name))),
@@ -220,7 +224,7 @@ impl<'a> Searcher<'a, '_> {
 
     /// Searches a layer of which every file will be read. That is done while they are, unless nothing is to be made of them.
     fn search_all(&self) -> Result<Search<'a>> {
-        let Searcher { layer, tree, policy, .. } = *self;
+        let SourceSearcher { layer, tree, policy, .. } = *self;
         let name = &layer.name;
         match policy {
             SecretPolicy::Deny => search(tree, name, |_, _| false).map(Search::Done),

@@ -146,3 +146,21 @@ fn read(file: &Path) -> Result<Policy> {
     let object = file.display().to_string();
     Policy::read(&bounded_read::read(Root::open_named_file(file)?, LARGEST, &object)?, &object)
 }
+
+impl NetworkArguments {
+    /// Asks the policy about the image at `location`.
+    ///
+    /// # Errors
+    /// As [`Admission::ask`].
+    pub(super) fn admission(&self, location: &Location) -> Result<Admission> {
+        Admission::ask(self.signature_policy.as_deref(), location)
+    }
+
+    /// Asks the policy whether layers may be taken from the shared cache in a repository.
+    ///
+    /// # Errors
+    /// As [`ask_about_cache`].
+    pub(super) fn admit_cache(&self, repository: &Reference) -> Result<()> {
+        ask_about_cache(self.signature_policy.as_deref(), repository)
+    }
+}

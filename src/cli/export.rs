@@ -7,9 +7,9 @@ use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
+use super::seen;
 use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
-use super::{seen, shared_cache};
 use clap::Args;
 use ocibuild::common::progress::warn;
 use ocibuild::registry::{Fallback, MirroredRepository};
@@ -46,7 +46,7 @@ pub(super) struct ExportArguments {
     #[command(flatten)]
     lock: LayoutLockArguments,
     /// Take layers that are not in the layout from this repository, if no build on this machine left them out. Repeatable
-    #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = shared_cache::repository)]
+    #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = super::values::repository)]
     complete_from: Vec<Reference>,
     #[command(flatten)]
     network: NetworkArguments,

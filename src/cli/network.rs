@@ -1,6 +1,5 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
-use super::admission::{self, Admission};
 use super::environment_switches;
 use super::mirrors::{self, Endpoint, Mirror, Tls};
 use super::progress_display::Watch;
@@ -15,7 +14,7 @@ use ocibuild::registry::{
     certificates, credential_helper, fetch,
 };
 use ocibuild::store::Seen;
-use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
+use ocibuild::{Digest, Error, ErrorKind, Reference, Result};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -42,7 +41,7 @@ pub(super) struct NetworkArguments {
     mirrors: Vec<Mirror>,
     /// Accept only images that this policy.json accepts [default: the one that podman and skopeo read, if there is one]
     #[arg(long, value_name = "FILE")]
-    signature_policy: Option<PathBuf>,
+    pub(super) signature_policy: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -169,22 +168,6 @@ impl NetworkArguments {
         };
         let places = places.iter().enumerate().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
-    }
-
-    /// Asks the policy about the image at `location`.
-    ///
-    /// # Errors
-    /// As [`Admission::ask`].
-    pub(super) fn admission(&self, location: &Location) -> Result<Admission> {
-        Admission::ask(self.signature_policy.as_deref(), location)
-    }
-
-    /// Asks the policy whether layers may be taken from the shared cache in a repository.
-    ///
-    /// # Errors
-    /// As [`admission::ask_about_cache`].
-    pub(super) fn admit_cache(&self, repository: &Reference) -> Result<()> {
-        admission::ask_about_cache(self.signature_policy.as_deref(), repository)
     }
 
     /// Where what `reference` names is looked for: its mirrors, then its own repository.

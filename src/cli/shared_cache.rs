@@ -10,7 +10,7 @@ use ocibuild::cache::{CachePlace, Published, SharedCache};
 use ocibuild::common::human_numbers;
 use ocibuild::common::progress::{Activity, warn};
 use ocibuild::store::TransferStats;
-use ocibuild::{Error, Location, Reference, Result};
+use ocibuild::{Reference, Result};
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -19,22 +19,14 @@ pub(super) struct SharedCacheArguments {
     #[arg(
         long = "cache-from",
         value_name = "docker://REPOSITORY",
-        value_parser = repository,
+        value_parser = super::values::repository,
         conflicts_with = "no_cache",
         help_heading = "Cache"
     )]
     from: Vec<Reference>,
     /// Share an environment's layers in this repository, for --cache-from of other machines. Repeatable
-    #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = repository, help_heading = "Cache")]
+    #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = super::values::repository, help_heading = "Cache")]
     to: Vec<Reference>,
-}
-
-/// Reads `docker://REPOSITORY`.
-pub(super) fn repository(text: &str) -> Result<Reference> {
-    let Location::Registry(reference) = text.parse()? else {
-        return Err(Error::usage(format!("`{text}`"), "is no repository of a registry: docker://HOST/NAME"));
-    };
-    CachePlace::prefix(&reference).map(|_| reference)
 }
 
 impl SharedCacheArguments {

@@ -1,8 +1,9 @@
 //! The values of flags: what was typed, and what it means.
 
+use ocibuild::cache::CachePlace;
 use ocibuild::layers::tree::Owner;
 use ocibuild::spec::ImagePath;
-use ocibuild::{Error, Result, Timestamp};
+use ocibuild::{Error, Location, Reference, Result, Timestamp};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -171,6 +172,14 @@ pub(super) fn created(flag: Option<Timestamp>, default: Timestamp) -> Result<Tim
     let object = format!("SOURCE_DATE_EPOCH `{}`", text.to_string_lossy());
     let seconds = seconds.ok_or_else(|| Error::usage(&object, "not a number of seconds"))?;
     Timestamp::from_seconds(seconds).map_err(|error| Error::usage(object, error.reason()))
+}
+
+/// Reads `docker://REPOSITORY`.
+pub(super) fn repository(text: &str) -> Result<Reference> {
+    let Location::Registry(reference) = text.parse()? else {
+        return Err(Error::usage(format!("`{text}`"), "is no repository of a registry: docker://HOST/NAME"));
+    };
+    CachePlace::prefix(&reference).map(|_| reference)
 }
 
 #[cfg(test)]

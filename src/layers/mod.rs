@@ -13,6 +13,7 @@
 //! the finished blocks after it (`sequence`).
 
 mod block_boundaries;
+mod content_visitor;
 mod fill_block;
 pub mod incremental;
 mod layer;
@@ -23,6 +24,7 @@ mod write;
 mod write_tar;
 
 pub use block_boundaries::{Block, is_in_one_block};
+pub use content_visitor::ContentVisitor;
 pub use layer::Layer;
-pub use write::{ContentVisitor, LayerRequest, MadeLayer, Work, hash_layer, write_layers};
+pub use write::{LayerRequest, MadeLayer, Work, hash_layer, write_layers};
 pub use write_tar::write_tar;

@@ -6,6 +6,7 @@ use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
 use crate::common::progress::{Activity, Progress};
 use crate::common::threads;
+use crate::layers::ContentVisitor;
 use crate::layers::Layer;
 use crate::layers::block_boundaries::{Block, Blocks, cut};
 use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
@@ -13,12 +14,11 @@ use crate::layers::incremental::DoneBlock;
 use crate::layers::incremental::Sums;
 use crate::layers::incremental::{Packed, Packer, Packing, Prefix, Reuse};
 use crate::layers::ordered_output::Sequence;
-use crate::layers::tree::{Entry, Tree};
+use crate::layers::tree::Tree;
 use crate::spec::{Descriptor, media_type};
 use crate::store::Layout;
 use crate::store::layout::{BlobWriter, Gap};
 use rayon::prelude::*;
-use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -39,17 +39,6 @@ pub struct LayerRequest<'a> {
     pub reuse: Option<&'a Reuse>,
     /// Called with the files, except for those in blocks that are taken over.
     pub visitor: Option<ContentVisitor<'a>>,
-}
-
-/// A function that is called with the number, the entry and the content of each file that is in one block, while the content is in
-/// memory, on any thread and in any order.
-#[derive(Clone, Copy)]
-pub struct ContentVisitor<'a>(pub &'a (dyn Fn(usize, &Entry, &[u8]) + Sync));
-
-impl fmt::Debug for ContentVisitor<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ContentVisitor").finish_non_exhaustive()
-    }
 }
 
 /// A written layer, with the records that a later build of it can use.

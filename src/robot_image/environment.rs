@@ -15,7 +15,6 @@ use crate::layers::tree::TreeBuilder;
 use crate::rcc::{CatalogName, Hololib, Restorer};
 use crate::robot_image::environment_facts::{EnvironmentFacts, PartFacts, WarningRecorder};
 use serde_json::Value;
-use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 /// A recorded environment: a catalog and its hololib.

@@ -43,7 +43,7 @@ pub fn find_in_file<E>(
     if size <= PART {
         return Ok(find_in_content(path, buffer));
     }
-    let encoding = Encoding::of(buffer);
+    let encoding = TextEncoding::of(buffer);
     let mut found = Vec::new();
     let mut text = encoding.decode(buffer).into_owned();
     let (mut lines, mut at, mut covered) = (0, PART, 0);
@@ -74,7 +74,7 @@ pub fn find_in_file<E>(
 
 /// Finds the secrets in a file that is in memory as a whole.
 pub fn find_in_content(path: &[u8], content: &[u8]) -> Vec<FoundLine> {
-    let text = Encoding::of(content).decode(content);
+    let text = TextEncoding::of(content).decode(content);
     find(path, &text).iter().map(FoundLine::from).collect()
 }
 
@@ -85,7 +85,7 @@ fn line_start(text: &[u8], end: usize) -> usize {
 
 /// How the text of a file is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+enum TextEncoding {
     /// In bytes that ASCII is a part of.
     Bytes,
     Utf16(ByteOrder),
@@ -97,21 +97,21 @@ enum ByteOrder {
     BigEndian,
 }
 
-impl Encoding {
+impl TextEncoding {
     /// What the byte order mark at the start of a file says.
-    fn of(content: &[u8]) -> Encoding {
+    fn of(content: &[u8]) -> TextEncoding {
         match content {
             // Four bytes with two of them zero begin UTF-32, which is searched as little as a binary.
-            [0xff, 0xfe, 0, 0, ..] => Encoding::Bytes,
-            [0xff, 0xfe, ..] => Encoding::Utf16(ByteOrder::LittleEndian),
-            [0xfe, 0xff, ..] => Encoding::Utf16(ByteOrder::BigEndian),
-            _ => Encoding::Bytes,
+            [0xff, 0xfe, 0, 0, ..] => TextEncoding::Bytes,
+            [0xff, 0xfe, ..] => TextEncoding::Utf16(ByteOrder::LittleEndian),
+            [0xfe, 0xff, ..] => TextEncoding::Utf16(ByteOrder::BigEndian),
+            _ => TextEncoding::Bytes,
         }
     }
 
     /// The text in UTF-8. What is no UTF-16 becomes a replacement character, and ends a value as little as a letter does.
     fn decode(self, content: &[u8]) -> Cow<'_, [u8]> {
-        let Encoding::Utf16(order) = self else { return Cow::Borrowed(content) };
+        let TextEncoding::Utf16(order) = self else { return Cow::Borrowed(content) };
         let unit = |pair: &[u8; 2]| match order {
             ByteOrder::LittleEndian => u16::from_le_bytes(*pair),
             ByteOrder::BigEndian => u16::from_be_bytes(*pair),

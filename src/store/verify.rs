@@ -39,7 +39,7 @@ pub struct Report {
     /// The layers whose content was not read because their type is unknown. Only their digest and size were checked.
     pub not_read: Vec<NotReadLayer>,
     /// All faults, sorted.
-    pub faults: Vec<Finding>,
+    pub faults: Vec<LayoutDefect>,
     /// The blobs that do not match their digests, sizes or types.
     pub damaged: BTreeSet<Digest>,
 }
@@ -66,14 +66,14 @@ pub struct NotReadLayer {
 
 /// A fault in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
+pub struct LayoutDefect {
     /// The object at fault.
     pub object: String,
     /// The reason.
     pub reason: String,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for LayoutDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", one_line(&self.object), one_line(&self.reason))
     }
@@ -205,7 +205,7 @@ impl Survey<'_> {
     }
 
     fn fault(&mut self, object: impl Into<String>, reason: impl Into<String>) {
-        self.report.faults.push(Finding { object: object.into(), reason: reason.into() });
+        self.report.faults.push(LayoutDefect { object: object.into(), reason: reason.into() });
     }
 
     /// Records a reference to a blob. Returns whether its media type is new for that blob.
@@ -325,7 +325,7 @@ enum VerifiedDocument {
 #[derive(Default)]
 struct BlobFacts {
     bytes: u64,
-    faults: Vec<Finding>,
+    faults: Vec<LayoutDefect>,
     /// The media type of a layer that cannot be read.
     not_read: Option<String>,
 }
@@ -334,7 +334,7 @@ struct BlobFacts {
 fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Progress) -> Option<BlobFacts> {
     let mut found = BlobFacts::default();
     let object = format!("blob {digest}");
-    let mut fault = |reason: String| found.faults.push(Finding { object: object.clone(), reason });
+    let mut fault = |reason: String| found.faults.push(LayoutDefect { object: object.clone(), reason });
     if role.sizes.len() > 1 {
         fault(format!("is said to have different sizes: {:?}", role.sizes));
     }
@@ -368,7 +368,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     }
     // If the blob is damaged, faults of its content only follow from that.
     if found.faults.is_empty() {
-        found.faults.extend(layer_faults.into_iter().map(|reason| Finding { object: object.clone(), reason }));
+        found.faults.extend(layer_faults.into_iter().map(|reason| LayoutDefect { object: object.clone(), reason }));
     }
     activity.finish(match (found.faults.is_empty(), &found.not_read) {
         (true, None) => "whole",

@@ -3,9 +3,9 @@
 //! They are CRC-32, which detects mistakes, but not malice. Equal checksums alone never decide that two blocks are equal.
 
 use crate::codec::tar;
+use crate::layers::ContentVisitor;
 use crate::layers::block_boundaries::{Block, entry_length, is_in_one_block};
 use crate::layers::tree::Tree;
-use crate::layers::write::ContentVisitor;
 use libdeflater::{Crc, crc32};
 
 /// The checksums of one block.
