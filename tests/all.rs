@@ -8,6 +8,7 @@
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
+//! * `documents`: README and docs/, held against the program.
 //! * `dockerfile`: images that others build of our Dockerfiles.
 //! * `registry`: the distribution client, against registries that lie and real ones.
 //! * `below`: what a layer meets in the layers below it.
@@ -45,6 +46,8 @@ mod compressions;
 mod consumers;
 #[cfg(target_os = "linux")]
 mod dockerfile;
+#[cfg(target_os = "linux")]
+mod documents;
 #[cfg(target_os = "linux")]
 mod images;
 #[cfg(target_os = "linux")]

@@ -94,4 +94,18 @@ impl Podman {
         command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
         command
     }
+
+    /// A shell script that is this podman, for a search path. `prepare` runs first and may change the arguments, after which
+    /// they are the command of podman in `$sub` and what follows it.
+    pub(crate) fn script(&self, prepare: &str) -> String {
+        let command = self.command();
+        let mut script = "#!/bin/sh\n".to_owned();
+        for (name, value) in command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?))) {
+            if name != "PATH" {
+                script += &format!("export {name}='{value}'\n");
+            }
+        }
+        let program = command.get_program().to_str().unwrap();
+        script + &format!("sub=$1; shift\n{prepare}\nexec {program} \"$sub\" \"$@\"\n")
+    }
 }
