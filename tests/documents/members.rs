@@ -1,6 +1,7 @@
 //! The members of JSON output and their descriptions in `docs/json.md`.
 
 use super::Page;
+use crate::consumers::Registry;
 use crate::support::{Scratch, run};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -83,6 +84,29 @@ fn every_member_is_described() {
     assert_eq!(undescribed(&page, "layout", &document), [""; 0]);
     let broken = serde_json::json!({"digest": "", "layers": [{"diffIdd": ""}]});
     assert_eq!(undescribed(&page, "layout", &broken), ["diffIdd"]);
+}
+
+#[test]
+fn members_about_registries_are_described() {
+    let Some(registry) = Registry::plain() else { return };
+    let page = Page::read("docs/json.md");
+    let scratch = Scratch::new();
+    scratch.write("src/file", "one");
+    let base = format!("{}/team/base:v1", registry.address());
+    run(&mut ocibuild(&scratch, "layout base --copy src:/base")).success();
+    run(&mut ocibuild(&scratch, &format!("export base docker://{base}"))).success();
+    for (command, words) in [
+        ("pull", format!("pull {base}")),
+        ("layout", format!("layout out --base {base} --sparse --copy src:/app")),
+        ("verify", "verify out".to_owned()),
+        ("export", format!("export out docker://{}/team/other:v1", registry.address())),
+    ] {
+        let finished = run(&mut ocibuild(&scratch, &words)).success();
+        let document: Value = serde_json::from_str(finished.text()).unwrap();
+        assert_eq!(undescribed(&page, command, &document), [""; 0], "{command}");
+        let is_sparse = document["leftOut"].as_array().is_none_or(|layers| layers.len() == 1);
+        assert!(is_sparse, "{document}");
+    }
 }
 
 #[test]

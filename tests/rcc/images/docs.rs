@@ -1,12 +1,11 @@
 //! Every command in the documents about robots, run as it is written there.
 
 use super::Workshop;
-use crate::consumers::Podman;
+use crate::consumers::{Podman, Registry};
 use crate::documents::Page;
 use crate::support::{Finished, Scratch, command, run_within};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 const ROBOT: &str = "
@@ -26,66 +25,97 @@ const WAITING: &str = "import os, runpy, time\n\
                        time.sleep(int(os.environ.get('ROBOT_SECONDS', '0')))\n\
                        runpy.run_path('task.py', run_name='__main__')\n";
 
-/// A machine with a robot in `robot`, ocibuild with a base that needs no network, and podman with its own storage.
-fn desk() -> Option<(Scratch, Podman)> {
-    let workshop = Workshop::shared_by_tests()?;
-    let podman = Podman::find()?;
-    let scratch = Scratch::new();
-    let robot = scratch.join("robot");
-    workshop.copy_robot(&robot);
-    fs::write(robot.join("robot.yaml"), ROBOT).unwrap();
-    fs::write(robot.join("waiting.py"), WAITING).unwrap();
-    let with_base = workshop.ocibuild(&[], scratch.path());
-    let variables = with_base.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
-    let exports: String = variables.map(|(name, value)| format!("export {name}='{value}'\n")).collect();
-    let base = format!("case $sub in layout|dockerfile) set -- \"$@\" --base {} ;; esac", workshop.base.location());
-    let ocibuild = env!("CARGO_BIN_EXE_ocibuild");
-    let call = format!("sub=$1; shift\n{base}\nexec unshare -n -- {ocibuild} $sub \"$@\" --quiet\n");
-    program(&scratch, "ocibuild", &format!("#!/bin/sh\n{exports}{call}"));
-    let alone = "case $sub in run|create) set -- --network=none --pull=never \"$@\" ;; esac";
-    program(&scratch, "podman", &podman.script(alone));
-    Some((scratch, podman))
+/// A machine with a robot in `robot`, ocibuild with a base that needs no network, and podman, if it is here, with its own storage.
+struct Desk {
+    scratch: Scratch,
+    podman: Option<Podman>,
 }
 
-/// Runs the commands of the page at `path` that need `needs`, in `directory`.
-fn run_page(scratch: &Scratch, path: &str, needs: &[&str], directory: &Path) {
-    let page = Page::read(path);
-    let blocks = page.blocks();
-    let found: Vec<_> = blocks.iter().filter(|block| block.needs.iter().eq(needs)).collect();
-    assert!(!found.is_empty(), "{path}");
-    for block in found {
-        for (text, status) in block.steps() {
-            let finished = step(scratch, &text, directory);
-            assert!(finished.status == status, "{path}:{}: expected {status} of {finished}", block.line);
+/// The network of a command.
+#[derive(Clone, Copy)]
+enum Network<'r> {
+    None,
+    /// `registry.example` is this registry.
+    Registry(&'r Registry),
+}
+
+impl Desk {
+    fn new() -> Option<Desk> {
+        let workshop = Workshop::shared_by_tests()?;
+        let desk = Desk { scratch: Scratch::new(), podman: Podman::find() };
+        let robot = desk.scratch.join("robot");
+        workshop.copy_robot(&robot);
+        fs::write(robot.join("robot.yaml"), ROBOT).unwrap();
+        fs::write(robot.join("waiting.py"), WAITING).unwrap();
+        let with_base = workshop.ocibuild(&[], desk.scratch.path());
+        let variables = with_base.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+        let exports: String = variables.map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+        let base = workshop.base.location();
+        let base = format!("case $sub in layout|dockerfile) set -- \"$@\" --base {base} ;; esac");
+        let ocibuild = env!("CARGO_BIN_EXE_ocibuild");
+        let call = format!("sub=$1; shift\n{base}\nexec ${{ALONE-unshare -n --}} {ocibuild} $sub \"$@\" --quiet\n");
+        desk.install("ocibuild", &format!("#!/bin/sh\n{exports}{call}"));
+        if let Some(podman) = &desk.podman {
+            let alone = "case $sub in run|create) set -- --network=none --pull=never \"$@\" ;; esac";
+            desk.install("podman", &podman.script(alone));
         }
+        Some(desk)
+    }
+
+    fn install(&self, name: &str, text: &str) {
+        let path = self.scratch.write(format!("programs/{name}"), text);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Runs the commands of the page at `path` that need `needs`, in `directory`.
+    fn run_page(&self, path: &str, needs: &[&str], directory: &str, network: Network<'_>) {
+        let page = Page::read(path);
+        let blocks = page.blocks();
+        let found: Vec<_> = blocks.iter().filter(|block| block.needs.iter().eq(needs)).collect();
+        assert!(!found.is_empty(), "{path}");
+        for block in found {
+            for (text, status) in block.steps() {
+                let finished = self.step(&text, directory, network);
+                assert!(finished.status == status, "{path}:{}: expected {status} of {finished}", block.line);
+            }
+        }
+    }
+
+    fn step(&self, text: &str, directory: &str, network: Network<'_>) -> Finished {
+        let mut shell = command("sh");
+        let path = shell.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
+        let path = format!("{}:{}", self.scratch.join("programs").display(), path.unwrap().to_str().unwrap());
+        let text = match network {
+            Network::None => text.to_owned(),
+            Network::Registry(registry) => {
+                shell.env("ALONE", "");
+                text.replace("registry.example", &registry.address())
+            }
+        };
+        shell.args(["-eu", "-c", &text]).env("PATH", path).current_dir(self.scratch.join(directory));
+        run_within(Duration::from_secs(300), &mut shell)
     }
 }
 
 /// Every line of docs/robots.md that a shell and podman can run does what is said there.
 #[test]
 fn every_command_of_the_document_works() {
-    let Some((scratch, _podman)) = desk() else { return };
-    run_page(&scratch, "docs/robots.md", &[], scratch.path());
+    let Some(desk) = Desk::new().filter(|desk| desk.podman.is_some()) else { return };
+    desk.run_page("docs/robots.md", &[], "", Network::None);
 }
 
 /// The commands of docs/packaging-robots.md work in the directory of a robot.
 #[test]
 fn commands_about_packaging_robots_work() {
-    let Some((scratch, _podman)) = desk() else { return };
-    run_page(&scratch, "docs/packaging-robots.md", &["robot"], &scratch.join("robot"));
+    let Some(desk) = Desk::new() else { return };
+    desk.run_page("docs/packaging-robots.md", &["robot"], "robot", Network::None);
 }
 
-fn step(scratch: &Scratch, text: &str, directory: &Path) -> Finished {
-    let mut shell = command("sh");
-    let path = shell.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
-    let path = format!("{}:{}", scratch.join("programs").display(), path.unwrap().to_str().unwrap());
-    shell.args(["-eu", "-c", text]).env("PATH", path).current_dir(directory);
-    run_within(Duration::from_secs(300), &mut shell)
-}
-
-fn program(scratch: &Scratch, name: &str, text: &str) {
-    let path = scratch.write(format!("programs/{name}"), text);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+/// The commands of docs/caching.md share the environment of a robot through a registry.
+#[test]
+fn commands_about_shared_caches_work() {
+    let (Some(desk), Some(registry)) = (Desk::new(), Registry::plain()) else { return };
+    desk.run_page("docs/caching.md", &["registry", "robot"], "", Network::Registry(&registry));
 }
 
 /// The Job in docs/robots.md names the image, and starts it with what the image understands.
