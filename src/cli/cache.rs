@@ -1,14 +1,12 @@
 //! `ocibuild cache`.
 
 use super::cache_directory::CacheDirectory;
+use super::cache_verify;
 use super::output::print;
 use super::{Common, OutputFormat, parse_sizes};
 use clap::{Args, Subcommand};
 use ocibuild::cache::maintenance::{CacheLimits, Item, ItemKind, Pruned, Upkeep};
 use ocibuild::common::human_numbers::{counted, size};
-use ocibuild::common::progress::Silent;
-use ocibuild::store::Layout;
-use ocibuild::store::verify::verify;
 use ocibuild::{Reference, Result, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -90,7 +88,7 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
         }
         Action::Prune(PruneArguments { keep, older_than }) => prune(CacheLimits { age: *older_than, size: *keep })?,
         Action::Clear => prune(CacheLimits::NOTHING)?,
-        Action::Verify => return upkeep.as_ref().map_or(Ok(ExitCode::SUCCESS), verify_everything),
+        Action::Verify => return cache_verify::run(upkeep.as_ref(), format),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -187,38 +185,4 @@ fn tell(pruned: &Pruned, format: OutputFormat) -> Result<()> {
             result.to_string()
         }
     })
-}
-
-/// Reads everything, and reports what is damaged. The next build replaces it.
-fn verify_everything(upkeep: &Upkeep) -> Result<ExitCode> {
-    let _held = upkeep.hold()?;
-    let (mut blobs, mut bytes, mut is_whole) = (0, 0, true);
-    for store in upkeep.stores() {
-        let layout = match Layout::open(&store).and_then(|layout| layout.index().map(|_| layout)) {
-            Ok(layout) => layout,
-            Err(error) if !error.is_of_the_content() => return Err(error),
-            Err(error) => {
-                print(&format!("{error}; all of {} is thrown away", store.display()))?;
-                upkeep.discard_unreadable_stores()?;
-                is_whole = false;
-                continue;
-            }
-        };
-        let report = verify(&store, &Silent)?;
-        for fault in &report.faults {
-            print(&format!("{}: {fault}", store.display()))?;
-        }
-        upkeep.forget(layout, &report.damaged);
-        (blobs, bytes) = (blobs + report.blobs, bytes + report.bytes);
-        is_whole &= report.faults.is_empty();
-    }
-    for file in upkeep.discard_damaged_files()? {
-        print(&format!("{file}: damaged and thrown away; the next build makes another"))?;
-        is_whole = false;
-    }
-    if !is_whole {
-        return Ok(ExitCode::FAILURE);
-    }
-    print(&format!("{}, {}: whole", counted(blobs, "blob"), size(bytes)))?;
-    Ok(ExitCode::SUCCESS)
 }

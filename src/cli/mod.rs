@@ -5,6 +5,7 @@ mod base;
 mod cache;
 mod cache_directory;
 mod cache_limit;
+mod cache_verify;
 mod catalogs;
 mod completions;
 mod config;

@@ -34,11 +34,7 @@ impl Layout {
         match open() {
             Err(error) if error.is_of_the_content() => {
                 directory.remove_tree(name)?;
-                warn(
-                    progress,
-                    &error.object(),
-                    &format!("{}; all of {} is thrown away", error.reason(), path.display()),
-                );
+                warn(progress, &error.object(), &format!("{}; all of {} is discarded", error.reason(), path.display()));
                 Layout::create(&path)
             }
             opened => opened,

@@ -70,6 +70,7 @@ fn every_member_is_described() {
         ("verify", "verify out"),
         ("dockerfile", "dockerfile --base scratch --copy src:/app --context context"),
         ("cache info", "cache info"),
+        ("cache verify", "cache verify"),
         ("cache prune", "cache prune --keep 1GiB"),
     ] {
         let finished = run(&mut ocibuild(&scratch, words)).success();

@@ -370,7 +370,7 @@ fn kept_signatures_are_a_part_of_the_cache() {
     assert!(cache(&["info"]).success().text().contains("\n1 signature file, "));
     cache(&["verify"]).success();
     fs::write(&kept, "[{}]").unwrap();
-    let damaged = format!("{}: damaged and thrown away", kept.display());
+    let damaged = format!("{}: damaged and discarded", kept.display());
     assert!(cache(&["verify"]).ended_with(1).text().contains(&damaged));
     assert!(!kept.exists());
     pull();
