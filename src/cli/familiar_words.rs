@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 14] = [
+const COMMANDS: [(&[&str], &str); 13] = [
     (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
     (
         &["buildx", "bake", "bud"],
@@ -19,22 +19,18 @@ const COMMANDS: [(&[&str], &str); 14] = [
         &["load", "import"],
         "`docker load` and `podman load` read what `ocibuild export LAYOUT docker-archive:FILE` writes",
     ),
-    (
-        &["tag"],
-        "`ocibuild layout DIR -t NAME` names an image, `ocibuild export LAYOUT oci:DIR:TAG` copies it to another name",
-    ),
     (&["run", "exec", "start"], "engines run images: `ocibuild export LAYOUT - | docker load`, then `docker run`"),
     (
-        &["images", "ls", "list", "image", "history", "manifest", "config", "show", "info"],
-        "`ocibuild inspect LAYOUT` shows an image",
+        &["images", "image", "history", "manifest", "config", "show", "info"],
+        "`ocibuild ls LAYOUT` lists images, `ocibuild inspect IMAGE` shows one",
     ),
     (
-        &["rmi", "rm", "remove", "delete"],
-        "an image goes with the directory of its layout; `ocibuild cache clear` empties the cache",
+        &["rmi", "remove", "delete"],
+        "`ocibuild rm IMAGE` removes an image from a layout; `ocibuild cache clear` empties the cache",
     ),
     (
-        &["prune", "gc", "clean", "system"],
-        "`ocibuild cache prune` takes out of the cache what has not been used for longest",
+        &["prune", "clean", "system"],
+        "`ocibuild gc LAYOUT` removes the blobs that no image needs, `ocibuild cache prune` what the cache has not used",
     ),
     (&["validate", "check", "fsck"], "`ocibuild verify LAYOUT` checks an image"),
     (&["fetch", "download"], "`ocibuild pull REFERENCE` fetches a base image"),

@@ -18,12 +18,14 @@ mod excluded;
 mod explain;
 mod export;
 mod familiar_words;
+mod gc;
 mod inspect;
 mod layer_cache;
 mod layout;
 mod layout_lock;
 mod lock_file;
 mod login;
+mod ls;
 mod man;
 mod mirrors;
 mod network;
@@ -36,6 +38,7 @@ mod rcc_home;
 mod replaced;
 mod report;
 mod request;
+mod rm;
 mod robot;
 mod robot_environment;
 mod secrets;
@@ -43,6 +46,7 @@ mod seen;
 mod shared_cache;
 mod signals;
 mod source;
+mod tag;
 mod unpacked_robot;
 mod values;
 mod verify;
@@ -77,6 +81,16 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show an image: its platform, config and layers
     Inspect(inspect::InspectArguments),
+    /// List the images of a layout
+    #[command(visible_alias = "list")]
+    Ls(ls::LsArguments),
+    /// Give an image of a layout more names
+    Tag(tag::TagArguments),
+    /// Remove images from a layout
+    #[command(visible_alias = "untag")]
+    Rm(rm::RmArguments),
+    /// Remove the blobs of a layout that no image needs
+    Gc(gc::GcArguments),
     /// Print a Dockerfile that gives the same image, for pipelines that build with something else
     Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Look after the cache of layers
@@ -162,6 +176,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Logout(arguments) => login::log_out(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Ls(arguments) => ls::run(arguments),
+        Command::Tag(arguments) => tag::run(arguments),
+        Command::Rm(arguments) => rm::run(arguments),
+        Command::Gc(arguments) => gc::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -218,6 +236,10 @@ impl Command {
             Command::Verify(arguments) => Some(&arguments.common),
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Dockerfile(arguments) => Some(&arguments.common),
+            Command::Ls(arguments) => Some(&arguments.common),
+            Command::Tag(arguments) => Some(&arguments.common),
+            Command::Rm(arguments) => Some(&arguments.common),
+            Command::Gc(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

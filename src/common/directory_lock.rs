@@ -49,7 +49,7 @@ pub fn refuses_locks(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct DirectoryLock {
     /// Absent if directories cannot be locked.
-    _directory: Option<File>,
+    directory: Option<File>,
 }
 
 impl DirectoryLock {
@@ -79,20 +79,33 @@ impl DirectoryLock {
         DirectoryLock::within(Duration::ZERO, directory, File::try_lock)
     }
 
+    /// Waits for the lock at most `timeout`, and returns `None` if another process still holds it then.
+    ///
+    /// # Errors
+    /// Returns an error if the directory cannot be opened.
+    pub fn waiting(timeout: Duration, directory: &Root) -> crate::Result<Option<DirectoryLock>> {
+        DirectoryLock::within(timeout, directory, File::try_lock)
+    }
+
+    /// Returns whether the system holds the lock. Where directories cannot be locked, nothing keeps other processes out.
+    pub fn is_held(&self) -> bool {
+        self.directory.is_some()
+    }
+
     fn within(
         timeout: Duration,
         directory: &Root,
         lock: fn(&File) -> Result<(), TryLockError>,
     ) -> crate::Result<Option<DirectoryLock>> {
         if !cfg!(unix) {
-            return Ok(Some(DirectoryLock { _directory: None }));
+            return Ok(Some(DirectoryLock { directory: None }));
         }
         let open = directory.dir().open(".").map_err(|error| Error::io(directory.path().display(), "open", error))?;
         let open = open.into_std();
         Ok(match wait_for(timeout, || lock(&open)) {
-            Ok(true) => Some(DirectoryLock { _directory: Some(open) }),
+            Ok(true) => Some(DirectoryLock { directory: Some(open) }),
             Ok(false) => None,
-            Err(_) => Some(DirectoryLock { _directory: None }),
+            Err(_) => Some(DirectoryLock { directory: None }),
         })
     }
 }

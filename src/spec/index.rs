@@ -133,6 +133,7 @@ impl Index {
         let (mut of_entries, mut of_manifests) = (kept.iter(), kept.iter());
         entries.retain(|_| of_entries.next().copied().unwrap_or(true));
         self.manifests.retain(|_| of_manifests.next().copied().unwrap_or(true));
+        self.spell_tags();
     }
 
     /// Returns every entry that `selector` matches: by its name (a full name or a tag), its digest, or both.

@@ -2,7 +2,9 @@
 
 mod directories;
 mod engines;
+mod garbage;
 mod grammar;
+mod listing;
 mod names;
 mod platforms;
 mod referrers;

@@ -4,7 +4,7 @@ use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
-use crate::spec::{CONTAINERD_NAME, Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, RemoteLayers, StoredImage};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -32,7 +32,7 @@ const LONG_MOMENT: Duration = Duration::from_millis(500);
 
 /// Whether the index listed the descriptors before an update, or because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListedSince {
+pub(super) enum ListedSince {
     /// Before this update.
     Before,
     /// By this update.
@@ -65,13 +65,19 @@ impl Layout {
 
     /// Replaces the index by one that lists `descriptors`, unless it already does. Returns the replaced entries.
     fn list(&self, descriptors: &[Descriptor]) -> Result<(ListedSince, Vec<Replaced>)> {
+        self.change_index(|index| Ok(index.put(descriptors)))
+    }
+
+    /// Replaces the index by what `change` makes of it, unless that is the same. Returns the result of `change`, which may be
+    /// called several times. The caller holds the lock.
+    pub(super) fn change_index<T>(&self, change: impl Fn(&mut Index) -> Result<T>) -> Result<(ListedSince, T)> {
         for _ in 0..RETRIES {
             let before = self.index_bytes()?;
             let read = self.parse_index(&before)?;
             let mut index = read.clone();
-            let replaced = index.put(descriptors);
+            let result = change(&mut index)?;
             if index == read {
-                return Ok((ListedSince::Before, replaced));
+                return Ok((ListedSince::Before, result));
             }
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
@@ -82,7 +88,7 @@ impl Layout {
             if self.index_bytes()? == before {
                 temporary.persist(INDEX_FILE)?;
                 self.root.sync()?;
-                return Ok((ListedSince::Now, replaced));
+                return Ok((ListedSince::Now, result));
             }
         }
         Err(self.keeps_changing())
@@ -119,13 +125,11 @@ impl Layout {
     /// Fails if the index cannot be locked, read or written.
     pub fn unlist(&self, digests: &BTreeSet<Digest>) -> Result<()> {
         let _guard = self.lock()?;
-        let read = self.index()?;
-        let mut index = read.clone();
-        index.retain(|listed| !digests.contains(&listed.digest));
-        if index == read {
-            return Ok(());
-        }
-        self.root.replace_file(INDEX_FILE, &index.to_bytes())
+        self.change_index(|index| {
+            index.retain(|listed| !digests.contains(&listed.digest));
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Refuses an index beyond the limits of reading, since no image in it could be read any more.

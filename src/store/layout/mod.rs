@@ -19,11 +19,16 @@ mod blob;
 mod commit;
 mod durable;
 mod flush;
+mod garbage;
+mod images;
 mod known_blobs;
 mod lock;
+mod names;
 mod open_blob;
 
 pub use blob::{BlobWriter, Gap};
+pub use garbage::{Collection, Garbage};
+pub use images::{ImageContent, ListedImage};
 pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
 
@@ -31,6 +36,7 @@ use super::VerifiedFiles;
 use super::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage, Verified};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
+use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
 use crate::common::root::{Root, is_temporary_name};
@@ -62,6 +68,8 @@ pub struct Layout {
     known: Mutex<KnownBlobs>,
     /// The record of blobs that an earlier process has verified and synced.
     memory: Option<VerifiedFiles>,
+    /// Held by everything that adds blobs, so that none of them is taken for garbage before the index names it.
+    writing: Option<DirectoryLock>,
 }
 
 impl Layout {
@@ -102,7 +110,35 @@ impl Layout {
         layout.index()?;
         layout.root.sweep_temporaries();
         layout.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
+        layout.lock_for_writing()
+    }
+
+    /// Opens an existing layout in order to change it.
+    ///
+    /// # Errors
+    /// Fails as [`Layout::open`] does, and if the layout is locked or cannot be written.
+    pub fn open_to_change(path: &Path, locking: LayoutLocking) -> Result<Layout> {
+        let layout = Layout::at(Root::open(path)?, locking);
+        layout.check_version()?;
+        layout.lock_for_writing()
+    }
+
+    /// Opens an existing layout in order to collect its garbage.
+    ///
+    /// # Errors
+    /// Fails as [`Layout::open`] does.
+    pub fn open_to_collect(path: &Path, locking: LayoutLocking) -> Result<Layout> {
+        let layout = Layout::at(Root::open(path)?, locking);
+        layout.check_version()?;
         Ok(layout)
+    }
+
+    /// Keeps garbage collections out as long as the layout is open.
+    fn lock_for_writing(mut self) -> Result<Layout> {
+        if self.locking != LayoutLocking::Off {
+            self.writing = Some(DirectoryLock::shared(&self.root.create_directory("blobs")?)?);
+        }
+        Ok(self)
     }
 
     /// Sets the record of verified blobs, which outlives this process.
@@ -113,7 +149,7 @@ impl Layout {
     }
 
     fn at(root: Root, locking: LayoutLocking) -> Layout {
-        Layout { root, locking, known: Mutex::default(), memory: None }
+        Layout { root, locking, known: Mutex::default(), memory: None, writing: None }
     }
 
     /// Returns the directory.

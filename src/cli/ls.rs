@@ -1,0 +1,114 @@
+//! `ocibuild ls`.
+
+use super::output::print;
+use super::progress_display::Watch;
+use super::{Common, OutputFormat};
+use clap::Args;
+use ocibuild::common::error::one_line;
+use ocibuild::common::human_numbers::size;
+use ocibuild::common::progress::warn;
+use ocibuild::store::Layout;
+use ocibuild::store::layout::{ImageContent, ListedImage};
+use ocibuild::{Error, Location, Result};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The characters of a digest that are shown: enough to tell the images of a layout apart.
+const SHORT_DIGEST: usize = "sha256:".len() + 12;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SIZE is that of the blobs in the layout, SHARED that of the blobs among them that another image of the layout uses too.
+The exit status is 1 if an image cannot be read.
+
+Examples:
+  ocibuild ls ./out
+  ocibuild ls ./out --format json | jq -r '.[].digest'")]
+pub(super) struct LsArguments {
+    /// The image layout
+    #[arg(value_name = "LAYOUT")]
+    layout: OsString,
+    /// Show whole digests
+    #[arg(long)]
+    no_trunc: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Prints the images of a layout.
+pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
+    let (directory, name) = Location::of_layout(&arguments.layout)?;
+    if let Some(name) = name {
+        let image = format!("{}:{name}", directory.display());
+        return Err(Error::usage(image.clone(), "is an image, and ls lists the images of a layout")
+            .hint(format!("ocibuild inspect {image} shows one")));
+    }
+    let watch = Watch::new(&arguments.common);
+    let images = Layout::open(&directory)?.images()?;
+    for error in images.iter().filter_map(|image| image.content.as_ref().err()) {
+        warn(&watch, &error.object(), &error.reason());
+    }
+    let shown = if arguments.no_trunc { usize::MAX } else { SHORT_DIGEST };
+    match arguments.common.format {
+        OutputFormat::Json => print(&Value::from_iter(images.iter().map(to_json)).to_string())?,
+        OutputFormat::Text if images.is_empty() => {}
+        OutputFormat::Text => print(&table(&images, shown))?,
+    }
+    Ok(match images.iter().all(|image| image.content.is_ok()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn to_json(image: &ListedImage) -> Value {
+    let mut entry = json!({
+        "name": image.name.as_ref().map(ToString::to_string),
+        "digest": image.descriptor.digest.to_string(),
+        "mediaType": image.descriptor.media_type,
+    });
+    match &image.content {
+        Ok(ImageContent { artifact_type, platforms, created, size, shared, remote, .. }) => {
+            entry["artifactType"] = json!(artifact_type);
+            entry["platforms"] = platforms.iter().map(ToString::to_string).collect();
+            entry["created"] = json!(created);
+            entry["size"] = json!(size);
+            entry["shared"] = json!(shared);
+            entry["remote"] = json!(remote);
+        }
+        Err(error) => entry["error"] = error.to_string().into(),
+    }
+    entry
+}
+
+/// The images as a table with aligned columns.
+fn table(images: &[ListedImage], shown: usize) -> String {
+    let heading = ["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heading).chain(images.iter().map(|image| row(image, shown))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn row(image: &ListedImage, shown: usize) -> [String; 6] {
+    let name = image.name.as_ref().map_or_else(|| "-".to_owned(), |name| one_line(&name.to_string()));
+    let digest: String = image.descriptor.digest.to_string().chars().take(shown).collect();
+    let ImageContent { artifact_type, platforms, created, size: own, shared, remote, .. } = match &image.content {
+        Ok(content) => content,
+        Err(_) => return [name, digest, "unreadable".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned()],
+    };
+    let platform = match artifact_type {
+        Some(artifact_type) => format!("artifact {}", one_line(artifact_type)),
+        None => platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+    };
+    let created = created.as_deref().map_or_else(|| "-".to_owned(), one_line);
+    let size_column = match remote {
+        0 => size(*own),
+        remote => format!("{} and {} remote", size(*own), size(*remote)),
+    };
+    [name, digest, platform, created, size_column, size(*shared)]
+}

@@ -1,0 +1,139 @@
+//! Garbage collection: removing the blobs that no image needs.
+//!
+//! A program of this kind that writes to a layout holds a shared lock of the directory `blobs` until the index names its
+//! blobs, and garbage is collected under the exclusive one. Other programs take no lock. Their blobs are told apart by their
+//! mode, since blobs written here are read-only, and stay until they are old.
+
+use super::{Layout, LayoutLocking};
+use crate::common::digest::{Algorithm, Digest};
+use crate::common::directory_lock::DirectoryLock;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
+use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
+use crate::store::read_document;
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+/// Whether garbage is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collection {
+    /// Garbage is only listed.
+    Find,
+    /// Garbage is removed.
+    Remove,
+}
+
+/// The blobs of a layout that no image needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// The blobs that are removed, or would be, with their sizes in bytes.
+    pub blobs: Vec<(Digest, u64)>,
+    /// Blobs that another program may have just written, and that stay.
+    pub recent: Vec<(Digest, u64)>,
+    /// Files below `blobs` that are no blobs, and that stay.
+    pub unknown: Vec<String>,
+}
+
+impl Layout {
+    /// Finds the blobs that no entry of the index leads to, and removes them if `collection` says so.
+    ///
+    /// Blobs that other programs have written after `recent` stay, as does everything that is not a blob. Temporary files of
+    /// killed processes are removed too.
+    ///
+    /// # Errors
+    /// Fails if another process is writing to the layout and does not finish in time, or if the index or a manifest is missing or
+    /// damaged, since it is then not known what is needed. Nothing is removed then.
+    pub fn collect_garbage(&self, recent: SystemTime, collection: Collection) -> Result<Garbage> {
+        let locks = match collection {
+            Collection::Remove => Some((self.lock_out_writers()?, self.lock()?)),
+            Collection::Find => None,
+        };
+        // Where no lock keeps writers out, the blobs of this program are as uncertain as those of others.
+        let is_protected =
+            locks.as_ref().is_none_or(|(writers, _)| writers.as_ref().is_some_and(DirectoryLock::is_held));
+        let needed = self.needed()?;
+        let (blobs, unknown) = self.blobs()?;
+        let mut garbage = Garbage { unknown, ..Garbage::default() };
+        for digest in blobs.into_iter().filter(|digest| !needed.contains(digest)) {
+            let directory = self.existing_blob_directory(digest.algorithm())?;
+            let metadata = match directory.dir().symlink_metadata(digest.hex()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.map_err(|error| Error::io(directory.display(digest.hex()), "read", error))?,
+            };
+            let is_ours = is_protected && metadata.permissions().readonly();
+            let is_old = metadata.modified().is_ok_and(|modified| modified.into_std() < recent);
+            match is_ours || is_old {
+                true => garbage.blobs.push((digest, metadata.len())),
+                false => garbage.recent.push((digest, metadata.len())),
+            }
+        }
+        if collection == Collection::Remove {
+            self.remove_blobs(&garbage.blobs)?;
+        }
+        Ok(garbage)
+    }
+
+    /// Waits until no other process writes to the layout, and keeps new writers waiting.
+    fn lock_out_writers(&self) -> Result<Option<DirectoryLock>> {
+        let LayoutLocking::WaitFor(timeout) = self.locking else { return Ok(None) };
+        match DirectoryLock::waiting(timeout, &self.root.directory("blobs")?)? {
+            Some(lock) => Ok(Some(lock)),
+            None => Err(Error::new(ErrorKind::Locked, self.display(), "another process is writing to it")
+                .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))),
+        }
+    }
+
+    /// The digests of every blob that the index leads to.
+    fn needed(&self) -> Result<BTreeSet<Digest>> {
+        let index = self.index()?;
+        let mut pending: Vec<(Descriptor, IsOptional)> =
+            index.manifests().iter().map(|listed| (listed.clone(), IsOptional::No)).collect();
+        let mut needed = BTreeSet::new();
+        while let Some((next, optional)) = pending.pop() {
+            if !needed.insert(next.digest) {
+                continue;
+            }
+            let is_index = media_type::is_index(&next.media_type);
+            if !(is_index || media_type::is_manifest(&next.media_type) || next.media_type == media_type::ARTIFACT) {
+                continue;
+            }
+            let object = self.display();
+            let bytes = match read_document(self, &next, LARGEST_MANIFEST) {
+                // An index may list platforms that were not copied with it.
+                Err(error) if optional == IsOptional::Yes && error.kind() == ErrorKind::NotFound => continue,
+                read => {
+                    read.map_err(|error| error.hint("not known what is needed; `ocibuild verify` lists the damage"))?
+                }
+            };
+            if is_index {
+                let inner = Index::read(&bytes, &next.media_type, &object)?;
+                pending.extend(inner.manifests().iter().map(|listed| (listed.clone(), IsOptional::Yes)));
+            } else if let Some(artifact) = Artifact::read(&bytes, &next.media_type, &object)? {
+                needed.extend(artifact.blobs.iter().map(|blob| blob.digest));
+            } else {
+                needed.extend(Manifest::read(&bytes, &next.media_type, &object)?.blobs().map(|blob| blob.digest));
+            }
+        }
+        Ok(needed)
+    }
+
+    fn remove_blobs(&self, blobs: &[(Digest, u64)]) -> Result<()> {
+        for (digest, _) in blobs {
+            self.existing_blob_directory(digest.algorithm())?.remove_tree(&digest.hex())?;
+        }
+        self.root.sweep_temporaries();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
+            Root::sweep_temporaries(&directory);
+            directory.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a manifest may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsOptional {
+    Yes,
+    No,
+}
