@@ -34,8 +34,9 @@ fn section<'p>(page: &'p Page, command: &str) -> &'p str {
     after.split("\n## ").next().unwrap()
 }
 
-/// Returns the members of `document` that the section about `command` does not name.
-fn undescribed(page: &Page, command: &str, document: &Value) -> Vec<String> {
+/// Returns the members of `document` that the section of `docs/json.md` about `command` does not name.
+pub(crate) fn undescribed(command: &str, document: &Value) -> Vec<String> {
+    let page = &Page::read("docs/json.md");
     let mut names = BTreeSet::new();
     collect(document, &mut names);
     let mut section = section(page, command).to_owned();
@@ -56,7 +57,6 @@ fn ocibuild(scratch: &Scratch, words: &str) -> Command {
 
 #[test]
 fn every_member_is_described() {
-    let page = Page::read("docs/json.md");
     let scratch = Scratch::new();
     scratch.write("src/file", "one");
     scratch.write("src/password.ini", "password = hunter2-and-more\n");
@@ -75,22 +75,28 @@ fn every_member_is_described() {
     ] {
         let finished = run(&mut ocibuild(&scratch, words)).success();
         let document: Value = serde_json::from_str(finished.text()).unwrap();
-        assert_eq!(undescribed(&page, command, &document), [""; 0], "{command}");
+        assert_eq!(undescribed(command, &document), [""; 0], "{command}");
+        if command == "cache info" {
+            let page = Page::read("docs/json.md");
+            let kinds = document["kinds"].as_object().unwrap().keys();
+            let missing: Vec<_> =
+                kinds.filter(|kind| !section(&page, command).contains(&format!("`{kind}`"))).collect();
+            assert_eq!(missing, [""; 0]);
+        }
     }
     scratch.write("src/file", "two");
     scratch.write("src/more", "two");
     let again = run(&mut ocibuild(&scratch, "layout out --copy src:/app -t team/app:v1")).success();
     let document: Value = serde_json::from_str(again.text()).unwrap();
     assert!(document["layers"][0]["differences"]["added"].is_object(), "{document}");
-    assert_eq!(undescribed(&page, "layout", &document), [""; 0]);
+    assert_eq!(undescribed("layout", &document), [""; 0]);
     let broken = serde_json::json!({"digest": "", "layers": [{"diffIdd": ""}]});
-    assert_eq!(undescribed(&page, "layout", &broken), ["diffIdd"]);
+    assert_eq!(undescribed("layout", &broken), ["diffIdd"]);
 }
 
 #[test]
 fn members_about_registries_are_described() {
     let Some(registry) = Registry::plain() else { return };
-    let page = Page::read("docs/json.md");
     let scratch = Scratch::new();
     scratch.write("src/file", "one");
     let base = format!("{}/team/base:v1", registry.address());
@@ -104,7 +110,7 @@ fn members_about_registries_are_described() {
     ] {
         let finished = run(&mut ocibuild(&scratch, &words)).success();
         let document: Value = serde_json::from_str(finished.text()).unwrap();
-        assert_eq!(undescribed(&page, command, &document), [""; 0], "{command}");
+        assert_eq!(undescribed(command, &document), [""; 0], "{command}");
         let is_sparse = document["leftOut"].as_array().is_none_or(|layers| layers.len() == 1);
         assert!(is_sparse, "{document}");
     }

@@ -12,4 +12,5 @@ mod page;
 mod references;
 mod words;
 
+pub(crate) use members::undescribed;
 pub(crate) use page::Page;

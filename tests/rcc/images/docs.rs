@@ -2,7 +2,7 @@
 
 use super::Workshop;
 use crate::consumers::{Podman, Registry};
-use crate::documents::Page;
+use crate::documents::{Page, undescribed};
 use crate::support::{Finished, Scratch, command, run_within};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -109,6 +109,9 @@ fn every_command_of_the_document_works() {
 fn commands_about_packaging_robots_work() {
     let Some(desk) = Desk::new() else { return };
     desk.run_page("docs/packaging-robots.md", &["robot"], "robot", Network::None);
+    let listed = desk.step("ocibuild catalogs --format json", "robot", Network::None).success();
+    let document = serde_json::from_str(listed.text()).unwrap();
+    assert_eq!(undescribed("catalogs", &document), [""; 0]);
 }
 
 /// The commands of docs/caching.md share the environment of a robot through a registry.
