@@ -1,7 +1,8 @@
 //! `ocibuild login` and `ocibuild logout`.
 
 use super::Common;
-use super::network::{ConnectionArguments, login_file};
+use super::container_files::login_file;
+use super::network::ConnectionArguments;
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::common::bounded_read;

@@ -9,6 +9,7 @@ mod cache_verify;
 mod catalogs;
 mod completions;
 mod config;
+mod container_files;
 mod content_flags;
 mod destination;
 mod dockerfile;

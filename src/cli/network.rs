@@ -1,5 +1,6 @@
 //! How registries are reached, as this machine, its environment and the command line say.
 
+use super::container_files::{default_auth_files, default_certificates, path_from, registry_files};
 use super::environment_switches;
 use super::mirrors::{self, Endpoint, Mirror, Tls};
 use super::progress_display::Watch;
@@ -122,8 +123,7 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        let tls =
-            mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &usual_registry_files()?)?;
+        let tls = mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &registry_files()?)?;
         let place = Endpoint { reference: reference.clone(), tls };
         let keychain = self.keychain(reference.registry())?;
         let registry =
@@ -159,7 +159,7 @@ impl NetworkArguments {
         reference: &Reference,
         watch: &Arc<Watch>,
     ) -> Result<Arc<MirroredRepository>> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
+        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
         let open = |(number, place): (usize, &Endpoint)| {
             let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { RetryPolicy::default() };
             let keychain = self.kept_credentials()?;
@@ -175,7 +175,7 @@ impl NetworkArguments {
     /// # Errors
     /// When a file of configuration cannot be read or is malformed, or blocks the registry.
     pub(super) fn places(&self, reference: &Reference) -> Result<Vec<Reference>> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
+        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
         Ok(places.into_iter().map(|place| place.reference).collect())
     }
 
@@ -207,7 +207,7 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
-        let places = mirrors::places(reference, &self.mirrors, &usual_registry_files()?)?;
+        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
         let (last, mirrors) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
         for place in mirrors {
             let repository = self.repository_at(place, reference, MIRROR_PERSISTENCE, watch)?;
@@ -258,7 +258,7 @@ impl NetworkArguments {
         let files = match named {
             // A file that the person names must be there.
             Some(file) => Root::open_named_file(&file).and_then(|_| AuthFile::read(&file)).map(|file| vec![file])?,
-            None => usual_auth_files().iter().map(|path| AuthFile::read(path)).collect::<Result<_>>()?,
+            None => default_auth_files().iter().map(|path| AuthFile::read(path)).collect::<Result<_>>()?,
         };
         let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
         let helper: Helper = Box::new(move |name, server| credential_helper::ask(&path, name, server, HELPER_PATIENCE));
@@ -308,7 +308,7 @@ impl ConnectionArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
-        let tls = mirrors::tls_of(name, &usual_registry_files()?)?;
+        let tls = mirrors::tls_of(name, &registry_files()?)?;
         let place = Endpoint { reference: format!("{name}/x").parse()?, tls };
         self.registry(&place, NamedBy::CommandLine, RetryPolicy::default(), keychain, progress)
     }
@@ -343,7 +343,7 @@ impl ConnectionArguments {
             identity = shown.filter(|_| is_own).or(identity);
             has_own |= is_own;
         }
-        if let Some(directory) = if has_own { None } else { usual_certificates(registry)? } {
+        if let Some(directory) = if has_own { None } else { default_certificates(registry)? } {
             let (more, shown) = read_certificates(&directory, registry)?;
             authorities.extend(more);
             identity = shown;
@@ -388,101 +388,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     bounded_read::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
 }
 
-/// Where podman, skopeo and docker keep credentials, in the order in which podman and skopeo look.
-fn usual_auth_files() -> Vec<PathBuf> {
-    let home = env::home_dir();
-    let in_home = |below: &str| home.as_ref().map(|home| home.join(below));
-    let configuration = path_from("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
-    let docker = path_from("DOCKER_CONFIG").or_else(|| in_home(".docker"));
-    [
-        runtime_auth_file(),
-        configuration.map(|directory| directory.join("containers/auth.json")),
-        docker.map(|directory| directory.join("config.json")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// The file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
-pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
-    let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
-    // Below /run it lies only where something has made a directory for this user.
-    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
-    let usual = || {
-        let later = usual_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
-        runtime_auth_file().filter(is_there).or(later)
-    };
-    named.or_else(usual).ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home"))
-}
-
-/// Where podman login writes (containers-auth.json(5)).
-#[cfg(target_os = "linux")]
-fn runtime_auth_file() -> Option<PathBuf> {
-    Some(match path_from("XDG_RUNTIME_DIR") {
-        Some(directory) => directory.join("containers/auth.json"),
-        None => PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw())),
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn runtime_auth_file() -> Option<PathBuf> {
-    None
-}
-
-/// Where podman and skopeo look for what is to be known about registries, what counts most last
-/// (containers-registries.conf(5), containers-registries.conf.d(5)).
-///
-/// # Errors
-/// When a directory with such files cannot be listed.
-fn usual_registry_files() -> Result<Vec<PathBuf>> {
-    let own = env::home_dir().map(|home| home.join(".config/containers"));
-    let shared = PathBuf::from("/etc/containers");
-    let main = path_from("CONTAINERS_REGISTRIES_CONF").unwrap_or_else(|| {
-        let own = own.as_ref().map(|own| own.join("registries.conf")).filter(|file| file.is_file());
-        own.unwrap_or_else(|| shared.join("registries.conf"))
-    });
-    let mut files = vec![main];
-    for directory in [Some(shared), own].into_iter().flatten() {
-        let directory = directory.join("registries.conf.d");
-        let unlisted = |error| Error::io(directory.display(), "list", error);
-        let entries = match Root::open(&directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            opened => opened?.dir().entries().map_err(unlisted)?,
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let mut names: Vec<_> = names.collect::<std::io::Result<_>>().map_err(unlisted)?;
-        names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "conf"));
-        names.sort();
-        files.extend(names.into_iter().map(|name| directory.join(name)));
-    }
-    Ok(files)
-}
-
-/// Opens the first directory with a registry's certificates that this user may read.
-///
-/// # Errors
-/// When one of them cannot be opened for another reason.
-fn usual_certificates(registry: &str) -> Result<Option<Root>> {
-    for path in usual_certificate_directories(registry) {
-        match Root::open(&path) {
-            Ok(directory) => return Ok(Some(directory)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // As podman and skopeo do: those of the administrator may be for others.
-            Err(error) if error.is_refused_by_permissions() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
-fn usual_certificate_directories(registry: &str) -> Vec<PathBuf> {
-    let own = env::home_dir().map(|home| home.join(".config/containers/certs.d"));
-    let shared = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
-    own.into_iter().chain(shared).map(|directory| directory.join(registry)).collect()
-}
-
 /// What was read from standard input, and the one registry that it is for: the first that is spoken to.
 fn given_on_stdin(registry: &str) -> Result<Credentials> {
     static GIVEN: Mutex<Option<(String, Credentials)>> = Mutex::new(None);
@@ -511,10 +416,6 @@ fn proxies() -> Result<Proxies> {
     let http = variable("HTTP_PROXY").or_else(|| all.clone());
     let https = variable("HTTPS_PROXY").or(all);
     Proxies::new(http.as_deref(), https.as_deref(), &variable("NO_PROXY").unwrap_or_default())
-}
-
-fn path_from(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

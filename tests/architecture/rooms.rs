@@ -49,7 +49,7 @@ fn no_files_import_from_each_other_in_a_circle() {
 }
 
 /// The most lines of code in a file, without its tests.
-const MOST_LINES: usize = 560;
+const MOST_LINES: usize = 500;
 
 #[test]
 fn files_are_short() {

@@ -7,7 +7,7 @@ use crate::common::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, DirBuilder, Metadata, OpenOptions};
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -15,14 +15,15 @@ use std::sync::Arc;
 
 mod destination;
 mod link_or_copy;
+mod path_bytes;
 mod sync;
 mod temporary;
 
 pub use destination::Destination;
+pub use path_bytes::{name_bytes, path_of_bytes, slashed};
 pub use sync::{sync_content, sync_was_refused};
 pub use temporary::{Temporary, is_temporary_name, remove_live_temporaries};
 
-use sync::tolerate_no_sync;
 use temporary::temporary_name;
 
 /// A directory that the user named, held open.
@@ -352,50 +353,6 @@ impl Root {
             Err(error) => Err(error),
         }
     }
-
-    /// Makes the regular file `name` durable, even if another program wrote it.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such file, or if the system reports a failure.
-    pub fn sync_file(&self, name: impl AsRef<Path>) -> Result<()> {
-        let mut options = OpenOptions::new();
-        // Windows syncs only files that are open for writing.
-        options.read(true).write(cfg!(windows)).nonblock(true).follow(FollowSymlinks::No);
-        let opened = self.dir.open_with(name.as_ref(), &options).map(cap_std::fs::File::into_std);
-        #[cfg(target_os = "linux")]
-        if opened.as_ref().is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error())) {
-            // The file of another user can be synced without being opened.
-            return self.sync_file_system();
-        }
-        let (file, _) = regular(opened, || self.display(name.as_ref()))?;
-        tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.display(name), "sync", error))
-    }
-
-    /// Makes everything durable that was written to the file system of this directory.
-    ///
-    /// # Errors
-    /// Returns an error if the system reports a failure.
-    #[cfg(target_os = "linux")]
-    pub fn sync_file_system(&self) -> Result<()> {
-        let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
-        tolerate_no_sync(rustix::fs::syncfs(here).map_err(io::Error::from))
-            .map_err(|error| Error::io(self.path.display(), "sync", error))
-    }
-
-    /// Makes the entries of this directory durable.
-    ///
-    /// # Errors
-    /// Returns an error if the system reports a failure.
-    pub fn sync(&self) -> Result<()> {
-        // The handle is O_PATH on Linux, which fsync refuses; "." opened for reading is the same directory. Windows has no
-        // such operation.
-        if cfg!(unix) {
-            let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
-            tolerate_no_sync(here.into_std().sync_all())
-                .map_err(|error| Error::io(self.path.display(), "sync", error))?;
-        }
-        Ok(())
-    }
 }
 
 /// Returns the identity of a file, which is unique on this machine.
@@ -446,39 +403,6 @@ fn keep_other_writers_out(options: &mut OpenOptions) {
     const FILE_SHARE_READ: u32 = 1;
     const FILE_SHARE_DELETE: u32 = 4;
     options.share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
-}
-
-/// Returns the path with slashes. On Unix it is returned unchanged.
-pub fn slashed(path: &Path) -> Cow<'_, Path> {
-    if cfg!(windows) { PathBuf::from(path.to_string_lossy().replace('\\', "/")).into() } else { path.into() }
-}
-
-/// Returns the bytes of a file name, as an image stores them.
-///
-/// # Errors
-/// Returns an error on Windows if the name is not Unicode.
-pub fn name_bytes(name: &OsStr) -> Result<&[u8]> {
-    #[cfg(unix)]
-    {
-        Ok(std::os::unix::ffi::OsStrExt::as_bytes(name))
-    }
-    #[cfg(not(unix))]
-    match name.to_str() {
-        Some(text) => Ok(text.as_bytes()),
-        None => Err(Error::invalid(name.to_string_lossy(), "the name is not Unicode")),
-    }
-}
-
-/// Returns the path on this machine for the bytes of a path. The bytes come from an image or a command line.
-pub fn path_of_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, Path> {
-    #[cfg(unix)]
-    {
-        Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)).into()
-    }
-    #[cfg(not(unix))]
-    {
-        PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into()
-    }
 }
 
 #[cfg(test)]

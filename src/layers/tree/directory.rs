@@ -1,24 +1,21 @@
 //! Trees from source directories and files.
 
-use super::content::{FileContent, SourceDirectory};
-use super::images::{self, ImageForm};
-use super::listing::{DirectoryListing, FileKind, ListedFile, Status};
-use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
-use super::{Access, Attributes, Cause, Content, Entry, Kind, PathKind, Rules, TreeBuilder, Xattrs};
+use super::content::SourceDirectory;
+use super::extended_attributes::{keeps_xattrs, xattrs};
+use super::listing::Status;
+use super::lost_special_bits::Losses;
+use super::unwanted_directories::Litter;
+use super::walk::{FoundEntry, WalkResult, WalkedDirectory, file_kind, image_path, walk_directory};
+use super::{Cause, Content, Entry, Kind, PathKind, Rules, TreeBuilder};
 use crate::common::error::{Error, Result};
-use crate::common::progress::{Progress, warn};
-use crate::common::root::{Root, is_temporary_name, name_bytes, slashed};
-use crate::layers::tree::lost_special_bits::Losses;
-use crate::layers::tree::unwanted_directories::Litter;
+use crate::common::progress::Progress;
+use crate::common::root::Root;
 use crate::spec::ImagePath;
 use rayon::slice::ParallelSliceMut as _;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 impl TreeBuilder {
     /// Adds the directory `root` and everything in it under `destination`.
@@ -58,21 +55,8 @@ impl TreeBuilder {
     fn walk(&mut self, root: &Root, destination: &ImagePath, rules: &Rules, progress: &dyn Progress) -> Result<()> {
         let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
         let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
-        let walk = Walk {
-            root,
-            destination,
-            rules,
-            progress,
-            device: own.stamp.device,
-            warned_of_mount: AtomicBool::new(false),
-            found: Mutex::default(),
-        };
-        rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
-        let Bag { mut found, excluded, images, losses, error } =
-            walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = error {
-            return Err(error);
-        }
+        let WalkResult { mut found, excluded, images, losses, .. } =
+            walk_directory(root, destination, rules, own.stamp.device, progress)?;
         losses.tell(&root.path().display().to_string(), progress);
         found.par_sort_unstable_by(|one, other| one.path.cmp(&other.path));
         for (path, kind, cause) in excluded {
@@ -126,229 +110,6 @@ impl TreeBuilder {
         }
         let directory = Arc::new(SourceDirectory { root: root.clone(), path: PathBuf::new() });
         self.add(Entry { path: destination.clone(), kind: file_kind(directory, name, &status), attributes })
-    }
-}
-
-/// A directory with its path in the image and its entries.
-struct WalkedDirectory {
-    path: ImagePath,
-    entries: Vec<FoundEntry>,
-}
-
-/// An entry as the walk found it.
-struct FoundEntry {
-    name: Box<[u8]>,
-    kind: Kind,
-    attributes: Attributes,
-    has_other_names: bool,
-}
-
-impl FoundEntry {
-    /// Returns the length of the content in bytes; zero for everything but a file.
-    fn size(&self) -> u64 {
-        if let Kind::File { size, .. } = self.kind { size } else { 0 }
-    }
-}
-
-/// The results of all threads of a walk.
-#[derive(Default)]
-struct Bag {
-    found: Vec<WalkedDirectory>,
-    excluded: Vec<(PathBuf, PathKind, Cause)>,
-    /// Directories that were found to be images when they were listed.
-    images: Vec<(PathBuf, ImageForm)>,
-    losses: Losses,
-    error: Option<Error>,
-}
-
-/// A directory to be listed.
-struct PendingDirectory {
-    path: PathBuf,
-    /// The directory is excluded, and only walked for entries that a pattern takes back.
-    is_excluded: bool,
-}
-
-impl PendingDirectory {
-    fn root() -> Self {
-        PendingDirectory { path: PathBuf::new(), is_excluded: false }
-    }
-}
-
-/// The result of listing one directory.
-struct DirectoryContents {
-    directory: WalkedDirectory,
-    below: Vec<PendingDirectory>,
-    excluded: Vec<(PathBuf, PathKind, Cause)>,
-    image: Option<ImageForm>,
-    losses: Losses,
-}
-
-struct Walk<'a> {
-    root: &'a Root,
-    destination: &'a ImagePath,
-    rules: &'a Rules,
-    progress: &'a dyn Progress,
-    device: u64,
-    warned_of_mount: AtomicBool,
-    found: Mutex<Bag>,
-}
-
-impl Walk<'_> {
-    /// Lists one directory and spawns a task for each subdirectory. The handle is opened here, so that never more handles
-    /// are open than threads run.
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: PendingDirectory) {
-        let PendingDirectory { path, is_excluded } = place;
-        let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
-        let listed = self.list(&directory, is_excluded);
-        let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        match listed {
-            // An excluded directory is reported once, without the entries in it.
-            Ok(DirectoryContents { image: Some(_), .. }) if is_excluded => {}
-            Ok(DirectoryContents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
-            Ok(DirectoryContents { directory, below, excluded, losses, image: None }) => {
-                bag.found.push(directory);
-                bag.excluded.extend(excluded);
-                bag.losses.add(losses);
-                drop(bag);
-                below.into_iter().for_each(|place| scope.spawn(move |scope| self.directory(scope, place)));
-            }
-            Err(error) => drop(bag.error.get_or_insert(error)),
-        }
-    }
-
-    /// Returns the entries of `directory`, and the directories below it.
-    fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<DirectoryContents> {
-        let relative = &*directory.path;
-        let failed = |error| Error::io(self.root.display(relative), "read directory", error);
-        let here = self.destination.join(&image_path(relative)?)?;
-        let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut image, mut losses) = (None, Losses::default());
-        let listing = DirectoryListing::open(self.root, relative).map_err(failed)?;
-        listing.for_each(|entry| {
-            let entry = entry.map_err(failed)?;
-            let path = || relative.join(entry.name());
-            let cause = self.cause_to_exclude(relative, &entry)?;
-            if let Some(cause) = &cause {
-                let kind = entry.path_kind().map_err(|error| self.read_failed(relative, &entry, error))?;
-                // An excluded directory is reported once, without the entries in it.
-                if !is_excluded {
-                    excluded.push((path(), kind, cause.clone()));
-                }
-                if !self.rules.ignore.may_take_back() || matches!(cause, Cause::Output(_)) {
-                    return Ok(());
-                }
-            }
-            let status = entry.status().map_err(|error| self.read_failed(relative, &entry, error))?;
-            if status.kind == FileKind::Directory {
-                let path = path();
-                self.notice_mount(&path, &status);
-                below.push(PendingDirectory { path, is_excluded: cause.is_some() });
-            }
-            if cause.is_some() {
-                return Ok(());
-            }
-            image = image.or(self.image_of(relative, &entry, &status)?);
-            if self.is_archive_of_image(&entry, &status) && !self.rules.ignore.keeps(&slashed(&path())) {
-                excluded.push((path(), PathKind::Other, Cause::Image(ImageForm::Archive)));
-                return Ok(());
-            }
-            match self.found(&here, directory, &entry, &status)? {
-                Some(found) => {
-                    losses.note(status.kind == FileKind::File, status.access(), path, self.rules);
-                    entries.push(found);
-                }
-                None => excluded.push((path(), PathKind::Other, Cause::Special)),
-            }
-            Ok(())
-        })?;
-        let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
-        Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, losses })
-    }
-
-    /// Returns the kind of image that `entry` makes of `directory`. The directory that the user named never counts as an
-    /// image.
-    fn image_of(&self, directory: &Path, entry: &ListedFile<'_>, status: &Status) -> Result<Option<ImageForm>> {
-        if directory.as_os_str().is_empty() || status.kind != FileKind::File {
-            return Ok(None);
-        }
-        if entry.name() == images::LAYOUT_FILE {
-            return Ok(Some(ImageForm::Layout));
-        }
-        if entry.name() != images::DOCKERFILE {
-            return Ok(None);
-        }
-        let file = entry.open().map_err(|error| self.read_failed(directory, entry, error))?;
-        Ok(images::is_own_dockerfile(file).then_some(ImageForm::Context))
-    }
-
-    /// Returns whether a file is an archive of an image. A file that cannot be opened fails later, when it is copied.
-    fn is_archive_of_image(&self, entry: &ListedFile<'_>, status: &Status) -> bool {
-        status.kind == FileKind::File
-            && images::may_be_archive(entry.name(), status.stamp.size)
-            && entry.open().is_ok_and(images::is_archive_of_image)
-    }
-
-    fn cause_to_exclude(&self, directory: &Path, entry: &ListedFile<'_>) -> Result<Option<Cause>> {
-        let ignore = &self.rules.ignore;
-        if is_temporary_name(entry.name()) {
-            return Ok(Some(Cause::Output(Arc::from("a file in the making"))));
-        }
-        if ignore.is_empty() {
-            return Ok(None);
-        }
-        let kind = entry.path_kind().map_err(|error| self.read_failed(directory, entry, error))?;
-        Ok(ignore.excludes(&slashed(&directory.join(entry.name())), kind))
-    }
-
-    fn read_failed(&self, directory: &Path, entry: &ListedFile<'_>, error: io::Error) -> Error {
-        Error::io(self.root.display(directory.join(entry.name())), "read", error)
-    }
-
-    /// Converts `entry` of `directory`, whose path in the image is `here`, to an entry of the tree.
-    fn found(
-        &self,
-        here: &ImagePath,
-        directory: &Arc<SourceDirectory>,
-        entry: &ListedFile<'_>,
-        status: &Status,
-    ) -> Result<Option<FoundEntry>> {
-        let object = || self.root.display(directory.path.join(entry.name()));
-        let (kind, mut attributes) = match status.kind {
-            FileKind::Directory => (Kind::Directory, self.rules.directory(status.access())),
-            FileKind::File => self.file(directory, entry, status),
-            FileKind::Symlink => {
-                let target = entry.target().map_err(|error| Error::io(object(), "read link", error))?;
-                (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink(status.owner))
-            }
-            FileKind::Special if self.rules.special_files == SpecialFiles::Skip => return Ok(None),
-            FileKind::Special => {
-                let reason = "neither a file, nor a directory, nor a link";
-                return Err(Error::invalid(object(), reason).hint(SPECIAL_HINT));
-            }
-        };
-        if keeps_xattrs(self.rules) && status.kind != FileKind::Symlink {
-            let file = entry.open().map_err(|error| Error::io(object(), "open", error))?;
-            attributes.xattrs = xattrs(&file, &object())?;
-        }
-        let name = name_bytes(entry.name())?;
-        here.check_name(name)?;
-        Ok(Some(FoundEntry { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
-    }
-
-    /// Returns the content and attributes of a regular file, with the changes that the rules name.
-    fn file(&self, directory: &Arc<SourceDirectory>, entry: &ListedFile<'_>, status: &Status) -> (Kind, Attributes) {
-        let path = || directory.path.join(entry.name());
-        let kind = match self.rules.changes.content(path) {
-            Some(content) => Kind::File { size: content.len() as u64, content: Content::Bytes(content.clone()) },
-            None => file_kind(directory.clone(), entry.name(), status),
-        };
-        (kind, self.rules.file(Access { mode: self.rules.changes.mode(path, status.mode), owner: status.owner }))
-    }
-
-    fn notice_mount(&self, path: &Path, status: &Status) {
-        if status.stamp.device != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
-            warn(self.progress, &self.root.display(path), "another file system is mounted here, and copied too");
-        }
     }
 }
 
@@ -406,73 +167,15 @@ fn join_hard_links(found: &mut [WalkedDirectory]) -> Result<()> {
     Ok(())
 }
 
-fn file_kind(directory: Arc<SourceDirectory>, name: &OsStr, status: &Status) -> Kind {
-    let stamp = status.stamp;
-    let content = Content::File(Arc::new(FileContent { directory, name: name.into(), stamp }));
-    Kind::File { size: stamp.size, content }
-}
-
-/// Converts a path of this platform to an image path.
-fn image_path(path: &Path) -> Result<ImagePath> {
-    ImagePath::new(&image_bytes(path)?)
-}
-
-/// Returns the bytes of a path of this platform, with slashes.
-fn image_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = name_bytes(path.as_os_str())?.to_vec();
-    if cfg!(windows) {
-        bytes.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
-    }
-    Ok(bytes)
-}
-
-/// Returns whether extended attributes are kept. Other systems have none that an image could hold.
-fn keeps_xattrs(rules: &Rules) -> bool {
-    cfg!(unix) && rules.xattrs == ExtendedAttributes::Keep
-}
-
-#[cfg(unix)]
-fn xattrs(file: &File, object: &str) -> Result<Option<Box<Xattrs>>> {
-    use rustix::fs::{fgetxattr, flistxattr};
-    let failed = |error: rustix::io::Errno| Error::io(object, "read extended attributes", error.into());
-    let mut names = vec![0; LARGEST_XATTR];
-    let length = match flistxattr(file, &mut names[..]) {
-        Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        // The label belongs to the security policy of the host, not to the file.
-        if name == b"security.selinux" {
-            continue;
-        }
-        let mut value = vec![0; LARGEST_XATTR];
-        let length = fgetxattr(file, name, &mut value[..]).map_err(failed)?;
-        value.truncate(length);
-        found.push((name.to_vec(), value));
-    }
-    found.sort();
-    Ok(if found.is_empty() { None } else { Some(found.into()) })
-}
-
-#[cfg(not(unix))]
-fn xattrs(_: &File, _: &str) -> Result<Option<Box<Xattrs>>> {
-    Ok(None)
-}
-
-/// The limit of Linux for a list of names and for a value, in bytes (XATTR_SIZE_MAX).
-#[cfg(unix)]
-const LARGEST_XATTR: usize = 64 << 10;
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
     use super::*;
     use crate::common::progress::Silent;
-    use crate::layers::tree::Tree;
+    use crate::layers::tree::{SpecialFiles, Tree};
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     fn tree(at: &Path, rules: &Rules) -> Result<Tree> {
         let mut builder = TreeBuilder::new(rules);

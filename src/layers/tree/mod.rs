@@ -11,6 +11,7 @@ mod content;
 mod directory;
 mod entry;
 mod excluded;
+mod extended_attributes;
 mod ignore;
 mod images;
 mod listing;
@@ -21,6 +22,7 @@ mod rules;
 mod sorted;
 mod stamp;
 mod unwanted_directories;
+mod walk;
 
 pub(crate) use builder::MOST_ENTRIES;
 pub use builder::TreeBuilder;

@@ -1,6 +1,8 @@
+use super::records::*;
 use super::*;
+use flate2::Crc;
 use flate2::write::DeflateEncoder;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
 
 /// A member, in which a test can falsify every field.
 #[derive(Clone)]

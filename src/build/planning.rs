@@ -1,0 +1,193 @@
+//! From a request to a plan: walks the sources, and places their entries on the layers below.
+
+use super::lower_layers::layers_of_base;
+use super::placement::{self, Unchecked};
+use super::{
+    BuildSpec, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
+    runtime_checks,
+};
+use crate::build::image::{Image, default_directories};
+use crate::cache::SeriesKey;
+use crate::codec::compression::Compression;
+use crate::common::error::{Error, Result};
+use crate::common::progress::{Progress, warn};
+use crate::common::root::Root;
+use crate::layers::rootfs::Rootfs;
+use crate::layers::tree::TreeBuilder;
+use crate::spec::MOST_LAYERS;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+impl BuildSpec {
+    /// Walks the sources.
+    ///
+    /// Archives are unpacked into an unnamed file in `spool`.
+    ///
+    /// # Errors
+    /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
+    /// an image can have.
+    pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
+        let base = self.base;
+        base.check()?;
+        for oddity in base.warnings() {
+            warn(progress, "base image", &oddity);
+        }
+        check_layer_count(base.layers().len() + self.layers.len())?;
+        let compression = self.compression;
+        let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
+        let known = known.into_iter().chain(std::iter::repeat_with(|| None));
+        let mut annotations = if self.layers.is_empty() { base.carried_annotations() } else { base.annotations() };
+        annotations.extend(self.annotations);
+        let image = Image { edit: self.config, annotations, created: self.created };
+        let config = image.config(&base)?;
+        runtime_checks::warn_of_shell_syntax(&image.edit, progress);
+
+        let listings = self.listings.as_ref();
+        let mut layers: Vec<PlannedLayer> = Vec::new();
+        let below = layers_of_base(&base, listings, progress)?;
+        let mut unchecked = Unchecked::default();
+        for (layer, known) in self.layers.into_iter().zip(known) {
+            let earlier: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+            let planned = {
+                let (base, all) = (Rootfs::new(&below), Rootfs::new(below.iter().chain(&earlier)));
+                let ground = LowerLayers { base: &base, all: &all, unchecked: &mut unchecked };
+                layer.plan(known, ground, spool, compression, progress)?
+            };
+            drop(earlier);
+            layers.push(planned);
+        }
+        // A layer that a recipe names was made for this program; it is not read to ask whether it holds it.
+        if layers.iter().all(|layer| layer.tree().is_some()) {
+            let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+            let rootfs = Rootfs::new(below.iter().chain(&new));
+            let (before, platform) = (base.config(), base.config().platform().clone());
+            // What the base cannot run, or what this build did not set, is not reported.
+            let known = runtime_checks::problems(
+                before.document(),
+                &platform,
+                &Rootfs::new(&below),
+                &mut Unchecked::default(),
+            )?;
+            let found = runtime_checks::problems(&config, &platform, &rootfs, &mut unchecked)?;
+            for (object, reason) in found.iter().filter(|problem| !known.contains(problem)) {
+                warn(progress, object, reason);
+            }
+        }
+        drop(below);
+        unchecked.say(progress);
+        let (secrets, known_secrets) = (self.secrets, self.known_secrets);
+        Ok(Plan { base, layers, image, compression, secrets, known_secrets })
+    }
+}
+
+/// Known before anything is walked or written.
+fn check_layer_count(count: usize) -> Result<()> {
+    if count > MOST_LAYERS {
+        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
+    }
+    Ok(())
+}
+
+/// What lies below a layer.
+struct LowerLayers<'a> {
+    /// The base.
+    base: &'a Rootfs<'a>,
+    /// The base, and the layers that were planned before.
+    all: &'a Rootfs<'a>,
+    unchecked: &'a mut Unchecked,
+}
+
+impl LayerSpec {
+    fn plan(
+        self,
+        known: Option<BuiltLayer>,
+        below: LowerLayers<'_>,
+        spool: &Root,
+        compression: Compression,
+        progress: &dyn Progress,
+    ) -> Result<PlannedLayer> {
+        let series = self.series(compression);
+        let is_searched = self.sources.iter().any(Source::is_of_this_machine);
+        let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
+        // Such a layer is the same on every base, so that bases can share it: it takes nothing from what is below.
+        let describes_directories = !known_directories.is_empty();
+        if describes_directories {
+            placement::check_described(known_directories.keys(), below.base, below.unchecked)?;
+        }
+        if let Some(known) = known {
+            let content = PlannedContent::Known(Box::new(known));
+            let excluded = Vec::new();
+            return Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched });
+        }
+        let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
+        let mut known = BTreeMap::new();
+        if describes_directories {
+            known = default_directories(rules.mtime);
+            known.extend(known_directories);
+        }
+        let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
+        for source in sources {
+            builder.begin_source(&source.name);
+            source.add_to(&mut builder, spool, progress)?;
+        }
+        let excluded = builder.take_excluded();
+        let mut tree = builder.finish()?;
+        if !describes_directories {
+            let LowerLayers { base: _, all: rootfs, unchecked } = below;
+            tree = placement::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
+        }
+        let content = PlannedContent::Tree(tree);
+        Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched })
+    }
+
+    /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
+    fn series(&self, compression: Compression) -> SeriesKey {
+        let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
+        SeriesKey::new(&self.created_by, &sources, compression)
+    }
+}
+
+impl Source {
+    /// Where it is on this machine, and where it goes.
+    fn place(&self) -> Vec<u8> {
+        let mut place = self.name.clone().into_bytes();
+        if let SourceContent::Directory(root) | SourceContent::DirectoryContent(root) | SourceContent::File(root, _) =
+            &self.content
+        {
+            let real = Root::resolve(root.path()).unwrap_or_else(|_| root.path().to_owned());
+            place.push(0);
+            place.extend_from_slice(real.as_os_str().as_encoded_bytes());
+        }
+        place
+    }
+
+    fn is_of_this_machine(&self) -> bool {
+        match self.content {
+            SourceContent::Directory(_)
+            | SourceContent::DirectoryContent(_)
+            | SourceContent::File(..)
+            | SourceContent::Archive(_) => true,
+            SourceContent::Entries(_) | SourceContent::Removal => false,
+        }
+    }
+
+    fn add_to(self, builder: &mut TreeBuilder, spool: &Root, progress: &dyn Progress) -> Result<()> {
+        let Source { name, content, destination, rules } = self;
+        match content {
+            SourceContent::Directory(root) => builder.add_directory(&root, &destination, &rules, progress),
+            SourceContent::DirectoryContent(root) => {
+                builder.add_directory_content(&root, &destination, &rules, progress)
+            }
+            SourceContent::File(root, file) => builder.add_file(&root, &file, &destination, &rules, progress),
+            SourceContent::Archive(reader) => {
+                let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
+                builder.add_archive(reader, &name, spool, &destination, &rules, progress)
+            }
+            SourceContent::Entries(entries) => {
+                let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+                entries(builder)
+            }
+            SourceContent::Removal => builder.remove(&destination),
+        }
+    }
+}
