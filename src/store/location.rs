@@ -122,9 +122,11 @@ impl Location {
         let Some(text) = text.to_str() else { return Ok((PathBuf::from(text), None)) };
         let location = match explicit(text) {
             Some(explicit) => explicit?,
-            None => match local(text)? {
-                Some(local) => local,
-                None => at_path(text),
+            None => match local(text) {
+                Ok(Some(local)) => local,
+                Ok(None) => at_path(text),
+                Err(_) if Path::new(text).is_file() => return Err(Error::invalid(text, "a file, and no image layout")),
+                Err(error) => return Err(error),
             },
         };
         match location {
