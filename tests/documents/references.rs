@@ -32,25 +32,6 @@ const FLAGS_OF_OTHERS: [&str; 20] = [
 /// A flag of rcc that a help text names.
 const FLAG_OF_RCC: &str = "--sema4ai";
 
-/// The commands of the program, with their subcommands.
-const COMMANDS: [&str; 15] = [
-    "layout",
-    "export",
-    "pull",
-    "login",
-    "logout",
-    "verify",
-    "inspect",
-    "dockerfile",
-    "cache info",
-    "cache prune",
-    "cache verify",
-    "cache clear",
-    "catalogs",
-    "completions",
-    "man",
-];
-
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -125,10 +106,20 @@ fn flags(text: &str) -> BTreeSet<String> {
     names.filter(|flag| flag.len() > 3 && !flag.starts_with("---")).map(str::to_owned).collect()
 }
 
+/// Returns the help text of the command `words`, and those of its subcommands.
+fn help_texts(words: &[&str]) -> String {
+    let help = run(ocibuild().args(words).arg("--help")).success().text().to_owned();
+    let listed = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let below = names.map(|line| help_texts(&[words, &[line.split(' ').next().unwrap()]].concat()));
+    help.clone() + &below.collect::<String>()
+}
+
 /// Returns every flag of the program.
 fn flags_of_the_program() -> BTreeSet<String> {
-    let help = |words: &str| run(ocibuild().args(words.split(' ')).arg("--help")).success().text().to_owned();
-    COMMANDS.iter().flat_map(|words| flags(&help(words))).chain(flags("--version")).collect()
+    let flags = flags(&help_texts(&[]));
+    assert!(flags.contains("--sparse") && flags.contains("--older-than"), "{flags:?}");
+    flags
 }
 
 #[test]
