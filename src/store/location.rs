@@ -12,6 +12,7 @@
 //! REFERENCE                             where nothing is found there: a registry
 //! ```
 
+use super::layout::{INDEX_FILE, LAYOUT_FILE};
 use super::{ContainerEngine, archive, directory};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
@@ -326,8 +327,8 @@ fn local(text: &str) -> Result<Option<Location>> {
 /// The image at `path`, by what is there.
 fn at(path: &str, selector: Option<String>) -> Option<Location> {
     let path = PathBuf::from(path);
-    let lost_its_mark = || path.join("index.json").is_file() && path.join("blobs").is_dir();
-    if path.join("oci-layout").is_file() || lost_its_mark() {
+    let lost_its_mark = || path.join(INDEX_FILE).is_file() && path.join("blobs").is_dir();
+    if path.join(LAYOUT_FILE).is_file() || lost_its_mark() {
         return Some(Location::Layout { directory: path, tag: selector });
     }
     if directory::is_image(&path) {
@@ -336,7 +337,7 @@ fn at(path: &str, selector: Option<String>) -> Option<Location> {
     if !path.is_file() {
         return None;
     }
-    Some(match archive::kind(&path)? {
+    Some(match archive::detect_form(&path)? {
         archive::ArchiveForm::Oci => Location::OciArchive { file: path, tag: selector },
         archive::ArchiveForm::Docker => Location::DockerArchive { file: path, reference: selector },
     })

@@ -24,7 +24,7 @@ pub use cache_layouts::{BASES, LAYERS};
 pub use copy::{TransferStats, copy, copy_blobs};
 pub use directory::{DirectoryImage, DirectoryWriter};
 pub use engine::{ContainerEngine, EngineProgram, EngineStore, Loading};
-pub use layout::{Layout, OpenBlob};
+pub use layout::{LAYOUT_FILE, Layout, OpenBlob};
 pub use location::{Location, TRANSPORTS};
 pub use remote_layers::RemoteLayers;
 pub use select_image::Referrer;

@@ -11,6 +11,7 @@ use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, is_temporary_name, name_bytes, slashed};
 use crate::spec::ImagePath;
+use crate::store::{LAYOUT_FILE, archive};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -177,7 +178,7 @@ impl Walk<'_> {
         if directory.as_os_str().is_empty() || status.kind != FileKind::File {
             return Ok(None);
         }
-        if entry.name() == images::LAYOUT_FILE {
+        if entry.name() == LAYOUT_FILE {
             return Ok(Some(ImageForm::Layout));
         }
         if entry.name() != images::DOCKERFILE {
@@ -190,8 +191,8 @@ impl Walk<'_> {
     /// Returns whether a file is an archive of an image. A file that cannot be opened fails later, when it is copied.
     fn is_archive_of_image(&self, entry: &ListedFile<'_>, status: &Status) -> bool {
         status.kind == FileKind::File
-            && images::may_be_archive(entry.name(), status.stamp.size)
-            && entry.open().is_ok_and(images::is_archive_of_image)
+            && archive::may_be_archive(entry.name(), status.stamp.size)
+            && entry.open().is_ok_and(archive::is_archive_of_image)
     }
 
     fn cause_to_exclude(&self, directory: &Path, entry: &ListedFile<'_>) -> Result<Option<Cause>> {

@@ -1,6 +1,6 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
-use super::members::ArchiveMembers;
+use super::members::{ArchiveMembers, LIST_FILE};
 use crate::codec::compression::{Encoding, decode};
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
 use crate::common::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::common::json;
 use crate::spec::name::{ImageName, split_digest};
 use crate::spec::reference::Reference;
 use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Manifest, Platform, media_type};
+use crate::store::layout::INDEX_FILE;
 use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;
 use serde_json::Value;
@@ -55,12 +56,12 @@ impl DockerArchive {
     }
 
     pub(super) fn of(members: ArchiveMembers) -> Result<Self> {
-        if !members.contains("manifest.json") {
-            let hint = if members.contains("index.json") { "it may be an oci-archive" } else { "see `tar -tf`" };
+        if !members.contains(LIST_FILE) {
+            let hint = if members.contains(INDEX_FILE) { "it may be an oci-archive" } else { "see `tar -tf`" };
             return Err(Error::invalid(members.object(), "not a docker-archive: `manifest.json` is missing").hint(hint));
         }
         let object = format!("{}: manifest.json", members.object());
-        let document = json::parse(&members.document("manifest.json", LARGEST_LIST)?, json::DOCUMENT_DEPTH, &object)?;
+        let document = json::parse(&members.document(LIST_FILE, LARGEST_LIST)?, json::DOCUMENT_DEPTH, &object)?;
         let listed = document.as_array().ok_or_else(|| Error::invalid(&object, "expected a list"))?;
         let images = listed.iter().map(|image| DockerImage::read(image, &object)).collect::<Result<Vec<_>>>()?;
         Ok(DockerArchive { members, images, blobs: BTreeMap::new() })

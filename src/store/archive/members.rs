@@ -11,6 +11,9 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The member of a docker-archive that lists its images.
+pub(super) const LIST_FILE: &str = "manifest.json";
+
 /// More members no image has: two for each layer and a handful of documents, for every image of the archive.
 const MOST_MEMBERS: usize = 1_000_000;
 

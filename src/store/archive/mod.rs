@@ -1,12 +1,12 @@
 //! Images in tar files: `oci-archive`, an image layout in a tar, and `docker-archive`, what `docker save` writes.
 
+mod detect;
 mod docker;
-mod kind;
 mod members;
 mod oci;
 mod writer;
 
+pub use detect::{check_replaceable, detect_form, is_archive_of_image, may_be_archive, read_saved};
 pub use docker::DockerArchive;
-pub use kind::{check_replaceable, kind, read_saved};
 pub use oci::OciArchive;
 pub use writer::{ArchiveForm, ArchiveWriter};

@@ -1,9 +1,9 @@
 //! An image layout in a tar.
 
-use super::members::ArchiveMembers;
+use super::members::{ArchiveMembers, LIST_FILE};
 use crate::common::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
-use crate::store::layout::check_version_document;
+use crate::store::layout::{INDEX_FILE, LAYOUT_FILE, check_version_document};
 use crate::store::select_image;
 use crate::store::select_image::select;
 use crate::store::{BlobSource, ImageName, StoredImage};
@@ -29,15 +29,14 @@ impl OciArchive {
 
     pub(super) fn of(members: ArchiveMembers) -> Result<Self> {
         let object = members.object().to_owned();
-        for name in ["oci-layout", "index.json"] {
+        for name in [LAYOUT_FILE, INDEX_FILE] {
             if !members.contains(name) {
-                let hint =
-                    if members.contains("manifest.json") { "it may be a docker-archive" } else { "see `tar -tf`" };
+                let hint = if members.contains(LIST_FILE) { "it may be a docker-archive" } else { "see `tar -tf`" };
                 return Err(Error::invalid(object, format!("not an oci-archive: `{name}` is missing")).hint(hint));
             }
         }
-        check_version_document(&members.document("oci-layout", 64 << 10)?, &object)?;
-        let index = members.document("index.json", LARGEST_MANIFEST)?;
+        check_version_document(&members.document(LAYOUT_FILE, 64 << 10)?, &object)?;
+        let index = members.document(INDEX_FILE, LARGEST_MANIFEST)?;
         let index = Index::read(&index, media_type::INDEX, &format!("{object}: index.json"))?;
         Ok(OciArchive { members, index })
     }

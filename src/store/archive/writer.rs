@@ -4,11 +4,13 @@
 //! one file that podman, Docker old and new, containerd and skopeo all read.
 
 use super::OciArchive;
+use super::members::LIST_FILE;
 use crate::codec::tar;
 use crate::common::error::{Error, Result};
 use crate::common::json;
 use crate::common::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
+use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
 use crate::store::select_image::reachable;
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
 use std::collections::BTreeSet;
@@ -151,13 +153,13 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
             state.file(&path, manifest.len() as u64, &mut &manifest[..])?;
         }
         let index = index_of(state.kept.clone(), image, names, self.form).to_bytes();
-        state.file("index.json", index.len() as u64, &mut &index[..])?;
+        state.file(INDEX_FILE, index.len() as u64, &mut &index[..])?;
         if self.form == ArchiveForm::Docker {
             let list = docker_list(image, names);
-            state.file("manifest.json", list.len() as u64, &mut &list[..])?;
+            state.file(LIST_FILE, list.len() as u64, &mut &list[..])?;
         }
         let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
-        state.file("oci-layout", version.len() as u64, &mut &version[..])?;
+        state.file(LAYOUT_FILE, version.len() as u64, &mut &version[..])?;
         state.write(&tar::END)?;
         let ArchiveState { output, object, .. } = &mut *state;
         output.flush().map_err(|error| Error::io(object, "write", error))?;

@@ -4,7 +4,7 @@
 //! syncs: it has its name and its content has the right digest, but after a power cut it is empty. So before the index is
 //! replaced, everything in the layout is synced that is not known to be durable.
 
-use super::{INDEX_FILE, Layout, VERSION_FILE};
+use super::{INDEX_FILE, LAYOUT_FILE, Layout};
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
@@ -37,7 +37,7 @@ impl Layout {
     /// # Errors
     /// Fails if the system reports a failed sync.
     pub(super) fn sync_blobs(&self) -> Result<()> {
-        let mut files = vec![(self.root.clone(), VERSION_FILE.to_owned())];
+        let mut files = vec![(self.root.clone(), LAYOUT_FILE.to_owned())];
         let mut directories = vec![self.root.directory("blobs")?];
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };

@@ -51,8 +51,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const VERSION_FILE: &str = "oci-layout";
-const INDEX_FILE: &str = "index.json";
+/// The file that makes a directory an image layout. It holds the version of the format.
+pub const LAYOUT_FILE: &str = "oci-layout";
+/// The file of a layout that lists its images.
+pub(super) const INDEX_FILE: &str = "index.json";
 const LOCK_FILE: &str = ".ocibuild.lock";
 /// For so long an empty document may be one that another program is writing.
 const BEING_WRITTEN: Duration = Duration::from_millis(500);
@@ -364,10 +366,10 @@ impl Layout {
 
     /// Returns whether `oci-layout` exists.
     fn has_mark(&self) -> Result<bool> {
-        match self.root.dir().symlink_metadata(VERSION_FILE) {
+        match self.root.dir().symlink_metadata(LAYOUT_FILE) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io(self.root.display(VERSION_FILE), "read", error)),
+            Err(error) => Err(Error::io(self.root.display(LAYOUT_FILE), "read", error)),
         }
     }
 
@@ -380,7 +382,7 @@ impl Layout {
             let name = entry.map_err(|error| Error::io(self.display(), "read", error))?.file_name();
             let is_ours = match name.to_str() {
                 // Another process has created it in the meantime.
-                Some(LOCK_FILE | VERSION_FILE) => true,
+                Some(LOCK_FILE | LAYOUT_FILE) => true,
                 Some(INDEX_FILE) => self.index_bytes()? == Index::empty().to_bytes(),
                 Some("blobs") => self.holds_no_blob()?,
                 Some(name) => is_temporary_name(name.as_ref()),
@@ -389,7 +391,7 @@ impl Layout {
             if !is_ours {
                 let lost_its_mark = matches!(name.to_str(), Some(INDEX_FILE | "blobs"));
                 return Err(if lost_its_mark {
-                    Error::invalid(self.display(), format!("not an OCI layout: `{VERSION_FILE}` is missing"))
+                    Error::invalid(self.display(), format!("not an OCI layout: `{LAYOUT_FILE}` is missing"))
                 } else {
                     not_a_layout()
                 });
@@ -423,13 +425,13 @@ impl Layout {
     fn initialise(&self) -> Result<()> {
         self.blob_directory(Algorithm::Sha256)?.sync()?;
         self.root.replace_file(INDEX_FILE, &Index::empty().to_bytes())?;
-        self.root.replace_file(VERSION_FILE, VERSION_DOCUMENT)
+        self.root.replace_file(LAYOUT_FILE, VERSION_DOCUMENT)
     }
 
     fn check_version(&self) -> Result<()> {
-        let object = self.root.display(VERSION_FILE);
+        let object = self.root.display(LAYOUT_FILE);
         let not_a_layout = |reason: &str| Error::invalid(self.display(), format!("not an OCI layout: {reason}"));
-        let document = match self.document(VERSION_FILE, 64 << 10) {
+        let document = match self.document(LAYOUT_FILE, 64 << 10) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_a_layout("`oci-layout` is missing")),
             read => read?,
         };
