@@ -3,7 +3,7 @@
 use crate::codec::compression::{Encoding, decode};
 use crate::codec::tar;
 use crate::codec::tar::{EntryType, Headers};
-use crate::common::digest::{DiffId, Hasher};
+use crate::common::digest::{DiffId, Hashing};
 use crate::common::error::{Error, Result};
 use crate::layers::Layer;
 use crate::spec::ImagePath;
@@ -112,27 +112,13 @@ impl Read for Pieces {
     }
 }
 
-/// A reader that hashes what is read.
-struct HashingReader<R> {
-    source: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
 fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath], object: &str) -> Result<()> {
     let unreadable = |error| match Error::io(object, "read", error) {
         error if error.object() == object => error,
         error => error.within(object),
     };
     let tar = decode(blob, encoding).map_err(unreadable)?;
-    let mut tar = HashingReader { source: tar, hasher: Hasher::new(diff_id.as_digest().algorithm()) };
+    let mut tar = Hashing::new(tar, diff_id.as_digest().algorithm());
     let mut headers = Headers::new(object);
     while let Some(entry) = headers.next(&mut tar)? {
         check(&entry, roots).map_err(|reason| {
@@ -145,8 +131,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
         }
     }
     headers.check_rest(&mut tar)?;
-    io::copy(&mut tar, &mut io::sink()).map_err(unreadable)?;
-    let found = tar.hasher.finish();
+    let (found, _) = tar.finish().map_err(unreadable)?;
     if found != diff_id.as_digest() {
         return Err(Error::corrupt(object, format!("holds the tar {found}, not the diff ID {diff_id}")));
     }

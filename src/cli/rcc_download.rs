@@ -6,12 +6,11 @@ use super::lock_file::{LockFile, LockFileMode, LockedKind};
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::cache::maintenance::DOWNLOADS;
-use ocibuild::common::digest::{Algorithm, Hasher};
+use ocibuild::common::digest::{Algorithm, Hashing};
 use ocibuild::common::root::Root;
 use ocibuild::robot_image::check_launcher;
 use ocibuild::secrets::bare_url;
 use ocibuild::{Digest, Error, ErrorKind, Platform, Result};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,17 +132,12 @@ impl RccDownloadArguments {
 /// Whether the store has the program, whole.
 fn holds(store: &Root, digest: &Digest) -> Result<bool> {
     let object = store.display(digest.hex());
-    let mut file = match store.open_file(digest.hex()) {
+    let file = match store.open_file(digest.hex()) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
-    let (mut hasher, mut buffer) = (Hasher::new(Algorithm::Sha256), vec![0; 256 << 10]);
-    loop {
-        match file.read(&mut buffer).map_err(|error| Error::io(&object, "read", error))? {
-            0 => return Ok(hasher.finish() == *digest),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    let found = Hashing::new(file, Algorithm::Sha256).finish().map_err(|error| Error::io(&object, "read", error))?;
+    Ok(found.0 == *digest)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ use crate::common::error::{Error, Result};
 use crate::common::human_numbers::size;
 use std::io::{self, Read};
 
+/// The size of the pieces in which a stream is read, in bytes.
+const PIECE: usize = 256 << 10;
+
 /// Reads all of `source`, and fails as soon as it exceeds `limit` bytes.
 ///
 /// # Errors
@@ -25,6 +28,39 @@ pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
 pub fn read_start(source: impl Read, most: u64, bytes: &mut Vec<u8>) -> io::Result<usize> {
     #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
     source.take(most).read_to_end(bytes)
+}
+
+/// Reads until `buffer` is full or `source` ends, and returns the number of bytes read.
+///
+/// # Errors
+/// Returns an error if `source` cannot be read.
+pub fn read_full(source: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads `source` to its end, and passes its bytes to `take`, piece by piece. Messages call it `object`.
+///
+/// # Errors
+/// Returns an error if `source` cannot be read, or the error of `take`.
+pub fn for_each_piece(mut source: impl Read, object: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => take(&piece[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io(object, "read", error)),
+        }
+    }
 }
 
 /// Returns a reader of `source` that fails as soon as more than `limit` bytes are read. Messages call it `object`.

@@ -3,6 +3,7 @@
 //! A [`Digest`] identifies bytes as they are stored; a [`DiffId`] identifies the uncompressed tar of a layer. Both are
 //! written `sha256:<64 hex>` and are easily confused, so they are different types.
 
+use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, Result};
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::SerializableState as _;
@@ -58,6 +59,13 @@ impl Digest {
     /// Returns the SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Returns the digest of `bytes` with the same hash function.
+    pub fn like(&self, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(self.algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -260,7 +268,8 @@ impl<R: Read> Hashing<R> {
     /// # Errors
     /// Returns an error if the source cannot be read to its end.
     pub fn finish(mut self) -> io::Result<(Digest, u64)> {
-        io::copy(&mut self, &mut io::sink())?;
+        let mut buffer = vec![0; 128 << 10];
+        while read_full(&mut self, &mut buffer)? > 0 {}
         Ok((self.hasher.finish(), self.size))
     }
 }

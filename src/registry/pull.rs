@@ -4,7 +4,7 @@ use super::authentication::{RequestScope, Scopes};
 use super::retry::Attempts;
 use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin};
-use crate::common::digest::{Digest, Hasher};
+use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::{human_numbers, json};
 use crate::spec::reference::Reference;
@@ -70,7 +70,7 @@ impl Registry {
             None => None,
         };
         for expected in [pin, claimed].into_iter().flatten() {
-            let found = hash(&bytes, expected);
+            let found = expected.like(&bytes);
             if found != expected {
                 let reason = format!("expected the digest {expected}, but the content has {found}");
                 return Err(recompressed(Error::corrupt(&object, reason), &answer));
@@ -95,12 +95,6 @@ impl Registry {
             answer: None,
         }
     }
-}
-
-fn hash(bytes: &[u8], like: Digest) -> Digest {
-    let mut hasher = Hasher::new(like.algorithm());
-    hasher.update(bytes);
-    hasher.finish()
 }
 
 /// Returns the media type from the header. The reader of the document checks that both agree.

@@ -4,11 +4,12 @@
 //! and 40 MB when decompressed.
 
 use crate::common::bounded_read;
-use crate::common::digest::{Algorithm, Digest, Hasher, Hashing};
-use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::digest::{Algorithm, Digest, Hashing};
+use crate::common::error::{Error, Result};
 use crate::layers::tree::StoredFiles;
 use crate::rcc::{CatalogName, Hololib};
-use std::io::{self, Cursor, Read};
+use crate::store::Verified;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 /// The size limit of a stored catalog, in bytes.
@@ -61,39 +62,12 @@ impl CatalogFile {
             CatalogCopy::Hololib(hololib) => hololib.stored_catalog(name)?,
             CatalogCopy::Memory(bytes) => return Ok(Box::new(Cursor::new(bytes.clone()))),
         };
-        let hasher = Some(Hasher::sha256());
-        Ok(Box::new(Unchanged { source, object: format!("catalog {name}"), hasher, digest: *digest, left: *size }))
+        Ok(Box::new(Verified::unchanged(source, *digest, *size, format!("catalog {name}"))))
     }
 }
 
 impl StoredFiles for CatalogFile {
     fn open(&self, _: u32) -> Result<Box<dyn Read + Send>> {
         CatalogFile::open(self)
-    }
-}
-
-/// A reader that ends without error only if its bytes are unchanged.
-struct Unchanged {
-    source: Box<dyn Read + Send>,
-    object: String,
-    hasher: Option<Hasher>,
-    digest: Digest,
-    left: u64,
-}
-
-impl Read for Unchanged {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        let changed = || Error::new(ErrorKind::Changed, &self.object, "changed while reading");
-        self.left = self.left.checked_sub(read as u64).ok_or_else(changed)?;
-        match &mut self.hasher {
-            Some(hasher) if read > 0 => hasher.update(&buffer[..read]),
-            hasher if read == 0 && !buffer.is_empty() => match hasher.take().map(Hasher::finish) {
-                Some(found) if found != self.digest => return Err(changed().into()),
-                _ => {}
-            },
-            _ => {}
-        }
-        Ok(read)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ImagePaths;
 use super::catalog_file::CatalogFile;
-use crate::codec::compression::{Compression, Compressor, Encoding, decode};
+use crate::codec::compression::{Compression, Compressor, Detected};
 use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
 use crate::layers::tree::StoredFiles;
@@ -10,7 +10,7 @@ use crate::rcc::{Catalog, CatalogLimits, Space};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 /// The two documents next to a managed space.
@@ -74,10 +74,8 @@ impl RelocatedReader {
     /// Returns an error if its start cannot be read.
     pub(super) fn new(stored: Box<dyn Read + Send>, changes: Arc<BTreeMap<&'static str, String>>) -> Result<Self> {
         let failed = |error| Error::io("catalog", "read", error);
-        let mut stored = BufReader::with_capacity(PIECE, stored);
-        let encoding = Encoding::of_bytes(stored.fill_buf().map_err(failed)?);
         Ok(RelocatedReader {
-            document: decode(stored, encoding).map_err(failed)?,
+            document: Detected::new(stored).and_then(Detected::decode).map_err(failed)?,
             is_at_end: false,
             relocation: Relocation::new(changes),
             compressor: Compressor::new(Compression::Gzip(1))?,
@@ -131,9 +129,7 @@ pub(super) fn gzip(content: &[u8]) -> Result<Arc<[u8]>> {
 /// Reads the document of a catalog and decompresses it.
 pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::io(object, "read", error);
-    let mut stored = BufReader::new(stored);
-    let encoding = Encoding::of_bytes(stored.fill_buf().map_err(failed)?);
-    let content = decode(stored, encoding).map_err(failed)?;
+    let content = Detected::new(stored).and_then(Detected::decode).map_err(failed)?;
     bounded_read::read(content, CatalogLimits::default().document, object)
 }
 

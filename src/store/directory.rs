@@ -173,18 +173,9 @@ impl BlobSink for DirectoryWriter {
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
         let name = descriptor.digest.hex();
         let mut temporary = self.root.temporary()?;
-        let mut verified = Verified::new(open()?, descriptor);
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let read = match verified.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io("blob", "read", error)),
-            };
-            let written = temporary.write_all(&buffer[..read]);
-            written.map_err(|error| Error::io(self.root.display(&name), "write", error))?;
-        }
+        bounded_read::for_each_piece(Verified::new(open()?, descriptor), "blob", |piece| {
+            temporary.write_all(piece).map_err(|error| Error::io(self.root.display(&name), "write", error))
+        })?;
         temporary.persist(name).map(|_| ())
     }
 

@@ -2,32 +2,56 @@
 
 use super::BlobSource;
 use crate::common::bounded_read;
-use crate::common::digest::Hasher;
-use crate::common::error::{Error, Result};
+use crate::common::digest::{Digest, Hasher};
+use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
 use crate::spec::Descriptor;
 use std::io::{self, Read};
 
-/// A reader that reaches its end only if it returned exactly the bytes that a descriptor names.
+/// A reader that reaches its end only if it returned exactly the bytes of a known digest and size.
 ///
-/// A blob that is too long fails at the first excess byte, not at its end.
+/// Content that is too long fails at the first excess byte, not at its end.
 #[derive(Debug)]
 pub struct Verified<R> {
     source: R,
-    descriptor: Descriptor,
+    expected: Digest,
+    size: u64,
+    /// `None` after the end.
     hasher: Option<Hasher>,
     left: u64,
+    mismatch: Mismatch,
+}
+
+/// The meaning of other bytes than the expected ones.
+#[derive(Debug)]
+enum Mismatch {
+    /// The blob is damaged.
+    Damage,
+    /// The file of this name has changed since its digest was computed.
+    Change(String),
 }
 
 impl<R: Read> Verified<R> {
     /// Creates a reader that verifies `source` against `descriptor`.
     pub fn new(source: R, descriptor: &Descriptor) -> Self {
-        let hasher = Some(Hasher::new(descriptor.digest.algorithm()));
-        Verified { source, descriptor: descriptor.clone(), hasher, left: descriptor.size }
+        Verified::expecting(source, descriptor.digest, descriptor.size, Mismatch::Damage)
+    }
+
+    /// Creates a reader of a file that must not have changed since it had this digest and size. Messages call it `object`.
+    pub fn unchanged(source: R, digest: Digest, size: u64, object: String) -> Self {
+        Verified::expecting(source, digest, size, Mismatch::Change(object))
+    }
+
+    fn expecting(source: R, expected: Digest, size: u64, mismatch: Mismatch) -> Self {
+        Verified { source, expected, size, hasher: Some(Hasher::new(expected.algorithm())), left: size, mismatch }
     }
 
     fn wrong(&self, reason: String) -> io::Error {
-        Error::corrupt(format!("blob {}", self.descriptor.digest), reason).into()
+        let error = match &self.mismatch {
+            Mismatch::Damage => Error::corrupt(format!("blob {}", self.expected), reason),
+            Mismatch::Change(object) => Error::new(ErrorKind::Changed, object, "changed while reading"),
+        };
+        error.into()
     }
 }
 
@@ -37,7 +61,7 @@ impl<R: Read> Read for Verified<R> {
             return Ok(0);
         }
         let read = self.source.read(buffer)?;
-        let size = self.descriptor.size;
+        let size = self.size;
         if read as u64 > self.left {
             return Err(self.wrong(format!("longer than its {size} bytes")));
         }
@@ -52,9 +76,7 @@ impl<R: Read> Read for Verified<R> {
             return Err(self.wrong(format!("expected {size} bytes, found {}", size - self.left)));
         }
         match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found != self.descriptor.digest => {
-                Err(self.wrong(format!("its content has the digest {found}")))
-            }
+            Some(found) if found != self.expected => Err(self.wrong(format!("its content has the digest {found}"))),
             _ => Ok(0),
         }
     }
@@ -90,6 +112,18 @@ mod tests {
         assert_eq!(read(b"conten", &descriptor), "expected 7 bytes, found 6");
         assert_eq!(read(b"contents", &descriptor), "longer than its 7 bytes");
         assert!(read(b"Content", &descriptor).starts_with("its content has the digest sha256:"));
+    }
+
+    #[test]
+    fn every_mismatch_of_an_unchanged_file_is_a_change() {
+        for content in [&b"conten"[..], b"contents", b"Content"] {
+            let reader = Verified::unchanged(content, Digest::of(b"content"), 7, "file".to_owned());
+            let error = bounded_read::read(reader, 1 << 20, "x").unwrap_err();
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (ErrorKind::Changed, "file: changed while reading".to_owned())
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! None of the known validators finds every fault, so this one is stricter than each of them: it reads every blob,
 //! decompresses every layer, and checks every entry of every tar.
 
-use crate::codec::compression::{Encoding, decode};
+use crate::codec::compression::Detected;
 use crate::codec::tar;
 use crate::codec::tar::{Ending, Headers};
 use crate::common::digest::{DiffId, Digest, Hashing};
@@ -20,7 +20,7 @@ use crate::store::{BlobSource, Layout, RemoteLayers, read_document};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// The result of verifying a layout.
@@ -380,11 +380,8 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
 
 /// Decompresses a layer and checks every entry of its tar.
 fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
-    let mut start = Vec::new();
-    if io::copy(&mut stored.take(4), &mut start).is_err() {
-        return Vec::new();
-    }
-    let actual = Encoding::of_bytes(&start);
+    let Ok(stored) = Detected::new(stored) else { return Vec::new() };
+    let actual = stored.encoding();
     let mut faults = Vec::new();
     for said in &role.media_types {
         match media_type::layer_encoding(said) {
@@ -393,8 +390,7 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
             None => return faults,
         }
     }
-    let whole = Cursor::new(start).chain(stored);
-    let tar = match decode(whole, actual) {
+    let tar = match stored.decode() {
         Ok(tar) => tar,
         Err(error) => return vec![Error::io("layer", "read", error).reason()],
     };

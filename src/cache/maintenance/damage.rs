@@ -3,13 +3,12 @@
 use super::{ItemKind, Upkeep, files, is_hex, stored};
 use crate::cache::block_lists;
 use crate::cache::record::CacheRecord;
-use crate::common::digest::{Algorithm, Digest, Hasher};
+use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::root::Root;
 use crate::registry::trust::{KEPT, kept_in};
 use crate::store::{BASES, LAYERS, Layout, VerifiedFiles};
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::PathBuf;
 
 /// Checks whether the file of this name can be used.
@@ -74,15 +73,10 @@ impl Upkeep {
 
 fn is_what_its_name_says(directory: &Root, name: &str) -> Result<bool> {
     let failed = |error| Error::io(directory.display(name), "read", error);
-    let mut file = match directory.open_file(name) {
+    let file = match directory.open_file(name) {
         Err(error) if error.kind() == crate::ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
-    let (mut hasher, mut buffer) = (Hasher::new(Algorithm::Sha256), vec![0; 256 << 10]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hasher.finish().hex() == name),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    let (found, _) = Hashing::new(file, Algorithm::Sha256).finish().map_err(failed)?;
+    Ok(found.hex() == name)
 }

@@ -2,11 +2,13 @@
 
 mod block;
 mod decode;
+mod detect;
 mod encode;
 mod gzip_members;
 
 pub use block::Decompressor;
 pub use decode::{decode, decode_gzip_keeping};
+pub use detect::Detected;
 pub use encode::{Compression, Compressor};
 pub use gzip_members::{GZIP_HEADER, GzipMembers, single_member};
 

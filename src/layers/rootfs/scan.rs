@@ -2,7 +2,7 @@
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::ListedBlob;
-use crate::codec::compression::{Encoding, decode};
+use crate::codec::compression::{Detected, Encoding};
 use crate::codec::tar;
 use crate::codec::tar::Headers;
 use crate::common::digest::{DiffId, Hashing};
@@ -11,7 +11,7 @@ use crate::layers::rootfs::listing_writer::ListingWriter;
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use crate::store::{BlobSource, Verified};
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Read};
 
 /// The files whose content is kept in the listing.
 const KEPT: [&[u8]; 2] = [b"etc/passwd", b"etc/group"];
@@ -60,18 +60,16 @@ pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource
 
 fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encoding, diff_id: &DiffId) -> Result<Scan> {
     let failed = |error| Error::io("layer", "read", error);
-    let mut start = Vec::new();
-    io::copy(&mut stored.take(4), &mut start).map_err(failed)?;
-    if start.is_empty() {
+    let detected = Detected::new(&mut *stored).map_err(failed)?;
+    if detected.is_empty() {
         return Err(Error::corrupt("layer", "empty: a layer of 0 bytes is no tar"));
     }
-    let actual = Encoding::of_bytes(&start);
+    let actual = detected.encoding();
     if actual != said {
         let reason = format!("is called `{}` and is {}", layer.media_type, actual.name());
         return Err(Error::corrupt("layer", reason));
     }
-    let tar = decode(Cursor::new(start).chain(&mut *stored), actual).map_err(failed)?;
-    let mut tar = Hashing::new(tar, diff_id.as_digest().algorithm());
+    let mut tar = Hashing::new(detected.decode().map_err(failed)?, diff_id.as_digest().algorithm());
     let mut writer = ListingWriter::default();
     let listed = match list(&mut tar, &mut writer) {
         // An entry that only our reader does not understand does not make the layer invalid.

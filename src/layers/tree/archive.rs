@@ -5,9 +5,10 @@
 
 use super::rules::{ExtendedAttributes, SPECIAL_HINT, SpecialFiles};
 use super::{Access, Attributes, Cause, Content, Entry, Kind, Owner, Owners, PathKind, Rules, TreeBuilder};
-use crate::codec::compression::{Encoding, decode};
+use crate::codec::compression::Detected;
 use crate::codec::tar;
 use crate::codec::tar::{Ending, Headers};
+use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, path_of_bytes};
@@ -15,7 +16,7 @@ use crate::layers::tree::lost_special_bits::Losses;
 use crate::layers::tree::unwanted_directories::Litter;
 use crate::spec::ImagePath;
 use std::collections::BTreeMap;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 impl TreeBuilder {
@@ -86,23 +87,15 @@ impl TreeBuilder {
     }
 }
 
-fn spooled(mut source: impl Read + Send, object: &str, spool: &Root) -> Result<std::fs::File> {
+fn spooled(source: impl Read + Send, object: &str, spool: &Root) -> Result<std::fs::File> {
     let failed = |error| Error::io(object, "read", error);
-    let mut start = Vec::with_capacity(4);
-    std::io::copy(&mut (&mut source).take(4), &mut start).map_err(failed)?;
-    let encoding = Encoding::of_bytes(&start);
-    let mut content = decode(Cursor::new(start).chain(source), encoding).map_err(failed)?;
+    let content = Detected::new(source).and_then(Detected::decode).map_err(failed)?;
     // The file is unnamed from the start, so that even a killed process does not leave it behind.
     let mut file = spool.temporary()?.into_unnamed()?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match content.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(file),
-            read => {
-                file.write_all(&buffer[..read]).map_err(|error| Error::io(spool.path().display(), "write", error))?
-            }
-        }
-    }
+    bounded_read::for_each_piece(content, object, |piece| {
+        file.write_all(piece).map_err(|error| Error::io(spool.path().display(), "write", error))
+    })?;
+    Ok(file)
 }
 
 /// Returns the mode and owner of an entry. An owner outside the range of Linux user IDs fails only if owners are kept.

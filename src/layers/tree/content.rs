@@ -6,6 +6,7 @@
 
 use super::Stamp;
 use crate::codec::compression::GzipMembers;
+use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::file_section::append_from;
 use crate::common::root::Root;
@@ -204,12 +205,12 @@ impl ContentStream {
     /// The same as [`ContentStream::append`].
     pub fn read(&mut self, size: u64, buffer: &mut [u8]) -> Result<()> {
         let failed = |error| Error::io("content", "read", error);
-        let read = fill(&mut self.reader, buffer).map_err(failed)?;
+        let read = read_full(&mut self.reader, buffer).map_err(failed)?;
         self.position += read as u64;
         if read < buffer.len() {
             return Err(Error::corrupt("content", format!("expected {size} bytes, found {}", self.position)));
         }
-        if self.position == size && fill(&mut self.reader, &mut [0]).map_err(failed)? > 0 {
+        if self.position == size && read_full(&mut self.reader, &mut [0]).map_err(failed)? > 0 {
             return Err(Error::corrupt("content", format!("expected {size} bytes, found more")));
         }
         Ok(())
@@ -220,20 +221,6 @@ impl ContentStream {
         self.position += skipped.map_err(|error| Error::io("content", "read", error))?;
         Ok(())
     }
-}
-
-/// Reads until `buffer` is full or `reader` ends, and returns the number of bytes read.
-fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 impl FileContent {

@@ -10,15 +10,14 @@ mod mode;
 mod name;
 
 use super::{NAME_LENGTH, ObjectDigest};
-use crate::codec::compression;
-use crate::codec::compression::Encoding;
+use crate::codec::compression::{Detected, Encoding};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
 use list::CatalogEntries;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Read};
 
 pub use name::CatalogName;
 
@@ -229,24 +228,14 @@ impl Catalog {
     }
 }
 
-fn unwrap<'a>(mut stored: impl Read + Send + 'a, object: &str) -> Result<Box<dyn Read + Send + 'a>> {
+fn unwrap<'a>(stored: impl Read + Send + 'a, object: &str) -> Result<Box<dyn Read + Send + 'a>> {
     let unreadable = |error| Error::io(object, "read", error);
-    let mut start = [0; 4];
-    let mut filled = 0;
-    while filled < start.len() {
-        match stored.read(&mut start[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
-        }
+    let stored = Detected::new(stored).map_err(unreadable)?;
+    match stored.encoding() {
+        Encoding::Plain if stored.is_empty() => Err(Error::corrupt(object, "is empty")),
+        Encoding::Plain => Err(Error::corrupt(object, "is neither gzip nor zstd")),
+        Encoding::Gzip | Encoding::Zstd => stored.decode().map_err(unreadable),
     }
-    let encoding = match Encoding::of_bytes(&start[..filled]) {
-        Encoding::Plain if filled == 0 => return Err(Error::corrupt(object, "is empty")),
-        Encoding::Plain => return Err(Error::corrupt(object, "is neither gzip nor zstd")),
-        encoding => encoding,
-    };
-    compression::decode(Cursor::new(start).take(filled as u64).chain(stored), encoding).map_err(unreadable)
 }
 
 /// Checks the document's header against the name of its file, and its recorded path.

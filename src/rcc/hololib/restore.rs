@@ -2,6 +2,7 @@
 
 use super::{Hololib, StoredObject};
 use crate::codec::compression::GzipMembers;
+use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, Result};
 use crate::rcc::{Catalog, FileEntry};
 use memchr::memmem::Finder;
@@ -197,15 +198,8 @@ impl RewritingReader {
         self.start += self.ready.end as u64;
         let kept = self.window.len();
         self.window.resize(kept + WINDOW, 0);
-        let mut filled = kept;
-        while filled < self.window.len() && !self.is_at_end {
-            match self.source.read(&mut self.window[filled..]) {
-                Ok(0) => self.is_at_end = true,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let filled = kept + read_full(&mut self.source, &mut self.window[kept..])?;
+        self.is_at_end = filled < self.window.len();
         self.window.truncate(filled);
         self.rewriting.apply(&mut self.window, self.start)?;
         let waiting = if self.is_at_end { 0 } else { self.rewriting.shared.catalog.identity().len() - 1 };

@@ -3,6 +3,7 @@
 use super::archive::{Archive, ZipMember};
 use crate::codec::compression;
 use crate::codec::compression::{Encoding, GzipMembers};
+use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::file_section::{Section, read_full_at};
 use crate::rcc::NamedObject;
@@ -121,13 +122,7 @@ impl StoredObject {
     pub(super) fn content_looks_compressed(&self) -> Result<bool> {
         let mut start = [0; 4];
         let mut content = self.stream()?;
-        let mut filled = 0;
-        while filled < start.len() {
-            match content.read(&mut start[filled..]).map_err(|error| Error::io(&self.shown, "read", error))? {
-                0 => break,
-                read => filled += read,
-            }
-        }
+        let filled = read_full(&mut content, &mut start).map_err(|error| Error::io(&self.shown, "read", error))?;
         Ok(Encoding::of_bytes(&start[..filled]) != Encoding::Plain)
     }
 
@@ -270,17 +265,7 @@ impl StoredObject {
         let unreadable = |error| Error::io(&self.shown, "read", error);
         match &self.bytes {
             ObjectBytes::File { file, .. } => read_full_at(file, start, 0).map_err(unreadable),
-            ObjectBytes::Member { .. } => {
-                let mut source = self.raw();
-                let mut filled = 0;
-                while filled < start.len() {
-                    match source.read(&mut start[filled..]).map_err(unreadable)? {
-                        0 => break,
-                        read => filled += read,
-                    }
-                }
-                Ok(filled)
-            }
+            ObjectBytes::Member { .. } => read_full(&mut self.raw(), start).map_err(unreadable),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::members::{ArchiveMembers, LIST_FILE};
 use super::{ArchiveForm, DockerArchive, OciArchive};
-use crate::codec::compression::{Encoding, decode};
+use crate::codec::compression::{Detected, Encoding};
 use crate::codec::tar;
 use crate::codec::tar::Headers;
 use crate::common::bounded_read;
@@ -79,15 +79,12 @@ pub fn may_be_archive(name: &OsStr, size: u64) -> bool {
 ///
 /// Only the start of the archive is read. Other than [`detect_form`], it is not checked.
 pub fn is_archive_of_image(mut file: File) -> bool {
-    let mut start = [0; 4];
-    if file.read_exact(&mut start).is_err() {
-        return false;
-    }
-    match Encoding::of_bytes(&start) {
+    let Ok(stored) = Detected::new(&file) else { return false };
+    match stored.encoding() {
         Encoding::Plain => file.rewind().is_ok() && holds_image(&mut file),
-        encoding => {
+        Encoding::Gzip | Encoding::Zstd => {
             let mut unpacked = Vec::new();
-            let Ok(content) = decode(Cursor::new(start).chain(file), encoding) else { return false };
+            let Ok(content) = stored.decode() else { return false };
             // The entries before an error, or before the limit, may be enough.
             bounded_read::read_start(content, MOST_UNPACKED, &mut unpacked).ok();
             holds_image(&mut Cursor::new(unpacked))

@@ -1,8 +1,8 @@
 //! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
 
 use super::members::{ArchiveMembers, LIST_FILE};
-use crate::codec::compression::{Encoding, decode};
-use crate::common::digest::{Algorithm, DiffId, Digest, Hasher, Hashing};
+use crate::codec::compression::{Detected, decode};
+use crate::common::digest::{Algorithm, DiffId, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
 use crate::common::json;
@@ -14,7 +14,7 @@ use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Chain, Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -164,27 +164,17 @@ impl DockerArchive {
     /// Hashes a layer as it is stored and as the tar that it holds.
     fn describe(&self, member: &str, diff_id: &DiffId) -> Result<Descriptor> {
         let object = format!("{}: {member}", self.members.object());
-        let (mut section, size) = self.members.member(member)?;
-        let mut start = [0; 4];
-        let read = section.read(&mut start).map_err(|error| Error::io(&object, "read", error))?;
-        let encoding = Encoding::of_bytes(&start[..read]);
-        let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(start[..read].to_vec()).chain(section);
-
-        let mut stored = Hashing::new(whole, Algorithm::Sha256);
-        let mut tar = Hasher::new(diff_id.as_digest().algorithm());
-        {
-            let mut content = decode(&mut stored, encoding).map_err(|error| Error::io(&object, "read", error))?;
-            let mut buffer = vec![0; 128 << 10];
-            loop {
-                match content.read(&mut buffer).map_err(|error| Error::io(&object, "read", error).within(&object))? {
-                    0 => break,
-                    read => tar.update(&buffer[..read]),
-                }
-            }
-        }
-        // What a decoder leaves unread is still part of the blob.
-        let (digest, _) = stored.finish().map_err(|error| Error::io(&object, "read", error))?;
-        if tar.finish() != diff_id.as_digest() {
+        let failed = |error| Error::io(&object, "read", error);
+        let (section, size) = self.members.member(member)?;
+        let stored = Detected::new(section).map_err(failed)?;
+        let encoding = stored.encoding();
+        let mut stored = Hashing::new(stored, Algorithm::Sha256);
+        let content = decode(&mut stored, encoding).map_err(failed)?;
+        let tar = Hashing::new(content, diff_id.as_digest().algorithm()).finish();
+        let (tar, _) = tar.map_err(|error| failed(error).within(&object))?;
+        // The bytes that a decoder does not read are part of the blob.
+        let (digest, _) = stored.finish().map_err(failed)?;
+        if tar != diff_id.as_digest() {
             return Err(Error::corrupt(object, format!("is not the layer {diff_id} of the config")));
         }
         Ok(Descriptor::new(media_type::of_layer(encoding), digest, size))

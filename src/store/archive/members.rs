@@ -1,5 +1,6 @@
 //! The members of an archive, found by one pass over its headers and read in place.
 
+use crate::codec::compression::Encoding;
 use crate::codec::tar::{Ending, EntryType, Headers};
 use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -7,7 +8,7 @@ use crate::common::file_section::Section;
 use crate::common::root::Root;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,9 +50,8 @@ impl ArchiveMembers {
         let file = Arc::new(file);
         let length = file.metadata().map_err(|error| Error::io(&object, "read", error))?.len();
         let mut source = BufReader::new(&*file);
-        let mut start = [0; 4];
-        let read = source.read(&mut start).map_err(|error| Error::io(&object, "read", error))?;
-        if crate::codec::compression::Encoding::of_bytes(&start[..read]) != crate::codec::compression::Encoding::Plain {
+        let start = source.fill_buf().map_err(|error| Error::io(&object, "read", error))?;
+        if Encoding::of_bytes(start) != Encoding::Plain {
             return Err(Error::invalid(object, "the archive as a whole is compressed").hint("decompress it first"));
         }
         let mut headers = Headers::new(&object);

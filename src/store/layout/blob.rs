@@ -1,5 +1,6 @@
 //! The writer of a blob.
 
+use crate::common::bounded_read::for_each_piece;
 use crate::common::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::common::error::{Error, Result};
 use crate::common::file_section::copy_range;
@@ -12,9 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::OpenBlob;
 use super::flush::{AT_ONCE, Flush};
-
-/// The size of the copy buffer, in bytes.
-const BUFFER: usize = 256 << 10;
 
 /// Writes and hashes a blob.
 ///
@@ -104,19 +102,12 @@ impl BlobWriter {
 
     /// Appends everything from `content`, and stops at the first byte beyond `size`.
     pub(super) fn write_all_of(&mut self, content: &mut dyn Read, size: u64) -> Result<()> {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let read = match content.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io("blob", "read", error)),
-            };
-            if self.size + read as u64 > size {
+        for_each_piece(content, "blob", |piece| {
+            if self.size + piece.len() as u64 > size {
                 return Err(Error::corrupt("blob", format!("longer than its {size} bytes")));
             }
-            self.write(&buffer[..read])?;
-        }
+            self.write(piece)
+        })
     }
 
     /// Returns the descriptor of the blob so far, with a generic media type.
