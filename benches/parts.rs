@@ -121,7 +121,7 @@ fn cache(criterion: &mut Criterion, scratch: &Path, directory: &Path) -> Result<
     plan.build(&layout, Some(LayerCaches::of(&cache, &layout)), &["t".parse()?], &Silent)?;
     let PlannedContent::Tree(tree) = &plan.layers[0].content else { return Err("nothing was known before".into()) };
     let look_up = || {
-        let (key, _) = LayerKey::of_files(&Fingerprints::of(tree), plan.compression)?;
+        let (key, _) = LayerKey::of_files(&Fingerprints::of(tree), plan.compression.for_tree(tree))?;
         cache.find(&key, &layout)
     };
     look_up().ok_or("the layer is not in the cache")?;
@@ -161,7 +161,7 @@ fn request(directory: &Path) -> Result<BuildSpec, Error> {
         config: Default::default(),
         annotations: Default::default(),
         created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP,
+        compression: Compression::DEFAULT_GZIP.into(),
         secrets: Default::default(),
         known_secrets: Vec::new(),
         listings: None,

@@ -38,7 +38,7 @@
 //!     config: Default::default(),
 //!     annotations: Default::default(),
 //!     created: Timestamp::EPOCH,
-//!     compression: Compression::DEFAULT_GZIP,
+//!     compression: Compression::DEFAULT_GZIP.into(),
 //!     secrets: Default::default(),
 //!     known_secrets: Vec::new(),
 //!     listings: None,

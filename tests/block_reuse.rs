@@ -73,7 +73,7 @@ impl Bench {
             config: ConfigEdit::default(),
             annotations: BTreeMap::new(),
             created: Timestamp::from_seconds(0).unwrap(),
-            compression: self.compression,
+            compression: self.compression.into(),
             secrets: Default::default(),
             known_secrets: Vec::new(),
             listings: None,

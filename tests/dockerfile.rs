@@ -248,7 +248,7 @@ fn a_base_in_a_registry_is_named_by_its_digest() {
         config: ConfigEdit::default(),
         annotations: Default::default(),
         created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP,
+        compression: Compression::DEFAULT_GZIP.into(),
         secrets: Default::default(),
         known_secrets: Vec::new(),
         listings: None,

@@ -1,15 +1,13 @@
 //! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
 
 use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
-use crate::build::layer_caches::follows_from_a_store;
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey};
-use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
 use crate::layers::incremental::{Comparison, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
 use crate::layers::tree::Tree;
-use crate::layers::{Layer, MadeLayer, Work, hash_layer};
+use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
 use serde_json::Value;
 
 /// What is known of a layer.
@@ -52,7 +50,7 @@ impl LookupResult {
 #[derive(Clone, Copy)]
 pub(super) struct CacheLookup<'a> {
     pub(super) memory: LayerCaches<'a>,
-    pub(super) compression: Compression,
+    pub(super) policy: CompressionPolicy,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -64,11 +62,10 @@ impl CacheLookup<'_> {
     /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
     /// same names and sizes was seen before, here or on another machine, by the hash of everything.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<LookupResult> {
-        let CacheLookup { memory, compression, progress } = *self;
-        let group = planned.shared_group(compression);
-        let compression = planned.compression(compression);
+        let CacheLookup { memory, policy, progress } = *self;
+        let (group, compression) = (planned.shared_group(policy), planned.compression);
         let nobody_knows = memory.cache.is_none() && !memory.asks_others(group.as_ref());
-        if nobody_knows || planned.recipe.is_some() || follows_from_a_store(compression) {
+        if nobody_knows || planned.recipe.is_some() || compression.passes_gzip_through() {
             return Ok(LookupResult::Nothing);
         }
         let mut parts = KnownParts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
@@ -83,7 +80,15 @@ impl CacheLookup<'_> {
         if let Some(cache) = memory.cache
             && let Some((earlier, blob)) = cache.earlier(&planned.series)
         {
-            match compare(tree, &parts.fingerprints.entries, &earlier, blob, compression, &planned.name, progress)? {
+            match compare(
+                tree,
+                &parts.fingerprints.entries,
+                &earlier,
+                blob,
+                compression.compression(),
+                &planned.name,
+                progress,
+            )? {
                 Comparison::Same if cache.bring(&earlier.layer, memory.layout) => {
                     return Ok(self.touched(cache, planned, earlier, parts.fingerprints));
                 }
@@ -116,10 +121,9 @@ impl CacheLookup<'_> {
         mut earlier: PreviousLayer,
         fingerprints: Fingerprints,
     ) -> LookupResult {
-        let CacheLookup { memory: LayerCaches { layout, .. }, compression, progress } = *self;
-        let compression = planned.compression(compression);
+        let CacheLookup { memory: LayerCaches { layout, .. }, policy: _, progress } = *self;
         let layer = earlier.layer.clone();
-        if let Some((key, _)) = LayerKey::of_files(&fingerprints, compression) {
+        if let Some((key, _)) = LayerKey::of_files(&fingerprints, planned.compression) {
             let kept = CachedLayer { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
@@ -133,16 +137,16 @@ impl CacheLookup<'_> {
 
     /// Keeps a layer that was made by a recipe, under the key that it will be looked for before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
-        let CacheLookup { memory: LayerCaches { cache, layout, .. }, compression, progress } = *self;
+        let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy, progress } = *self;
         let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
         let kept = CachedLayer { layer: layer.clone(), notes: notes.clone(), from: None, recorded: cache.now() };
-        cache.keep(&LayerKey::of_recipe(recipe, compression), &kept, layout, progress);
+        cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
     }
 
     /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
     pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: KnownParts, made: MadeLayer) -> BuiltLayer {
-        let CacheLookup { memory: LayerCaches { cache, layout, .. }, compression, progress } = *self;
-        let compression = planned.compression(compression);
+        let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy: _, progress } = *self;
+        let compression = planned.compression;
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
         let KnownParts { earlier, reuse: _, fingerprints } = parts;

@@ -2,10 +2,10 @@
 
 use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey, SharedCache, SharedFind, SharedLayer};
-use crate::codec::compression::Compression;
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::threads;
+use crate::layers::CompressionPolicy;
 use crate::spec::ImagePath;
 use crate::spec::reference::Reference;
 use crate::store::Layout;
@@ -49,7 +49,7 @@ impl<'a> LayerCaches<'a> {
     pub(super) fn recall(
         &self,
         layers: &[LayerSpec],
-        compression: Compression,
+        policy: CompressionPolicy,
         progress: &dyn Progress,
     ) -> Vec<Option<BuiltLayer>> {
         let next = AtomicUsize::new(0);
@@ -58,8 +58,8 @@ impl<'a> LayerCaches<'a> {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = LayerGroup::of(layer.group.as_ref(), compression);
-                let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, compression));
+                let group = LayerGroup::of(layer.group.as_ref(), policy);
+                let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, policy));
                 if let Some(layer) =
                     key.and_then(|key| self.find(group.as_ref(), &key, LayerOrigin::SameRecipe, progress))
                 {
@@ -131,30 +131,30 @@ pub(super) struct LayerGroup<'g> {
 }
 
 impl LayerGroup<'_> {
-    /// The group, in builds of this `compression`. Blobs that take gzip over are those of one machine's store: there is none for
+    /// The group, in builds with this `policy`. Blobs that take gzip over are those of one machine's store: there is none for
     /// them, nor for what else is in their group.
-    fn of(group: Option<&SharedGroup>, compression: Compression) -> Option<LayerGroup<'_>> {
-        let group = group.filter(|_| !follows_from_a_store(compression))?;
-        Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, compression), roots: &group.roots })
+    fn of(group: Option<&SharedGroup>, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
+        let group = group.filter(|_| !policy.passes_gzip_through())?;
+        Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, policy), roots: &group.roots })
     }
 }
 
 impl PlannedLayer {
-    pub(super) fn shared_group(&self, compression: Compression) -> Option<LayerGroup<'_>> {
-        LayerGroup::of(self.group.as_ref(), compression)
+    pub(super) fn shared_group(&self, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
+        LayerGroup::of(self.group.as_ref(), policy)
     }
 
     /// The layer with its keys that mean the same on every machine.
-    fn shared(&self, built: &BuiltLayer, compression: Compression) -> SharedLayer {
+    fn shared(&self, built: &BuiltLayer, policy: CompressionPolicy) -> SharedLayer {
         let layer = built.layer.clone();
         if let Some((recipe, notes)) = &self.recipe {
-            return SharedLayer { layer, keys: vec![LayerKey::of_recipe(recipe, compression)], notes: notes.clone() };
+            return SharedLayer { layer, keys: vec![LayerKey::of_recipe(recipe, policy)], notes: notes.clone() };
         }
         let shape = match &self.content {
-            PlannedContent::Tree(tree) => Some(LayerKey::of_shape(&Fingerprints::of(tree), compression)),
+            PlannedContent::Tree(tree) => Some(LayerKey::of_shape(&Fingerprints::of(tree), self.compression)),
             PlannedContent::Known(_) => None,
         };
-        let by_content = LayerKey::of_tar(&layer.diff_id, compression);
+        let by_content = LayerKey::of_tar(&layer.diff_id, self.compression);
         SharedLayer { layer, keys: shape.into_iter().chain([by_content]).collect(), notes: Value::Null }
     }
 }
@@ -181,10 +181,4 @@ pub struct Shareable {
     pub layers: Vec<SharedLayer>,
     /// The repositories that some of them were taken from. What was taken is not passed on to others.
     pub from: BTreeSet<Reference>,
-}
-
-/// Whether the bytes of a blob follow from a store, which only a recipe names. Neither the content of a tree nor a block of it
-/// tells which store its gzip was taken over from.
-pub(super) fn follows_from_a_store(compression: Compression) -> bool {
-    matches!(compression, Compression::Reuse(_))
 }

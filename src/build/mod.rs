@@ -22,12 +22,13 @@ pub use spec::{BuildSpec, LayerSpec, SecretPolicy, SharedGroup, Source, SourceCo
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
 use crate::cache::{RecipeKey, SeriesKey};
-use crate::codec::compression::Compression;
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
-use crate::layers::tree::{Content, Excluded, Tree};
-use crate::layers::{ContentVisitor, Layer, LayerRequest, MadeLayer, Work, write_layers};
+use crate::layers::tree::{Excluded, Tree};
+use crate::layers::{
+    CompressionPolicy, ContentVisitor, Layer, LayerCompression, LayerRequest, MadeLayer, Work, write_layers,
+};
 use crate::secrets::FoundSecret;
 use crate::spec::Replaced;
 use crate::spec::reference::Reference;
@@ -48,7 +49,7 @@ pub struct Plan {
     /// What the image is besides its layers.
     pub image: Image,
     /// How the new layers are wrapped.
-    pub compression: Compression,
+    pub compression: CompressionPolicy,
     /// What happens where the sources hold secrets.
     pub secrets: SecretPolicy,
     /// The secrets that were found before the plan was made, in an environment.
@@ -66,6 +67,8 @@ pub struct PlannedLayer {
     pub content: PlannedContent,
     /// What of its sources it will not hold.
     pub excluded: Vec<Excluded>,
+    /// How it is compressed.
+    compression: LayerCompression,
     recipe: Option<(RecipeKey, Value)>,
     group: Option<SharedGroup>,
     series: SeriesKey,
@@ -170,7 +173,7 @@ impl Plan {
         memory: Option<LayerCaches<'_>>,
         progress: &dyn Progress,
     ) -> Result<(Vec<BuiltLayer>, Vec<FoundSecret>)> {
-        let recall = memory.map(|memory| CacheLookup { memory, compression: self.compression, progress });
+        let recall = memory.map(|memory| CacheLookup { memory, policy: self.compression, progress });
         let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
             (PlannedContent::Known(known), _) => Ok(LookupResult::Whole(known.clone())),
             (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
@@ -186,7 +189,7 @@ impl Plan {
                 (LookupResult::Parts(_) | LookupResult::Nothing, Some(tree)) => requests.push(LayerRequest {
                     tree,
                     name: &planned.name,
-                    compression: planned.compression(self.compression),
+                    compression: planned.compression,
                     reuse: recalled.reuse(),
                     visitor: visitor.as_ref().map(|visit| ContentVisitor(visit)),
                 }),
@@ -270,17 +273,6 @@ impl BuiltLayer {
 }
 
 impl PlannedLayer {
-    /// How it is compressed where `wanted` is asked for: where nothing of it is gzip already, there is nothing to take over,
-    /// and the layer is known to builds that did not ask for that.
-    fn compression(&self, wanted: Compression) -> Compression {
-        let is_stored = |content: &Content| matches!(content, Content::Stored(_));
-        let has_stored = || self.tree().is_none_or(|tree| tree.contents().any(is_stored));
-        match wanted {
-            Compression::Reuse(level) if !has_stored() => Compression::Gzip(level),
-            wanted => wanted,
-        }
-    }
-
     /// The entries, where they are known.
     pub fn tree(&self) -> Option<&Tree> {
         match &self.content {

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::build::image::{Image, default_directories};
 use crate::cache::SeriesKey;
-use crate::codec::compression::Compression;
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
+use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
 use crate::layers::tree::TreeBuilder;
 use crate::spec::MOST_LAYERS;
@@ -103,10 +103,10 @@ impl LayerSpec {
         known: Option<BuiltLayer>,
         below: LowerLayers<'_>,
         spool: &Root,
-        compression: Compression,
+        policy: CompressionPolicy,
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
-        let series = self.series(compression);
+        let series = self.series(policy);
         let is_searched = self.sources.iter().any(Source::is_of_this_machine);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
         // Such a layer is the same on every base, so that bases can share it: it takes nothing from what is below.
@@ -116,8 +116,18 @@ impl LayerSpec {
         }
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
-            let excluded = Vec::new();
-            return Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched });
+            let (excluded, compression) = (Vec::new(), policy.for_unknown_files());
+            return Ok(PlannedLayer {
+                name,
+                created_by,
+                content,
+                excluded,
+                compression,
+                recipe,
+                group,
+                series,
+                is_searched,
+            });
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = BTreeMap::new();
@@ -136,14 +146,15 @@ impl LayerSpec {
             let LowerLayers { base: _, all: rootfs, unchecked } = below;
             tree = placement::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
         }
+        let compression = policy.for_tree(&tree);
         let content = PlannedContent::Tree(tree);
-        Ok(PlannedLayer { name, created_by, content, excluded, recipe, group, series, is_searched })
+        Ok(PlannedLayer { name, created_by, content, excluded, compression, recipe, group, series, is_searched })
     }
 
     /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
-    fn series(&self, compression: Compression) -> SeriesKey {
+    fn series(&self, policy: CompressionPolicy) -> SeriesKey {
         let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
-        SeriesKey::new(&self.created_by, &sources, compression)
+        SeriesKey::new(&self.created_by, &sources, policy)
     }
 }
 

@@ -8,11 +8,11 @@ use super::SecretPolicy;
 use super::{BuiltLayer, Plan, PlannedLayer};
 use crate::build::cache_lookup::LookupResult;
 use crate::cache::{Cache, CachedLayer, LayerKey};
-use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, warn};
+use crate::layers::LayerCompression;
 use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::is_in_one_block;
 use crate::layers::tree::{Content, Entry, Kind, Tree};
@@ -61,14 +61,10 @@ impl Plan {
         progress: &dyn Progress,
     ) -> Result<Vec<Search<'a>>> {
         let find = |(layer, recalled): (&'a PlannedLayer, &LookupResult)| match layer.tree() {
-            Some(tree) if self.searches(layer) => SourceSearcher {
-                layer,
-                tree,
-                cache,
-                compression: layer.compression(self.compression),
-                policy: self.secrets,
+            Some(tree) if self.searches(layer) => {
+                SourceSearcher { layer, tree, cache, compression: layer.compression, policy: self.secrets }
+                    .find(recalled)
             }
-            .find(recalled),
             _ => Ok(Search::None),
         };
         let searches = self.layers.iter().zip(recalled).map(find).collect::<Result<Vec<_>>>()?;
@@ -115,13 +111,12 @@ impl Plan {
         progress: &dyn Progress,
     ) {
         for ((planned, built), found) in self.layers.iter().zip(built).zip(found) {
-            let compression = planned.compression(self.compression);
             let Some(found) = found.as_ref().filter(|_| built.remote_in.is_none()) else { continue };
-            if noted(Some(cache), &built.layer.diff_id, compression).is_none() {
+            if noted(Some(cache), &built.layer.diff_id, planned.compression).is_none() {
                 let notes = json!({NOTES: FoundSecret::all_to_json(found)});
                 let (layer, from) = (built.layer.clone(), built.from.clone());
                 let kept = CachedLayer { layer, notes, from, recorded: cache.now() };
-                cache.keep(&LayerKey::of_tar(&built.layer.diff_id, compression), &kept, layout, progress);
+                cache.keep(&LayerKey::of_tar(&built.layer.diff_id, planned.compression), &kept, layout, progress);
             }
         }
     }
@@ -132,7 +127,7 @@ impl Plan {
 }
 
 /// What was found in the layer with this diff ID when it was made.
-fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: Compression) -> Option<Vec<FoundSecret>> {
+fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: LayerCompression) -> Option<Vec<FoundSecret>> {
     let notes = cache?.notes(&LayerKey::of_tar(diff_id, compression))?;
     // The list of a full layer may lack what an unchanged file holds.
     FoundSecret::read_all(notes.get(NOTES)?).filter(|found| found.len() < MOST_OF_A_LAYER)
@@ -187,7 +182,7 @@ struct SourceSearcher<'a, 'c> {
     layer: &'a PlannedLayer,
     tree: &'a Tree,
     cache: Option<&'c Cache>,
-    compression: Compression,
+    compression: LayerCompression,
     policy: SecretPolicy,
 }
 

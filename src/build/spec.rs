@@ -2,10 +2,10 @@
 
 use crate::build::image::{Base, ConfigEdit};
 use crate::cache::RecipeKey;
-use crate::codec::compression::Compression;
 use crate::common::error::Result;
 use crate::common::root::Root;
 use crate::common::time::Timestamp;
+use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Listings;
 use crate::layers::tree::{Attributes, Rules, TreeBuilder};
 use crate::secrets::FoundSecret;
@@ -30,7 +30,7 @@ pub struct BuildSpec {
     /// When the image says that it was made, and when its files say that they were changed.
     pub created: Timestamp,
     /// How the new layers are wrapped.
-    pub compression: Compression,
+    pub compression: CompressionPolicy,
     /// What happens where the sources hold secrets.
     pub secrets: SecretPolicy,
     /// The secrets that are already known, of an environment, and count as those of the sources.

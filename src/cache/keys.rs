@@ -6,6 +6,7 @@ use crate::codec::compression::Compression;
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::layers::incremental::Fingerprint;
 use crate::layers::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
+use crate::layers::{CompressionPolicy, LayerCompression};
 use rayon::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,11 +46,11 @@ impl RecipeKey {
 
 impl LayerKey {
     /// Returns the key of the layer that a recipe produces.
-    pub fn of_recipe(recipe: &RecipeKey, compression: Compression) -> Self {
+    pub fn of_recipe(recipe: &RecipeKey, policy: CompressionPolicy) -> Self {
         let RecipeKey { content, store } = recipe;
-        let mut key = KeyHasher::layer("of recipe", compression);
+        let mut key = KeyHasher::layer("of recipe", policy);
         key.bytes(content.as_bytes());
-        if matches!(compression, Compression::Reuse(_)) {
+        if policy.passes_gzip_through() {
             key.bytes(store.as_bytes());
         }
         LayerKey(key.finish())
@@ -57,9 +58,9 @@ impl LayerKey {
 
     /// Returns the key of a layer whose files are unchanged, and the newest time of any of them. Returns `None` if the file
     /// system cannot prove that some content is unchanged.
-    pub fn of_files(tree: &Fingerprints, compression: Compression) -> Option<(Self, SystemTime)> {
+    pub fn of_files(tree: &Fingerprints, compression: LayerCompression) -> Option<(Self, SystemTime)> {
         let Fingerprints { entries, newest } = tree;
-        let mut key = KeyHasher::layer("of files", compression);
+        let mut key = KeyHasher::layer("of files", compression.policy());
         for Fingerprint { shape: _, whole } in entries {
             key.bytes(&(*whole)?);
         }
@@ -68,8 +69,8 @@ impl LayerKey {
     }
 
     /// Returns the key of a layer with the same names, kinds, attributes and sizes. The content may differ.
-    pub fn of_shape(tree: &Fingerprints, compression: Compression) -> Self {
-        let mut key = KeyHasher::layer("of shape", compression);
+    pub fn of_shape(tree: &Fingerprints, compression: LayerCompression) -> Self {
+        let mut key = KeyHasher::layer("of shape", compression.policy());
         for Fingerprint { shape, whole: _ } in &tree.entries {
             key.number(*shape);
         }
@@ -77,15 +78,15 @@ impl LayerKey {
     }
 
     /// Returns the key of the layer with this tar.
-    pub fn of_tar(diff_id: &DiffId, compression: Compression) -> Self {
-        let mut key = KeyHasher::layer("of tar", compression);
+    pub fn of_tar(diff_id: &DiffId, compression: LayerCompression) -> Self {
+        let mut key = KeyHasher::layer("of tar", compression.policy());
         key.bytes(diff_id.as_digest().as_bytes());
         LayerKey(key.finish())
     }
 
     /// What a blob becomes when its content is compressed again.
     pub(super) fn of_blob_compressed_again(blob: &Digest, compression: Compression) -> Self {
-        let mut key = KeyHasher::layer("of blob compressed again", compression);
+        let mut key = KeyHasher::layer("of blob compressed again", compression.into());
         key.bytes(blob.to_string().as_bytes());
         LayerKey(key.finish())
     }
@@ -111,8 +112,8 @@ pub struct SeriesKey {
 
 impl SeriesKey {
     /// Creates the key of a layer whose history entry is `created_by`, built from `sources`.
-    pub fn new(created_by: &str, sources: &[Vec<u8>], compression: Compression) -> Self {
-        let mut any = KeyHasher::layer("series", compression);
+    pub fn new(created_by: &str, sources: &[Vec<u8>], policy: CompressionPolicy) -> Self {
+        let mut any = KeyHasher::layer("series", policy);
         any.bytes(created_by.as_bytes());
         let mut own = any.clone();
         for source in sources {
@@ -206,14 +207,14 @@ impl KeyHasher {
         key
     }
 
-    fn layer(purpose: &str, compression: Compression) -> Self {
+    fn layer(purpose: &str, policy: CompressionPolicy) -> Self {
         let mut key = KeyHasher::new(purpose);
         key.bytes(FORMAT.as_bytes());
-        match compression {
-            Compression::None => key.bytes(b"none"),
-            Compression::Gzip(level) => key.bytes(&[b'g', level]),
-            Compression::Reuse(level) => key.bytes(&[b'r', level]),
-            Compression::Zstd(level) => key.bytes(&[b'z', level]),
+        match policy {
+            CompressionPolicy::Compress(Compression::None) => key.bytes(b"none"),
+            CompressionPolicy::Compress(Compression::Gzip(level)) => key.bytes(&[b'g', level]),
+            CompressionPolicy::GzipPassthrough(level) => key.bytes(&[b'r', level]),
+            CompressionPolicy::Compress(Compression::Zstd(level)) => key.bytes(&[b'z', level]),
         }
         key
     }

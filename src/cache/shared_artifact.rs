@@ -158,7 +158,7 @@ mod tests {
     use crate::common::digest::DiffId;
 
     fn key(name: &str) -> LayerKey {
-        LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)
+        LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP.into())
     }
 
     fn layer(content: &[u8]) -> SharedLayer {

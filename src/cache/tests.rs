@@ -3,11 +3,11 @@ use crate::cache::maintenance::{CacheLimits, Upkeep};
 use crate::codec::compression::Compression;
 use crate::common::digest::{DiffId, Digest, Hasher};
 use crate::common::progress::Silent;
-use crate::layers::Block;
 use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
 use crate::layers::tree::{
     Attributes, Content, Entry, FileContent, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
 };
+use crate::layers::{Block, CompressionPolicy};
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use std::ffi::OsStr;
@@ -87,7 +87,7 @@ fn open(path: &Path, now: SystemTime) -> Cache {
 }
 
 fn key(name: &str) -> LayerKey {
-    LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP)
+    LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP.into())
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_blob_that_is_gone_short_or_altered_is_a_miss() {
 }
 
 fn series() -> SeriesKey {
-    SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(5))
+    SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(5).into())
 }
 
 impl Scene {
@@ -175,11 +175,11 @@ fn blocks_are_found_by_their_series_and_by_another_of_its_kind() {
     let kept = scene.keep_blocks(&series(), b"content");
     let (found, blob) = scene.cache.earlier(&series()).unwrap();
     assert_eq!((found, blob.size()), (kept.clone(), 7));
-    let elsewhere = SeriesKey::new("copy to /app", &[b"/other/checkout".to_vec()], Compression::Gzip(5));
+    let elsewhere = SeriesKey::new("copy to /app", &[b"/other/checkout".to_vec()], Compression::Gzip(5).into());
     assert_eq!(scene.cache.earlier(&elsewhere).unwrap().0, kept);
     for other in [
-        SeriesKey::new("copy to /srv", &[b"app".to_vec()], Compression::Gzip(5)),
-        SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(6)),
+        SeriesKey::new("copy to /srv", &[b"app".to_vec()], Compression::Gzip(5).into()),
+        SeriesKey::new("copy to /app", &[b"app".to_vec()], Compression::Gzip(6).into()),
     ] {
         assert!(scene.cache.earlier(&other).is_none());
     }
@@ -369,8 +369,8 @@ fn changes() -> Vec<Entry> {
 
 #[test]
 fn every_change_of_one_thing_changes_the_key() {
-    let of_files = |tree: &Tree, compression| {
-        LayerKey::of_files(&Fingerprints::of(tree), compression).map(|(key, _)| key).unwrap()
+    let of_files = |tree: &Tree, compression: Compression| {
+        LayerKey::of_files(&Fingerprints::of(tree), compression.into()).map(|(key, _)| key).unwrap()
     };
     // The target of a hard link.
     let beside = Entry { path: ImagePath::new(b"x").unwrap(), ..entry() };
@@ -390,10 +390,11 @@ fn borders_between_parts_count() {
     assert_ne!(RecipeKey::new(&[b"ab", b"c"], ""), RecipeKey::new(&[b"a", b"bc"], ""));
     assert_ne!(RecipeKey::new(&[b"a"], ""), RecipeKey::new(&[b"a", b""], ""));
     let [here, there] = ["here", "there"].map(|store| RecipeKey::new(&[b"a"], store));
-    let of = |recipe, compression| LayerKey::of_recipe(recipe, compression);
-    assert_eq!(of(&here, Compression::Gzip(5)), of(&there, Compression::Gzip(5)));
-    assert_ne!(of(&here, Compression::Reuse(5)), of(&there, Compression::Reuse(5)));
-    assert_ne!(of(&here, Compression::Reuse(5)), of(&here, Compression::Gzip(5)));
+    let of = |recipe, policy| LayerKey::of_recipe(recipe, policy);
+    let (gzip, passthrough) = (Compression::Gzip(5).into(), CompressionPolicy::GzipPassthrough(5));
+    assert_eq!(of(&here, gzip), of(&there, gzip));
+    assert_ne!(of(&here, passthrough), of(&there, passthrough));
+    assert_ne!(of(&here, passthrough), of(&here, gzip));
 }
 
 #[test]

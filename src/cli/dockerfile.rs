@@ -11,7 +11,7 @@ use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::build::dockerfile::Dockerfile;
-use ocibuild::codec::compression::{Compression, Encoding};
+use ocibuild::codec::compression::Compression;
 use ocibuild::common::root::Root;
 use ocibuild::secrets::FoundSecret;
 use serde_json::json;
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     };
     let packaged = request.robot_image(order, |_| None, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
-    let plain = Compression::new(Encoding::Plain, None)?;
+    let plain = Compression::None.into();
     let outputs: Vec<(&Path, &str)> =
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
     let ImageRequest { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;

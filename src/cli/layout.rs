@@ -26,6 +26,7 @@ use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination, Root};
+use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
 use ocibuild::secrets::FoundSecret;
 use ocibuild::store::Layout;
@@ -209,14 +210,14 @@ impl LayoutArguments {
         std::iter::once((self.output.as_path(), "the layout")).chain(files).collect()
     }
 
-    fn compression(&self) -> Result<Compression> {
+    fn compression(&self) -> Result<CompressionPolicy> {
         let encoding = match self.compression {
             CompressionKind::Gzip | CompressionKind::Reuse => Encoding::Gzip,
             CompressionKind::Zstd => Encoding::Zstd,
             CompressionKind::None => Encoding::Plain,
         };
-        let compression = Compression::new(encoding, self.compression_level)?;
-        Ok(if self.compression == CompressionKind::Reuse { compression.reusing() } else { compression })
+        let policy = CompressionPolicy::from(Compression::new(encoding, self.compression_level)?);
+        Ok(if self.compression == CompressionKind::Reuse { policy.with_gzip_passthrough() } else { policy })
     }
 
     fn iid_file(&self) -> Result<Option<Destination>> {

@@ -14,9 +14,9 @@ use clap::Args;
 use ocibuild::build::image::ConfigEdit;
 use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
 use ocibuild::cache::RecipeKey;
-use ocibuild::codec::compression::Compression;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
+use ocibuild::layers::CompressionPolicy;
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::layers::tree::{Access, Owner, Rules};
 use ocibuild::robot_image::{LayerEntries, RobotImage};
@@ -86,7 +86,7 @@ impl RequestArguments {
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
         outputs: &[(&Path, &str)],
-        compression: Compression,
+        compression: CompressionPolicy,
         watch: &Arc<Watch>,
     ) -> Result<ImageRequest> {
         let default = if robot.is_some() { Timestamp::RCC } else { Timestamp::EPOCH };

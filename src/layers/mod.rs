@@ -13,6 +13,7 @@
 //! the finished blocks after it (`sequence`).
 
 mod block_boundaries;
+mod compression;
 mod content_visitor;
 mod fill_block;
 pub mod incremental;
@@ -24,6 +25,7 @@ mod write;
 mod write_tar;
 
 pub use block_boundaries::{Block, is_in_one_block};
+pub use compression::{CompressionPolicy, LayerCompression};
 pub use content_visitor::ContentVisitor;
 pub use layer::Layer;
 pub use write::{LayerRequest, MadeLayer, Work, hash_layer, write_layers};

@@ -8,6 +8,7 @@ use crate::common::progress::{Activity, Progress};
 use crate::common::threads;
 use crate::layers::ContentVisitor;
 use crate::layers::Layer;
+use crate::layers::LayerCompression;
 use crate::layers::block_boundaries::{Block, Blocks, cut};
 use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
 use crate::layers::incremental::DoneBlock;
@@ -34,7 +35,7 @@ pub struct LayerRequest<'a> {
     /// The name of the layer, for messages.
     pub name: &'a str,
     /// The compression of the layer.
-    pub compression: Compression,
+    pub compression: LayerCompression,
     /// Blocks that need not be compressed, because an earlier blob holds them.
     pub reuse: Option<&'a Reuse>,
     /// Called with the files, except for those in blocks that are taken over.
@@ -100,7 +101,7 @@ fn gap<'a>(request: &LayerRequest<'a>, writer: &mut BlobWriter) -> Result<Option
 /// # Errors
 /// Returns an error if a source cannot be read or has changed.
 pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
-    let request = LayerRequest { tree, name, compression: Compression::None, reuse: None, visitor: None };
+    let request = LayerRequest { tree, name, compression: Compression::None.into(), reuse: None, visitor: None };
     let lines = [Line::start(&request, None, progress)];
     run(&lines)?;
     let [Line { blocks, tar, activity, .. }] = lines;
@@ -320,7 +321,7 @@ impl<'a> Line<'a> {
     fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
         let (mut bytes, mut taken) = (Vec::new(), Vec::new());
         let block = self.block(number)?;
-        let taking = matches!(self.request.compression, Compression::Reuse(_)).then_some(&mut taken);
+        let taking = self.request.compression.passes_gzip_through().then_some(&mut taken);
         if self.is_in_stream(number) {
             let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
             fill(self.request.tree, &block, &mut half_read, taking, &mut bytes)?;
@@ -347,7 +348,7 @@ impl<'a> Line<'a> {
             self.contents[entry].fetch_add(sum, Ordering::Relaxed);
         }
         let packing = if taken.is_empty() { self.packing(number) } else { Packing::TakeOver(&taken) };
-        let packed = packer.pack(&bytes, sums.block, packing, self.request.compression)?;
+        let packed = packer.pack(&bytes, sums.block, packing, self.request.compression.compression())?;
         let tar_length = bytes.len() as u64;
         drop((bytes, taken));
         blob.put(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket });
@@ -377,7 +378,7 @@ impl<'a> Line<'a> {
         }
         let (digest, size) = layout.finish_blob(writer)?;
         activity.finish(&human_numbers::size(size));
-        let media_type = media_type::of_layer(request.compression.encoding());
+        let media_type = media_type::of_layer(request.compression.compression().encoding());
         let layer = Layer {
             descriptor: Descriptor::new(media_type, digest, size),
             diff_id: DiffId::of_tar(tar.hasher.finish()),

@@ -209,7 +209,7 @@ pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
         config: Default::default(),
         annotations: Default::default(),
         created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP,
+        compression: Compression::DEFAULT_GZIP.into(),
         secrets: Default::default(),
         known_secrets: Vec::new(),
         listings: None,

@@ -281,7 +281,7 @@ proptest! {
                 let out = scratch.join(format!("out-{threads}-{compression}"));
                 let built = pool.install(|| {
                     let layout = Arc::new(Layout::create(&out).unwrap());
-                    let spec = BuildSpec { compression, ..plain() };
+                    let spec = BuildSpec { compression: compression.into(), ..plain() };
                     spec.plan(layout.root(), None, &Silent).unwrap().build(&layout, None, &[], &Silent).unwrap()
                 });
                 layers.push((out, built.layers[0].layer.clone()));

@@ -201,7 +201,7 @@ fn many_entries(count: usize) {
     let request = ocibuild::layers::LayerRequest {
         tree: &tree,
         name: "many",
-        compression: ocibuild::codec::compression::Compression::None,
+        compression: ocibuild::codec::compression::Compression::None.into(),
         reuse: None,
         visitor: None,
     };

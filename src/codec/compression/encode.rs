@@ -4,15 +4,13 @@ use super::Encoding;
 use crate::common::error::{Error, Result};
 use std::fmt;
 
-/// The compression of layers. Every value affects a layer's bytes, and so every cache key.
+/// A format and level of compression. Every value affects a layer's bytes, and so every cache key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// No compression.
     None,
     /// gzip, level 1 to 12.
     Gzip(u8),
-    /// gzip of this level, with existing gzip data from a store of files copied unchanged.
-    Reuse(u8),
     /// zstd, level 1 to 19.
     Zstd(u8),
 }
@@ -46,19 +44,11 @@ impl Compression {
         }
     }
 
-    /// Returns the same compression, but reusing existing gzip data; for gzip only.
-    pub fn reusing(self) -> Self {
-        match self {
-            Compression::Gzip(level) => Compression::Reuse(level),
-            other => other,
-        }
-    }
-
     /// Returns the encoding of the result.
     pub fn encoding(self) -> Encoding {
         match self {
             Compression::None => Encoding::Plain,
-            Compression::Gzip(_) | Compression::Reuse(_) => Encoding::Gzip,
+            Compression::Gzip(_) => Encoding::Gzip,
             Compression::Zstd(_) => Encoding::Zstd,
         }
     }
@@ -69,7 +59,6 @@ impl fmt::Display for Compression {
         match self {
             Compression::None => f.write_str("none"),
             Compression::Gzip(level) => write!(f, "gzip {level}"),
-            Compression::Reuse(level) => write!(f, "reused gzip, else gzip {level}"),
             Compression::Zstd(level) => write!(f, "zstd {level}"),
         }
     }
@@ -104,7 +93,7 @@ impl Compressor {
         let no_level = || Error::usage(compression.to_string(), "no such level");
         Ok(Compressor(match compression {
             Compression::None => Engine::None,
-            Compression::Gzip(level) | Compression::Reuse(level) => {
+            Compression::Gzip(level) => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level)).map_err(|_| no_level())?;
                 Engine::Gzip(libdeflater::Compressor::new(level), Vec::new())
             }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn write(tree: &Tree, layout: &Layout, reuse: Option<&Reuse>) -> Result<MadeLayer> {
-        let request = LayerRequest { tree, name: "layer", compression: COMPRESSION, reuse, visitor: None };
+        let request = LayerRequest { tree, name: "layer", compression: COMPRESSION.into(), reuse, visitor: None };
         write_layers(&[request], layout, &Silent).map(|mut made| made.remove(0))
     }
 
