@@ -48,7 +48,7 @@
 //! assert_eq!(layout.image(Some("v1"), None)?.descriptor.digest, built.image.descriptor.digest);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would"))]
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests create and damage files directly"))]
 
 pub mod build;
 pub mod cache;

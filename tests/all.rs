@@ -10,7 +10,7 @@
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
 //! * `documents`: README and docs/, held against the program.
 //! * `dockerfile`: images that others build of our Dockerfiles.
-//! * `registry`: the distribution client, against registries that lie and real ones.
+//! * `registry`: the distribution client, against faulty registries and real ones.
 //! * `below`: what a layer meets in the layers below it.
 //! * `caching`: layers that were made before.
 //! * `block_reuse`: what a layer takes over from the build before.
@@ -18,10 +18,10 @@
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `images`: how images are named and asked for.
-//! * `words`: what the command line understands, and how it tells of progress and mistakes.
+//! * `words`: the help of the command line, its progress and its errors.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
-#![expect(clippy::disallowed_methods, reason = "tests prepare and damage files as a stranger would")]
+#![expect(clippy::disallowed_methods, reason = "tests create and damage files directly")]
 
 mod architecture;
 mod examples;

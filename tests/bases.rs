@@ -123,7 +123,7 @@ pub(crate) fn pack(directory: &Path, tar: &Path, without: &[&str]) {
     run(pack.arg("--file").arg(tar).arg("--directory").arg(directory).arg(".")).success();
 }
 
-/// A directory with everything that a file system can hold and a tar can tell, less devices.
+/// A directory with every kind of entry that a tar supports, except for devices.
 pub(crate) fn strange_tree(scratch: &Scratch) -> PathBuf {
     let make = "
         set -e

@@ -1,4 +1,4 @@
-//! What lies below a layer: links and directories of the base, with buildah as the judge of what `COPY` makes of them.
+//! The layers below a layer: links and directories of the base, compared with what `COPY` of buildah does with them.
 
 use crate::consumers::{Buildah, Layout};
 use crate::support::{Finished, Scratch, ocibuild, run};
@@ -123,10 +123,10 @@ fn what_would_hide_something_is_refused() {
         ("rootfs:/", "/lib: is a link to /usr/lib in a layer below", "copy to /usr/lib"),
         ("tool:/opt/current", "/opt/current: is a link to /opt/v2", "end DST with a slash"),
         ("tool:/opt/v2", "/opt/v2: is a directory in a layer below", "end DST with a slash"),
-        ("site:/srv/real/f", "/srv/real/f: is a file in a layer below", "--remove /srv/real/f before"),
+        ("site:/srv/real/f", "/srv/real/f: is a file in a layer below", "first --remove /srv/real/f"),
         ("tool:/etc/passwd/tool", "/etc/passwd: is a file in a layer below", ""),
-        ("tool:/srv/circle/tool", "/srv/circle: is a link in a layer below that leads in a circle", ""),
-        ("tool:/srv/file/tool", "/srv/file: is a link to /srv/real/f in a layer below, which is no directory", ""),
+        ("tool:/srv/circle/tool", "/srv/circle: is a symbolic link loop in a layer below", ""),
+        ("tool:/srv/file/tool", "/srv/file: is a link to /srv/real/f in a layer below, which is not a directory", ""),
     ] {
         yard.build(&["--copy", copy]).ended_with(1).failed_saying(reason).failed_saying(hint);
     }
@@ -155,12 +155,12 @@ fn listed(image: &Layout, layer: usize) -> Vec<String> {
 #[test]
 fn what_is_not_there_cannot_be_removed() {
     let Some(yard) = Yard::with_base() else { return };
-    let missing = "/etc/nosuch: is in no layer below, so there is nothing to remove";
+    let missing = "/etc/nosuch: not found in the layers below, so there is nothing to remove";
     yard.build(&["--remove", "/etc/nosuch"]).ended_with(1).failed_saying(missing);
     run(yard.ocibuild().args(["layout", "out", "--remove", "/etc/nosuch"])).ended_with(1).failed_saying(missing);
     yard.build(&["--remove", "/etc/passwd", "--remove", "/etc/passwd"])
         .ended_with(1)
-        .failed_saying("/etc/passwd: is in no");
+        .failed_saying("/etc/passwd: not found in the layers below");
     yard.build(&["--remove", "/etc/passwd"]).success();
     yard.build(&["--remove", "/opt/current/base"]).success();
     assert_eq!(listed(&yard.built(), 1), ["opt/", "opt/v2/", "opt/v2/.wh.base"]);
@@ -171,26 +171,26 @@ fn what_is_not_there_cannot_be_removed() {
 fn what_cannot_run_is_warned_of() {
     let Some(yard) = Yard::with_base() else { return };
     for (arguments, warning) in [
-        (&["--user", "nonroot"][..], Some("user nonroot: is not in the image's /etc/passwd")),
+        (&["--user", "nonroot"][..], Some("user nonroot: not in the image's /etc/passwd")),
         (&["--user", "app:staff"], Some("group staff: the image has no /etc/group")),
         (&["--user", "app"], None),
         (&["--user", "1234:5"], None),
-        (&["--entrypoint", "/app/nosuch"], Some("entrypoint /app/nosuch: is not in the image")),
-        (&["--entrypoint", "nosuch"], Some("entrypoint nosuch: is in no directory of the image's PATH")),
+        (&["--entrypoint", "/app/nosuch"], Some("entrypoint /app/nosuch: not found in the image")),
+        (&["--entrypoint", "nosuch"], Some("entrypoint nosuch: not found in the image's PATH")),
         (&["--entrypoint", "/opt/current/base"], Some("/opt/v2/base is not executable: its mode is 0644")),
         (&["--entrypoint", "/bin/arm"], Some("/bin/arm is a program for arm, and the image is for linux/amd64")),
         (&["--entrypoint", "good"], None),
-        (&["--entrypoint", "/bin/good", "--cmd", "a $HOME"], Some("--cmd: `$HOME` reaches the program as it is")),
-        (&["--entrypoint", "good a && b"], Some("--entrypoint: `&&` reaches the program as it is")),
-        (&["--entrypoint", "good > log"], Some("--entrypoint: `>` reaches the program as it is")),
-        (&["--entrypoint", r#"["/bin/sh", "-c", "a && b $PORT"]"#], Some("entrypoint /bin/sh: is not in the image")),
+        (&["--entrypoint", "/bin/good", "--cmd", "a $HOME"], Some("--cmd: `$HOME` is passed to the program unchanged")),
+        (&["--entrypoint", "good a && b"], Some("--entrypoint: `&&` is passed to the program unchanged")),
+        (&["--entrypoint", "good > log"], Some("--entrypoint: `>` is passed to the program unchanged")),
+        (&["--entrypoint", r#"["/bin/sh", "-c", "a && b $PORT"]"#], Some("entrypoint /bin/sh: not found in the image")),
         (&["--copy", "root/bin/good:/app/nosuch", "--entrypoint", "/app/nosuch"], None),
         (
             &["--copy", "root/bin/arm:/app/arm"],
             Some("/app/arm: is a program for arm, and the image is for linux/amd64"),
         ),
         (&["--copy", "accounts:/etc/", "--user", "nonroot"], None),
-        (&["--remove", "/bin/good"], Some("entrypoint good: is in no directory of the image's PATH")),
+        (&["--remove", "/bin/good"], Some("entrypoint good: not found in the image's PATH")),
     ] {
         yard.scratch.write("accounts/passwd", "nonroot:x:5:5::/:\n");
         let warned = yard.build(arguments).success().stderr;

@@ -1,4 +1,4 @@
-//! Blocks taken over from the build before: nothing but time may tell.
+//! Reuse of blocks from the previous build: the result must be the same as without it.
 
 use crate::support::random::Random;
 use crate::support::{Scratch, command, consumer, ocibuild, run};
@@ -103,7 +103,7 @@ impl Bench {
         self.try_build(source, cache, || ()).unwrap()
     }
 
-    /// Builds with the cache and without it, requires one result, and tells what the first took.
+    /// Builds with and without the cache, requires one result, and returns what the first build reused.
     #[track_caller]
     fn build(&mut self) -> BuiltLayer {
         let source = self.source();
@@ -251,7 +251,7 @@ fn a_file_that_changes_after_the_walk_fails_a_rebuild_that_reads_it() {
     let late = source.join("package12/module089");
     let error = bench.try_build(&source, Some(&cache), || edit(&late)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
-    // What lies before the first change is taken over as it was when the walk saw it.
+    // Blocks before the first change are reused as they were when the sources were walked.
     edit(&late);
     let expected = bench.build_of(&source, None).layer;
     let early = source.join("package00/module000");
@@ -320,14 +320,14 @@ fn explain_tells_what_differs() {
         program.arg(scratch.join("cache")).arg("--copy").arg(format!("{}:/srv", source.display())).arg(more);
         run(&mut program).success()
     };
-    assert!(build("first", "--explain").stderr.contains("no earlier build of it"));
+    assert!(build("first", "--explain").stderr.contains("no previous build"));
     edit(&source.join("package03/module024"));
     edit(&source.join("package03/module026"));
     fs::write(source.join("package11/new"), "new").unwrap();
     fs::remove_file(source.join("package12/module089")).unwrap();
     let explained = build("second", "--explain").stderr;
     for part in [
-        "made again, 104 entries: 2 changed under srv/package03, first srv/package03/module024;",
+        "rebuilt, 104 entries: 2 changed under srv/package03, first srv/package03/module024;",
         " 1 added, srv/package11/new;",
         " 1 removed, srv/package12/module089;",
         " blocks reused",

@@ -87,14 +87,14 @@ fn tars_are_the_layers(context: &Path, layout: &Layout) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "tar") {
             let digest = ocibuild::Digest::of(&fs::read(&path).unwrap()).to_string();
-            assert!(diff_ids.contains(&digest.as_str()), "{} is no layer: {digest}", path.display());
+            assert!(diff_ids.contains(&digest.as_str()), "{} is not a layer: {digest}", path.display());
             tars += 1;
         }
     }
     assert!(tars > 0);
 }
 
-/// Everything that a container of the image would see, less the times of directories: those tell when a builder put
+/// Everything that a container of the image would see, except for the times of directories: those show when a builder put
 /// something into them.
 fn files(podman: &Podman, image: &str, scratch: &Scratch) -> Vec<Entry> {
     let tar = scratch.join("exported.tar");
@@ -235,7 +235,7 @@ fn what_a_dockerfile_cannot_say_is_refused() {
     dockerfile(&["--unset-env", "PATH"])
         .failed_saying("variable PATH: a Dockerfile cannot remove a variable of the base");
     dockerfile(&["--unset-env", "NOT_THERE"]).success();
-    dockerfile(&["--label", "a=b\nRUN evil"]).failed_saying("a Dockerfile cannot hold a line break in a value");
+    dockerfile(&["--label", "a=b\nRUN evil"]).failed_saying("a Dockerfile cannot contain a line break in a value");
 }
 
 #[test]

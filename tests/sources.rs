@@ -72,7 +72,7 @@ fn four_builds_beside_their_own_outputs_give_one_image() {
             "robot.tar (--save)",
             "ids/image (--iidfile)",
             "ids/manifest (--digest-file)",
-            "(a file in the making)",
+            "(a temporary file)",
         ] {
             assert!(line.contains(part), "{part}: {finished}");
         }
@@ -101,7 +101,7 @@ fn images_in_a_source_are_excluded_wherever_they_are() {
     of(&["dockerfile", "--context", "a/context", "--base", "scratch", "--copy", "main.py:/main.py"]);
     for finished in [build(&[]), copy(".:/srv", &[])] {
         let [line] = said(&finished)[..] else { panic!("{finished}") };
-        assert!(line.starts_with("excluded 6 paths of "), "{finished}");
+        assert!(line.starts_with("excluded 6 paths from "), "{finished}");
         for part in
             ["a/deep/layout/ (an image layout)", "a/context/ (a context with an image)", "(an archive of an image)"]
         {
@@ -135,7 +135,7 @@ fn what_a_robots_rules_exclude_is_said_and_can_be_kept() {
     let finished = build(&[]);
     let [line] = said(&finished)[..] else { panic!("{finished}") };
     assert!(
-        line.starts_with("excluded 7 paths of robot ./robot.yaml: ") && line.contains("(robot: temp/)"),
+        line.starts_with("excluded 7 paths from robot ./robot.yaml: ") && line.contains("(robot: temp/)"),
         "{finished}"
     );
     let dry = build(&["--dry-run"]);
@@ -159,7 +159,7 @@ fn what_a_robots_rules_exclude_is_said_and_can_be_kept() {
     let elsewhere = Scratch::new();
     run(&mut program(elsewhere.path(), &["layout", "out", "--label", "a=b", "--exclude", "x"]))
         .ended_with(2)
-        .failed_saying("--exclude: nothing is copied that it could be about");
+        .failed_saying("--exclude: has no effect without --copy or --robot");
 }
 
 /// M58: a `.dockerignore` in the root of a copied directory means what it means to builders, and that is said.
@@ -289,8 +289,8 @@ fn special_bits_survive_only_with_their_owner() {
         ("usr/bin/theirs", 0o755, 0, 0),
     ];
     assert_eq!(named(access(&scratch.join("out"))), of(lost));
-    let warning = "ocibuild: warning: root.tar to /: 2 files lose setuid, setgid or sticky, because the image gives them \
-        another owner: usr/bin/chage 2755, usr/bin/theirs 4755 (--keep-owners keeps both)\n";
+    let warning = "ocibuild: warning: root.tar to /: setuid, setgid or sticky removed from 2 files \
+        whose owner changes: usr/bin/chage 2755, usr/bin/theirs 4755 (--keep-owners preserves both)\n";
     assert!(finished.stderr.contains(warning), "{finished}");
     let finished = build(&["--preserve-modes", "--keep-owners"]);
     let kept = [
@@ -325,7 +325,10 @@ fn owners_of_a_directory_are_kept_where_that_is_asked_for() {
     let finished = build(&[]);
     let tool = || access(&scratch.join("out")).into_iter().find(|(path, ..)| path == "bin/tool").unwrap();
     assert_eq!(tool(), ("bin/tool".to_owned(), 0o755, 0, 0));
-    assert!(finished.stderr.contains("warning: src: 1 file lose"), "{finished}");
+    assert!(
+        finished.stderr.contains("warning: src: setuid, setgid or sticky removed from 1 file whose owner changes"),
+        "{finished}"
+    );
     build(&["--keep-owners"]);
     let (_, mode, uid, _) = tool();
     assert_eq!((mode, uid), (0o4755, u64::from(owner)));
@@ -334,9 +337,9 @@ fn owners_of_a_directory_are_kept_where_that_is_asked_for() {
     let copy = ["layout", "out", "--copy", "dev.tar:/", "--compression", "none"];
     run(&mut program(scratch.path(), &copy))
         .ended_with(1)
-        .failed_saying("`/dev/null` is a device or pipe (--skip-special excludes such files; engines make");
+        .failed_saying("`/dev/null` is a device or pipe (--skip-special excludes it; container engines create");
     let finished = run(program(scratch.path(), &copy).arg("--skip-special")).success();
-    assert_eq!(said(&finished), ["excluded 1 path of dev.tar to /: dev/null (a device, socket or pipe)"]);
+    assert_eq!(said(&finished), ["excluded 1 path from dev.tar to /: dev/null (a device, socket or pipe)"]);
 }
 
 /// Writes a tar of the members that standard input lists: kind, mode, owner, group, path, and a target or device numbers.
@@ -418,7 +421,7 @@ fn a_root_file_system_keeps_its_owners_and_special_bits() {
     let without_owners = |kind: &str, mode, uid, gid| match kind {
         "f" if uid != 0 => (mode & 0o777, 0, 0),
         "f" if gid != 0 => (mode & !0o2000, 0, 0),
-        // On a directory the bits give nobody the rights of its owner.
+        // On a directory the bits do not grant the rights of its owner.
         _ => (mode, 0, 0),
     };
     assert_eq!(found(), expected(without_owners));

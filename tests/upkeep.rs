@@ -61,7 +61,7 @@ fn damage(file: &Path) {
     fs::File::options().write(true).open(file).unwrap().set_modified(modified).unwrap();
 }
 
-/// M26: damage that no stamp tells is believed until somebody looks; from then on the next build heals it.
+/// M26: damage that changes no timestamp is found by `cache verify`; the next build repairs it.
 #[test]
 fn what_was_found_damaged_is_healed_by_the_next_build() {
     for (find, damaged) in [(["verify", "out"], "out"), (["cache", "verify"], "cache/store")] {
@@ -139,7 +139,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// M35: everything in the cache directory is one view: told, pruned and cleared. Bytes that layouts share do not come free.
+/// M35: info, prune and clear cover everything in the cache directory. Bytes that layouts share are not counted as freed.
 #[test]
 fn everything_in_the_cache_is_one_view() {
     let bench = Bench::with_everything();
@@ -211,7 +211,7 @@ fn what_cannot_be_read_is_discarded() {
     bench.build("out");
 }
 
-/// M35: looking after a cache makes nothing, neither where there is none nor on a full disk.
+/// M35: maintenance of a cache creates nothing, neither without a cache nor on a full disk.
 #[test]
 fn looking_after_a_cache_makes_nothing() {
     let bench = Bench { scratch: Scratch::new() };
@@ -236,7 +236,8 @@ fn looking_after_a_cache_makes_nothing() {
     assert!(finished.text().starts_with("sha256:") && finished.text().ends_with("\n0 layers, 0 B"), "{finished}");
 }
 
-/// M35: what was not used for thirty days goes when a build has ended, or for as long as one says; and so does what is too much.
+/// M35: what was not used for thirty days goes when a build has ended, or for as long as one says; and so does what is too
+/// much.
 #[test]
 fn a_cache_stays_small_by_itself() {
     let bench = Bench::with_everything();
@@ -252,7 +253,7 @@ fn a_cache_stays_small_by_itself() {
         assert!(!build(flags, age).stderr.contains("cache:"));
     }
     let tidied = build(&[], "");
-    assert!(tidied.stderr.contains("\ncache: 1 layer, 1 base, 1 listing, 1 download taken out, "), "{tidied}");
+    assert!(tidied.stderr.contains("\ncache: 1 layer, 1 base, 1 listing, 1 download removed, "), "{tidied}");
     // What this build used has stayed.
     assert_eq!(bench.counts(), [1, 0, 0, 0]);
     // Once a day is enough.
@@ -262,14 +263,14 @@ fn a_cache_stays_small_by_itself() {
     build(&[], "");
     assert_eq!(bench.counts(), [1, 1, 0, 0]);
     let tidied = build(&["--cache-max-age", "0", "--cache-max-size", "1KiB"], "");
-    assert!(tidied.stderr.contains("\ncache: 0 layers, 1 base taken out, "), "{tidied}");
+    assert!(tidied.stderr.contains("\ncache: 0 layers, 1 base removed, "), "{tidied}");
     assert_eq!(bench.counts(), [1, 0, 0, 0]);
     run(bench.command(&["layout", "new"]).env("OCIBUILD_CACHE_MAX_SIZE", "much"))
         .ended_with(2)
         .failed_saying("OCIBUILD_CACHE_MAX_SIZE: size `much`");
 }
 
-/// M34, M35: what a running build uses stays, whoever takes out what.
+/// M34, M35: entries that a running build uses are kept.
 #[test]
 fn what_a_running_build_uses_stays() {
     let bench = Bench::with_everything();
@@ -278,7 +279,7 @@ fn what_a_running_build_uses_stays() {
     running.lock().unwrap();
     running.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
     let cleared = bench.run(&["cache", "clear"]).success();
-    assert!(cleared.text().ends_with("; what running builds use stays"), "{cleared}");
+    assert!(cleared.text().ends_with("; entries in use were kept"), "{cleared}");
     assert_eq!(bench.counts(), [1, 1, 1, 1]);
     bench.age(1);
     running.set_modified(SystemTime::now()).unwrap();
@@ -323,7 +324,7 @@ fn builds_and_upkeep_go_well_beside_each_other() {
     });
 }
 
-/// M54: a layer of a base is not copied into a layout, but shared as a layer of the cache is, and told once at most.
+/// M54: a layer of a base is not copied into a layout, but shared like a layer of the cache, and reported once at most.
 #[test]
 fn layers_of_a_base_are_shared() {
     let bench = Bench::with_everything();
@@ -334,7 +335,7 @@ fn layers_of_a_base_are_shared() {
     let shared = bench.scratch.join("out1/blobs/sha256").join(stored.file_name().unwrap());
     let (stored, shared) = (stored.metadata().unwrap(), shared.metadata().unwrap());
     assert_eq!(stored.len(), shared.len());
-    // A file system that shares blocks has two files, and tells nothing of that in their numbers.
+    // A file system that shares blocks has two files with different inode numbers.
     let can_link = bench.largest_blob("out").metadata().unwrap().nlink() > 1;
     assert!(!can_link || stored.ino() == shared.ino(), "the layer of the base was copied");
     assert!(!built.stderr.contains("copy sha256:"), "{built}");

@@ -1,4 +1,4 @@
-//! Layers that need not be made, or not as a whole: finding them in the cache, and keeping those that were made.
+//! Cache lookup for layers, and storing of new layers.
 
 use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey};
@@ -10,34 +10,34 @@ use crate::layers::tree::Tree;
 use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
 use serde_json::Value;
 
-/// What is known of a layer.
+/// The result of a cache lookup.
 pub(super) enum LookupResult {
-    /// All of it.
+    /// Cache hit.
     Whole(Box<BuiltLayer>),
-    /// So much as the build before has in common with it.
+    /// Partial hit: blocks of the previous build's layer.
     Parts(Box<KnownParts>),
-    /// Nothing, and only its recipe will tell it again, if anything does.
+    /// Miss, for a layer that can only be found by its recipe.
     Nothing,
 }
 
-/// What there is of a layer that has to be made.
+/// The reusable state for a layer that has to be built.
 pub(super) struct KnownParts {
-    /// The layer of the build before, if there was one.
+    /// The layer of the previous build, if there was one.
     pub(super) earlier: Option<Before>,
-    /// The blocks that need not be compressed.
+    /// The compressed blocks that can be reused.
     reuse: Option<Reuse>,
-    /// What the entries are like now.
+    /// The current fingerprints of the entries.
     pub(super) fingerprints: Fingerprints,
 }
 
-/// What is left of the layer of the build before.
+/// The data of the previous build's layer.
 pub(super) struct Before {
     pub(super) entries: Vec<PreviousEntry>,
     pub(super) diff_id: DiffId,
 }
 
 impl LookupResult {
-    /// What need not be compressed of a layer that has to be made.
+    /// Returns the blocks that a layer to be built can reuse.
     pub(super) fn reuse(&self) -> Option<&Reuse> {
         match self {
             LookupResult::Parts(parts) => parts.reuse.as_ref(),
@@ -46,7 +46,7 @@ impl LookupResult {
     }
 }
 
-/// Where layers are looked for and kept.
+/// The caches in which layers are looked up and stored.
 #[derive(Clone, Copy)]
 pub(super) struct CacheLookup<'a> {
     pub(super) memory: LayerCaches<'a>,
@@ -55,12 +55,12 @@ pub(super) struct CacheLookup<'a> {
 }
 
 impl CacheLookup<'_> {
-    /// Looks for a layer of `tree`. Where there is a recipe, that was asked for when the layer was planned, and says more than
-    /// all that follows.
+    /// Looks up the layer of `tree`. A layer with a recipe was already looked up when it was planned,
+    /// by a key that covers everything below.
     ///
-    /// First by what the file system says of all its files. Then block by block in the layer that the build before made,
-    /// where a file is opened only if the file system does not vouch for it. Without such a build, but where a tree of the
-    /// same names and sizes was seen before, here or on another machine, by the hash of everything.
+    /// First by the file system's metadata of all files. Then block by block in the layer of the previous build,
+    /// in which a file is opened only if its metadata changed. Without a previous build, but with a tree of the
+    /// same names and sizes in a cache, here or on another machine, by the hash of all content.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<LookupResult> {
         let CacheLookup { memory, policy, progress } = *self;
         let (group, compression) = (planned.shared_group(policy), planned.compression);
@@ -113,7 +113,7 @@ impl CacheLookup<'_> {
         Ok(LookupResult::Parts(Box::new(parts)))
     }
 
-    /// The layer of the build before, whose files are others now or were touched, and have the same content.
+    /// Returns the layer of the previous build if its files were touched or replaced, but have the same content.
     fn touched(
         &self,
         cache: &Cache,
@@ -135,7 +135,7 @@ impl CacheLookup<'_> {
         LookupResult::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::SameContent) }))
     }
 
-    /// Keeps a layer that was made by a recipe, under the key that it will be looked for before its tree is known.
+    /// Stores a layer with a recipe under the key that is looked up before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
         let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy, progress } = *self;
         let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
@@ -143,7 +143,7 @@ impl CacheLookup<'_> {
         cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
     }
 
-    /// Keeps the layer that was made of `tree`, and tells how it differs from the one before.
+    /// Stores the layer of `tree`, and returns its differences from the previous one.
     pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: KnownParts, made: MadeLayer) -> BuiltLayer {
         let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy: _, progress } = *self;
         let compression = planned.compression;
@@ -166,7 +166,7 @@ impl CacheLookup<'_> {
     }
 }
 
-/// The entries of a tree, as the next build wants to know them.
+/// Returns the entries of a tree in the form that the next build compares.
 fn entries(tree: &Tree, fingerprints: impl Iterator<Item = Fingerprint>, contents: &[u32]) -> Vec<PreviousEntry> {
     let parts = tree.entries().zip(fingerprints).zip(contents);
     let entry = parts.map(|((entry, fingerprint), &content)| PreviousEntry {

@@ -1,4 +1,4 @@
-//! Requests that can only be mistakes.
+//! Checks for contradictory requests.
 
 use super::{LayerSpec, SourceContent};
 use crate::common::error::{Error, Result};
@@ -7,10 +7,10 @@ use crate::store::ImageName;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Requires that no two names are the same, which could only be a mistake.
+/// Checks that no name is given twice.
 ///
 /// # Errors
-/// When two are.
+/// Fails if two names are the same.
 pub fn check_names(names: &[ImageName]) -> Result<()> {
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(*name)) {
@@ -19,10 +19,11 @@ pub fn check_names(names: &[ImageName]) -> Result<()> {
     }
 }
 
-/// Excludes what a command writes from the directories that it reads. `outputs` are paths, with a word on what each is.
+/// Excludes the outputs of a command from the directories that it reads. `outputs` are paths, each with a description for
+/// messages.
 ///
 /// # Errors
-/// When an output is a source itself.
+/// Fails if an output is a source itself.
 pub fn exclude_outputs(layers: &mut [LayerSpec], outputs: &[(&Path, &str)]) -> Result<()> {
     for source in layers.iter_mut().flat_map(|layer| &mut layer.sources) {
         let (SourceContent::Directory(root) | SourceContent::DirectoryContent(root)) = &source.content else {
@@ -31,7 +32,7 @@ pub fn exclude_outputs(layers: &mut [LayerSpec], outputs: &[(&Path, &str)]) -> R
         for (output, what) in outputs {
             match Root::path_inside(root.path(), output) {
                 Some(inside) if inside == PathBuf::new() => {
-                    let reason = format!("is both {what} and a source");
+                    let reason = format!("is both {what} and a source of --copy");
                     return Err(Error::invalid(output.display().to_string(), reason));
                 }
                 Some(inside) => source.rules.ignore.exclude_output(inside, what),

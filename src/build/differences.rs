@@ -1,37 +1,37 @@
-//! What is different between a layer and the one that the build before made.
+//! Differences between a layer and the layer that the previous build made.
 
 use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::tree::Tree;
 use std::cmp::Ordering;
 
-/// How a layer differs from the one before, entry by entry.
+/// The differences between a layer and the previous one, entry by entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// How many entries the layer has.
+    /// The number of entries in the layer.
     pub entries: usize,
-    /// What is new.
+    /// Added entries.
     pub added: Option<DifferenceGroup>,
-    /// What is gone.
+    /// Removed entries.
     pub removed: Option<DifferenceGroup>,
-    /// What has another content.
+    /// Entries with different content.
     pub changed: Option<DifferenceGroup>,
-    /// What has another owner, mode, time or kind, and its old content.
+    /// Entries with the same content, but a different owner, mode, time or kind.
     pub attributes: Option<DifferenceGroup>,
 }
 
 /// Entries of one kind of difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DifferenceGroup {
-    /// How many there are.
+    /// The number of entries.
     pub count: usize,
-    /// The deepest directory that they are all in; empty for the root.
+    /// The deepest directory that contains all of them; empty for the root.
     pub under: Vec<u8>,
-    /// The first of them.
+    /// The path of the first entry.
     pub first: Vec<u8>,
 }
 
 impl Differences {
-    /// Tells an earlier tree from `tree`, whose entries have the `fingerprints`, and whose contents have the checksums
+    /// Compares a previous tree with `tree`, whose entries have the `fingerprints`, and whose contents have the checksums
     /// `contents`.
     pub(super) fn between(
         earlier: &[PreviousEntry],
@@ -49,7 +49,7 @@ impl Differences {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(before), Some(((now, _), _))) => (*before.path).cmp(now.path.as_bytes()),
             };
-            // What comes first on one side only is not on the other.
+            // Paths are sorted, so the smaller path is missing from the other side.
             let before = before.next_if(|_| order.is_le());
             let now = now.next_if(|_| order.is_ge());
             match (before, now) {
@@ -72,7 +72,7 @@ impl Differences {
 }
 
 impl DifferenceGroup {
-    /// Counts `path` in; paths come in order.
+    /// Adds `path`. Paths must be added in order.
     fn extend(group: &mut Option<DifferenceGroup>, path: &[u8]) {
         match group {
             None => {
@@ -91,7 +91,7 @@ impl DifferenceGroup {
     }
 }
 
-/// The deepest directory that `path` names within its first `length` bytes.
+/// Returns the deepest directory that `path` names within its first `length` bytes.
 fn parent(path: &[u8], length: usize) -> &[u8] {
     let start = &path[..length.min(path.len())];
     start.iter().rposition(|&byte| byte == b'/').map_or(&b""[..], |slash| &start[..slash])

@@ -80,7 +80,7 @@ impl Dockerfile {
         for (number, layer) in plan.layers.iter().enumerate() {
             let planned = layer
                 .tree()
-                .ok_or_else(|| Error::invalid(&layer.name, "planned from the cache, so its entries are not known"))?;
+                .ok_or_else(|| Error::invalid(&layer.name, "planned from the cache, so its entries are unknown"))?;
             let (tree, removals) = planned.without_removals()?;
             lines.push(line(format!("\n# {}", crate::common::error::one_line(&layer.created_by))));
             if !removals.is_empty() && !runs_as_root {
@@ -88,7 +88,7 @@ impl Dockerfile {
                 runs_as_root = true;
             }
             if !removals.is_empty() {
-                warn(progress, &layer.name, "removes something, for which builders run the `rm` of the image");
+                warn(progress, &layer.name, "removes files, which Dockerfile builders do with the `rm` of the image");
             }
             for path in &removals {
                 lines.push(line(removal(path)?));
@@ -223,7 +223,7 @@ fn from(base: &Base, location: Option<&Location>) -> Result<Vec<String>> {
         None => String::new(),
     };
     Ok(vec![
-        "# podman and buildah read this base where it lies; docker and kaniko need its name in a registry or engine:"
+        "# podman and buildah read this base from its path; docker and kaniko need its name in a registry or engine:"
             .to_owned(),
         format!("#   --build-arg BASE=NAME    (manifest {})", image.descriptor.digest),
         format!("ARG BASE={}", quoted_or_plain(checked_line("base", &here)?)),
@@ -243,7 +243,7 @@ fn is_root(user: Value) -> bool {
 /// Returns the instruction that removes `path`. A Dockerfile can only remove files with a program of the image.
 fn removal(path: &ImagePath) -> Result<String> {
     let bytes = [b"/", path.as_bytes()].concat();
-    let path = String::from_utf8(bytes).map_err(|_| cannot(&path.to_string(), "say a name that is not Unicode"))?;
+    let path = String::from_utf8(bytes).map_err(|_| cannot(&path.to_string(), "contain a name that is not Unicode"))?;
     Ok(format!("RUN {}", json!(["rm", "-rf", path])))
 }
 
@@ -334,10 +334,10 @@ fn pairs(instruction: &str, pairs: &BTreeMap<String, String>) -> Result<Option<S
 fn checked_line<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let breaks_line = |c: char| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
     if text.contains(breaks_line) {
-        return Err(cannot(object, "hold a line break in a value"));
+        return Err(cannot(object, "contain a line break in a value"));
     }
     match text.contains(|c: char| c.is_control() && c != '\t') {
-        true => Err(cannot(object, "hold a control character in a value")),
+        true => Err(cannot(object, "contain a control character in a value")),
         false => Ok(text),
     }
 }
@@ -347,7 +347,7 @@ fn word<'a>(object: &str, text: &'a str) -> Result<&'a str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-._/:".contains(c);
     match checked_line(object, text)?.chars().all(is_plain) {
         true => Ok(text),
-        false => Err(cannot(object, &format!("hold `{text}`"))),
+        false => Err(cannot(object, &format!("contain `{text}`"))),
     }
 }
 
@@ -429,6 +429,6 @@ mod tests {
         let edit =
             |value: &str| ConfigEdit { env: [("A".to_owned(), value.to_owned())].into(), ..ConfigEdit::default() };
         let error = config(&edit("a\nRUN evil"), &scratch(), true).unwrap_err();
-        assert_eq!(error.to_string(), "A: a Dockerfile cannot hold a line break in a value");
+        assert_eq!(error.to_string(), "A: a Dockerfile cannot contain a line break in a value");
     }
 }

@@ -1,4 +1,4 @@
-//! Where layers are that need not be made: kept by this machine, or shared by another one; and what is worth sharing.
+//! The caches of layers: the cache of this machine, and the shared caches in registries.
 
 use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey, SharedCache, SharedFind, SharedLayer};
@@ -14,38 +14,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where a build finds layers that were made before.
+/// The caches that a build reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerCaches<'a> {
-    /// Those that this machine made.
+    /// The cache of this machine.
     pub cache: Option<&'a Cache>,
-    /// Those that other machines share, which are asked for when this one made none.
+    /// The shared caches, which are used after a miss in the cache of this machine.
     pub shared: Option<&'a SharedCache>,
-    /// What becomes of shared ones.
+    /// The handling of hits in a shared cache.
     pub shared_layers: SharedLayers,
-    /// The layout that layers are brought into.
+    /// The layout to which layers are added.
     pub layout: &'a Layout,
 }
 
-/// What becomes of a layer that another machine shares.
+/// The handling of a layer from a shared cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SharedLayers {
-    /// It is fetched.
+    /// The layer is downloaded.
     Fetched,
-    /// It stays in the registry, and whoever wants the image whole takes it from there.
+    /// The layer stays in the registry. Readers that need the complete image fetch it from there.
     LeftOut,
 }
 
-/// How many layers are fetched at once.
+/// The number of concurrent downloads.
 const TRANSFERS: usize = 4;
 
 impl<'a> LayerCaches<'a> {
-    /// What this machine made, and nobody else.
+    /// Returns the caches without the shared ones.
     pub fn of(cache: &'a Cache, layout: &'a Layout) -> Self {
         LayerCaches { cache: Some(cache), shared: None, shared_layers: SharedLayers::Fetched, layout }
     }
 
-    /// Finds what there is of `layers` by their recipes, several at once.
+    /// Looks up `layers` by their recipes, concurrently.
     pub(super) fn recall(
         &self,
         layers: &[LayerSpec],
@@ -71,8 +71,8 @@ impl<'a> LayerCaches<'a> {
         found.into_iter().map(OnceLock::into_inner).collect()
     }
 
-    /// Finds the layer of `key`: kept by this machine, for which `kept` says where it came from, else shared in `group`. A
-    /// shared layer that cannot be had is warned about, and not found.
+    /// Looks up the layer of `key` in the cache of this machine, where `kept` returns its origin, then in the shared cache of
+    /// `group`. A shared layer that cannot be fetched is a warning and a miss.
     pub(super) fn find(
         &self,
         group: Option<&LayerGroup<'_>>,
@@ -88,7 +88,7 @@ impl<'a> LayerCaches<'a> {
         match self.take(&find, group.roots, progress) {
             Ok(layer) => Some(layer),
             Err(error) => {
-                warn(progress, &error.object(), &format!("{}; the layer is made instead", error.reason()));
+                warn(progress, &error.object(), &format!("{}; building the layer instead", error.reason()));
                 None
             }
         }
@@ -111,28 +111,28 @@ impl<'a> LayerCaches<'a> {
         Ok(BuiltLayer { from: Some(repository), ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) })
     }
 
-    /// Whether another machine may have shared a layer of `group`.
+    /// Returns `true` if a shared cache may have a layer of `group`.
     pub(super) fn asks_others(&self, group: Option<&LayerGroup<'_>>) -> bool {
         self.shared.is_some() && group.is_some()
     }
 
-    /// Whether there is a layer of this shape.
+    /// Returns `true` if a cache has a layer with these names and sizes.
     pub(super) fn knows_shape(&self, group: Option<&LayerGroup<'_>>, key: &LayerKey) -> bool {
         let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
         is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group.key, key).is_some())
     }
 }
 
-/// A group of layers, as machines share it.
+/// A group of layers that is shared as a whole.
 pub(super) struct LayerGroup<'g> {
     key: LayerKey,
-    /// Where everything in its layers lies.
+    /// The directories that contain all entries of its layers.
     roots: &'g [ImagePath],
 }
 
 impl LayerGroup<'_> {
-    /// The group, in builds with this `policy`. Blobs that take gzip over are those of one machine's store: there is none for
-    /// them, nor for what else is in their group.
+    /// Returns the group, in builds with this `policy`. Blobs that take gzip over are those of one machine's store: there is
+    /// none for store of one machine, so neither they nor the other layers of their group are shared.
     fn of(group: Option<&SharedGroup>, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
         let group = group.filter(|_| !policy.passes_gzip_through())?;
         Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, policy), roots: &group.roots })
@@ -144,7 +144,7 @@ impl PlannedLayer {
         LayerGroup::of(self.group.as_ref(), policy)
     }
 
-    /// The layer with its keys that mean the same on every machine.
+    /// Returns the layer with those of its keys that are valid on every machine.
     fn shared(&self, built: &BuiltLayer, policy: CompressionPolicy) -> SharedLayer {
         let layer = built.layer.clone();
         if let Some((recipe, notes)) = &self.recipe {
@@ -160,7 +160,7 @@ impl PlannedLayer {
 }
 
 impl Plan {
-    /// The layers of `built` that are worth sharing with other machines, by their groups.
+    /// Returns the layers of `built` that can be shared with other machines, by their groups.
     pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Shareable> {
         let mut groups: BTreeMap<LayerKey, Shareable> = BTreeMap::new();
         for (planned, built) in self.layers.iter().zip(&built.layers) {
@@ -174,11 +174,11 @@ impl Plan {
     }
 }
 
-/// Layers that are worth sharing.
+/// Layers to share.
 #[derive(Debug, Default)]
 pub struct Shareable {
     /// The layers.
     pub layers: Vec<SharedLayer>,
-    /// The repositories that some of them were taken from. What was taken is not passed on to others.
+    /// The repositories from which some of them were pulled. Pulled layers are not shared again.
     pub from: BTreeSet<Reference>,
 }

@@ -11,10 +11,10 @@ use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Lists the layers of a base, each once, several at the same time.
+/// Lists the layers of a base concurrently, each once.
 ///
 /// # Errors
-/// When one cannot be read, is damaged, or is not what its media type and its diff ID say.
+/// Fails if a layer cannot be read, is damaged, or does not match its media type or diff ID.
 pub(super) fn layers_of_base<'a>(
     base: &'a Base,
     listings: Option<&'a Listings>,
@@ -25,7 +25,7 @@ pub(super) fn layers_of_base<'a>(
     let places = places(image, listings, progress, is_here);
     let listed = listed(&places)?;
     let unseen = Unseen {
-        reason: "its layers stay in their registry and were never read here".to_owned(),
+        reason: "its layers are not downloaded and were never indexed on this machine".to_owned(),
         hint: format!("ocibuild pull {}, or without --sparse", name.as_deref().unwrap_or("BASE")),
     };
     let below = |place: LayerPlace<'a>| {
@@ -37,7 +37,7 @@ pub(super) fn layers_of_base<'a>(
             warn(
                 progress,
                 &format!("base image: blob {digest}"),
-                &format!("what is in this layer is not known: {reason}"),
+                &format!("the content of this layer is unknown: {reason}"),
             );
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn layers_of_base<'a>(
 /// Lists the layers of an image that are not listed yet.
 ///
 /// # Errors
-/// When one cannot be read, is damaged, or is not what its media type and its diff ID say.
+/// Fails if a layer cannot be read, is damaged, or does not match its media type or diff ID.
 pub fn list_base(image: &StoredImage, listings: Option<&Listings>, progress: &dyn Progress) -> Result<()> {
     listed(&places(image, listings, progress, |_| true)).map(drop)
 }
@@ -66,7 +66,7 @@ fn places<'a>(
     layers.map(place).collect()
 }
 
-/// Lists layers, each once, several at the same time. What cannot be known is `None`.
+/// Lists layers concurrently, each once. A layer whose content cannot be read is `None`.
 fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option<ListedLayer>>> {
     let distinct: BTreeMap<_, _> =
         places.iter().map(|place| ((place.layer.digest, place.diff_id.as_digest()), *place)).collect();
@@ -76,7 +76,7 @@ fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option
 }
 
 impl PlannedLayer {
-    /// This layer, as what lies below the next one. One from the cache is read when its entries are needed.
+    /// Returns this layer as a lower layer of the next one. A layer from the cache is read when its entries are needed.
     pub(super) fn below<'a>(
         &'a self,
         memory: Option<LayerCaches<'a>>,
@@ -90,7 +90,7 @@ impl PlannedLayer {
                     memory.filter(|_| known.remote_in.is_none()).map(|memory| memory.layout as &dyn BlobSource);
                 let (layer, diff_id) = (&known.layer.descriptor, &known.layer.diff_id);
                 let unseen = Unseen {
-                    reason: format!("the layer `{}` stays in its registry", self.name),
+                    reason: format!("the layer `{}` is not downloaded", self.name),
                     hint: "without --sparse".to_owned(),
                 };
                 LayerBelow::Stored(StoredLayer::new(LayerPlace { layer, diff_id, source, listings, progress }, unseen))

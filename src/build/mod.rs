@@ -1,4 +1,4 @@
-//! The story from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
+//! The steps from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
 mod cache_lookup;
 mod checks;
@@ -38,34 +38,34 @@ use secrets::Search;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// An image of which everything is decided and nothing is hashed: every path is known, no file has been opened for its
+/// An image before it is hashed: every path is known, but no file has been opened for its
 /// content.
 #[derive(Debug)]
 pub struct Plan {
-    /// What it stands on.
+    /// The base image.
     pub base: Base,
     /// The layers to add, lowest first.
     pub layers: Vec<PlannedLayer>,
-    /// What the image is besides its layers.
+    /// The config, annotations and time of the image.
     pub image: Image,
-    /// How the new layers are wrapped.
+    /// The compression of the new layers.
     pub compression: CompressionPolicy,
-    /// What happens where the sources hold secrets.
+    /// The policy for secrets in the sources.
     pub secrets: SecretPolicy,
     /// The secrets that were found before the plan was made, in an environment.
     pub known_secrets: Vec<FoundSecret>,
 }
 
-/// A layer of which everything is decided and nothing is hashed.
+/// A layer before it is hashed.
 #[derive(Debug)]
 pub struct PlannedLayer {
-    /// What messages call it.
+    /// The name of the layer in messages.
     pub name: String,
-    /// What its history entry says.
+    /// The `created_by` text of its history entry.
     pub created_by: String,
-    /// What it will hold.
+    /// The entries of the layer.
     pub content: PlannedContent,
-    /// What of its sources it will not hold.
+    /// The paths of its sources that are excluded.
     pub excluded: Vec<Excluded>,
     /// How it is compressed.
     compression: LayerCompression,
@@ -76,27 +76,27 @@ pub struct PlannedLayer {
     is_searched: bool,
 }
 
-/// What a planned layer will hold.
+/// The content of a planned layer.
 #[derive(Debug)]
 pub enum PlannedContent {
-    /// These entries.
+    /// Entries from sources.
     Tree(Tree),
-    /// What was made before, by this machine or another one.
+    /// A layer from the cache of this machine or of another one.
     Known(Box<BuiltLayer>),
 }
 
-/// Where a layer of a finished image came from.
+/// The origin of a layer of a finished image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerOrigin {
-    /// It was made.
+    /// Built.
     Made,
-    /// Another machine made it and shared it in a registry.
+    /// Cache hit in a shared cache in a registry.
     Shared,
-    /// What decides its content was known, so its sources were not looked at.
+    /// Cache hit by recipe: the sources were not read.
     SameRecipe,
-    /// Its files are the same ones as before, untouched.
+    /// Cache hit: no file changed.
     SameFiles,
-    /// Its files were read and have the content that others had before.
+    /// Cache hit: files were touched or replaced, but have the same content.
     SameContent,
 }
 
@@ -107,9 +107,9 @@ pub struct Built {
     pub image: StoredImage,
     /// The new layers, lowest first.
     pub layers: Vec<BuiltLayer>,
-    /// The layers, among them those of the base, that are not in the layout.
+    /// The layers, including those of the base, that are not in the layout.
     pub left_out: RemoteLayers,
-    /// The secrets that the image holds, as far as they were searched for.
+    /// The secrets that were found in the sources.
     pub secrets: Vec<FoundSecret>,
     /// The images that had its names before.
     pub replaced: Vec<Replaced>,
@@ -120,26 +120,27 @@ pub struct Built {
 pub struct BuiltLayer {
     /// The layer.
     pub layer: Layer,
-    /// Where it came from.
+    /// The origin of the layer.
     pub origin: LayerOrigin,
-    /// What it took to make it.
+    /// The work that building it took.
     pub work: Work,
-    /// How it differs from the one that the build before made, where both are known and differ.
+    /// The differences from the layer of the previous build, if both are known and differ.
     pub differences: Option<Differences>,
-    /// The repository that it stays in, where it is not in the layout.
+    /// The repository that has the layer, if it is not in the layout.
     pub remote_in: Option<Reference>,
-    /// The repository that it was taken from, now or earlier; `None` if it was made here.
+    /// The repository that it was pulled from, now or earlier; `None` if it was built here.
     pub from: Option<Reference>,
 }
 
 impl Plan {
-    /// Makes the image in `layout` and lists it there under `names`. Layers that `memory` knows are not made again.
+    /// Builds the image in `layout` and adds it to the index under `names`. Layers in the caches of `memory` are not built
+    /// again.
     ///
-    /// When this answers, every blob of the image that is not left out is durable, and so is the index that names it.
+    /// On success, every blob of the image that is not remote is durable, and so is the index that lists it.
     ///
     /// # Errors
-    /// When a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
-    /// written. The images that were in the layout before are then as they were.
+    /// Fails if a source cannot be read or has changed, a blob of the base is missing or damaged, or the layout cannot be
+    /// written. Existing images of the layout are unchanged then.
     pub fn build(
         &self,
         layout: &Arc<Layout>,
@@ -165,8 +166,8 @@ impl Plan {
         Ok(Built { image, layers, left_out, secrets, replaced })
     }
 
-    /// Brings every new layer into the layout: from where it is known, else made. Those that are left out stay where they are.
-    /// Also finds the secrets in them: before anything is made where they are refused, else while the files are in memory.
+    /// Adds every new layer to the layout, from a cache if possible. Remote layers are not downloaded.
+    /// Also finds their secrets: before the build if the policy denies them, otherwise while the files are in memory.
     fn make_layers(
         &self,
         layout: &Layout,
@@ -222,7 +223,7 @@ impl Plan {
         Ok((built, all))
     }
 
-    /// Looks at the programs of layers that were made now; those of others were looked at when they were.
+    /// Checks the programs of new layers; layers from caches were checked when they were built.
     fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
         let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == LayerOrigin::Made);
         for tree in made.filter_map(|(_, planned)| planned.tree()) {
@@ -230,7 +231,7 @@ impl Plan {
         }
     }
 
-    /// What of the image stays in registries.
+    /// Returns the layers that are not in the layout.
     fn left_out(&self, layers: &[BuiltLayer]) -> RemoteLayers {
         let mut left_out = RemoteLayers::default();
         if let Base::Image { image, name: Some(name), layers: BaseLayers::LeftOut } = &self.base
@@ -260,20 +261,20 @@ impl Plan {
         // Docker 20.10 and 28 on overlay2 fail with "max depth exceeded" from 126 on.
         const MOST_STACKED: usize = 125;
         if count > MOST_STACKED {
-            warn(progress, "image", &format!("{count} layers, and Docker runs no image of more than {MOST_STACKED}"));
+            warn(progress, "image", &format!("{count} layers; Docker cannot run images with more than {MOST_STACKED}"));
         }
     }
 }
 
 impl BuiltLayer {
-    /// A layer that took no work, in the layout.
+    /// Returns a cached layer that is in the layout.
     pub(super) fn of(layer: Layer, origin: LayerOrigin) -> Self {
         BuiltLayer { layer, origin, work: Work::default(), differences: None, remote_in: None, from: None }
     }
 }
 
 impl PlannedLayer {
-    /// The entries, where they are known.
+    /// Returns the entries, if they are known.
     pub fn tree(&self) -> Option<&Tree> {
         match &self.content {
             PlannedContent::Tree(tree) => Some(tree),

@@ -1,12 +1,12 @@
-//! Putting the entries of a layer where they belong on what lies below it.
+//! Placement of a layer's entries on the layers below it.
 //!
 //! As with `COPY` of docker and podman, links on the way to an entry are followed, and directories that the entry needs stay
-//! what they are: they keep mode and owner. What a source names itself is what the source says. Where that would hide
+//! unchanged: they keep mode and owner. Entries that a source names get the attributes of the source. If that would hide
 //! something, such as a directory in the place of a link, the build fails and names the real path, because extractors would
 //! replace the link.
 //!
-//! So the bytes of a layer follow from its sources, and from the directories and links on the way to them. Where a layer below
-//! is not known, what a source names can still be placed; what is only on the way cannot, and is an error.
+//! So the bytes of a layer depend only on its sources, and on the directories and links on the way to them. If a layer below is
+//! unknown, entries that a source names can still be placed. A directory on the way whose attributes are unknown is an error.
 
 use crate::build::image::default_directories;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -17,7 +17,7 @@ use crate::layers::tree::{Attributes, Entry, EntryOrigin, Kind, Rules, Tree, Tre
 use crate::spec::ImagePath;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What could not be checked, because a layer below is not known.
+/// Checks that were skipped because a layer below is unknown.
 #[derive(Debug, Default)]
 pub(super) struct Unchecked {
     questions: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct Unchecked {
 }
 
 impl Unchecked {
-    /// Notes that `question` has no answer.
+    /// Records that `question` could not be checked.
     pub(super) fn note(&mut self, question: impl Into<String>, because: &Unseen) {
         let question = question.into();
         if !self.questions.contains(&question) {
@@ -34,7 +34,7 @@ impl Unchecked {
         self.because.get_or_insert_with(|| because.clone());
     }
 
-    /// Says it in one line, if there is anything.
+    /// Prints one warning for all skipped checks, if there are any.
     pub(super) fn say(&self, progress: &dyn Progress) {
         if let Some(Unseen { reason, hint }) = &self.because {
             let questions = self.questions.join("; ");
@@ -43,25 +43,25 @@ impl Unchecked {
     }
 }
 
-/// Where the layer goes, and what is said about that.
+/// The layers below, with the rules for placing a layer on them.
 pub(super) struct Ground<'a> {
-    /// What lies below.
+    /// The layers below.
     pub(super) rootfs: &'a Rootfs<'a>,
-    /// What the layer's own rules say of directories that are nowhere yet.
+    /// The attributes of directories that no layer below has.
     pub(super) rules: &'a Rules,
     pub(super) unchecked: &'a mut Unchecked,
     pub(super) progress: &'a dyn Progress,
 }
 
-/// How often a layer is placed again because links led to further links.
+/// The maximum number of times that a layer is placed again because links led to further links.
 const MOST_ROUNDS: usize = 40;
 
 impl Ground<'_> {
-    /// Places `tree` on what lies below.
+    /// Places `tree` on the layers below.
     ///
     /// # Errors
-    /// When a link leads nowhere useful, an entry would replace something of another kind, something is removed that is not
-    /// there, or it matters what is in a layer that is not known.
+    /// Fails if a link points outside or in a loop, an entry would replace an entry of another kind, a path to remove is
+    /// missing, or the result depends on a layer whose content is unknown.
     pub(super) fn settle(&mut self, mut tree: Tree) -> Result<Tree> {
         for _ in 0..MOST_ROUNDS {
             let Placement { attributes, moves } = self.look_below(&tree)?;
@@ -73,12 +73,12 @@ impl Ground<'_> {
             }
             tree = self.moved(&tree, &moves)?;
         }
-        Err(Error::invalid("layer", "links below it lead to links without end"))
+        Err(Error::invalid("layer", "too many levels of symbolic links below it"))
     }
 
     fn look_below(&mut self, tree: &Tree) -> Result<Placement> {
         let mut placement = Placement::default();
-        // The directories that are below, too; only what is in them can meet something.
+        // Only entries in directories that exist below can meet something there.
         let mut below = BTreeSet::new();
         let usual = default_directories(self.rules.mtime);
         let mut differing = Differing::default();
@@ -120,7 +120,7 @@ impl Ground<'_> {
         Ok(placement)
     }
 
-    /// A directory that an entry needs and no source names.
+    /// Returns a parent directory that an entry needs and no source names.
     fn implied(&self, entry: &Entry, found: PathLookup) -> Result<Implied> {
         let path = &entry.path;
         let below = match found {
@@ -132,25 +132,23 @@ impl Ground<'_> {
             return Ok(Implied::Kept(self.attributes_of(&below, entry)));
         }
         if !matches!(below.node.kind, ListedKind::Symlink { .. }) {
-            let reason = "is a file in a layer below, and a path in this layer goes through it";
+            let reason = "is a file in a layer below, but a parent directory of a path in this layer";
             return Err(Error::invalid(path.to_string(), reason));
         }
         match self.rootfs.resolve(path)? {
             Resolved::Node(real, below) if below.node.kind.is_directory() => Ok(Implied::Moved(real)),
-            // A link to what is not there yet: it is made there, as by COPY.
+            // A dangling link: the target is created, as by COPY.
             Resolved::Absent(real) => Ok(Implied::Moved(real)),
             Resolved::Unseen(at, unseen) => Err(unknown(&at, &unseen)),
             Resolved::Node(real, _) | Resolved::NoDirectory(real) => Err(Error::invalid(
                 path.to_string(),
-                format!("is a link to {real} in a layer below, which is no directory"),
+                format!("is a link to {real} in a layer below, which is not a directory"),
             )),
-            Resolved::Circle => {
-                Err(Error::invalid(path.to_string(), "is a link in a layer below that leads in a circle"))
-            }
+            Resolved::Circle => Err(Error::invalid(path.to_string(), "is a symbolic link loop in a layer below")),
         }
     }
 
-    /// What a source names.
+    /// Returns an entry that a source names.
     fn named(&mut self, entry: &Entry, found: PathLookup, differing: &mut Differing) -> Result<Meets> {
         let path = &entry.path;
         let below = match found {
@@ -158,7 +156,7 @@ impl Ground<'_> {
             PathLookup::Node(below) => below,
             PathLookup::Unseen(unseen) => {
                 self.unchecked.note("whether a path of this image hides a link or a directory of the base", &unseen);
-                // What is in it may meet something as well, and cannot be checked either.
+                // The entries in it may meet something as well, and cannot be checked either.
                 return Ok(Meets::Nothing);
             }
         };
@@ -170,35 +168,32 @@ impl Ground<'_> {
                 Ok(Meets::Directory)
             }
             (kind, _) if kind.is_directory() => refuse(
-                "is a directory in a layer below, and a file in its place would hide all that is in it".to_owned(),
+                "is a directory in a layer below; a file would hide its content".to_owned(),
                 format!(
-                    "to put it into that directory, end DST with a slash: {path}/; to replace it, --remove {path} before"
+                    "to copy into the directory, end DST with a slash: {path}/; to replace it, first --remove {path}"
                 ),
             ),
             (ListedKind::Symlink { .. }, Kind::Symlink { .. }) => Ok(Meets::Nothing),
             (ListedKind::Symlink { .. }, _) => match self.rootfs.resolve(path)? {
                 Resolved::Node(real, below) if below.node.kind.is_directory() => refuse(
-                    format!("is a link to {real} in a layer below, and would be replaced"),
+                    format!("is a link to {real} in a layer below, which would be replaced"),
                     if is_directory {
-                        format!("copy to {real}; to replace the link, --remove {path} before")
+                        format!("copy to {real}; to replace the link, first --remove {path}")
                     } else {
-                        format!("to put it into that directory, end DST with a slash: {path}/")
+                        format!("to copy into the directory, end DST with a slash: {path}/")
                     },
                 ),
                 Resolved::Absent(real) if is_directory => refuse(
-                    format!("is a link to {real} in a layer below, and would be replaced"),
-                    format!("copy to {real}; to replace the link, --remove {path} before"),
+                    format!("is a link to {real} in a layer below, which would be replaced"),
+                    format!("copy to {real}; to replace the link, first --remove {path}"),
                 ),
                 // A link to a file is replaced, as by COPY.
                 _ if !is_directory => Ok(Meets::Nothing),
-                _ => refuse(
-                    "is a link in a layer below, which is no directory".to_owned(),
-                    format!("--remove {path} before"),
-                ),
+                _ => refuse("is a link in a layer below, not a directory".to_owned(), format!("first --remove {path}")),
             },
             (_, Kind::Directory) => refuse(
-                "is a file in a layer below, and a directory in its place would replace it".to_owned(),
-                format!("--remove {path} before, in a layer of its own"),
+                "is a file in a layer below, which a directory would replace".to_owned(),
+                format!("first --remove {path}, in a separate layer"),
             ),
             _ => Ok(Meets::Nothing),
         }
@@ -208,7 +203,7 @@ impl Ground<'_> {
         match self.rootfs.look(removed)? {
             PathLookup::Node(_) => Ok(()),
             PathLookup::Absent => {
-                let reason = "is in no layer below, so there is nothing to remove";
+                let reason = "not found in the layers below, so there is nothing to remove";
                 Err(Error::new(ErrorKind::NotFound, removed.to_string(), reason))
             }
             PathLookup::Unseen(unseen) => {
@@ -218,9 +213,9 @@ impl Ground<'_> {
         }
     }
 
-    /// What a directory is like below. Its time is ours, since something in it changes.
+    /// Returns the attributes that a directory has below. Its time is ours, since its content changes.
     fn attributes_of(&self, below: &StackedEntry, entry: &Entry) -> Attributes {
-        // Labels and marks of the machine that the base was made on are no part of it.
+        // Security labels and other attributes of the machine that built the base are not copied.
         let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
         let xattrs = below.node.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned();
         let xattrs: Box<Xattrs> = xattrs.collect::<Vec<_>>().into();
@@ -233,7 +228,7 @@ impl Ground<'_> {
         }
     }
 
-    /// The same entries, those in moved directories where these really are.
+    /// Returns the entries with the real paths of those in moved directories.
     fn moved(&self, tree: &Tree, moves: &BTreeMap<ImagePath, ImagePath>) -> Result<Tree> {
         let real = |path: &ImagePath| -> Result<ImagePath> {
             let mut above = path.parent();
@@ -272,17 +267,17 @@ impl Ground<'_> {
     }
 }
 
-/// What looking below a layer brought.
+/// The result of resolving entries in the layers below.
 #[derive(Default)]
 struct Placement {
-    /// What entries are like instead, by their numbers.
+    /// Replacements of entries, by their numbers.
     attributes: Vec<(usize, Attributes)>,
-    /// Directories that are links below, and where these lead.
+    /// Directories that are links below, with the targets of the links.
     moves: BTreeMap<ImagePath, ImagePath>,
 }
 
 impl Placement {
-    /// Whether the directory `number`, or one above it, is somewhere else.
+    /// Returns `true` if the directory `number`, or one above it, was moved.
     fn is_moved(&self, tree: &Tree, number: usize) -> bool {
         let mut path = tree.entry(number).map(|entry| entry.path);
         while let Some(here) = path {
@@ -296,24 +291,24 @@ impl Placement {
 }
 
 enum Implied {
-    /// It is not below, and is made.
+    /// It does not exist below and is created.
     New,
-    /// It is below, and like this.
+    /// It exists below, with these attributes.
     Kept(Attributes),
     /// It is a link to this path.
     Moved(ImagePath),
 }
 
-/// What an entry meets below.
+/// The kinds of entries that an entry can meet below.
 #[derive(PartialEq, Eq)]
 enum Meets {
-    /// Nothing, or something that it replaces.
+    /// No entry, or an entry that it replaces.
     Nothing,
-    /// A directory, as it is one itself.
+    /// A directory, if the entry is a directory too.
     Directory,
 }
 
-/// Directories that a source names and that are something else below.
+/// Directories that a source names and whose attributes differ below.
 #[derive(Default)]
 struct Differing {
     count: usize,
@@ -323,7 +318,7 @@ struct Differing {
 impl Differing {
     fn compare(&mut self, entry: &Entry, below: &StackedEntry) {
         let (own, below) = (&entry.attributes, &below.node);
-        // A program that relies on one of these finds it gone; more rights and another owner than root's are meant.
+        // Programs may rely on these attributes; more permissions, or another owner than root, are usually intended.
         let loses_bits = below.mode & !own.mode & 0o7022 != 0;
         let loses_owner = (below.uid, below.gid) != (0, 0) && (below.uid, below.gid) != (own.uid, own.gid);
         if loses_bits || loses_owner {
@@ -341,22 +336,22 @@ impl Differing {
                 1 => String::new(),
                 count => format!("; so do {} more", counted(count - 1, "directory")),
             };
-            let reason = format!("is {change}{more} (to keep what it is, end DST with a slash)");
+            let reason = format!("is {change}{more} (to keep its attributes, end DST with a slash)");
             warn(progress, &path.to_string(), &reason);
         }
     }
 }
 
 fn unknown(path: &ImagePath, Unseen { reason, hint }: &Unseen) -> Error {
-    let reason = format!("its mode, its owner and whether it is a link are not known: {reason}");
+    let reason = format!("its mode, owner and type are unknown: {reason}");
     Error::new(ErrorKind::NotFound, path.to_string(), reason).hint(hint)
 }
 
-/// Requires that none of the directories that a layer describes itself is a link or a file below. They are described so that
+/// Checks that no directory that a layer describes is a link or a file below. They are described so that
 /// the layer is the same on every base.
 ///
 /// # Errors
-/// When one is.
+/// Fails if one of them is a link or a file below.
 pub(super) fn check_described<'p>(
     described: impl Iterator<Item = &'p ImagePath>,
     rootfs: &Rootfs<'_>,
@@ -368,12 +363,12 @@ pub(super) fn check_described<'p>(
             Resolved::Node(real, below) if real == *path && below.node.kind.is_directory() => {}
             Resolved::Absent(real) if real == *path => {}
             Resolved::Node(real, _) | Resolved::Absent(real) | Resolved::NoDirectory(real) => {
-                let reason = format!("is {real} in a layer below, or no directory there, and would be replaced");
-                return Err(
-                    Error::invalid(path.to_string(), reason).hint("--home names another place; or another base")
-                );
+                let reason = format!("is {real} in a layer below, or not a directory, and would be replaced");
+                return Err(Error::invalid(path.to_string(), reason).hint("use another --home or another base"));
             }
-            Resolved::Circle => return Err(Error::invalid(path.to_string(), "is a circle of links in a layer below")),
+            Resolved::Circle => {
+                return Err(Error::invalid(path.to_string(), "is a symbolic link loop in a layer below"));
+            }
         }
     }
     Ok(())

@@ -7,10 +7,10 @@ use crate::spec::media_type;
 use serde_json::{Value, json};
 
 impl Plan {
-    /// The plan as JSON: what `--dry-run` shows.
+    /// Returns the plan as JSON, as printed by `--dry-run`.
     ///
     /// # Errors
-    /// When the base's config has members of impossible types.
+    /// Fails if the base's config has members of impossible types.
     pub fn to_json(&self) -> Result<Value> {
         let base_layers: Vec<Value> = self.base.layers().iter().map(crate::spec::Descriptor::to_json).collect();
         let layers: Vec<Value> = self
@@ -37,12 +37,12 @@ impl Plan {
         }))
     }
 
-    /// What of the sources is in no layer, by source, cause and path.
+    /// Returns the excluded paths, by source, cause and path.
     pub fn excluded(&self) -> impl Iterator<Item = &Excluded> {
         self.layers.iter().flat_map(|layer| &layer.excluded)
     }
 
-    /// What of the sources is in no layer, as JSON: a list with one member for each source and cause.
+    /// Returns the excluded paths as JSON: a list with one member for each source and cause.
     pub fn excluded_to_json(&self) -> Value {
         let all: Vec<&Excluded> = self.excluded().collect();
         let groups = all.chunk_by(|one, other| (&one.source, &one.cause) == (&other.source, &other.cause));

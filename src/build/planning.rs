@@ -24,7 +24,7 @@ impl BuildSpec {
     /// Archives are unpacked into an unnamed file in `spool`.
     ///
     /// # Errors
-    /// When a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
+    /// Fails if a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
     /// an image can have.
     pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
@@ -56,12 +56,12 @@ impl BuildSpec {
             drop(earlier);
             layers.push(planned);
         }
-        // A layer that a recipe names was made for this program; it is not read to ask whether it holds it.
+        // A layer with a recipe is not searched for secrets that would be false alarms.
         if layers.iter().all(|layer| layer.tree().is_some()) {
             let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
             let rootfs = Rootfs::new(below.iter().chain(&new));
             let (before, platform) = (base.config(), base.config().platform().clone());
-            // What the base cannot run, or what this build did not set, is not reported.
+            // Faults of the base, and settings that this build did not change, are not reported.
             let known = runtime_checks::problems(
                 before.document(),
                 &platform,
@@ -80,7 +80,7 @@ impl BuildSpec {
     }
 }
 
-/// Known before anything is walked or written.
+/// Checked before sources are walked or files are written.
 fn check_layer_count(count: usize) -> Result<()> {
     if count > MOST_LAYERS {
         return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
@@ -88,11 +88,11 @@ fn check_layer_count(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// What lies below a layer.
+/// The layers below a layer.
 struct LowerLayers<'a> {
-    /// The base.
+    /// The base image.
     base: &'a Rootfs<'a>,
-    /// The base, and the layers that were planned before.
+    /// The base image and the layers that are already planned.
     all: &'a Rootfs<'a>,
     unchecked: &'a mut Unchecked,
 }
@@ -109,7 +109,7 @@ impl LayerSpec {
         let series = self.series(policy);
         let is_searched = self.sources.iter().any(Source::is_of_this_machine);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
-        // Such a layer is the same on every base, so that bases can share it: it takes nothing from what is below.
+        // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
         let describes_directories = !known_directories.is_empty();
         if describes_directories {
             placement::check_described(known_directories.keys(), below.base, below.unchecked)?;
@@ -151,7 +151,7 @@ impl LayerSpec {
         Ok(PlannedLayer { name, created_by, content, excluded, compression, recipe, group, series, is_searched })
     }
 
-    /// What this layer has in common with its later builds: the place in the image, and the places on this machine.
+    /// Returns what this layer has in common with its later builds: the place in the image, and the places on this machine.
     fn series(&self, policy: CompressionPolicy) -> SeriesKey {
         let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
         SeriesKey::new(&self.created_by, &sources, policy)
@@ -159,7 +159,7 @@ impl LayerSpec {
 }
 
 impl Source {
-    /// Where it is on this machine, and where it goes.
+    /// Returns the path of a source on this machine, and its destination.
     fn place(&self) -> Vec<u8> {
         let mut place = self.name.clone().into_bytes();
         if let SourceContent::Directory(root) | SourceContent::DirectoryContent(root) | SourceContent::File(root, _) =

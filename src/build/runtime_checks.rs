@@ -1,4 +1,4 @@
-//! What will fail when the image runs, as far as its files tell.
+//! Checks for images that cannot run, as far as their files show.
 
 use crate::build::image::ConfigEdit;
 use crate::build::placement::Unchecked;
@@ -11,18 +11,18 @@ use crate::spec::Platform;
 use rayon::prelude::*;
 use serde_json::Value;
 
-/// Where engines look for programs when the image does not say.
+/// The `PATH` that engines use if the image does not set one.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Of longer ones the files of users and groups are not read, in bytes.
+/// The largest passwd or group file that is read, in bytes.
 const LARGEST_ACCOUNTS: u64 = 1 << 20;
 
-/// Something that will fail: what, and why.
+/// An object that will fail, with the reason.
 pub(super) type Problem = (String, String);
 
-/// Finds a user that is in no file, and a program that is not there, may not be run, or is for another processor.
+/// Finds a user that does not exist in the image, and a program that is missing, not executable or for another processor.
 ///
 /// # Errors
-/// When a layer has to be read and cannot be.
+/// Fails if a layer has to be read and cannot be.
 pub(super) fn problems(
     document: &Value,
     platform: &Platform,
@@ -60,18 +60,18 @@ fn problem_of_account(
         }
         Resolved::Node(_, below) => match content_of(&below) {
             Some(content) if !has_name(&content, name) => {
-                format!("is not in the image's /{file}, so it cannot run (add it to /{file}, or use a number)")
+                format!("not in the image's /{file}, so the image cannot run (add it to /{file}, or use a number)")
             }
             _ => return Ok(None),
         },
         Resolved::Absent(_) | Resolved::NoDirectory(_) | Resolved::Circle => {
-            format!("the image has no /{file}, so it cannot run (use a number)")
+            format!("the image has no /{file}, so the image cannot run (use a number)")
         }
     };
     Ok(Some((object, reason)))
 }
 
-/// The content of a small file; `None` for one that is not kept, or too large.
+/// Returns the content of a small file, or `None` if it is not stored or too large.
 fn content_of(below: &StackedEntry) -> Option<Vec<u8>> {
     match (&below.entry, &below.node.kind) {
         (Some(Entry { kind: Kind::File { size, content }, .. }), _) if *size <= LARGEST_ACCOUNTS => {
@@ -82,14 +82,14 @@ fn content_of(below: &StackedEntry) -> Option<Vec<u8>> {
     }
 }
 
-/// The first `length` bytes of a content. What cannot be read now is an error when the layer is made.
+/// Returns the first `length` bytes of a content. Read errors are reported later, when the layer is built.
 fn read_start(content: &Content, length: u64, size: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     content.append(0, usize::try_from(length).ok()?, size, &mut bytes).ok()?;
     Some(bytes)
 }
 
-/// Where the image looks for its program.
+/// The search for the program of the image.
 struct ProgramSearch<'a> {
     config: &'a Value,
     rootfs: &'a Rootfs<'a>,
@@ -120,13 +120,13 @@ impl ProgramSearch<'_> {
         }
         let reason = match unusable {
             Some(reason) => reason,
-            None if program.contains('/') => "is not in the image".to_owned(),
-            None => "is in no directory of the image's PATH".to_owned(),
+            None if program.contains('/') => "not found in the image".to_owned(),
+            None => "not found in the image's PATH".to_owned(),
         };
         Ok(Some((object, reason)))
     }
 
-    /// The paths that are tried.
+    /// Returns the paths to try.
     fn candidates(&self, program: &str) -> Vec<String> {
         if program.starts_with('/') {
             return vec![program.to_owned()];
@@ -141,9 +141,9 @@ impl ProgramSearch<'_> {
     }
 }
 
-/// Why something cannot be run.
+/// Returns the reason why a program cannot run.
 fn unusable_because(below: &StackedEntry, platform: &Platform) -> Option<String> {
-    let ListedKind::File { program, .. } = below.node.kind else { return Some("is no file".to_owned()) };
+    let ListedKind::File { program, .. } = below.node.kind else { return Some("is not a file".to_owned()) };
     if below.node.mode & 0o111 == 0 {
         return Some(format!("is not executable: its mode is {:04o}", below.node.mode));
     }
@@ -154,14 +154,14 @@ fn unusable_because(below: &StackedEntry, platform: &Platform) -> Option<String>
 
 fn program_of(entry: &Entry) -> Option<Program> {
     let Kind::File { size, content } = &entry.kind else { return None };
-    // What a hololib keeps was chosen for the platform already, and would have to be inflated.
+    // Library files of a hololib are already for the platform, and reading them would mean inflating them.
     if matches!(content, Content::Stored(_)) || *size < Program::HEAD as u64 {
         return None;
     }
     read_start(content, Program::HEAD as u64, *size).map(|head| Program::of_head(&head))
 }
 
-/// Warns of programs in a layer that was just made that are for another processor.
+/// Warns about programs for another processor in a layer that was just built.
 pub(super) fn warn_of_foreign_programs(tree: &Tree, platform: &Platform, progress: &dyn Progress) {
     let is_program = |entry: &Entry| entry.attributes.mode & 0o111 != 0;
     let foreign = |entry: Entry| {
@@ -176,7 +176,7 @@ pub(super) fn warn_of_foreign_programs(tree: &Tree, platform: &Platform, progres
     }
 }
 
-/// Warns of words that only a shell understands, where no shell reads them.
+/// Warns about shell syntax in a command that runs without a shell.
 pub(super) fn warn_of_shell_syntax(edit: &ConfigEdit, progress: &dyn Progress) {
     let is_shell = |words: &Option<Vec<String>>| {
         let name = words.iter().flatten().next().and_then(|word| word.rsplit('/').next());
@@ -188,7 +188,7 @@ pub(super) fn warn_of_shell_syntax(edit: &ConfigEdit, progress: &dyn Progress) {
     for (flag, words) in [("--entrypoint", &edit.entrypoint), ("--cmd", &edit.cmd)] {
         let found = words.iter().flatten().find(|word| needs_shell(word));
         if let Some(word) = found.filter(|_| !is_shell(words)) {
-            let reason = format!("`{}` reaches the program as it is, since no shell reads it", one_line(word));
+            let reason = format!("`{}` is passed to the program unchanged, without a shell", one_line(word));
             warn(progress, flag, &format!("{reason} ({flag} \"sh -c '…'\")"));
         }
     }

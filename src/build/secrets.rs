@@ -1,8 +1,8 @@
-//! Secrets in the sources of an image: found before anything is built, reported, and refused where that is asked for.
+//! Search for secrets in the sources of an image.
 //!
-//! Every text file of a source is searched once: while it is in memory to be made a part of a layer, or a part of it at a time,
-//! before anything is made, where it is large or where the image would be refused. What was found is kept in the cache with the layer, under the diff ID of
-//! its tar, so that a build that changes nothing reads nothing, and one that changes a file reads that file.
+//! Every text file of a source is searched once: while its content is in memory to be written to a layer, or chunk by chunk
+//! before the build if it is large or if a secret fails the build. Findings are kept in the cache with the layer, under the
+//! diff ID of its tar. So a build without changes reads no file, and a build with one changed file reads only that file.
 
 use super::SecretPolicy;
 use super::{BuiltLayer, Plan, PlannedLayer};
@@ -24,10 +24,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// How many secrets are named in warnings. Programs get all of them.
+/// The number of secrets that are printed as warnings. JSON output has all of them.
 const MOST_SHOWN: usize = 10;
 
-/// How many secrets of one file, and of one layer, are kept.
+/// The number of secrets that are kept per file and per layer.
 const MOST_OF_A_FILE: usize = 100;
 const MOST_OF_A_LAYER: usize = 1000;
 
@@ -38,7 +38,7 @@ impl Plan {
     /// Searches the sources of every layer, without a cache.
     ///
     /// # Errors
-    /// When a file cannot be read or has changed, or there is a secret and the policy denies it.
+    /// Fails if a file cannot be read or has changed, or there is a secret and the policy denies it.
     pub fn check_secrets(&self, progress: &dyn Progress) -> Result<Vec<FoundSecret>> {
         let mut found = self.known_secrets.clone();
         for layer in self.layers.iter().filter(|layer| self.searches(layer)) {
@@ -50,10 +50,10 @@ impl Plan {
         Ok(found)
     }
 
-    /// Finds the secrets of every layer, in order: those that were found before where the files are the same.
+    /// Finds the secrets of every layer, in order. Findings of unchanged files are reused.
     ///
     /// # Errors
-    /// When a file cannot be read or has changed, or there is a secret and the policy denies it.
+    /// Fails if a file cannot be read or has changed, or there is a secret and the policy denies it.
     pub(super) fn find_secrets<'a>(
         &'a self,
         recalled: &[LookupResult],
@@ -75,10 +75,10 @@ impl Plan {
         Ok(searches)
     }
 
-    /// Reports secrets, and refuses them where that is asked for.
+    /// Prints warnings about secrets, or fails if the policy denies them.
     ///
     /// # Errors
-    /// When there is one and the policy denies it.
+    /// Fails if there is a secret and the policy denies it.
     pub(super) fn judge(&self, found: &[FoundSecret], progress: &dyn Progress) -> Result<()> {
         if self.secrets == SecretPolicy::Allow || found.is_empty() {
             return Ok(());
@@ -90,13 +90,13 @@ impl Plan {
         let files: BTreeSet<_> = found.iter().map(|secret| (&secret.source, &secret.path)).collect();
         let files = counted(files.len(), "file");
         if self.secrets == SecretPolicy::Deny {
-            let reason = format!("{secrets} in {files} of its sources, and --secrets deny refuses them");
-            return Err(Error::invalid("image", reason).hint("leave the files out, or --secrets warn"));
+            let reason = format!("{secrets} in {files} of its sources, not allowed by --secrets deny");
+            return Err(Error::invalid("image", reason).hint("exclude the files, or --secrets warn"));
         }
         let more = found.len().saturating_sub(MOST_SHOWN);
         let more = if more > 0 { format!("; {more} of them are not shown") } else { String::new() };
         let reason =
-            format!("{secrets} in {files}, readable for anyone who has the image{more} (--secrets deny refuses)");
+            format!("{secrets} in {files}; anyone with the image can read them{more} (--secrets deny fails the build)");
         warn(progress, "image", &reason);
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Plan {
     }
 }
 
-/// What was found in the layer with this diff ID when it was made.
+/// Returns the secrets that were found in the layer with this diff ID when it was built.
 fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: LayerCompression) -> Option<Vec<FoundSecret>> {
     let notes = cache?.notes(&LayerKey::of_tar(diff_id, compression))?;
     // The list of a full layer may lack what an unchanged file holds.
@@ -147,7 +147,7 @@ pub(super) enum Search<'a> {
 type SecretsOfFile = (usize, Vec<FoundSecret>);
 
 impl Search<'_> {
-    /// The function that searches the files while the layer is made.
+    /// Returns the function that searches the files while the layer is made.
     pub(super) fn visitor(&self) -> Option<impl Fn(usize, &Entry, &[u8]) + Sync> {
         let Search::Making { name, found } = self else { return None };
         Some(move |number: usize, entry: &Entry, content: &[u8]| {
@@ -160,12 +160,12 @@ impl Search<'_> {
         })
     }
 
-    /// What is known before the layer is made.
+    /// Returns the secrets that are known before the layer is built.
     fn done(&self) -> &[FoundSecret] {
         if let Search::Done(found) = self { found } else { &[] }
     }
 
-    /// What there is when the layer is made.
+    /// Returns all secrets after the layer is built.
     pub(super) fn finish(self) -> Option<Vec<FoundSecret>> {
         match self {
             Search::None => None,
@@ -231,13 +231,13 @@ impl<'a> SourceSearcher<'a, '_> {
     }
 }
 
-/// The same secrets in a layer with another name.
+/// Returns the same secrets in a layer with another name.
 fn renamed(mut found: Vec<FoundSecret>, name: &str) -> Vec<FoundSecret> {
     found.iter_mut().for_each(|secret| name.clone_into(&mut secret.source));
     found
 }
 
-/// Which entries are those of an earlier tree, as far as the file system vouches for them.
+/// Returns which entries are unchanged since a previous tree, according to the file system.
 fn unchanged(earlier: &[PreviousEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<bool> {
     let before: HashMap<&[u8], Fingerprint> = earlier.iter().map(|entry| (&*entry.path, entry.fingerprint)).collect();
     let is_same = |(entry, now): (Entry, &Fingerprint)| {
@@ -281,7 +281,7 @@ fn named(name: &str, entry: &Entry, found: Vec<FoundLine>) -> Vec<FoundSecret> {
     found.into_iter().take(MOST_OF_A_FILE).map(|found| FoundSecret::new(name, &path, found)).collect()
 }
 
-/// The secrets of all files, in the order of the tree.
+/// Returns the secrets of all files, in the order of the tree.
 fn in_order(mut files: Vec<SecretsOfFile>) -> Vec<FoundSecret> {
     files.sort_unstable_by_key(|(number, _)| *number);
     files.into_iter().flat_map(|(_, found)| found).take(MOST_OF_A_LAYER).collect()

@@ -1,4 +1,4 @@
-//! A request, as whoever asks for an image makes it.
+//! The request for an image.
 
 use crate::build::image::{Base, ConfigEdit};
 use crate::cache::RecipeKey;
@@ -19,77 +19,77 @@ use std::sync::Mutex;
 /// A request for an image: everything that decides its bytes.
 #[derive(Debug)]
 pub struct BuildSpec {
-    /// What to build on.
+    /// The base image.
     pub base: Base,
     /// The layers to add, lowest first.
     pub layers: Vec<LayerSpec>,
     /// Changes to the base's config.
     pub config: ConfigEdit,
-    /// Notes in the manifest.
+    /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// When the image says that it was made, and when its files say that they were changed.
+    /// The creation time of the image, and the modification time of its files.
     pub created: Timestamp,
-    /// How the new layers are wrapped.
+    /// The compression of the new layers.
     pub compression: CompressionPolicy,
-    /// What happens where the sources hold secrets.
+    /// The policy for secrets in the sources.
     pub secrets: SecretPolicy,
-    /// The secrets that are already known, of an environment, and count as those of the sources.
+    /// The secrets that are already known from an environment, and are handled like those of the sources.
     pub known_secrets: Vec<FoundSecret>,
-    /// Where the listings of base layers are kept. They decide no byte: without them, the layers are read.
+    /// The store for listings of base layers. It does not affect the image: without it, the layers are read.
     pub listings: Option<Listings>,
 }
 
-/// A layer to be made.
+/// A layer to build.
 #[derive(Debug)]
 pub struct LayerSpec {
-    /// What messages call it. Unlike its history entry it may say where things are on this machine.
+    /// The name of the layer in messages. Unlike its history entry, it may name paths of this machine.
     pub name: String,
-    /// What its history entry says.
+    /// The `created_by` text of its history entry.
     pub created_by: String,
-    /// What goes into it, in any order.
+    /// The sources of the layer, in any order.
     pub sources: Vec<Source>,
-    /// What directories are like that its entries need and no source names.
+    /// The attributes of parent directories that no source names.
     pub known_directories: BTreeMap<ImagePath, Attributes>,
-    /// What decides its content, where that is known without looking at the sources, and what to keep with it in the cache.
+    /// The key of its content, if it is known without reading the sources, and the facts to store with it in the cache.
     pub recipe: Option<(RecipeKey, Value)>,
-    /// The whole that the layer is a part of. The layers of one whole are shared together with other machines; a layer of none is
+    /// The group of the layer. The layers of one group are shared together with other machines; a layer without a group is
     /// not shared.
     pub group: Option<SharedGroup>,
 }
 
-/// A whole whose layers machines share.
+/// A group of layers that are shared between machines.
 #[derive(Debug, Clone)]
 pub struct SharedGroup {
-    /// What decides its content.
+    /// The key of its content.
     pub recipe: RecipeKey,
-    /// Where everything in its layers lies in an image. A layer of another machine that holds anything else is not taken.
+    /// The directories that contain all its entries in an image. A shared layer with an entry outside them is rejected.
     pub roots: Vec<ImagePath>,
 }
 
 /// Something that goes into a layer.
 #[derive(Debug)]
 pub struct Source {
-    /// What messages call it.
+    /// The name of the source in messages.
     pub name: String,
-    /// What it is.
+    /// The content of the source.
     pub content: SourceContent,
-    /// Where it goes.
+    /// The destination in the image.
     pub destination: ImagePath,
-    /// What happens to owners, modes and times on the way.
+    /// The rules for owners, modes and times.
     pub rules: Rules,
 }
 
-/// What a source is.
+/// The kinds of sources.
 pub enum SourceContent {
     /// A directory and everything in it.
     Directory(Root),
-    /// Everything in a directory. The destination keeps what it is in the layers below, if it is there.
+    /// The content of a directory. The destination keeps its attributes from the layers below, if it exists there.
     DirectoryContent(Root),
     /// One file of a directory.
     File(Root, OsString),
     /// The entries of a tar, plain or compressed.
     Archive(Mutex<Box<dyn Read + Send>>),
-    /// Entries that somebody else knows, and is asked for when they are needed. Their paths are from the root of the image,
+    /// Entries from a callback, which is called when they are needed. Their paths are relative to the root of the image,
     /// whatever the destination.
     Entries(Mutex<Box<SourceEntries>>),
     /// The removal of the destination from the layers below.
@@ -112,14 +112,14 @@ impl std::fmt::Debug for SourceContent {
     }
 }
 
-/// What happens to an image whose sources hold secrets.
+/// The handling of secrets in the sources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SecretPolicy {
-    /// Each one is a warning.
+    /// Prints a warning for each secret.
     #[default]
     Warn,
-    /// The image is not built.
+    /// Fails the build.
     Deny,
-    /// They are not searched for.
+    /// Does not search for secrets.
     Allow,
 }

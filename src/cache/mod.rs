@@ -140,7 +140,7 @@ impl Cache {
         let from = from.map(|from| from.without_tag().without_digest());
         let record = CacheRecord { layer, notes, from, recorded };
         if let Err(error) = result.and_then(|()| record.write(&self.layers, key)) {
-            warn(progress, &error.object(), &format!("{}; the layer is not kept in the cache", error.reason()));
+            warn(progress, &error.object(), &format!("{}; the layer is not cached", error.reason()));
         }
     }
 }

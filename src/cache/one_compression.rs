@@ -26,13 +26,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// How much one thread compresses at once, in bytes.
+/// The size of a chunk that one thread compresses, in bytes.
 const BLOCK: usize = 1 << 20;
 
-/// How layers are compressed that have to be compressed again.
+/// The compression of layers that are compressed again.
 const COMPRESSION: Compression = Compression::DEFAULT_GZIP;
 
-/// Where layers are written that are compressed on the way.
+/// The storage for layers that are compressed again.
 #[derive(Debug, Clone, Copy)]
 pub enum Spool<'a> {
     /// Into the cache, which keeps them for the next archive.
@@ -47,7 +47,7 @@ struct Compressed {
     place: Place,
 }
 
-/// Where the bytes of such a layer are.
+/// The location of such a layer's bytes.
 enum Place {
     Unnamed(Arc<File>),
     Kept(Layout),
@@ -59,11 +59,12 @@ struct WithCompressed {
     compressed: BTreeMap<Digest, Compressed>,
 }
 
-/// The image with gzip for all layers, where its layers are compressed in different ways; `None` if they are not. Its config is
-/// the same, and so is what engines call its ID; its manifest and the digest of that are others, so nothing refers to it.
+/// Returns the image with gzip for all layers, where its layers are compressed in different ways; `None` if they are not. Its
+/// config is the same, and so is what engines call its ID; its manifest and the digest of that are others, so nothing refers to
+/// it.
 ///
 /// # Errors
-/// When a layer is of a type that cannot be read, is missing or damaged, or the spool cannot be written.
+/// Fails if a layer is of a type that cannot be read, is missing or damaged, or the spool cannot be written.
 pub fn with_one_compression(
     image: &StoredImage,
     spool: Spool<'_>,
@@ -101,7 +102,7 @@ pub fn with_one_compression(
     }))
 }
 
-/// The manifest with other layers, and with every member that we do not know.
+/// Returns the manifest with other layers, preserving unknown members.
 fn manifest_with(image: &StoredImage, compressed: &BTreeMap<Digest, Compressed>) -> Result<Vec<u8>> {
     let mut document = json::parse(&image.manifest_bytes, json::DOCUMENT_DEPTH, "manifest")?;
     for (place, layer) in image.manifest.layers.iter().enumerate() {
@@ -124,7 +125,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The layer as gzip: from the cache, or made now.
+    /// Returns the layer as gzip: from the cache, or made now.
     fn find_or_compress(&self, spool: Spool<'_>, progress: &dyn Progress) -> Result<Compressed> {
         let cache = match spool {
             Spool::Unnamed(directory) => return self.compress_unnamed(directory, progress),
@@ -159,7 +160,7 @@ impl Source<'_> {
         Ok(Compressed { descriptor: self.described(&made), place: Place::Unnamed(Arc::new(file)) })
     }
 
-    /// The descriptor of the layer, for other bytes.
+    /// Returns the descriptor of the layer, for other bytes.
     fn described(&self, made: &Descriptor) -> Descriptor {
         let media_type = media_type::gzip_of(&self.layer.media_type).to_owned();
         Descriptor { media_type, digest: made.digest, size: made.size, ..self.layer.clone() }
@@ -205,7 +206,7 @@ impl Source<'_> {
             }
         }
         drop(content);
-        // What a decoder leaves unread is still part of the blob, and its digest is compared at the end.
+        // Data that the decoder did not read is still part of the blob, and its digest is compared at the end.
         std::io::copy(&mut stored, &mut std::io::sink()).map_err(read_failed)?;
         activity.finish(&human_numbers::size(size));
         Ok(tar_size)
@@ -213,14 +214,14 @@ impl Source<'_> {
 }
 
 impl Cache {
-    /// The blob of `key`, if it is known and whole.
+    /// Returns the blob of `key`, if it is known and complete.
     fn kept(&self, key: &LayerKey) -> Option<Descriptor> {
         let Layer { descriptor, .. } = self.record(key)?.layer;
         self.layers.touch(&key.hex(), self.now);
         self.store.contains(&descriptor).unwrap_or(false).then_some(descriptor)
     }
 
-    /// The blobs of the cache, for a source of blobs that lives as long as it likes.
+    /// Returns the blobs of the cache, for a source of blobs that lives as long as it likes.
     fn own_store(&self) -> Result<Layout> {
         Layout::open(self.store.root().path())
     }

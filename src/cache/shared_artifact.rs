@@ -94,7 +94,7 @@ impl CacheManifest {
         let config = value.get("config").ok_or_else(|| wrong("a manifest without `config`"))?;
         let (config, config_bytes) = Descriptor::read_with_data(config, object)?;
         if config.media_type != CONFIG_TYPE {
-            return Err(wrong("something else that is not in the cache's format"));
+            return Err(wrong("not in the format of the cache"));
         }
         let layers = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
         if layers.len() > MOST_LAYERS {
@@ -103,7 +103,7 @@ impl CacheManifest {
         let layers = layers.iter().map(|layer| Descriptor::read(layer, object)).collect::<Result<Vec<_>>>()?;
         let is_layer = |layer: &Descriptor| media_type::layer_encoding(&layer.media_type).is_some();
         if !layers.iter().all(is_layer) {
-            return Err(wrong("a blob of it is no layer"));
+            return Err(wrong("one of its blobs is not a layer"));
         }
         Ok(CacheManifest { config, config_bytes, layers })
     }
@@ -117,11 +117,11 @@ impl CacheManifest {
         let wrong = |reason: &str| Error::invalid(object, reason);
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         if json::string_at(&value, "group", object)? != Some(&group.hex()) {
-            return Err(wrong("it is about something else than its tag says"));
+            return Err(wrong("its content does not match its tag"));
         }
         let described = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
         if described.len() != self.layers.len() {
-            return Err(wrong("it describes other layers than it has"));
+            return Err(wrong("its description does not match its layers"));
         }
         described.iter().zip(&self.layers).map(|(described, blob)| shared_layer(described, blob, object)).collect()
     }
@@ -132,7 +132,7 @@ fn shared_layer(described: &Value, blob: &Descriptor, object: &str) -> Result<Sh
     let text = |key: &str| json::string_at(described, key, object).transpose();
     let digest: Digest = text("digest").ok_or_else(|| wrong("a layer without digest"))??.parse()?;
     if digest != blob.digest {
-        return Err(wrong("it describes other layers than it has"));
+        return Err(wrong("its description does not match its layers"));
     }
     let keys = json::array_at(described, "keys", object)?.map_or(&[][..], Vec::as_slice);
     if keys.len() > MOST_KEYS {
@@ -192,7 +192,7 @@ mod tests {
         let refused = |manifest: &[u8], config: Option<&[u8]>, group: &str| {
             read(manifest, config, &key(group)).unwrap_err().reason()
         };
-        assert!(refused(&made.manifest_bytes, None, "other").contains("something else than its tag"));
+        assert!(refused(&made.manifest_bytes, None, "other").contains("does not match its tag"));
         let other = documents(&key("g"), &[layer(b"two")]);
         assert!(refused(&made.manifest_bytes, Some(&other.config_bytes), "g").contains("other layers"));
         let none = documents(&key("g"), &[]);

@@ -99,7 +99,7 @@ impl CachePlace {
         let longest = format!("{prefix}-{}", Digest::of(b"").hex());
         match longest.parse::<Tag>() {
             Ok(_) => Ok(prefix),
-            Err(_) => Err(Error::usage(reference.to_string(), "the tag is too long for others to begin with it")),
+            Err(_) => Err(Error::usage(reference.to_string(), "the tag is too long for a prefix")),
         }
     }
 
@@ -244,10 +244,10 @@ impl SharedFind {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("{name}: blob {digest}"),
-                "missing, or of another size",
+                "missing or of a different size",
             ));
         }
-        activity.finish(&format!("left in {name}"));
+        activity.finish(&format!("not downloaded, in {name}"));
         Ok(())
     }
 }

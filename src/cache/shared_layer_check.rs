@@ -41,7 +41,7 @@ impl<'e> Examined<'e> {
 impl BlobSource for Examined<'_> {
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         let encoding = media_type::layer_encoding(&descriptor.media_type)
-            .ok_or_else(|| Error::invalid(format!("blob {}", descriptor.digest), "is no layer"))?;
+            .ok_or_else(|| Error::invalid(format!("blob {}", descriptor.digest), "not a layer"))?;
         let (sender, receiver) = sync_channel(WAITING);
         let (roots, diff_id, object) = (self.roots.clone(), self.diff_id, format!("blob {}", descriptor.digest));
         let examine =
@@ -67,7 +67,7 @@ impl Tee<'_> {
     fn finish(&mut self) -> io::Result<()> {
         self.sender = None;
         if let Some(examiner) = self.examiner.take() {
-            examiner.join().unwrap_or_else(|_| Err(Error::invalid("layer", "the look at it stopped unexpectedly")))?;
+            examiner.join().unwrap_or_else(|_| Err(Error::invalid("layer", "checking it stopped unexpectedly")))?;
             self.has_passed.store(true, Ordering::Release);
         }
         Ok(())
@@ -86,7 +86,7 @@ impl Read for Tee<'_> {
             // match its digest, that is the error to report.
             io::copy(&mut self.source, &mut io::sink())?;
             self.finish()?;
-            return Err(Error::invalid("layer", "goes on behind its end").into());
+            return Err(Error::invalid("layer", "has trailing data").into());
         }
         Ok(read)
     }
@@ -123,7 +123,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
     while let Some(entry) = headers.next(&mut tar)? {
         check(&entry, roots).map_err(|reason| {
             let path = String::from_utf8_lossy(&entry.path);
-            Error::invalid(object, format!("the entry `{path}` {reason}, which is never taken from a shared cache"))
+            Error::invalid(object, format!("the entry `{path}` {reason}, which is not accepted from a shared cache"))
         })?;
         let length = entry.size + tar::padding(entry.size);
         if io::copy(&mut (&mut tar).take(length), &mut io::sink()).map_err(unreadable)? < length {
@@ -133,7 +133,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
     headers.check_rest(&mut tar)?;
     let (found, _) = tar.finish().map_err(unreadable)?;
     if found != diff_id.as_digest() {
-        return Err(Error::corrupt(object, format!("holds the tar {found}, not the diff ID {diff_id}")));
+        return Err(Error::corrupt(object, format!("its tar has the digest {found}, expected the diff ID {diff_id}")));
     }
     Ok(())
 }
@@ -153,18 +153,22 @@ fn check(entry: &tar::TarEntry, roots: &[ImagePath]) -> Result<(), String> {
         return Err("is setuid or setgid".to_owned());
     }
     if entry.xattrs.iter().any(|(name, _)| name.starts_with(b"security.") || name.starts_with(b"trusted.")) {
-        return Err("has an extended attribute with rights".to_owned());
+        return Err("has an extended attribute that grants privileges".to_owned());
     }
     if !below(&entry.path)? {
         let path = ImagePath::new(&entry.path).map_err(|error| error.reason())?;
         let is_on_the_way = roots.iter().any(|root| lies_in(root.as_bytes(), path.as_bytes()));
         let is_closed = entry.kind == EntryType::Directory && entry.mode & 0o022 == 0 && entry.uid == 0;
-        return if is_on_the_way && is_closed { Ok(()) } else { Err("lies elsewhere".to_owned()) };
+        return if is_on_the_way && is_closed {
+            Ok(())
+        } else {
+            Err("is outside the directories of the environment".to_owned())
+        };
     }
     match entry.kind {
         EntryType::File | EntryType::Directory | EntryType::Symlink => Ok(()),
         EntryType::HardLink if below(&entry.link)? => Ok(()),
-        EntryType::HardLink => Err("is a link to what lies elsewhere".to_owned()),
+        EntryType::HardLink => Err("is a link to a path outside the directories of the environment".to_owned()),
         _ => Err("is a device or a pipe".to_owned()),
     }
 }

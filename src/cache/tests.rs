@@ -267,7 +267,7 @@ fn a_cache_of_somebody_else_or_open_to_others_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Root::create_private(directory.path()).unwrap_err().to_string().contains("others may write"));
+        assert!(Root::create_private(directory.path()).unwrap_err().to_string().contains("writable by other users"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether images are accepted that come from elsewhere, as the policy of containers says (containers-policy.json(5)).
+//! Checks of images against the signature policy (containers-policy.json(5)).
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
@@ -22,7 +22,7 @@ pub(super) struct Admission {
     policy: Option<Policy>,
     location: Location,
     subject: PolicySubject,
-    /// Whether a registry may be asked for signatures.
+    /// Whether signatures may be fetched from a registry.
     may_ask: bool,
 }
 
@@ -30,7 +30,7 @@ impl Admission {
     /// Asks whether the image at `location` may be accepted at all.
     ///
     /// # Errors
-    /// When the policy cannot be read, rejects the image whatever it is, or requires what cannot be checked.
+    /// Fails if the policy cannot be read, rejects the image whatever it is, or requires what cannot be checked.
     pub(super) fn ask(named: Option<&Path>, location: &Location) -> Result<Admission> {
         let subject = subject(location);
         let policy = file(named).map(|file| read(&file)).transpose()?;
@@ -48,7 +48,7 @@ impl Admission {
     /// Requires that `image`, which turned out to be there, is signed as the policy has it.
     ///
     /// # Errors
-    /// When it is not, or signatures cannot be had.
+    /// Fails if it is not accepted, or its signatures cannot be fetched.
     pub(super) fn admit(
         &self,
         image: &StoredImage,
@@ -65,11 +65,9 @@ impl Admission {
         match &self.location {
             Location::Layout { directory, .. } => check(&attached_in_layout(&Layout::open(directory)?, digest)?),
             Location::Directory(directory) => check(&attached_in_directory(&Root::open(directory)?, digest)?),
-            Location::Engine(..) => {
-                policy.accept_unsigned(&self.subject, "an archive of an engine holds no signatures")
-            }
+            Location::Engine(..) => policy.accept_unsigned(&self.subject, "an engine's image store has no signatures"),
             Location::OciArchive { .. } | Location::DockerArchive { .. } => {
-                policy.accept_unsigned(&self.subject, "an archive holds no signatures")
+                policy.accept_unsigned(&self.subject, "archives have no signatures")
             }
             Location::Registry(reference) => {
                 let directory = cache.open()?;
@@ -80,7 +78,7 @@ impl Admission {
                 }
                 if !self.may_ask || network.is_offline()? {
                     return by_known.map_err(|error| match known[..] {
-                        [] => error.hint(format!("where there is a network: ocibuild pull {reference} keeps them")),
+                        [] => error.hint(format!("run with network access: ocibuild pull {reference}")),
                         _ => error,
                     });
                 }
@@ -92,7 +90,7 @@ impl Admission {
     }
 }
 
-/// The signatures of the manifest `digest` that are beside it at the first place that has some.
+/// Returns the signatures of the manifest `digest` that are beside it at the first place that has some.
 fn attached(
     reference: &Reference,
     digest: &Digest,
@@ -116,11 +114,11 @@ fn attached(
 /// Asks whether layers may be taken from the repository of a shared cache.
 ///
 /// # Errors
-/// When the policy cannot be read, rejects the repository, or requires signatures.
+/// Fails if the policy cannot be read, rejects the repository, or requires signatures.
 pub(super) fn ask_about_cache(named: Option<&Path>, repository: &Reference) -> Result<()> {
     let Some(policy) = file(named).map(|file| read(&file)).transpose()? else { return Ok(()) };
     let subject = PolicySubject::Repository(repository.clone().without_tag());
-    policy.accept_unsigned(&subject, "the layers of a shared cache are not signed")
+    policy.accept_unsigned(&subject, "layers from a shared cache are not signed")
 }
 
 fn subject(location: &Location) -> PolicySubject {
@@ -135,7 +133,7 @@ fn subject(location: &Location) -> PolicySubject {
     }
 }
 
-/// The policy file: the one that is named, else this user's, else the machine's, if there is one.
+/// Returns the policy file: the one that is named, else this user's, else the machine's, if there is one.
 fn file(named: Option<&Path>) -> Option<PathBuf> {
     let own = std::env::home_dir().map(|home| home.join(".config/containers/policy.json"));
     let usual = own.into_iter().chain([PathBuf::from("/etc/containers/policy.json")]);
@@ -151,7 +149,7 @@ impl NetworkArguments {
     /// Asks the policy about the image at `location`.
     ///
     /// # Errors
-    /// As [`Admission::ask`].
+    /// Fails as [`Admission::ask`].
     pub(super) fn admission(&self, location: &Location) -> Result<Admission> {
         Admission::ask(self.signature_policy.as_deref(), location)
     }
@@ -159,7 +157,7 @@ impl NetworkArguments {
     /// Asks the policy whether layers may be taken from the shared cache in a repository.
     ///
     /// # Errors
-    /// As [`ask_about_cache`].
+    /// Fails as [`ask_about_cache`].
     pub(super) fn admit_cache(&self, repository: &Reference) -> Result<()> {
         ask_about_cache(self.signature_policy.as_deref(), repository)
     }

@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct BaseArguments {
-    /// When to ask the registry for a base [default: missing; with --lock always]
+    /// Set when to check the registry for the base image [default: missing; with --lock: always]
     #[arg(long, value_name = "WHEN", help_heading = "Base image")]
     pull: Option<PullPolicy>,
-    /// Leave layers in their registry: the base's, and what --cache-from finds; export mounts or fetches them
+    /// Do not download base layers or layers found by --cache-from; `export` mounts or fetches them
     #[arg(long, help_heading = "Base image")]
     sparse: bool,
     #[command(flatten)]
@@ -30,42 +30,42 @@ pub(super) struct BaseArguments {
     network: NetworkArguments,
 }
 
-/// When a registry is asked for a base.
+/// The policy for checking the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PullPolicy {
-    /// In every build: a tag may have moved
+    /// Check the registry in every build
     Always,
-    /// If the base is not in the cache
+    /// Check the registry if the base image is not in the cache
     Missing,
-    /// Never: the base has to be in the cache
+    /// Use only the cache; fail if the base image is not in it
     Never,
 }
 
 impl BaseArguments {
-    /// Whether layers stay in their registry.
+    /// Returns `true` if layers stay in their registry.
     pub(super) fn is_sparse(&self) -> bool {
         self.sparse
     }
 
-    /// How registries and other servers are reached.
+    /// Returns the options of connections to registries and other servers.
     pub(super) fn network(&self) -> &NetworkArguments {
         &self.network
     }
 
-    /// The lock file, in `directory` unless it is named.
+    /// Returns the lock file, in `directory` unless it is named.
     pub(super) fn lock_file(&self, directory: &Path) -> Result<LockFile> {
         self.lock.open(directory)
     }
 
-    /// Where the lock file is, or would be.
+    /// Returns the path of the lock file, which need not exist.
     pub(super) fn path_of_lock_file(&self, directory: &Path) -> PathBuf {
         self.lock.path(directory)
     }
 
-    /// Opens the base at `location`, or nothing for `scratch`. The lock file lies in `directory` unless it is named.
+    /// Opens the base at `location`; `None` is `scratch`. The lock file is in `directory` unless it is named.
     ///
     /// # Errors
-    /// When there is no such base, it may not be fetched, or it is not what the lock file says.
+    /// Fails if there is no such base, it may not be fetched, or it is not what the lock file says.
     pub(super) fn open(
         &self,
         location: Option<&Location>,
@@ -104,7 +104,7 @@ impl BaseArguments {
                 Ok(Base::Image { image: Box::new(base.image), name: Some(key), layers })
             }
             Some(location) if self.sparse => {
-                Err(Error::usage(location.to_string(), "is no registry, in which --sparse could leave its layers"))
+                Err(Error::usage(location.to_string(), "not in a registry, which --sparse requires"))
             }
             Some(location) => {
                 let base = match location {
@@ -138,14 +138,14 @@ impl BaseArguments {
         let offline = self.network.is_offline()?;
         let policy = match (self.pull, offline) {
             (Some(PullPolicy::Always), true) => {
-                return Err(Error::usage("--pull always", "asks a registry, and --offline forbids it"));
+                return Err(Error::usage("--pull always", "network access is disabled (--offline)"));
             }
             (Some(policy), _) => policy,
             (None, true) => PullPolicy::Never,
             (None, false) if locking == LockFileMode::Renew => PullPolicy::Always,
             (None, false) => PullPolicy::Missing,
         };
-        // What a digest names cannot have moved.
+        // The content of a digest cannot change.
         if policy != PullPolicy::Always || reference.digest().is_some() {
             let places = self.network.places(reference)?;
             if let Some(base) = store.find(reference, platform, Meanings::Of(&places))? {
@@ -154,7 +154,7 @@ impl BaseArguments {
             if offline || policy == PullPolicy::Never {
                 if let Some(base) = store.find(reference, platform, Meanings::Any)? {
                     if let Some(mirror) = &base.mirror {
-                        let reason = format!("taken as the mirror {mirror} had it, which is not one of this command");
+                        let reason = format!("cached from the mirror {mirror}, which this command does not use");
                         warn(watch, &name_of(reference), &reason);
                     }
                     return Ok(base);
@@ -175,10 +175,10 @@ impl BaseArguments {
     }
 }
 
-/// How much of what is in the store is looked at again when it is pulled.
+/// The degree to which a stored base is checked when it is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Only what the tag stands for.
+    /// Records only the digest of the tag.
     Tag,
     /// Every byte: a disk may have lost some without anybody writing to it.
     Content,
@@ -231,7 +231,7 @@ fn remember(cache: &CacheDirectory, place: &Reference, image: &StoredImage, watc
 }
 
 impl LockFile {
-    /// The reference, at the digest that it has in the lock file. Its own digest needs no other.
+    /// Returns the reference, at the digest that it has in the lock file. Its own digest needs no other.
     fn wanted_base(&self, reference: &Reference, key: &str) -> Result<Reference> {
         if reference.digest().is_some() {
             return Ok(reference.clone());
@@ -243,12 +243,12 @@ impl LockFile {
     }
 }
 
-/// The full name of a base, its tag written out.
+/// Returns the full name of a base, its tag written out.
 fn name_of(reference: &Reference) -> String {
     full_name(reference).to_string()
 }
 
-/// The reference with its tag written out, where it has no digest.
+/// Returns the reference with its tag written out, where it has no digest.
 pub(super) fn full_name(reference: &Reference) -> Reference {
     match reference.digest() {
         Some(_) => reference.clone(),
@@ -263,10 +263,6 @@ fn report_move(name: &str, from: Digest, to: Digest, watch: &Watch) {
 fn missing(reference: &Reference, platform: Option<&Platform>, because: &str) -> Error {
     let name = name_of(reference);
     let platform = platform.map(|platform| format!(" --platform {platform}")).unwrap_or_default();
-    Error::new(
-        ErrorKind::NotFound,
-        format!("base {name}"),
-        format!("not in the cache, and {because} forbids fetching it"),
-    )
-    .hint(format!("where there is a network: ocibuild pull{platform} {name}; or --base oci:DIR"))
+    Error::new(ErrorKind::NotFound, format!("base {name}"), format!("not in the cache ({because})"))
+        .hint(format!("run with network access: ocibuild pull{platform} {name}; or use --base oci:DIR"))
 }

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything counts: layers and what leads to them, bases, their signatures and listings, downloads, unpacked robots, and notes. What a running build uses \
-is never taken out. A build takes out by itself what was not used for long (see `ocibuild layout --help`, --cache-max-age).
+The cache holds layers and their keys, block lists, base images with their signatures and listings, downloads and unpacked \
+robots. Entries that a running build uses are never removed. Each build prunes the cache to its limits (see --cache-max-age \
+and --cache-max-size of `ocibuild layout`).
 
 Examples:
   ocibuild cache info
@@ -33,23 +34,23 @@ pub(super) struct CacheArguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show where the cache is and what it takes
+    /// Show the directory and size of the cache
     Info,
-    /// Take out what has not been used for longest
+    /// Remove the least recently used entries
     Prune(PruneArguments),
-    /// Read everything and report every fault
+    /// Verify the digests of all entries
     Verify,
-    /// Take out everything
+    /// Remove all entries
     Clear,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct PruneArguments {
-    /// Until the rest takes at most so much, such as 10GiB
+    /// Prune until the cache has at most SIZE, such as 10GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_sizes::size)]
     keep: Option<u64>,
-    /// What has not been used for so long, such as 30d or 12h
+    /// Prune entries that were not used for AGE, such as 30d or 12h
     #[arg(long, value_name = "AGE", value_parser = parse_sizes::age)]
     older_than: Option<Duration>,
 }
@@ -68,10 +69,10 @@ const KINDS: [(ItemKind, &str); 10] = [
     (ItemKind::Leftover, "leftover"),
 ];
 
-/// Looks after the cache.
+/// Runs a subcommand of `cache`.
 pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
     let format = arguments.common.format;
-    // Nothing is made here: where there is no cache yet, there is nothing in it.
+    // Does not create a cache: a missing cache is empty.
     let upkeep = arguments.directory.upkeep()?;
     let prune = |limits| match &upkeep {
         Some(upkeep) => tell(&upkeep.prune(limits)?, format),
@@ -93,7 +94,7 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many files there are of a kind, and how many bytes they have.
+/// Returns the number of files of a kind, and their size in bytes.
 fn amount(items: &[Item], kind: ItemKind) -> (usize, u64) {
     let files = || items.iter().flat_map(|item| &item.files).filter(|file| file.kind == kind);
     let main = items.iter().filter(|item| item.kind == kind).count();
@@ -107,10 +108,8 @@ fn info(directory: &str, items: &[Item]) -> String {
     let mut lines = vec![format!("{directory}: {}", size(total))];
     let shared = shared(items);
     if shared > 0 {
-        lines.push(format!(
-            "of that, {} are files that layouts share, which stay when they are taken out",
-            size(shared)
-        ));
+        lines
+            .push(format!("of that, {} are shared with layouts by hard links, and not freed by pruning", size(shared)));
     }
     for (kind, name) in KINDS {
         let (count, bytes) = amount(items, kind);
@@ -150,7 +149,7 @@ fn info_as_json(directory: &str, items: &[Item]) -> serde_json::Value {
     info
 }
 
-/// The bytes of files that are in layouts, too.
+/// Returns the bytes of files that are in layouts, too.
 fn shared(items: &[Item]) -> u64 {
     items.iter().flat_map(|item| &item.files).filter(|file| file.is_shared).map(|file| file.size).sum()
 }
@@ -161,7 +160,7 @@ fn time(item: &Item) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-/// What was taken out, in a few words: "2 layers, 1 base taken out, 3.0 MiB freed".
+/// Returns a summary of the pruned entries: "2 layers, 1 base removed, 3.0 MiB freed".
 pub(super) fn told(pruned: &Pruned) -> String {
     let count = |kind| pruned.items.get(&kind).copied().unwrap_or_default();
     let parts: Vec<String> = KINDS
@@ -170,8 +169,8 @@ pub(super) fn told(pruned: &Pruned) -> String {
         .filter(|(kind, _)| *kind == ItemKind::Layer || count(*kind) > 0)
         .map(|(kind, name)| counted(count(kind), name))
         .collect();
-    let in_use = if pruned.is_in_use { "; what running builds use stays" } else { "" };
-    format!("{} taken out, {} freed{in_use}", parts.join(", "), size(pruned.freed))
+    let in_use = if pruned.is_in_use { "; entries in use were kept" } else { "" };
+    format!("{} removed, {} freed{in_use}", parts.join(", "), size(pruned.freed))
 }
 
 fn tell(pruned: &Pruned, format: OutputFormat) -> Result<()> {

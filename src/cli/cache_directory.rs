@@ -1,4 +1,4 @@
-//! Where this program keeps what a later run can use again.
+//! The cache directory.
 
 use clap::Args;
 use ocibuild::cache::Running;
@@ -15,7 +15,7 @@ const VARIABLE: &str = "OCIBUILD_CACHE_DIR";
 /// The directory, as the command line, the environment and the platform say.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CacheDirectory {
-    /// Where to keep base images and other things for later runs [default: OCIBUILD_CACHE_DIR, else the user's cache]
+    /// Set the cache directory [default: the user's cache directory] [env: OCIBUILD_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Cache")]
     cache_dir: Option<PathBuf>,
     /// That this command uses what is there.
@@ -27,10 +27,10 @@ impl CacheDirectory {
     /// Opens the directory, after making it, for this user only.
     ///
     /// # Errors
-    /// When no directory is named and the user has none, it cannot be made, or others can change what is in it.
+    /// Fails if no directory is named and the user has none, it cannot be made, or others can change what is in it.
     pub(super) fn open(&self) -> Result<Root> {
         let directory = Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))?;
-        // Nothing can be removed from a directory that cannot be written.
+        // A directory that cannot be written cannot be cleaned.
         self.running.get_or_init(|| Running::start(&directory, SystemTime::now()).ok().map(Arc::new));
         Ok(directory)
     }
@@ -43,18 +43,18 @@ impl CacheDirectory {
         }
     }
 
-    /// Looks after the directory, if there is one that nobody else can change.
+    /// Opens the directory for maintenance, if it exists and no other user can change it.
     ///
     /// # Errors
-    /// As [`CacheDirectory::existing`].
+    /// Fails as [`CacheDirectory::existing`].
     pub(super) fn upkeep(&self) -> Result<Option<Upkeep>> {
         Ok(self.existing()?.map(|directory| Upkeep::new(directory, SystemTime::now())))
     }
 
-    /// Opens the directory if there is one that nobody else can change.
+    /// Opens the directory if it exists and no other user can change it.
     ///
     /// # Errors
-    /// When no directory is named and the user has none, it cannot be opened, or others can change what is in it.
+    /// Fails if no directory is named and the user has none, it cannot be opened, or others can change what is in it.
     pub(super) fn existing(&self) -> Result<Option<Root>> {
         match Root::open_private(&self.path()?) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -62,15 +62,19 @@ impl CacheDirectory {
         }
     }
 
-    /// Where the directory is, or would be.
+    /// Returns the path of the directory, which need not exist.
     ///
     /// # Errors
-    /// When no directory is named and the user has none.
+    /// Fails if no directory is named and the user has none.
     pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.cache_dir.clone().or_else(|| set(VARIABLE));
         named.or_else(|| users_cache().map(|cache| cache.join("ocibuild"))).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "cache directory", "this user has no home")
-                .hint(format!("--cache-dir or {VARIABLE} names one"))
+            Error::new(
+                ErrorKind::NotFound,
+                "cache directory",
+                "this user has no home directory directory directory directory",
+            )
+            .hint(format!("set --cache-dir or {VARIABLE}"))
         })
     }
 }
@@ -85,7 +89,7 @@ fn users_cache() -> Option<PathBuf> {
     set("LOCALAPPDATA")
 }
 
-/// The XDG Base Directory Specification wants a relative path ignored.
+/// Returns the user's cache directory. Ignores a relative XDG_CACHE_HOME, as the XDG Base Directory Specification requires.
 #[cfg(not(any(windows, target_os = "macos")))]
 fn users_cache() -> Option<PathBuf> {
     set("XDG_CACHE_HOME")

@@ -13,32 +13,32 @@ use std::time::Duration;
 const AGE_VARIABLE: &str = "OCIBUILD_CACHE_MAX_AGE";
 const SIZE_VARIABLE: &str = "OCIBUILD_CACHE_MAX_SIZE";
 
-/// What has not been used for so long goes: thirty days.
+/// The default age limit: thirty days.
 const USUAL_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[derive(Debug, Args)]
 pub(super) struct TidyArguments {
-    /// Take out of the cache what has not been used for so long; 0 for never [default: OCIBUILD_CACHE_MAX_AGE, else 30d]
+    /// Prune cache entries not used for AGE; 0 for no limit [default: 30d] [env: OCIBUILD_CACHE_MAX_AGE]
     #[arg(long, value_name = "AGE", value_parser = parse_sizes::age, help_heading = "Cache")]
     cache_max_age: Option<Duration>,
-    /// Take out of the cache what it has beyond that; 0 for never [default: OCIBUILD_CACHE_MAX_SIZE, else a tenth of the disk]
+    /// Prune the cache to SIZE; 0 for no limit [default: a tenth of the disk] [env: OCIBUILD_CACHE_MAX_SIZE]
     #[arg(long, value_name = "SIZE", value_parser = parse_sizes::size, help_heading = "Cache")]
     cache_max_size: Option<u64>,
 }
 
-/// What a cache may hold after a build.
+/// The limits of the cache after a build.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     age: Duration,
-    /// Nothing for a tenth of the disk.
+    /// `None` for a tenth of the disk.
     size: Option<u64>,
 }
 
 impl TidyArguments {
-    /// The bound that the command line and the environment set.
+    /// Returns the bound that the command line and the environment set.
     ///
     /// # Errors
-    /// When a variable is malformed.
+    /// Fails if a variable is malformed.
     pub(super) fn bound(&self) -> Result<Bound> {
         let age = self.cache_max_age.map_or_else(|| variable(AGE_VARIABLE, parse_sizes::age), |age| Ok(Some(age)))?;
         let size =
@@ -65,7 +65,7 @@ impl Bound {
                 watch.say(&format!("cache: {}", told(&pruned)));
             }
             Ok(_) => {}
-            Err(error) => warn(watch, &error.object(), &format!("{}; the cache is not tidied", error.reason())),
+            Err(error) => warn(watch, &error.object(), &format!("{}; the cache is not pruned", error.reason())),
         }
     }
 }

@@ -63,7 +63,7 @@ fn read_everything(upkeep: &Upkeep) -> Result<CacheReport> {
         report.blobs += verified.blobs;
         report.bytes += verified.bytes;
     }
-    let discarded = "damaged and discarded; the next build makes another";
+    let discarded = "damaged and discarded; the next build creates it again";
     let files = upkeep.discard_damaged_files()?;
     report.damage.extend(files.into_iter().map(|object| Damage { object, reason: discarded.to_owned() }));
     Ok(report)
@@ -71,7 +71,7 @@ fn read_everything(upkeep: &Upkeep) -> Result<CacheReport> {
 
 fn to_text(CacheReport { blobs, bytes, damage }: &CacheReport) -> String {
     if damage.is_empty() {
-        return format!("{}, {}: whole", counted(*blobs, "blob"), size(*bytes));
+        return format!("{}, {}: no errors found", counted(*blobs, "blob"), size(*bytes));
     }
     damage.iter().map(|Damage { object, reason }| format!("{object}: {reason}")).collect::<Vec<_>>().join("\n")
 }

@@ -18,21 +18,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use walkdir::{DirEntry, WalkDir};
 
-/// How far below the current directory robots are looked for, and in how many directories at most.
+/// The depth below the current directory to which robots are searched for, and the maximum number of directories.
 const DEEPEST: usize = 4;
 const MOST_DIRECTORIES: usize = 10_000;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Robots are looked for in the current directory and four levels below it.
+Searches for robots in the current directory and up to four levels below it.
 
 Example:
   ocibuild catalogs --format json | jq '.hololibs[].catalogs[] | select(.missing > 0)'")]
 pub(super) struct CatalogsArguments {
-    /// A hololib directory or a hololib.zip [default: where rcc keeps them, and beside the robots here]
+    /// Read a hololib directory or hololib.zip [default: rcc's hololib, and those next to robots]
     #[arg(long, value_name = "DIR|ZIP")]
     hololib: Option<PathBuf>,
-    /// Whose rcc to look at [default: each product that has a hololib here]
+    /// Select a product [default: each product that has a hololib]
     #[arg(long, value_name = "NAME")]
     product: Option<ProductName>,
     #[command(flatten)]
@@ -109,7 +109,7 @@ impl ListedHololib {
 /// A robot here and the catalogs that it could run with, by platform.
 struct Needs {
     file: String,
-    /// Nothing for a robot that runs without an environment.
+    /// `None` for a robot that runs without an environment.
     catalogs: Result<BTreeSet<CatalogName>>,
 }
 
@@ -122,7 +122,7 @@ impl Needs {
         self.catalogs.as_ref().is_ok_and(|catalogs| catalogs.contains(name))
     }
 
-    /// What an image of this robot for the usual platform needs.
+    /// Returns the environment that an image of this robot needs on the default platform.
     fn wanted(&self) -> Option<&CatalogName> {
         self.catalogs.as_ref().ok()?.iter().find(|name| name.platform == "linux_amd64")
     }
@@ -165,7 +165,7 @@ fn robots_below(top: &Path) -> Result<Vec<PathBuf>> {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) if error.depth() == 0 => return Err(Error::io(top.display(), "list", error.into())),
-            // What may not be listed holds nothing for this person.
+            // Directories that this user cannot list are skipped.
             Err(_) => continue,
         };
         entered += usize::from(entry.file_type().is_dir());
@@ -252,11 +252,11 @@ fn to_text(hololibs: &[ListedHololib], robots: &[Needs], homes: &[RccHome]) -> S
             |name: &CatalogName| hololibs.iter().flat_map(|one| &one.catalogs).any(|(other, _)| other == name);
         let what = match (&robot.catalogs, robot.wanted()) {
             (Err(error), _) => error.to_string(),
-            (Ok(_), None) => "runs without an environment".to_owned(),
+            (Ok(_), None) => "has no environment".to_owned(),
             (Ok(_), Some(name)) if is_there(name) => continue,
             (Ok(_), Some(name)) => {
                 let command = homes.first().map(|home| home.recording(Path::new(&robot.file)).join(" "));
-                format!("{} is not here (rcc {} makes it)", name.blueprint, command.unwrap_or_default())
+                format!("{} is missing (rcc {} creates it)", name.blueprint, command.unwrap_or_default())
             }
         };
         lines.push(one_line(&format!("robot {}: {what}", robot.file)));

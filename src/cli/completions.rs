@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ocibuild completions bash > /etc/bash_completion.d/ocibuild")]
 pub(super) struct CompletionsArguments {
-    /// Which shell
+    /// Shell to print the script for
     shell: Shell,
 }
 

@@ -10,46 +10,46 @@ use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
-    /// The program that always runs: a JSON array, or words. Clears an inherited cmd
+    /// Set the entrypoint: a JSON array or words. Clears the inherited cmd
     #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
     entrypoint: Option<std::vec::Vec<String>>,
-    /// The command, or the entrypoint's arguments: a JSON array, or words
+    /// Set the command or the arguments of the entrypoint: a JSON array or words
     #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
     cmd: Option<std::vec::Vec<String>>,
-    /// Set a variable. Repeatable
+    /// Set an environment variable. Repeatable
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
     env: Vec<(String, String)>,
-    /// Remove an inherited variable. Repeatable
+    /// Remove an inherited environment variable. Repeatable
     #[arg(long, value_name = "KEY", help_heading = "Config")]
     unset_env: Vec<String>,
-    /// Working directory
+    /// Set the working directory
     #[arg(short, long, value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
     workdir: Option<String>,
-    /// User, and group if need be: numbers, or names that the image knows
+    /// Set the user and group: numbers, or names from the image's /etc/passwd
     #[arg(short, long, value_name = "USER[:GROUP]", value_parser = values::user, help_heading = "Config")]
     pub(super) user: Option<String>,
     /// Set a label. Repeatable
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
     labels: Vec<(String, String)>,
-    /// Say that the image listens on a port. Repeatable
+    /// Expose a port. Repeatable
     #[arg(long, value_name = "PORT[/tcp|udp]", value_parser = values::port, help_heading = "Config")]
     expose: Vec<String>,
-    /// Say that a path wants a volume. Repeatable
+    /// Declare a volume. Repeatable
     #[arg(long = "volume", value_name = "PATH", value_parser = values::absolute, help_heading = "Config")]
     volumes: Vec<String>,
-    /// Signal that stops the container
+    /// Set the signal that stops the container
     #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Config")]
     stop_signal: Option<String>,
-    /// Who made the image
+    /// Set the author of the image
     #[arg(long, value_name = "TEXT", help_heading = "Config")]
     author: Option<String>,
 }
 
 impl ConfigArguments {
-    /// The changes to the base's config.
+    /// Returns the changes to the base's config.
     pub(super) fn edit(&self, watch: &Watch) -> Result<ConfigEdit> {
         for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
-            warn(watch, &format!("--env {key}"), "sounds like a secret, and everybody who has the image can read it");
+            warn(watch, &format!("--env {key}"), "looks like a secret; anyone with the image can read it");
         }
         if let Some(key) = self.unset_env.iter().find(|key| self.env.iter().any(|(set, _)| set == *key)) {
             return Err(Error::usage(format!("--unset-env {key}"), "the variable is also set"));
@@ -70,7 +70,7 @@ impl ConfigArguments {
     }
 }
 
-/// Names of variables that usually hold what nobody else should know.
+/// Names of variables that usually contain secrets.
 fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_uppercase();
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"]
@@ -78,7 +78,7 @@ fn sounds_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
-/// A map of pairs; the same key twice can only be a mistake.
+/// Returns a map of pairs; the same key twice can only be a mistake.
 pub(super) fn unique(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<String, String>> {
     let mut map = BTreeMap::new();
     for (key, value) in pairs {

@@ -5,7 +5,7 @@ use ocibuild::{Error, ErrorKind, Result};
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Where podman, skopeo and docker keep credentials, in the order in which podman and skopeo look.
+/// Returns the files in which podman, skopeo and docker keep credentials, in the order of podman and skopeo.
 pub(super) fn default_auth_files() -> Vec<PathBuf> {
     let home = env::home_dir();
     let in_home = |below: &str| home.as_ref().map(|home| home.join(below));
@@ -21,19 +21,21 @@ pub(super) fn default_auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// The file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
+/// Returns the file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
 pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
     let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
-    // Below /run it lies only where something has made a directory for this user.
+    // The file below /run is used only if its directory exists for this user.
     let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
     let default = || {
         let later = default_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
         runtime_auth_file().filter(is_there).or(later)
     };
-    named.or_else(default).ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home"))
+    named
+        .or_else(default)
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home directory directory"))
 }
 
-/// Where podman login writes (containers-auth.json(5)).
+/// Returns the file that podman login writes (containers-auth.json(5)).
 #[cfg(target_os = "linux")]
 fn runtime_auth_file() -> Option<PathBuf> {
     Some(match path_from("XDG_RUNTIME_DIR") {
@@ -47,11 +49,11 @@ fn runtime_auth_file() -> Option<PathBuf> {
     None
 }
 
-/// Where podman and skopeo look for what is to be known about registries, what counts most last
+/// Returns the configuration files of podman and skopeo for registries, in ascending order of precedence
 /// (containers-registries.conf(5), containers-registries.conf.d(5)).
 ///
 /// # Errors
-/// When a directory with such files cannot be listed.
+/// Fails if a directory with such files cannot be listed.
 pub(super) fn registry_files() -> Result<Vec<PathBuf>> {
     let own = env::home_dir().map(|home| home.join(".config/containers"));
     let shared = PathBuf::from("/etc/containers");
@@ -79,13 +81,13 @@ pub(super) fn registry_files() -> Result<Vec<PathBuf>> {
 /// Opens the first directory with a registry's certificates that this user may read.
 ///
 /// # Errors
-/// When one of them cannot be opened for another reason.
+/// Fails if one of them cannot be opened for another reason.
 pub(super) fn default_certificates(registry: &str) -> Result<Option<Root>> {
     for path in default_certificate_directories(registry) {
         match Root::open(&path) {
             Ok(directory) => return Ok(Some(directory)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // As podman and skopeo do: those of the administrator may be for others.
+            // As in podman and skopeo: files of the administrator may be unreadable for this user.
             Err(error) if error.is_refused_by_permissions() => {}
             Err(error) => return Err(error),
         }
@@ -93,14 +95,14 @@ pub(super) fn default_certificates(registry: &str) -> Result<Option<Root>> {
     Ok(None)
 }
 
-/// Where podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
+/// Returns the directories in which podman, skopeo and docker look for a registry's certificates (containers-certs.d(5)).
 fn default_certificate_directories(registry: &str) -> Vec<PathBuf> {
     let own = env::home_dir().map(|home| home.join(".config/containers/certs.d"));
     let shared = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
     own.into_iter().chain(shared).map(|directory| directory.join(registry)).collect()
 }
 
-/// The path in an environment variable; none if it is empty or unset.
+/// Returns the path in an environment variable; none if it is empty or unset.
 pub(super) fn path_from(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

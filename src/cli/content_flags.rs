@@ -16,55 +16,57 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// What the flags of content mean, for the end of a command's help.
+/// Help about the content flags, for the end of a command's help.
 pub(super) const HELP: &str = "\
 Sources of --copy:
-  a directory      its content goes to DST; DST/ keeps what the base says of it
-  a file           becomes DST, or DST/NAME where DST ends with a slash
-  *.tar[.gz|.zst]  is unpacked into DST, unless DST has such an ending itself
-  -                a tar on standard input, unpacked into DST
+  a directory      its content is copied to DST; DST/ keeps the mode and owner that the base has
+  a file           is copied to DST, or to DST/NAME if DST ends with a slash
+  *.tar[.gz|.zst]  is extracted into DST, unless DST has such an extension too
+  -                a tar on standard input, extracted into DST
 
-A .dockerignore in the root of a directory is obeyed. What this command writes is excluded, and so
-are images that lie in a source; --dry-run and --format json list everything that is excluded.
+A .dockerignore in the root of a directory applies to it. Files that this command writes, and
+images in a source, are excluded; --dry-run and --format json list everything that is excluded.
 
-Each --copy becomes a layer; --layer puts those that follow it into one.";
+Each --copy creates a layer; --layer puts all --copy and --remove that follow into one layer.";
 
 #[derive(Debug, Args)]
 pub(super) struct ContentArguments {
-    /// Copy SRC from this machine to the absolute path DST in the image. Repeatable
+    /// Copy SRC to the absolute path DST in the image. Repeatable
     #[arg(long = "copy", value_name = "SRC:DST", value_parser = OsStringValueParser::new().try_map(|text| values::copy(&text)), allow_hyphen_values = true, help_heading = "Content")]
     copies: Vec<Copy>,
-    /// Remove PATH, which a layer below brought. Repeatable
+    /// Delete PATH from the layers below (whiteout). Repeatable
     #[arg(long = "remove", value_name = "PATH", value_parser = values::image_path, help_heading = "Content")]
     removals: Vec<ImagePath>,
-    /// Put the --copy and --remove that follow, up to the next --layer, into one layer described as TEXT
+    /// Start a layer described as TEXT, for the --copy and --remove that follow. Repeatable
     #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]
     layers: Vec<String>,
-    /// Exclude what matches, in .dockerignore syntax, from the directories and tars copied and from the robot. Repeatable
+    /// Exclude files that match GLOB (.dockerignore syntax) from --copy and the robot. Repeatable
     #[arg(long, value_name = "GLOB", help_heading = "Content")]
     exclude: Vec<String>,
-    /// Keep what matches, although the robot's rules, a .dockerignore or --exclude say otherwise, or it is an image. Repeatable
+    /// Include files that match GLOB despite all exclude rules, even images. Repeatable
     #[arg(long, value_name = "GLOB", help_heading = "Content")]
     include: Vec<String>,
-    /// Read patterns to exclude from a file
+    /// Read exclude patterns from FILE
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     ignore_file: Option<PathBuf>,
-    /// Owner of everything copied [default: 0:0]
+    /// Set the owner of copied files [default: 0:0]
     #[arg(long, value_name = "UID[:GID]", value_parser = values::owner, help_heading = "Content")]
     chown: Option<Owner>,
-    /// Keep owners as the directory or tar has them, by their numbers
+    /// Preserve the numeric owners of the source
     #[arg(long, conflicts_with = "chown", help_heading = "Content")]
     keep_owners: bool,
-    /// Mode of every file copied, octal; directories can be entered wherever they can be read
+    /// Set the mode (octal) of copied files; directories also get execute bits
     #[arg(long, value_name = "MODE", value_parser = values::mode, conflicts_with = "preserve_modes", help_heading = "Content")]
     chmod: Option<u16>,
-    /// Keep every mode as it is (setuid and setgid only with their owner: see --keep-owners), instead of 0755 for directories and programs and 0644 for other files, or 0700 and 0600 for one that only its owner can read, unless that is so for all files of its directory
+    /// Preserve the modes of the source
+    ///
+    /// Without this flag, directories and programs get 0755 and other files 0644. A file that only its owner can read gets 0600 or 0700, unless all files of its directory are like that. Set-user-ID and set-group-ID bits are preserved only together with --keep-owners.
     #[arg(long, help_heading = "Content")]
     preserve_modes: bool,
-    /// Keep extended attributes, file capabilities among them
+    /// Preserve extended attributes, including file capabilities
     #[arg(long, help_heading = "Content")]
     xattrs: bool,
-    /// Exclude devices, sockets and pipes instead of refusing them
+    /// Skip devices, sockets and pipes instead of failing
     #[arg(long, help_heading = "Content")]
     skip_special: bool,
 }
@@ -80,7 +82,7 @@ pub(super) enum LayerFlag {
     Group(usize),
 }
 
-/// The order in which `--copy`, `--remove` and `--layer` were given, which clap's lists of values do not tell.
+/// Returns `--copy`, `--remove` and `--layer` in the order of the command line, which clap's lists of values do not preserve.
 pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
     let mut order: Vec<(usize, LayerFlag)> = Vec::new();
     for (id, flag) in [
@@ -96,7 +98,7 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
 }
 
 impl ContentArguments {
-    /// The layers, in the order of the command line; everything in them gets the time `mtime`.
+    /// Returns the layers, in the order of the command line; everything in them gets the time `mtime`.
     pub(super) fn layers(&self, order: &[LayerFlag], mtime: Timestamp) -> Result<Vec<LayerSpec>> {
         self.layer_specs(order, &self.rules(mtime)?)
     }
@@ -110,7 +112,7 @@ impl ContentArguments {
         ];
         match flags.iter().find(|(_, is_given)| *is_given) {
             Some((flag, _)) if self.copies.is_empty() && !is_robot => {
-                Err(Error::usage(*flag, "nothing is copied that it could be about")
+                Err(Error::usage(*flag, "has no effect without --copy or --robot")
                     .hint("--copy SRC:DST, or --robot PATH"))
             }
             _ => Ok(()),
@@ -150,7 +152,7 @@ impl ContentArguments {
 
     fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
         if self.copies.iter().filter(|copy| copy.source == Path::new("-")).count() > 1 {
-            return Err(Error::usage("standard input", "cannot be copied twice"));
+            return Err(Error::usage("standard input", "can only be copied once"));
         }
         let mut layers: Vec<LayerSpec> = Vec::new();
         let mut in_group = false;
@@ -223,7 +225,7 @@ impl ContentArguments {
                 return Ok(source(content, copy.destination.clone(), excluding));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            // Not a directory, or not to be read: opening it as a file tells.
+            // Not a directory, or not readable; the error is reported when it is opened as a file.
             Err(_) => {}
         }
         let file = Root::open_named_file(&copy.source)?;

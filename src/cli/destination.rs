@@ -30,17 +30,17 @@ pub(super) enum ExportDestination {
 }
 
 impl ExportDestination {
-    /// Whether what is written comes out of standard output.
+    /// Returns `true` if what is written comes out of standard output.
     pub(super) fn is_standard_output(&self) -> bool {
         matches!(self, ExportDestination::File(file, ..) if is_standard_output(file))
     }
 
-    /// Whether all layers have to be compressed in one way there.
+    /// Returns `true` if all layers have to be compressed in one way there.
     pub(super) fn is_docker_archive(&self) -> bool {
         matches!(self, ExportDestination::File(_, ArchiveForm::Docker, _) | ExportDestination::Engine(..))
     }
 
-    /// The registry that the image goes to.
+    /// Returns the registry that the image goes to.
     pub(super) fn registry(&self) -> Option<&str> {
         match self {
             ExportDestination::Repository(reference, _) => Some(reference.registry()),
@@ -51,7 +51,7 @@ impl ExportDestination {
         }
     }
 
-    /// The destination at `location`.
+    /// Returns the destination at `location`.
     ///
     /// # Errors
     /// Fails if the name that the image gets there is malformed, or is a digest.
@@ -112,24 +112,24 @@ impl ExportDestination {
     }
 }
 
-/// What writing to a place takes.
+/// The context for writing to a destination.
 #[derive(Clone, Copy)]
 pub(super) struct Writing<'w> {
     pub(super) locking: LayoutLocking,
     pub(super) network: &'w NetworkArguments,
-    /// What this machine has seen in registries.
+    /// The recorded locations of blobs in registries.
     pub(super) seen: Option<&'w Arc<Seen>>,
-    /// What keeps layers that an archive compresses again.
+    /// The cache of layers that an archive compresses again.
     pub(super) cache: Option<&'w Cache>,
     pub(super) watch: &'w Arc<Watch>,
 }
 
-/// What the texts name: standard output if nothing, and each repository once.
+/// Returns the destinations in the texts: standard output without any, and each repository once.
 pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestination>>> {
     if texts.iter().any(|text| text == "-") {
         return match texts {
             [_] => Ok(None),
-            _ => Err(Error::usage("-", "standard output is for one archive and nothing else")),
+            _ => Err(Error::usage("-", "standard output can have only one archive")),
         };
     }
     let mut destinations: Vec<ExportDestination> = Vec::new();
@@ -155,7 +155,7 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestinat
 fn full_name(text: &str) -> Result<ImageName> {
     let reference: Reference = text.parse()?;
     if reference.digest().is_some() {
-        return Err(Error::usage(format!("`{text}`"), "a digest cannot be chosen: it follows from the content"));
+        return Err(Error::usage(format!("`{text}`"), "a digest cannot be chosen: it is computed from the content"));
     }
     Ok(ImageName::of_reference(&reference))
 }
@@ -228,7 +228,9 @@ fn to_stream<W: Write + IsTerminal + Send>(
 ) -> Result<TransferStats> {
     if stream.is_terminal() {
         let object = if object == "standard output" { "-" } else { object };
-        return Err(Error::usage(object, "an archive is not for a terminal").hint("redirect it, or name a file"));
+        return Err(
+            Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file")
+        );
     }
     write_archive(opened, stream, object, archive, cache, watch)
 }
@@ -250,7 +252,7 @@ fn write_archive<W: Write + Send>(
     Ok(moved)
 }
 
-/// The image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
+/// Returns the image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
 /// oci-archive says of each layer how it is, and keeps the manifest.
 fn in_one_compression(
     opened: &OpenedImage,
@@ -269,11 +271,9 @@ fn in_one_compression(
     let Some(image) = made else { return Ok(opened.image.clone()) };
     let digest = image.descriptor.digest;
     if !opened.image.referrers.is_empty() {
-        warn(watch, "docker-archive", "the referrers of the image stay behind, since its manifest changes");
+        warn(watch, "docker-archive", "the referrers of the image are not copied, since its manifest changes");
     }
-    watch.say(&format!(
-        "docker-archive: its layers were compressed differently and are all gzip now; its manifest is {digest}"
-    ));
+    watch.say(&format!("docker-archive: its layers were recompressed with gzip; its manifest is {digest}"));
     Ok(image)
 }
 

@@ -26,7 +26,7 @@ Examples:
   ocibuild dockerfile --context ./context && docker build -t robot ./context
   ocibuild dockerfile --context ./context --base debian:stable-slim --copy ./app:/app && podman build ./context")]
 pub(super) struct DockerfileArguments {
-    /// Write the Dockerfile and the files that it needs into a directory; made where there is none
+    /// Write the Dockerfile and its files to DIR; created if it does not exist
     #[arg(long, value_name = "DIR", visible_alias = "output", visible_short_alias = 'o')]
     context: Option<PathBuf>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
     let ImageRequest { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;
     let context = arguments.context.as_deref().map(Root::create).transpose()?;
-    // Archives are unpacked for their entries, also where nobody wants their content.
+    // Archives are unpacked to list their entries, even if their content is not needed.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
     let plan = spec.plan(&spool, None, &*watch)?;
     excluded::say(&plan, &watch);

@@ -1,4 +1,4 @@
-//! The stores of docker and podman, as the environment says where they are.
+//! The image stores of docker and podman, at the addresses in the environment.
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
@@ -8,10 +8,10 @@ use ocibuild::{Error, Reference, Result};
 use std::env;
 use std::path::PathBuf;
 
-/// How an address of another machine begins.
+/// The prefixes of remote addresses.
 const REMOTE: [&str; 4] = ["tcp://", "http://", "https://", "ssh://"];
 
-/// The store that `name` is in, or goes to.
+/// Returns the store that `name` is in, or goes to.
 ///
 /// # Errors
 /// Fails if it is on another machine, and no connection may be opened.
@@ -29,7 +29,7 @@ pub(super) fn store(engine: ContainerEngine, name: &Reference, network: &Network
         let object = format!("{}:{name}", engine.transport());
         return Err(Error::usage(
             object,
-            format!("{variable} names another machine, and --offline forbids asking one"),
+            format!("{variable} is a remote address, and network access is disabled (--offline)"),
         ));
     }
     let programs = match engine {
@@ -42,10 +42,10 @@ pub(super) fn store(engine: ContainerEngine, name: &Reference, network: &Network
     Ok(EngineStore::new(engine, programs, path))
 }
 
-/// Where an archive lies while it is read, without what killed processes left there.
+/// Returns the directory for an archive while it is read, without leftovers of killed processes.
 ///
 /// # Errors
-/// As [`CacheDirectory::open`].
+/// Fails as [`CacheDirectory::open`].
 pub(super) fn spool(cache: &CacheDirectory) -> Result<Root> {
     let directory = cache.open()?;
     directory.sweep_temporaries();

@@ -7,10 +7,10 @@ pub(super) const OFFLINE: &str = "OCIBUILD_OFFLINE";
 /// Makes every layer again, and keeps none.
 pub(super) const NO_CACHE: &str = "OCIBUILD_NO_CACHE";
 
-/// Whether `variable` is set, and to something that means yes.
+/// Returns whether `variable` is set, and to something that means yes.
 ///
 /// # Errors
-/// When its value is neither a yes nor a no.
+/// Fails if its value is neither a yes nor a no.
 pub(super) fn is_on(variable: &str) -> Result<bool> {
     std::env::var_os(variable).map_or(Ok(false), |value| read(variable, &value.to_string_lossy()))
 }

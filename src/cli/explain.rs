@@ -6,11 +6,11 @@ use ocibuild::common::human_numbers::counted;
 use ocibuild::layers::Work;
 use serde_json::{Map, Value, json};
 
-/// The explanation for people, on one line.
+/// Returns the explanation for people, on one line.
 pub(super) fn line(built: &BuiltLayer) -> String {
     let from = match (&built.from, built.origin) {
         (Some(from), LayerOrigin::SameRecipe | LayerOrigin::SameFiles | LayerOrigin::SameContent) => {
-            format!("; it was taken from {from}, which --cache-from names")
+            format!("; pulled from {from} (--cache-from)")
         }
         _ => String::new(),
     };
@@ -19,28 +19,22 @@ pub(super) fn line(built: &BuiltLayer) -> String {
 
 fn what_happened(built: &BuiltLayer) -> String {
     match (built.origin, &built.differences) {
-        (LayerOrigin::Made, None) => {
-            "made: no layer of this content was in the cache, and no earlier build of it".to_owned()
-        }
+        (LayerOrigin::Made, None) => "built: no cached layer and no previous build".to_owned(),
         (LayerOrigin::Made, Some(differences)) => {
             let Work { reused, compressed, bytes_compressed: _ } = built.work;
             let mut parts: Vec<String> = groups(differences).map(|(name, group)| told(name, group)).collect();
             parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
             let entries = counted(differences.entries, "entry");
-            format!("made again, {entries}: {}", parts.join("; "))
+            format!("rebuilt, {entries}: {}", parts.join("; "))
         }
         (LayerOrigin::Shared, _) => {
-            let left = built.remote_in.as_ref().map(|name| format!("; left in {name}")).unwrap_or_default();
+            let left = built.remote_in.as_ref().map(|name| format!("; not downloaded, in {name}")).unwrap_or_default();
             let from = built.from.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-            format!("from --cache-from{from}: another machine made it{left}")
+            format!("cache hit in --cache-from{from}{left}")
         }
-        (LayerOrigin::SameRecipe, _) => {
-            "from the cache: all that decides its bytes is the same, so nothing of it was read".to_owned()
-        }
-        (LayerOrigin::SameFiles, _) => "from the cache: every file is the one that it was, untouched".to_owned(),
-        (LayerOrigin::SameContent, _) => {
-            "from the cache: the files are others, or were touched, and have the same content".to_owned()
-        }
+        (LayerOrigin::SameRecipe, _) => "cache hit: same inputs, no file read".to_owned(),
+        (LayerOrigin::SameFiles, _) => "cache hit: no file changed".to_owned(),
+        (LayerOrigin::SameContent, _) => "cache hit: files were touched, same content".to_owned(),
     }
 }
 
@@ -74,7 +68,7 @@ fn origin_name(origin: LayerOrigin) -> &'static str {
     }
 }
 
-/// The differences that there are, by name.
+/// Returns the differences that there are, by name.
 fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &DifferenceGroup)> {
     let Differences { entries: _, changed, added, removed, attributes } = differences;
     let all = [("changed", changed), ("added", added), ("removed", removed), ("attributes", attributes)];
@@ -83,7 +77,7 @@ fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Dif
 
 fn told(name: &str, group: &DifferenceGroup) -> String {
     let DifferenceGroup { count, under, first } = group;
-    let name = if name == "attributes" { "with other attributes" } else { name };
+    let name = if name == "attributes" { "with changed attributes" } else { name };
     let first = path_text(first);
     if *count == 1 {
         return format!("1 {name}, {first}");
@@ -92,7 +86,7 @@ fn told(name: &str, group: &DifferenceGroup) -> String {
     format!("{count} {name}{under}, first {first}")
 }
 
-/// A path in the image, on one line whatever it contains.
+/// Returns a path in the image, on one line whatever it contains.
 fn path_text(path: &[u8]) -> String {
     one_line(&String::from_utf8_lossy(path))
 }

@@ -24,12 +24,12 @@ use std::sync::Arc;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Destinations:
-  docker-archive:FILE[:REFERENCE]  a tar that docker, podman, containerd and skopeo load
+  docker-archive:FILE[:REFERENCE]  a tar for docker load, podman load, ctr and skopeo
   oci-archive:FILE[:TAG]           a tar of an OCI image layout
   oci:DIR[:TAG]                    another OCI image layout
-  dir:DIR                          one image in a directory, as skopeo has it
-  docker-daemon:NAME               the store of docker (or containerd), by its program
-  containers-storage:NAME          the store of podman, by its program
+  dir:DIR                          one image in a directory, in the format of skopeo
+  docker-daemon:NAME               the image store of docker or containerd, through its CLI
+  containers-storage:NAME          the image store of podman, through its CLI
   docker://REFERENCE               a repository of a registry
   -                                a docker-archive on standard output
 
@@ -40,12 +40,12 @@ Examples:
 pub(super) struct ExportArguments {
     #[command(flatten)]
     source: SourceArguments,
-    /// Where to copy it; several names of one repository are given to one copy
+    /// Destinations to copy to; names of one repository share one copy
     #[arg(required = true)]
     destinations: Vec<String>,
     #[command(flatten)]
     lock: LayoutLockArguments,
-    /// Take layers that are not in the layout from this repository, if no build on this machine left them out. Repeatable
+    /// Fetch layers that are missing from the layout, and have no recorded source, from this repository. Repeatable
     #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = super::values::repository)]
     complete_from: Vec<Reference>,
     #[command(flatten)]
@@ -118,10 +118,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the layers of an image may be that its layout does not hold.
+/// Repositories that may have the layers that are missing from the layout.
 #[derive(Clone, Copy)]
 pub(super) struct LayerSources<'p> {
-    /// What a build on this machine left out.
+    /// The repositories that a build on this machine recorded.
     pub(super) recorded: &'p RemoteLayers,
     /// The repositories that the command line names.
     pub(super) named: &'p [Reference],
@@ -129,7 +129,7 @@ pub(super) struct LayerSources<'p> {
     pub(super) registries: &'p [&'p str],
 }
 
-/// The image with the repositories at its side that have what was left out of it, or that spare an upload. What its layout says
+/// Returns the image with the repositories at its side that have what was left out of it, or that spare an upload. What its layout says
 /// of repositories is not followed: who made the layout could choose what is asked with this person's credentials.
 pub(super) fn completed(
     image: StoredImage,
@@ -150,7 +150,7 @@ pub(super) fn completed(
         }
         let repository = match known.get(name) {
             Some(repository) => repository.clone(),
-            None => network.mirrored_repository(name, watch).map_err(|error| error.within("layers left out"))?,
+            None => network.mirrored_repository(name, watch).map_err(|error| error.within("layers not downloaded"))?,
         };
         known.insert(name.clone(), repository.clone());
         complement.blobs.insert(*layer, repository);
@@ -173,9 +173,9 @@ pub(super) fn completed(
     let said = unknown().find_map(|layer| said.repository(&layer.digest));
     complement.advice = Some(match said {
         Some(said) => {
-            format!("the layout says that it is in {said}; if you trust that: --complete-from docker://{said}")
+            format!("the layout records {said} as its source; if you trust it: --complete-from docker://{said}")
         }
-        None => "--complete-from docker://REPOSITORY names where it is".to_owned(),
+        None => "fetch it with --complete-from docker://REPOSITORY".to_owned(),
     });
     Ok(image.with_fallback(complement))
 }

@@ -30,13 +30,13 @@ const COMMANDS: [(&[&str], &str); 13] = [
     ),
     (
         &["prune", "clean", "system"],
-        "`ocibuild gc LAYOUT` removes the blobs that no image needs, `ocibuild cache prune` what the cache has not used",
+        "`ocibuild gc LAYOUT` removes unreferenced blobs; `ocibuild cache prune` removes the least recently used cache entries",
     ),
     (&["validate", "check", "fsck"], "`ocibuild verify LAYOUT` checks an image"),
     (&["fetch", "download"], "`ocibuild pull REFERENCE` fetches a base image"),
     (
         &["wrap", "pack", "bundle", "robot", "holotree"],
-        "`ocibuild layout DIR` in a robot's directory makes an image of it; `ocibuild catalogs` lists environments",
+        "`ocibuild layout DIR` in a robot's directory builds its image; `ocibuild catalogs` lists environments",
     ),
 ];
 
@@ -49,7 +49,7 @@ const FLAGS: [(&[&str], &str); 11] = [
     ),
     (
         &["--secret"],
-        "nothing runs during a build, so nothing needs a secret; --secrets says what happens to those in sources",
+        "nothing runs during a build, so no secret is needed; --secrets sets what to do about secrets in sources",
     ),
     (&["-o", "--output", "--dest"], "the layout is the first argument: ocibuild layout DIR"),
     (&["-v"], "-V prints the version; --volume PATH declares a volume"),
@@ -61,7 +61,7 @@ const FLAGS: [(&[&str], &str); 11] = [
     (&["--ignore"], "--exclude GLOB, or --ignore-file FILE"),
 ];
 
-/// What helps against a mistake on the command line: the right word for one of another program, or what was mistyped.
+/// Returns a hint for a mistake on the command line: the equivalent of another program's word, or a correction.
 pub(super) fn hint(error: &clap::Error) -> Option<String> {
     let (table, kind, suggestions): (&[(&[&str], &str)], _, _) = match error.kind() {
         ErrorKind::InvalidSubcommand => (&COMMANDS, ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
@@ -84,10 +84,10 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
     (distance(word, nearest) <= FARTHEST).then(|| format!("did you mean {nearest}?"))
 }
 
-/// How many letters a mistyped word may have wrong.
+/// The maximum edit distance between a mistyped word and its correction.
 const FARTHEST: usize = 2;
 
-/// How many letters have to be put in, taken out or changed to make one word of the other (Levenshtein).
+/// Returns the edit distance of two words (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

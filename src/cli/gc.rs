@@ -15,18 +15,18 @@ use std::time::{Duration, SystemTime};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A blob is removed if no image of the layout needs it. Builds and exports that write to the layout at the same time are waited
-for, and new ones wait until the blobs are removed. Other programs take no lock: what they have written stays until it is
-older than --older-than. Files that are no blobs stay. If the index or a manifest is damaged, nothing is removed.
+Removes blobs that no image of the layout refers to. Waits for builds and exports that are writing to the layout, and makes
+new ones wait. Other programs take no lock, so blobs that are newer than --older-than are kept. Files that are not blobs are
+kept. If the index or a manifest is damaged, nothing is removed.
 
 Examples:
   ocibuild gc ./out --dry-run
   ocibuild gc ./out")]
 pub(super) struct GcArguments {
-    /// The image layout
+    /// Image layout
     #[arg(value_name = "LAYOUT")]
     layout: OsString,
-    /// List the blobs, and remove nothing
+    /// List the blobs without removing them
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Age at which blobs of other programs are removed, such as 10m or 1d

@@ -60,7 +60,7 @@ fn to_json(opened: &OpenedImage) -> Value {
     })
 }
 
-/// The test, and then what else is set, with Go's durations in seconds.
+/// Returns the test, and then what else is set, with Go's durations in seconds.
 fn healthcheck(check: &Value) -> String {
     let mut parts = vec![check["Test"].to_string()];
     for (name, key) in [("every", "Interval"), ("timeout", "Timeout"), ("start", "StartPeriod")] {
@@ -119,7 +119,8 @@ fn to_text(opened: &OpenedImage) -> String {
     line("size", format!("{} in {}", size(total), counted(image.manifest.layers.len(), "layer")));
     let left_out = RemoteLayers::of(&image.descriptor);
     for layer in &image.manifest.layers {
-        let elsewhere = left_out.repository(&layer.digest).map(|name| format!("  left in {name}")).unwrap_or_default();
+        let elsewhere =
+            left_out.repository(&layer.digest).map(|name| format!("  not downloaded, in {name}")).unwrap_or_default();
         line("layer", format!("{}  {}{elsewhere}", layer.digest, size(layer.size)));
     }
     lines.join("\n")

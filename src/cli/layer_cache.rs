@@ -12,10 +12,10 @@ use std::time::SystemTime;
 
 #[derive(Debug, Args)]
 pub(super) struct LayerCacheArguments {
-    /// Make every layer anew, and keep none for later; so does OCIBUILD_NO_CACHE=1
+    /// Do not use the layer cache [env: OCIBUILD_NO_CACHE]
     #[arg(long, help_heading = "Cache")]
     no_cache: bool,
-    /// Say of each layer why it was, or was not, taken from the cache
+    /// Print the reason for each cache hit and cache miss
     #[arg(long, help_heading = "Cache")]
     pub(super) explain: bool,
     #[command(flatten)]
@@ -23,10 +23,10 @@ pub(super) struct LayerCacheArguments {
 }
 
 impl LayerCacheArguments {
-    /// Whether anything is kept for later builds.
+    /// Returns whether anything is kept for later builds.
     ///
     /// # Errors
-    /// As [`LayerCacheArguments::open`].
+    /// Fails as [`LayerCacheArguments::open`].
     pub(super) fn is_on(&self) -> Result<bool> {
         Ok(!self.no_cache && !environment_switches::is_on(environment_switches::NO_CACHE)?)
     }
@@ -34,24 +34,24 @@ impl LayerCacheArguments {
     /// Opens the cache. One that cannot be used costs time, not the build.
     ///
     /// # Errors
-    /// When the environment says neither that there is to be one nor that there is not.
+    /// Fails if the environment says neither that there is to be one nor that there is not.
     pub(super) fn open(&self, directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
         if !self.is_on()? {
             return Ok(None);
         }
-        Ok(open_or_warn(directory, "building without a cache", watch))
+        Ok(open_or_warn(directory, "building without the cache", watch))
     }
 }
 
 /// Opens the cache for a command that has no flags for it. One that cannot be used costs time.
 ///
 /// # Errors
-/// As [`LayerCacheArguments::open`].
+/// Fails as [`LayerCacheArguments::open`].
 pub(super) fn open_unless_off(directory: &CacheDirectory, watch: &Watch) -> Result<Option<Cache>> {
     if environment_switches::is_on(environment_switches::NO_CACHE)? {
         return Ok(None);
     }
-    Ok(open_or_warn(directory, "going on without a cache", watch))
+    Ok(open_or_warn(directory, "continuing without the cache", watch))
 }
 
 fn open_or_warn(directory: &CacheDirectory, otherwise: &str, watch: &Watch) -> Option<Cache> {
@@ -65,7 +65,7 @@ fn open_or_warn(directory: &CacheDirectory, otherwise: &str, watch: &Watch) -> O
 /// Opens the cache in the cache directory.
 ///
 /// # Errors
-/// When there is none to be had, or it cannot be trusted.
+/// Fails if the cache cannot be opened, or other users can change it.
 fn open(directory: &CacheDirectory, watch: &Watch) -> Result<Cache> {
     Cache::open(directory.open()?, SystemTime::now(), watch)
 }

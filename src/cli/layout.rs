@@ -43,22 +43,22 @@ Examples:
   ocibuild layout ./out --base oci:./debian --copy ./app:/app --entrypoint 'python3 /app/main.py'
   ocibuild layout ./out -t team/app:v1 --copy ./site:/srv --user 1000 --expose 8080")]
 pub(super) struct LayoutArguments {
-    /// The image layout to build into; made where there is none
+    /// Image layout to write to; created if it does not exist
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Location::of_new_layout(&text)))]
     output: PathBuf,
-    /// Name the image: a tag (v1), or a full name (team/app:v1). Repeatable [default: latest]
+    /// Name the image: TAG or NAME:TAG. Repeatable [default: latest]
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<ImageName>,
     #[command(flatten)]
     request: RequestArguments,
-    /// Set an annotation of the manifest. Repeatable
+    /// Add an annotation to the manifest. Repeatable
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
     annotations: Vec<(String, String)>,
     #[command(flatten)]
     cache: LayerCacheArguments,
     #[command(flatten)]
     shared_cache: SharedCacheArguments,
-    /// Also write the image to a docker-archive, or to a destination as `export` takes it with a transport
+    /// Also write the image to a docker-archive file, or to a destination of `export`
     #[arg(
         long,
         value_name = "FILE|DEST",
@@ -68,20 +68,20 @@ pub(super) struct LayoutArguments {
     )]
     save: Option<Location>,
 
-    /// How new layers are compressed
+    /// Set the compression of new layers
     #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
     compression: CompressionKind,
-    /// How hard: gzip 1 to 12 [default: 5], zstd 1 to 19 [default: 3]
+    /// Set the compression level: gzip 1-12 [default: 5], zstd 1-19 [default: 3]
     #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
     compression_level: Option<u8>,
 
-    /// Write the digest of the config, which engines call the image ID, to a file
+    /// Write the image ID (digest of the config) to FILE
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     iidfile: Option<PathBuf>,
-    /// Write the digest of the manifest to a file
+    /// Write the digest of the manifest to FILE
     #[arg(long, value_name = "FILE", visible_alias = "digestfile", help_heading = "Output")]
     digest_file: Option<PathBuf>,
-    /// Show what would be built, and write nothing
+    /// Print the plan of the build without writing anything
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
     #[command(flatten)]
@@ -92,13 +92,13 @@ pub(super) struct LayoutArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CompressionKind {
-    /// Read everywhere
+    /// Supported by all engines and registries
     Gzip,
-    /// gzip that rcc made of an environment, as it is, and gzip for the rest: soonest done
+    /// gzip that passes through files that rcc has already compressed; fastest
     Reuse,
-    /// Smaller and faster; Docker before version 23 cannot read it
+    /// Smaller and faster than gzip; needs Docker 23 or later
     Zstd,
-    /// Tars as they are
+    /// No compression
     None,
 }
 
@@ -179,7 +179,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
 }
 
 impl LayoutArguments {
-    /// The names that were given; for a robot, else the name of its directory.
+    /// Returns the names that were given; for a robot, else the name of its directory.
     fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
         let source = Root::resolve(&robot.source)?;
@@ -201,7 +201,7 @@ impl LayoutArguments {
         Ok(spec)
     }
 
-    /// What is written, with a word on each.
+    /// Returns the paths that are written, each with a description.
     fn outputs(&self) -> Vec<(&Path, &'static str)> {
         let saved = self.save.as_ref().and_then(Location::path);
         let files =
@@ -228,12 +228,12 @@ impl LayoutArguments {
         self.digest_file.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
     }
 
-    /// Whether standard output is for the archive.
+    /// Returns `true` if standard output is for the archive.
     fn saves_to_standard_output(&self) -> bool {
         self.save.as_ref().and_then(Location::path).is_some_and(is_standard_output)
     }
 
-    /// Requires that the files for digests can be made, before the work is done that they tell of.
+    /// Checks before the build that the files for digests can be created.
     fn check_result_files(&self) -> Result<()> {
         let (iid, digest) = (self.iid_file()?, self.digest_file()?);
         if self.saves_to_standard_output() && self.common.format == OutputFormat::Json {
@@ -260,7 +260,7 @@ impl LayoutArguments {
             warn(
                 watch,
                 &self.output.display().to_string(),
-                "this file system cannot make files durable; a crash may lose the image",
+                "this file system does not support fsync; a crash can lose the image",
             );
         }
         report_replaced(&built.replaced, watch);
@@ -323,7 +323,7 @@ impl LayoutArguments {
     }
 }
 
-/// Where a dry run may spool an archive: the layout's directory, or the nearest one above it that exists.
+/// Returns the directory in which a dry run spools an archive: the layout's directory, or its nearest existing parent.
 fn nearest_directory(output: &Path) -> Result<Root> {
     let existing = output.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     Root::open(existing)

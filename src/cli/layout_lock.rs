@@ -1,4 +1,4 @@
-//! How a command waits for others that write to the same layout.
+//! Options for locking a layout.
 
 use clap::{Args, ValueEnum};
 use ocibuild::store::layout::LayoutLocking;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct LayoutLockArguments {
-    /// How many seconds to wait for another process that holds the layout locked
+    /// Set how long to wait for another process that has locked the layout
     #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Output")]
     lock_timeout: u64,
-    /// How to keep out other ocibuild processes that write to the layout
+    /// Set how to lock the layout against other ocibuild processes
     #[arg(long, value_name = "KIND", default_value = "file", help_heading = "Output")]
     layout_lock: LayoutLock,
 }
@@ -18,7 +18,7 @@ pub(super) struct LayoutLockArguments {
 enum LayoutLock {
     /// Lock the file .ocibuild.lock in the layout
     File,
-    /// Lock nothing, for a file system without locks: of two writers at once, one loses its tags
+    /// No lock, for file systems without locks; concurrent writers can lose tags
     None,
 }
 

@@ -1,4 +1,4 @@
-//! `ocibuild.lock`: which content the names in a request stood for, so that they stand for it again.
+//! `ocibuild.lock`: the digests of the references in a request, so that later builds use the same content.
 //!
 //! ```json
 //! {
@@ -9,8 +9,8 @@
 //! }
 //! ```
 //!
-//! A name that is in the file is taken at the digest beside it. `--lock` asks anew and writes down what it gets; `--locked`
-//! takes nothing that is not in the file.
+//! A name in the file is resolved to its digest. `--lock` resolves it again and records the digest; `--locked`
+//! accepts only names in the file.
 
 use clap::Args;
 use ocibuild::common::root::Root;
@@ -26,28 +26,28 @@ const FILE: &str = "ocibuild.lock";
 /// The largest lock file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// How the lock file is used.
+/// The options of the lock file.
 #[derive(Debug, Args)]
 pub(super) struct LockArguments {
-    /// Ask for the base anew, and write its digest to the lock file
+    /// Resolve the base image and downloads again and update the lock file
     #[arg(long, conflicts_with = "locked", help_heading = "Base image")]
     lock: bool,
-    /// Take nothing whose digest is not in the lock file
+    /// Fail if a digest is missing from the lock file
     #[arg(long, help_heading = "Base image")]
     locked: bool,
-    /// The lock file [default: ocibuild.lock beside the robot, else here]
+    /// Set the lock file [default: ocibuild.lock next to the robot, or in the current directory]
     #[arg(long, value_name = "FILE", help_heading = "Base image")]
     lock_file: Option<PathBuf>,
 }
 
-/// What is done about a name.
+/// The use of the lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LockFileMode {
-    /// What is in the file holds; what is not there is taken as it is.
+    /// Names in the file are pinned; other names are resolved without it.
     Honour,
-    /// Every name is asked anew and written down.
+    /// Every name is resolved again and recorded.
     Renew,
-    /// What is not in the file is refused.
+    /// Names that are not in the file are an error.
     Require,
 }
 
@@ -84,11 +84,11 @@ pub(super) struct LockFile {
     entries: LockEntries,
 }
 
-/// What a lock file says.
+/// The entries of a lock file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct LockEntries {
     digests: BTreeMap<(LockedKind, String), Digest>,
-    /// The repositories from which layers may be taken. What is in a cache changes with every environment, so they have no
+    /// The repositories from which layers may be pulled. The content of a cache changes with every environment, so they have no
     /// digests.
     caches: BTreeSet<String>,
 }
@@ -100,7 +100,7 @@ impl LockArguments {
     /// Reads the lock file; without another name, the one in `directory`.
     ///
     /// # Errors
-    /// When it exists and is malformed, or it is required or named and does not exist.
+    /// Fails if it exists and is malformed, or it is required or named and does not exist.
     pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
         let path = self.path(directory);
         let locking = match (self.lock, self.locked) {
@@ -113,13 +113,13 @@ impl LockArguments {
             locking == LockFileMode::Renew || (locking == LockFileMode::Honour && self.lock_file.is_none());
         let entries = match Root::open_named_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => LockEntries::default(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock writes it")),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock creates it")),
             file => parse(&bounded_read::read(file?, LARGEST, &object)?, &object)?,
         };
         Ok(LockFile { path, locking, entries })
     }
 
-    /// The lock file, which need not exist; without another name, the one in `directory`.
+    /// Returns the lock file, which need not exist; without another name, the one in `directory`.
     pub(super) fn path(&self, directory: &Path) -> PathBuf {
         self.lock_file.clone().unwrap_or_else(|| directory.join(FILE))
     }
@@ -130,23 +130,23 @@ impl LockFile {
         self.locking
     }
 
-    /// The digest that `name` has to have, if it has to have one.
+    /// Returns the digest that `name` has to have, if it has to have one.
     ///
     /// # Errors
-    /// When the name is required to be in the file, and is not.
+    /// Fails if the name is required to be in the file, and is not.
     pub(super) fn wanted(&self, kind: LockedKind, name: &str) -> Result<Option<Digest>> {
         match (self.locking, self.before(kind, name)) {
             (LockFileMode::Renew, _) => Ok(None),
             (LockFileMode::Require, None) => {
                 let object = self.path.display().to_string();
-                let reason = format!("the {} {name} is not in it, and --locked takes nothing else", kind.word());
-                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
+                let reason = format!("no entry for the {} {name} (--locked)", kind.word());
+                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock records it"))
             }
             (_, before) => Ok(before),
         }
     }
 
-    /// The digest that `name` has in the file.
+    /// Returns the digest that `name` has in the file.
     pub(super) fn before(&self, kind: LockedKind, name: &str) -> Option<Digest> {
         self.entries.digests.get(&(kind, name.to_owned())).copied()
     }
@@ -154,21 +154,21 @@ impl LockFile {
     /// Requires that `name`, which turned out to be `found`, is what the file says.
     ///
     /// # Errors
-    /// When it is something else, or is required to be in the file and is not.
+    /// Fails if it is something else, or is required to be in the file and is not.
     pub(super) fn check(&self, kind: LockedKind, name: &str, found: Digest) -> Result<()> {
         match self.wanted(kind, name)? {
             Some(wanted) if wanted != found => {
-                let reason = format!("it is {found}, but {} says {wanted}", self.path.display());
-                Err(Error::new(ErrorKind::Changed, name, reason).hint("--lock takes what is there now"))
+                let reason = format!("digest is {found}, but {} has {wanted}", self.path.display());
+                Err(Error::new(ErrorKind::Changed, name, reason).hint("--lock accepts the current digest"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Writes down that `name` is `digest`. Other entries stay, also those that another process wrote meanwhile.
+    /// Records that `name` is `digest`. Preserves other entries, including those that another process wrote in the meantime.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn record(&mut self, kind: LockedKind, name: &str, digest: Digest) -> Result<()> {
         self.change(|entries| {
             entries.digests.insert((kind, name.to_owned()), digest);
@@ -178,14 +178,14 @@ impl LockFile {
     /// Requires that layers may be taken from `caches`, or writes them down with `--lock`.
     ///
     /// # Errors
-    /// When one is required to be in the file and is not, or the file cannot be written.
+    /// Fails if one is required to be in the file and is not, or the file cannot be written.
     pub(super) fn check_caches(&mut self, caches: &[String]) -> Result<()> {
         let missing = caches.iter().find(|name| !self.entries.caches.contains(*name));
         match (self.locking, missing) {
             (LockFileMode::Require, Some(name)) => {
                 let object = self.path.display().to_string();
-                let reason = format!("the cache {name} is not in it, and --locked takes nothing else");
-                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock writes it down"))
+                let reason = format!("no entry for the cache {name} (--locked)");
+                Err(Error::new(ErrorKind::NotFound, object, reason).hint("--lock records it"))
             }
             (LockFileMode::Renew, Some(_)) => self.change(|entries| entries.caches.extend(caches.iter().cloned())),
             _ => Ok(()),
@@ -216,7 +216,7 @@ impl LockFile {
     }
 }
 
-/// Reads a lock file. A member that is not known may carry a promise that would be broken, so there is none.
+/// Parses a lock file. An unknown member is an error, because it may be a restriction that would be ignored.
 fn parse(bytes: &[u8], object: &str) -> Result<LockEntries> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
     if json::integer_at(&document, "version", object)? != Some(1) {
@@ -273,11 +273,11 @@ mod tests {
 
         let locked = LockArguments { lock: false, locked: true, lock_file: None }.open(folder.path()).unwrap();
         assert_eq!(locked.wanted(LockedKind::Base, "a:1").unwrap(), Some(digest));
-        assert!(locked.wanted(LockedKind::Base, "c:1").unwrap_err().to_string().contains("the base c:1 is not in it"));
+        assert!(locked.wanted(LockedKind::Base, "c:1").unwrap_err().to_string().contains("no entry for the base c:1"));
         let mut locked = locked;
         assert!(locked.check_caches(&["reg.io/team/cache".to_owned()]).is_ok());
         let refused = locked.check_caches(&["reg.io/evil/cache".to_owned()]).unwrap_err().to_string();
-        assert!(refused.contains("the cache reg.io/evil/cache is not in it"), "{refused}");
+        assert!(refused.contains("no entry for the cache reg.io/evil/cache"), "{refused}");
         assert!(locked.check(LockedKind::Base, "a:1", digest).is_ok());
         assert!(
             locked.check(LockedKind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:")
@@ -292,7 +292,7 @@ mod tests {
             LockArguments { lock: false, locked, lock_file }.open(folder.path()).map(|_| ())
         };
         assert!(open(false, None).is_ok());
-        assert!(open(true, None).unwrap_err().to_string().contains("--lock writes it"));
+        assert!(open(true, None).unwrap_err().to_string().contains("--lock creates it"));
         assert!(open(false, Some("other.lock")).is_err());
     }
 

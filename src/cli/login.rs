@@ -20,16 +20,16 @@ use std::sync::Arc;
 Example:
   pass registry | ocibuild login registry.example --username alice --password-stdin")]
 pub(super) struct LoginArguments {
-    /// The registry: HOST[:PORT]
+    /// Registry: HOST[:PORT]
     #[arg(value_parser = registry)]
     registry: String,
-    /// Who to log in as
+    /// Set the user name
     #[arg(short, long, value_name = "NAME")]
     username: String,
-    /// Read the password from standard input, the only place where nobody else can see it
+    /// Read the password from standard input
     #[arg(long, required = true)]
     password_stdin: bool,
-    /// The file to keep it in [default: where podman login does]
+    /// Write credentials to FILE [default: the file of podman login] [env: REGISTRY_AUTH_FILE]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
     #[command(flatten)]
@@ -40,17 +40,17 @@ pub(super) struct LoginArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct LogoutArguments {
-    /// The registry: HOST[:PORT]
+    /// Registry: HOST[:PORT]
     #[arg(value_parser = registry)]
     registry: String,
-    /// The file to remove it from [default: where podman login keeps it]
+    /// Remove credentials from FILE [default: the file of podman login] [env: REGISTRY_AUTH_FILE]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
-/// The name of a registry, as references have it.
+/// Returns the name of a registry, as references have it.
 fn registry(text: &str) -> Result<String> {
     let reference: Reference = format!("{text}/x").parse()?;
     let is_registry = !text.contains('/') && reference.repository() == "x" || text == "docker.io";
@@ -66,16 +66,16 @@ pub(super) fn log_in(arguments: &LoginArguments) -> Result<ExitCode> {
     let (registry, user) = (&arguments.registry, &arguments.username);
     let path = login_file(arguments.authfile.as_deref())?;
     let password = password_from_stdin()?;
-    // What cannot be kept is told before a registry is asked.
+    // Checks that the credentials can be stored, before the request to the registry.
     logged_in(&AuthFile::read(&path)?, registry, user, &password)?;
     let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
     let keychain = Keychain::anonymous().with(credentials);
     let was_asked = arguments.connection.registry_to_log_in(registry, keychain, watch.clone())?.check_auth()?;
     if !was_asked {
-        warn(&watch, registry, "did not ask for a name and password, so they are kept unproved");
+        warn(&watch, registry, "did not require credentials, so they are stored without a check");
     }
     update(&path, LARGEST_FILE, Readers::Owner, |content| logged_in(&file(&path, content), registry, user, &password))?;
-    watch.say(&format!("logged in to {registry} as {user}, kept in {}", path.display()));
+    watch.say(&format!("logged in to {registry} as {user}; credentials stored in {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +98,7 @@ fn password_from_stdin() -> Result<Secret> {
     let bytes = bounded_read::read(std::io::stdin(), 64 << 10, object)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::usage(object, "not UTF-8"))?;
     match text.trim_end_matches(['\n', '\r']) {
-        "" => Err(Error::usage(object, "there is no password")),
+        "" => Err(Error::usage(object, "the password is empty")),
         password => Ok(Secret::new(password)),
     }
 }

@@ -14,22 +14,22 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The characters of a digest that are shown: enough to tell the images of a layout apart.
+/// The characters of a digest that are shown: enough to distinguish the images of a layout.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SIZE is that of the blobs in the layout, SHARED that of the blobs among them that another image of the layout uses too.
-The exit status is 1 if an image cannot be read.
+SIZE is the size of the blobs in the layout, SHARED the size of those that other images of the layout use too. Exits with
+status 1 if an image cannot be read.
 
 Examples:
   ocibuild ls ./out
   ocibuild ls ./out --format json | jq -r '.[].digest'")]
 pub(super) struct LsArguments {
-    /// The image layout
+    /// Image layout
     #[arg(value_name = "LAYOUT")]
     layout: OsString,
-    /// Show whole digests
+    /// Print full digests
     #[arg(long)]
     no_trunc: bool,
     #[command(flatten)]
@@ -81,7 +81,7 @@ fn to_json(image: &ListedImage) -> Value {
     entry
 }
 
-/// The images as a table with aligned columns.
+/// Returns the images as a table with aligned columns.
 fn table(images: &[ListedImage], shown: usize) -> String {
     let heading = ["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(images.iter().map(|image| row(image, shown))).collect();

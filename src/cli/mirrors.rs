@@ -17,11 +17,11 @@ pub(super) struct Mirror {
     /// `HOST[:PORT][/PATH]`: what they begin with there.
     location: String,
     tls: Tls,
-    /// Which references it is asked for.
+    /// The references for which the mirror is used.
     takes: Takes,
 }
 
-/// Which references a mirror is asked for. A tag may stand for something else there.
+/// The kinds of references for which a mirror is used. A tag can have another digest there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Takes {
     All,
@@ -32,22 +32,22 @@ enum Takes {
 /// Somewhere to ask for what a reference names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// What it is called there.
+    /// The name at the mirror.
     pub(super) reference: Reference,
-    /// Whether it may do without TLS.
+    /// The TLS requirements.
     pub(super) tls: Tls,
 }
 
-/// What a registry has to prove before it is spoken to.
+/// The TLS requirements for a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tls {
     /// A valid certificate. One on this machine may speak plain HTTP.
     Required,
-    /// Nothing: neither TLS nor a valid certificate.
+    /// Neither TLS nor a valid certificate is required.
     Insecure,
 }
 
-/// What `registries.conf` says about a part of all names (containers-registries.conf(5), version 2).
+/// A rule of `registries.conf` for a prefix of names (containers-registries.conf(5), version 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     prefix: String,
@@ -86,11 +86,11 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where to ask for `reference`, in order: the mirrors that were given, then what `files` say, which is the registry itself
+/// Returns where to ask for `reference`, in order: the mirrors that were given, then what `files` say, which is the registry itself
 /// where they say nothing. The last files count most.
 ///
 /// # Errors
-/// When a file cannot be read or is malformed, or the registry is blocked.
+/// Fails if a file cannot be read or is malformed, or the registry is blocked.
 pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Endpoint>> {
     let name = name_of(reference);
     let best = rule_for(&name, files)?;
@@ -108,17 +108,17 @@ pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf])
     given.map(|mirror| mirror.place_of(reference)).chain(configured.into_iter().map(Ok)).collect()
 }
 
-/// What the registry of `name` (`HOST[:PORT]`, perhaps with a path) has to prove when it is spoken to itself, and not one of its
+/// Returns what the registry of `name` (`HOST[:PORT]`, perhaps with a path) has to prove when it is spoken to itself, and not one of its
 /// mirrors: for a push, a login, or a cache.
 ///
 /// # Errors
-/// When a file cannot be read or is malformed, or the registry is blocked.
+/// Fails if a file cannot be read or is malformed, or the registry is blocked.
 pub(super) fn tls_of(name: &str, files: &[PathBuf]) -> Result<Tls> {
     let own = rule_for(name, files)?.and_then(|rule| rule.places.last().map(|place| place.tls));
     Ok(own.unwrap_or(Tls::Required))
 }
 
-/// What the files say about `name`; of several rules the one that says the most of its name.
+/// Returns the rule of the files for `name`; of several rules the one with the longest prefix.
 fn rule_for(name: &str, files: &[PathBuf]) -> Result<Option<Rule>> {
     let mut rules: Vec<Rule> = Vec::new();
     for file in files {
@@ -129,7 +129,7 @@ fn rule_for(name: &str, files: &[PathBuf]) -> Result<Option<Rule>> {
     }
     let about = rules.into_iter().filter(|rule| below(name, &rule.prefix).is_some());
     match about.max_by_key(|rule| rule.prefix.len()) {
-        Some(rule) if rule.blocked => Err(Error::new(ErrorKind::Denied, name, "registries.conf blocks it")),
+        Some(rule) if rule.blocked => Err(Error::new(ErrorKind::Denied, name, "blocked by registries.conf")),
         rule => Ok(rule),
     }
 }
@@ -143,7 +143,7 @@ impl Mirror {
         }
     }
 
-    /// What `reference` is called in the mirror.
+    /// Returns the name of `reference` at the mirror.
     fn place_of(&self, reference: &Reference) -> Result<Endpoint> {
         let name = name_of(reference);
         let rest = below(&name, &self.prefix).unwrap_or_default();
@@ -163,7 +163,7 @@ fn name_of(reference: &Reference) -> String {
     format!("{}/{}", reference.registry(), reference.repository())
 }
 
-/// What stands behind `prefix`, where that ends at a component.
+/// Returns the rest after `prefix`, if `prefix` ends at a component.
 fn below<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     if let Some(parent) = prefix.strip_prefix('*') {
         let host = &name[..name.find('/').unwrap_or(name.len())];
@@ -172,7 +172,7 @@ fn below<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The rules of one file, none where there is no such file.
+/// Returns the rules of one file, none where there is not a such file.
 fn read(file: &Path) -> Result<Vec<Rule>> {
     let object = file.display().to_string();
     let opened = match Root::open_named_file(file) {
@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    /// Where `reference` is asked for by a machine with these files.
+    /// Returns the locations of `reference` for a machine with these files.
     fn asked(files: &[&str], reference: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let write = |(number, text): (usize, &&str)| {
@@ -313,8 +313,8 @@ mod tests {
         let digest = format!("@sha256:{}", "0".repeat(64));
         let three = asked(&[FILE], &format!("debian{digest}"));
         assert!(three.contains(&format!("exact.io/library/debian{digest}, ")), "{three}");
-        assert!(asked(&[FILE], "docker.io/evil/x:1").contains("blocks it"));
-        assert!(!asked(&[FILE], "docker.io/evilx/x:1").contains("blocks it"));
+        assert!(asked(&[FILE], "docker.io/evil/x:1").contains("blocked by"));
+        assert!(!asked(&[FILE], "docker.io/evilx/x:1").contains("blocked by"));
         assert_eq!(asked(&[FILE], "a.old.example/x:1"), "new.example:5000/old/x:1");
         assert_eq!(asked(&[FILE], "reg.io/x:1"), "reg.io/x:1");
         // A later file has its own word about the same names.

@@ -58,7 +58,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-/// Builds OCI images without a daemon, root, or a network
+/// Build OCI images without a daemon, root or network
 #[derive(Debug, Parser)]
 #[command(name = "ocibuild", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -70,35 +70,35 @@ pub(crate) struct Cli {
 enum Command {
     /// Build an image into an OCI image layout
     Layout(Box<layout::LayoutArguments>),
-    /// Copy an image out of a layout: into an archive, another layout, or standard output
+    /// Copy an image to an archive, a layout, an engine or a registry
     Export(export::ExportArguments),
-    /// Bring base images into the cache, for builds without a network
+    /// Pull base images into the cache
     Pull(pull::PullArguments),
-    /// Check a name and password with a registry, and keep them where podman and skopeo find them
+    /// Log in to a registry
     Login(login::LoginArguments),
-    /// Forget the name and password for a registry
+    /// Log out from a registry
     Logout(login::LogoutArguments),
-    /// Recompute everything that a layout says about itself, and report every fault
+    /// Verify all digests and documents of a layout
     Verify(verify::VerifyArguments),
-    /// Show an image: its platform, config and layers
+    /// Show the platform, config and layers of an image
     Inspect(inspect::InspectArguments),
     /// List the images of a layout
     #[command(visible_alias = "list")]
     Ls(ls::LsArguments),
-    /// Give an image of a layout more names
+    /// Add names to an image of a layout
     Tag(tag::TagArguments),
     /// Remove images from a layout
     #[command(visible_alias = "untag")]
     Rm(rm::RmArguments),
-    /// Remove the blobs of a layout that no image needs
+    /// Remove unreferenced blobs from a layout
     Gc(gc::GcArguments),
-    /// Print a Dockerfile that gives the same image, for pipelines that build with something else
+    /// Generate a Dockerfile that builds an equivalent image
     Dockerfile(Box<dockerfile::DockerfileArguments>),
-    /// Look after the cache of layers
+    /// Show, prune, verify or clear the cache
     Cache(cache::CacheArguments),
-    /// List the environments that rcc has recorded here, and which robots they belong to
+    /// List the environments recorded by rcc, with their robots
     Catalogs(catalogs::CatalogsArguments),
-    /// Print a shell's completion script
+    /// Print a shell completion script
     Completions(completions::CompletionsArguments),
     /// Print a manual page
     Man(man::ManArguments),
@@ -107,48 +107,48 @@ enum Command {
 /// Above the flags that every command has.
 const HEADING: &str = "General";
 
-/// What every command that works understands.
+/// The options of every command that does work.
 #[derive(Debug, Args)]
 struct Common {
-    /// Say nothing but warnings and errors
+    /// Print only warnings and errors
     #[arg(short, long, global = true, help_heading = HEADING)]
     quiet: bool,
-    /// How to show progress on standard error
+    /// Set the style of progress on standard error
     #[arg(long, global = true, value_name = "HOW", default_value = "auto", help_heading = HEADING)]
     progress: ProgressStyle,
-    /// How to write results, warnings and errors; json has one object on each line, and no progress
+    /// Set the format of output; json prints one object per line, and no progress
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = HEADING)]
     format: OutputFormat,
-    /// How many threads to use [default: one for each core]
+    /// Set the number of threads [default: number of cores]
     #[arg(short, long, global = true, value_name = "N", help_heading = HEADING, value_parser = threads)]
     jobs: Option<NonZeroUsize>,
 }
 
 fn threads(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
-    text.parse().map_err(|_| "not a whole number from 1 on")
+    text.parse().map_err(|_| "not a positive integer")
 }
 
 /// The looks of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProgressStyle {
-    /// Bars on a terminal, else lines
+    /// Progress bars on a terminal, otherwise plain lines
     Auto,
-    /// One line for each step, and one every few seconds while it lasts
+    /// One line per step, and one every few seconds during long steps
     Plain,
-    /// Nothing
+    /// No progress
     None,
 }
 
 /// The form of what is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs
+    /// JSON Lines
     Json,
 }
 
-/// Runs the program and answers its exit status: 0 for success, 1 for failure, 2 for a request that cannot be meant.
+/// Runs the program and returns its exit status: 0 for success, 1 for failure, 2 for a usage error.
 pub(crate) fn run() -> ExitCode {
     signals::clean_up_when_told_to_stop();
     report::keep_panics_short();
@@ -197,12 +197,12 @@ pub(crate) fn run() -> ExitCode {
         Ok(Err(error)) => report::failure(&error, format),
         Err(_) => {
             let error = Error::new(ErrorKind::Io, "internal error", report::last_panic());
-            report::failure(&error.hint("please report it; nothing that was finished before is damaged"), format)
+            report::failure(&error.hint("please report it; completed images are not affected"), format)
         }
     }
 }
 
-/// `help COMMAND` is `COMMAND --help`, and `version` is `--version`.
+/// Returns `help COMMAND` is `COMMAND --help`, and `version` is `--version`.
 fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
     let (program, words) = arguments.split_at(arguments.len().min(1));
     match words.first().and_then(|word| word.to_str()) {
@@ -212,7 +212,7 @@ fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
     }
 }
 
-/// The format that arguments ask for which cannot be meant otherwise.
+/// Returns the format that arguments ask for which cannot be meant otherwise.
 fn asked_for_format(arguments: &[OsString]) -> OutputFormat {
     let mut asked = OutputFormat::Text;
     for (place, argument) in arguments.iter().enumerate() {
@@ -250,12 +250,12 @@ impl Command {
 
 /// Makes the library's parallel parts use as many threads as were asked for.
 fn set_threads(common: Option<&Common>) -> Result<()> {
-    // What only prints about the program itself needs none.
+    // Commands that only print about the program need no threads.
     let Some(common) = common else { return Ok(()) };
     let threads = common.jobs.map_or(0, NonZeroUsize::get);
     let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     built.map_err(|error| {
-        Error::new(ErrorKind::Io, "threads", format!("the system starts too few: {error}"))
+        Error::new(ErrorKind::Io, "threads", format!("cannot start threads: {error}"))
             .hint("raise the limit on processes: ulimit -u, or pids.max of the container; or --jobs 1")
     })
 }

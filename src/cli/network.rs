@@ -1,4 +1,4 @@
-//! How registries are reached, as this machine, its environment and the command line say.
+//! Connections to registries, configured by this machine, its environment and the command line.
 
 use super::container_files::{default_auth_files, default_certificates, path_from, registry_files};
 use super::environment_switches;
@@ -21,46 +21,46 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How long a credential helper may think. It may have to ask the person.
+/// The timeout of a credential helper, which may have to prompt the user.
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The largest file of certificates that is read, in bytes.
 const LARGEST_PEM: u64 = 8 << 20;
 
-/// What every command understands that reads from or writes to a registry.
+/// The options of every command that uses registries.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct NetworkArguments {
-    /// Take credentials from this file only [default: what podman and docker login wrote]
+    /// Read credentials from FILE only [default: the files of podman and docker login] [env: REGISTRY_AUTH_FILE]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
-    /// Read NAME:PASSWORD from standard input
+    /// Read credentials as NAME:PASSWORD from standard input
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
-    /// Read from this registry, or this path in it, before HOST is asked. Repeatable
+    /// Pull from MIRROR (a registry, or a path in it) before HOST. Repeatable
     #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
     mirrors: Vec<Mirror>,
-    /// Accept only images that this policy.json accepts [default: the one that podman and skopeo read, if there is one]
+    /// Verify images by the signature policy in FILE [default: policy.json of podman and skopeo]
     #[arg(long, value_name = "FILE")]
     pub(super) signature_policy: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
-/// How a connection to a registry is made.
+/// The options of connections to registries.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub(super) struct ConnectionArguments {
-    /// Let the registry's token server be HOST or HOST:PORT, and give it credentials. Repeatable
+    /// Allow credentials to be sent to the token server HOST or HOST:PORT. Repeatable
     #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
     auth_realm: Vec<String>,
-    /// Trust the *.crt in this directory, and show its *.cert and *.key to HOST, else to the registries named here. Repeatable
+    /// Use the certificates in DIR for HOST: *.crt as CAs, *.cert and *.key as client certificate. Repeatable
     #[arg(long, value_name = "[HOST=]DIR", value_parser = certificate_directory)]
     cert_dir: Vec<CertificateDirectory>,
-    /// Speak HTTP to HOST or HOST:PORT if it does not speak TLS; one on this machine may do so anyway. Repeatable
+    /// Allow plain HTTP to HOST or HOST:PORT; localhost is always allowed. Repeatable
     #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
     plain_http: Vec<String>,
-    /// With =false, the registries named here need neither TLS nor a valid certificate
+    /// Require TLS and valid certificates of registries [default: true]
     #[arg(
         long,
         value_name = "BOOL",
@@ -73,12 +73,12 @@ pub(super) struct ConnectionArguments {
         action = clap::ArgAction::Set
     )]
     tls_verify: bool,
-    /// Open no connection at all [also: OCIBUILD_OFFLINE=1]
+    /// Disable network access [env: OCIBUILD_OFFLINE]
     #[arg(long)]
     offline: bool,
 }
 
-/// Who names a registry.
+/// The origin of a registry's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NamedBy {
     /// The command line: what it says of connections without a host is for this registry.
@@ -106,7 +106,7 @@ fn certificate_directory(text: &str) -> Result<CertificateDirectory> {
 /// The registries in use. An interruption gives back their uploads.
 static IN_USE: Mutex<Vec<Weak<Registry>>> = Mutex::new(Vec::new());
 
-/// Tells the registries in use that what is being uploaded will not be finished.
+/// Cancels the uploads of the registries in use.
 #[cfg(unix)]
 pub(super) fn abandon_uploads() {
     let in_use = std::mem::take(&mut *IN_USE.lock().unwrap_or_else(PoisonError::into_inner));
@@ -114,10 +114,10 @@ pub(super) fn abandon_uploads() {
 }
 
 impl NetworkArguments {
-    /// The repository of `reference`, reached as the arguments say.
+    /// Returns the repository of `reference`, reached as the arguments say.
     ///
     /// # Errors
-    /// When a file that is named is missing or malformed.
+    /// Fails if a file that is named is missing or malformed.
     pub(super) fn repository(
         &self,
         reference: &Reference,
@@ -131,10 +131,10 @@ impl NetworkArguments {
         Repository::new(registry, reference).map(Arc::new)
     }
 
-    /// As [`NetworkArguments::repository`], for a push that mounts what this machine has seen in the registry.
+    /// Like [`NetworkArguments::repository`], for a push that can mount blobs whose location is recorded.
     ///
     /// # Errors
-    /// As [`NetworkArguments::repository`].
+    /// Fails as [`NetworkArguments::repository`].
     pub(super) fn repository_with_seen(
         &self,
         reference: &Reference,
@@ -149,11 +149,11 @@ impl NetworkArguments {
         }))
     }
 
-    /// The repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not
+    /// Returns the repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not
     /// for it.
     ///
     /// # Errors
-    /// When no connection may be opened, or a file that is named is missing or malformed.
+    /// Fails if no connection may be opened, or a file that is named is missing or malformed.
     pub(super) fn mirrored_repository(
         &self,
         reference: &Reference,
@@ -170,19 +170,19 @@ impl NetworkArguments {
         Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
     }
 
-    /// Where what `reference` names is looked for: its mirrors, then its own repository.
+    /// Returns the locations of `reference`: its mirrors, then its own repository.
     ///
     /// # Errors
-    /// When a file of configuration cannot be read or is malformed, or blocks the registry.
+    /// Fails if a file of configuration cannot be read or is malformed, or blocks the registry.
     pub(super) fn places(&self, reference: &Reference) -> Result<Vec<Reference>> {
         let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
         Ok(places.into_iter().map(|place| place.reference).collect())
     }
 
-    /// Whether no connection may be opened.
+    /// Returns whether no connection may be opened.
     ///
     /// # Errors
-    /// When the environment says neither yes nor no.
+    /// Fails if the environment says neither yes nor no.
     pub(super) fn is_offline(&self) -> Result<bool> {
         self.connection.is_offline()
     }
@@ -190,7 +190,7 @@ impl NetworkArguments {
     /// Fetches the file at `url` into a new file of `directory`.
     ///
     /// # Errors
-    /// As [`fetch`].
+    /// Fails as [`fetch`].
     pub(super) fn fetch(&self, url: &str, directory: &Root, watch: &Arc<Watch>) -> Result<(Temporary, Digest)> {
         let host = url.split('/').nth(2).unwrap_or_default();
         let (transport, options) = self.connection.transport(host, NamedBy::Other, Tls::Required)?;
@@ -200,7 +200,7 @@ impl NetworkArguments {
     /// Does `work` with the first place that has what `reference` names: its mirrors, then its own registry.
     ///
     /// # Errors
-    /// When no place has it; what the last one said.
+    /// Fails if no place has it; what the last one said.
     pub(super) fn first_that_answers<T>(
         &self,
         reference: &Reference,
@@ -208,12 +208,13 @@ impl NetworkArguments {
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
         let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
-        let (last, mirrors) = places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "is nowhere"))?;
+        let (last, mirrors) =
+            places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "not found in any location"))?;
         for place in mirrors {
             let repository = self.repository_at(place, reference, MIRROR_PERSISTENCE, watch)?;
             match work(&repository) {
                 Err(error) if is_of_the_place(error.kind()) => {
-                    let reason = format!("{}; asking the next place", error.reason());
+                    let reason = format!("{}; trying the next location", error.reason());
                     warn(watch, &format!("mirror {}", error.object()), &reason);
                 }
                 done => return done,
@@ -223,13 +224,13 @@ impl NetworkArguments {
         work(&repository).map_err(|error| match (error.kind(), error.advice()) {
             (ErrorKind::Network, Some(advice)) => {
                 let registry = reference.registry();
-                error.hint(format!("{advice}; --mirror {registry}=MIRROR asks another place"))
+                error.hint(format!("{advice}; or use a mirror: --mirror {registry}=MIRROR"))
             }
             _ => error,
         })
     }
 
-    /// A place of `reference`. What the person gave for its own registry is not for another.
+    /// Returns a place of `reference`. What the person gave for its own registry is not for another.
     fn repository_at(
         &self,
         place: &Endpoint,
@@ -252,7 +253,7 @@ impl NetworkArguments {
         self.kept_credentials()
     }
 
-    /// What podman login and docker login wrote, or the file that is named.
+    /// Returns the credentials of podman login and docker login, or of the file that is named.
     fn kept_credentials(&self) -> Result<Keychain> {
         let named = self.authfile.clone().or_else(|| path_from("REGISTRY_AUTH_FILE"));
         let files = match named {
@@ -267,18 +268,18 @@ impl NetworkArguments {
 }
 
 impl ConnectionArguments {
-    /// Whether no connection may be opened.
+    /// Returns whether no connection may be opened.
     ///
     /// # Errors
-    /// When the environment says neither yes nor no.
+    /// Fails if the environment says neither yes nor no.
     pub(super) fn is_offline(&self) -> Result<bool> {
         Ok(self.offline || environment_switches::is_on(environment_switches::OFFLINE)?)
     }
 
-    /// A client of the registry of `place`.
+    /// Returns a client of the registry of `place`.
     ///
     /// # Errors
-    /// When no connection may be opened, or a file that is named is missing or malformed.
+    /// Fails if no connection may be opened, or a file that is named is missing or malformed.
     fn registry(
         &self,
         place: &Endpoint,
@@ -289,7 +290,7 @@ impl ConnectionArguments {
     ) -> Result<Arc<Registry>> {
         let name = place.reference.registry();
         if self.is_offline()? {
-            return Err(Error::usage(name, "is a registry, and --offline forbids asking one"));
+            return Err(Error::usage(name, "network access is disabled (--offline)"));
         }
         let (transport, options) = self.transport(name, named, place.tls)?;
         let options = Options { persistence, ..options };
@@ -298,10 +299,10 @@ impl ConnectionArguments {
         Ok(registry)
     }
 
-    /// A client that logs in to the registry `name`.
+    /// Returns a client that logs in to the registry `name`.
     ///
     /// # Errors
-    /// When no connection may be opened, or a file that is named is missing or malformed.
+    /// Fails if no connection may be opened, or a file that is named is missing or malformed.
     pub(super) fn registry_to_log_in(
         &self,
         name: &str,
@@ -313,7 +314,7 @@ impl ConnectionArguments {
         self.registry(&place, NamedBy::CommandLine, RetryPolicy::default(), keychain, progress)
     }
 
-    /// The way to the registry `name`.
+    /// Returns the way to the registry `name`.
     fn transport(&self, name: &str, named: NamedBy, tls: Tls) -> Result<(Transport, Options)> {
         let (authorities, identity) = self.certificates(name, named)?;
         let is_insecure = tls == Tls::Insecure || (named == NamedBy::CommandLine && !self.tls_verify);
@@ -325,7 +326,7 @@ impl ConnectionArguments {
         Ok((Transport::new(network)?, options))
     }
 
-    /// The authorities of this machine and of the directories for the registry, and who we are to it.
+    /// Returns the authorities of this machine and of the directories for the registry, and who we are to it.
     fn certificates(&self, registry: &str, named: NamedBy) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
         // Honours SSL_CERT_FILE and SSL_CERT_DIR. What of the system's own cannot be read, others may make up for.
         let system = rustls_native_certs::load_native_certs();
@@ -352,17 +353,17 @@ impl ConnectionArguments {
     }
 }
 
-/// How often a place is asked that is not the last one.
+/// The retry policy for every location except the last one.
 const MIRROR_PERSISTENCE: RetryPolicy =
     RetryPolicy { repetitions: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
 
-/// Whether another place may do better. What is wrong with this machine or with the request is wrong everywhere.
+/// Returns `true` if another place may do better. What is wrong with this machine or with the request is wrong everywhere.
 fn is_of_the_place(kind: ErrorKind) -> bool {
     use ErrorKind::{Changed, Interrupted, Io, Locked, Usage};
     !matches!(kind, Usage | Changed | Locked | Io | Interrupted)
 }
 
-/// The authorities in a directory, and the certificate that it holds for us.
+/// Returns the authorities in a directory, and the certificate that it holds for us.
 fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
     let (mut authorities, mut identity) = (Vec::new(), None);
     let entries = directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;
@@ -388,7 +389,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     bounded_read::read(Root::open_named_file(path)?, LARGEST_PEM, &path.display().to_string())
 }
 
-/// What was read from standard input, and the one registry that it is for: the first that is spoken to.
+/// Returns the credentials from standard input. They are valid for one registry: the first that is used.
 fn given_on_stdin(registry: &str) -> Result<Credentials> {
     static GIVEN: Mutex<Option<(String, Credentials)>> = Mutex::new(None);
     let object = "--creds-stdin";
@@ -397,7 +398,7 @@ fn given_on_stdin(registry: &str) -> Result<Credentials> {
         if known == registry {
             return Ok(credentials.clone());
         }
-        let reason = format!("given for {known}, and {registry} is another registry");
+        let reason = format!("the credentials are for {known}, not for {registry}");
         return Err(Error::usage(object, reason).hint("log in to both, or --authfile"));
     }
     let bytes = bounded_read::read(std::io::stdin(), 64 << 10, object)?;
@@ -409,7 +410,7 @@ fn given_on_stdin(registry: &str) -> Result<Credentials> {
     Ok(credentials)
 }
 
-/// The proxies that the environment names. Programs differ in which case they read, and so people set both.
+/// Returns the proxies that the environment names. Programs differ in which case they read, and so people set both.
 fn proxies() -> Result<Proxies> {
     let variable = |name: &str| env::var(name.to_ascii_lowercase()).or_else(|_| env::var(name)).ok();
     let all = variable("ALL_PROXY");

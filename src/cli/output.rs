@@ -9,7 +9,7 @@ use std::path::Path;
 /// Prints a result. A reader that has gone away has seen enough: that is no error.
 ///
 /// # Errors
-/// When standard output cannot be written for another reason, such as a full disk.
+/// Fails if standard output cannot be written for another reason, such as a full disk.
 pub(super) fn print(text: &str) -> Result<()> {
     // In one piece, so that a full disk does not leave a line without its end.
     let line = format!("{text}\n");
@@ -21,7 +21,7 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Whether what is written to `file` comes out of standard output.
+/// Returns `true` if what is written to `file` comes out of standard output.
 pub(super) fn is_standard_output(file: &Path) -> bool {
     matches!(Destination::find(file, Root::open), Ok(Destination::Descriptor(1, _)))
 }
@@ -29,7 +29,7 @@ pub(super) fn is_standard_output(file: &Path) -> bool {
 /// Opens what takes bytes as they come; nothing for a regular file.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// Fails if it cannot be opened.
 pub(super) fn open_stream(destination: &Destination) -> Result<Option<File>> {
     #[cfg(unix)]
     if let Destination::Descriptor(number @ (1 | 2), path) = destination {
@@ -50,7 +50,7 @@ pub(super) fn open_stream(destination: &Destination) -> Result<Option<File>> {
 /// Writes a short result: to a file in one step, and to a stream as a line.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Fails if it cannot be written.
 pub(super) fn write_result(destination: &Destination, text: &str) -> Result<()> {
     match (destination, open_stream(destination)?) {
         (Destination::File(root, name), _) => root.replace_file(name, text.as_bytes()),
@@ -61,7 +61,7 @@ pub(super) fn write_result(destination: &Destination, text: &str) -> Result<()> 
     }
 }
 
-/// Says something to the person. If nobody can hear it, there is nobody to tell that either.
+/// Prints a line to standard error. Errors are ignored, since there is no other place to report them.
 pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
     stderr.write_all(format!("{text}\n").as_bytes()).ok();

@@ -9,10 +9,10 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, text[end..].trim()))
 }
 
-/// A number of bytes, such as `10GiB`.
+/// Returns a number of bytes, such as `10GiB`.
 ///
 /// # Errors
-/// When it is no number, or has no unit that is known.
+/// Fails if it is not a number, or has no unit that is known.
 pub(super) fn size(text: &str) -> Result<u64> {
     let malformed =
         || Error::usage(format!("size `{text}`"), "not a number with B, KiB, MiB, GiB or TiB, or KB, MB, GB or TB");
@@ -32,10 +32,10 @@ pub(super) fn size(text: &str) -> Result<u64> {
     number.checked_mul(factor).ok_or_else(malformed)
 }
 
-/// A time that has passed, such as `30d`.
+/// Returns a time that has passed, such as `30d`.
 ///
 /// # Errors
-/// When it is no number, or has no unit that is known.
+/// Fails if it is not a number, or has no unit that is known.
 pub(super) fn age(text: &str) -> Result<Duration> {
     let malformed = || Error::usage(format!("age `{text}`"), "not a number with s, m, h, d or w");
     let (number, unit) = split_unit(text).ok_or_else(malformed)?;
@@ -45,7 +45,7 @@ pub(super) fn age(text: &str) -> Result<Duration> {
         "h" => 3600,
         "d" => 86_400,
         "w" => 604_800,
-        // Nothing is nothing in every unit.
+        // Zero needs no unit.
         "" if number == 0 => 0,
         _ => return Err(malformed()),
     };

@@ -47,11 +47,11 @@ pub(super) struct ProgressStep {
 /// Redraws of a bar in a second.
 const RATE: u8 = 12;
 
-/// How long a step lasts before another line tells how far it is.
+/// The interval between lines about the progress of a step.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Watch {
-    /// Chooses the view that was asked for, or that fits where standard error leads.
+    /// Selects the requested view, or one that fits standard error.
     pub(super) fn new(common: &Common) -> Self {
         let is_plain_terminal = std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("CI");
         let style = match common.progress {
@@ -70,7 +70,7 @@ impl Watch {
         }
     }
 
-    /// Says one line, above the bars if there are any, unless everything is to be quiet.
+    /// Prints a line, above the progress bars if there are any, unless --quiet is given.
     pub(super) fn say(&self, line: &str) {
         let line = &ocibuild::common::error::message_text(line);
         match self {
@@ -93,7 +93,7 @@ impl Watch {
 }
 
 impl ProgressStep {
-    /// Counts bytes that were handled, and says how far the step is if nothing was said of it for a while.
+    /// Adds processed bytes, and prints the progress of the step if it was not printed for a while.
     fn advance(&mut self, bytes: u64) {
         self.done += bytes;
         if self.last_line.elapsed() < PAUSE {
@@ -105,7 +105,7 @@ impl ProgressStep {
     }
 }
 
-/// Whether a variable of the environment is set to anything (no-color.org).
+/// Returns `true` if a variable of the environment is set to anything (no-color.org).
 fn set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
@@ -169,7 +169,7 @@ impl Progress for Watch {
     }
 }
 
-/// A line that fits the terminal: what is left of it is for the name.
+/// Returns a line that fits the terminal: what is left of it is for the name.
 fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
         Some(bytes) => (

@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints each reference with the digest that it stands for now, which --base takes as it is.
+Prints each reference with its current digest, in the form that --base takes.
 
 Examples:
   ocibuild pull debian:stable-slim
   ocibuild pull registry.example/team/base:v1 --platform linux/arm64")]
 pub(super) struct PullArguments {
-    /// The base images to bring into the cache
+    /// Base images to pull
     #[arg(value_name = "REFERENCE", required = true, value_parser = Location::of_registry)]
     references: Vec<Reference>,
-    /// Which platform of a multi-platform image to take [default: linux/amd64]
+    /// Select a platform of a multi-platform image [default: linux/amd64]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     #[command(flatten)]

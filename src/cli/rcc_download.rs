@@ -20,23 +20,23 @@ const RELEASES: &str = "https://cdn.sema4.ai/rcc/releases";
 
 #[derive(Debug, Args)]
 pub(super) struct RccDownloadArguments {
-    /// Fetch the Linux rcc of this version, or from this URL, and keep it in the cache
+    /// Download the Linux rcc to include, by version or URL
     #[arg(long, value_name = "VERSION|URL", conflicts_with = "rcc_exec", help_heading = "Robot")]
     rcc_download: Option<String>,
-    /// Where the versions are, as URL/vVERSION/linux64/rcc [default: RCC's release page]
+    /// Download from URL/vVERSION/linux64/rcc [default: RCC's release page]
     #[arg(long, value_name = "URL", requires = "rcc_download", help_heading = "Robot")]
     rcc_mirror: Option<String>,
-    /// What its SHA-256 has to be [default: what it was the first time, which ocibuild.lock keeps]
+    /// Require this SHA-256 of the download [default: the one in ocibuild.lock]
     #[arg(long, value_name = "HEX", requires = "rcc_download", value_parser = sha256, help_heading = "Robot")]
     rcc_sha256: Option<Digest>,
 }
 
-/// What a download needs besides its own flags.
+/// The context of a download.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'s> {
     pub(super) bases: &'s BaseArguments,
     pub(super) cache: &'s CacheDirectory,
-    /// Where a robot that comes in one file is unpacked, if it is kept.
+    /// The directory in which a packed robot is unpacked, if the copy is kept.
     pub(super) unpack_in: Option<&'s CacheDirectory>,
     pub(super) watch: &'s Arc<Watch>,
 }
@@ -46,16 +46,16 @@ fn sha256(text: &str) -> Result<Digest> {
 }
 
 impl RccDownloadArguments {
-    /// Whether a download is asked for.
+    /// Returns `true` if a download is asked for.
     pub(super) fn is_given(&self) -> bool {
         // The other flags require this one.
         self.rcc_download.is_some()
     }
 
-    /// The file with the rcc that was asked for, if one was. The lock file lies in `directory` unless it is named.
+    /// Returns the file with the requested rcc, if there is a request. The lock file is in `directory` unless it is named.
     ///
     /// # Errors
-    /// When it cannot be had, is not what it has to be, or is no program for `platform`.
+    /// Fails if it cannot be fetched, has an unexpected digest, or is not a program for `platform`.
     pub(super) fn launcher(
         &self,
         platform: &Platform,
@@ -75,14 +75,14 @@ impl RccDownloadArguments {
             return check_launcher(&path, platform).map(|()| Some(path)).map_err(|error| error.within(&url));
         }
         if surroundings.bases.network().is_offline()? {
-            let reason = "not in the cache, and --offline forbids fetching it";
-            let hint = "build once where there is a network, or --rcc-exec FILE";
+            let reason = "not in the cache, and network access is disabled (--offline)";
+            let hint = "build once with network access, or use --rcc-exec FILE";
             return Err(Error::new(ErrorKind::NotFound, url, reason).hint(hint));
         }
         let (temporary, digest) = surroundings.bases.network().fetch(&url, &store, surroundings.watch)?;
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
-            let reason = format!("expected {expected}, but the file there has {digest}");
-            return Err(Error::corrupt(url, reason).hint("--lock takes it as it is now, without --rcc-sha256"));
+            let reason = format!("expected the digest {expected}, but the file has {digest}");
+            return Err(Error::corrupt(url, reason).hint("--lock without --rcc-sha256 accepts the current file"));
         }
         temporary.persist(digest.hex())?;
         store.sync()?;
@@ -98,7 +98,7 @@ impl RccDownloadArguments {
         if wanted.contains("://") {
             return match &self.rcc_mirror {
                 None => Ok(wanted.to_owned()),
-                Some(_) => Err(Error::usage("--rcc-mirror", "--rcc-download names a URL already")),
+                Some(_) => Err(Error::usage("--rcc-mirror", "--rcc-download already has a URL")),
             };
         }
         let version = wanted.strip_prefix('v').unwrap_or(wanted);
@@ -111,7 +111,7 @@ impl RccDownloadArguments {
         Ok(format!("{releases}/v{version}/linux64/rcc"))
     }
 
-    /// What the command line says, and the lock file must not contradict.
+    /// Returns the expected digest from the command line, which the lock file must not contradict.
     fn expected(&self, url: &str, lock: &LockFile) -> Result<Option<Digest>> {
         // The file is shared, and a signature in the query changes with every download.
         let url = &bare_url(url);
@@ -129,7 +129,7 @@ impl RccDownloadArguments {
     }
 }
 
-/// Whether the store has the program, whole.
+/// Returns whether the store has the program, whole.
 fn holds(store: &Root, digest: &Digest) -> Result<bool> {
     let object = store.display(digest.hex());
     let file = match store.open_file(digest.hex()) {
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(url("19.0.2", None), "https://cdn.sema4.ai/rcc/releases/v19.0.2/linux64/rcc");
         assert_eq!(url("v19.0.2", Some("https://m.io/rcc/")), "https://m.io/rcc/v19.0.2/linux64/rcc");
         assert_eq!(url("https://m.io/x", None), "https://m.io/x");
-        assert!(url("https://m.io/x", Some("https://m.io")).contains("a URL already"));
+        assert!(url("https://m.io/x", Some("https://m.io")).contains("already has a URL"));
         for wrong in ["", "latest", "1/../2", "1?x", "../1"] {
             assert_eq!(url(wrong, None), "neither a version nor a URL", "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! Where rcc keeps its things on this machine.
+//! The home directories of rcc on this machine.
 
 use super::progress_display::Watch;
 use clap::ValueEnum;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// The two brands of rcc, each with a home of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProductName {
-    /// ROBOCORP_HOME, or ~/.robocorp
+    /// Robocorp: $ROBOCORP_HOME or ~/.robocorp
     Robocorp,
-    /// SEMA4AI_HOME, or ~/.sema4ai, as with rcc --sema4ai
+    /// Sema4.ai: $SEMA4AI_HOME or ~/.sema4ai, as `rcc --sema4ai`
     Sema4ai,
 }
 
@@ -67,19 +67,19 @@ impl RccHome {
     pub(super) fn hololib(&self, watch: &Watch) -> Result<Hololib> {
         let root = Root::open(&self.holotree.library).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                error.hint("rcc has recorded no environment here; --resolve lets it, --hololib names another place")
+                error.hint("no environment recorded by rcc; create it with --resolve, or set --hololib")
             }
             _ => error,
         })?;
         Hololib::in_directory(root, watch)
     }
 
-    /// What this home adds to every blueprint.
+    /// Returns the options that this home adds to every blueprint.
     pub(super) fn blueprint_options(&self) -> Result<BlueprintOptions> {
         Ok(BlueprintOptions { local_channel: local_channel(&self.product_home)? })
     }
 
-    /// The command that lets rcc record the environment of the robot `file` in this home.
+    /// Returns the command that lets rcc record the environment of the robot `file` in this home.
     pub(super) fn recording(&self, file: &Path) -> Vec<String> {
         let mut words: Vec<String> = ["holotree", "variables"].map(str::to_owned).into();
         if self.product == Product::Sema4ai {

@@ -30,7 +30,7 @@ pub(super) fn failure(error: &Error, format: OutputFormat) -> ExitCode {
 /// Reports what clap found wrong with the arguments, or prints the help or version that was asked for.
 pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
     if !error.use_stderr() {
-        // Help and version; whoever closes the pipe early has seen enough.
+        // Help and version. A closed pipe is not an error.
         error.print().ok();
         return ExitCode::SUCCESS;
     }
@@ -47,7 +47,7 @@ pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
     failure(&Error::usage("command line", what).hint(hint), format)
 }
 
-/// The name of a kind in JSON.
+/// Returns the name of a kind in JSON.
 fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Usage => "usage",
@@ -77,7 +77,7 @@ pub(super) fn keep_panics_short() {
     }));
 }
 
-/// What the first panic said.
+/// Returns the message of the first panic.
 pub(super) fn last_panic() -> String {
     LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

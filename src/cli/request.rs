@@ -1,4 +1,4 @@
-//! Which image is asked for: the flags of every command that plans one, and the request that they mean.
+//! The request for an image: the flags of every command that plans one, and the request that they form.
 
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
@@ -29,14 +29,14 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArguments {
-    /// Image to build on: scratch, a reference, PATH[:NAME], or a transport and an address (see docs/images.md)
+    /// Set the base image: scratch, a registry reference, PATH[:NAME] or TRANSPORT:ADDRESS (see docs/images.md)
     #[arg(long, value_name = "IMAGE", visible_aliases = ["from", "base-image"])]
     base: Option<String>,
     #[command(flatten)]
     pub(super) bases: BaseArguments,
     #[command(flatten)]
     pub(super) cache_directory: CacheDirectory,
-    /// Platform to take of the base, or to claim on scratch, such as linux/arm64
+    /// Select a platform of the base image, or set the platform of an image without a base
     #[arg(long, value_name = "OS/ARCH", help_heading = "Base image")]
     platform: Option<Platform>,
     #[command(flatten)]
@@ -45,26 +45,26 @@ pub(super) struct RequestArguments {
     secrets: SecretsArguments,
     #[command(flatten)]
     config: ConfigArguments,
-    /// The one time of image and files: RFC 3339 or seconds [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]
+    /// Set the time of the image and its files: RFC 3339 or seconds [default: 1970-01-01T00:00:00Z] [env: SOURCE_DATE_EPOCH]
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
     created: Option<Timestamp>,
     #[command(flatten)]
     robot: RobotArguments,
 }
 
-/// What makes a request one for an image.
+/// The flags that make a request for an image.
 const LOOKED_FOR: &str = "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
 
-/// What is asked for.
+/// The request.
 pub(super) struct ImageRequest {
     /// The image.
     pub(super) spec: BuildSpec,
-    /// Where its base was found; nothing for `scratch`.
+    /// The location of its base; `None` for `scratch`.
     pub(super) location: Option<Location>,
 }
 
 impl RequestArguments {
-    /// The robot to package, if there is one. `noted` is what the cache knows of an environment; a robot that comes in one file
+    /// Returns the robot to package, if there is one. `noted` is what the cache knows of an environment; a robot that comes in one file
     /// is unpacked and kept in `unpack_in`.
     pub(super) fn robot_image(
         &self,
@@ -80,7 +80,7 @@ impl RequestArguments {
         self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
     }
 
-    /// What is asked for. `outputs` is what the command writes, with a word on each, and so no part of what it reads.
+    /// Returns the request. `outputs` are the paths that the command writes, each with a description; they are excluded from sources.
     pub(super) fn resolve(
         &self,
         order: &[LayerFlag],
@@ -106,7 +106,7 @@ impl RequestArguments {
         let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
             layers = robot_layers(robot, &self.content, watch)?;
-            // As with rcc, the robot's own search path comes before the one that the container has.
+            // As in rcc, the robot's search path comes before that of the container.
             let searched = edit.env.get("PATH").cloned();
             let searched = searched.or_else(|| base.config().variable("PATH").map(str::to_owned));
             config = robot.config(searched.as_deref())?;
@@ -115,7 +115,7 @@ impl RequestArguments {
             }
         }
         if is_nothing {
-            warn(watch, "image", &format!("is the base, unchanged: {LOOKED_FOR}"));
+            warn(watch, "image", &format!("no change to the base: {LOOKED_FOR}"));
         }
         layers.extend(copied);
         let lock_file = self.bases.path_of_lock_file(&directory);
@@ -126,17 +126,13 @@ impl RequestArguments {
         build::exclude_outputs(&mut layers, &outputs)?;
         let config = config.overridden_by(edit);
         if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
-            warn(
-                watch,
-                "base image",
-                "seems to be Alpine, which has no glibc; the python of an environment needs that",
-            );
+            warn(watch, "base image", "looks like Alpine, without the glibc that Python in the environment requires");
         }
         let annotations = BTreeMap::new();
         let environment = robot.and_then(|robot| robot.environment.as_ref());
         let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
         let secrets = self.secrets.policy();
-        // What cannot be kept is made again.
+        // Listings that cannot be stored are created again.
         let listings = match environment_switches::is_on(environment_switches::NO_CACHE)? {
             true => None,
             false => self.cache_directory.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok(),
@@ -153,22 +149,22 @@ impl RequestArguments {
                 "docker.io/library/debian:stable-slim".parse().map(|base| Some(Location::Registry(base)))
             }
             Some("scratch") if is_robot => {
-                warn(watch, "base scratch", "has no C library, which the python of an environment needs");
+                warn(watch, "base scratch", "has no C library, which Python in the environment requires");
                 Ok(None)
             }
             None | Some("scratch") => Ok(None),
             Some(text) if text.starts_with("scratch:") || text.starts_with("scratch@") => {
-                Err(Error::usage(format!("base `{text}`"), "scratch is nothing, and has no tags"))
+                Err(Error::usage(format!("base `{text}`"), "scratch is the empty base, and has no tags"))
             }
             Some("docker.io/library/scratch" | "docker.io/scratch" | "library/scratch") => {
-                Err(Error::invalid("base image", "no registry holds scratch").hint("--base scratch"))
+                Err(Error::invalid("base image", "scratch is not in a registry").hint("--base scratch"))
             }
             Some(text) => Location::of_base(text).map(Some),
         }
     }
 }
 
-/// The layers of a robot's image, the robot's own last.
+/// Returns the layers of a robot's image, the robot's own last.
 fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -> Result<Vec<LayerSpec>> {
     let mut known_directories = robot.known_directories()?;
     // A robot's layers are the same on every base, and so say what their directories are like.
@@ -218,7 +214,7 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
     Ok(layers)
 }
 
-/// Says which files become programs that are none on this machine.
+/// Prints the files that become executable in the image.
 fn say_programs(robot: &RobotImage, rules: &Rules, watch: &Watch) {
     let programs: Vec<String> = rules
         .changes
@@ -229,6 +225,6 @@ fn say_programs(robot: &RobotImage, rules: &Rules, watch: &Watch) {
         .collect();
     if let Some(first) = programs.first() {
         let files = counted(programs.len(), "file");
-        watch.say(&format!("{}: {files} in PATH become programs, as rcc run makes them: {first}", robot.robot.file));
+        watch.say(&format!("{}: {files} in PATH made executable, as by rcc run: {first}", robot.robot.file));
     }
 }

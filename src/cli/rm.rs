@@ -15,14 +15,14 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A name removes that name; a digest removes every name of the image. Artifacts about an image go with its last name. The blobs
-stay until `ocibuild gc` removes them. If one of the images is not there, none is removed.
+A name removes that name; a digest removes every name of the image. Artifacts about an image are removed with its last name.
+Blobs are kept until `ocibuild gc` removes them. If one of the images does not exist, none is removed.
 
 Examples:
   ocibuild rm ./out:v1 ./out:team/app:v2
   ocibuild rm ./out@sha256:…")]
 pub(super) struct RmArguments {
-    /// The images of layouts: PATH:NAME, or PATH@DIGEST
+    /// Images of layouts: PATH:NAME, or PATH@DIGEST
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<OsString>,
     #[command(flatten)]

@@ -26,52 +26,52 @@ pub(super) const ROBOT_FILE: &str = "robot.yaml";
 
 #[derive(Debug, Args)]
 pub(super) struct RobotArguments {
-    /// The robot: its robot.yaml, package.yaml or directory, or a zip or bundle of rcc [default: robot.yaml here, if nothing is copied]
+    /// Package a robot: a robot.yaml, package.yaml, directory, zip or rcc bundle [default: ./robot.yaml, without --copy]
     #[arg(short, long, value_name = "PATH", help_heading = "Robot")]
     robot: Option<PathBuf>,
-    /// Package this directory, which the robot is in, so that the robot may name what is beside it
+    /// Package DIR, a parent directory of the robot
     #[arg(long, value_name = "DIR", help_heading = "Robot")]
     root: Option<PathBuf>,
-    /// Which of the robot's tasks the image runs [default: the only one, or the one that the run names]
+    /// Select the task that the image runs [default: the only task, or chosen when the image runs]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     task: Option<String>,
-    /// How the environment is shipped [default: sealed]
+    /// Set how the image ships the environment [default: sealed]
     #[arg(long, value_name = "MODE", help_heading = "Robot")]
     environment: Option<Mode>,
-    /// Into how many layers: by packages, none, or by packages into N at most [default: packages from 32 MiB on]
+    /// Split the environment into layers by package, at most N [default: packages, from 32 MiB]
     #[arg(long, value_name = "packages|none|N", help_heading = "Robot")]
     split: Option<Split>,
     #[command(flatten)]
     search: EnvironmentArguments,
-    /// The Linux rcc to put into the image [default: the one on PATH]
+    /// Set the Linux rcc binary to include in the image [default: rcc on PATH]
     #[arg(long, visible_alias = "rcc-binary", value_name = "FILE", help_heading = "Robot")]
     rcc_exec: Option<PathBuf>,
     #[command(flatten)]
     rcc_download: RccDownloadArguments,
-    /// The run user's home in the image [default: /home/robot]
+    /// Set the home directory of the user in the image [default: /home/robot]
     #[arg(long, value_name = "PATH", value_parser = values::image_path, help_heading = "Robot")]
     home: Option<ImagePath>,
-    /// rcc's --controller in the image [default: user]
+    /// Set rcc's --controller in the image [default: user]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     controller: Option<String>,
-    /// rcc's --space in the image [default: user]
+    /// Set rcc's --space in the image [default: user]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     space: Option<String>,
-    /// Overwrite secrets that the environment remembers, instead of warning of them
+    /// Overwrite secrets recorded in the environment instead of warning about them
     #[arg(long, help_heading = "Robot")]
     scrub: bool,
 }
 
-/// How an environment is shipped.
+/// The form of an environment in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Restored, owned by root: starts fast, under any user
+    /// Restored and owned by root; starts fast, as any user
     Sealed,
-    /// Restored, checked and repaired by rcc at every start
+    /// Restored; rcc checks and repairs it at every start
     Ready,
-    /// As catalog and library: the smallest once unpacked, restored at every start
+    /// Catalog and library only; smallest once unpacked, restored by rcc at every start
     Compact,
-    /// Restored, without rcc: the task's own command runs at once
+    /// Restored, without rcc; the image runs the task's command directly
     Direct,
 }
 
@@ -87,10 +87,10 @@ impl From<Mode> for EnvironmentMode {
 }
 
 impl RobotArguments {
-    /// The robot's file, if there is a robot to package: the one named, or the one here if nothing else is asked for.
+    /// Returns the robot's file, if there is a robot to package: the one named, or the one here if nothing else is asked for.
     ///
     /// # Errors
-    /// When a flag is given that only means something for a robot, and there is none.
+    /// Fails if a flag requires a robot, and there is not a robot.
     pub(super) fn file(&self, copies_something: CopiesSomething, watch: &Watch) -> Result<Option<PathBuf>> {
         let is_here = Path::new(ROBOT_FILE).exists();
         match (&self.robot, copies_something) {
@@ -102,22 +102,22 @@ impl RobotArguments {
         let given = self.given();
         match (given.first(), is_here) {
             (Some(flag), true) => {
-                let reason = "is for a robot, and the robot.yaml here is not packaged, because something is copied";
+                let reason = "requires a robot, and ./robot.yaml is not packaged because of --copy or --remove";
                 Err(Error::usage(*flag, reason).hint("--robot . packages both"))
             }
             (Some(flag), false) => {
-                let reason = "is for a robot, and there is no robot.yaml in this directory";
-                Err(Error::usage(*flag, reason).hint("--robot PATH names one"))
+                let reason = "requires a robot, and this directory has no robot.yaml";
+                Err(Error::usage(*flag, reason).hint("set one with --robot PATH"))
             }
             (None, true) => {
-                warn(watch, ROBOT_FILE, "is not packaged, because something is copied; --robot . packages both");
+                warn(watch, ROBOT_FILE, "not packaged because of --copy or --remove; --robot . packages both");
                 Ok(None)
             }
             (None, false) => Ok(None),
         }
     }
 
-    /// The flags that were given, without `--robot`.
+    /// Returns the flags that were given, without `--robot`.
     fn given(&self) -> Vec<&'static str> {
         // Destructured without `..`, so that a new flag cannot be forgotten here.
         let RobotArguments {
@@ -162,7 +162,7 @@ impl RobotArguments {
         let Packaged { directory, name, source, unpacked } = self.packaged(file, surroundings.unpack_in)?;
         let mut robot = Robot::open(&directory, &name, watch)?;
         if unpacked.is_some() {
-            // Where it was unpacked means nothing to the person.
+            // The path of the unpacked copy is not useful in messages.
             robot.file = format!("{}: {name}", file.display());
         }
         let mode = self.mode(&robot)?;
@@ -183,7 +183,7 @@ impl RobotArguments {
                 Some(Arc::new(Environment::open(hololib, &name, &required, shipping, noted, watch)?))
             }
             None => {
-                warn(watch, &robot.file, "names no environment, so the image gets none");
+                warn(watch, &robot.file, "has no environment, so the image has none");
                 None
             }
         };
@@ -199,7 +199,7 @@ impl RobotArguments {
         Ok(RobotToPackage { image, _unpacked: unpacked })
     }
 
-    /// An action package has no task that rcc could run.
+    /// Returns an action package has no task that rcc could run.
     fn mode(&self, robot: &Robot) -> Result<EnvironmentMode> {
         match (self.environment.map(EnvironmentMode::from), robot.tasks.is_empty()) {
             (None | Some(EnvironmentMode::Direct), true) => Ok(EnvironmentMode::Direct),
@@ -212,11 +212,11 @@ impl RobotArguments {
         }
     }
 
-    /// The directory that is packaged, and the path of the robot's file in it.
+    /// Returns the directory that is packaged, and the path of the robot's file in it.
     fn packaged(&self, file: &Path, unpack_in: Option<&CacheDirectory>) -> Result<Packaged> {
         if is_packed(file) {
             if self.root.is_some() {
-                return Err(Error::usage("--root", format!("{} has no directory above it", file.display())));
+                return Err(Error::usage("--root", format!("{} has no parent directory", file.display())));
             }
             let unpacked = UnpackedRobot::new(file, unpack_in)?;
             let (directory, source) = (unpacked.open()?, file.to_owned());
@@ -234,8 +234,9 @@ impl RobotArguments {
             let (directory, name) = Root::of_file(file, Root::open)?;
             return Ok((directory, name.to_str().ok_or_else(|| unfit(Path::new(&name)))?.to_owned()));
         };
-        let outside =
-            || Error::usage(format!("--root {}", root.display()), format!("the robot {} is not in it", file.display()));
+        let outside = || {
+            Error::usage(format!("--root {}", root.display()), format!("the robot {} is outside it", file.display()))
+        };
         let inside = Root::path_inside(root, file).filter(|path| path.file_name().is_some()).ok_or_else(outside)?;
         Ok((Root::open(root)?, inside.to_str().ok_or_else(|| unfit(&inside))?.to_owned()))
     }
@@ -251,27 +252,27 @@ impl RobotArguments {
         }
         if let Some(user) = user {
             places.user = values::owner(user)
-                .map_err(|error| error.hint("a robot's files belong to its user, so numbers are needed"))?;
+                .map_err(|error| error.hint("use numbers, since the user owns the robot's files"))?;
         }
         Ok(places)
     }
 
-    /// The task that the image always runs. Without `--task`, rcc takes the only one, or the one that the run names.
+    /// Returns the task that the image always runs. Without `--task`, rcc takes the only one, or the one that the run names.
     fn choose_task(&self, robot: &Robot, mode: EnvironmentMode, watch: &Watch) -> Result<Option<String>> {
         if let Some(name) = &self.task {
             return robot.task(Some(name)).map(|task| Some(task.name.clone()));
         }
         if robot.tasks.is_empty() {
-            watch.say(&format!("{}: has no tasks, so --cmd or --entrypoint says what runs", robot.file));
+            watch.say(&format!("{}: no tasks; --cmd or --entrypoint sets what the image runs", robot.file));
             return Ok(None);
         }
         let Err(error) = robot.task(None) else { return Ok(None) };
         let tasks = error.advice().unwrap_or_default();
         if mode == EnvironmentMode::Direct {
-            let reason = "has several tasks, and an image without rcc runs one";
+            let reason = "has several tasks, but a direct image runs one";
             return Err(Error::usage(error.object(), reason).hint(format!("--task NAME; {tasks}")));
         }
-        watch.say(&format!("{}: the run chooses a task with --task NAME; {tasks}", robot.file));
+        watch.say(&format!("{}: choose a task with --task NAME when running the image; {tasks}", robot.file));
         Ok(None)
     }
 
@@ -280,7 +281,7 @@ impl RobotArguments {
             Some(path) => path.clone(),
             None => on_path("rcc").ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "rcc", "not on PATH")
-                    .hint(format!("--rcc-exec FILE names the static rcc for {platform}; rcc's release page has it"))
+                    .hint(format!("set the static rcc for {platform} with --rcc-exec FILE; see rcc's release page"))
             })?,
         };
         check_launcher(&found, platform)?;
@@ -288,13 +289,13 @@ impl RobotArguments {
     }
 }
 
-/// A robot's image, and the directory that the robot was unpacked into for as long as it is read.
+/// A robot's image, and the directory that the robot was unpacked into for as long unchanged read.
 pub(super) struct RobotToPackage {
     pub(super) image: RobotImage,
     _unpacked: Option<UnpackedRobot>,
 }
 
-/// Where a robot is read from.
+/// The source of a robot.
 struct Packaged {
     directory: Root,
     name: String,
@@ -302,7 +303,7 @@ struct Packaged {
     unpacked: Option<UnpackedRobot>,
 }
 
-/// The directory that a robot, or the file that holds it, is in: its lock file is there.
+/// Returns the directory that a robot, or the file that holds it, is in: its lock file is there.
 pub(super) fn own_directory(source: &Path) -> PathBuf {
     match source.is_dir() {
         true => source.to_owned(),
@@ -317,21 +318,21 @@ fn is_packed(file: &Path) -> bool {
     Root::open_named_file(file).is_ok_and(|file| ocibuild::rcc::is_packed(&file))
 }
 
-/// The robot's file in a directory; that of an action package if it is the only one.
+/// Returns the robot's file in a directory; that of an action package if it is the only one.
 fn robot_file_in(directory: &Path) -> PathBuf {
     let package = directory.join("package.yaml");
     let robot = directory.join(ROBOT_FILE);
     if !robot.exists() && package.exists() { package } else { robot }
 }
 
-/// Whether something other than a robot is asked for.
+/// Whether the request has content besides a robot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CopiesSomething {
     Yes,
     No,
 }
 
-/// The first program of this name in the directories of `PATH`.
+/// Returns the first program of this name in the directories of `PATH`.
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)

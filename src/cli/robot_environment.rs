@@ -12,16 +12,16 @@ use std::process::Command;
 
 #[derive(Debug, Args)]
 pub(super) struct EnvironmentArguments {
-    /// Which catalog to take: a blueprint hash, a name, or a file [default: the one that rcc would take]
+    /// Select a catalog by blueprint hash, name or file [default: the one that rcc would use]
     #[arg(long, value_name = "HASH|FILE", help_heading = "Robot")]
     catalog: Option<String>,
-    /// Where the catalogs are: a hololib directory, or a hololib.zip [default: where rcc keeps them]
+    /// Read catalogs from a hololib directory or hololib.zip [default: rcc's hololib]
     #[arg(long, value_name = "DIR|ZIP", help_heading = "Robot")]
     hololib: Option<PathBuf>,
-    /// Whose rcc recorded the environment [default: each product that has a hololib here]
+    /// Select the product whose rcc recorded the environment [default: any with a hololib]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     product: Option<ProductName>,
-    /// Run the rcc of this machine to record the environment if it is missing or incomplete
+    /// Run the local rcc to create the environment if it is missing or incomplete
     #[arg(long, help_heading = "Robot")]
     resolve: bool,
 }
@@ -46,7 +46,7 @@ pub(super) struct EnvironmentSearch<'s> {
 pub(super) struct FoundEnvironment {
     pub(super) hololib: Hololib,
     pub(super) name: CatalogName,
-    /// Nothing if it does not matter.
+    /// `None` if it does not matter.
     pub(super) blueprint: Option<Blueprint>,
 }
 
@@ -57,7 +57,7 @@ struct Candidate {
 }
 
 impl EnvironmentArguments {
-    /// The flags that were given.
+    /// Returns the flags that were given.
     pub(super) fn given(&self) -> impl Iterator<Item = &'static str> {
         let EnvironmentArguments { catalog, hololib, product, resolve } = self;
         let given = [
@@ -103,7 +103,7 @@ impl EnvironmentArguments {
         .map(Some)
     }
 
-    /// The hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
+    /// Returns the hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
     fn hololibs(&self, homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Vec<Hololib>> {
         if let Some(path) = &self.hololib {
             return Ok(vec![open_hololib(path, search.watch)?]);
@@ -125,14 +125,14 @@ impl EnvironmentArguments {
         search: &EnvironmentSearch<'_>,
     ) -> Result<Vec<Candidate>> {
         let hololibs = self.hololibs(homes, search)?;
-        // What is no home's own counts with the first one.
+        // A hololib outside of all homes belongs to the first home.
         let blueprints = blueprints.iter().chain(blueprints.first().into_iter().cycle());
         let candidate =
             |(hololib, blueprint): (Hololib, &Blueprint)| Candidate { hololib, blueprint: blueprint.clone() };
         Ok(hololibs.into_iter().zip(blueprints).map(candidate).collect())
     }
 
-    /// The catalog that `--catalog` names, with the blueprint that it must have.
+    /// Returns the catalog that `--catalog` names, with the blueprint that it must have.
     fn named_catalog(
         &self,
         selector: &str,
@@ -194,11 +194,11 @@ fn best(
         match complete {
             Ok(()) => return Ok(found),
             Err(error) if completeness == Completeness::Required => failure = joined(failure, error),
-            // What is wrong with it is said when it is opened.
+            // Errors are reported when it is opened.
             Err(_) => incomplete = incomplete.or(Some(found)),
         }
     }
-    let missing = || Error::new(ErrorKind::NotFound, &search.robot.file, "no hololib to look into");
+    let missing = || Error::new(ErrorKind::NotFound, &search.robot.file, "no hololib");
     incomplete.ok_or_else(|| failure.unwrap_or_else(missing))
 }
 
@@ -213,7 +213,7 @@ fn joined(earlier: Option<Error>, error: Error) -> Option<Error> {
     })
 }
 
-/// The robot's blueprint in each home; nothing for a robot that runs without an environment.
+/// Returns the robot's blueprint in each home; nothing for a robot that runs without an environment.
 fn blueprints(homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Option<Vec<Blueprint>>> {
     let EnvironmentSearch { robot, directory, platform, watch, .. } = search;
     let mut blueprints: Vec<(Option<String>, Blueprint)> = Vec::new();

@@ -5,19 +5,19 @@ use ocibuild::build::SecretPolicy;
 
 #[derive(Debug, Args)]
 pub(super) struct SecretsArguments {
-    /// What to do about passwords, keys and tokens in the robot, its environment and the sources of --copy
+    /// Set what to do about passwords, keys and tokens found in the sources
     #[arg(long, value_name = "WHAT", default_value = "warn", help_heading = "Content")]
     secrets: SecretsFlag,
 }
 
-/// What happens to an image whose sources hold secrets.
+/// The handling of secrets in the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SecretsFlag {
-    /// Warn of each one, with its file and line
+    /// Warn about each secret, with its file and line
     Warn,
-    /// Build nothing
+    /// Fail if a secret is found
     Deny,
-    /// Do not search
+    /// Do not search for secrets
     Allow,
 }
 

@@ -1,4 +1,4 @@
-//! What this machine has seen in registries, as the command line wants it.
+//! The recorded locations of blobs in registries, for the command line.
 
 use super::cache_directory::CacheDirectory;
 use super::progress_display::Watch;
@@ -14,7 +14,11 @@ pub(super) fn open(cache: &CacheDirectory, watch: &Watch) -> Option<Arc<Seen>> {
     match cache.open().and_then(|directory| Seen::open(&directory, SystemTime::now())) {
         Ok(seen) => Some(Arc::new(seen)),
         Err(error) => {
-            warn(watch, &error.object(), &format!("{}; what registries hold is not remembered", error.reason()));
+            warn(
+                watch,
+                &error.object(),
+                &format!("{}; locations of blobs in registries are not recorded", error.reason()),
+            );
             None
         }
     }
@@ -25,6 +29,10 @@ pub(super) fn remember(seen: &Seen, repository: &Reference, manifest: &Manifest,
     let blobs = manifest.layers.iter().chain([&manifest.config]);
     let digests: Vec<Digest> = blobs.map(|blob| blob.digest).collect();
     if let Err(error) = seen.remember(repository, digests) {
-        warn(watch, &error.object(), &format!("{}; what the registry holds is not remembered", error.reason()));
+        warn(
+            watch,
+            &error.object(),
+            &format!("{}; locations of blobs in the registry are not recorded", error.reason()),
+        );
     }
 }

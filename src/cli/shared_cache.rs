@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct SharedCacheArguments {
-    /// Take an environment's layers from this repository, where a machine shared them; what is there is trusted. Repeatable
+    /// Pull environment layers from a trusted shared cache in this repository. Repeatable
     #[arg(
         long = "cache-from",
         value_name = "docker://REPOSITORY",
@@ -24,7 +24,7 @@ pub(super) struct SharedCacheArguments {
         help_heading = "Cache"
     )]
     from: Vec<Reference>,
-    /// Share an environment's layers in this repository, for --cache-from of other machines. Repeatable
+    /// Push environment layers to a shared cache in this repository. Repeatable
     #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = super::values::repository, help_heading = "Cache")]
     to: Vec<Reference>,
 }
@@ -33,12 +33,12 @@ impl SharedCacheArguments {
     /// Requires that the policy of containers accepts the repositories that layers may be taken from.
     ///
     /// # Errors
-    /// As [`NetworkArguments::admit_cache`].
+    /// Fails as [`NetworkArguments::admit_cache`].
     pub(super) fn check_policy(&self, network: &NetworkArguments) -> Result<()> {
         self.from.iter().try_for_each(|repository| network.admit_cache(repository))
     }
 
-    /// The repositories that layers may be taken from.
+    /// Returns the repositories that layers may be taken from.
     pub(super) fn trusted(&self) -> impl Iterator<Item = Reference> {
         self.from.iter().map(|reference| reference.clone().without_tag())
     }
@@ -46,16 +46,16 @@ impl SharedCacheArguments {
     /// Requires that the lock file names the repositories that layers may be taken from, where it has to.
     ///
     /// # Errors
-    /// As [`LockFile::check_caches`].
+    /// Fails as [`LockFile::check_caches`].
     pub(super) fn check_lock(&self, lock: &mut LockFile) -> Result<()> {
         let names: Vec<String> = self.trusted().map(|reference| reference.to_string()).collect();
         lock.check_caches(&names)
     }
 
-    /// What is shared with this machine. Nothing where no connection may be opened.
+    /// Returns the shared cache, or `None` if network access is disabled.
     ///
     /// # Errors
-    /// When a file that says how a registry is reached is missing or malformed.
+    /// Fails if a file that says how a registry is reached is missing or malformed.
     pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<Option<SharedCache>> {
         if self.from.is_empty() && self.to.is_empty() {
             return Ok(None);
@@ -64,10 +64,10 @@ impl SharedCacheArguments {
         Ok(Some(SharedCache::new(places, watch.clone())))
     }
 
-    /// Shares the layers of what was built. That this fails is no reason to throw the image away, and is told.
+    /// Pushes the layers of the build to the shared cache. A failure is a warning, because the image is complete.
     ///
     /// # Errors
-    /// As [`SharedCacheArguments::open`].
+    /// Fails as [`SharedCacheArguments::open`].
     pub(super) fn publish(
         &self,
         cache: &SharedCache,
@@ -78,7 +78,7 @@ impl SharedCacheArguments {
         let places = places(&self.to, "--cache-to", network, watch)?;
         let groups = plan.shareable(built);
         if groups.is_empty() && !places.is_empty() {
-            let reason = "nothing to share: no layer here follows from the catalog of an environment alone";
+            let reason = "nothing to push: no layer comes from an environment's catalog alone";
             warn(watch, "--cache-to", reason);
         }
         if groups.is_empty() || places.is_empty() {
@@ -92,7 +92,7 @@ impl SharedCacheArguments {
             let mut moved = TransferStats::default();
             for (group, Shareable { layers, from }) in &groups {
                 if let Some(elsewhere) = from.iter().find(|from| !place.is_at(from)) {
-                    let reason = format!("not shared again: the layers were taken from {elsewhere}");
+                    let reason = format!("not pushed: the layers came from {elsewhere}");
                     warn(watch, &place.name(), &reason);
                     continue;
                 }
@@ -100,12 +100,12 @@ impl SharedCacheArguments {
                     Ok(Published::Unchanged) => {}
                     Ok(Published::Written(more)) => moved.add(more),
                     Err(error) => {
-                        let reason = format!("{}; the layers are not shared", error.reason());
+                        let reason = format!("{}; the layers are not pushed to the shared cache", error.reason());
                         warn(watch, &error.object(), &reason);
                     }
                 }
             }
-            activity.finish(&format!("{} sent", human_numbers::size(moved.copied_bytes)));
+            activity.finish(&format!("{} pushed", human_numbers::size(moved.copied_bytes)));
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ fn places(
 ) -> Result<Vec<CachePlace>> {
     if network.is_offline()? {
         for reference in references {
-            warn(watch, &format!("{flag} {reference}"), "not asked: --offline forbids it");
+            warn(watch, &format!("{flag} {reference}"), "skipped: network access is disabled (--offline)");
         }
         return Ok(Vec::new());
     }

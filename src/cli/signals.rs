@@ -1,8 +1,8 @@
-//! What happens when the program is told to stop.
+//! Handling of termination signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set for good as soon as the program is told to stop.
+/// Set when a termination signal arrives, and never cleared.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// On SIGINT, SIGTERM or SIGHUP, files in the making are removed, uploads given back, and the process ends with 128 and the
@@ -18,7 +18,7 @@ pub(super) fn clean_up_when_told_to_stop() {
     let signals: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
     let told_before = Arc::new(AtomicBool::new(false));
     for &signal in &signals {
-        // Where the system refuses a handler, the signal keeps its default: the process ends, and the next run cleans up.
+        // If the system refuses a handler, the signal keeps its default: the process ends, and the next run cleans up.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, told_before.clone()).ok();
     }
     let Ok(mut told) = signal_hook::iterator::Signals::new(signals) else { return };
@@ -51,7 +51,7 @@ fn report_files_that_grow_too_large() {
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::new(AtomicBool::new(false))).ok();
 }
 
-/// Signals that whoever started us wants ignored, as `nohup` does and shells do for background jobs.
+/// Signals that the parent process has set to be ignored, as `nohup` does and shells do for background jobs.
 #[cfg(unix)]
 fn ignored_signals() -> Vec<i32> {
     let status = ocibuild::common::root::Root::open_named_file(std::path::Path::new("/proc/self/status"))

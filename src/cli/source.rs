@@ -13,20 +13,20 @@ use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFi
 use ocibuild::{Location, Platform, Reference, Result};
 use std::sync::Arc;
 
-/// Which image a command reads.
+/// The image that a command reads.
 #[derive(Debug, Args)]
 pub(super) struct SourceArguments {
-    /// The image: PATH[:NAME][@DIGEST], a reference, or a transport and an address (see docs/images.md)
+    /// Image to read: PATH[:NAME][@DIGEST], a registry reference, or TRANSPORT:ADDRESS (see docs/images.md)
     #[arg(value_name = "IMAGE")]
     source: String,
-    /// Which platform of a multi-platform image to take [default: linux/amd64]
+    /// Select a platform of a multi-platform image [default: linux/amd64]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     #[command(flatten)]
     cache: CacheDirectory,
 }
 
-/// An image and the names that it has where it lies.
+/// An image with its names at its location.
 pub(super) struct OpenedImage {
     pub(super) image: StoredImage,
     pub(super) names: Vec<ImageName>,
@@ -36,12 +36,12 @@ impl SourceArguments {
     /// Asks the policy about the image.
     ///
     /// # Errors
-    /// As [`Admission::ask`], and when it is not known what names the image.
+    /// Fails as [`Admission::ask`], and when it is not known what names the image.
     pub(super) fn admission(&self, network: &NetworkArguments) -> Result<Admission> {
         network.admission(&Location::of_image(&self.source)?)
     }
 
-    /// Where this program keeps what a later run can use again.
+    /// Returns the cache directory.
     pub(super) fn cache_directory(&self) -> &CacheDirectory {
         &self.cache
     }
@@ -49,7 +49,7 @@ impl SourceArguments {
     /// Opens the image.
     ///
     /// # Errors
-    /// When it is missing, damaged, malformed, or not for the platform.
+    /// Fails if it is missing, damaged, malformed, or not for the platform.
     pub(super) fn open(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<OpenedImage> {
         let platform = self.platform.as_ref();
         match Location::of_image(&self.source)? {
@@ -115,7 +115,7 @@ impl SourceArguments {
             }
             // A bare word is a path first, so a path with a typing error ends here.
             Err(error) if error.advice().is_none() && !self.source.starts_with("docker://") => {
-                Err(error.hint(format!("no `{}` is here, so it was looked up as a reference", self.source)))
+                Err(error.hint(format!("`{}` does not exist, so it was used as a reference", self.source)))
             }
             Err(error) => Err(error),
         }

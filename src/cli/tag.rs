@@ -14,16 +14,16 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The image keeps the names that it has. An image that has one of the new names loses it.
+The image keeps its existing names. A name that another image has is moved to this image.
 
 Examples:
   ocibuild tag ./out:v1 latest
   ocibuild tag ./out@sha256:… team/app:v1 team/app:stable")]
 pub(super) struct TagArguments {
-    /// The image of a layout: PATH[:NAME][@DIGEST]
+    /// Image of a layout: PATH[:NAME][@DIGEST]
     #[arg(value_name = "IMAGE")]
     image: OsString,
-    /// The names to add
+    /// Names to add
     #[arg(value_name = "NAME", required = true)]
     names: Vec<ImageName>,
     #[command(flatten)]

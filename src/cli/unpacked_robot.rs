@@ -47,7 +47,7 @@ impl UnpackedRobot {
 }
 
 impl Drop for UnpackedRobot {
-    #[expect(clippy::disallowed_methods, reason = "the directory is this program's own and goes as a whole")]
+    #[expect(clippy::disallowed_methods, reason = "the directory was created by this program")]
     fn drop(&mut self) {
         if let UnpackedRobot::Temporary(path) = self {
             // A failure leaves a directory among the temporary files of this machine.
@@ -66,7 +66,7 @@ fn digest(file: &Path) -> Result<Digest> {
     hashing.finish().map(|(digest, _)| digest).map_err(read_failed)
 }
 
-/// The robot in `file`, below the cache directory.
+/// Returns the robot in `file`, below the cache directory.
 fn find_or_unpack(file: &Path, digest: &Digest, cache: &Root) -> Result<Root> {
     let robots = ROBOTS.split('/').try_fold(cache.clone(), |directory, name| directory.create_directory(name))?;
     let name = digest.hex();
@@ -81,7 +81,7 @@ fn find_or_unpack(file: &Path, digest: &Digest, cache: &Root) -> Result<Root> {
     let unfinished = format!("{name}.{:016x}{UNFINISHED_ROBOT}", RandomState::new().hash_one(std::process::id()));
     let directory = robots.create_directory(&unfinished)?;
     let unpacked = unpack_robot(Root::open_named_file(file)?, &shown(file), &directory).and_then(|()| {
-        // What is there by now is incomplete, or another process was faster.
+        // The existing directory is incomplete, or another process was faster.
         if find()?.is_none() {
             robots.remove_tree(&name)?;
             let renamed = robots.dir().rename(&unfinished, robots.dir(), &name);
@@ -95,7 +95,7 @@ fn find_or_unpack(file: &Path, digest: &Digest, cache: &Root) -> Result<Root> {
     robots.directory(&name)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the directory of a packed robot may be one that nobody can write to")]
+#[expect(clippy::disallowed_methods, reason = "the directory of a packed robot may be read-only")]
 fn private_directory() -> Result<PathBuf> {
     const MOST_ATTEMPTS: u32 = 16;
     let place = std::env::temp_dir();

@@ -1,4 +1,4 @@
-//! The values of flags: what was typed, and what it means.
+//! Parsers for the values of flags.
 
 use ocibuild::cache::CachePlace;
 use ocibuild::layers::tree::Owner;
@@ -7,10 +7,10 @@ use ocibuild::{Error, Location, Reference, Result, Timestamp};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-/// `KEY=VALUE`, with a key.
+/// Returns `KEY=VALUE`, with a key.
 ///
 /// # Errors
-/// When there is no `=`, or nothing in front of it.
+/// Fails if there is no `=`, or nothing in front of it.
 pub(super) fn pair(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -18,30 +18,30 @@ pub(super) fn pair(text: &str) -> Result<(String, String)> {
     }
 }
 
-/// A command: a JSON array of strings, or words as a shell would part them. No shell will see them.
+/// Parses a command: a JSON array of strings, or words that are split as by a shell. No shell runs them.
 ///
 /// # Errors
-/// When it is neither.
+/// Fails if it is neither.
 pub(super) fn command(text: &str) -> Result<Vec<String>> {
     if text.trim_start().starts_with('[') {
         let words: Result<Vec<String>, _> = serde_json::from_str(text);
         return words.map_err(|_| Error::usage(format!("`{text}`"), "not a JSON array of strings"));
     }
-    shlex::split(text).ok_or_else(|| Error::usage(format!("`{text}`"), "a quote is not closed"))
+    shlex::split(text).ok_or_else(|| Error::usage(format!("`{text}`"), "unterminated quote"))
 }
 
-/// What `--copy` names.
+/// A value of `--copy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Copy {
     /// A directory, a file, a tar, or `-` for a tar on standard input.
     pub(super) source: PathBuf,
-    /// Where it goes.
+    /// The destination in the image.
     pub(super) destination: ImagePath,
-    /// What the destination is.
+    /// The form of the destination.
     pub(super) target: CopyTarget,
 }
 
-/// How a destination was written.
+/// The form of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CopyTarget {
     /// `/dst`: a file gets this name.
@@ -50,10 +50,10 @@ pub(super) enum CopyTarget {
     Directory,
 }
 
-/// `SRC:DST`, parted at the last colon in front of a slash, so that a Windows drive stays in one piece.
+/// Parses `SRC:DST`, split at the last colon before a slash, so that a Windows drive is not split.
 ///
 /// # Errors
-/// When there is no such colon, or DST leaves the image.
+/// Fails if there is no such colon, or DST leaves the image.
 pub(super) fn copy(text: &OsStr) -> Result<Copy> {
     let malformed =
         || Error::usage(format!("`{}`", text.to_string_lossy()), "not of the form SRC:DST with an absolute DST");
@@ -65,10 +65,10 @@ pub(super) fn copy(text: &OsStr) -> Result<Copy> {
     Ok(Copy { source: ocibuild::common::root::path_of_bytes(source).into_owned(), destination, target })
 }
 
-/// An absolute path in the image.
+/// Returns an absolute path in the image.
 ///
 /// # Errors
-/// When it is relative or leaves the image.
+/// Fails if it is relative or leaves the image.
 pub(super) fn image_path(text: &str) -> Result<ImagePath> {
     if !text.starts_with('/') {
         return Err(Error::usage(format!("`{text}`"), "not an absolute path"));
@@ -76,18 +76,18 @@ pub(super) fn image_path(text: &str) -> Result<ImagePath> {
     ImagePath::new(text.as_bytes()).map_err(|error| Error::usage(error.object(), error.reason()))
 }
 
-/// An absolute path in the image, as text for the config.
+/// Returns an absolute path in the image, as text for the config.
 ///
 /// # Errors
-/// When it is relative.
+/// Fails if it is relative.
 pub(super) fn absolute(text: &str) -> Result<String> {
     image_path(text).map(|_| text.to_owned())
 }
 
-/// `UID[:GID]`; without a group, the group has the number of the user.
+/// Returns `UID[:GID]`; without a group, the group has the number of the user.
 ///
 /// # Errors
-/// When either is no number below 2^32 - 1, which means "no user" to Linux.
+/// Fails if either is not a number below 2^32 - 1, which means "no user" to Linux.
 pub(super) fn owner(text: &str) -> Result<Owner> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number != u32::MAX);
     let malformed = || Error::usage(format!("owner `{text}`"), "not of the form UID[:GID] with numbers");
@@ -98,16 +98,16 @@ pub(super) fn owner(text: &str) -> Result<Owner> {
 /// Permission bits, octal.
 ///
 /// # Errors
-/// When it is no octal number of at most 7777.
+/// Fails if it is not an octal number of at most 7777.
 pub(super) fn mode(text: &str) -> Result<u16> {
     let bits = u16::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
     bits.ok_or_else(|| Error::usage(format!("mode `{text}`"), "not an octal number up to 7777"))
 }
 
-/// `USER[:GROUP]`, each a number or a name.
+/// Returns `USER[:GROUP]`, each a number or a name.
 ///
 /// # Errors
-/// When it is anything else.
+/// Fails if it is anything else.
 pub(super) fn user(text: &str) -> Result<String> {
     let is_name = |part: &str| {
         !part.is_empty()
@@ -121,10 +121,10 @@ pub(super) fn user(text: &str) -> Result<String> {
     Err(Error::usage(format!("user `{text}`"), "not of the form USER[:GROUP]"))
 }
 
-/// `PORT[-PORT][/tcp|udp|sctp]`, with the protocol written out.
+/// Returns `PORT[-PORT][/tcp|udp|sctp]`, with the protocol written out.
 ///
 /// # Errors
-/// When it is anything else.
+/// Fails if it is anything else.
 pub(super) fn port(text: &str) -> Result<String> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
@@ -138,10 +138,10 @@ pub(super) fn port(text: &str) -> Result<String> {
     }
 }
 
-/// `SIGTERM` or a number.
+/// Returns `SIGTERM` or a number.
 ///
 /// # Errors
-/// When it is anything else.
+/// Fails if it is anything else.
 pub(super) fn signal(text: &str) -> Result<String> {
     let is_name = text.strip_prefix("SIG").is_some_and(|name| {
         !name.is_empty()
@@ -157,10 +157,10 @@ pub(super) fn signal(text: &str) -> Result<String> {
     }
 }
 
-/// The moment of the image: what the flag says, else what `SOURCE_DATE_EPOCH` says, else `default`.
+/// Returns the time of the image: the flag, otherwise `SOURCE_DATE_EPOCH`, otherwise `default`.
 ///
 /// # Errors
-/// When either cannot be read. A negative `SOURCE_DATE_EPOCH` is not one (reproducible-builds.org, SOURCE_DATE_EPOCH).
+/// Fails if either cannot be read. A negative `SOURCE_DATE_EPOCH` is not one (reproducible-builds.org, SOURCE_DATE_EPOCH).
 pub(super) fn created(flag: Option<Timestamp>, default: Timestamp) -> Result<Timestamp> {
     if let Some(created) = flag {
         return Ok(created);
@@ -177,7 +177,7 @@ pub(super) fn created(flag: Option<Timestamp>, default: Timestamp) -> Result<Tim
 /// Reads `docker://REPOSITORY`.
 pub(super) fn repository(text: &str) -> Result<Reference> {
     let Location::Registry(reference) = text.parse()? else {
-        return Err(Error::usage(format!("`{text}`"), "is no repository of a registry: docker://HOST/NAME"));
+        return Err(Error::usage(format!("`{text}`"), "not a repository: docker://HOST/NAME"));
     };
     CachePlace::prefix(&reference).map(|_| reference)
 }

@@ -15,12 +15,11 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every blob is read, and every fault is a line of its own. The exit status is 1 if there is any, and the \
-                  next build replaces what is damaged. \
-                  Layers that `layout --sparse` has left in their registry are no fault."
+    after_help = "Reads every blob and prints one line per error. Exits with status 1 if there is an error; the next \
+                  build replaces damaged blobs. Layers that `layout --sparse` did not download are not an error."
 )]
 pub(super) struct VerifyArguments {
-    /// The layout, or one image of it: PATH[:NAME][@DIGEST]
+    /// Layout, or one of its images: PATH[:NAME][@DIGEST]
     #[arg(value_name = "LAYOUT[:NAME]")]
     layout: OsString,
     #[command(flatten)]
@@ -73,29 +72,25 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
                 print(&fault.to_string())?;
             }
             for layer in report.left_out.iter().filter(|_| !arguments.common.quiet) {
-                print(&format!("blob {}: left out, {} in {}", layer.digest, size(layer.size), layer.repository))?;
+                print(&format!("blob {}: not downloaded, {} in {}", layer.digest, size(layer.size), layer.repository))?;
             }
             for layer in report.not_read.iter().filter(|_| !arguments.common.quiet) {
-                print(&format!(
-                    "blob {}: not read, its type `{}` is not known",
-                    layer.digest,
-                    one_line(&layer.media_type)
-                ))?;
+                print(&format!("blob {}: not read, unknown type `{}`", layer.digest, one_line(&layer.media_type)))?;
             }
             if report.faults.is_empty() && !arguments.common.quiet {
                 let bytes = size(report.bytes);
                 let (images, blobs) = (counted(report.images, "image"), counted(report.blobs, "blob"));
                 let left_out = match report.left_out.len() {
                     0 => String::new(),
-                    layers => format!(", except for {} left out", counted(layers, "layer")),
+                    layers => format!(", except {} not downloaded", counted(layers, "layer")),
                 };
                 let artifacts = match report.artifacts {
                     0 => String::new(),
                     artifacts => format!(", {}", counted(artifacts, "artifact")),
                 };
                 let verdict = match report.not_read.len() {
-                    0 => "whole".to_owned(),
-                    layers => format!("no fault found, {} not read", counted(layers, "layer")),
+                    0 => "no errors found".to_owned(),
+                    layers => format!("no errors found, {} not read", counted(layers, "layer")),
                 };
                 print(&format!("{images}{artifacts}, {blobs}, {bytes}: {verdict}{left_out}"))?;
             }

@@ -105,7 +105,7 @@ impl FromStr for Digest {
             let shown: String = text.chars().take(100).collect();
             Error::invalid(format!("`{shown}`"), format!("invalid digest: {reason}"))
         };
-        let (name, hex) = text.split_once(':').ok_or_else(|| wrong("no `algorithm:` in front"))?;
+        let (name, hex) = text.split_once(':').ok_or_else(|| wrong("missing `algorithm:` prefix"))?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
             "sha512" => Algorithm::Sha512,

@@ -111,6 +111,6 @@ impl DirectoryLock {
 }
 
 fn held(directory: &Root) -> Error {
-    Error::new(ErrorKind::Locked, directory.path().display().to_string(), "another process holds it locked")
+    Error::new(ErrorKind::Locked, directory.path().display().to_string(), "locked by another process")
         .hint(format!("waited {} s", TIMEOUT.as_secs()))
 }

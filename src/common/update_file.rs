@@ -60,7 +60,7 @@ pub fn update(
             return root.sync();
         }
     }
-    Err(Error::new(ErrorKind::Changed, path.display().to_string(), "another program keeps changing it"))
+    Err(Error::new(ErrorKind::Changed, path.display().to_string(), "repeatedly changed by another program"))
 }
 
 fn read(root: &Root, name: &OsStr, largest: u64) -> Result<Option<Vec<u8>>> {

@@ -3,8 +3,8 @@
 use crate::layers::tree::Entry;
 use std::fmt;
 
-/// A function that is called with the number, the entry and the content of each file that is in one block, while the content is in
-/// memory, on any thread and in any order.
+/// A function that is called with the number, the entry and the content of each file that is in one block, while the content is
+/// in memory, on any thread and in any order.
 #[derive(Clone, Copy)]
 pub struct ContentVisitor<'a>(pub &'a (dyn Fn(usize, &Entry, &[u8]) + Sync));
 

@@ -113,7 +113,7 @@ impl Filling<'_> {
             _ if from == 0 && takes => ContentStream::open_with_members(stored)?,
             _ if from == 0 => ContentStream::open(stored)?,
             // The previous block holds the beginning of a member that could not be continued.
-            _ if takes => return Err(Error::invalid("content", "a part was asked for before the one in front of it")),
+            _ if takes => return Err(Error::invalid("content", "a chunk was requested out of order")),
             _ => return content.append(from, length, size, self.buffer),
         };
         let at = self.buffer.len();

@@ -315,7 +315,7 @@ impl<'a> Line<'a> {
     }
 
     fn block(&self, number: usize) -> Result<Block> {
-        self.blocks.get(number).ok_or_else(|| Error::invalid(self.request.name, "has no such block"))
+        self.blocks.get(number).ok_or_else(|| Error::invalid(self.request.name, "block not found"))
     }
 
     fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
@@ -417,6 +417,6 @@ fn complete<Item, WriteState>(
     name: &str,
 ) -> Result<WriteState> {
     let (arrived, state) = sequence.map_or((0, None), Sequence::finish);
-    let incomplete = || Error::new(ErrorKind::Io, name, "not every block arrived");
+    let incomplete = || Error::new(ErrorKind::Io, name, "blocks are missing");
     state.filter(|_| arrived == count).ok_or_else(incomplete)
 }

@@ -39,7 +39,7 @@ impl fmt::Display for NearCatalog {
         f.write_str(&lines.iter().take(LINES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))?;
         match lines.len().saturating_sub(LINES_SHOWN) {
             0 => Ok(()),
-            more => write!(f, " and {more} lines more"),
+            more => write!(f, " and {more} more lines"),
         }
     }
 }
@@ -132,7 +132,7 @@ impl Hololib {
             first.digest.library_path()
         );
         let error = Error::new(ErrorKind::NotFound, format!("catalog {}", catalog.name()), reason);
-        Err(error.hint("--resolve lets rcc record the environment again"))
+        Err(error.hint("--resolve records the environment again"))
     }
 
     /// Returns the catalogs for `platform`, those with the blueprints most similar to `blueprint` first.
@@ -201,10 +201,10 @@ impl Hololib {
         }
         let nearest = self.nearest(blueprint, platform, limits).unwrap_or_default();
         for near in nearest.iter().take(NEAREST_SHOWN) {
-            reason.push_str(&format!("; near is {}: {near}", near.name.blueprint));
+            reason.push_str(&format!("; most similar is {}: {near}", near.name.blueprint));
         }
         let hint = match others.is_empty() {
-            true => format!("run `{command}`, or let --resolve do it"),
+            true => format!("run `{command}`, or use --resolve"),
             // RCC records environments only for the platform on which it runs.
             false => format!("on a {platform} machine, run `{command}`"),
         };

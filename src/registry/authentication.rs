@@ -175,7 +175,7 @@ impl Authentication {
         match &state.asks {
             None => Ok(false),
             Some(Asks::Token(realm)) if realm.distrusted().is_some() => {
-                let error = Error::new(ErrorKind::Denied, &self.registry, "the credentials could not be tried");
+                let error = Error::new(ErrorKind::Denied, &self.registry, "the credentials could not be checked");
                 Err(self.advise(&state, &Scopes::none(), error))
             }
             Some(_) => Ok(true),
@@ -225,7 +225,7 @@ impl Authentication {
             Asks::Basic | Asks::Token(_) => return,
         };
         if !std::mem::replace(&mut state.warned, true) {
-            let reason = format!("the password goes to {to} in clear text, since it is spoken to over plain HTTP");
+            let reason = format!("the password is sent to {to} unencrypted, over plain HTTP");
             progress::warn(means.progress, &self.registry, &reason);
         }
     }
@@ -281,8 +281,8 @@ impl Authentication {
             (Some(_), Some(host)) => {
                 format!("credentials were not sent to the token server {host}; --auth-realm {host} allows it")
             }
-            (Some(_), None) => format!("credentials of {} were refused", found.tried.last().map_or("", |last| last)),
-            (None, _) if tried.is_empty() => "there are no credentials".to_owned(),
+            (Some(_), None) => format!("credentials from {} were rejected", found.tried.last().map_or("", |last| last)),
+            (None, _) if tried.is_empty() => "no credentials".to_owned(),
             (None, _) => format!("no credentials: tried {tried}, found nothing for {}", self.registry),
         })
     }
@@ -300,8 +300,8 @@ fn password_header(credentials: Option<&Credentials>, registry: &str) -> Result<
         Some(Credentials::Password { user, password }) => {
             Ok(Held { header: token::basic(user, password), fresh_until: None })
         }
-        Some(Credentials::Identity(_)) => denied("asks for a password, but there is only an identity token"),
-        None => denied("asks for a name and a password"),
+        Some(Credentials::Identity(_)) => denied("requires a password, but only an identity token is available"),
+        None => denied("requires a user name and password"),
     }
 }
 

@@ -138,8 +138,8 @@ impl BaseStore {
     /// a record of it.
     ///
     /// # Errors
-    /// Fails if the registry cannot be reached or has no such image, `accept` refuses it, a blob does not match its digest, or the
-    /// store cannot be written.
+    /// Fails if the registry cannot be reached or has no such image, `accept` refuses it, a blob does not match its digest, or
+    /// the store cannot be written.
     pub fn pull(
         &self,
         source: &Arc<Repository>,

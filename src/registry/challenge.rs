@@ -29,7 +29,7 @@ pub(super) fn choose<'a>(fields: impl Iterator<Item = &'a str>, object: &str) ->
                 parameters.iter().find(of_that_name).map(|(_, value)| value.clone())
             };
             if scheme.eq_ignore_ascii_case("bearer") {
-                let realm = value("realm").ok_or_else(|| wrong("asks for a token but names no realm".to_owned()))?;
+                let realm = value("realm").ok_or_else(|| wrong("requires a token, but names no realm".to_owned()))?;
                 return Ok(Challenge::Bearer { realm, service: value("service"), scope: value("scope") });
             } else if scheme.eq_ignore_ascii_case("basic") {
                 basic = true;
@@ -40,8 +40,8 @@ pub(super) fn choose<'a>(fields: impl Iterator<Item = &'a str>, object: &str) ->
     }
     match (basic, others.is_empty()) {
         (true, _) => Ok(Challenge::Basic),
-        (false, true) => Err(wrong("asks for credentials but does not say which kind".to_owned())),
-        (false, false) => Err(wrong(format!("asks for authentication of an unknown kind: {}", others.join(", ")))),
+        (false, true) => Err(wrong("requires credentials without an authentication scheme".to_owned())),
+        (false, false) => Err(wrong(format!("requires an unknown authentication scheme: {}", others.join(", ")))),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(chosen(&[r#"Negotiate, Basic realm="r""#]), "basic");
         assert_eq!(chosen(&["Negotiate abc=1, NTLM", "Basic"]), "basic");
         assert_eq!(chosen(&[r#"Basic realm="x", Bearer realm="https://a""#]), "https://a None None");
-        assert_eq!(chosen(&["Digest realm=x"]), "asks for authentication of an unknown kind: Digest");
+        assert_eq!(chosen(&["Digest realm=x"]), "requires an unknown authentication scheme: Digest");
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
             assert_eq!(chosen(&[bad]), "sent a malformed challenge", "{bad}");
         }
         assert_eq!(chosen(&["Bearer realm=\"a\u{1}b\""]), "sent a malformed challenge");
-        assert_eq!(chosen(&["Bearer service=x"]), "asks for a token but names no realm");
-        assert_eq!(chosen(&[]), "asks for credentials but does not say which kind");
+        assert_eq!(chosen(&["Bearer service=x"]), "requires a token, but names no realm");
+        assert_eq!(chosen(&[]), "requires credentials without an authentication scheme");
     }
 }

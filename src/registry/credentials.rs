@@ -155,7 +155,9 @@ impl Keychain {
             if found.credentials.is_none() {
                 found.credentials = entry_for(&document, registry, repository, &file.name)?;
                 if found.credentials.is_some() && file.exposed {
-                    found.warnings.push(format!("{}: others may read the credentials in it (chmod 600)", file.name));
+                    found
+                        .warnings
+                        .push(format!("{}: the credentials in it are readable by other users (chmod 600)", file.name));
                 }
             }
             if found.credentials.is_some() {
@@ -210,10 +212,7 @@ fn entry_for(document: &Value, registry: &str, repository: &str, file: &str) -> 
 /// colon.
 pub fn logged_in(file: &AuthFile, registry: &str, user: &str, password: &Secret) -> Result<Vec<u8>> {
     if user.contains(':') {
-        return Err(Error::usage(
-            "--username",
-            "has a colon, which no registry can tell from the one before the password",
-        ));
+        return Err(Error::usage("--username", "contains a colon, which separates the user name from the password"));
     }
     let (mut document, key) = file.entry_of(registry)?;
     let entry = json!({"auth": BASE64.encode(format!("{user}:{}", password.reveal()))});
@@ -229,7 +228,7 @@ pub fn logged_out(file: &AuthFile, registry: &str) -> Result<Vec<u8>> {
     let (mut document, key) = file.entry_of(registry)?;
     let entries = document.get_mut("auths").and_then(Value::as_object_mut);
     if entries.and_then(|entries| entries.remove(&key)).is_none() {
-        return Err(Error::new(ErrorKind::NotFound, &file.name, format!("nobody is logged in to {registry}")));
+        return Err(Error::new(ErrorKind::NotFound, &file.name, format!("not logged in to {registry}")));
     }
     Ok(format!("{document:#}\n").into_bytes())
 }
@@ -242,8 +241,8 @@ impl AuthFile {
             None => json!({}),
         };
         if let Some(helper) = helper_for(&document, registry, &self.name)? {
-            let reason = format!("leaves the credentials of {registry} to docker-credential-{helper}");
-            return Err(Error::invalid(&self.name, reason).hint("--authfile names another file"));
+            let reason = format!("the credentials of {registry} are stored by docker-credential-{helper}");
+            return Err(Error::invalid(&self.name, reason).hint("use another file with --authfile"));
         }
         let entries = json::object_at(&document, "auths", &self.name)?;
         let whole = Scope { host: registry.to_owned(), path: String::new() };
@@ -441,7 +440,7 @@ mod tests {
             ("(anonymous)".to_owned(), "t".to_owned())
         );
         let twice = logged_out(&file(&out), "reg.io").unwrap_err().to_string();
-        assert_eq!(twice, "auth.json: nobody is logged in to reg.io");
+        assert_eq!(twice, "auth.json: not logged in to reg.io");
 
         let new = logged_in(&AuthFile::new("auth.json", None), "docker.io", "a", &Secret::new("b")).unwrap();
         assert_eq!(user(&String::from_utf8(new).unwrap(), "docker.io", "library/x"), "a");

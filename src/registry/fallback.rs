@@ -121,7 +121,7 @@ impl BlobSource for MirroredRepository {
             asked.failed
         };
         let Some((first, _)) = self.places.get(failed..).and_then(<[_]>::split_first) else {
-            return Err(Error::new(ErrorKind::NotFound, self.name.to_string(), "is nowhere"));
+            return Err(Error::new(ErrorKind::NotFound, self.name.to_string(), "not found in any location"));
         };
         let reader = Verified::new(first.open(descriptor)?, descriptor);
         Ok(Box::new(FirstThatAnswers {
@@ -141,7 +141,7 @@ impl BlobSource for MirroredRepository {
         let asked = self.asked().get(&descriptor.digest).copied().unwrap_or_default();
         let has_another = asked.failed > asked.begun && asked.failed < self.places.len();
         if has_another {
-            warn(&*self.progress, &error.object(), &format!("{}; asking the next place", error.reason()));
+            warn(&*self.progress, &error.object(), &format!("{}; trying the next location", error.reason()));
         }
         has_another
     }
@@ -173,7 +173,7 @@ impl Read for FirstThatAnswers<'_> {
                 return Err(error);
             };
             let error = Error::io("mirror", "read", error);
-            let reason = format!("{}; asking the next place", error.reason());
+            let reason = format!("{}; trying the next location", error.reason());
             warn(&*self.mirrored.progress, &error.object(), &reason);
             self.reader = Verified::new(next.open(&self.blob)?, &self.blob);
         }

@@ -85,8 +85,8 @@ fn check_scheme(url: &Uri, start: &Uri, plain_http: PlainHttp) -> Result<()> {
     if is_allowed {
         return Ok(());
     }
-    let hint = format!("--plain-http {}, if it is meant to be so", origin.authority());
-    Err(Error::usage(origin::without_query(url), "is not https").hint(hint))
+    let hint = format!("to allow HTTP: --plain-http {}", origin.authority());
+    Err(Error::usage(origin::without_query(url), "not an https URL").hint(hint))
 }
 
 fn receive(

@@ -300,7 +300,7 @@ impl Registry {
 
     /// Reports a failure that will be retried as a warning.
     fn tell(&self, error: &Error) {
-        progress::warn(&*self.progress, &error.object(), &format!("{}; trying again", error.reason()));
+        progress::warn(&*self.progress, &error.object(), &format!("{}; retrying", error.reason()));
     }
 }
 

@@ -165,8 +165,8 @@ pub(super) fn resolve(base: &Uri, reference: &str, what: &str) -> Result<Uri> {
     };
     let url = parse(&absolute, what)?;
     if origin.scheme == Scheme::Https && Origin::of(&url).scheme == Scheme::Http {
-        return Err(Error::invalid(what, "leads from https to http")
-            .hint("the registry stands behind a TLS proxy that does not tell it so (X-Forwarded-Proto)"));
+        return Err(Error::invalid(what, "redirects from https to http")
+            .hint("the registry is behind a TLS proxy that does not set X-Forwarded-Proto"));
     }
     Ok(url)
 }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_location_that_leads_astray_is_refused() {
         let base = "https://reg.io/v2/";
-        assert_eq!(resolved(base, "http://reg.io/x"), "leads from https to http");
+        assert_eq!(resolved(base, "http://reg.io/x"), "redirects from https to http");
         assert_eq!(resolved(base, "file:///etc/passwd"), "a URL that is neither http nor https");
         assert_eq!(resolved(base, "https://user@reg.io/"), "a URL with user information");
         assert_eq!(resolved(base, "/x#y"), "a URL with a fragment");

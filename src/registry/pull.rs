@@ -120,7 +120,7 @@ fn type_of(answer: &Answer, bytes: &[u8], object: &str) -> Result<String> {
 fn recompressed(error: Error, answer: &Answer) -> Error {
     match answer.header(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
-            error.hint(format!("it came with `Content-Encoding: {encoding}`, perhaps from a proxy"))
+            error.hint(format!("it has `Content-Encoding: {encoding}`, perhaps from a proxy"))
         }
         _ => error,
     }
@@ -152,7 +152,7 @@ impl Download<'_> {
             206 if self.position > 0 => {
                 let said = asked.header(header::CONTENT_RANGE).unwrap_or_default();
                 if !is_rest(said, self.position, size) {
-                    let reason = format!("asked for the bytes from {} on, got `{said}`", self.position);
+                    let reason = format!("requested the range from byte {}, got `{said}`", self.position);
                     return Err(ExchangeError::Permanent(wrong(reason)));
                 }
             }

@@ -1,7 +1,7 @@
 //! Artifacts about an image in a registry (distribution-spec, "Pushing Manifests with Subject").
 //!
-//! A registry that lists referrers says so by `OCI-Subject`. In another one the client keeps the list: an image index under the tag
-//! `sha256-<hex>` of the subject.
+//! A registry that lists referrers says so by `OCI-Subject`. In another one the client keeps the list: an image index under the
+//! tag `sha256-<hex>` of the subject.
 
 use super::Repository;
 use crate::common::bounded_read;

@@ -31,7 +31,7 @@ impl Repository {
     /// Returns an error if the reference belongs to another registry.
     pub fn new(registry: Arc<Registry>, reference: &Reference) -> Result<Self> {
         if registry.name() != reference.registry() {
-            return Err(Error::usage(reference.to_string(), format!("is not in the registry {}", registry.name())));
+            return Err(Error::usage(reference.to_string(), format!("not in the registry {}", registry.name())));
         }
         Ok(Repository {
             registry,
@@ -177,10 +177,7 @@ impl BlobSink for Repository {
             .filter_map(ImageName::reference)
             .find(|name| (name.registry(), name.repository()) != (self.reference.registry(), repository));
         if let Some(name) = elsewhere {
-            return Err(Error::usage(
-                name.to_string(),
-                format!("is not in {}/{repository}", self.reference.registry()),
-            ));
+            return Err(Error::usage(name.to_string(), format!("not in {}/{repository}", self.reference.registry())));
         }
         let tags: Vec<String> = match names {
             [] => vec![image.descriptor.digest.to_string()],

@@ -151,7 +151,7 @@ mod tests {
     fn the_deadline_counts_from_the_first_failure() {
         let (first_wait, deadline) = (Duration::from_millis(1), Duration::from_millis(40));
         let mut attempts = Attempts::new(RetryPolicy { repetitions: 9, first_wait, deadline });
-        let error = || Error::new(ErrorKind::Network, "reg.io", "the connection was cut");
+        let error = || Error::new(ErrorKind::Network, "reg.io", "connection closed unexpectedly");
         std::thread::sleep(deadline * 2);
         assert!(attempts.wait_after(error()).is_ok());
         std::thread::sleep(deadline * 2);

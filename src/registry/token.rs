@@ -173,9 +173,9 @@ fn read(body: &[u8], object: &str) -> Result<RegistryToken> {
         json::parse(body, json::DOCUMENT_DEPTH, object).map_err(|_| wrong("answered something that is not JSON"))?;
     let text = |key: &str| document.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
     // `token` and `access_token` mean the same; OAuth 2 has only the latter.
-    let token = text("token").or_else(|| text("access_token")).ok_or_else(|| wrong("answered no token"))?;
+    let token = text("token").or_else(|| text("access_token")).ok_or_else(|| wrong("answered without a token"))?;
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrong("answered a token that no header can carry"));
+        return Err(wrong("answered a token with invalid characters"));
     }
     // A lifetime of under half a minute or over a year is a mistake or a wrong clock, so the token is used until the registry
     // answers 401.
@@ -253,9 +253,9 @@ mod tests {
         for (bad, why) in [
             ("", "not JSON"),
             ("<html>", "not JSON"),
-            ("[]", "no token"),
-            (r#"{"token": ""}"#, "no token"),
-            (r#"{"token": "a\r\nEvil: 1"}"#, "no header can carry"),
+            ("[]", "without a token"),
+            (r#"{"token": ""}"#, "without a token"),
+            (r#"{"token": "a\r\nEvil: 1"}"#, "invalid characters"),
         ] {
             let said = read(bad.as_bytes(), "x").unwrap_err().to_string();
             assert!(said.contains(why), "{bad}: {said}");

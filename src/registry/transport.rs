@@ -82,7 +82,7 @@ pub fn certificates(pem: &[u8], object: &str) -> Result<Vec<Vec<u8>>> {
         }
     }
     if certificates.is_empty() {
-        return Err(Error::invalid(object, "holds no certificate in PEM"));
+        return Err(Error::invalid(object, "has no PEM certificate"));
     }
     Ok(certificates)
 }
@@ -396,24 +396,24 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Ti
             network(format!("timed out while connecting ({} s)", limits.connect.as_secs())).hint(NO_WAY),
         ),
         ureq::Error::Timeout(Timeout::Global) => {
-            let reason = format!("timed out: the document did not come within {} s", limits.document.as_secs());
+            let reason = format!("timed out: no complete response within {} s", limits.document.as_secs());
             ExchangeError::Permanent(network(reason).hint(TRY_AGAIN))
         }
-        ureq::Error::Timeout(_) => passing("timed out: nothing came for too long, or too little".to_owned()),
+        ureq::Error::Timeout(_) => passing("timed out: the transfer stalled".to_owned()),
         ureq::Error::ConnectProxyFailed(reason) => ExchangeError::Permanent(
             network(format!("refused the connection: {reason}"))
-                .hint(format!("NO_PROXY={} goes there without the proxy", origin.host())),
+                .hint(format!("NO_PROXY={} bypasses the proxy", origin.host())),
         ),
-        ureq::Error::LargeResponseHeader(..) => lasting("the header of its answer does not end", WRONG_SERVER),
+        ureq::Error::LargeResponseHeader(..) => lasting("its response header is too long", WRONG_SERVER),
         ureq::Error::Protocol(error) => {
-            ExchangeError::Permanent(network(format!("does not speak HTTP/1.1: {error}")).hint(WRONG_SERVER))
+            ExchangeError::Permanent(network(format!("not an HTTP/1.1 server: {error}")).hint(WRONG_SERVER))
         }
         other => ExchangeError::Permanent(network(other.to_string()).hint(TRY_AGAIN)),
     }
 }
 
 /// Hints for network failures.
-const TRY_AGAIN: &str = "run the same command again: what has arrived is kept";
+const TRY_AGAIN: &str = "run the command again to resume";
 const NO_WAY: &str = "check the name and the network; HTTPS_PROXY names a proxy";
 const NOT_THERE: &str = "check the port, and whether a registry runs there";
 const WRONG_SERVER: &str = "check the port, and whether a proxy is in the way";
@@ -430,7 +430,7 @@ fn io_words(error: &io::Error, network: &dyn Fn(String) -> Error) -> ExchangeErr
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe => {
-            ExchangeError::Transient(network("the connection was cut".to_owned()).hint(TRY_AGAIN))
+            ExchangeError::Transient(network("connection closed unexpectedly".to_owned()).hint(TRY_AGAIN))
         }
         _ => ExchangeError::Transient(network(format!("the connection failed: {error}")).hint(TRY_AGAIN)),
     }
@@ -441,18 +441,18 @@ fn tls_words(error: &rustls::Error, authority: &str, network: &dyn Fn(String) ->
     let say = |reason: &str| network(reason.to_owned());
     ExchangeError::Permanent(match error {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            let hint = format!("--plain-http {authority}, if it is meant to be so");
-            return ExchangeError::NoTls(say("does not speak TLS").hint(hint));
+            let hint = format!("to allow HTTP: --plain-http {authority}");
+            return ExchangeError::NoTls(say("not a TLS server").hint(hint));
         }
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
             say("its certificate is signed by an unknown authority")
-                .hint("name the authority by --cert-dir or SSL_CERT_FILE")
+                .hint("add the authority with --cert-dir or SSL_CERT_FILE")
         }
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
             say("its certificate has expired").hint("the registry needs a new one")
         }
         rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
-            say("its certificate is not valid yet").hint("look at the clock of this machine")
+            say("its certificate is not valid yet").hint("check the clock of this machine")
         }
         rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
             say("its certificate is for another host name").hint("use a name that is in the certificate")

@@ -50,7 +50,7 @@ impl CompleteCatalog {
         };
         let parts = SplitEnvironment::of(&catalog, shipping.split, recorded)?;
         if parts.names().is_empty() && shipping.split.is_asked_for() {
-            warn(watcher, &format!("catalog {name}"), "holds no lists of packages, so it stays one layer");
+            warn(watcher, &format!("catalog {name}"), "has no package lists, so it is not split");
         }
         Ok(CompleteCatalog { catalog: Arc::new(catalog), stored, scrubbed, parts, restorer: OnceLock::new() })
     }

@@ -27,7 +27,7 @@ impl RobotImage {
     /// it would take `--task NAME`, which the other modes support, for an argument of its own.
     pub(super) fn direct_config(&self, mut edit: ConfigEdit, inherited: Option<&str>) -> Result<ConfigEdit> {
         if !self.robot.pre_run_scripts.is_empty() {
-            let reason = "its preRunScripts are run by rcc, which a direct image does not have";
+            let reason = "its preRunScripts are not run: a direct image has no rcc";
             return Err(Error::usage(&self.robot.file, reason).hint("--environment sealed"));
         }
         // An action package has no task; its user chooses the command.
@@ -109,7 +109,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
     wanted
         .map(|(key, value)| match value {
             Value::String(text) if !key.is_empty() && !key.contains('=') => Ok((key.clone(), text.clone())),
-            _ => Err(Error::invalid(ACTIVATION, format!("`{key}` is no variable"))),
+            _ => Err(Error::invalid(ACTIVATION, format!("`{key}` is not a variable name"))),
         })
         .collect()
 }

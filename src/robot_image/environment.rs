@@ -74,7 +74,7 @@ impl Environment {
         &self.name
     }
 
-    /// Returns how secrets are handled.
+    /// Returns the handling of secrets.
     pub(super) fn scrubbing(&self) -> Scrubbing {
         self.shipping.scrubbing
     }
@@ -134,7 +134,7 @@ impl Environment {
         let unrewritten = restorer.map(Restorer::unrewritten).unwrap_or_default();
         if let Some(first) = unrewritten.first() {
             let reason = format!(
-                "a build path that rcc did not list stands in {}, the first is `{first}`",
+                "a build path that rcc did not list for rewriting is in {}, the first is `{first}`",
                 counted(unrewritten.len(), "file")
             );
             warn(watcher, &format!("catalog {}", self.name), &reason);

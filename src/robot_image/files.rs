@@ -43,7 +43,7 @@ impl RestoredFiles {
     fn entry(&self, number: u32) -> Result<(&str, FileEntry<'_>)> {
         match self.catalog.numbered(number as usize) {
             crate::rcc::CatalogEntry { path, kind: CatalogEntryKind::File(file) } => Ok((path, file)),
-            _ => Err(Error::invalid(format!("catalog {}", self.catalog.name()), "an entry that is no file")),
+            _ => Err(Error::invalid(format!("catalog {}", self.catalog.name()), "an entry that is not a file")),
         }
     }
 }
@@ -86,7 +86,8 @@ pub(super) enum LibraryForm {
 
 impl LibraryFiles {
     fn object(&self, number: u32) -> Result<&NamedObject> {
-        let unknown = || Error::invalid(format!("catalog {}", self.catalog.name()), "an object that it does not name");
+        let unknown =
+            || Error::invalid(format!("catalog {}", self.catalog.name()), "an object that the catalog does not list");
         self.catalog.objects().get(number as usize).ok_or_else(unknown)
     }
 }

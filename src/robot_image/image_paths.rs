@@ -59,7 +59,7 @@ impl ImagePaths {
     /// Returns an error if `home` is the root, or too long.
     pub fn below(home: ImagePath) -> Result<ImagePaths> {
         if home.is_root() {
-            return Err(Error::usage("--home /", "the root cannot be a home"));
+            return Err(Error::usage("--home /", "the root directory cannot be the home directory"));
         }
         Ok(ImagePaths {
             product_home: home.join(&ImagePath::new(b".robocorp")?)?,

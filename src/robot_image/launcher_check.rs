@@ -21,16 +21,16 @@ const PT_INTERP: u32 = 3;
 pub fn check_launcher(path: &Path, platform: &Platform) -> Result<()> {
     let object = path.display().to_string();
     let wrong = |reason: &str| {
-        let hint = format!("--rcc-exec needs the static rcc for {platform}; rcc's release page has it");
+        let hint = format!("use the static rcc for {platform}; see rcc's release page");
         Error::invalid(&object, reason).hint(hint)
     };
     let file = Root::open_named_file(path)?;
-    let header = read(&file, 0, HEADER, &object)?.ok_or_else(|| wrong("no Linux program"))?;
+    let header = read(&file, 0, HEADER, &object)?.ok_or_else(|| wrong("not a Linux program"))?;
     if &header[..4] != b"\x7fELF" {
-        return Err(wrong("no Linux program"));
+        return Err(wrong("not a Linux program"));
     }
     if header[4] != 2 || header[5] != 1 {
-        return Err(wrong("no 64-bit little-endian program"));
+        return Err(wrong("not a 64-bit little-endian program"));
     }
     let machine = match u16::from_le_bytes([header[18], header[19]]) {
         62 => "amd64",
@@ -41,7 +41,7 @@ pub fn check_launcher(path: &Path, platform: &Platform) -> Result<()> {
         return Err(wrong(&format!("a program for {machine}")));
     }
     if !matches!(u16::from_le_bytes([header[16], header[17]]), 2 | 3) {
-        return Err(wrong("an ELF file that is no program"));
+        return Err(wrong("an ELF file that is not a program"));
     }
     let mut start = [0; 8];
     start.copy_from_slice(&header[32..40]);
@@ -53,7 +53,7 @@ pub fn check_launcher(path: &Path, platform: &Platform) -> Result<()> {
     let length = usize::from(size) * usize::from(count);
     let headers = read(&file, table, length, &object)?.ok_or_else(|| wrong("a truncated program"))?;
     let needs_loader = headers.chunks_exact(PROGRAM_HEADER).any(|header| header[..4] == PT_INTERP.to_le_bytes());
-    if needs_loader { Err(wrong("not static: it needs a loader that the base may not have")) } else { Ok(()) }
+    if needs_loader { Err(wrong("not statically linked: the base image may lack its loader")) } else { Ok(()) }
 }
 
 /// Reads `length` bytes at `offset`. Returns `None` if the file is shorter.
@@ -92,11 +92,11 @@ mod tests {
         assert_eq!(verdict(&program(62, 1)), "fine");
         assert!(verdict(&program(62, PT_INTERP)).starts_with("not static"));
         assert_eq!(verdict(&program(183, 1)), "a program for arm64");
-        assert_eq!(verdict(b"#!/bin/sh\n"), "no Linux program");
-        assert_eq!(verdict(&[b"MZ".as_slice(), &[0; 100]].concat()), "no Linux program");
+        assert_eq!(verdict(b"#!/bin/sh\n"), "not a Linux program");
+        assert_eq!(verdict(&[b"MZ".as_slice(), &[0; 100]].concat()), "not a Linux program");
         assert_eq!(verdict(&program(62, 1)[..100]), "a truncated program");
         let mut shared_object = program(62, 1);
         shared_object[16] = 1;
-        assert_eq!(verdict(&shared_object), "an ELF file that is no program");
+        assert_eq!(verdict(&shared_object), "an ELF file that is not a program");
     }
 }

@@ -324,7 +324,7 @@ impl RobotImage {
 
     fn rcc_layer(&self) -> Result<Vec<Entry>> {
         let launcher = self.launcher.as_deref().ok_or_else(|| {
-            Error::usage("rcc", "no rcc to put into the image").hint("--rcc-exec PATH names the Linux binary")
+            Error::usage("rcc", "no rcc to include in the image").hint("set the Linux binary with --rcc-exec PATH")
         })?;
         let rules = Rules { mtime: Timestamp::RCC, ..Rules::default() };
         let real = Root::resolve(launcher)?;

@@ -29,14 +29,14 @@ impl EnvironmentRequirement<'_> {
             return Ok(());
         }
         let reason = match self.blueprint {
-            None => format!("is for blueprint {}, and the robot names no environment", name.blueprint),
+            None => format!("is for blueprint {}, but the robot has no environment", name.blueprint),
             Some(required) => {
                 let differences = hololib.differences(required, name, &CatalogLimits::default());
-                let reason = format!("is for blueprint {}, and the robot needs {}", name.blueprint, required.hash());
+                let reason = format!("is for blueprint {}, but the robot needs {}", name.blueprint, required.hash());
                 differences.map_or(reason.clone(), |near| format!("{reason}: {near}"))
             }
         };
-        let hint = "rcc would not run it; --environment direct takes any catalog";
+        let hint = "rcc would not run it; --environment direct accepts any catalog";
         Err(Error::invalid(format!("catalog {name}"), reason).hint(hint))
     }
 }

@@ -32,8 +32,7 @@ const LARGEST: u64 = 64 << 20;
 const MOST_OF_A_FILE: usize = 100;
 
 /// The hint if a secret cannot be overwritten.
-const KEEP_OUT: &str =
-    "keep it out of the environment: PIP_INDEX_URL or a .netrc give credentials to rcc when it makes the environment";
+const KEEP_OUT: &str = "keep it out of the environment: pass credentials to rcc in PIP_INDEX_URL or .netrc";
 
 /// Creates the error for a secret in a blueprint.
 ///
@@ -76,7 +75,7 @@ impl Scrubbed {
             let CatalogEntryKind::File(file) = entry.kind else { continue };
             let object = format!("{source}: `{}`", entry.path);
             if file.size > LARGEST {
-                warn(watcher, &object, "too large to be searched for secrets");
+                warn(watcher, &object, "too large to search for secrets");
                 continue;
             }
             let stored = hololib.object(&file.named_object())?;
@@ -102,7 +101,7 @@ impl Scrubbed {
         }
         if let Some(first) = paths_of_homes.first() {
             let reason = format!(
-                "a home directory of this machine is named in {}, the first is `{first}`",
+                "a home directory of this machine appears in {}, the first is `{first}`",
                 counted(paths_of_homes.len(), "file")
             );
             warn(watcher, &source, &reason);
@@ -131,7 +130,7 @@ impl Scrubbed {
         let object = format!("catalog {}", catalog.name());
         let mut document = json::parse(&meta::document(stored, &object)?, DEPTH, &object)?;
         for (path, digest) in &self.digests {
-            let missing = || Error::invalid(&object, format!("`{path}` is not where the catalog has it"));
+            let missing = || Error::invalid(&object, format!("`{path}` is not at the offset that the catalog has"));
             let mut place = &mut document["tree"];
             let mut parts = path.split('/').peekable();
             while let Some(part) = parts.next() {

@@ -50,7 +50,7 @@ impl FromStr for Split {
             ("packages", _) => Ok(Split::Packages),
             ("none", _) => Ok(Split::Undivided),
             (_, Ok(most @ 1..=MOST)) => Ok(Split::AtMost(most)),
-            _ => Err(Error::usage(format!("`{text}`"), format!("neither packages, nor none, nor 1 to {MOST}"))),
+            _ => Err(Error::usage(format!("`{text}`"), format!("not `packages`, `none` or a number from 1 to {MOST}"))),
         }
     }
 }

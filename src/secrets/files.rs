@@ -1,9 +1,9 @@
-//! What the path of a file says about secrets in it.
+//! Rules about secrets that follow from the path of a file.
 
 use super::{SecretEnd, SecretMatch};
 use std::borrow::Cow;
 
-/// Endings of files that hold no text, sorted as the lists below are.
+/// Extensions of files without text, sorted like the lists below.
 const BINARY: [&str; 58] = [
     "7z", "a", "avi", "avif", "bin", "bmp", "bz2", "class", "dat", "dll", "dylib", "eot", "exe", "flac", "gif", "gz",
     "h5", "ico", "jar", "jpeg", "jpg", "lib", "lz4", "mo", "mov", "mp3", "mp4", "npy", "npz", "o", "obj", "ogg", "otf",
@@ -26,12 +26,12 @@ const PROSE: [&str; 15] = [
 const PROSE_NAMES: [&str; 10] =
     ["authors", "changelog", "contributing", "copying", "install", "license", "metadata", "notice", "readme", "record"];
 
-/// How values are written in a file.
+/// The syntax of values in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueStyle {
     /// Settings: whatever follows a name is its value.
     Config,
-    /// A program: only what stands in quotes is a value.
+    /// A program: only quoted text is a value.
     Code,
     /// Text for people: only what looks random is a value.
     Prose,
@@ -51,7 +51,7 @@ impl ValueStyle {
     }
 }
 
-/// Whether a file of this path and size is searched: one that is not empty, and whose name is not that of a binary.
+/// Returns `true` if a file of this path and size is searched: one that is not empty, and whose name is not that of a binary.
 pub fn is_searched(path: &[u8], size: u64) -> bool {
     let name = lower_name(path);
     let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
@@ -77,7 +77,7 @@ const SETTINGS: [&str; 14] = [
     "rclone.conf",
 ];
 
-/// Whether a file holds credentials by convention, judged by its path alone.
+/// Returns `true` if a file contains credentials by convention, judged by its path alone.
 pub fn holds_credentials(path: &[u8]) -> bool {
     let name = lower_name(path);
     let below = |directory: &str, names: &[&str]| directory_name(path) == directory && names.contains(&&*name);
@@ -89,35 +89,35 @@ pub fn holds_credentials(path: &[u8]) -> bool {
         || below("gcloud", &["credentials.db", "application_default_credentials.json"])
 }
 
-/// Whether the file is JSON by its name.
+/// Returns `true` if the file is JSON by its name.
 pub(super) fn is_json(path: &[u8]) -> bool {
     let name = lower_name(path);
     name.ends_with(".json") || matches!(Convention::of(path), Some(Convention::Json))
 }
 
-/// Whether the file is YAML by its name.
+/// Returns `true` if the file is YAML by its name.
 pub(super) fn is_yaml(path: &[u8]) -> bool {
     let name = lower_name(path);
     name.ends_with(".yaml") || name.ends_with(".yml") || matches!(&*name, ".condarc" | "condarc" | ".mambarc")
 }
 
-/// The name of the file in lower case, as most names are already.
+/// Returns the name of the file in lower case, as most names are already.
 fn lower_name(path: &[u8]) -> Cow<'_, str> {
     let start = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
     let name = String::from_utf8_lossy(&path[start..]);
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(name.to_ascii_lowercase()) } else { name }
 }
 
-/// The name of the directory that the file is in.
+/// Returns the name of the directory that the file is in.
 fn directory_name(path: &[u8]) -> String {
     let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
     String::from_utf8_lossy(parts.next().unwrap_or_default()).to_ascii_lowercase()
 }
 
-/// Files that hold credentials by convention, wherever they are.
+/// Files that contain credentials by convention, in any directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Convention {
-    /// A private key or another secret as a whole.
+    /// A file that is a private key or another secret.
     Whole,
     /// Words of `machine`, `login` and `password`.
     Netrc,
@@ -145,7 +145,7 @@ impl Convention {
         }
     }
 
-    /// Adds what the convention says of `content` to what was found in it.
+    /// Adds the secrets that `content` has by convention to the secrets that were found in it.
     pub(super) fn search(self, content: &[u8], found: &mut Vec<SecretMatch>) {
         let exact = |what, span| SecretMatch { what, span, end: SecretEnd::Exact, is_named: false };
         let is_value = |text: &[u8]| text.iter().any(|byte| !b"xX* \n".contains(byte));
@@ -154,7 +154,7 @@ impl Convention {
             Convention::Whole => {
                 let start = content.iter().position(|byte| !byte.is_ascii_whitespace());
                 let end = content.iter().rposition(|byte| !byte.is_ascii_whitespace());
-                // What was found in it is more exact.
+                // The secrets found in the content are more exact.
                 if let (Some(start), Some(end), true) = (start, end, found.is_empty())
                     && is_value(&content[start..=end])
                 {
@@ -190,7 +190,7 @@ impl Convention {
     }
 }
 
-/// The words of a text, by their places.
+/// Returns the words of a text, by their places.
 fn words(content: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -12,9 +12,9 @@ use std::ops::Range;
 struct Text<'a> {
     /// Its bytes between the quotes.
     span: Range<usize>,
-    /// What they stand for.
+    /// The decoded characters.
     decoded: Cow<'a, [u8]>,
-    /// Whether it is the name of a member.
+    /// Whether the string is the name of a member.
     is_name: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<SecretMatch>> {
     let mut flag: &[u8] = b"";
     let mut end = 0;
     for string in &strings {
-        // A name belongs to the string behind its colon, not to one deeper or further on.
+        // A name belongs to the string after its colon, not to one that is deeper or further on.
         let follows =
             content[end..string.span.start].iter().all(|byte| byte.is_ascii_whitespace() || b"\":".contains(byte));
         end = string.span.end + 1;
@@ -39,7 +39,7 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<SecretMatch>> {
         flag = if string.decoded.starts_with(b"-") { &string.decoded } else { b"" };
         let whole = |what| SecretMatch { what, span: string.span.clone(), end: SecretEnd::Exact, is_named: false };
         match is_secret_name(own_name) {
-            // Any other value of such a name is none, whatever it looks like.
+            // Any other value of such a name is not a secret, whatever it looks like.
             Some((_, Strength::Weak)) if own_name.ends_with(b"auth") && !token_formats::is_basic(&string.decoded) => {}
             Some((_, Strength::Weak)) if own_name.ends_with(b"auth") => {
                 found.push(whole("credentials"));
@@ -69,7 +69,7 @@ pub(super) fn search(content: &[u8]) -> Option<Vec<SecretMatch>> {
     Some(found)
 }
 
-/// Adds the secrets inside of a string. Where it holds escapes, that is all of it.
+/// Adds the secrets inside a string. If it contains escapes, the secret is the whole string.
 fn within(content: &[u8], string: &Text<'_>, found: &mut Vec<SecretMatch>) {
     let is_as_written = content[string.span.clone()] == *string.decoded;
     for inner in text::search(&string.decoded, ValueStyle::Prose).into_iter().chain(urls(&string.decoded)) {
@@ -90,7 +90,7 @@ fn urls(text: &[u8]) -> Vec<SecretMatch> {
     found
 }
 
-/// The strings of a document.
+/// Returns the strings of a document.
 fn strings(content: &[u8]) -> Option<Vec<Text<'_>>> {
     serde_json::from_slice::<serde::de::IgnoredAny>(content).ok()?;
     let mut strings = Vec::new();
@@ -114,7 +114,7 @@ fn strings(content: &[u8]) -> Option<Vec<Text<'_>>> {
     Some(strings)
 }
 
-/// The string between quotes that holds all of `span`, in a document.
+/// Returns the quoted string of a document that contains all of `span`.
 pub(super) fn string_around(content: &[u8], span: &Range<usize>) -> Option<Range<usize>> {
     let holds = |text: &Text<'_>| text.span.start <= span.start && span.end <= text.span.end;
     strings(content)?.into_iter().find(holds).map(|text| text.span)

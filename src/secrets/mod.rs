@@ -37,13 +37,13 @@ pub const RULES: u64 = 2;
 /// A secret in the content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it looks like, for messages: "a private key".
+    /// The kind of secret, for messages: "a private key".
     pub what: &'static str,
     /// The line that it begins in, counted from one.
     pub line: usize,
     /// Its bytes.
     pub span: Range<usize>,
-    /// Whether its last byte is certain.
+    /// Whether the end of the span is certain.
     pub end: SecretEnd,
 }
 
@@ -56,7 +56,7 @@ pub struct FoundSecret {
     pub path: String,
     /// The line that it begins in, counted from one.
     pub line: usize,
-    /// What it looks like.
+    /// The kind of secret.
     pub what: String,
 }
 
@@ -65,7 +65,7 @@ pub struct FoundSecret {
 pub enum SecretEnd {
     /// A delimiter or the form of the secret ends it.
     Exact,
-    /// The rest of the line or of the file may belong to it.
+    /// The rest of the line or of the file may belong to the secret.
     Guessed,
 }
 
@@ -75,7 +75,7 @@ struct SecretMatch {
     what: &'static str,
     span: Range<usize>,
     end: SecretEnd,
-    /// Whether a name introduced it, so that a text file may hold more of it behind the span.
+    /// Whether a name precedes it, so that more of it may follow the span in a text file.
     is_named: bool,
 }
 

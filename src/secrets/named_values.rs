@@ -6,7 +6,7 @@ use super::{SecretEnd, SecretMatch};
 use crate::secrets::token_formats::is_basic;
 use std::ops::Range;
 
-/// How sure a name is that its value is secret.
+/// The certainty with which a name marks its value as a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strength {
     /// The value is a secret unless it is a placeholder.
@@ -15,7 +15,7 @@ pub(super) enum Strength {
     Weak,
 }
 
-/// What the names of secrets end with, for the search.
+/// The endings of names of secrets, for the search.
 pub(super) const ENDINGS: [&str; 18] = [
     "password",
     "passwd",
@@ -55,7 +55,7 @@ const LONG_ENDINGS: [(&str, &str); 14] = [
     ("keydata", "a key"),
 ];
 
-/// What makes a key a secret one.
+/// Words that make a key a secret key.
 const SECRET_KEYS: [&str; 31] = [
     "access",
     "account",
@@ -130,7 +130,7 @@ const HARMLESS_PASSES: [&str; 14] = [
 const PASSES: [&str; 14] =
     ["db", "pg", "user", "my", "root", "smtp", "ssh", "mysql", "admin", "ftp", "mail", "redis", "imap", "ldap"];
 
-/// What a name says of its value.
+/// Returns whether a name marks its value as a secret, and with what certainty.
 pub(super) fn is_secret_name(name: &[u8]) -> Option<(&'static str, Strength)> {
     let text = std::str::from_utf8(name).ok()?;
     if matches!(text, "PWD" | "OLDPWD" | "PASS") {
@@ -170,7 +170,7 @@ pub(super) fn is_secret_name(name: &[u8]) -> Option<(&'static str, Strength)> {
     if is_harmless { None } else { strong(what) }
 }
 
-/// The words of a name in lower case: `_`, `-`, `.` and capital letters separate them. Numbers at its end do not count.
+/// Returns the words of a name in lower case: `_`, `-`, `.` and capital letters separate them. Numbers at its end do not count.
 fn words(name: &str) -> Vec<String> {
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
     let mut words: Vec<String> = Vec::new();
@@ -205,7 +205,7 @@ fn skip(content: &[u8], from: usize, test: impl Fn(u8) -> bool) -> usize {
     from + content[from..].iter().position(|byte| !test(*byte)).unwrap_or(content.len() - from)
 }
 
-/// A name in a text, and what stands around it.
+/// A name in a text, with its surroundings.
 struct NamedValue<'a> {
     content: &'a [u8],
     style: ValueStyle,
@@ -221,13 +221,13 @@ enum Tie {
     Colon,
     /// `=`
     Equals,
-    /// A blank behind a flag.
+    /// A blank after a flag.
     Blank,
     /// The tag of an element.
     Tag,
 }
 
-/// The value of the name whose ending ends at `end`, if it is a secret.
+/// Returns the value of the name whose ending ends at `end`, if it is a secret.
 pub(super) fn value(content: &[u8], end: usize, style: ValueStyle) -> Option<SecretMatch> {
     let end = skip(content, end, |byte| byte.is_ascii_digit());
     if content.get(end).is_none_or(|byte| is_name(*byte)) {
@@ -264,7 +264,7 @@ impl NamedValue<'_> {
         })
     }
 
-    /// What ties the value to the name, and where the value begins.
+    /// Returns the separator between name and value, and the start of the value.
     fn tie(&self, before: Option<u8>) -> Option<(Tie, usize)> {
         let content = self.content;
         let is_flag = content[self.name.start] == b'-';
@@ -290,7 +290,7 @@ impl NamedValue<'_> {
         }
     }
 
-    /// The place of the value that begins at `start`, in a line that ends at `line`.
+    /// Returns the place of the value that begins at `start`, in a line that ends at `line`.
     fn span(&self, tie: Tie, mut start: usize, line: usize) -> Option<(Range<usize>, SecretEnd)> {
         let content = self.content;
         if self.style == ValueStyle::Code && content.get(start).is_some_and(|byte| b"bBrRuUfF".contains(byte)) {
@@ -345,7 +345,7 @@ impl NamedValue<'_> {
         (start..end, if goes_on { SecretEnd::Guessed } else { SecretEnd::Exact })
     }
 
-    /// Whether nothing but what declares a variable is in front of the name.
+    /// Returns `true` if nothing but what declares a variable is in front of the name.
     fn begins_line(&self) -> bool {
         let start = memchr::memrchr(b'\n', &self.content[..self.name.start]).map_or(0, |at| at + 1);
         let before = String::from_utf8_lossy(&self.content[start..self.name.start]).into_owned();
@@ -356,7 +356,7 @@ impl NamedValue<'_> {
         declarations.contains(&before) || (before.starts_with("//") && !before.contains(' '))
     }
 
-    /// The lines of a block of YAML, which are indented more than the line of the name.
+    /// Returns the lines of a block of YAML, which are indented more than the line of the name.
     fn block(&self, start: usize, line: usize) -> Option<(Range<usize>, SecretEnd)> {
         let content = self.content;
         let header = content[start + 1..line].trim_ascii();
@@ -390,7 +390,7 @@ impl NamedValue<'_> {
             return !text.starts_with('-') && text.len() > 3 && is_telling && is_secret(name, value, Demand::Any);
         }
         if matches!(self.content.get(self.name.end..), Some([b':', ..])) && text.contains('\n') {
-            // A block: what it says is no label.
+            // A block, whose content is not a label.
             return !is_placeholder(&text);
         }
         if self.what == "credentials" && self.strength == Strength::Weak {
@@ -409,7 +409,7 @@ impl NamedValue<'_> {
     }
 }
 
-/// Whether `value`, which belongs to a name that says `what` of it, is a secret.
+/// Returns `true` if `value`, whose name has the certainty `what`, is a secret.
 pub(super) fn is_secret_value(
     name: &[u8],
     (what, strength): (&str, Strength),
@@ -426,7 +426,7 @@ pub(super) fn is_secret_value(
     (!is_number || may_be_number) && value.len() > 1 && is_secret(name, value, demand)
 }
 
-/// How long `Bearer ` and its like are at the start of an authorization, and a quote in front of them.
+/// Returns the length of a scheme such as `Bearer `, with a quote before it, at the start of an authorization.
 pub(super) fn scheme_length(text: &[u8]) -> usize {
     let is_quoted = usize::from(matches!(text.first(), Some(b'"' | b'\'')));
     let word = skip(text, is_quoted, |byte| byte.is_ascii_alphabetic());
@@ -434,7 +434,7 @@ pub(super) fn scheme_length(text: &[u8]) -> usize {
     if blank > word && word > is_quoted { blank } else { 0 }
 }
 
-/// The length of a text up to the quote that closes it.
+/// Returns the length of a text up to the quote that closes it.
 fn closing_quote(text: &[u8], quote: u8) -> Option<usize> {
     let mut at = 0;
     while at < text.len() {
@@ -447,7 +447,7 @@ fn closing_quote(text: &[u8], quote: u8) -> Option<usize> {
     None
 }
 
-/// Where the text of `start..end` ends without the blanks at its end.
+/// Returns the end of the text in `start..end` without trailing blanks.
 fn trimmed(content: &[u8], start: usize, end: usize) -> usize {
     start + content[start..end].trim_ascii_end().len()
 }

@@ -11,26 +11,26 @@ use std::ops::Range;
 pub struct NotOverwritten {
     /// The line that it begins in, counted from one.
     pub line: usize,
-    /// What it looks like.
+    /// The kind of secret.
     pub what: &'static str,
 }
 
 impl fmt::Display for NotOverwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NotOverwritten { line, what } = self;
-        write!(f, "line {line}: {what} cannot be overwritten: it is not certain where it ends")
+        write!(f, "line {line}: {what} cannot be overwritten: its end is ambiguous")
     }
 }
 
 impl std::error::Error for NotOverwritten {}
 
-/// Overwrites every secret in `content` with `x`, and tells in how many places. `path` says what kind of file it is.
+/// Overwrites every secret in `content` with `x`, and returns the positions. `path` determines the kind of file.
 ///
-/// In JSON the whole string goes, in YAML the whole scalar, elsewhere the value of a name up to the end of its line. The
-/// content keeps its length and its lines.
+/// In JSON the whole string is overwritten, in YAML the whole scalar, elsewhere the value of a name up to the end of its line.
+/// The content keeps its length and its lines.
 ///
 /// # Errors
-/// When it is not certain where a secret ends, or one is left. The content is then as it was.
+/// Fails if it is not certain where a secret ends, or one is left. The content is then as it was.
 pub fn overwrite(path: &[u8], content: &mut [u8]) -> Result<usize, NotOverwritten> {
     let secrets = found(path, content);
     let mut changed = content.to_vec();
@@ -39,7 +39,7 @@ pub fn overwrite(path: &[u8], content: &mut [u8]) -> Result<usize, NotOverwritte
         let span = format.extended(content, secret).ok_or_else(|| unclear(content, secret))?;
         fill(&mut changed[span]);
     }
-    // What was overwritten no longer looks like a secret. Anything else was cut at the wrong place.
+    // Overwritten text no longer looks like a secret. A remaining secret was cut at the wrong place.
     if let Some(left) = found(path, &changed).first() {
         return Err(unclear(&changed, left));
     }
@@ -63,7 +63,7 @@ fn fill(text: &mut [u8]) {
     }
 }
 
-/// What ends a value in a file.
+/// The rule by which values end in a file.
 enum SecretFormat {
     /// The quotes of a string.
     Json,
@@ -101,7 +101,7 @@ impl SecretFormat {
     }
 }
 
-/// The scalars of a YAML document without their quotes; `None` if it is not YAML.
+/// Returns the scalars of a YAML document without their quotes; `None` if it is not YAML.
 fn scalars(content: &[u8]) -> Option<Vec<Range<usize>>> {
     let text = std::str::from_utf8(content).ok()?;
     let mut scalars = Vec::new();
@@ -114,7 +114,7 @@ fn scalars(content: &[u8]) -> Option<Vec<Range<usize>>> {
     Some(scalars)
 }
 
-/// A scalar without its quotes, or without the line that begins a block.
+/// Returns a scalar without its quotes, or without the line that begins a block.
 fn without_marks(content: &[u8], span: Range<usize>) -> Option<Range<usize>> {
     let text = content.get(span.clone())?;
     let quoted = text.len() > 1 && matches!(text[0], b'"' | b'\'') && text.last() == text.first();
@@ -130,7 +130,7 @@ fn without_marks(content: &[u8], span: Range<usize>) -> Option<Range<usize>> {
     }
 }
 
-/// A secret in a text: up to the end of its line where a name introduced it, and else as it was found.
+/// Returns a secret in a text: up to the end of its line where a name introduced it, and else as it was found.
 fn in_text(content: &[u8], secret: &SecretMatch) -> Option<Range<usize>> {
     let SecretMatch { span, end, is_named, .. } = secret;
     if *end == SecretEnd::Guessed {

@@ -5,10 +5,11 @@ use super::{Finding, find};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How many bytes of a file are searched at once.
+/// The number of bytes of a file that are searched at once.
 pub const PART: u64 = 1 << 20;
 
-/// How much of the end of one part is searched again with the next one, so that a secret across their border is found whole.
+/// The number of bytes at the end of a chunk that are searched again with the next one, so that a secret across the boundary is
+/// found.
 const OVERLAP: usize = 64 << 10;
 
 /// A secret in a file, by its line.
@@ -16,7 +17,7 @@ const OVERLAP: usize = 64 << 10;
 pub struct FoundLine {
     /// The line that it begins in, counted from one.
     pub line: usize,
-    /// What it looks like.
+    /// The kind of secret.
     pub what: &'static str,
 }
 
@@ -28,7 +29,7 @@ impl From<&Finding> for FoundLine {
 
 /// Finds the secrets in the file `path` of `size` bytes. `read` appends the bytes of a range of it to a buffer.
 ///
-/// UTF-16 with a byte order mark is decoded. A part with a NUL byte in it belongs to a binary, and ends the search.
+/// UTF-16 with a byte order mark is decoded. A chunk with a NUL byte belongs to a binary file, and ends the search.
 ///
 /// # Errors
 /// Those of `read`.
@@ -49,7 +50,7 @@ pub fn find_in_file<E>(
     let (mut lines, mut at, mut covered) = (0, PART, 0);
     loop {
         let is_last = at == size;
-        // What begins behind this is found in the next part, with all that follows it.
+        // Secrets that begin after this position are found in the next chunk, with their whole text.
         let keep = if is_last { text.len() } else { line_start(&text, text.len().saturating_sub(OVERLAP)) };
         for finding in find(path, &text) {
             if (covered..keep).contains(&finding.span.start) {
@@ -72,18 +73,18 @@ pub fn find_in_file<E>(
     }
 }
 
-/// Finds the secrets in a file that is in memory as a whole.
+/// Finds the secrets in a file that is completely in memory.
 pub fn find_in_content(path: &[u8], content: &[u8]) -> Vec<FoundLine> {
     let text = TextEncoding::of(content).decode(content);
     find(path, &text).iter().map(FoundLine::from).collect()
 }
 
-/// Where the last line begins that begins in front of `end`, if that is in the second half.
+/// Returns the start of the last line that begins before `end`, if it is in the second half.
 fn line_start(text: &[u8], end: usize) -> usize {
     memchr::memrchr(b'\n', &text[end / 2..end]).map_or(end, |at| end / 2 + at + 1)
 }
 
-/// How the text of a file is encoded.
+/// The text encoding of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextEncoding {
     /// In bytes that ASCII is a part of.
@@ -98,7 +99,7 @@ enum ByteOrder {
 }
 
 impl TextEncoding {
-    /// What the byte order mark at the start of a file says.
+    /// Returns the encoding that the byte order mark at the start of a file indicates.
     fn of(content: &[u8]) -> TextEncoding {
         match content {
             // Four bytes with two of them zero begin UTF-32, which is searched as little as a binary.
@@ -109,7 +110,8 @@ impl TextEncoding {
         }
     }
 
-    /// The text in UTF-8. What is no UTF-16 becomes a replacement character, and ends a value as little as a letter does.
+    /// Returns the text in UTF-8. Invalid UTF-16 becomes a replacement character, which ends a value as little as a letter
+    /// does.
     fn decode(self, content: &[u8]) -> Cow<'_, [u8]> {
         let TextEncoding::Utf16(order) = self else { return Cow::Borrowed(content) };
         let unit = |pair: &[u8; 2]| match order {
@@ -126,7 +128,7 @@ impl TextEncoding {
 mod tests {
     use super::*;
 
-    /// In pieces, so that this file holds none.
+    /// Written in pieces, so that this file does not contain a secret.
     const SECRET: &str = concat!("example", "-of-a-test-7");
 
     fn lines(path: &str, content: &[u8]) -> Vec<(usize, &'static str)> {

@@ -1,4 +1,4 @@
-//! Secrets that were found, as records keep them and programs read them. No record holds a value.
+//! Records of secrets that were found. No record contains a value.
 
 use super::{FoundLine, FoundSecret, RULES};
 use serde_json::{Value, json};
@@ -9,13 +9,13 @@ impl FoundSecret {
         FoundSecret { source: source.to_owned(), path: path.to_owned(), line, what: what.to_owned() }
     }
 
-    /// The secret as a member of a result.
+    /// Returns the secret as a member of a result.
     pub fn to_json(&self) -> Value {
         let FoundSecret { source, path, line, what } = self;
         json!({"source": source, "path": path, "line": line, "looksLike": what})
     }
 
-    /// A record of `secrets` for the cache.
+    /// Returns a record of `secrets` for the cache.
     pub fn all_to_json(secrets: &[FoundSecret]) -> Value {
         let all: Vec<Value> = secrets.iter().map(FoundSecret::to_json).collect();
         json!({"rules": RULES, "found": all})

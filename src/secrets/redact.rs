@@ -1,11 +1,11 @@
-//! Text for messages, without the secrets in it.
+//! Redaction of secrets in messages.
 
 use super::files::ValueStyle;
 use super::{SecretMatch, text, url, without_overlaps};
 use std::fmt;
 use std::ops::Range;
 
-/// What stands for a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
 /// Parameters of a query that say nothing secret.
@@ -28,7 +28,7 @@ const PLAIN_PARAMETERS: [&str; 16] = [
     "tag",
 ];
 
-/// Displays a text with `***` in the place of every secret in it.
+/// Displays a text with `***` in place of each secret.
 ///
 /// ```
 /// use ocibuild::secrets::Redacted;
@@ -42,7 +42,7 @@ pub struct Redacted<'a> {
     origin: TextOrigin,
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextOrigin {
     /// The program, which speaks of names but does not quote settings.
@@ -52,7 +52,7 @@ enum TextOrigin {
 }
 
 impl<'a> Redacted<'a> {
-    /// Hides what a message may hold: users and queries of URLs and references, tokens, and private keys.
+    /// Hides the secrets that a message may contain: users and queries of URLs and references, tokens, and private keys.
     pub fn message(text: &'a str) -> Self {
         Redacted { text, origin: TextOrigin::Message }
     }
@@ -96,7 +96,7 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
-/// `user:password@` in front of a host without a scheme, as in a reference. A digest may stand behind an `@`, too.
+/// Returns `user:password@` before a host without a scheme, as in a reference. A digest may follow an `@`, too.
 fn users_without_scheme(text: &str) -> impl Iterator<Item = Range<usize>> {
     let is_end = |c: char| c.is_whitespace() || "`\"'()<>,".contains(c);
     memchr::memchr_iter(b'@', text.as_bytes()).filter_map(move |at| {
@@ -111,7 +111,7 @@ fn users_without_scheme(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The address of a file without its user, query and fragment, for records.
+/// Returns the address of a file without its user, query and fragment, for records.
 pub fn bare_url(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let user = url::user_part(rest.as_bytes()).map_or(0, |user| user.end + 1);

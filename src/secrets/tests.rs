@@ -7,14 +7,14 @@ fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/secrets").join(name)
 }
 
-/// The cases of a file (`testdata/secrets/ORIGIN`): the path, and the content with its marks.
+/// Returns the cases of a file (`testdata/secrets/ORIGIN`): the path, and the content with its marks.
 fn cases(name: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(testdata(name)).unwrap().replace('·', "");
     let case = |line: &str| line.split_once('\t').map(|(path, content)| (path.to_owned(), content.replace('⏎', "\n")));
     text.lines().map(|line| case(line).unwrap_or_else(|| panic!("no tab in {line:?}"))).collect()
 }
 
-/// The content without its marks, and what stands between them.
+/// Returns the content without its marks, and the text between the marks.
 fn unmarked(marked: &str) -> (String, Vec<String>) {
     let secrets = marked.split('«').skip(1).map(|part| part.split('»').next().unwrap().to_owned()).collect();
     (marked.replace(['«', '»'], ""), secrets)
@@ -38,7 +38,7 @@ fn every_secret_of_the_corpus_is_found_exactly() {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert!(cases.len() >= 60, "{}", cases.len());
-    assert_eq!(cases.iter().collect::<BTreeSet<_>>().len(), cases.len(), "a case stands there twice");
+    assert_eq!(cases.iter().collect::<BTreeSet<_>>().len(), cases.len(), "a case is listed twice");
 }
 
 /// M16: nothing of what only looks like a secret is found.
@@ -53,7 +53,7 @@ fn nothing_harmless_is_taken_for_a_secret() {
         .collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert!(cases.len() >= 200, "{}", cases.len());
-    assert_eq!(cases.iter().collect::<BTreeSet<_>>().len(), cases.len(), "a case stands there twice");
+    assert_eq!(cases.iter().collect::<BTreeSet<_>>().len(), cases.len(), "a case is listed twice");
 }
 
 /// This repository is packed with ocibuild, too, and must not be warned of. Keys of test servers are keys, and the file
@@ -88,7 +88,7 @@ fn lines_and_ends_are_told() {
     assert_eq!(find(b"x.env", b"PASSWORD=example-7\0"), [], "no text");
 }
 
-/// Overwrites and compares; `·` stands for nothing.
+/// Overwrites and compares; `·` marks an empty text.
 #[track_caller]
 fn becomes(path: &str, before: &str, after: &str) {
     let (before, after) = (before.replace('·', ""), after.replace('·', ""));
@@ -98,7 +98,7 @@ fn becomes(path: &str, before: &str, after: &str) {
     assert_eq!(before.len(), after.len());
 }
 
-/// M15: a whole value goes, whatever is in it.
+/// M15: a value is overwritten completely, whatever characters it has.
 #[test]
 fn a_value_is_overwritten_to_its_end() {
     becomes("a.json", r#"{"pa·ss": "correct horse battery"}"#, r#"{"pa·ss": "xxxxxxxxxxxxxxxxxxxxx"}"#);
@@ -135,7 +135,7 @@ fn a_value_without_a_certain_end_is_refused() {
         let mut content = before.clone().into_bytes();
         let refused = overwrite(path.as_bytes(), &mut content).expect_err(&before);
         assert_eq!(refused.line, 1);
-        assert!(refused.to_string().ends_with("cannot be overwritten: it is not certain where it ends"));
+        assert!(refused.to_string().ends_with("cannot be overwritten: its end is ambiguous"));
         assert_eq!(content, before.into_bytes(), "untouched");
     }
 }

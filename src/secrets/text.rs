@@ -7,7 +7,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-/// What is looked for.
+/// The kinds of secrets to search for.
 #[derive(Debug, Clone, Copy)]
 enum Trigger {
     Url,
@@ -44,8 +44,8 @@ static SEARCHER: LazyLock<Searcher> = LazyLock::new(|| {
     Searcher { automaton, triggers }
 });
 
-/// In a text of at most this many bytes, each form is searched for by itself. That takes microseconds, and building the automaton one
-/// of the four milliseconds of a small unchanged build.
+/// In a text of at most this many bytes, each form is searched for by itself. That takes microseconds, and building the
+/// automaton one of the four milliseconds of a small unchanged build.
 const SHORT: usize = 1 << 10;
 
 /// Finds everything in `content`, in any order. Spans may overlap.

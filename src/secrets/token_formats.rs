@@ -90,12 +90,12 @@ const FORMS: [Form; 45] = [
     form("gsk_", "a Groq key", Letters::Alphanumeric, 40),
 ];
 
-/// The prefixes, in the order of their numbers.
+/// Returns the prefixes, in the order of their numbers.
 pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|form| form.prefix)
 }
 
-/// The token with the prefix of this number, which is at `at`.
+/// Returns the token with the prefix of this number, which is at `at`.
 pub(super) fn token(content: &[u8], at: usize, number: usize) -> Option<SecretMatch> {
     let Form { prefix, what, letters, shortest } = &FORMS[number];
     let begins = at == 0 || !Letters::Words.contain(content[at - 1]);
@@ -114,7 +114,7 @@ pub(super) fn token(content: &[u8], at: usize, number: usize) -> Option<SecretMa
     (is_of_length && is_mixed(body, prefix)).then(|| exact(what, at..start + length))
 }
 
-/// Whether the body of a token is no word of a language.
+/// Returns `true` if the body of a token is not a word of a language.
 fn is_mixed(body: &[u8], prefix: &str) -> bool {
     let has = |test: fn(&u8) -> bool| body.iter().any(test);
     let first = body.first();
@@ -130,7 +130,7 @@ fn exact(what: &'static str, span: std::ops::Range<usize>) -> SecretMatch {
     SecretMatch { what, span, end: SecretEnd::Exact, is_named: false }
 }
 
-/// The private key whose `-----BEGIN` is at `at`. Line breaks may be written as `\n`.
+/// Returns the private key whose `-----BEGIN` is at `at`. Line breaks may be written as `\n`.
 pub(super) fn private_key(content: &[u8], at: usize) -> Option<SecretMatch> {
     const LONGEST_LABEL: usize = 64;
     let label = &content[at + 10..content.len().min(at + 10 + LONGEST_LABEL)];
@@ -143,7 +143,7 @@ pub(super) fn private_key(content: &[u8], at: usize) -> Option<SecretMatch> {
     let ending = [b"-----END", label, b"-----"].concat();
     let end = memchr::memmem::find(&content[body..], &ending).map(|length| body + length);
     let key = &content[body..end.unwrap_or(content.len())];
-    // A program that looks for keys holds their first line and no key behind it.
+    // A program that searches for keys contains their first line without a key after it.
     const SHORTEST: usize = 24;
     const LONGEST_HEADERS: usize = 256;
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
@@ -160,7 +160,7 @@ pub(super) fn private_key(content: &[u8], at: usize) -> Option<SecretMatch> {
     })
 }
 
-/// The JSON web token whose `eyJ` is at `at`: three parts, of which the first is a header.
+/// Returns the JSON web token whose `eyJ` is at `at`: three parts, of which the first is a header.
 pub(super) fn web_token(content: &[u8], at: usize) -> Option<SecretMatch> {
     if !content[at..].starts_with(b"eyJ") || at > 0 && Letters::Words.contain(content[at - 1]) {
         return None;
@@ -177,7 +177,7 @@ pub(super) fn web_token(content: &[u8], at: usize) -> Option<SecretMatch> {
     is_token.then(|| exact("a web token", at..at + text.len()))
 }
 
-/// The credentials behind a `Basic ` or `Bearer ` that ends at `at`.
+/// Returns the credentials after a `Basic ` or `Bearer ` that ends at `at`.
 pub(super) fn authorization(content: &[u8], at: usize, scheme: &[u8]) -> Option<SecretMatch> {
     let before = at - scheme.len();
     if before > 0 && Letters::Words.contain(content[before - 1]) {
@@ -196,7 +196,7 @@ pub(super) fn authorization(content: &[u8], at: usize, scheme: &[u8]) -> Option<
     is_credential.then(|| exact("an authorization header", at..at + length))
 }
 
-/// Whether a text is a user and a password in base64.
+/// Returns `true` if a text is a user and a password in base64.
 pub(super) fn is_basic(text: &[u8]) -> bool {
     let decoded = match STANDARD.decode(text) {
         Ok(decoded) => decoded,

@@ -15,12 +15,12 @@ const PASSWORDS_IN_EXAMPLES: [&str; 12] =
 /// Users that are no secret: everybody's.
 const COMMON_USERS: [&str; 6] = ["git", "hg", "svn", "anonymous", "oauth2", "x-access-token"];
 
-/// What ends a URL in text, JSON, YAML or a command line.
+/// Returns whether a byte ends a URL in text, JSON, YAML or a command line.
 fn ends_url(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b'|' | b'^')
 }
 
-/// How many bytes of `content` belong to the URL at its start. Punctuation behind it belongs to the sentence.
+/// Returns the length of the URL at the start of `content`. Punctuation after it belongs to the sentence.
 pub(super) fn length(content: &[u8]) -> usize {
     let end = content.iter().position(|byte| ends_url(*byte)).unwrap_or(content.len());
     let is_punctuation = |byte: &u8| matches!(byte, b':' | b',' | b'.' | b';' | b')' | b'!');
@@ -51,13 +51,13 @@ pub(super) fn search(content: &[u8], at: usize, style: ValueStyle, found: &mut V
     }
 }
 
-/// Where the user and password of a URL are, which is given without its scheme. A password may hold slashes.
+/// Returns the range of user and password in a URL without its scheme. A password may contain slashes.
 pub(super) fn user_part(url: &[u8]) -> Option<Range<usize>> {
     let authority_end = url.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(url.len());
     if let Some(length) = memchr::memrchr(b'@', &url[..authority_end]) {
         return Some(0..length);
     }
-    // Without an `@` before the first slash this is a host, unless what follows its colon is no port.
+    // Without an `@` before the first slash this is a host, unless the text after its colon is not a port.
     let colon = memchr::memchr(b':', &url[..authority_end])?;
     let is_port = url[colon + 1..authority_end].iter().all(u8::is_ascii_digit);
     if is_port || url[..colon].contains(&b'[') {
@@ -90,12 +90,12 @@ fn are_credentials(user: &[u8], style: ValueStyle) -> bool {
     }
 }
 
-/// Whether a user without a password is a token.
+/// Returns `true` if a user without a password is a token.
 fn is_lone_secret(name: &str) -> bool {
     !COMMON_USERS.contains(&name) && !is_placeholder(name) && is_random(name)
 }
 
-/// `/t/<token>/` of conda channels.
+/// Returns `/t/<token>/` of conda channels.
 fn conda_token(url: &[u8]) -> Option<Range<usize>> {
     let at = memchr::memmem::find(url, b"/t/")? + 3;
     let length = url[at..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(url.len() - at);
@@ -107,7 +107,7 @@ fn conda_token(url: &[u8]) -> Option<Range<usize>> {
     (is_conda(url) && !is_placeholder(&token)).then_some(at..at + length)
 }
 
-/// The names and values of the query.
+/// Returns the names and values of the query.
 pub(super) fn parameters(url: &[u8]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let query = memchr::memchr(b'?', url).map_or(url.len(), |at| at + 1);
     let mut at = query;

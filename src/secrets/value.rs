@@ -1,6 +1,6 @@
-//! Whether a value is a secret, or only stands for one.
+//! Classification of values as secrets or placeholders.
 
-/// Words that stand in the place of a secret, or that cannot be one.
+/// Words that are placeholders for a secret, or that cannot be one.
 const GENERIC: [&str; 81] = [
     "abc",
     "any",
@@ -85,7 +85,7 @@ const GENERIC: [&str; 81] = [
     "yes",
 ];
 
-/// How sure a value has to be of itself.
+/// The strictness with which a value is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Demand {
     /// Anything that is not a placeholder.
@@ -96,7 +96,7 @@ pub(super) enum Demand {
     Random,
 }
 
-/// Whether `value`, which `name` introduces, is a secret.
+/// Returns `true` if `value`, which `name` introduces, is a secret.
 pub(super) fn is_secret(name: &[u8], value: &[u8], demand: Demand) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return demand == Demand::Any };
     if is_placeholder(text) || is_path_or_url(text) || is_label(name, text) {
@@ -109,7 +109,7 @@ pub(super) fn is_secret(name: &[u8], value: &[u8], demand: Demand) -> bool {
     }
 }
 
-/// Whether a text stands for a secret that comes from elsewhere: `$TOKEN`, `<token>`, `****`.
+/// Returns `true` if a text is a reference to a secret or a placeholder: `$TOKEN`, `<token>`, `****`.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     let lower = text.to_ascii_lowercase();
@@ -131,7 +131,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
         || (text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') && text.contains('_'))
 }
 
-/// Whether a value names a place where a secret is.
+/// Returns `true` if a value names a place where a secret is.
 fn is_path_or_url(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let is_absolute = text.starts_with('/') && !text.contains(['+', '=']);
@@ -141,7 +141,7 @@ fn is_path_or_url(text: &str) -> bool {
     is_absolute || is_file || is_elsewhere.iter().any(|start| lower.starts_with(start))
 }
 
-/// Whether a value is a text about a secret: "Enter your password".
+/// Returns `true` if a value is a text about a secret: "Enter your password".
 fn is_label(name: &[u8], text: &str) -> bool {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' ', '.', ':'], "");
     let (name, value) = (plain(&String::from_utf8_lossy(name)), plain(text));

@@ -30,7 +30,7 @@ impl Artifact {
             check_type(&value, media_type, object)?;
         }
         if value.get("manifests").is_some() {
-            return Err(Error::invalid(object, "ambiguous: it has `manifests` like an index"));
+            return Err(Error::invalid(object, "ambiguous: it has `manifests`, as in an index"));
         }
         let descriptor = |key: &str| value.get(key).map(|value| Descriptor::read(value, object)).transpose();
         let (config, subject) = (descriptor("config")?, descriptor("subject")?);

@@ -93,9 +93,7 @@ impl Config {
         let mut odd = self.history_oddities();
         let config = &self.document["config"];
         if config["OnBuild"].as_array().is_some_and(|triggers| !triggers.is_empty()) {
-            odd.push(
-                "it has ONBUILD triggers, which are kept and not run; builders of a Dockerfile run them".to_owned(),
-            );
+            odd.push("it has ONBUILD triggers, which are preserved but not run".to_owned());
         }
         odd.extend(variable_oddities(config["Env"].as_array().map_or(&[][..], |variables| variables)));
         if let Some(user) = config["User"].as_str().filter(|user| user.split(':').count() > 2) {
@@ -107,15 +105,15 @@ impl Config {
     fn history_oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
         if let Some(told) = self.layers_in_history().filter(|told| *told != self.diff_ids.len()) {
-            odd.push(format!("its history tells of {}, it has {}", counted(told, "layer"), self.diff_ids.len()));
+            odd.push(format!("its history has {}, the image has {}", counted(told, "layer"), self.diff_ids.len()));
         }
         for entry in self.document["history"].as_array().into_iter().flatten() {
             if !entry.is_object() {
-                odd.push("its history holds an entry that is no object".to_owned());
+                odd.push("its history has an entry that is not an object".to_owned());
             }
             let Some(created) = entry.get("created").filter(|created| !created.is_null()) else { continue };
             if !created.as_str().is_some_and(is_rfc_3339) {
-                odd.push(format!("its history holds the time {created}"));
+                odd.push(format!("its history has the time {created}"));
             }
         }
         odd
@@ -141,7 +139,7 @@ fn variable_oddities(variables: &[Value]) -> Vec<String> {
             odd.push(format!("its variable {key:?} is set twice"));
         }
         if variable.contains(['\0', '\n', '\r']) {
-            odd.push(format!("its variable {key:?} holds a control character"));
+            odd.push(format!("its variable {key:?} contains a control character"));
         }
     }
     odd
@@ -194,6 +192,6 @@ mod tests {
         let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},
             "history":[{"created":"yesterday"},{"empty_layer":true}]}"#;
         let odd = Config::read(text.as_bytes(), "config").unwrap().warnings();
-        assert_eq!(odd, ["its history tells of 1 layer, it has 0", "its history holds the time \"yesterday\""]);
+        assert_eq!(odd, ["its history has 1 layer, the image has 0", "its history has the time \"yesterday\""]);
     }
 }

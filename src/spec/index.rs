@@ -32,10 +32,7 @@ impl Index {
         let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         check_type(&document, media_type, object)?;
         if document.get("layers").is_some() || document.get("config").is_some() {
-            return Err(Error::invalid(
-                object,
-                "ambiguous: it has `layers` or `config` like a manifest and claims to be an index",
-            ));
+            return Err(Error::invalid(object, "ambiguous: an index with `layers` or `config`, as in a manifest"));
         }
         let listed = json::array_at(&document, "manifests", object)?
             .ok_or_else(|| Error::invalid(object, "an index without `manifests`"))?;
@@ -152,11 +149,11 @@ impl Index {
     pub fn only<'a>(&self, candidates: &[&'a Descriptor], text: Option<&str>, object: &str) -> Result<&'a Descriptor> {
         let Some((first, others)) = candidates.split_first() else {
             return Err(match text {
-                None if self.manifests.is_empty() => Error::new(ErrorKind::NotFound, object, "holds no image"),
-                None => Error::new(ErrorKind::NotFound, object, "holds artifacts and no image"),
+                None if self.manifests.is_empty() => Error::new(ErrorKind::NotFound, object, "has no image"),
+                None => Error::new(ErrorKind::NotFound, object, "has artifacts, but no image"),
                 Some(text) => {
                     let held = names(&self.manifests.iter().collect::<Vec<_>>(), None);
-                    let held = if held.is_empty() { "it holds none".to_owned() } else { format!("it holds {held}") };
+                    let held = if held.is_empty() { "it has no names".to_owned() } else { format!("it has {held}") };
                     Error::new(ErrorKind::NotFound, object, format!("no image `{text}`")).hint(held)
                 }
             });
@@ -164,9 +161,9 @@ impl Index {
         if others.iter().all(|other| other.digest == first.digest) {
             return Ok(first);
         }
-        let hint = format!("name one of {}", names(candidates, text));
+        let hint = format!("select one of {}", names(candidates, text));
         Err(match text {
-            None => Error::usage(object, "holds several images").hint(hint),
+            None => Error::usage(object, "has several images").hint(hint),
             Some(text) => Error::usage(object, format!("`{text}` is ambiguous")).hint(hint),
         })
     }
@@ -197,7 +194,7 @@ impl Index {
         found.ok_or_else(|| {
             match wanted {
                 Some(wanted) => Error::new(ErrorKind::NotFound, object, format!("no image for {wanted}")),
-                None => Error::usage(object, format!("is for several platforms and not for {default}, name one")),
+                None => Error::usage(object, format!("is a multi-platform image without {default}, select a platform")),
             }
             .hint(platforms(&candidates))
         })
@@ -245,7 +242,7 @@ fn names(candidates: &[&Descriptor], taken: Option<&str>) -> String {
 fn platforms(candidates: &[&Descriptor]) -> String {
     let known: Vec<String> =
         candidates.iter().take(20).filter_map(|listed| listed.platform.as_ref()).map(ToString::to_string).collect();
-    if known.is_empty() { "it names no platform".to_owned() } else { format!("there is {}", known.join(", ")) }
+    if known.is_empty() { "its entries have no platform".to_owned() } else { format!("there is {}", known.join(", ")) }
 }
 
 #[cfg(test)]
@@ -299,11 +296,11 @@ mod tests {
         let two = index(&[image(b"1", Some("a"), None), image(b"2", Some("b"), None)]);
         assert_eq!(find(&two, Some("b")).unwrap().digest, crate::Digest::of(b"2"));
         assert_eq!(find(&two, Some(&crate::Digest::of(b"1").to_string())).unwrap().digest, crate::Digest::of(b"1"));
-        assert_eq!(find(&two, None).unwrap_err().to_string(), "out: holds several images (name one of a, b)");
-        assert_eq!(find(&two, Some("c")).unwrap_err().to_string(), "out: no image `c` (it holds a, b)");
+        assert_eq!(find(&two, None).unwrap_err().to_string(), "out: has several images (select one of a, b)");
+        assert_eq!(find(&two, Some("c")).unwrap_err().to_string(), "out: no image `c` (it has a, b)");
         let twice = index(&[image(b"1", Some("a"), None), image(b"2", Some("a"), None)]);
         assert!(find(&twice, Some("a")).unwrap_err().to_string().contains("ambiguous"));
-        assert!(find(&index(&[]), None).unwrap_err().to_string().contains("holds no image"));
+        assert!(find(&index(&[]), None).unwrap_err().to_string().contains("has no image"));
     }
 
     #[test]
@@ -321,7 +318,7 @@ mod tests {
         let foreign = index(&[image(b"1", None, Some("linux/arm64")), image(b"2", None, Some("linux/s390x"))]);
         assert_eq!(
             foreign.choose(None, "x").unwrap_err().to_string(),
-            "x: is for several platforms and not for linux/amd64, name one (there is linux/arm64, linux/s390x)"
+            "x: is a multi-platform image without linux/amd64, select a platform (there is linux/arm64, linux/s390x)"
         );
     }
 
@@ -353,7 +350,7 @@ mod tests {
         assert_eq!(find(&index, Some("team/b:v1")).unwrap().digest, crate::Digest::of(b"2"));
         assert_eq!(
             find(&index, Some("v1")).unwrap_err().to_string(),
-            "out: `v1` is ambiguous (name one of docker.io/team/a:v1, docker.io/team/b:v1)"
+            "out: `v1` is ambiguous (select one of docker.io/team/a:v1, docker.io/team/b:v1)"
         );
         let replaced = index.put(&[named(b"3", "docker.io/team/a:v1")]);
         let name = "team/a:v1".parse().unwrap();

@@ -205,7 +205,7 @@ fn rename_in_platforms(document: &mut Value, names: fn([&'static str; 2]) -> (&'
 
 fn refuse(document: &Value, members: &[&str], object: &str) -> Result<()> {
     match members.iter().find(|member| document.get(**member).is_some()) {
-        Some(member) => Err(Error::invalid(object, format!("`{member}` has no counterpart and would be lost"))),
+        Some(member) => Err(Error::invalid(object, format!("`{member}` is not supported there and would be lost"))),
         None => Ok(()),
     }
 }
@@ -311,7 +311,7 @@ mod tests {
             foreign[member] = value;
             let foreign: oci::Descriptor = view(&foreign, "x").unwrap();
             let reason = Descriptor::try_from(&foreign).unwrap_err().to_string();
-            assert_eq!(reason, format!("descriptor: `{member}` has no counterpart and would be lost"));
+            assert_eq!(reason, format!("descriptor: `{member}` is not supported there and would be lost"));
         }
         let platform: oci::Platform =
             view(&json!({"os": "windows", "architecture": "amd64", "os.version": "10"}), "x").unwrap();

@@ -28,10 +28,7 @@ impl Manifest {
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         check_type(&value, media_type, object)?;
         if value.get("manifests").is_some() {
-            return Err(Error::invalid(
-                object,
-                "ambiguous: it has `manifests` like an index and claims to be a manifest",
-            ));
+            return Err(Error::invalid(object, "ambiguous: a manifest with `manifests`, as in an index"));
         }
         let config = value.get("config").ok_or_else(|| Error::invalid(object, "a manifest without `config`"))?;
         let config = Descriptor::read(config, object)?;
@@ -46,7 +43,7 @@ impl Manifest {
         }
         let layers = listed.iter().map(|layer| Descriptor::read(layer, object)).collect::<Result<Vec<_>>>()?;
         if let Some(layer) = layers.iter().find(|layer| claims_to_be_a_document(&layer.media_type)) {
-            let reason = format!("layer {} claims to be a `{}`", layer.digest, layer.media_type);
+            let reason = format!("layer {} has the media type `{}`", layer.digest, layer.media_type);
             return Err(Error::invalid(object, reason));
         }
         Ok(Manifest { config, layers, annotations: annotations(&value, object)? })
@@ -89,7 +86,9 @@ pub(super) fn check_type(value: &Value, expected: &str, object: &str) -> Result<
     match json::string_at(value, "mediaType", object)? {
         None | Some("") => Ok(()),
         Some(said) if said == expected => Ok(()),
-        Some(said) => Err(Error::invalid(object, format!("calls itself `{said}` but is referred to as `{expected}`"))),
+        Some(said) => {
+            Err(Error::invalid(object, format!("has the media type `{said}`, but its descriptor has `{expected}`")))
+        }
     }
 }
 
@@ -126,9 +125,9 @@ mod tests {
     #[test]
     fn documents_of_two_faces_are_refused() {
         assert!(refusal(|value| value["manifests"] = json!([])).contains("ambiguous"));
-        assert!(refusal(|value| value["mediaType"] = json!(media_type::INDEX)).contains("calls itself"));
+        assert!(refusal(|value| value["mediaType"] = json!(media_type::INDEX)).contains("has the media type"));
         assert!(refusal(|value| value["schemaVersion"] = json!(1)).contains("schema 1 is not supported"));
-        assert!(refusal(|value| value["layers"][0]["mediaType"] = json!(media_type::CONFIG)).contains("claims to be"));
+        assert!(refusal(|value| value["layers"][0]["mediaType"] = json!(media_type::CONFIG)).contains("manifest with"));
     }
 
     #[test]

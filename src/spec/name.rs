@@ -115,7 +115,7 @@ impl FromStr for ImageName {
         if reference.digest().is_some() {
             return Err(Error::usage(
                 format!("tag `{text}`"),
-                "a digest cannot be chosen: it follows from the content",
+                "a digest cannot be chosen: it is computed from the content",
             ));
         }
         Ok(ImageName::of_reference(&reference))

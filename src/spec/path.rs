@@ -39,7 +39,7 @@ impl ImagePath {
         for component in bytes.split(|&byte| byte == b'/') {
             match component {
                 b"" | b"." => {}
-                b".." => return Err(unsafe_path(bytes, "`..` leads out of the image")),
+                b".." => return Err(unsafe_path(bytes, "`..` points outside the image")),
                 component => {
                     if !path.is_empty() {
                         path.push(b'/');

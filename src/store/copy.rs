@@ -48,7 +48,7 @@ pub fn copy(
         moved.add(copy_blobs(&*image.source, std::slice::from_ref(listed), sink, progress)?);
     }
     if !left.is_empty() {
-        let reason = format!("{} about it cannot be stored there", human_numbers::counted(left.len(), "artifact"));
+        let reason = format!("{} of the image cannot be stored there", human_numbers::counted(left.len(), "artifact"));
         warn(progress, &image.descriptor.digest.to_string(), &reason);
     }
     moved.replaced = sink.commit(image, names)?;
@@ -109,10 +109,7 @@ fn copy_blob(
     progress: &dyn Progress,
 ) -> Result<TransferStats> {
     if media_type::is_foreign_layer(&blob.media_type) {
-        return Err(Error::invalid(
-            format!("blob {}", blob.digest),
-            "a foreign layer: its licence forbids that it is copied",
-        ));
+        return Err(Error::invalid(format!("blob {}", blob.digest), "a foreign layer: its license forbids copying"));
     }
     let is_there = sink.contains(blob)?;
     if let Some(layout) = source.layout().filter(|_| !is_there && sink.shares())

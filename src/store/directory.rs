@@ -68,7 +68,7 @@ impl DirectoryImage {
         let root = Root::open(path)?;
         // skopeo also accepts a directory without it.
         if version(&root)?.is_some_and(|version| !is_known(&version)) {
-            return Err(Error::invalid(root.display(VERSION_FILE), "not a version of `dir:` that can be read"));
+            return Err(Error::invalid(root.display(VERSION_FILE), "unsupported version of `dir:`"));
         }
         let object = root.display(MANIFEST_FILE);
         let file = root.open_file(MANIFEST_FILE).map_err(|error| match error.kind() {

@@ -16,16 +16,16 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How much of what a program says is kept, in bytes.
+/// The amount of a program's output that is kept, in bytes.
 const LONGEST_COMPLAINT: u64 = 64 << 10;
 
-/// How many characters of it are quoted.
+/// The number of characters of it that messages quote.
 const LONGEST_QUOTE: usize = 400;
 
-/// How long a program may take to end after it has closed its input.
+/// The time that a program may take to exit after it has closed its input.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whose store an image is in.
+/// The container engine that owns an image store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerEngine {
     /// Docker's (`docker-daemon:`).
@@ -63,7 +63,7 @@ pub struct Loading {
 }
 
 impl ContainerEngine {
-    /// The transport, as skopeo calls it.
+    /// Returns the transport, as skopeo calls it.
     pub fn transport(self) -> &'static str {
         match self {
             ContainerEngine::Docker => "docker-daemon",
@@ -81,7 +81,7 @@ impl EngineProgram {
         }
     }
 
-    /// What loads an archive from standard input.
+    /// Returns the arguments that load an archive from standard input.
     fn to_load(self) -> &'static [&'static str] {
         match self {
             EngineProgram::Docker | EngineProgram::Podman => &["load"],
@@ -89,7 +89,7 @@ impl EngineProgram {
         }
     }
 
-    /// What writes an archive to standard output; the name of the image follows.
+    /// Returns the arguments that write an archive to standard output; the name of the image follows.
     fn to_save(self) -> &'static [&'static str] {
         match self {
             EngineProgram::Docker | EngineProgram::Podman => &["save"],
@@ -99,7 +99,7 @@ impl EngineProgram {
 }
 
 impl EngineStore {
-    /// The store of `engine`, reached by the first of `programs` that is in one of the directories `path`.
+    /// Returns the store of `engine`, reached by the first of `programs` that is in one of the directories `path`.
     pub fn new(engine: ContainerEngine, programs: Vec<EngineProgram>, path: Vec<PathBuf>) -> Self {
         EngineStore { engine, programs, path }
     }
@@ -144,7 +144,7 @@ impl EngineStore {
     }
 
     /// Starts the first program that is found, and answers what messages call it. Relative directories are skipped: they would
-    /// mean the working directory, which may hold programs of others.
+    /// mean the working directory, which may contain programs of other users.
     fn start(
         &self,
         arguments: fn(EngineProgram) -> &'static [&'static str],
@@ -178,22 +178,22 @@ impl EngineStore {
             ContainerEngine::Docker => "docker-archive:FILE is what `docker save` writes and `docker load` reads",
             ContainerEngine::Podman => "docker-archive:FILE is what `podman save` writes and `podman load` reads",
         };
-        let reason = format!("no {} in the directories of PATH", names.join(" or "));
+        let reason = format!("{} not found in PATH", names.join(" or "));
         Error::new(ErrorKind::NotFound, self.engine.transport(), reason).hint(hint)
     }
 }
 
 impl Loading {
-    /// What messages call the program.
+    /// Returns the name of the program in messages.
     pub fn object(&self) -> String {
         self.object.clone()
     }
 
-    /// Ends the archive, which `written` says to be whole, and waits until it is loaded. An archive that is not whole is never
+    /// Ends the archive, which is complete if `written` is `Ok`, and waits until it is loaded. An incomplete archive is never
     /// ended: the program is.
     ///
     /// # Errors
-    /// What `written` says; when the program fails, what it says instead.
+    /// The error of `written`; if the program fails, its error instead.
     pub fn finish<T>(mut self, written: Result<T>) -> Result<T> {
         let is_refused = written.as_ref().is_err_and(|error| error.object() == self.object);
         if written.is_err() && !(is_refused && self.has_ended()) {
@@ -205,12 +205,12 @@ impl Loading {
         let status = self.process.wait().map_err(|error| Error::io(&self.object, "wait for", error))?;
         check(&self.object, status, &self.complaint.join().unwrap_or_default())?;
         match is_refused {
-            true => Err(Error::new(ErrorKind::Io, self.object, "ended before it had read the archive")),
+            true => Err(Error::new(ErrorKind::Io, self.object, "exited before it had read the archive")),
             false => written,
         }
     }
 
-    /// Whether the program, which takes no more input, ends by itself.
+    /// Returns `true` if the program, which takes no more input, ends by itself.
     fn has_ended(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -236,7 +236,7 @@ impl Write for Loading {
     }
 }
 
-/// Everything that a program says, as far as it is quoted. The rest is read, so that the program does not wait.
+/// Everything that a program says, as far unchanged quoted. The rest is read, so that the program does not wait.
 fn complaint_of(mut errors: impl Read) -> Vec<u8> {
     let mut said = Vec::new();
     bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();

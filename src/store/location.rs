@@ -1,4 +1,4 @@
-//! Where an image is, and the one grammar in which people write that (`docs/images.md`).
+//! Locations of images, and their grammar (`docs/images.md`).
 //!
 //! ```text
 //! oci:DIR[:NAME][@DIGEST]               an image layout
@@ -65,10 +65,10 @@ pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-ar
 const OTHER_TRANSPORTS: [&str; 3] = ["ostree:", "sif:", "tarball:"];
 
 impl Location {
-    /// The image that a command reads: a location with its transport, a path where something is, or a reference.
+    /// Returns the image that a command reads: a location with its transport, a path where something is, or a reference.
     ///
     /// # Errors
-    /// When a path holds no image, or the text is neither a path where something is nor a reference.
+    /// Fails if a path does not contain an image, or the text is neither an existing path nor a reference.
     pub fn of_image(text: &str) -> Result<Location> {
         if let Some(explicit) = explicit(text) {
             return explicit;
@@ -80,45 +80,45 @@ impl Location {
             return Err(Error::new(crate::ErrorKind::NotFound, text, "not found"));
         }
         let reference = text.parse().map_err(|error: Error| {
-            let reason = format!("neither a path here nor a reference: {}", error.reason());
+            let reason = format!("neither an existing path nor a reference: {}", error.reason());
             Error::usage(format!("`{text}`"), reason).hint(format!("one of PATH[:NAME], REFERENCE, {TRANSPORTS}"))
         })?;
         Ok(Location::Registry(reference))
     }
 
-    /// As [`Location::of_image`], for a word that decides the bytes of another image: a bare word that names a directory here
+    /// Like [`Location::of_image`], for the base of another image: a bare word that names a directory here
     /// and could be a reference is refused.
     ///
     /// # Errors
-    /// As [`Location::of_image`], and when the word could be both.
+    /// Fails as [`Location::of_image`], and when the word could be both.
     pub fn of_base(text: &str) -> Result<Location> {
         let location = Location::of_image(text)?;
         let is_bare = explicit(text).is_none() && !looks_like_a_path(text);
         let is_directory = matches!(location, Location::Layout { .. } | Location::Directory(_));
         if is_bare && is_directory && text.parse::<Reference>().is_ok() {
-            let reason = "is a directory here, and could be an image of a registry";
+            let reason = "ambiguous: a directory, or an image in a registry";
             return Err(Error::usage(format!("`{text}`"), reason).hint(format!("./{text} or docker://{text}")));
         }
         Ok(location)
     }
 
-    /// The image of a registry. `docker://` may be left out, since nothing else can be meant.
+    /// Returns the image of a registry. `docker://` may be left out, since nothing else can be meant.
     ///
     /// # Errors
-    /// When the text names another place, or is no reference.
+    /// Fails if the text names another place, or is not a reference.
     pub fn of_registry(text: &str) -> Result<Reference> {
         match explicit(text) {
             Some(Ok(Location::Registry(reference))) => Ok(reference),
             None if !looks_like_a_path(text) => text.parse(),
             Some(Err(error)) => Err(error),
-            _ => Err(Error::usage(format!("`{text}`"), "is not in a registry")),
+            _ => Err(Error::usage(format!("`{text}`"), "not a registry reference")),
         }
     }
 
-    /// The image layout, or one image of it, that a command checks in place.
+    /// Returns the image layout, or one image of it, that a command checks in place.
     ///
     /// # Errors
-    /// When the text names another place.
+    /// Fails if the text names another place.
     pub fn of_layout(text: &OsStr) -> Result<(PathBuf, Option<String>)> {
         let Some(text) = text.to_str() else { return Ok((PathBuf::from(text), None)) };
         let location = match explicit(text) {
@@ -132,17 +132,17 @@ impl Location {
         };
         match location {
             Location::Layout { directory, tag } => Ok((directory, tag)),
-            other => Err(Error::usage(format!("`{text}`"), "is no image layout")
+            other => Err(Error::usage(format!("`{text}`"), "not an image layout")
                 .hint(format!("ocibuild export {other} oci:DIR copies it into one"))),
         }
     }
 
-    /// The directory of the image layout that a command builds into, which may not be there yet.
+    /// Returns the directory of the image layout that a command builds into, which may not be there yet.
     ///
     /// # Errors
-    /// When the text names another place, or an image in a layout.
+    /// Fails if the text names another place, or an image in a layout.
     pub fn of_new_layout(text: &OsStr) -> Result<PathBuf> {
-        // What is no Unicode can only be a path.
+        // Text that is not Unicode can only be a path.
         let Some(text) = text.to_str() else { return Ok(PathBuf::from(text)) };
         let refused = |reason: &str, hint: String| Err(Error::usage(format!("`{text}`"), reason).hint(hint));
         if text.is_empty() {
@@ -185,15 +185,16 @@ impl Location {
         }
         if !looks_like_a_path(text) && names_a_host(text) {
             let hint = format!("./{text}; or ocibuild layout ./out …, then ocibuild export ./out docker://{text}");
-            return refused("could be a directory or an image of a registry", hint);
+            return refused("ambiguous: a directory, or an image in a registry", hint);
         }
         Ok(path.to_owned())
     }
 
-    /// The place that a command copies an image to: a location with its transport, or the path of what is there already.
+    /// Returns the place that a command copies an image to: a location with its transport, or the path of what is there
+    /// already.
     ///
     /// # Errors
-    /// When the text names nothing that is there, and no transport says what to make.
+    /// Fails if the text names nothing that is there, and no transport says what to make.
     pub fn of_destination(text: &str) -> Result<Location> {
         if let Some(explicit) = explicit(text) {
             return explicit;
@@ -205,10 +206,10 @@ impl Location {
         if !looks_like_a_path(text) && text.parse::<Reference>().is_ok() {
             hint = format!("{hint}, docker://{text} for a registry");
         }
-        Err(Error::usage(format!("`{text}`"), "is not here, and names no transport").hint(hint))
+        Err(Error::usage(format!("`{text}`"), "not found, and has no transport").hint(hint))
     }
 
-    /// The place that a build also writes its image to: a location with its transport, or the path of a docker-archive.
+    /// Returns the place that a build also writes its image to: a location with its transport, or the path of a docker-archive.
     ///
     /// # Errors
     /// Fails if a location with a transport is malformed.
@@ -217,7 +218,7 @@ impl Location {
         text.to_str().and_then(explicit).unwrap_or_else(archive)
     }
 
-    /// The file or directory, where it is one.
+    /// Returns the file or directory, where it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Location::Layout { directory, .. } | Location::Directory(directory) => Some(directory),
@@ -227,7 +228,7 @@ impl Location {
     }
 }
 
-/// What a text with a transport means; nothing without one.
+/// Returns the location for a text with a transport, or `None` without a transport.
 fn explicit(text: &str) -> Option<Result<Location>> {
     let location = |transport| text.strip_prefix(transport).map(|rest| path_and_name(text, rest));
     if let Some(named) = location("oci:") {
@@ -240,9 +241,9 @@ fn explicit(text: &str) -> Option<Result<Location>> {
         return Some(named.map(|(file, reference)| Location::DockerArchive { file, reference }));
     }
     if let Some(directory) = text.strip_prefix("dir:") {
-        // All of it is a path, as skopeo has it.
+        // All of it is a path, as in skopeo.
         return Some(match directory {
-            "" => Err(Error::usage(format!("`{text}`"), "names no path")),
+            "" => Err(Error::usage(format!("`{text}`"), "has no path")),
             directory => Ok(Location::Directory(PathBuf::from(directory))),
         });
     }
@@ -262,27 +263,24 @@ fn explicit(text: &str) -> Option<Result<Location>> {
     None
 }
 
-/// The full name of an image in the store of an engine.
+/// Returns the full name of an image in the store of an engine.
 fn in_engine(whole: &str, name: &str) -> Result<Reference> {
     let refused = |reason: &str, hint: &str| Err(Error::usage(format!("`{whole}`"), reason).hint(hint));
     if name.starts_with('[') {
-        return refused("names a store", "podman's own configuration says which store it uses");
+        return refused("names a store", "podman reads the store from its own configuration");
     }
     if name.parse::<Digest>().is_ok() {
-        return refused(
-            "an image is taken by its name, not by its ID",
-            "give it one with `docker tag` or `podman tag`",
-        );
+        return refused("images are selected by name, not by ID", "give it one with `docker tag` or `podman tag`");
     }
     let reference: Reference = name.parse().map_err(|error: Error| error.within(format!("`{whole}`")))?;
     if reference.digest().is_some() {
-        return refused("an image is taken by its name, not by a digest", "NAME[:TAG]");
+        return refused("images are selected by name, not by digest", "NAME[:TAG]");
     }
     let tag = reference.tag_or_latest();
     Ok(reference.with_tag(tag))
 }
 
-/// What is at the path that the text begins with, if anything is that can be an image.
+/// Returns the image at the path at the start of the text, if there is one.
 fn local(text: &str) -> Result<Option<Location>> {
     let (rest, digest) = split_digest(text);
     let mut found: Option<(&str, Location)> = None;
@@ -297,9 +295,9 @@ fn local(text: &str) -> Result<Option<Location>> {
             return Err(Error::usage(format!("`{text}`"), reason));
         }
         if let Some((longer, _)) = found {
-            let reason = format!("could be {longer} or an image of {path}, since both are there");
+            let reason = format!("ambiguous: {longer}, or an image in {path}");
             return Err(
-                Error::usage(format!("`{text}`"), reason).hint(format!("./{path}@sha256:… names an image of {path}"))
+                Error::usage(format!("`{text}`"), reason).hint(format!("for an image in {path}: ./{path}@sha256:…"))
             );
         }
         found = Some((path, location));
@@ -311,20 +309,22 @@ fn local(text: &str) -> Result<Option<Location>> {
             match existing {
                 // A layout that lost its mark says best itself what is wrong with it.
                 Some(path) if path.is_dir() => Ok(Some(at_path(text))),
-                Some(path) => Err(Error::invalid(path.display().to_string(), "no image archive").hint("see `tar -tf`")),
+                Some(path) => {
+                    Err(Error::invalid(path.display().to_string(), "not an image archive").hint("see `tar -tf`"))
+                }
                 None => Ok(None),
             }
         }
         // A file that was meant, and is damaged or of another kind, must not be asked for at a registry.
         None if Path::new(text).is_file() => {
-            Err(Error::usage(format!("`{text}`"), "is a file here, and no image archive")
-                .hint(format!("docker://{text} is the image of a registry")))
+            Err(Error::usage(format!("`{text}`"), "is a file, but not an image archive")
+                .hint(format!("for an image in a registry: docker://{text}")))
         }
         None => Ok(None),
     }
 }
 
-/// The image at `path`, by what is there.
+/// Returns the image at `path`, by what is there.
 fn at(path: &str, selector: Option<String>) -> Option<Location> {
     let path = PathBuf::from(path);
     let lost_its_mark = || path.join(INDEX_FILE).is_file() && path.join("blobs").is_dir();
@@ -343,7 +343,7 @@ fn at(path: &str, selector: Option<String>) -> Option<Location> {
     })
 }
 
-/// The text as a path of a layout, its name behind the first colon.
+/// Returns the text as the path of a layout, with the name after the first colon.
 fn at_path(text: &str) -> Location {
     let (rest, digest) = split_digest(text);
     let end = ends_of_paths(rest).filter(|end| Path::new(&rest[..*end]).exists()).last();
@@ -362,20 +362,20 @@ fn selector(name: Option<&str>, digest: Option<Digest>) -> Option<String> {
     }
 }
 
-/// Every place where a path can end: the end of the text, and each colon, the last one first.
+/// Returns every place where a path can end: the end of the text, and each colon, the last one first.
 fn ends_of_paths(text: &str) -> impl Iterator<Item = usize> {
     let start = behind_drive(text);
     std::iter::once(text.len()).chain(text.rmatch_indices(':').map(|(at, _)| at).filter(move |at| *at >= start))
 }
 
-/// Whether the text is a path and cannot be a reference: `.`, `..`, `./a`, `../a`, `/a`, `C:\a`.
+/// Returns `true` if the text is a path and cannot be a reference: `.`, `..`, `./a`, `../a`, `/a`, `C:\a`.
 fn looks_like_a_path(text: &str) -> bool {
     let (text, _) = split_digest(text);
     let first = text.split(['/', ':']).next().unwrap_or_default();
     matches!(first, "." | ".." | "~") || text.starts_with('/') || behind_drive(text) > 0 || text.contains('\\')
 }
 
-/// Whether the first part is a registry's host in a reference.
+/// Returns `true` if the first part is a registry's host in a reference.
 fn names_a_host(text: &str) -> bool {
     let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     text.split_once('/').is_some_and(|(first, _)| match first.rsplit_once(':') {
@@ -384,7 +384,7 @@ fn names_a_host(text: &str) -> bool {
     })
 }
 
-/// How long `C:` is at the start of a path of Windows.
+/// Returns the length of `C:` at the start of a Windows path.
 fn behind_drive(text: &str) -> usize {
     let bytes = text.as_bytes();
     let has_drive =
@@ -392,7 +392,7 @@ fn behind_drive(text: &str) -> usize {
     if has_drive { 2 } else { 0 }
 }
 
-/// Splits `PATH[:NAME]` at the first colon that is not the one behind a Windows drive letter.
+/// Splits `PATH[:NAME]` at the first colon that does not follow a Windows drive letter.
 fn split_at_colon(rest: &str) -> (&str, Option<&str>) {
     let start = behind_drive(rest);
     match rest[start..].split_once(':') {
@@ -407,7 +407,7 @@ fn path_and_name(whole: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
     if path.is_empty() || name == Some("") {
         return Err(Error::usage(
             format!("`{whole}`"),
-            if path.is_empty() { "names no path" } else { "names nothing behind the colon" },
+            if path.is_empty() { "has no path" } else { "nothing after the colon" },
         ));
     }
     Ok((PathBuf::from(path), selector(name, digest)))
@@ -419,7 +419,7 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self> {
         explicit(text).unwrap_or_else(|| {
-            Err(Error::usage(format!("`{text}`"), "names no transport").hint(format!("one of {TRANSPORTS}")))
+            Err(Error::usage(format!("`{text}`"), "has no transport").hint(format!("one of {TRANSPORTS}")))
         })
     }
 }
@@ -492,6 +492,8 @@ mod tests {
             Location::of_image("no-such/name:v1").unwrap(),
             Location::Registry("no-such/name:v1".parse().unwrap())
         );
-        assert!(Location::of_image("No Such").unwrap_err().to_string().contains("neither a path here nor a reference"));
+        assert!(
+            Location::of_image("No Such").unwrap_err().to_string().contains("neither an existing path nor a reference")
+        );
     }
 }

@@ -6,17 +6,18 @@ use crate::common::error::{Error, Result};
 use crate::spec::name::{ImageName, Selector};
 use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
-/// How many indexes are opened for a digest that the layout does not list itself.
+/// The number of indexes that are opened for a digest that the layout does not list itself.
 const MOST_INDEXES: usize = 1000;
 
-/// How many images are looked for where a name is missing: one more than an error lists.
+/// The number of images to search for without a name: one more than an error lists.
 const MOST_CANDIDATES: usize = 21;
 
-/// How many blobs one entry may lead to.
+/// The maximum number of blobs that an entry may refer to.
 const MOST_BLOBS: usize = 100_000;
 
-/// The entry of `index` that `text` selects; without a text, the only image. Artifacts such as SBOMs are passed over where
-/// nothing but their digest or name selects them, and a digest also finds the manifest of one platform inside of an index.
+/// Returns the entry of `index` that `text` selects; without a text, the only image. Artifacts such as SBOMs are passed over
+/// where nothing but their digest or name selects them, and a digest also finds the manifest of one platform inside of an
+/// index.
 pub(super) fn select(source: &dyn BlobSource, index: &Index, text: Option<&str>, object: &str) -> Result<Descriptor> {
     let Some(text) = text else {
         let images = index.manifests().iter().filter(|listed| !is_artifact(source, listed));
@@ -36,7 +37,7 @@ pub(super) fn select(source: &dyn BlobSource, index: &Index, text: Option<&str>,
     index.only(&candidates, Some(text), object).cloned()
 }
 
-/// The names of what [`select`] finds: those that `text` fits if there are such, else all of them.
+/// Returns the names of what [`select`] finds: those that `text` fits if there are such, else all of them.
 pub(super) fn names(
     source: &dyn BlobSource,
     index: &Index,
@@ -52,14 +53,16 @@ pub(super) fn names(
     Ok(entries.into_iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations)).collect())
 }
 
-/// Whether an entry is an artifact. One that cannot be read counts as an image, so that reading it says what is wrong.
+/// Returns `true` if an entry is an artifact. One that cannot be read counts as an image, so that reading it says what is
+/// wrong.
 pub(super) fn is_artifact(source: &dyn BlobSource, listed: &Descriptor) -> bool {
     listed.artifact_type.is_some()
         || !is_plainly_image(listed) && artifact(source, listed).is_ok_and(|artifact| artifact.is_some())
 }
 
-/// Whether an entry is that of an image without its manifest being read: it has a name and a platform, as builds and copies list an
-/// image, and no type of an artifact. So a layout of thousands of images is not read whole to find the artifacts about one.
+/// Returns `true` if an entry is that of an image without its manifest being read: it has a name and a platform, as builds and
+/// copies list an image, and without an artifact type. So finding the artifacts of one image does not read a whole layout of
+/// thousands.
 fn is_plainly_image(listed: &Descriptor) -> bool {
     let is_named = listed.annotations.contains_key(crate::spec::REF_NAME);
     listed.artifact_type.is_none() && listed.platform.is_some() && is_named
@@ -70,14 +73,14 @@ fn is_plainly_image(listed: &Descriptor) -> bool {
 pub struct Referrer {
     /// Its entry.
     pub listed: Descriptor,
-    /// What its manifest refers to, except for the subject.
+    /// The blobs that its manifest refers to, except for the subject.
     pub blobs: Vec<Descriptor>,
 }
 
-/// The referrers of `subject` that `index` lists, and the referrers of these.
+/// Returns the referrers of `subject` that `index` lists, and the referrers of these.
 ///
 /// # Errors
-/// As [`artifact`].
+/// Fails as [`artifact`].
 pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest) -> Result<Vec<Referrer>> {
     let mut rest: Vec<(&Descriptor, Artifact)> = Vec::new();
     for listed in index.manifests().iter().filter(|listed| !is_plainly_image(listed)) {
@@ -98,10 +101,10 @@ pub(super) fn referrers(source: &dyn BlobSource, index: &Index, subject: Digest)
     Ok(found)
 }
 
-/// The artifact that `listed` describes, if it is one. A manifest that is missing, damaged or malformed is not.
+/// Returns the artifact that `listed` describes, if it is one. A manifest that is missing, damaged or malformed is not.
 ///
 /// # Errors
-/// When the system fails to read the manifest.
+/// Fails if the system fails to read the manifest.
 pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<Option<Artifact>> {
     if media_type::is_index(&listed.media_type) {
         return Ok(None);
@@ -114,10 +117,10 @@ pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<O
     }
 }
 
-/// Every blob that `listed` leads to, and last itself.
+/// Returns every blob that `listed` leads to, and last itself.
 ///
 /// # Errors
-/// When a document on the way is missing, damaged or malformed, or indexes are nested without an end.
+/// Fails if a document on the way is missing, damaged or malformed, or indexes are nested without an end.
 pub(super) fn reachable(source: &dyn BlobSource, listed: &Descriptor, object: &str) -> Result<Vec<Descriptor>> {
     let (mut pending, mut found) = (vec![listed.clone()], Vec::new());
     while let Some(next) = pending.pop() {
@@ -134,7 +137,7 @@ pub(super) fn reachable(source: &dyn BlobSource, listed: &Descriptor, object: &s
         }
         found.push(next);
         if found.len() + pending.len() > MOST_BLOBS {
-            return Err(Error::invalid(object, format!("leads to more than {MOST_BLOBS} blobs")));
+            return Err(Error::invalid(object, format!("refers to more than {MOST_BLOBS} blobs")));
         }
     }
     Ok(found)

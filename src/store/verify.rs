@@ -135,7 +135,11 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
         unreferenced.extend(present.iter().filter(|digest| !roles.contains_key(*digest)));
     }
     if !unreferenced.is_empty() {
-        warn(progress, &layout.display(), &format!("{} that no image needs", counted(unreferenced.len(), "blob")));
+        warn(
+            progress,
+            &layout.display(),
+            &format!("{} not referenced by any image", counted(unreferenced.len(), "blob")),
+        );
     }
     let work: Vec<(Digest, Role)> =
         roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
@@ -234,7 +238,7 @@ impl Survey<'_> {
             if let (Some(said), Some(actual)) = (said, self.platforms.get(&listed.digest))
                 && !actual.satisfies(said)
             {
-                let reason = format!("{} is listed for {said} and is for {actual}", listed.digest);
+                let reason = format!("{} is listed for {said}, but is for {actual}", listed.digest);
                 self.fault(object, reason);
             }
         }
@@ -299,7 +303,7 @@ impl Survey<'_> {
         if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
             self.fault(
                 format!("blob {}", manifest.config.digest),
-                format!("the history tells of {}, the image has {layers}", counted(told, "layer")),
+                format!("the history has {}, the image has {layers}", counted(told, "layer")),
             );
         }
         for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
@@ -336,7 +340,7 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
     let object = format!("blob {digest}");
     let mut fault = |reason: String| found.faults.push(LayoutDefect { object: object.clone(), reason });
     if role.sizes.len() > 1 {
-        fault(format!("is said to have different sizes: {:?}", role.sizes));
+        fault(format!("has different sizes in its descriptors: {:?}", role.sizes));
     }
     let opened = match layout.open(&Descriptor::new("", *digest, 0)) {
         Ok(opened) => opened,
@@ -386,7 +390,7 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
     for said in &role.media_types {
         match media_type::layer_encoding(said) {
             Some(encoding) if encoding == actual => {}
-            Some(_) => faults.push(format!("is called `{said}` and is {}", actual.name())),
+            Some(_) => faults.push(format!("declared as `{said}`, but is {}", actual.name())),
             None => return faults,
         }
     }
@@ -405,7 +409,9 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
     match hashed.finish() {
         Ok((digest, _)) => {
             let others = role.diff_ids.iter().filter(|diff_id| diff_id.as_digest() != digest);
-            faults.extend(others.map(|diff_id| format!("holds the tar {digest}, not the diff ID {diff_id}")));
+            faults.extend(
+                others.map(|diff_id| format!("its tar has the digest {digest}, expected the diff ID {diff_id}")),
+            );
         }
         // A failure that was already reported is not reported again.
         Err(_) if broken.is_some() => {}
@@ -433,7 +439,7 @@ fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
                 if !seen.insert(short) {
                     duplicates += 1;
                     if duplicates <= MOST_ALIKE {
-                        faults.push(format!("the path `{shown}` is there twice"));
+                        faults.push(format!("duplicate path `{shown}`"));
                     }
                 }
             }
@@ -463,7 +469,7 @@ fn skip_content(source: &mut impl Read, entry: &tar::TarEntry, faults: &mut Vec<
     }
     if padding.iter().any(|&byte| byte != 0) {
         let shown = String::from_utf8_lossy(&entry.path);
-        faults.push(format!("behind the content of `{shown}` are bytes that are not zero"));
+        faults.push(format!("nonzero padding after the content of `{shown}`"));
     }
     Ok(())
 }

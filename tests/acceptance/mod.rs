@@ -111,7 +111,7 @@ fn goes_through_a_registry(layout: &Layout, expected: &Expected) {
     }
 }
 
-/// What skopeo has to be told for a copy with the same digest: nothing, unless it would compress a layer that is not.
+/// The options with which skopeo copies without changing the digest: none, unless it would compress an uncompressed layer.
 fn keeping_digests(layout: &Layout) -> &'static [&'static str] {
     let is_plain = |layer: &serde_json::Value| layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar";
     if layout.layers().iter().any(is_plain) { &["--preserve-digests"] } else { &[] }

@@ -6,6 +6,7 @@ mod imports;
 mod layout;
 mod names;
 mod rooms;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A setuid program of root's, as a tar header with an empty file: what somebody would like to smuggle in.
+/// A setuid program of root's, as a tar header with an empty file: an entry that an attacker would smuggle in.
 fn forged_header() -> Vec<u8> {
     let mut header = forge::unended(&[Member::file("srv/forged", b"")]);
     header[100..107].copy_from_slice(b"0004755");
@@ -46,7 +46,7 @@ fn is_noticed(row: &str, content: &[u8], change: impl Fn(&Path), reason: &str) {
     let error = plan.build(&layout, None, &["new".parse().unwrap()], &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{row}: {error}");
     let text = error.to_string();
-    assert!(text.contains("src/sub/file: changed while reading: ") && text.contains(reason), "{row}: {text}");
+    assert!(text.contains("src/sub/file: ") && text.contains(reason), "{row}: {text}");
     assert!(before == (fs::read(bench.out.join("index.json")).unwrap(), blobs()), "{row}: a blob is left");
     bench.is_intact(row);
     // At rest, it builds.
@@ -62,7 +62,7 @@ fn append(file: &Path, bytes: &[u8]) {
 
 #[test]
 fn a10_f15_a_file_that_grew_is_never_packed() {
-    // The forged header would lie exactly where the next entry is expected.
+    // The forged header would be exactly where the next entry is expected.
     for size in [0, 5, 512, 1 << 20, (1 << 20) + 512] {
         let content = vec![b'c'; size];
         let padding = vec![0; size.next_multiple_of(512) - size];
@@ -79,13 +79,13 @@ fn a11_f16_a_file_that_shrank_or_was_written_to_is_never_packed() {
         |size: u64| move |file: &Path| fs::File::options().write(true).open(file).unwrap().set_len(size).unwrap();
     is_noticed("F16", &whole, truncate(0), "found 0");
     is_noticed("F16", &whole, truncate((3 << 20) - 1), "found 3145727");
-    is_noticed("F16", &whole, |file| fs::remove_file(file).unwrap(), "it is gone");
+    is_noticed("F16", &whole, |file| fs::remove_file(file).unwrap(), "removed during the build");
     let touch = |file: &Path| {
         let file = fs::File::options().write(true).open(file).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(7)).unwrap();
     };
-    is_noticed("F16", &whole, touch, "it was written to");
-    is_noticed("F16", b"", touch, "it was written to");
+    is_noticed("F16", &whole, touch, "modified during the build");
+    is_noticed("F16", b"", touch, "modified during the build");
     let replace = |file: &Path| {
         let modified = fs::metadata(file).unwrap().modified().unwrap();
         let new = file.with_extension("new");
@@ -93,18 +93,18 @@ fn a11_f16_a_file_that_shrank_or_was_written_to_is_never_packed() {
         fs::File::options().write(true).open(&new).unwrap().set_modified(modified).unwrap();
         fs::rename(new, file).unwrap();
     };
-    is_noticed("F16", &whole, replace, "it was replaced");
+    is_noticed("F16", &whole, replace, "replaced during the build");
     let become_special = |file: &Path| {
         fs::remove_file(file).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     };
-    is_noticed("F16", &whole, become_special, "it is gone");
+    is_noticed("F16", &whole, become_special, "removed during the build");
     let become_link = |file: &Path| {
         fs::rename(file, file.with_extension("moved")).unwrap();
         symlink("file.moved", file).unwrap();
     };
-    is_noticed("F16", &whole, become_link, "it is gone");
+    is_noticed("F16", &whole, become_link, "removed during the build");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn f15_the_program_says_which_file_changed() {
     super::contract::is_one_line(
         "F15",
         &refused,
-        &["src/file49: changed while reading", "(build again when it is at rest)"],
+        &["src/file49: modified during the build", "(retry when nothing is writing to it)"],
     );
     bench.is_intact("F15");
 }

@@ -102,8 +102,12 @@ fn l5_what_is_said_twice_or_leads_in_a_circle() {
     );
     let bench = Bench::keeping();
     bench.source();
-    bench.refuses("L5", bench.layout().args(["--copy", "out:/srv"]), &["out: is both the layout and a source"]);
-    // What lies inside is excluded, under whatever name the source has.
+    bench.refuses(
+        "L5",
+        bench.layout().args(["--copy", "out:/srv"]),
+        &["out: is both the layout and a source of --copy"],
+    );
+    // Outputs inside a source are excluded, under whatever name the source has.
     run(bench.layout().args(["--tag", "new", "--copy", ".:/srv"])).success();
     symlink(".", bench.scratch.join("here")).unwrap();
     run(bench.layout().args(["--tag", "new", "--copy", "here:/srv"])).success();
@@ -121,18 +125,18 @@ fn l6_values_that_are_none() {
             (&["--user", "root:root:x"], "not of the form USER[:GROUP]"),
             (&["--user", "a b"], "not of the form USER[:GROUP]"),
             (&["--workdir", "relative"], "not an absolute path"),
-            (&["--workdir", "/a/../../b"], "`..` leads out of the image"),
+            (&["--workdir", "/a/../../b"], "`..` points outside the image"),
             (&["--volume", "data"], "not an absolute path"),
             (&["--expose", "http"], "not of the form PORT"),
             (&["--expose", "65536"], "not of the form PORT"),
             (&["--stop-signal", "TERM"], "neither SIG"),
             (&["--entrypoint", "[1]"], "not a JSON array of strings"),
-            (&["--cmd", "'open"], "a quote is not closed"),
+            (&["--cmd", "'open"], "unterminated quote"),
             (&["--chown", "root"], "numbers"),
             (&["--chmod", "999"], "not an octal number"),
             (&["--copy", "src"], "not of the form SRC:DST"),
             (&["--copy", "src:relative"], "not of the form SRC:DST"),
-            (&["--copy", "src:/../x"], "`..` leads out of the image"),
+            (&["--copy", "src:/../x"], "`..` points outside the image"),
             (&["--remove", "x"], "not an absolute path"),
             (&["--remove", "/"], "the root cannot be removed"),
             (&["--exclude", "["], "pattern `[`"),
@@ -179,7 +183,7 @@ fn l7_sources_of_every_kind() {
     bench.refuses(
         "L7",
         bench.layout().args(["--copy", "file:/"]).args(["--layer", "x", "--copy", "file:/srv", "--copy", "file:/srv"]),
-        &["/srv: is in file to /srv and in file to /srv"],
+        &["/srv: is in both file to /srv and file to /srv"],
     );
 }
 
@@ -231,7 +235,7 @@ fn l9_where_an_archive_is_written() {
     assert!(fs::symlink_metadata(bench.scratch.join("link.tar")).unwrap().is_symlink(), "L9");
     assert!(fs::metadata(bench.scratch.join("target.tar")).unwrap().len() > 5000, "L9");
     bench.scratch.write("target.tar", "untouched");
-    bench.refuses("L9", &mut export("docker-archive:link.tar"), &["link.tar: is there and is no image archive"]);
+    bench.refuses("L9", &mut export("docker-archive:link.tar"), &["link.tar: exists and is not an image archive"]);
     assert_eq!(fs::read_to_string(bench.scratch.join("target.tar")).unwrap(), "untouched", "L9");
     bench.refuses("L9", &mut export("oci-archive:directory"), &["directory: is a directory"]);
     bench.refuses("L9", &mut export("docker-archive:out"), &["out: is a directory"]);
@@ -240,9 +244,9 @@ fn l9_where_an_archive_is_written() {
     bench.refuses_usage(
         "L9",
         &mut export("file.tar"),
-        &["`file.tar`: is not here, and names no transport", "docker-archive:file.tar"],
+        &["`file.tar`: not found, and has no transport", "docker-archive:file.tar"],
     );
-    bench.refuses_usage("L9", &mut export("oci-archive:"), &["names no path"]);
+    bench.refuses_usage("L9", &mut export("oci-archive:"), &["has no path"]);
     bench.refuses_usage("L9", &mut export("docker-archive:f.tar:Upper"), &["reference `Upper`"]);
     bench.refuses_usage("L9", &mut export("oci-archive:f.tar:bad tag"), &["tag `bad tag`"]);
     // Its own layout is a destination like any other.
@@ -253,7 +257,7 @@ fn l9_where_an_archive_is_written() {
         let export = format!("{} export out:keep - -q", env!("CARGO_BIN_EXE_ocibuild"));
         let refused =
             run(terminal.args(["-qec", &export, "/dev/null"]).current_dir(bench.scratch.path())).ended_with(2);
-        assert!(refused.text().contains("an archive is not for a terminal"), "L9: {refused}");
+        assert!(refused.text().contains("an archive cannot be written to a terminal"), "L9: {refused}");
     }
 }
 
@@ -330,7 +334,7 @@ fn l13_very_many_of_everything() {
     bench.refuses(
         "L13",
         bench.empty_image().args(["--tag", "one-more"]),
-        &["index.json: would hold 10001 images, more than 10000"],
+        &["index.json: would contain 10001 images, more than 10000"],
     );
     run(bench.layout().args(["--tag", "t0", "--label", "a=b"])).success();
     run(bench.layout().args(["--tag", "t1"]).args(names(10_000, "--label", "l#=x"))).success();
@@ -338,7 +342,10 @@ fn l13_very_many_of_everything() {
     bench.is_intact("L13");
     let other = Bench::keeping();
     let many = run(other.layout().args(["--tag", "new"]).args(names(500, "--layer", "number #"))).success();
-    assert_eq!(many.stderr, "ocibuild: warning: image: 500 layers, and Docker runs no image of more than 125\n", "L13");
+    assert_eq!(
+        many.stderr, "ocibuild: warning: image: 500 layers; Docker cannot run images with more than 125\n",
+        "L13"
+    );
 }
 
 #[test]
@@ -398,7 +405,7 @@ fn l19_variables_that_sound_secret_are_warned_of_without_their_value() {
     let warned: Vec<&str> = built.stderr.lines().collect();
     assert_eq!(warned.len(), 2, "L19: {built}");
     assert!(
-        warned[0].contains("--env API_TOKEN: sounds like a secret") && warned[1].contains("--env db_password"),
+        warned[0].contains("--env API_TOKEN: looks like a secret") && warned[1].contains("--env db_password"),
         "L19: {built}"
     );
     assert!(!built.stderr.contains("hunter2"), "L19");
@@ -440,7 +447,7 @@ fn a_switch_of_the_environment_is_on_off_or_wrong() {
         command.args(["--base", "docker://127.0.0.1:1/absent", "--cache-dir"]).arg(&cache);
         run(command.env("OCIBUILD_OFFLINE", value))
     };
-    for (value, words) in [("on", "--offline forbids"), ("off", "connection refused"), ("No", "connection refused")] {
+    for (value, words) in [("on", "--offline"), ("off", "connection refused"), ("No", "connection refused")] {
         base(value).ended_with(1).failed_saying(words);
     }
     for (switch, wrong) in
@@ -473,7 +480,7 @@ fn without_threads_there_is_one_line() {
         let finished = run(bench.command(arguments).env("RUST_MIN_STACK", (1_u64 << 46).to_string()));
         match finished.status {
             0 => {}
-            1 => is_one_line("M32", &finished, &["threads: the system starts too few"]),
+            1 => is_one_line("M32", &finished, &["threads: cannot start threads"]),
             _ => panic!("M32: {finished}"),
         }
     }

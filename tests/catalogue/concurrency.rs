@@ -268,7 +268,7 @@ fn s4_a_held_lock_is_waited_for_and_its_holder_named() {
     assert!(started.elapsed() < Duration::from_secs(5), "S4");
 }
 
-/// The end of a pipe that nobody reads any more.
+/// The write end of a closed pipe.
 fn unread() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
@@ -293,11 +293,11 @@ fn s5_a_reader_that_has_seen_enough_is_no_error() {
         let output = bench.command(arguments).stdout(unread()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "S5 {arguments:?}: {output:?}");
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panic"), "S5 {arguments:?}: {output:?}");
-        // Not even somebody who reads errors.
+        // Standard error is closed, too.
         let status = bench.command(arguments).stdout(unread()).stderr(unread()).status().unwrap();
         assert_eq!(status.code(), Some(0), "S5 {arguments:?}");
     }
-    // An archive that nobody reads to its end is not whole, and that is an error.
+    // An archive that is not read to its end is incomplete, and that is an error.
     let output = bench.command(&["export", "out:keep", "-", "-q"]).stdout(unread()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "S5: {output:?}");
     assert_eq!(

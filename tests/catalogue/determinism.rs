@@ -216,7 +216,7 @@ fn make(at: &Path, nodes: &BTreeMap<Vec<u8>, Node>) -> BTreeMap<Vec<u8>, (EntryT
     let mut expected = BTreeMap::new();
     let mut first: Option<Vec<u8>> = None;
     for (number, (name, node)) in nodes.iter().enumerate() {
-        // Every third lies in a directory of its own.
+        // Every third is in a separate directory.
         let path = if number % 3 == 0 {
             [&b"dir-"[..], &[b'a' + (number % 20) as u8], b"/", name].concat()
         } else {

@@ -70,7 +70,7 @@ fn an_export_into_what_others_did_not_sync_survives_a_power_cut() {
 }
 
 /// M22: the same where so many files are not known to be durable that the file system is synced as a whole; and an image
-/// that nobody else had a part in.
+/// that no other process changed.
 #[test]
 fn a_layout_of_many_blobs_survives_a_power_cut() {
     for (kind, disk) in disks() {
@@ -138,7 +138,7 @@ fn an_image_that_another_program_drops_is_listed_again() {
         build.join().unwrap().success()
     });
     assert_eq!(tags(&bench.out), ["foreign", "new"], "{finished}");
-    let warning = "out/index.json: a program that does not take the lock removed the image; it has been listed again";
+    let warning = "out/index.json: the image was removed by a program that ignores the lock; added again";
     assert!(finished.stderr.contains(warning), "{finished}");
     is_whole("M37", &bench.out);
 }
@@ -161,7 +161,7 @@ fn an_image_that_is_dropped_several_times_is_listed_in_the_end() {
         build.join().unwrap().success()
     });
     assert_eq!(tags(&bench.out), ["foreign", "new"], "{finished}");
-    assert_eq!(finished.stderr.matches("has been listed again").count(), 1, "{finished}");
+    assert_eq!(finished.stderr.matches("added again").count(), 1, "{finished}");
     is_whole("M37", &bench.out);
 }
 
@@ -199,8 +199,7 @@ fn a_lock_that_is_interrupted_or_refused() {
         };
         let finished = refused(&[]);
         assert_eq!(finished.status, 1, "{finished}");
-        let hint =
-            "(this file system has no locks: use a local disk, or --layout-lock none if nothing else writes there)";
+        let hint = "(this file system does not support locks: use a local disk, or --layout-lock none if no other process writes to it)";
         is_one_line("M36", &finished, &["out/.ocibuild.lock: cannot lock: ", words, hint]);
         refused(&["--layout-lock", "none"]).success();
         assert_eq!(tags(&bench.out), ["keep", "new"]);

@@ -14,7 +14,7 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A layout with one image of one gzip layer, tagged `base`, whose every document can be changed. A changed document gets
-/// a new digest, and whoever refers to it is changed too, so that the only thing wrong is what the test made wrong.
+/// a new digest, and documents that refer to it are updated, so that the only fault is the one of the test.
 pub(crate) struct Forged {
     pub(crate) directory: PathBuf,
 }
@@ -171,7 +171,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A tar member, of which every field may lie.
+/// A tar member with arbitrary fields.
 #[derive(Clone, Default)]
 pub(crate) struct Member {
     pub(crate) name: Vec<u8>,

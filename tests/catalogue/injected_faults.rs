@@ -6,7 +6,7 @@ use crate::support::{Finished, command, consumer, run};
 use std::fs;
 use std::path::Path;
 
-/// A build that ended under strace, and what strace told.
+/// A finished build under strace, with the output of strace.
 struct Traced {
     finished: Finished,
     log: String,
@@ -22,7 +22,7 @@ impl Traced {
         let lines: Vec<&str> = self.log.lines().collect();
         let whole = |number: usize| {
             let (thread, rest) = lines[number].split_once(' ').unwrap();
-            // Another thread's call may stand between the two halves of one.
+            // Another thread's call may be logged between the two halves of one.
             let half = format!("{thread} ");
             let start = lines[..number].iter().rev().find(|line| line.starts_with(&half));
             match (rest.contains(" resumed>"), start) {

@@ -27,13 +27,13 @@ fn x1_a_path_from_two_sources_names_both() {
         bench.scratch.write(format!("{source}/dir/{source}"), source);
     }
     let both = ["--layer", "both", "--copy", "one:/srv", "--copy", "two:/srv"];
-    bench.refuses("X1", bench.layout().args(both), &["/srv/same: is in one to /srv and in two to /srv"]);
+    bench.refuses("X1", bench.layout().args(both), &["/srv/same: is in both one to /srv and two to /srv"]);
     run(bench.layout().args(["--tag", "new", "--exclude", "same"]).args(both)).success();
     // In layers of their own, the upper one counts.
     run(bench.layout().args(["--tag", "new", "--copy", "one:/srv", "--copy", "two:/srv"])).success();
     bench.scratch.write("file", "x");
     let below = ["--layer", "x", "--copy", "file:/srv/dir", "--copy", "one:/srv"];
-    bench.refuses("X1", bench.layout().args(below), &["/srv/dir: is in file to /srv/dir and in one to /srv"]);
+    bench.refuses("X1", bench.layout().args(below), &["/srv/dir: is in both file to /srv/dir and one to /srv"]);
     bench.is_intact("X1");
 }
 
@@ -142,7 +142,7 @@ fn x3_x5_four_readers_agree_on_names_owners_and_times() {
 #[test]
 fn x5_four_readers_agree_on_a_file_of_eight_gibibytes() {
     let scratch = crate::support::Scratch::new();
-    // The contents are holes: nobody reads them to list the headers.
+    // The contents are holes: they are not read to list the headers.
     let mut file = fs::File::create(scratch.join("layer.tar")).unwrap();
     for (path, size) in [(&b"largest-octal"[..], (8_u64 << 30) - 1), (b"smallest-pax", 8 << 30), (b"after", 0)] {
         let mut header = Vec::new();

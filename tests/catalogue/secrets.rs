@@ -41,7 +41,7 @@ fn warnings(finished: &Finished) -> Vec<String> {
 const BOTH: [&str; 3] = [
     "app to /srv: `/srv/.env`: line 2 looks like a password",
     "app to /srv: `/srv/deep/settings.json`: line 1 looks like a key",
-    "image: 2 secrets in 2 files, readable for anyone who has the image (--secrets deny refuses)",
+    "image: 2 secrets in 2 files; anyone with the image can read them (--secrets deny fails the build)",
 ];
 
 /// M18: a secret in a source is a warning with its file and line, in every build, and never its value.
@@ -98,7 +98,7 @@ fn denied_secrets_are_in_no_blob() {
     let scratch = sources();
     let denied = layout(&scratch, &["--secrets", "deny"]).ended_with(1);
     assert_eq!(warnings(&denied), BOTH[..2]);
-    let error = "image: 2 secrets in 2 files of its sources, and --secrets deny refuses them";
+    let error = "image: 2 secrets in 2 files of its sources, not allowed by --secrets deny";
     assert!(denied.stderr.contains(error), "{denied}");
     assert!(lists_nothing(&scratch));
     assert!(!holds_secret(&scratch.join("out")) && !holds_secret(&scratch.join("cache")));
@@ -155,7 +155,7 @@ fn large_files_and_text_of_windows_are_searched() {
     let expected = [
         "app to /srv: `/srv/large.conf`: line 300001 looks like a password",
         "app to /srv: `/srv/windows.ini`: line 2 looks like a password",
-        "image: 2 secrets in 2 files, readable for anyone who has the image (--secrets deny refuses)",
+        "image: 2 secrets in 2 files; anyone with the image can read them (--secrets deny fails the build)",
     ];
     for _ in ["cold", "warm"] {
         assert_eq!(warnings(&layout(&scratch, &[]).success()), expected);
@@ -169,7 +169,7 @@ fn a_dry_run_finds_the_secrets_that_the_build_finds() {
     let dry = layout(&scratch, &["--dry-run"]).success();
     assert_eq!(warnings(&dry), BOTH);
     let denied = layout(&scratch, &["--dry-run", "--secrets", "deny"]).ended_with(1);
-    denied.failed_saying("image: 2 secrets in 2 files of its sources, and --secrets deny refuses them");
+    denied.failed_saying("image: 2 secrets in 2 files of its sources, not allowed by --secrets deny");
     assert_eq!(warnings(&layout(&scratch, &["--dry-run", "--secrets", "allow"]).success()), [""; 0]);
     let listed = layout(&scratch, &["--dry-run", "--format", "json"]).success();
     let result: Value = serde_json::from_str(listed.text()).unwrap();
@@ -197,7 +197,7 @@ fn a_cache_hit_reads_no_file_for_its_secrets() {
     assert_eq!(opened(), 0);
 }
 
-/// M18: a file that nobody but its owner can read stays so, unless a mode is given.
+/// M18: a file that only its owner can read keeps its mode, unless a mode is given.
 #[test]
 fn a_private_file_stays_private() {
     let scratch = Scratch::new();
@@ -238,7 +238,7 @@ fn litter_is_reported_with_its_size() {
     scratch.write("app/lib/a.py", "");
     let built = layout(&scratch, &[]).success();
     let expected =
-        "app: holds .git (1 file of 2 KiB), __pycache__ (1 file of 5 B), which is copied too (--exclude leaves it out)";
+        "app: contains .git (1 file of 2 KiB), __pycache__ (1 file of 5 B), which is copied too (--exclude skips it)";
     assert_eq!(warnings(&built), [expected]);
     assert_eq!(warnings(&layout(&scratch, &["--exclude", ".git", "--exclude", "**/__pycache__"]).success()), [""; 0]);
 }
@@ -272,7 +272,7 @@ fn a_user_of_the_base_is_no_instruction() {
         let mut command = ocibuild();
         command.args(["dockerfile", "--base", &forged.location(), "--remove", "/base"]);
         let refused = run(command.current_dir(scratch.path())).ended_with(1);
-        assert!(refused.stderr.contains("user of the base: a Dockerfile cannot hold a"), "{refused}");
+        assert!(refused.stderr.contains("user of the base: a Dockerfile cannot contain a"), "{refused}");
         assert!(refused.stdout.is_empty());
     }
 }

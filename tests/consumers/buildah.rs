@@ -55,7 +55,7 @@ impl Buildah {
         self.files_in(container.text())
     }
 
-    /// What is in the image after `COPY source destination`, as [`Buildah::files`] tells it.
+    /// The content of the image after `COPY source destination`, as returned by [`Buildah::files`].
     #[track_caller]
     pub(crate) fn copied(&self, base: &Layout, source: &Path, destination: &str) -> String {
         let container = run(self.command().args(["from", "--quiet", &base.location()])).success();

@@ -48,7 +48,7 @@ impl Containerd {
         );
         let mut daemon = Daemon::start(command(daemon).arg("--config").arg(config), scratch.join("log"));
         daemon.wait_for(|log| log.contains("containerd successfully booted").then_some(()));
-        // The shim's sockets in /run/containerd are told apart by namespace and ID, whatever the daemon's directory is.
+        // The shim's sockets in /run/containerd differ by namespace and ID, whatever the daemon's directory is.
         let namespace = scratch.path().to_str().unwrap().trim_start_matches('/').replace('/', "-");
         Some(Containerd { program, _daemon: daemon, scratch, namespace })
     }
@@ -69,7 +69,8 @@ impl Containerd {
     /// Runs the image, with `arguments` for its command where there are any.
     ///
     /// ctr 1.6 sometimes loses output of a process that ends at once (it cancels the reading of pipes that it has not yet
-    /// opened; measured: 1 run of 60). Its exit status is right then. So a run that is not `complete` is done again, twice at most.
+    /// opened; measured: 1 run of 60). Its exit status is right then. So a run that is not `complete` is done again, twice at
+    /// most.
     #[track_caller]
     pub(crate) fn run(&self, image: &str, arguments: &[&str], complete: impl Fn(&Finished) -> bool) -> Finished {
         let first = self.run_once(image, arguments);
@@ -80,7 +81,7 @@ impl Containerd {
         static COUNTER: AtomicU32 = AtomicU32::new(1);
         let id = format!("{}-{}", self.namespace, COUNTER.fetch_add(1, Ordering::Relaxed));
         let mut command = self.command();
-        // ctr keeps runc's state in /run/containerd for all daemons, unless it is told otherwise.
+        // ctr keeps runc's state in /run/containerd for all daemons by default.
         command.args(["run", "--rm", "--runc-root"]).arg(self.scratch.join("runc"));
         command.arg("--fifo-dir").arg(self.scratch.join("fifo"));
         run(command.arg(image).arg(id).args(arguments))

@@ -50,7 +50,7 @@ fn in_tree(unshare: &Path, tree: &Path) -> Command {
 }
 
 impl Docker {
-    /// The docker of this machine, and the current one, as far as they can be had.
+    /// The docker of this machine, and the current one, if available.
     pub(crate) fn all() -> impl Iterator<Item = &'static Docker> {
         Docker::find().into_iter().chain(Docker::find_current())
     }
@@ -117,7 +117,7 @@ impl Docker {
         Docker { program, socket, store, tree: None, naming: Mutex::new(()), _daemon: daemon }
     }
 
-    /// The daemon's address. skopeo has to be told it by `--dest-daemon-host`, since it ignores `DOCKER_HOST`.
+    /// The daemon's address. skopeo needs it in `--dest-daemon-host`, since it ignores `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
@@ -208,7 +208,7 @@ impl Docker {
         run(self.command().args(["run", "--rm", "--pull=never", "--network=none"]).arg(image).args(arguments))
     }
 
-    /// The program, told where its daemon is.
+    /// The program with the address of its daemon.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.env("DOCKER_HOST", self.host());

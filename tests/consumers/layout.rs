@@ -68,7 +68,7 @@ impl Layout {
         self.manifest()["layers"].as_array().unwrap().clone()
     }
 
-    /// Where the blob `digest` lies.
+    /// The path of the blob `digest`.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         self.path.join("blobs").join(digest.replacen(':', "/", 1))
     }

@@ -1,8 +1,8 @@
 //! The programs that read images in real life, one a file.
 //!
-//! Each offers `find`, which answers nothing where the program is missing (and has then said so), and plain functions
+//! Each offers `find`, which returns `None` if the program is missing (and has then reported that), and plain functions
 //! that run it. Each instance keeps its state in a scratch directory of its own, so that tests can run side by side; the
-//! one exception is docker, whose daemon is started once a session and told images apart by their ID.
+//! one exception is docker, whose daemon is started once a session and distinguishes images by their ID.
 //!
 //! Options that look odd are there because of something that was met; each says what.
 

@@ -85,7 +85,7 @@ impl Podman {
         run(self.command().args(options).arg(image).args(arguments))
     }
 
-    /// The program, told where its configuration is.
+    /// The program with the path of its configuration.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);
         command.env("CONTAINERS_CONF", self.scratch.join("containers.conf"));

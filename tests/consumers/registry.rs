@@ -54,7 +54,7 @@ impl Registry {
         Some(Registry::start(program, Scratch::new(), "", ""))
     }
 
-    /// Starts a registry that speaks HTTP and lets everyone read, and nobody write. It holds what `full` does, which ends.
+    /// Starts a read-only registry over HTTP. It has the content of `full`, which ends.
     pub(crate) fn read_only(full: Registry) -> Registry {
         let Registry { _daemon, scratch, .. } = full;
         drop(_daemon);
@@ -62,7 +62,8 @@ impl Registry {
         Registry::start_as(program, scratch, "maintenance: {readonly: {enabled: true}}", "", "")
     }
 
-    /// Starts a registry that speaks HTTP and wants a token of `realm`, signed by whom the certificate in the file `authority` names.
+    /// Starts a registry that speaks HTTP and wants a token of `realm`, signed by whom the certificate in the file `authority`
+    /// names.
     pub(crate) fn with_tokens(realm: &str, authority: &Path) -> Option<Registry> {
         let program = consumer("docker-registry")?;
         let auth = format!(

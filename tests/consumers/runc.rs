@@ -21,7 +21,7 @@ impl Runc {
     pub(crate) fn run(&self, bundle: &Path, arguments: &[&str]) -> Finished {
         let path = bundle.join("config.json");
         let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        // umoci asks for a terminal, and there is none.
+        // umoci requires a terminal, and there is no terminal.
         config["process"]["terminal"] = false.into();
         if !arguments.is_empty() {
             config["process"]["args"] = arguments.into();

@@ -16,7 +16,7 @@ impl Skopeo {
         Some(Skopeo { program: consumer("skopeo")? })
     }
 
-    /// Copies an image. `options` stand before the two locations.
+    /// Copies an image. `options` precede the two locations.
     #[track_caller]
     pub(crate) fn copy(&self, options: &[&str], from: &str, to: &str) -> Finished {
         run(self.command().args(["copy", "--quiet"]).args(options).args([from, to]))

@@ -36,7 +36,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// Sets up what the blocks of `page` need, as far as it is there.
+    /// Sets up what the blocks of `page` need, as far as it is available.
     fn of(page: &Page) -> Desk {
         let scratch = Scratch::new();
         let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");

@@ -14,3 +14,4 @@ mod words;
 
 pub(crate) use members::undescribed;
 pub(crate) use page::Page;
+pub(crate) use words::hunted_word;

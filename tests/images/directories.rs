@@ -105,7 +105,7 @@ fn only_images_are_replaced() {
     yard.scratch.write("versioned/version", "1.2.3");
     refused("versioned").failed_saying("neither a `dir:` image nor empty");
     assert_eq!(names(&yard.scratch.join("versioned")), ["version"]);
-    yard.run("inspect dir:versioned").ended_with(1).failed_saying("not a version of `dir:` that can be read");
+    yard.run("inspect dir:versioned").ended_with(1).failed_saying("unsupported version of `dir:`");
     yard.run("inspect dir:a").ended_with(1).failed_saying("not a `dir:` image: `manifest.json` is missing");
     yard.text("layout other -t v1 --copy b:/b");
     yard.text("export other dir:d");

@@ -7,8 +7,8 @@ use std::fs;
 use std::process::Command;
 
 impl Yard {
-    /// Makes a program of a shell script. A process of its own writes it, since no program can be started while another one, which
-    /// a test starts in that moment, holds it open for writing.
+    /// Makes a program of a shell script. A process of its own writes it, since no program can be started while another one,
+    /// which a test starts in that moment, holds it open for writing.
     fn program(&self, name: &str, script: &str) {
         let source = self.scratch.write(format!("{name}.sh"), format!("#!/bin/sh\n{script}\n"));
         run(command("install").args(["-D", "-m", "755"]).arg(source).arg(self.scratch.join("bin").join(name)))
@@ -73,7 +73,7 @@ fn an_image_is_read_from_what_the_program_saves() {
         fs::remove_dir_all(yard.scratch.join("copy")).unwrap();
         yard.run_among(&format!("layout based --base {image} --copy b:/b")).success();
         let wrong = yard.run_among(&format!("inspect {}", image.replace("app", "other"))).ended_with(1);
-        wrong.failed_saying("save: no image `docker.io/team/other:v1` (it holds docker.io/team/app:v1)");
+        wrong.failed_saying("save: no image `docker.io/team/other:v1` (it has docker.io/team/app:v1)");
     }
     assert_eq!(fs::read_to_string(yard.scratch.join("asked")).unwrap().trim(), "docker.io/team/other:v1");
     assert!(spooled(&yard).is_empty());
@@ -93,11 +93,11 @@ fn faults_of_the_program_are_quoted() {
         assert_eq!(finished.stderr.lines().last(), Some(&*format!("ocibuild: error: {expected}")));
     };
     let hint = "docker-archive:FILE is what `docker save` writes and `docker load` reads";
-    let missing = format!("docker-daemon: no docker or ctr in the directories of PATH ({hint})");
+    let missing = format!("docker-daemon: docker or ctr not found in PATH ({hint})");
     fails("inspect docker-daemon:app", &missing);
     fails("export out docker-daemon:app", &missing);
     let finished = yard.run_among("export out containers-storage:app").ended_with(1);
-    finished.failed_saying("containers-storage: no podman in the directories of PATH");
+    finished.failed_saying("containers-storage: podman not found in PATH");
     yard.program("docker", "echo pulling >&2; echo; echo 'Error: no such image' >&2; exit 3");
     let failed = "failed (exit status: 3): pulling; Error: no such image";
     fails("inspect docker-daemon:app", &format!("docker save: {failed}"));
@@ -108,14 +108,14 @@ fn faults_of_the_program_are_quoted() {
     yard.scratch.write("big/file", vec![0; 1 << 20]);
     yard.text("layout big-one --compression none --copy big:/big");
     yard.program("docker", "exit 0");
-    fails("export big-one docker-daemon:app", "docker load: ended before it had read the archive");
+    fails("export big-one docker-daemon:app", "docker load: exited before it had read the archive");
     yard.program("docker", "echo half an archive");
     fails("inspect docker-daemon:app", "docker save: malformed tar near byte 0: unexpected end inside a header");
     assert!(spooled(&yard).is_empty());
     for (image, reason) in [
-        ("containers-storage:[vfs@/srv]app", "podman's own configuration says which store it uses"),
-        (&*format!("docker-daemon:sha256:{}", "0".repeat(64)), "an image is taken by its name, not by its ID"),
-        (&*format!("docker-daemon:app@sha256:{}", "0".repeat(64)), "not by a digest"),
+        ("containers-storage:[vfs@/srv]app", "podman reads the store from its own configuration"),
+        (&*format!("docker-daemon:sha256:{}", "0".repeat(64)), "images are selected by name, not by ID"),
+        (&*format!("docker-daemon:app@sha256:{}", "0".repeat(64)), "not by digest"),
         ("docker-daemon:Upper", "reference `Upper`"),
     ] {
         yard.refuses(&format!("inspect {image}"), &[reason]);
@@ -157,7 +157,7 @@ fn offline_forbids_stores_of_other_machines() {
         ("containers-storage", "CONTAINER_HOST", "ssh://someone@build/run/podman.sock"),
     ] {
         let refused = export(destination, variable, host).ended_with(2);
-        refused.failed_saying(&format!("{variable} names another machine, and --offline forbids asking one"));
+        refused.failed_saying(&format!("{variable} is a remote address, and network access is disabled (--offline)"));
     }
 }
 

@@ -57,14 +57,14 @@ fn a_word_of_two_meanings_is_refused() {
     yard.text("layout out --base ./debian --copy b:/b");
     yard.refuses("export out app", &["oci:app", "docker-archive:app", "docker://app"]);
     yard.refuses("export out ./app", &["oci:./app", "docker-archive:./app"]);
-    yard.refuses("inspect No/Such", &["neither a path here nor a reference"]);
+    yard.refuses("inspect No/Such", &["neither an existing path nor a reference"]);
     yard.run("inspect ./none").ended_with(1).failed_saying("./none: not found");
     yard.run("inspect ./a").ended_with(1).failed_saying("not an OCI layout");
-    yard.run("inspect ./a/file").ended_with(1).failed_saying("no image archive");
+    yard.run("inspect ./a/file").ended_with(1).failed_saying("not an image archive");
     yard.run("inspect outt --offline").ended_with(2).failed_saying("--offline");
     yard.scratch.write("app.tar", "no tar");
     for command in ["inspect app.tar", "export app.tar oci:copy", "layout out --base app.tar --copy b:/b"] {
-        yard.refuses(command, &["is a file here, and no image archive (docker://app.tar is the image of a registry)"]);
+        yard.refuses(command, &["is a file, but not an image archive (for an image in a registry: docker://app.tar)"]);
     }
     fs::create_dir(yard.scratch.join("site")).unwrap();
     // A directory that is not a layout does not hide a reference.
@@ -78,11 +78,11 @@ fn commands_refuse_the_places_that_they_are_not_for() {
     yard.text("layout out --copy a:/a");
     yard.text("export out oci-archive:x.tar");
     for place in ["./out", "oci:out", "oci-archive:x.tar"] {
-        yard.refuses(&format!("pull {place}"), &["is not in a registry"]);
+        yard.refuses(&format!("pull {place}"), &["not a registry reference"]);
     }
-    yard.refuses("verify x.tar", &["is no image layout", "ocibuild export oci-archive:x.tar oci:DIR"]);
+    yard.refuses("verify x.tar", &["not an image layout", "ocibuild export oci-archive:x.tar oci:DIR"]);
     yard.refuses("verify docker://debian", &["ocibuild export docker://docker.io/library/debian oci:DIR"]);
-    yard.refuses("pull docker-daemon:a", &["is not in a registry"]);
+    yard.refuses("pull docker-daemon:a", &["not a registry reference"]);
     yard.refuses(
         "verify containers-storage:a",
         &["ocibuild export containers-storage:docker.io/library/a:latest oci:DIR"],
@@ -105,7 +105,7 @@ fn verify_checks_one_image() {
     for faulty in ["out:bad", "out"] {
         assert!(yard.run(&format!("verify {faulty}")).ended_with(1).text().contains("expected"));
     }
-    yard.run("verify out:none").ended_with(1).failed_saying("no image `none` (it holds good, bad)");
+    yard.run("verify out:none").ended_with(1).failed_saying("no image `none` (it has good, bad)");
 }
 
 /// M12: the index is read once, so that the images that are checked are the images that are reported.

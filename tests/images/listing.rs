@@ -60,7 +60,7 @@ fn tag_adds_names_and_reports_who_lost_them() {
     let replaced = yard.json("tag out:b stable");
     assert_eq!(replaced, json!({"names": ["stable"], "replaced": [{"name": "stable", "digest": a}]}));
     assert_eq!(yard.json("inspect out:stable")["manifest"]["digest"], *b);
-    assert!(yard.run("tag out:team/a:v1 b").success().stderr.contains(&format!("replaced {b}, which was b")));
+    assert!(yard.run("tag out:team/a:v1 b").success().stderr.contains(&format!("replaced {b}, the former b")));
     yard.run("tag out:none x").ended_with(1).failed_saying("no image `none`");
     yard.refuses("tag out:stable Not/A:Name:x", &["Not/A"]);
     yard.run("verify out").success();

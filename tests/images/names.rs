@@ -22,8 +22,8 @@ fn full_names_with_one_tag_are_two_images() {
     for digest in [&a, &b] {
         assert_eq!(yard.json(&format!("inspect out@{digest}"))["manifest"]["digest"], **digest);
     }
-    yard.refuses("inspect out:v1", &["`v1` is ambiguous (name one of docker.io/team/a:v1, docker.io/team/b:v1)"]);
-    yard.refuses("inspect out", &["holds several images (name one of docker.io/team/a:v1, docker.io/team/b:v1)"]);
+    yard.refuses("inspect out:v1", &["`v1` is ambiguous (select one of docker.io/team/a:v1, docker.io/team/b:v1)"]);
+    yard.refuses("inspect out", &["has several images (select one of docker.io/team/a:v1, docker.io/team/b:v1)"]);
     yard.run(&format!("inspect out:team/a:v1@{b}")).ended_with(1).failed_saying("no image `team/a:v1@sha256:");
     yard.run("verify out").success();
 }
@@ -34,14 +34,14 @@ fn a_replaced_image_is_reported() {
     let yard = Yard::new();
     let first = yard.text("layout out -t team/a:v1 --copy a:/a");
     let again = yard.run("layout out -t team/a:v1 --copy b:/a").success();
-    assert!(again.stderr.contains(&format!("replaced {first}, which was docker.io/team/a:v1")), "{again}");
+    assert!(again.stderr.contains(&format!("replaced {first}, the former docker.io/team/a:v1")), "{again}");
     let second = again.text().to_owned();
     let report = yard.json("layout out -t team/a:v1 -t v2 --copy a:/a");
     assert_eq!(report["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": second}]));
     assert_eq!(yard.json("layout out -t team/a:v1 -t v2 --copy a:/a")["replaced"], json!([]));
     yard.text("layout other -t team/a:v1 --copy b:/a");
     let exported = yard.run("export out:v2 oci:other:team/a:v1").success();
-    assert!(exported.stderr.contains(&format!("replaced {second}, which was docker.io/team/a:v1")), "{exported}");
+    assert!(exported.stderr.contains(&format!("replaced {second}, the former docker.io/team/a:v1")), "{exported}");
     yard.text("layout third -t team/a:v1 --copy b:/a");
     let report = yard.json("export out:v2 oci:third:team/a:v1");
     assert_eq!(report["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": second}]));
@@ -106,7 +106,7 @@ fn skopeo_and_umoci_find_both_images() {
         assert_eq!(yard.json("inspect out:team/a:v1")["manifest"]["digest"], digests[0]);
         yard.refuses(
             "inspect out:v1",
-            &["is ambiguous (name one of docker.io/team/a:v1, docker.io/team/b:v1, @sha256:"],
+            &["is ambiguous (select one of docker.io/team/a:v1, docker.io/team/b:v1, @sha256:"],
         );
     }
     if Umoci::find().is_some() {
@@ -186,7 +186,7 @@ fn an_archive_replaces_archives_only() {
     yard.scratch.write("empty", "");
     for transport in ["docker-archive", "oci-archive"] {
         let refused = yard.run(&format!("export out {transport}:notes.txt")).ended_with(1);
-        refused.failed_saying("notes.txt: is there and is no image archive (remove it, or name another file)");
+        refused.failed_saying("notes.txt: exists and is not an image archive (remove it, or name another file)");
         yard.text(&format!("export out {transport}:empty"));
         yard.text(&format!("export out {transport}:empty"));
         std::fs::write(yard.scratch.join("empty"), "").unwrap();

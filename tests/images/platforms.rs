@@ -54,7 +54,7 @@ fn an_image_for_several_platforms_is_linux_amd64() {
     assert_eq!(yard.text("export oci-archive:many.tar oci:two"), digests[1]);
     let foreign = Yard::new();
     multi_platform(&foreign, &["linux/arm64", "linux/s390x"]);
-    let reason = "is for several platforms and not for linux/amd64, name one (there is linux/arm64, linux/s390x)";
+    let reason = "is a multi-platform image without linux/amd64, select a platform (there is linux/arm64, linux/s390x)";
     foreign.refuses("inspect many", &[reason]);
 }
 

@@ -19,8 +19,8 @@ fn a_catalog_of_another_blueprint_is_refused() {
         for selector in [other.as_str(), file.to_str().unwrap()] {
             let refused = machine.layout("robot", &["--catalog", selector, "--environment", mode]).ended_with(1);
             let expected = format!(
-                "catalog {other}v12.linux_amd64: is for blueprint {other}, and the robot needs {own}: \
-                 `+ python=3.11`, `- python=3.9` (rcc would not run it; --environment direct takes any catalog)"
+                "catalog {other}v12.linux_amd64: is for blueprint {other}, but the robot needs {own}: \
+                 `+ python=3.11`, `- python=3.9` (rcc would not run it; --environment direct accepts any catalog)"
             );
             assert!(refused.stderr.contains(&expected), "{refused}");
         }
@@ -30,7 +30,7 @@ fn a_catalog_of_another_blueprint_is_refused() {
     machine.shell_robot("shell", "tasks: {a: {shell: b}}\nartifactsDir: output\n");
     machine
         .layout("shell", &["--catalog", &other])
-        .failed_saying("is for blueprint 0caa2913f7dd4011, and the robot names no environment");
+        .failed_saying("is for blueprint 0caa2913f7dd4011, but the robot has no environment");
 }
 
 /// M6: the platform of a catalog is held against the image's, however the catalog is named.
@@ -56,7 +56,7 @@ fn a_catalog_of_another_platform_is_refused() {
     }
 }
 
-/// M4: a flag that means nothing without a robot is refused where there is none.
+/// M4: a flag that requires a robot is an error without one.
 #[test]
 fn flags_for_robots_need_a_robot() {
     let machine = Machine::new();
@@ -81,14 +81,13 @@ fn flags_for_robots_need_a_robot() {
         let flags: Vec<&str> = [flag].into_iter().chain(value).collect();
         for command in [&["layout", "out"][..], &["dockerfile"]] {
             let none = run(&mut machine.command("empty", &[command, &flags].concat())).ended_with(2);
-            let expected = format!(
-                "{flag}: is for a robot, and there is no robot.yaml in this directory (--robot PATH names one)"
-            );
+            let expected =
+                format!("{flag}: requires a robot, and this directory has no robot.yaml (set one with --robot PATH)");
             assert!(none.stderr.contains(&expected), "{none}");
         }
         let copies = ["layout", "out", "--copy", "conda.yaml:/x"];
         let beside = run(&mut machine.command("robot", &[&copies[..], &flags].concat())).ended_with(2);
-        assert!(beside.stderr.contains(&format!("{flag}: is for a robot, and the robot.yaml here is not")), "{beside}");
+        assert!(beside.stderr.contains(&format!("{flag}: requires a robot, and ./robot.yaml is not")), "{beside}");
         assert!(beside.stderr.contains("(--robot . packages both)"), "{beside}");
     }
     assert!(!machine.scratch.join("empty/out").exists());
@@ -104,9 +103,9 @@ fn nothing_to_build_is_an_error_and_a_robot_left_out_a_warning() {
     assert!(nothing.stderr.contains("image: nothing to build: no robot.yaml in this directory"), "{nothing}");
     run(&mut machine.command("empty", &["layout", "out", "--entrypoint", "/bin/sh"])).success();
     let unchanged = run(&mut machine.command("empty", &["layout", "two", "--base", "oci:out"])).success();
-    assert!(unchanged.stderr.contains("image: is the base, unchanged: no robot.yaml"), "{unchanged}");
+    assert!(unchanged.stderr.contains("image: no change to the base: no robot.yaml"), "{unchanged}");
     let beside = run(&mut machine.command("robot", &["layout", "out", "--copy", "conda.yaml:/x"])).success();
-    let warning = "robot.yaml: is not packaged, because something is copied; --robot . packages both";
+    let warning = "robot.yaml: not packaged because of --copy or --remove; --robot . packages both";
     assert!(beside.stderr.contains(warning), "{beside}");
 }
 
@@ -122,14 +121,16 @@ fn environments_of_both_products_are_found() {
     assert_eq!(label(&machine.plan("robot", &[])), json!(own));
     assert_eq!(label(&machine.plan("robot", &["--product", "sema4ai"])), json!(own));
     let missing = machine.layout("robot", &["--product", "robocorp"]).ended_with(1);
-    let command = "(run `rcc holotree variables --robot robot.yaml`, or let --resolve do it)";
+    let command = "(run `rcc holotree variables --robot robot.yaml`, or use --resolve)";
     assert!(missing.stderr.contains(command) && !missing.stderr.contains("sema4ai"), "{missing}");
     machine.robot("other", "3.12", "");
     let nowhere = machine.layout("other", &[]).ended_with(1);
-    for said in [".robocorp/hololib; near is", "; no catalog for linux/amd64 in ", ".sema4ai/hololib; near is"] {
+    for said in
+        [".robocorp/hololib; most similar is", "; no catalog for linux/amd64 in ", ".sema4ai/hololib; most similar is"]
+    {
         assert!(nowhere.stderr.contains(said), "no {said:?} in {nowhere}");
     }
-    let command = "(run `rcc holotree variables --sema4ai --robot robot.yaml`, or let --resolve do it)";
+    let command = "(run `rcc holotree variables --sema4ai --robot robot.yaml`, or use --resolve)";
     assert!(machine.layout("other", &["--product", "sema4ai"]).ended_with(1).stderr.contains(command));
     // An incomplete catalog of one product does not hide the complete one of the other.
     machine.record("home/.robocorp", "3.11");
@@ -166,7 +167,7 @@ fn resolving_records_what_is_missing_or_incomplete() {
     let objects = machine.scratch.join("home/.sema4ai/hololib/library");
     fs::remove_dir_all(&objects).unwrap();
     let incomplete = machine.layout("robot", &["--environment", "direct"]).ended_with(1);
-    let hint = "(--resolve lets rcc record the environment again)";
+    let hint = "(--resolve records the environment again)";
     assert!(incomplete.stderr.contains(&format!("catalog {own}v12.linux_amd64: ")), "{incomplete}");
     assert!(incomplete.stderr.contains(hint), "{incomplete}");
     resolve().success();
@@ -186,9 +187,12 @@ fn the_run_may_choose_the_task() {
     assert_eq!(config(&[])["Entrypoint"], json!(start));
     assert_eq!(config(&["--task", "two"])["Entrypoint"], json!([&start[..], &["--task", "Two"]].concat()));
     let said = machine.layout("robot", &[]).success();
-    assert!(said.stderr.contains("the run chooses a task with --task NAME; tasks: \"One\", \"Two\""), "{said}");
+    assert!(
+        said.stderr.contains("choose a task with --task NAME when running the image; tasks: \"One\", \"Two\""),
+        "{said}"
+    );
     let undecided = machine.layout("robot", &["--environment", "direct"]).ended_with(2);
-    let expected = "has several tasks, and an image without rcc runs one (--task NAME; tasks: \"One\", \"Two\")";
+    let expected = "has several tasks, but a direct image runs one (--task NAME; tasks: \"One\", \"Two\")";
     assert!(undecided.stderr.contains(expected), "{undecided}");
     // As an entrypoint, the task's command would swallow `--task` of `podman run IMAGE --task NAME`.
     let direct = config(&["--environment", "direct", "--task", "One"]);
@@ -214,5 +218,5 @@ fn a_missing_list_of_what_to_ignore_is_a_warning() {
     let machine = Machine::new();
     machine.shell_robot("robot", "tasks: {a: {shell: b}}\nartifactsDir: output\nignoreFiles: [.gitignore]\n");
     let warned = machine.layout("robot", &[]).success();
-    assert!(warned.stderr.contains("`ignoreFiles`: .gitignore not found, so it leaves nothing out"), "{warned}");
+    assert!(warned.stderr.contains("`ignoreFiles`: .gitignore not found, so it excludes nothing"), "{warned}");
 }

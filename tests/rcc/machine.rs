@@ -109,7 +109,7 @@ impl Machine {
     }
 }
 
-/// The entries of all layers in the layout at `out`, as `built` tells of them.
+/// The entries of all layers in the layout at `out`, in the order of `built`.
 pub(super) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
     let mut files = BTreeMap::new();
     for layer in built["layers"].as_array().unwrap() {

@@ -1,4 +1,4 @@
-//! RCC's formats, with the real rcc as the judge where it can be had.
+//! RCC's formats, compared with the real rcc if it is available.
 
 mod blueprint;
 mod flags;

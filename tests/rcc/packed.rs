@@ -63,14 +63,14 @@ fn a_wrapped_robot_is_a_robot() {
     assert_eq!(from_directory, from_zip);
     let shown = layout(&machine, "Stock Robot.zip", &["--dry-run"]).success();
     let warning = json!({"warning": {
-        "object": "Stock Robot.zip: robot.yaml", "reason": "names no environment, so the image gets none"
+        "object": "Stock Robot.zip: robot.yaml", "reason": "has no environment, so the image has none"
     }})
     .to_string();
     assert!(shown.stderr.lines().any(|line| line == warning), "{shown}");
     assert_eq!(from_zip["bin/tool"].0, 0o775);
     let index = fs::read_to_string(machine.scratch.join("out/index.json")).unwrap();
     assert!(index.contains("docker.io/library/stock-robot:latest"), "{index}");
-    layout(&machine, "Stock Robot.zip", &["--root", "."]).failed_saying("has no directory above it");
+    layout(&machine, "Stock Robot.zip", &["--root", "."]).failed_saying("has no parent directory");
 }
 
 /// A bundle brings its robot and its environment, behind a program or not.
@@ -117,7 +117,7 @@ fn a_packed_robot_that_is_none_is_refused() {
     let file = machine.scratch.join("robot/robot.yaml");
     for (name, members, expected) in [
         ("escape.zip", vec![("robot.yaml", file.as_path()), ("../evil", &file)], "unsafe name"),
-        ("none.zip", vec![("other", file.as_path())], "holds neither robot.yaml nor robot/robot.yaml"),
+        ("none.zip", vec![("other", file.as_path())], "contains neither robot.yaml nor robot/robot.yaml"),
     ] {
         zip(&machine, name, ("", "file"), &members);
         layout(&machine, name, &[]).ended_with(1).failed_saying(expected);
@@ -129,7 +129,7 @@ fn a_packed_robot_that_is_none_is_refused() {
     fs::write(machine.scratch.join("damaged.zip"), bytes).unwrap();
     layout(&machine, "damaged.zip", &[]).ended_with(1).failed_saying("checksum mismatch");
     machine.scratch.write("cut.zip", &fs::read(machine.scratch.join("damaged.zip")).unwrap()[..60]);
-    layout(&machine, "cut.zip", &[]).ended_with(1).failed_saying("not a zip, or something stands behind its end");
+    layout(&machine, "cut.zip", &[]).ended_with(1).failed_saying("not a zip, or trailing data");
 }
 
 /// An action package is its environment and its files; what runs is for the person to say.
@@ -154,7 +154,7 @@ fn an_action_package_is_packaged() {
     assert_eq!((&config["Cmd"], &config["WorkingDir"]), (&json!(["python", "actions.py"]), &json!("/home/robot/app")));
     machine.scratch.write("package/package.yaml", text.replace("3.11", "3.12"));
     let missing = layout(&machine, "package", &[]).ended_with(1);
-    missing.failed_saying("run `rcc holotree variables package/package.yaml`, or let --resolve do it");
+    missing.failed_saying("run `rcc holotree variables package/package.yaml`, or use --resolve");
     let words = ["layout", "out", "--base", "scratch", "-r", "package", "--environment", "sealed"];
     let sealed = run(&mut machine.command(".", &words)).ended_with(2);
     sealed.failed_saying("is an action package, which has no tasks for rcc to run (--environment direct, with --cmd)");

@@ -36,8 +36,8 @@ fn programs_in_the_search_path_are_programs() {
     assert_eq!(file("bin/deeper/tool").0, 0o664);
     assert_eq!(file("elsewhere/run.sh"), (0o664, "#!/bin/sh\r\n".to_owned()));
     let said = machine.layout("robot", &["--environment", "direct"]).success();
-    assert!(said.stderr.contains("3 files in PATH become programs, as rcc run makes them: bin/run.sh"), "{said}");
-    assert!(said.stderr.contains("bin/run.sh: CR is taken out, as `rcc run` does"), "{said}");
+    assert!(said.stderr.contains("3 files in PATH made executable, as by rcc run: bin/run.sh"), "{said}");
+    assert!(said.stderr.contains("bin/run.sh: CR is removed, as by `rcc run`"), "{said}");
 }
 
 const NAMES: [&str; 16] = [
@@ -153,7 +153,7 @@ fn a_root_above_the_robot_holds_what_it_names() {
         assert!(variables.contains(&json!(variable)), "no {variable} in {config}");
     }
     assert_eq!(config["Cmd"][6], "../output");
-    machine.layout("repo/robots/stock", &["--root", "../../env"]).failed_saying("is not in it");
+    machine.layout("repo/robots/stock", &["--root", "../../env"]).failed_saying("is outside it");
 
     // A directory for results is only made in the image, so it needs no root; but it stays in the run user's home.
     let plain = "tasks: {a: {shell: b}}\nartifactsDir: ";

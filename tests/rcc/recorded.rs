@@ -134,11 +134,11 @@ fn a_missing_catalog_is_described_by_its_neighbours() {
     let shown = hololib.shown();
     let near = blueprint("3.10.12");
     let expected = format!(
-        "blueprint 5f74d1b6dace1dfc: no catalog for linux/amd64 in {shown}; near is {}: `+ python=3.11.7`, `- python=3.10.12`; near is",
+        "blueprint 5f74d1b6dace1dfc: no catalog for linux/amd64 in {shown}; most similar is {}: `+ python=3.11.7`, `- python=3.10.12`; most similar is",
         near.hash()
     );
     assert!(error.to_string().starts_with(&expected), "{error}");
-    let hint = "(run `rcc holotree variables --robot robot.yaml`, or let --resolve do it)";
+    let hint = "(run `rcc holotree variables --robot robot.yaml`, or use --resolve)";
     assert!(error.to_string().ends_with(hint), "{error}");
 }
 
@@ -171,7 +171,7 @@ fn an_incomplete_environment_is_refused_with_the_first_missing_file() {
         assert!(
             error.contains("1 of its ")
                 && error.contains(&digest)
-                && error.ends_with("(--resolve lets rcc record the environment again)"),
+                && error.ends_with("(--resolve records the environment again)"),
             "{error}"
         );
     }

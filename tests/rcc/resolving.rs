@@ -29,12 +29,12 @@ fn the_real_rcc_records_what_is_missing_and_what_is_incomplete() {
         run(offline.current_dir(machine.scratch.join("robot")))
     };
     fs::create_dir_all(rcc.product_home().join("hololib/catalog")).unwrap();
-    layout(&[]).ended_with(1).failed_saying("`, or let --resolve do it)");
+    layout(&[]).ended_with(1).failed_saying("`, or use --resolve)");
     layout(&["--resolve"]).success();
     let library = rcc.product_home().join("hololib/library");
     let objects = fs::read_dir(&library).unwrap().next().unwrap().unwrap().path();
     fs::remove_dir_all(&objects).unwrap();
-    layout(&[]).ended_with(1).failed_saying("(--resolve lets rcc record the environment again)");
+    layout(&[]).ended_with(1).failed_saying("(--resolve records the environment again)");
     layout(&["--resolve"]).success();
     assert!(objects.is_dir());
 }

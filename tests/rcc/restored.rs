@@ -34,7 +34,7 @@ enum Thing {
 
 type Tree = BTreeMap<String, Thing>;
 
-/// What lies on disk.
+/// The files on disk.
 fn observed(directory: &Path) -> Tree {
     let mut tree = Tree::new();
     let mut pending = vec![PathBuf::new()];
@@ -231,7 +231,7 @@ fn without_own_files(tree: &mut Value) {
     files.retain(|name, _| !OWN_FILES.contains(&name.as_str()));
 }
 
-/// RCC lists an occurrence twice that stands on the border of two chunks.
+/// RCC lists an occurrence on the border of two chunks twice.
 fn without_repetitions(value: &mut Value) {
     match value {
         Value::Object(members) => {

@@ -1,4 +1,4 @@
-//! `--compression reuse`: what RCC has compressed becomes part of the layer as it is.
+//! `--compression reuse`: files that RCC has compressed become part of the layer unchanged.
 
 use crate::consumers::{Layout, Podman, Skopeo, Umoci};
 use crate::listers::listed_alike;
@@ -68,7 +68,7 @@ impl Recorded {
         layout
     }
 
-    /// Where the object with this content lies.
+    /// The path of the object with this content.
     fn object(&self, content: &[u8]) -> PathBuf {
         let digest = ocibuild::Digest::of(content).hex();
         assert!(self.recording.objects.contains_key(&digest));

@@ -142,7 +142,7 @@ fn a_blueprint_is_overwritten_in_direct_images_only() {
         let refused = says_nothing(machine.layout("robot", &["--environment", mode, "--scrub"])).ended_with(1);
         let reason = format!(
             "`identity.yaml`: line 2: credentials in a URL cannot be overwritten: rcc compares the blueprint, and a {mode} image would not start \
-             (--environment direct; or keep it out of the environment: PIP_INDEX_URL or a .netrc give credentials to rcc when it makes the environment)"
+             (--environment direct; or keep it out of the environment: pass credentials to rcc in PIP_INDEX_URL or .netrc)"
         );
         assert!(refused.stderr.contains(&reason), "{refused}");
         assert!(!machine.scratch.join("robot.out").exists());
@@ -160,7 +160,7 @@ fn a_blueprint_is_overwritten_in_direct_images_only() {
     assert!(conda.starts_with("channels:\n  - xxxx") && !conda.contains("conda.example"), "{conda}");
 }
 
-/// M18: the lock file stays here, and what lies beside a robot is searched.
+/// M18: the lock file is not packaged, and files next to a robot are searched.
 #[test]
 fn the_lock_file_is_no_part_of_a_robot_and_other_files_are_searched() {
     let machine = Machine::new();

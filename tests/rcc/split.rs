@@ -360,7 +360,7 @@ fn an_environment_without_packages_is_one_layer_and_says_so() {
     let usual = yard.layout("robot", "out", &[]).success();
     assert!(!usual.stderr.contains("package"), "{usual}");
     let asked = yard.layout("robot", "out", &["--split", "packages"]).success();
-    assert!(asked.stderr.contains("holds no lists of packages, so it stays one layer"), "{asked}");
+    assert!(asked.stderr.contains("has no package lists, so it is not split"), "{asked}");
     assert_eq!(usual.text(), asked.text());
 }
 

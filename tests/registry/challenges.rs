@@ -117,7 +117,7 @@ fn r10_a_token_server_that_fails_is_named() {
         (|x| x.answer(500, &[], ""), "answered 500"),
         (|x| x.answer(200, &[], "<html>"), "not JSON"),
         (|x| x.answer(200, &[], ""), "not JSON"),
-        (|x| x.answer(200, &[], "{}"), "answered no token"),
+        (|x| x.answer(200, &[], "{}"), "answered without a token"),
         (|x| x.answer(302, &[("Location", "/elsewhere")], ""), "answered 302"),
         (
             |x| {
@@ -151,7 +151,7 @@ fn r11_the_supported_challenge_is_picked_and_a_broken_one_refused() {
     });
     assert!(Client::new().with_password(&server.host()).open(&server.host()).resolve().is_ok());
     for (challenge, word) in [
-        ("Negotiate", "of an unknown kind: Negotiate"),
+        ("Negotiate", "an unknown authentication scheme: Negotiate"),
         ("Bearer realm=\"http://x", "malformed challenge"),
         ("Bearer realm=\"a\" b=\"c\"", "malformed challenge"),
         ("Bearer realm=\"caf\u{e9}\"", "malformed challenge"),
@@ -160,7 +160,7 @@ fn r11_the_supported_challenge_is_picked_and_a_broken_one_refused() {
         assert_says(Client::new().open(&server.host()).resolve(), &[word]);
     }
     let speechless = Server::start(|x| x.answer(401, &[], ""));
-    assert_says(Client::new().open(&speechless.host()).resolve(), &["does not say which kind"]);
+    assert_says(Client::new().open(&speechless.host()).resolve(), &["without an authentication scheme"]);
 }
 
 #[test]

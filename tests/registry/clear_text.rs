@@ -71,7 +71,7 @@ impl Machine {
     }
 }
 
-const WARNING: &str = "hub.corp: the password goes to hub.corp in clear text";
+const WARNING: &str = "hub.corp: the password is sent to hub.corp unencrypted";
 
 /// M39: plain HTTP is allowed for each host separately, and a password in clear text causes a warning.
 #[test]
@@ -79,8 +79,8 @@ fn plain_http_is_for_the_host_that_is_named() {
     let machine = Machine::new();
     let refused = |arguments: &[&str]| {
         let saw = machine.saw_the_password(|| {
-            let failed = machine.push(arguments).ended_with(1).failed_saying("does not speak TLS");
-            assert!(failed.stderr.contains("--plain-http hub.corp, if it is meant to be so"), "{failed}");
+            let failed = machine.push(arguments).ended_with(1).failed_saying("not a TLS server");
+            assert!(failed.stderr.contains("to allow HTTP: --plain-http hub.corp"), "{failed}");
         });
         assert!(!saw);
     };
@@ -117,11 +117,11 @@ fn insecure_in_registries_conf_counts_everywhere() {
     };
     push("[[registry]]\nlocation = 'hub.corp/other'\ninsecure = true\n")
         .ended_with(1)
-        .failed_saying("does not speak TLS");
+        .failed_saying("not a TLS server");
     assert!(push(conf).success().stderr.contains(WARNING));
     push("[[registry]]\nlocation = 'hub.corp'\nblocked = true\n")
         .ended_with(1)
-        .failed_saying("registries.conf blocks it");
+        .failed_saying("blocked by registries.conf");
     // A directory that cannot be listed could block the registry.
     machine.scratch.write("home/.config/containers/registries.conf.d", "");
     let mut unlisted = machine.ocibuild();
@@ -129,7 +129,7 @@ fn insecure_in_registries_conf_counts_everywhere() {
     with_conf(conf, unlisted.env("HOME", machine.scratch.join("home")))
         .ended_with(1)
         .failed_saying("registries.conf.d: cannot open: not a directory");
-    machine.login(&[], "").ended_with(1).failed_saying("does not speak TLS");
+    machine.login(&[], "").ended_with(1).failed_saying("not a TLS server");
     let logged_in = machine.login(&["--quiet"], conf).success();
     assert!(logged_in.stderr.contains(WARNING), "{logged_in}");
     machine.login(&["--plain-http", "hub.corp"], "").success();
@@ -137,7 +137,7 @@ fn insecure_in_registries_conf_counts_everywhere() {
     let mut build = machine.ocibuild();
     build.args(["layout", "out", "--copy", "ours:/x", "--cache-to", "docker://hub.corp/team/cache", "--quiet"]);
     let built = with_conf(conf, build.env_remove("OCIBUILD_NO_CACHE")).success();
-    assert!(!built.stderr.contains("does not speak TLS"), "{built}");
+    assert!(!built.stderr.contains("not a TLS server"), "{built}");
 }
 
 /// M39: `--tls-verify=false` applies to the registries that the command names, and to no mirror.
@@ -166,7 +166,7 @@ fn tls_verify_false_is_for_registries_that_are_named() {
     let reference = format!("{}/team/robot:v1", own.host());
     let before = registry.seen().len();
     let pulled = run(in_scratch().args(["pull", &reference, "--mirror", &rule, "--tls-verify=false"])).success();
-    assert!(pulled.stderr.contains("unknown authority; asking the next place"), "{pulled}");
+    assert!(pulled.stderr.contains("unknown authority; trying the next location"), "{pulled}");
     assert_eq!(registry.seen().len(), before);
     // In a file, the setting belongs to the mirror itself.
     let conf = format!(

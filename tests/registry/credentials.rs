@@ -41,7 +41,7 @@ fn r4_credentials_reach_their_own_host_only() {
     );
 
     let other = Client::new().with_password("127.0.0.1").open(&server.host()).resolve();
-    assert_says(other, &["asks for a name and a password", "tried auth.json, found nothing for"]);
+    assert_says(other, &["requires a user name and password", "tried auth.json, found nothing for"]);
     let path = format!("{}/team", server.host());
     assert!(Client::new().with_password(&path).open(&server.host()).resolve().is_ok());
     let sibling = format!("{}/tea", server.host());
@@ -66,7 +66,7 @@ fn r6_a_failing_helper_sends_no_request_anywhere_else() {
 fn a_wrong_password_is_refused_once_and_explained() {
     let server = Server::start(|x| x.answer(401, &[("WWW-Authenticate", "Basic realm=r")], ""));
     let said = Client::new().with_password(&server.host()).open(&server.host()).resolve();
-    assert_says(said, &["answered 401", "credentials of auth.json were refused"]);
+    assert_says(said, &["answered 401", "credentials from auth.json were rejected"]);
     assert_eq!(server.lines().len(), 2);
 }
 

@@ -25,7 +25,7 @@ fn a_login_is_proved_kept_and_forgotten() {
     layout(&scratch);
     let (ours, host) = (consumers::Layout::new(scratch.join("ours"), "v1").image(), registry.address());
     let file = scratch.join("run/containers/auth.json");
-    login(&scratch, &host, SECRET, &[]).ended_with(1).failed_saying("credentials of the command line were refused");
+    login(&scratch, &host, SECRET, &[]).ended_with(1).failed_saying("credentials from the command line were rejected");
     assert!(!file.exists());
 
     login(&scratch, &host, PASSWORD, &[]).success().printed("");
@@ -57,7 +57,7 @@ fn a_login_is_proved_kept_and_forgotten() {
     logout.args(["logout", &host]).env("XDG_RUNTIME_DIR", scratch.join("run"));
     run(&mut logout).success();
     push(&[]).ended_with(1).failed_saying("no credentials");
-    run(&mut logout).ended_with(1).failed_saying("nobody is logged in");
+    run(&mut logout).ended_with(1).failed_saying("not logged in");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_login_is_not_kept_unproved_in_silence() {
     let open = Server::start(move |x| shelf.serve(x));
     let scratch = Scratch::new();
     let said = login(&scratch, &open.host(), SECRET, &[]).success();
-    assert!(said.stderr.contains("did not ask"), "{said}");
+    assert!(said.stderr.contains("did not require credentials"), "{said}");
     assert_no_credentials(&open);
 
     // Another token server does not get the password, and anonymous success proves nothing.
@@ -171,7 +171,7 @@ fn credentials_are_never_open_and_leave_no_copy() {
     };
     assert_eq!(copies(), 1, "the temporary file");
     let logout = || run(ocibuild().args(["logout", &registry.host()]).env("XDG_RUNTIME_DIR", scratch.join("run")));
-    logout().ended_with(1).failed_saying("nobody is logged in");
+    logout().ended_with(1).failed_saying("not logged in");
     assert_eq!(copies(), 0, "a logout left credentials");
 
     fs::remove_dir_all(scratch.join("run")).unwrap();

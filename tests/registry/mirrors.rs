@@ -43,14 +43,14 @@ fn every_failure_of_a_mirror_leads_to_the_next_place() {
         let rule = format!("{}={}", yard.server.host(), mirror.host());
         let pulled = run(yard.ocibuild().args(["pull", &yard.base(), "--mirror", &rule])).success();
         assert_eq!(pulled.text(), format!("{}@{digest}", yard.base()), "{name}");
-        assert!(pulled.stderr.contains("asking the next place"), "{name}: {pulled}");
+        assert!(pulled.stderr.contains("trying the next location"), "{name}: {pulled}");
     }
     let yard = Yard::new();
     index(&yard.shelf, 5000, "stable");
     let untrusted = Server::start_tls(super::reaching::tls("good", false), |x| x.answer(200, &[], ""));
     let rule = format!("{}={}", yard.server.host(), untrusted.host());
     let pulled = run(yard.ocibuild().args(["pull", &yard.base(), "--mirror", &rule])).success();
-    assert!(pulled.stderr.contains("unknown authority; asking the next place"), "{pulled}");
+    assert!(pulled.stderr.contains("unknown authority; trying the next location"), "{pulled}");
 }
 
 /// M42: a mirror returns other bytes for a remote layer.
@@ -72,7 +72,7 @@ fn a_layer_that_a_mirror_forges_comes_from_the_registry() {
     });
     let rule = format!("{}={}", yard.server.host(), forger.host());
     let exported = run(yard.ocibuild().args(["export", "out", "oci:whole", "--mirror", &rule])).success();
-    assert!(exported.stderr.contains("asking the next place"), "{exported}");
+    assert!(exported.stderr.contains("trying the next location"), "{exported}");
     run(yard.ocibuild().args(["verify", "whole"])).success();
     assert!(forger.lines().iter().any(|line| line.contains("/blobs/")));
 }
@@ -94,7 +94,7 @@ fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
     assert_eq!(through_mirror.stderr, "");
     let told = yard.build(&["--base", &base, "--offline", "--quiet"]).success();
     assert_eq!(told.stdout, through_mirror.stdout);
-    let expected = format!("taken as the mirror {}/hub/{BASE} had it", mirror.host());
+    let expected = format!("cached from the mirror {}/hub/{BASE}", mirror.host());
     assert!(told.stderr.contains(&expected), "{told}");
 
     // If the registry can be reached, its own digest is used.
@@ -132,7 +132,7 @@ fn a_client_certificate_is_not_shown_to_a_mirror() {
         run(command.args(["pull", &yard.base(), "--mirror", &rule, "--cert-dir", directory])).success()
     };
     let pulled = pull("certificates");
-    assert!(pulled.stderr.contains("asking the next place"), "{pulled}");
+    assert!(pulled.stderr.contains("trying the next location"), "{pulled}");
     assert_eq!(mirror.lines(), [] as [&str; 0]);
     let requests = yard.server.seen().len();
     pull(&format!("{}=certificates", mirror.host()));

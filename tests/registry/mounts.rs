@@ -32,8 +32,9 @@ fn a_foreign_layout_chooses_no_repository() {
     let repository = format!("{}/{BASE}", yard.server.host());
     let requests = yard.server.seen().len();
     let refused = run(elsewhere(&yard).args(["export", "out", "oci:whole"])).ended_with(1);
-    let hint =
-        format!("the layout says that it is in {repository}; if you trust that: --complete-from docker://{repository}");
+    let hint = format!(
+        "the layout records {repository} as its source; if you trust it: --complete-from docker://{repository}"
+    );
     assert!(refused.stderr.contains(&hint), "{refused}");
     let registry = Server::start({
         let shelf = Shelf::default();

@@ -49,11 +49,15 @@ fn a_poisoned_layer_is_made_instead() {
     let home = b"home/robot/.robocorp/holotree/x";
     let whiteout = b"home/robot/.robocorp/.wh.holotree";
     let cases: [(&str, Vec<u8>, &str); 5] = [
-        ("passwd", tar_with(b"etc/passwd", EntryType::File, 0o644, b"root::0:0"), "lies elsewhere"),
+        (
+            "passwd",
+            tar_with(b"etc/passwd", EntryType::File, 0o644, b"root::0:0"),
+            "is outside the directories of the environment",
+        ),
         ("setuid", tar_with(home, EntryType::File, 0o4755, b"#!"), "is setuid or setgid"),
         ("whiteout", tar_with(whiteout, EntryType::File, 0o644, b""), "is a whiteout"),
-        ("root", tar_with(b"home", EntryType::Directory, 0o777, b""), "lies elsewhere"),
-        ("diff ID", tar_with(home, EntryType::File, 0o644, b"x"), "not the diff ID"),
+        ("root", tar_with(b"home", EntryType::Directory, 0o777, b""), "is outside the directories of the environment"),
+        ("diff ID", tar_with(home, EntryType::File, 0o644, b"x"), "expected the diff ID"),
     ];
     for (number, (name, tar, said)) in cases.into_iter().enumerate() {
         let claimed = if name == "diff ID" { Digest::of(b"another") } else { Digest::of(&tar) };
@@ -63,7 +67,7 @@ fn a_poisoned_layer_is_made_instead() {
         let built = second.build(&["--cache-from", &cache, "--quiet"]);
         assert_eq!((built.origins[1].as_str(), &built.digest), ("made", &expected), "{name}: {}", built.stderr);
         assert!(
-            built.stderr.contains(said) && built.stderr.contains("the layer is made instead"),
+            built.stderr.contains(said) && built.stderr.contains("building the layer instead"),
             "{name}: {}",
             built.stderr
         );
@@ -71,8 +75,8 @@ fn a_poisoned_layer_is_made_instead() {
     }
 }
 
-/// M38: a `ready` environment keeps its setuid programs for its user, and nothing tells them from those of a stranger. So its layer
-/// is never taken, and one line says why.
+/// M38: a `ready` environment keeps its setuid programs for its user, which cannot be distinguished from those of an attacker.
+/// So its layer is never taken, and one line says why.
 #[test]
 fn a_layer_with_setuid_programs_of_its_own_is_made_instead() {
     let yard = Yard::new();
@@ -85,7 +89,7 @@ fn a_layer_with_setuid_programs_of_its_own_is_made_instead() {
         let built = second.build(&[&ready[..], &["--cache-from", &cache]].concat());
         assert_eq!((&built.origins[1][..], &built.digest), ("made", &expected), "{}", built.stderr);
         let about: Vec<&str> = built.stderr.lines().filter(|line| line.contains("setuid")).collect();
-        let said = "is setuid or setgid, which is never taken from a shared cache; the layer is made instead";
+        let said = "is setuid or setgid, which is not accepted from a shared cache; building the layer instead";
         assert!(matches!(about[..], [line] if line.contains(said)), "{}", built.stderr);
     }
 }
@@ -115,7 +119,7 @@ fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
     // Layers from a shared cache are not shared again, even from this machine's own cache.
     let other = yard.name("other/cache");
     let passed = second.build(&["--cache-from", &cache, "--cache-to", &other, "-q"]);
-    assert!(passed.stderr.contains("not shared again"), "{}", passed.stderr);
+    assert!(passed.stderr.contains("not pushed"), "{}", passed.stderr);
     assert!(yard.shelf.tags("other/cache").is_empty());
 
     let without = second.build(&[]);
@@ -141,7 +145,7 @@ fn a_lock_file_names_the_caches() {
     assert_eq!(second.build(&["--cache-from", &cache, "--locked"]).origins[1], "same-recipe");
     let other = yard.name("evil/cache");
     let mut refused = second.command(&["--cache-from", &other, "--locked"]);
-    let said = format!("the cache {} is not in it, and --locked takes nothing else", &other["docker://".len()..]);
+    let said = format!("no entry for the cache {} (--locked)", &other["docker://".len()..]);
     run(&mut refused).ended_with(1).failed_saying(&said);
     assert!(!yard.server.lines().iter().any(|line| line.contains("evil/cache/blobs")));
     // Without either option, the lock file does not restrict caches.

@@ -12,7 +12,7 @@ fn signed() -> Value {
     json!([{"type": "sigstoreSigned", "keyData": STANDARD.encode(Signer::p256().public_key())}])
 }
 
-/// M44: a shared cache is in a registry, and the policy decides about its repository. Nobody signs what is in it.
+/// M44: a shared cache is in a registry, and the policy applies to its repository. Its content is not signed.
 #[test]
 fn layers_of_a_shared_cache_are_refused_as_images_of_its_repository() {
     let yard = shared_cache::Yard::new();
@@ -26,13 +26,13 @@ fn layers_of_a_shared_cache_are_refused_as_images_of_its_repository() {
         let policy = json!({"default": [{"type": "reject"}], "transports": {"docker": {scope: requirements}}});
         yard.scratch.write("policy.json", policy.to_string()).display().to_string()
     };
-    let unsigned = "and the layers of a shared cache are not signed";
+    let unsigned = "and layers from a shared cache are not signed";
     let latest = format!("{repository}:latest");
     let cases = [
         (repository, json!([{"type": "reject"}]), format!("rejects it: `reject` for {repository} (docker)")),
         (repository, signed(), format!("requires `sigstoreSigned` for {repository} (docker), {unsigned}")),
         (repository, json!([{"type": "signedBy"}]), format!("requires `signedBy` for {repository} (docker), which")),
-        // A scope of one image is none of the repository.
+        // A scope of one image does not cover the repository.
         (&latest, accept.clone(), "rejects it: `reject` for all images (default)".to_owned()),
     ];
     for (scope, requirements, said) in cases {
@@ -99,7 +99,7 @@ fn images_in_layouts_and_archives_have_policies() {
             finished.ended_with(1).failed_saying(&format!("rejects it: `reject` for {place}"));
         }
         policy(accept.clone(), json!({*transport: {*scope: signed()}}));
-        let why = if *transport == "oci" { ": there is no signature" } else { ", and an archive holds no signatures" };
+        let why = if *transport == "oci" { ": there is no signature" } else { ", and archives have no signatures" };
         let said = format!("policy.json requires `sigstoreSigned` for {place}{why}");
         for finished in take(image) {
             finished.ended_with(1).failed_saying(&said);
@@ -152,7 +152,7 @@ fn images_in_directories_are_signed_by_files() {
     scratch.write("d/signature-1", "a signature of GnuPG");
     refused("there is no signature");
     scratch.write("d/signature-2", file(signer.sign_image(Digest::of(b"other"), name)));
-    refused("a signature is of sha256:");
+    refused("a signature is for sha256:");
     scratch.write("d/signature-3", "\0sigstore-json\n{");
     refused("d/signature-3: not JSON");
     scratch.write("d/signature-3", vec![b'x'; (256 << 10) + 1]);
@@ -162,7 +162,7 @@ fn images_in_directories_are_signed_by_files() {
         finished.success();
     }
     require(&Signer::p256());
-    refused("by another key");
+    refused("with another key");
     require(&signer);
     std::fs::rename(scratch.join("d/signature-3"), scratch.join(format!("d/{}.signature-1", digest.hex()))).unwrap();
     for finished in take() {

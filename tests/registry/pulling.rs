@@ -89,7 +89,7 @@ fn r17_a_cut_transfer_is_resumed_and_moves_nothing_twice() {
     // There are more cuts than allowed retries: progress resets the count.
     assert_eq!(server.count(&format!("{BLOB}{}", Digest::of(&content))), 5);
     assert!(*sent.lock().unwrap() <= content.len(), "moved {} for {}", *sent.lock().unwrap(), content.len());
-    assert!(work.warnings().iter().all(|said| said.ends_with("trying again")), "{:?}", work.warnings());
+    assert!(work.warnings().iter().all(|said| said.ends_with("retrying")), "{:?}", work.warnings());
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn r17_a_transfer_that_gets_nowhere_ends() {
     let content = noise(9 << 20);
     let (server, _) = cutting(&content, 100, true);
     let work = Client::new().open(&server.host());
-    assert_says(work.fetch(&blob(&content)), &["the connection was cut"]);
+    assert_says(work.fetch(&blob(&content)), &["connection closed unexpectedly"]);
     assert_eq!(server.count(&format!("{BLOB}{}", Digest::of(&content))), 4);
 }
 
@@ -131,7 +131,10 @@ fn r18_a_wrong_range_is_an_error_and_416_a_new_start() {
     ];
     for second in wrong {
         let server = after_a_cut(second);
-        assert_says(Client::new().open(&server.host()).fetch(&blob(&content)), &["asked for the bytes from 100000 on"]);
+        assert_says(
+            Client::new().open(&server.host()).fetch(&blob(&content)),
+            &["requested the range from byte 100000"],
+        );
     }
     let unsatisfiable = after_a_cut(|x, _| x.answer(416, &[], ""));
     assert_eq!(Client::new().open(&unsatisfiable.host()).fetch(&blob(&content)).as_ref(), Ok(&content));
@@ -162,7 +165,7 @@ fn r20_a_rate_limit_is_obeyed_within_reason() {
         assert!(work.resolve().is_ok(), "{retry_after:?}");
         let waited = begin.elapsed();
         assert!(waited >= least && waited < least + Duration::from_secs(5), "{retry_after:?}: {waited:?}");
-        assert!(work.warnings()[0].contains("answered 429: TOOMANYREQUESTS; trying again"), "{:?}", work.warnings());
+        assert!(work.warnings()[0].contains("answered 429: TOOMANYREQUESTS; retrying"), "{:?}", work.warnings());
     }
     let begin = Instant::now();
     let server = limited(Some("3600"));

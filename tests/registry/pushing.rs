@@ -126,7 +126,7 @@ fn r27_a_location_that_leaves_tls_is_refused() {
         _ => x.answer(404, &[], ""),
     });
     let said = reaching::trusting().open(&server.host()).upload(b"content");
-    assert_says(said, &["Location: leads from https to http", "behind a TLS proxy"]);
+    assert_says(said, &["Location: redirects from https to http", "behind a TLS proxy"]);
 }
 
 #[test]

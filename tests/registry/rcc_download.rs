@@ -45,7 +45,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     let mirror = yard.url("/rcc/");
     let arguments = ["--rcc-download", "19.0.2", "--rcc-mirror", &mirror];
     let offline = ["--rcc-download", "19.0.2", "--rcc-mirror", &mirror, "--offline"];
-    yard.build(&offline).ended_with(1).failed_saying("--offline forbids fetching it");
+    yard.build(&offline).ended_with(1).failed_saying("network access is disabled (--offline)");
     let built = yard.build(&arguments).success();
     let digest = Digest::of(&static_program(b"1"));
     let url = yard.url("/rcc/v19.0.2/linux64/rcc");
@@ -61,7 +61,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
     fs::write(yard.scratch.join("cache/rcc").join(digest.hex()), static_program(b"2")).unwrap();
     assert_eq!(yard.build(&arguments).success().stdout, built.stdout);
     fs::remove_file(yard.scratch.join("robot/ocibuild.lock")).unwrap();
-    yard.build(&[&arguments[..], &["--locked"]].concat()).ended_with(1).failed_saying("--lock writes it");
+    yard.build(&[&arguments[..], &["--locked"]].concat()).ended_with(1).failed_saying("--lock creates it");
     yard.build(&["--rcc-download", "20.0.0", "--rcc-mirror", &mirror]).ended_with(1).failed_saying("404");
 }
 
@@ -77,7 +77,7 @@ fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
     versions.store(2, Ordering::Relaxed);
     fs::remove_dir_all(yard.scratch.join("cache")).unwrap();
     let before = yard.lock();
-    yard.build(&["--rcc-download", &url]).ended_with(1).failed_saying("but the file there has sha256:");
+    yard.build(&["--rcc-download", &url]).ended_with(1).failed_saying("but the file has sha256:");
     assert_eq!(yard.lock(), before);
     assert_eq!(fs::read_dir(yard.scratch.join("cache/rcc")).unwrap().count(), 0, "nothing is left of it");
     yard.build(&["--rcc-download", &url, "--lock"]).success();
@@ -102,13 +102,13 @@ fn a_given_digest_is_enforced_and_needs_no_lock_file() {
     let with_digest = |path: &str, digest: Digest| {
         yard.build(&["--rcc-download", &yard.url(path), "--rcc-sha256", &digest.hex().to_string()])
     };
-    with_digest("/rcc", Digest::of(b"other")).ended_with(1).failed_saying("expected sha256:");
+    with_digest("/rcc", Digest::of(b"other")).ended_with(1).failed_saying("expected the digest sha256:");
     with_digest("/cut", good).success();
     assert_eq!(yard.lock(), "");
-    with_digest("/page", Digest::of(b"<html>log in</html>")).ended_with(1).failed_saying("no Linux program");
-    yard.build(&["--rcc-download", &yard.url("/page")]).ended_with(1).failed_saying("no Linux program");
+    with_digest("/page", Digest::of(b"<html>log in</html>")).ended_with(1).failed_saying("not a Linux program");
+    yard.build(&["--rcc-download", &yard.url("/page")]).ended_with(1).failed_saying("not a Linux program");
     assert_eq!(yard.lock(), "", "what is no program is not written down");
-    yard.build(&["--rcc-download", "http://reg.example/rcc"]).ended_with(2).failed_saying("is not https");
+    yard.build(&["--rcc-download", "http://reg.example/rcc"]).ended_with(2).failed_saying("not an https URL");
     yard.build(&["--rcc-download", &yard.url("/x"), "--rcc-sha256", "abc"]).ended_with(2);
 }
 

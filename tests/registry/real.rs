@@ -168,13 +168,10 @@ fn a_registry_with_a_password_takes_it() {
     let scratch = Scratch::new();
     let ours = layout(&scratch);
     let host = registry.address();
-    assert_says(
-        push(&Client::new().open(&host), &ours),
-        &["asks for a name and a password", "there are no credentials"],
-    );
+    assert_says(push(&Client::new().open(&host), &ours), &["requires a user name and password", "no credentials"]);
     assert_says(
         push(&Client::new().with_password(&host).open(&host), &ours),
-        &["401", "credentials of auth.json were refused"],
+        &["401", "credentials from auth.json were rejected"],
     );
     assert!(push(&alice(&host).open(&host), &ours).is_ok());
     assert!(pull(&alice(&host).open(&host), &scratch, "pulled").is_ok());
@@ -209,7 +206,7 @@ fn a_read_only_registry_gives_and_does_not_take() {
 fn r2_a_registry_of_plain_http_is_refused_without_permission() {
     let Some(registry) = consumers::Registry::plain() else { return };
     let client = Client::new().options(|o| o.plain_http = PlainHttp::Never);
-    assert_says(client.open(&registry.address()).resolve(), &["does not speak TLS", "--plain-http"]);
+    assert_says(client.open(&registry.address()).resolve(), &["not a TLS server", "--plain-http"]);
 }
 
 /// Signs tokens for the reference registry.

@@ -47,7 +47,7 @@ fn r13_redirects_that_lead_astray_are_refused() {
         let location = format!("http://{}/", x.host());
         x.answer(307, &[("Location", &location)], "");
     });
-    assert_says(reaching::trusting().open(&downgrading.host()).resolve(), &["leads from https to http"]);
+    assert_says(reaching::trusting().open(&downgrading.host()).resolve(), &["redirects from https to http"]);
     let lost = Server::start(|x| x.answer(307, &[], ""));
     assert_says(Client::new().open(&lost.host()).resolve(), &["without saying where to"]);
 }

@@ -31,7 +31,8 @@ fn attach(scratch: &Scratch) -> String {
     digest
 }
 
-/// M63: a registry that says `OCI-Subject` lists referrers by itself, so that no tag is made for them; in another one the tag is.
+/// M63: a registry that says `OCI-Subject` lists referrers by itself, so that no tag is made for them; in another one the tag
+/// is.
 #[test]
 fn the_tag_of_referrers_is_kept_only_where_the_registry_has_no_list() {
     for lists in ["OCI-Subject", "X-Other"] {
@@ -57,7 +58,7 @@ fn the_tag_of_referrers_is_kept_only_where_the_registry_has_no_list() {
     }
 }
 
-/// M54: a base that goes from a registry into the cache, and from there to another file system, is told of once.
+/// M54: a base that is copied from a registry into the cache, and from there to another file system, is reported once.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_blob_that_cannot_be_shared_is_told_of_once() {

@@ -206,7 +206,7 @@ fn a_shared_layer_is_mounted_elsewhere_in_its_registry_and_fetched_anywhere_else
     let verified = second.verify("whole");
     assert_eq!((&verified["leftOut"], &verified["blobs"]), (&json!([]), &5.into()));
     let offline = run(second.ocibuild().args(["export", "out", "oci-archive:x.tar", "--offline"]));
-    offline.ended_with(2).failed_saying("--offline forbids");
+    offline.ended_with(2).failed_saying("--offline");
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn what_is_wrong_with_what_is_shared_costs_a_warning_and_the_time() {
         ),
         (
             "another image",
-            "not in the cache's format",
+            "not in the format of the cache",
             Box::new(move |x, shelf| match cache_manifest(x) {
                 true => x.answer(200, &[("Content-Type", media_type::MANIFEST)], manifest()),
                 false => shelf.serve(x),
@@ -357,7 +357,7 @@ fn a_layer_that_the_registry_has_lost_is_not_left_there() {
     let second = yard.machine("second");
     let built = second.build(&["--cache-from", &cache, "--sparse"]);
     assert_eq!((built.digest, built.origins[1].as_str()), (expected, "made"));
-    assert!(built.stderr.contains("the layer is made instead"), "{}", built.stderr);
+    assert!(built.stderr.contains("building the layer instead"), "{}", built.stderr);
     assert_eq!(second.verify("out")["leftOut"], json!([]));
 }
 
@@ -370,7 +370,7 @@ fn a_cache_that_takes_nothing_does_not_undo_the_build() {
     let machine = yard.machine("first");
     let built = machine.build(&["--cache-to", &yard.name("team/cache"), "--quiet"]);
     assert!(
-        built.stderr.contains("read only") && built.stderr.contains("the layers are not shared"),
+        built.stderr.contains("read only") && built.stderr.contains("the layers are not pushed to the shared cache"),
         "{}",
         built.stderr
     );
@@ -386,7 +386,7 @@ fn a_registry_that_is_down_costs_a_warning_for_each_flag() {
     let began = std::time::Instant::now();
     let built = machine.build(&["--cache-from", &cache, "--cache-to", &cache, "-q"]);
     assert!(built.stderr.contains("building without this cache"), "{}", built.stderr);
-    assert!(built.stderr.contains("the layers are not shared"), "{}", built.stderr);
+    assert!(built.stderr.contains("the layers are not pushed to the shared cache"), "{}", built.stderr);
     assert!(began.elapsed() < std::time::Duration::from_secs(10));
     machine.verify("out");
 }
@@ -408,7 +408,7 @@ fn what_is_shared_already_is_not_sent_again() {
     third.lose_objects();
     let other = yard.name("other/cache");
     let built = third.build(&["--cache-from", &cache, "--sparse", "--cache-to", &other, "-q"]);
-    let expected = format!(r#"{{"object":"{other}","reason":"not shared again: the layers were taken from "#);
+    let expected = format!(r#"{{"object":"{other}","reason":"not pushed: the layers came from "#);
     assert!(built.stderr.contains(&expected), "{}", built.stderr);
     assert!(yard.shelf.tags("other/cache").is_empty());
     // Another option produces another environment, and both are kept.
@@ -440,7 +440,7 @@ fn every_mode_but_compact_is_shared() {
     }
     let cache = yard.name("team/compact");
     let compact = yard.machine("first").build(&["--environment", "compact", "--cache-to", &cache, "-q"]);
-    assert!(compact.stderr.contains("nothing to share"), "{}", compact.stderr);
+    assert!(compact.stderr.contains("nothing to push"), "{}", compact.stderr);
 }
 
 #[test]
@@ -451,7 +451,7 @@ fn a_build_that_takes_gzip_over_neither_shares_nor_spoils_what_is_shared() {
     let tag = &yard.shared("team/cache")[0];
     let before = yard.shelf.manifest("team/cache", tag);
     let second = yard.machine("second").build(&["--compression", "reuse", "--cache-to", &cache, "-q"]);
-    assert!(second.stderr.contains(r#"{"object":"--cache-to","reason":"nothing to share: "#), "{}", second.stderr);
+    assert!(second.stderr.contains(r#"{"object":"--cache-to","reason":"nothing to push: "#), "{}", second.stderr);
     assert_eq!((yard.shared("team/cache").len(), yard.shelf.manifest("team/cache", tag)), (1, before));
 }
 
@@ -495,7 +495,7 @@ fn offline_wins_over_shared_caches() {
     let machine = yard.machine("first");
     let cache = yard.name("team/cache");
     let built = machine.build(&["--cache-from", &cache, "--cache-to", &cache, "--offline", "-q"]);
-    assert_eq!(built.stderr.matches("--offline forbids it").count(), 2, "{}", built.stderr);
+    assert_eq!(built.stderr.matches("network access is disabled (--offline)").count(), 2, "{}", built.stderr);
     assert_eq!(yard.server.seen().len(), 0);
     let Some(strace) = consumer("strace") else { return };
     let build = machine.command(&["--cache-from", &cache, "--cache-to", &cache]);
@@ -531,12 +531,15 @@ fn verify_tells_what_is_left_out_from_what_is_lost() {
     let second = yard.machine("second");
     let built = second.build(&["--cache-from", &cache, "--sparse"]);
     let said = run(second.ocibuild().args(["verify", "out"])).success();
-    assert!(said.text().ends_with(": whole, except for 2 layers left out"), "{said}");
+    assert!(said.text().ends_with(": no errors found, except 2 layers not downloaded"), "{said}");
     let repository = format!("{}/team/cache", yard.server.host());
-    assert!(said.text().contains(&format!("{}: left out, ", built.layers[1]["digest"].as_str().unwrap())), "{said}");
+    assert!(
+        said.text().contains(&format!("{}: not downloaded, ", built.layers[1]["digest"].as_str().unwrap())),
+        "{said}"
+    );
     assert!(said.text().contains(&repository), "{said}");
     let shown = run(second.ocibuild().args(["inspect", "out"])).success();
-    assert_eq!(shown.text().matches(&format!("  left in {repository}")).count(), 2, "{shown}");
+    assert_eq!(shown.text().matches(&format!("  not downloaded, in {repository}")).count(), 2, "{shown}");
     // The robot's own layer is not in any repository.
     let blob = |layer: &Value| {
         let digest: Digest = layer["digest"].as_str().unwrap().parse().unwrap();
@@ -573,7 +576,7 @@ fn a_mirror_gives_what_was_left_out() {
     export.args(["export", "out", "oci:whole", "--mirror", &format!("{host}={}", nothing.host())]);
     let exported = run(export.args(["--mirror", &format!("{host}={}", mirror.host())])).success();
     assert_eq!(exported.text(), first.digest);
-    assert_eq!(exported.stderr.matches("asking the next place").count(), 2, "{exported}");
+    assert_eq!(exported.stderr.matches("trying the next location").count(), 2, "{exported}");
     assert_eq!(yard.server.seen().len(), before);
     second.verify("whole");
 }

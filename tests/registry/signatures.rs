@@ -107,7 +107,7 @@ fn an_image_is_accepted_for_a_signature_of_the_key() {
         trial.accepted();
         for other in [Signer::p256(), Signer::ed25519()] {
             trial.require(&other, json!({}));
-            trial.refused("a signature is by another key");
+            trial.refused("a signature was made with another key");
         }
     }
 }
@@ -138,11 +138,11 @@ fn a_signature_of_something_else_is_refused() {
     let changed = |from: &str, to: &str| {
         signer.sign(String::from_utf8(good.payload.clone()).unwrap().replace(from, to).into_bytes())
     };
-    let no_image = "a signature is of something that is no image".to_owned();
+    let no_image = "a signature is for something other than an image".to_owned();
     let cases = [
-        (altered, "a signature is by another key".to_owned()),
-        (cut, "a signature is by another key".to_owned()),
-        (other_image, format!("a signature is of {}", Digest::of(b"another image"))),
+        (altered, "a signature was made with another key".to_owned()),
+        (cut, "a signature was made with another key".to_owned()),
+        (other_image, format!("a signature is for {}", Digest::of(b"another image"))),
         (changed("cosign container", "atomic container"), no_image.clone()),
         (changed(r#""type":"#, r#""only-until":"2020","type":"#), no_image.clone()),
         (changed("optional", "options"), no_image),
@@ -171,7 +171,7 @@ fn the_manifest_of_the_platform_is_what_has_to_be_signed() {
     trial.accepted();
     // The registry cannot pass the signature of the index off as one of the manifest.
     trial.attach(&[signer.sign_image(index, &name)]);
-    trial.refused(&format!("a signature is of {index}"));
+    trial.refused(&format!("a signature is for {index}"));
 }
 
 /// M44: which name has to be signed, by every kind of `signedIdentity`.
@@ -212,7 +212,7 @@ fn a_signature_is_for_the_name_that_the_policy_asks_for() {
         }
         for name in refused {
             trial.attach(&[signer.sign_image(trial.digest, name)]);
-            trial.refused(&format!("a signature is of {name}, which does not fit as its `signedIdentity`"));
+            trial.refused(&format!("a signature is for {name}, which does not match `signedIdentity`"));
         }
     }
     // What is asked for by its digest has no tag to compare: the repository counts, unless the policy wants the exact name.
@@ -221,13 +221,13 @@ fn a_signature_is_for_the_name_that_the_policy_asks_for() {
     trial.require(&signer, json!({}));
     trial.accepted_as(&pinned);
     trial.require(&signer, json!({"signedIdentity": {"type": "matchExact"}}));
-    trial.refused_as(&pinned, "which does not fit as its `signedIdentity`");
+    trial.refused_as(&pinned, "which does not match `signedIdentity`");
     trial.attach(&[signer.sign_image(trial.digest, &pinned)]);
     trial.accepted_as(&pinned);
     // `cosign sign` signs the bare repository, which only `matchRepository` and fixed names accept.
     trial.attach(&[signer.sign_image(trial.digest, repository)]);
     trial.require(&signer, json!({}));
-    trial.refused_as(&pinned, "which does not fit as its `signedIdentity`");
+    trial.refused_as(&pinned, "which does not match `signedIdentity`");
 }
 
 /// M44: keys are named by path or by value, one or several of them.
@@ -243,8 +243,8 @@ fn a_policy_names_keys_in_four_ways() {
         ("keyPaths", json!([foreign, key]), None),
         ("keyData", json!(data(&signer)), None),
         ("keyDatas", json!([data(&other), data(&signer)]), None),
-        ("keyPaths", json!([foreign]), Some("by another key")),
-        ("keyDatas", json!([data(&other)]), Some("by another key")),
+        ("keyPaths", json!([foreign]), Some("with another key")),
+        ("keyDatas", json!([data(&other)]), Some("with another key")),
         ("keyPath", json!("/nowhere/key.pub"), Some("/nowhere/key.pub")),
         ("keyData", json!(STANDARD.encode("no key")), Some("`keyData`: not a public key in PEM")),
     ];
@@ -258,7 +258,7 @@ fn a_policy_names_keys_in_four_ways() {
     // Every requirement of a list has to hold.
     let required = |signer: &Signer| json!({"type": "sigstoreSigned", "keyData": data(signer)});
     trial.policy(&json!([required(&signer), required(&other)]));
-    trial.refused("by another key");
+    trial.refused("with another key");
     let name = trial.yard.base();
     trial.attach(&[signer.sign_image(trial.digest, &name), other.sign_image(trial.digest, &name)]);
     trial.accepted();
@@ -285,7 +285,7 @@ fn signatures_without_end_are_not_read() {
     let mut many: Vec<Signed> = (0..100).map(|number| Signer::ed25519().sign(vec![b'x'; number + 1])).collect();
     many.push(signer.sign_image(trial.digest, &name));
     trial.attach(&many);
-    trial.refused("a signature is by another key");
+    trial.refused("a signature was made with another key");
 }
 
 /// M44: signatures that were accepted are kept for builds without a network; others are looked for again.
@@ -302,13 +302,13 @@ fn accepted_signatures_are_kept() {
     command(&["pull", &base]).failed_saying("there is no signature");
     // Pulled without a policy.
     run(trial.yard.ocibuild().args(["pull", &base])).success();
-    command(&offline).failed_saying("there is no signature").failed_saying("where there is a network: ocibuild pull");
+    command(&offline).failed_saying("there is no signature").failed_saying("run with network access: ocibuild pull");
     let asked = trial.yard.server.seen().len();
     command(&[&build[..], &["--pull", "never"]].concat()).failed_saying("there is no signature");
     assert_eq!(trial.yard.server.seen().len(), asked, "--pull never asks no registry");
     // Signed later.
     trial.attach(&[Signer::ed25519().sign_image(trial.digest, &base)]);
-    command(&build).failed_saying("by another key");
+    command(&build).failed_saying("with another key");
     trial.attach(&[signer.sign_image(trial.digest, &base)]);
     command(&build).success();
     let asked = trial.yard.server.seen().len();
@@ -319,7 +319,7 @@ fn accepted_signatures_are_kept() {
     // Kept signatures prove nothing without the key.
     let other = Signer::p256();
     trial.require(&other, json!({}));
-    command(&offline).failed_saying("by another key");
+    command(&offline).failed_saying("with another key");
     trial.require(&signer, json!({}));
     let kept = trial.yard.scratch.join("cache/signatures/v1").join(trial.digest.hex());
     let (good, asked) = (fs::read(&kept).unwrap(), trial.yard.server.count(&format!("GET /v2/{BASE}/manifests/{tag}")));
@@ -345,7 +345,7 @@ fn signatures_are_looked_for_at_every_place_of_the_image() {
     pull.args(["pull", &trial.yard.base(), "--mirror", &rule, "--signature-policy", "policy.json"]);
     let pulled = run(&mut pull).success();
     assert!(pulled.stderr.contains("no signature of sha256:"), "{pulled}");
-    assert!(pulled.stderr.contains("asking the next place"), "{pulled}");
+    assert!(pulled.stderr.contains("trying the next location"), "{pulled}");
     assert!(mirror.lines().iter().any(|line| line.contains("/blobs/")));
     assert!(!trial.yard.server.lines().iter().any(|line| line.contains(&format!("/manifests/{}", trial.digest))));
 }
@@ -383,7 +383,7 @@ fn kept_signatures_are_a_part_of_the_cache() {
     cache(&["prune", "--older-than", "30d"]).success();
     assert!(kept.exists());
     set_used(&trial.yard.scratch.join("cache/used/v1").join(trial.digest.hex()), 40);
-    assert!(cache(&["prune", "--older-than", "30d"]).success().text().contains("1 signature file taken out"));
+    assert!(cache(&["prune", "--older-than", "30d"]).success().text().contains("1 signature file removed"));
     assert!(!kept.exists());
     pull();
     cache(&["prune", "--keep", "1"]).success();

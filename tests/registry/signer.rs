@@ -62,8 +62,8 @@ impl Signer {
     }
 }
 
-/// The document that `skopeo copy --sign-by-sigstore-private-key` and `podman push` sign; `cosign sign` leaves out the tag and has
-/// `null` for the optional part.
+/// The document that `skopeo copy --sign-by-sigstore-private-key` and `podman push` sign; `cosign sign` leaves out the tag and
+/// has `null` for the optional part.
 pub(super) fn payload(digest: Digest, name: &str) -> Vec<u8> {
     let critical = json!({
         "identity": {"docker-reference": name},

@@ -41,7 +41,7 @@ impl Base {
     /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
-    /// Fails if there is no image, it is damaged or malformed, it is not for `platform`, or it is in a
+    /// Fails if there is not an image, it is damaged or malformed, it is not for `platform`, or it is in a
     /// registry or in the store of an engine. A [`BaseStore`](crate::registry::BaseStore) opens images from registries, and an
     /// [`EngineStore`](crate::store::EngineStore) those of engines.
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
@@ -89,10 +89,7 @@ impl Base {
     /// Fails if the base is for Windows, whose layers have another format.
     pub fn check(&self) -> Result<()> {
         match self.config().platform().os() {
-            "windows" => Err(Error::invalid(
-                "base image",
-                "is for Windows, whose layers have another form; only Linux is supported",
-            )),
+            "windows" => Err(Error::invalid("base image", "is for Windows; only Linux is supported")),
             _ => Ok(()),
         }
     }

@@ -28,7 +28,8 @@ impl Upkeep {
         }
     }
 
-    /// Removes damaged keys, block lists, downloads and signature files, and returns their names. Each costs the next build time.
+    /// Removes damaged keys, block lists, downloads and signature files, and returns their names. Each costs the next build
+    /// time.
     ///
     /// # Errors
     /// Fails if a directory cannot be read, or a file cannot be removed.

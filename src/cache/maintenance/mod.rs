@@ -281,7 +281,7 @@ fn directories(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Store
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        // A build may rename or remove it meanwhile.
+        // A build may rename or remove it concurrently.
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
             let Ok(opened) = directory.directory(&name) else { continue };

@@ -28,7 +28,8 @@ impl CacheLimits {
     /// Returns whether `item` must be removed, if it and all items after it have `left` bytes.
     pub(super) fn exclude(&self, item: &Item, left: u64, now: SystemTime) -> bool {
         let is_old = |age| now.duration_since(item.used).is_ok_and(|unused| unused > age);
-        // These take hardly any space. Without a note a blob is hashed again, and without its signatures a base needs a network.
+        // These take hardly any space. Without a note a blob is hashed again, and without its signatures a base needs a
+        // network.
         let is_small = matches!(item.kind, ItemKind::Note | ItemKind::Signatures);
         let is_too_much = |size| size == 0 || left > size && !is_small;
         self.age.is_some_and(is_old) || self.size.is_some_and(is_too_much)

@@ -25,7 +25,7 @@ impl Decompressor {
     /// # Errors
     /// Returns an error if `packed` is damaged, or holds more or fewer bytes.
     pub fn decompress(&mut self, packed: &[u8], encoding: Encoding, length: usize, out: &mut Vec<u8>) -> Result<()> {
-        let damaged = || Error::corrupt("block", "not what it should hold");
+        let damaged = || Error::corrupt("block", "unexpected content");
         out.clear();
         let written = match encoding {
             Encoding::Plain => {

@@ -83,7 +83,7 @@ impl<R: MemberSource> Read for GzipReader<R> {
                         return only_zeros(source).map(|()| 0);
                     }
                     if start[0] != 0x1f {
-                        let reason = if is_first { "is not gzip" } else { "trailing data behind the gzip" };
+                        let reason = if is_first { "not gzip" } else { "trailing data after the gzip stream" };
                         return Err(Error::corrupt("gzip", reason).into());
                     }
                     let mut member = Box::new(GzDecoder::new(source));
@@ -116,7 +116,7 @@ fn only_zeros(mut source: impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if rest.iter().any(|&byte| byte != 0) {
-            return Err(Error::corrupt("gzip", "trailing data behind the gzip").into());
+            return Err(Error::corrupt("gzip", "trailing data after the gzip stream").into());
         }
         let length = rest.len();
         source.consume(length);
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn what_is_not_whole_is_refused() {
         let whole = gzip(b"content");
-        assert_eq!(unzip(&[&whole[..], b"x"].concat()).unwrap_err(), "gzip: trailing data behind the gzip");
-        assert_eq!(unzip(&[&whole[..], b"\0x"].concat()).unwrap_err(), "gzip: trailing data behind the gzip");
+        assert_eq!(unzip(&[&whole[..], b"x"].concat()).unwrap_err(), "gzip: trailing data after the gzip stream");
+        assert_eq!(unzip(&[&whole[..], b"\0x"].concat()).unwrap_err(), "gzip: trailing data after the gzip stream");
         assert_eq!(unzip(b"plain").unwrap_err(), "gzip: is not gzip");
         for cut in 0..whole.len() {
             assert_eq!(unzip(&whole[..cut]).unwrap_err(), "gzip: truncated", "cut at {cut}");

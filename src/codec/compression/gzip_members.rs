@@ -87,8 +87,8 @@ impl<R: BufRead> MemberSource for MemberRecorder<R> {
 impl<R: BufRead> BufRead for MemberRecorder<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.members.with(|kept| kept.len()) > MOST_KEPT {
-            let error = Error::invalid("gzip", "much longer than what it holds, and cannot be taken over");
-            return Err(error.hint("--compression gzip makes it anew").into());
+            let error = Error::invalid("gzip", "compressed to more than its uncompressed size, and cannot be reused");
+            return Err(error.hint("--compression gzip compresses it again").into());
         }
         self.source.fill_buf()
     }
@@ -202,7 +202,7 @@ mod tests {
         let stored = [&GZIP_HEADER[..], &empty_blocks].concat();
         let members = GzipMembers::default();
         let error = decode_gzip_keeping(&stored[..], &members).read(&mut [0; 10]).unwrap_err();
-        assert!(error.to_string().contains("much longer than what it holds"), "{error}");
+        assert!(error.to_string().contains("compressed to more than its uncompressed size"), "{error}");
         assert!(members.take().len() < 5 << 20);
     }
 }

@@ -109,7 +109,7 @@ impl Headers {
                 return match self.block(source)? {
                     None => self.end(Ending::OneZeroBlock, &extension),
                     Some(second) if second.iter().all(|&byte| byte == 0) => self.end(Ending::Complete, &extension),
-                    Some(_) => Err(self.wrong("a lone zero block between entries")),
+                    Some(_) => Err(self.wrong("a single zero block between entries")),
                 };
             }
             self.check_sum(&block)?;
@@ -141,7 +141,7 @@ impl Headers {
             match source.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(read) if buffer[..read].iter().all(|&byte| byte == 0) => {}
-                Ok(_) => return Err(self.wrong("garbage behind the end of the archive")),
+                Ok(_) => return Err(self.wrong("trailing data after the end of the archive")),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::io(&self.object, "read", error)),
             }
@@ -232,14 +232,14 @@ impl Headers {
     }
 
     fn apply(&self, key: &[u8], value: &[u8], extension: &mut Extension) -> Result<()> {
-        let number = || decimal(value).ok_or_else(|| self.wrong("a PAX number that is none"));
+        let number = || decimal(value).ok_or_else(|| self.wrong("invalid PAX number"));
         match key {
             b"path" => extension.path = Some(self.name(value)?),
             b"linkpath" => extension.link = Some(self.name(value)?),
             b"size" => extension.size = Some(number()?),
             b"uid" => extension.uid = Some(number()?),
             b"gid" => extension.gid = Some(number()?),
-            b"mtime" => extension.mtime = Some(seconds(value).ok_or_else(|| self.wrong("a PAX mtime that is none"))?),
+            b"mtime" => extension.mtime = Some(seconds(value).ok_or_else(|| self.wrong("invalid PAX mtime"))?),
             _ if key.starts_with(b"GNU.sparse.") => return Err(self.wrong("sparse entries are not supported")),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
@@ -321,7 +321,7 @@ impl Headers {
             None => self.number(&block[124..136], "size")?,
         };
         if kind != EntryType::File && size != 0 {
-            return Err(self.wrong(format_args!("an entry without content says that it has {size} bytes")));
+            return Err(self.wrong(format_args!("an entry that cannot have content has a size of {size} bytes")));
         }
         let entry = TarEntry {
             path,
@@ -336,13 +336,13 @@ impl Headers {
             offset: self.position,
         };
         let end = size.checked_add(padding(size)).and_then(|length| self.position.checked_add(length));
-        self.position = end.ok_or_else(|| self.wrong("a size beyond all measure"))?;
+        self.position = end.ok_or_else(|| self.wrong("size overflows 64 bits"))?;
         Ok(entry)
     }
 
     /// Parses an octal field, or GNU's base-256 form of it.
     fn number(&self, field: &[u8], name: &str) -> Result<u64> {
-        let wrong = || self.wrong(format_args!("the {name} is no number"));
+        let wrong = || self.wrong(format_args!("{name} is not a number"));
         if field[0] & 0x80 != 0 {
             return base_256(field).and_then(|value| u64::try_from(value).ok()).ok_or_else(wrong);
         }
@@ -359,7 +359,7 @@ impl Headers {
 
     fn signed(&self, field: &[u8]) -> Result<i64> {
         if field[0] & 0x80 != 0 {
-            return base_256(field).ok_or_else(|| self.wrong("the mtime is no number"));
+            return base_256(field).ok_or_else(|| self.wrong("mtime is not a number"));
         }
         self.number(field, "mtime").map(|value| value as i64)
     }
@@ -507,8 +507,8 @@ mod tests {
             assert!(headers.next(&mut source).unwrap().is_none());
             assert_eq!(headers.ending(), Some(ending));
         }
-        assert!(refusal(&[&whole[..], b"x"].concat()).contains("garbage behind the end"));
-        assert!(refusal(&[&whole[..1024], &whole[..]].concat()).contains("lone zero block"));
+        assert!(refusal(&[&whole[..], b"x"].concat()).contains("trailing data after the end"));
+        assert!(refusal(&[&whole[..1024], &whole[..]].concat()).contains("single zero block"));
         assert!(refusal(&whole[..700]).contains("unexpected end"));
         assert!(read(&[&whole[..], &[0; 9000]].concat()).is_ok());
     }
@@ -588,7 +588,7 @@ mod tests {
     fn only_files_have_content() {
         let mut bytes = raw(b'5', &[b'c'; 10]);
         bytes.extend([0; 1024]);
-        assert!(refusal(&bytes).contains("an entry without content"));
+        assert!(refusal(&bytes).contains("an entry that cannot have content"));
         assert!(refusal(&[raw(b'S', b""), vec![0; 1024]].concat()).contains("sparse"));
         assert!(refusal(&[raw(b'V', b""), vec![0; 1024]].concat()).contains("unknown entry type"));
     }

@@ -34,7 +34,7 @@ impl Destination {
         let (target, itself) = (std::fs::metadata(path), std::fs::symlink_metadata(path));
         let metadata = match (target, itself) {
             (Ok(target), _) => target,
-            (Err(_), Ok(_)) => return refuse("is a link that leads to nothing"),
+            (Err(_), Ok(_)) => return refuse("is a dangling link"),
             (Err(_), Err(_)) => return of_file(path),
         };
         if metadata.is_dir() {
@@ -45,7 +45,7 @@ impl Destination {
         }
         match is_stream(&metadata) {
             true => Ok(Destination::Stream(path.to_owned())),
-            false => refuse("is neither a file, a pipe nor a character device, so nothing is written to it"),
+            false => refuse("not a file, pipe or character device"),
         }
     }
 

@@ -35,14 +35,14 @@ impl Root {
             return Err(Error::new(
                 ErrorKind::Denied,
                 other.display(name),
-                "others can write to it, so it is not linked",
+                "writable by other users, so it is not linked",
             ));
         }
         let temporary = temporary_name();
         other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
         let renamed = match self.is_name_of(&temporary, source) {
             Ok(true) => self.dir.rename(&temporary, &self.dir, name),
-            Ok(false) => Err(io::Error::other("another file has its name now")),
+            Ok(false) => Err(io::Error::other("replaced by another file")),
             Err(error) => Err(error.into()),
         };
         // If both names were the same file already, the rename does nothing and the temporary name remains.
@@ -50,7 +50,7 @@ impl Root {
         renamed.map_err(failed)?;
         match self.is_name_of(name, source)? {
             true => Ok(()),
-            false => Err(failed(io::Error::other("another file has its name now"))),
+            false => Err(failed(io::Error::other("replaced by another file"))),
         }
     }
 }

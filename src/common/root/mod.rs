@@ -99,10 +99,10 @@ impl Root {
             Err(Error::new(ErrorKind::Denied, self.path.display().to_string(), reason).hint(hint))
         };
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return refuse("belongs to another user, who could change what is in it", "choose another directory");
+            return refuse("owned by another user, who could change its content", "choose another directory");
         }
         if metadata.mode() & 0o022 != 0 {
-            return refuse("others may write in it, and could change what is there", "chmod go-w");
+            return refuse("writable by other users, who could change its content", "chmod go-w");
         }
         Ok(())
     }
@@ -386,7 +386,7 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(Fil
         }
         // cap-std's own error, which does not come from a system call.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
-            return Err(Error::invalid(object(), "leads outside its directory"));
+            return Err(Error::invalid(object(), "points outside its directory"));
         }
         Err(error) => return Err(Error::io(object(), "open", error)),
     };
@@ -464,7 +464,7 @@ mod tests {
         assert!(root.open_linked_file("inside").is_ok());
         for name in ["outside", "absolute", "../x", "/etc/passwd"] {
             let error = root.open_linked_file(name).unwrap_err().to_string();
-            assert!(error.ends_with("leads outside its directory"), "{error}");
+            assert!(error.ends_with("points outside its directory"), "{error}");
         }
     }
 }

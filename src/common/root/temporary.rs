@@ -71,7 +71,11 @@ impl Root {
             // Held while the file is created, so that no file appears unnoticed while the process is being stopped.
             let mut live = live_temporaries();
             if live.stopped {
-                return Err(Error::new(ErrorKind::Interrupted, self.path.display().to_string(), "told to stop"));
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
+                    self.path.display().to_string(),
+                    "interrupted by a signal",
+                ));
             }
             match self.dir.open_with(&name, options) {
                 Ok(file) => {

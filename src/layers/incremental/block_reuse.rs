@@ -166,7 +166,7 @@ pub(in crate::layers) fn copied(blob: &OpenBlob, place: BlockPlace) -> Result<Ve
     let read = append_from(blob.file(), place.offset, length, &mut packed)
         .map_err(|error| Error::io(blob.object(), "read", error))?;
     if read < length {
-        return Err(Error::corrupt(blob.object(), "truncated while it was read"));
+        return Err(Error::corrupt(blob.object(), "truncated during the build"));
     }
     packed.truncate(length);
     Ok(packed)

@@ -368,6 +368,6 @@ mod tests {
         let path = scene.layout.root().path().join("blobs/sha256").join(name);
         std::fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         let error = write(&tree(&changed).0, &scene.layout, Some(&reuse)).unwrap_err();
-        assert!(error.to_string().contains("changed while it was read"), "{error}");
+        assert!(error.to_string().contains("modified during the build"), "{error}");
     }
 }

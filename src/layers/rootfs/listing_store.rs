@@ -60,7 +60,7 @@ impl Listings {
             temporary.rename_unsynced(&name)
         });
         if let Err(error) = kept {
-            warn(progress, &error.object(), &format!("{}; the layer is read again by the next build", error.reason()));
+            warn(progress, &error.object(), &format!("{}; the next build reads the layer again", error.reason()));
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn make(
     let bytes = match scan(layer, diff_id, source)? {
         Scan::Listed(bytes) => bytes,
         Scan::Unlistable(reason) => {
-            activity.finish("not understood");
+            activity.finish("not supported");
             return Ok(ListedLayer::Unlistable(reason));
         }
     };

@@ -77,7 +77,7 @@ impl ListingWriter {
             self.bytes += path.len();
         }
         if self.entries.len() >= MOST_ENTRIES || self.bytes > MOST_BYTES {
-            return Err(Error::invalid("layer", "has more entries than are listed"));
+            return Err(Error::invalid("layer", "has more entries than its index"));
         }
         Ok(self.entries.entry(path.into()).or_default())
     }

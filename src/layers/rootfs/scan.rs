@@ -40,10 +40,10 @@ pub(super) fn encoding_of(layer: &Descriptor) -> Option<Encoding> {
 pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource) -> Result<Scan> {
     let object = format!("blob {}", layer.digest);
     if media_type::is_foreign_layer(&layer.media_type) {
-        return Err(Error::invalid(object, "a foreign layer: its licence forbids that it is copied"));
+        return Err(Error::invalid(object, "a foreign layer: its license forbids copying"));
     }
     let Some(said) = encoding_of(layer) else {
-        return Ok(Scan::Unlistable(format!("`{}` is no layer that can be read", layer.media_type)));
+        return Ok(Scan::Unlistable(format!("layer type `{}` is not supported", layer.media_type)));
     };
     let mut stored = Verified::new(source.open(layer)?, layer);
     let scanned = scan_stored(&mut stored, layer, said, diff_id);
@@ -62,11 +62,11 @@ fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encodi
     let failed = |error| Error::io("layer", "read", error);
     let detected = Detected::new(&mut *stored).map_err(failed)?;
     if detected.is_empty() {
-        return Err(Error::corrupt("layer", "empty: a layer of 0 bytes is no tar"));
+        return Err(Error::corrupt("layer", "empty: a layer of 0 bytes is not a tar"));
     }
     let actual = detected.encoding();
     if actual != said {
-        let reason = format!("is called `{}` and is {}", layer.media_type, actual.name());
+        let reason = format!("declared as `{}`, but is {}", layer.media_type, actual.name());
         return Err(Error::corrupt("layer", reason));
     }
     let mut tar = Hashing::new(detected.decode().map_err(failed)?, diff_id.as_digest().algorithm());
@@ -81,7 +81,7 @@ fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encodi
     let (found, _) = tar.finish().map_err(failed)?;
     io::copy(stored, &mut io::sink()).map_err(failed)?;
     if found != diff_id.as_digest() {
-        return Err(Error::corrupt("layer", format!("holds the tar {found}, not the diff ID {diff_id}")));
+        return Err(Error::corrupt("layer", format!("its tar has the digest {found}, expected the diff ID {diff_id}")));
     }
     Ok(match listed {
         Ok(()) => Scan::Listed(writer.finish(&ListedBlob::new(diff_id, &layer.digest, actual))),

@@ -98,7 +98,7 @@ fn known(listed: Option<ListedLayer>, unseen: &Unseen) -> Result<Arc<LayerListin
     match listed {
         Some(ListedLayer::Known(listing)) => Ok(listing),
         Some(ListedLayer::Unlistable(reason)) => {
-            Err(Unseen { reason, hint: "give the directories on the way in the source".to_owned() })
+            Err(Unseen { reason, hint: "add the parent directories to the source".to_owned() })
         }
         None => Err(unseen.clone()),
     }

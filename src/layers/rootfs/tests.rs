@@ -85,7 +85,7 @@ fn said(layers: &[&Layer], path: &str) -> String {
         Resolved::Node(path, below) => format!("{path} {:o}", below.node.mode),
         Resolved::Absent(path) => format!("no {path}"),
         Resolved::NoDirectory(path) => format!("{path} is no directory"),
-        Resolved::Circle => "a circle".to_owned(),
+        Resolved::Circle => "a symbolic link loop".to_owned(),
         Resolved::Unseen(path, _) => format!("{path} unseen"),
     }
 }
@@ -106,7 +106,7 @@ fn links_are_followed_and_stay_in_the_image() {
         ("opt/current", "/opt/v2 750"),
         ("opt/absolute/x/y", "no /opt/v2/x/y"),
         ("opt/up", "/opt/v2 750"),
-        ("opt/circle/x", "a circle"),
+        ("opt/circle/x", "a symbolic link loop"),
         ("opt/dangling", "no /opt/else"),
         ("root/opt/current", "/opt/v2 750"),
         ("root", "/ 755"),
@@ -141,7 +141,7 @@ fn layers_hide_what_is_below_them() {
     assert_eq!(said(&[&lower, &removed, &again], "a/y"), "no /a/y");
     assert_eq!(said(&[&lower, &removed, &again], "a"), "/a 755");
     let replaced = layer(&[file("a")]);
-    assert_eq!(said(&[&lower, &replaced, &again], "a/y"), "no /a/y", "a file stood between the two directories");
+    assert_eq!(said(&[&lower, &replaced, &again], "a/y"), "no /a/y", "a file was between the two directories");
 }
 
 #[test]
@@ -190,10 +190,12 @@ fn a_layer_that_is_not_what_is_said_of_it_is_refused() {
     let Layer { blob, descriptor, diff_id } = &good;
     let zstd = zstd::bulk::compress(&blob.0, 1).unwrap();
     let called_gzip = Descriptor::of(media_type::LAYER_GZIP, &zstd);
-    assert!(refusal(&called_gzip, diff_id, &zstd).ends_with("+gzip` and is zstd"), "{:?}", called_gzip);
-    assert!(refusal(&Descriptor::of(media_type::LAYER, b""), diff_id, b"").ends_with("a layer of 0 bytes is no tar"));
+    assert!(refusal(&called_gzip, diff_id, &zstd).ends_with("+gzip`, but is zstd"), "{:?}", called_gzip);
+    assert!(
+        refusal(&Descriptor::of(media_type::LAYER, b""), diff_id, b"").ends_with("a layer of 0 bytes is not a tar")
+    );
     let other = DiffId::of_tar(Digest::of(b"other"));
-    assert!(refusal(descriptor, &other, &blob.0).contains("not the diff ID"));
+    assert!(refusal(descriptor, &other, &blob.0).contains("expected the diff ID"));
     let mut damaged = blob.0.clone();
     damaged[0] ^= 1;
     assert!(refusal(descriptor, diff_id, &damaged).contains("its content has the digest"));

@@ -104,7 +104,7 @@ fn access(entry: &tar::TarEntry, path: &ImagePath, object: &str, rules: &Rules) 
         Ok(number) => Ok(number),
         Err(_) if rules.owners != Owners::Keep => Ok(u32::MAX),
         Err(_) => {
-            let reason = format!("`{path}` belongs to {number}, which no Linux user can be");
+            let reason = format!("`{path}` has the owner {number}, which is not a valid ID on Linux");
             Err(Error::invalid(object, reason).hint("--chown UID:GID"))
         }
     };
@@ -158,7 +158,10 @@ fn in_link_order(mut entries: BTreeMap<ImagePath, Entry>, object: &str) -> Resul
             let owner = resolve(target, &entries).ok_or_else(|| {
                 Error::invalid(
                     object,
-                    format!("the hard link `{}` names `{target}`, which is no file of the archive", entry.path),
+                    format!(
+                        "the hard link `{}` has the target `{target}`, which is not a file in the archive",
+                        entry.path
+                    ),
                 )
             })?;
             names.entry(owner).or_default().push(entry.path.clone());
@@ -255,7 +258,7 @@ mod tests {
         for entry in &entries[2..] {
             assert!(matches!(&entry.kind, Kind::HardLink { target } if target.to_string() == "/d/a"), "{entry:?}");
         }
-        assert!(read(&archive(&[link])).unwrap_err().to_string().contains("no file of the archive"));
+        assert!(read(&archive(&[link])).unwrap_err().to_string().contains("not a file in the archive"));
         let circle = tar::Header { link: b"a", ..link };
         assert!(read(&archive(&[circle])).is_err());
     }

@@ -99,7 +99,7 @@ impl TreeBuilder {
             Kind::Directory => Ok(()),
             _ => {
                 let source = self.source(self.current_source());
-                Err(Error::invalid("/", format!("is a directory in every image, and no directory in {source}")))
+                Err(Error::invalid("/", format!("must be a directory, and is not one in {source}")))
             }
         }
     }
@@ -169,7 +169,7 @@ impl TreeBuilder {
                 return Ok(());
             }
             let (first, second) = (self.source(earlier), self.source(source));
-            return Err(Error::invalid(self.nodes.path(place).to_string(), format!("is in {first} and in {second}")));
+            return Err(Error::invalid(self.nodes.path(place).to_string(), format!("is in both {first} and {second}")));
         }
         if !is_directory && is_parent {
             let below = (place..count(&self.nodes.list)).find(|&other| self.nodes.node(other).parent == place);
@@ -291,7 +291,10 @@ impl TreeBuilder {
                 && !matches!(self.nodes.node(target).what, NodeKind::File(_))
             {
                 let (link, target) = (self.nodes.path(place as u32), self.nodes.path(target));
-                return Err(Error::invalid(link.to_string(), format!("is a link to {target}, which is no file here")));
+                return Err(Error::invalid(
+                    link.to_string(),
+                    format!("is a link to {target}, which is not a file in the layer"),
+                ));
             }
         }
         Ok(())
@@ -341,7 +344,7 @@ impl TreeBuilder {
 
     fn no_directory(&self, path: &ImagePath, source: u16, below: &ImagePath) -> Error {
         let source = self.source(source);
-        Error::invalid(path.to_string(), format!("is no directory in {source}, and {below} needs one"))
+        Error::invalid(path.to_string(), format!("is not a directory in {source}, but {below} is below it"))
     }
 
     /// Returns the number of the current source. Source numbers are only used in messages, so numbers that are too large
@@ -432,7 +435,7 @@ mod tests {
     fn neighbours_and_strangers_find_their_directory() {
         let entries = ["a/b/c/d", "a/b/x", "a/b/c/f", "a/e", "q", "a/b/c", "b/b/c", "a/bc/c"].map(file).to_vec();
         let error = build(&[("s", entries.clone())]).unwrap_err();
-        assert_eq!(error.to_string(), "/a/b/c: is no directory in s, and /a/b/c/d needs one");
+        assert_eq!(error.to_string(), "/a/b/c: is not a directory in s, but /a/b/c/d is below it");
         let entries = entries.into_iter().filter(|entry| entry.path != path("a/b/c")).collect();
         assert_eq!(
             build(&[("s", entries)]).unwrap(),
@@ -454,7 +457,7 @@ mod tests {
     #[test]
     fn a_file_cannot_be_a_parent() {
         let error = build(&[("one", vec![file("a")]), ("two", vec![file("a/b")])]).unwrap_err();
-        assert_eq!(error.to_string(), "/a: is no directory in one, and /a/b needs one");
+        assert_eq!(error.to_string(), "/a: is not a directory in one, but /a/b is below it");
         assert!(build(&[("one", vec![file("a"), directory("a")])]).is_err());
     }
 

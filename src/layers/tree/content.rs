@@ -238,18 +238,21 @@ impl FileContent {
         let failed = |error: io::Error| Error::io(self.display(), "read", error);
         let opened = self.directory.root.open_described_file(self.path());
         let (file, metadata) = opened.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Invalid => self.changed("it is gone"),
+            ErrorKind::NotFound | ErrorKind::Invalid => self.changed("removed during the build"),
             _ => error,
         })?;
         self.compare(&metadata)?;
         let end = buffer.len() + length;
         let read = append_from(&file, offset, length, buffer).map_err(failed)?;
         if read < length {
-            return Err(self.changed(&format!("expected {size} bytes, found {}", offset + read as u64)));
+            return Err(self.changed(&format!(
+                "modified during the build: expected {size} bytes, found {}",
+                offset + read as u64
+            )));
         }
         let is_last_part = offset + length as u64 == size;
         if is_last_part && read > length {
-            return Err(self.changed(&format!("expected {size} bytes, found more")));
+            return Err(self.changed(&format!("modified during the build: expected {size} bytes, found more")));
         }
         buffer.truncate(end);
         self.compare(&Metadata::from_file(&file).map_err(failed)?)
@@ -262,16 +265,17 @@ impl FileContent {
             return Ok(());
         }
         let what = match (now.inode == self.stamp.inode, now.size == self.stamp.size) {
-            (false, _) => "it was replaced".to_owned(),
-            (true, false) => format!("expected {} bytes, found {}", self.stamp.size, now.size),
-            (true, true) => "it was written to".to_owned(),
+            (false, _) => "replaced during the build".to_owned(),
+            (true, false) => {
+                format!("modified during the build: expected {} bytes, found {}", self.stamp.size, now.size)
+            }
+            (true, true) => "modified during the build".to_owned(),
         };
         Err(self.changed(&what))
     }
 
-    fn changed(&self, what: &str) -> Error {
-        Error::new(ErrorKind::Changed, self.display(), format!("changed while reading: {what}"))
-            .hint("build again when it is at rest")
+    fn changed(&self, reason: &str) -> Error {
+        Error::new(ErrorKind::Changed, self.display(), reason).hint("retry when nothing is writing to it")
     }
 }
 

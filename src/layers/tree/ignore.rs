@@ -175,7 +175,7 @@ fn split(pattern: &str) -> (Verdict, &str) {
 }
 
 fn matches_nothing(pattern: &str) -> Error {
-    Error::usage(format!("pattern `{pattern}`"), "matches nothing in the directory")
+    Error::usage(format!("pattern `{pattern}`"), "does not match any file")
 }
 
 fn last_name(path: &str) -> &str {

@@ -45,7 +45,7 @@ impl Losses {
         let more = if self.count > NAMED { ", …" } else { "" };
         let files = counted(self.count, "file");
         let reason = format!(
-            "{files} lose setuid, setgid or sticky, because the image gives them another owner: {}{more} (--keep-owners keeps both)",
+            "setuid, setgid or sticky removed from {files} whose owner changes: {}{more} (--keep-owners preserves both)",
             self.first.join(", ")
         );
         warn(progress, source, &reason);

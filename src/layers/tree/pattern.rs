@@ -36,8 +36,7 @@ impl PathPattern {
     /// Returns an error if the pattern is malformed.
     pub(super) fn read(text: &str) -> Result<Option<Self>> {
         let Some(clean) = cleaned(text) else { return Ok(None) };
-        let malformed =
-            || Error::usage(format!("pattern `{text}`"), "malformed: a bracket or backslash without its end");
+        let malformed = || Error::usage(format!("pattern `{text}`"), "malformed: unterminated bracket or backslash");
         let mut tokens = Vec::new();
         let mut letters = clean.chars().peekable();
         while let Some(letter) = letters.next() {

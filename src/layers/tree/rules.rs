@@ -117,7 +117,7 @@ pub enum SpecialFiles {
 }
 
 /// The hint for special files. Container engines create /dev themselves, and most refuse layers with devices.
-pub(super) const SPECIAL_HINT: &str = "--skip-special excludes such files; engines make devices themselves";
+pub(super) const SPECIAL_HINT: &str = "--skip-special excludes it; container engines create devices themselves";
 
 impl Default for Rules {
     fn default() -> Self {

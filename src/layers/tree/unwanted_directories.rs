@@ -50,7 +50,7 @@ impl Litter {
             format!("{name} ({} of {})", counted(*files, "file"), size(*bytes))
         };
         let told: Vec<String> = self.0.iter().map(told).collect();
-        warn(progress, object, &format!("holds {}, which is copied too (--exclude leaves it out)", told.join(", ")));
+        warn(progress, object, &format!("contains {}, which is copied too (--exclude skips it)", told.join(", ")));
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         litter.count(&path("srv/a/__pycache__"), &path("srv"), 1, 10);
         litter.count(&path("srv/a/.git/__pycache__"), &path("srv"), 1, 0);
         litter.warn("x", &heard);
-        let expected = "x: holds .git (3 files of 1 KiB), __pycache__ (1 file of 10 B), which is copied too (--exclude leaves it out)";
+        let expected = "x: contains .git (3 files of 1 KiB), __pycache__ (1 file of 10 B), which is copied too (--exclude skips it)";
         assert_eq!(*heard.0.lock().unwrap(), [expected]);
     }
 }

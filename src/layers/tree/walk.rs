@@ -198,7 +198,7 @@ impl Walk<'_> {
     fn cause_to_exclude(&self, directory: &Path, entry: &ListedFile<'_>) -> Result<Option<Cause>> {
         let ignore = &self.rules.ignore;
         if is_temporary_name(entry.name()) {
-            return Ok(Some(Cause::Output(Arc::from("a file in the making"))));
+            return Ok(Some(Cause::Output(Arc::from("a temporary file"))));
         }
         if ignore.is_empty() {
             return Ok(None);
@@ -229,7 +229,7 @@ impl Walk<'_> {
             }
             FileKind::Special if self.rules.special_files == SpecialFiles::Skip => return Ok(None),
             FileKind::Special => {
-                let reason = "neither a file, nor a directory, nor a link";
+                let reason = "not a file, directory or link";
                 return Err(Error::invalid(object(), reason).hint(SPECIAL_HINT));
             }
         };
@@ -254,7 +254,11 @@ impl Walk<'_> {
 
     fn notice_mount(&self, path: &Path, status: &Status) {
         if status.stamp.device != self.device && !self.warned_of_mount.swap(true, Ordering::Relaxed) {
-            warn(self.progress, &self.root.display(path), "another file system is mounted here, and copied too");
+            warn(
+                self.progress,
+                &self.root.display(path),
+                "a mount point of another file system; its content is copied too",
+            );
         }
     }
 }

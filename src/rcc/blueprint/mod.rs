@@ -193,7 +193,7 @@ fn requirement(document: &YamlDocument, item: &YamlNode, what: &str, notes: &Not
     match item.scalar_kind() {
         Some(plain::ScalarType::Text) => Ok(recognised(document.text(item, what)?, what, notes)),
         Some(plain::ScalarType::Null) => {
-            notes.warn(format!("`{what}` is empty and dropped, as rcc does"));
+            notes.warn(format!("`{what}` is empty; ignored, as by rcc"));
             Ok(None)
         }
         _ => Err(document.unexpected(item, what, "text").hint("rcc would drop it silently; quote it or remove it")),
@@ -203,7 +203,7 @@ fn requirement(document: &YamlDocument, item: &YamlNode, what: &str, notes: &Not
 fn recognised(text: &str, what: &str, notes: &Notes<'_>) -> Option<Dependency> {
     let dependency = Dependency::parse(text);
     if dependency.is_none() {
-        notes.warn(format!("`{what}`: `{text}` is no requirement and dropped, as rcc does"));
+        notes.warn(format!("`{what}`: `{text}` is not a requirement; ignored, as by rcc"));
     }
     dependency
 }

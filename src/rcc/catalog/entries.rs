@@ -119,7 +119,7 @@ impl Flattening<'_> {
                 self.link(path, target, fate, entries)?;
                 Ok(Fate::BehindLink)
             }
-            (None, true, Fate::Restored) => Err(self.wrong(path, "a shadow that lies behind no link")),
+            (None, true, Fate::Restored) => Err(self.wrong(path, "a shadow without a link")),
             (None, _, Fate::BehindLink) => Ok(Fate::BehindLink),
             (None, false, Fate::Restored) => {
                 entries.push_directory(path, mode);
@@ -142,7 +142,8 @@ impl Flattening<'_> {
             let File { digest, size, .. } = files[number];
             match objects.last() {
                 Some(known) if known.digest == digest && known.size != size => {
-                    let reason = format!("its object {digest} has {size} bytes here and {} elsewhere", known.size);
+                    let reason =
+                        format!("its object {digest} has {size} bytes here and {} bytes elsewhere", known.size);
                     return Err(self.wrong(&path(number), reason));
                 }
                 Some(known) if known.digest == digest => {}
@@ -222,7 +223,7 @@ impl Flattening<'_> {
                 return Err(self.wrong(&path(), format!("unsafe name: {reason}")));
             }
             if let Some(other) = &place.other_name {
-                return Err(self.wrong(&path(), format!("the entry `{name}` calls itself `{other}`")));
+                return Err(self.wrong(&path(), format!("the entry `{name}` has the name `{other}`")));
             }
             if !seen.insert((place.directory, name)) {
                 return Err(self.wrong(&path(), "duplicate name"));
@@ -248,7 +249,7 @@ fn unsafe_name(name: &str) -> Option<&'static str> {
     let bytes = name.as_bytes();
     match name {
         "" => Some("it is empty"),
-        "." | ".." => Some("it leads to another directory"),
+        "." | ".." => Some("it points to another directory"),
         _ if name.contains(['/', '\\']) => Some("a separator of paths in it"),
         _ if name.contains('\0') => Some("a NUL character in it"),
         _ if name.len() > NAME_LIMIT => Some("longer than 255 bytes"),
@@ -279,7 +280,7 @@ pub(crate) fn warnings(catalog: &Catalog) -> Vec<String> {
         .partition(|(_, target)| target.starts_with(&catalog.path));
     let shown =
         |links: Vec<(&str, &str)>| links.into_iter().map(|(path, target)| format!("`{path}` -> `{target}`")).collect();
-    warn("links into the directory that was recorded, which is no more", shown(into_stage));
+    warn("links into the recorded directory, which is not in the image", shown(into_stage));
     warn("links out of the environment", shown(outside));
     warn("names that differ only in case or in their Unicode form", twins(catalog));
     warnings

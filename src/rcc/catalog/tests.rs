@@ -121,7 +121,7 @@ fn a_damaged_wrapping_is_refused() {
     assert_eq!(refusal(b""), named("is empty"));
     assert_eq!(refusal(example().to_string().as_bytes()), named("is neither gzip nor zstd"));
     assert_eq!(refusal(&whole[..whole.len() / 2]), named("gzip: truncated"));
-    assert_eq!(refusal(&[&whole[..], b"x"].concat()), named("gzip: trailing data behind the gzip"));
+    assert_eq!(refusal(&[&whole[..], b"x"].concat()), named("gzip: trailing data after the gzip stream"));
     let mut bad_sum = whole.clone();
     bad_sum[whole.len() - 8] ^= 1;
     assert_eq!(refusal(&bad_sum), named("gzip: checksum mismatch"));
@@ -142,8 +142,8 @@ fn unsafe_names_are_refused_with_their_place() {
     let long = "x".repeat(256);
     for (name, reason) in [
         ("", "it is empty"),
-        (".", "it leads to another directory"),
-        ("..", "it leads to another directory"),
+        (".", "it points to another directory"),
+        ("..", "it points to another directory"),
         ("../evil", "a separator of paths"),
         ("a/../../b", "a separator of paths"),
         ("/absolute", "a separator of paths"),
@@ -183,7 +183,7 @@ fn a_path_longer_than_linux_allows_is_refused() {
 #[test]
 fn an_entry_has_one_name() {
     let error = refusal(&with_file("a", file("b", 6, 420, MOTD, &[])));
-    assert!(error.contains("`etc/a`: the entry `a` calls itself `b`"), "{error}");
+    assert!(error.contains("`etc/a`: the entry `a` has the name `b`"), "{error}");
     let mut both = example();
     both["tree"]["subdirs"]["etc"]["subdirs"]["motd"] = directory("motd", json!({}), json!({}));
     assert!(refusal(&both).contains("`etc/motd`: duplicate name"));
@@ -207,7 +207,7 @@ fn links_are_kept_as_data_and_warned_about_where_they_lead_out() {
         ("../bin/hello", None),
         ("/etc/passwd", Some("links out of the environment: `etc/link` -> `/etc/passwd`")),
         ("../../x", Some("links out of the environment: `etc/link` -> `../../x`")),
-        (&format!("/home/robot/.robocorp/holotree/{IDENTITY}/x"), Some("links into the directory that was recorded")),
+        (&format!("/home/robot/.robocorp/holotree/{IDENTITY}/x"), Some("links into the recorded directory")),
     ] {
         let catalog = read(&link(target)).unwrap();
         assert_eq!(catalog.entry("etc/link").unwrap().kind, CatalogEntryKind::Link { target });
@@ -240,7 +240,7 @@ fn what_lies_behind_a_linked_directory_is_not_restored_but_its_objects_are_wante
     assert!(catalog.objects().iter().any(|object| object.digest.to_string() == other));
     let mut stray = example();
     stray["tree"]["subdirs"]["etc"]["subdirs"]["deep"] = shadow;
-    assert!(refusal(&stray).contains("a shadow that lies behind no link"));
+    assert!(refusal(&stray).contains("a shadow without a link"));
 }
 
 #[test]

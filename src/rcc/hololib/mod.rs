@@ -55,13 +55,13 @@ impl Hololib {
     pub fn in_directory(root: Root, watcher: &dyn Progress) -> Result<Hololib> {
         let catalogs = root.directory("catalog").map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, root.path().display().to_string(), "no hololib here")
+                Error::new(ErrorKind::NotFound, root.path().display().to_string(), "no hololib found")
             }
             _ => error,
         })?;
         if is_writable_by_all(&catalogs) {
             let shown = root.path().display().to_string();
-            progress::warn(watcher, &shown, "everybody on this machine may write to it");
+            progress::warn(watcher, &shown, "writable by every user of this machine");
         }
         Ok(Hololib { place: Arc::new(ObjectPlace::Directory(root)) })
     }

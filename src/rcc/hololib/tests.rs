@@ -353,7 +353,7 @@ fn a_hololib_that_everybody_may_write_to_is_warned_about() {
     assert_eq!(recorder.warnings().len(), 1);
     let empty = tempfile::tempdir().unwrap();
     let error = Hololib::in_directory(Root::open(empty.path()).unwrap(), &recorder).unwrap_err().to_string();
-    assert!(error.ends_with("no hololib here"), "{error}");
+    assert!(error.ends_with("no hololib found"), "{error}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Robot {
             let file = match directory.open_linked_file(name) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let reason = format!("`ignoreFiles`: {name} not found, so it leaves nothing out");
+                    let reason = format!("`ignoreFiles`: {name} not found, so it excludes nothing");
                     progress::warn(watcher, &self.file, &reason);
                     continue;
                 }
@@ -53,7 +53,7 @@ fn warn_of_idle_patterns(patterns: &[String], object: &str, watcher: &dyn Progre
     let idle: Vec<&String> = patterns.iter().filter(|pattern| is_idle(pattern)).collect();
     if let Some(first) = idle.first() {
         let reason = format!(
-            "rcc matches base names only and knows no `!`, so {} here leave nothing out, the first is `{first}`",
+            "rcc matches base names only and does not support `!`, so {} exclude nothing, the first is `{first}`",
             counted(idle.len(), "pattern")
         );
         progress::warn(watcher, object, &reason);
@@ -85,7 +85,7 @@ mod tests {
         let patterns = robot(".gitignore").ignore_patterns(&root, &recorder).unwrap();
         assert_eq!(patterns[ALWAYS.len()..], ["*.log", "build/", "/dist", "!keep", "x/*"]);
         let [warning] = &recorder.warnings()[..] else { panic!("{:?}", recorder.warnings()) };
-        assert!(warning.contains("so 2 patterns here leave nothing out, the first is `/dist`"), "{warning}");
+        assert!(warning.contains("so 2 patterns exclude nothing, the first is `/dist`"), "{warning}");
     }
 
     #[test]
@@ -94,6 +94,6 @@ mod tests {
         let root = Root::open(directory.path()).unwrap();
         let recorder = Recorder::default();
         assert_eq!(robot("missing").ignore_patterns(&root, &recorder).unwrap(), ALWAYS);
-        assert_eq!(recorder.warnings(), ["robot.yaml: `ignoreFiles`: missing not found, so it leaves nothing out"]);
+        assert_eq!(recorder.warnings(), ["robot.yaml: `ignoreFiles`: missing not found, so it excludes nothing"]);
     }
 }

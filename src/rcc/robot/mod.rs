@@ -107,14 +107,14 @@ impl Robot {
         let document = yaml::load(bytes, name)?;
         let root = document.root();
         if root.is_null() {
-            return Err(Error::invalid(name, "is empty, so it has no tasks"));
+            return Err(Error::invalid(name, "empty, so it has no tasks"));
         }
         document.mapping(root, "")?;
         let robot = RobotReader { document: &document, root, folder }.robot(name)?;
         warn_of_unknown_keys(root, name, watcher);
         for (key, entries) in [("PATH", &robot.path), ("PYTHONPATH", &robot.python_path)] {
             for entry in entries.iter().filter(|entry| robot.inner(entry).is_none()) {
-                let reason = format!("`{key}`: `{entry}` is outside the robot directory, so an image does not hold it");
+                let reason = format!("`{key}`: `{entry}` is outside the robot directory, so it is not in the image");
                 progress::warn(watcher, name, &reason);
             }
         }
@@ -145,7 +145,7 @@ impl Robot {
         let Some(name) = name else {
             return match &self.tasks[..] {
                 [only] => Ok(only),
-                _ => Err(unresolved("it has several tasks, and none was chosen".to_owned())),
+                _ => Err(unresolved("several tasks, and none selected".to_owned())),
             };
         };
         let wanted = name.trim_matches(['\t', '\r', '\n', '"', '\'', ' ']);
@@ -285,7 +285,7 @@ impl RobotReader<'_> {
         match shlex::split(line) {
             Some(words) if !words.is_empty() => Ok(words),
             Some(_) => Err(self.document.error(node, format!("`{what}`: no command"))),
-            None => Err(self.document.error(node, format!("`{what}`: a quote is not closed"))),
+            None => Err(self.document.error(node, format!("`{what}`: unterminated quote"))),
         }
     }
 }
@@ -352,9 +352,9 @@ mod tests {
     #[test]
     fn what_rcc_could_not_run_is_refused() {
         for (text, expected) in [
-            ("", "robot.yaml: is empty, so it has no tasks"),
-            ("# nothing\n", "is empty, so it has no tasks"),
-            ("null", "is empty, so it has no tasks"),
+            ("", "robot.yaml: empty, so it has no tasks"),
+            ("# nothing\n", "empty, so it has no tasks"),
+            ("null", "empty, so it has no tasks"),
             ("artifactsDir: x", "robot.yaml:1:1: no tasks"),
             ("tasks: {}\nartifactsDir: x", "robot.yaml:1:8: no tasks"),
             ("tasks: {a: {shell: b}}", "no `artifactsDir`"),
@@ -362,7 +362,7 @@ mod tests {
             ("tasks: {a: ~}\nartifactsDir: x", "task `a` needs exactly one of"),
             ("tasks: {a: {shell: b, command: [c]}}\nartifactsDir: x", "task `a` needs exactly one of"),
             ("tasks: {a: {command: b}}\nartifactsDir: x", "`tasks.a.command`: expected a list, found text"),
-            ("tasks: {a: {shell: \"b 'c\"}}\nartifactsDir: x", "`tasks.a.shell`: a quote is not closed"),
+            ("tasks: {a: {shell: \"b 'c\"}}\nartifactsDir: x", "`tasks.a.shell`: unterminated quote"),
             ("tasks: {a: {shell: b}}\nartifactsDir: x\nPATH: {}", "`PATH`: expected a list, found a map"),
             ("tasks: {a: {shell: b}}\nartifactsDir: /x", "`artifactsDir`: `/x` is absolute"),
             (
@@ -397,7 +397,7 @@ mod tests {
             recorder.warnings(),
             [
                 "robot.yaml: rcc ignores `condaConfig`, `tasks.a.shel`",
-                "robot.yaml: `PATH`: `/usr/bin` is outside the robot directory, so an image does not hold it",
+                "robot.yaml: `PATH`: `/usr/bin` is outside the robot directory, so it is not in the image",
             ]
         );
     }
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(chosen(Some("OTHER")), Ok("c"));
         let tasks = "(tasks: \"Run me\", \"RUN ME\", \"other\")";
         assert_eq!(chosen(Some("x")), Err(format!("robot.yaml: no task `x` {tasks}")));
-        assert_eq!(chosen(None), Err(format!("robot.yaml: it has several tasks, and none was chosen {tasks}")));
+        assert_eq!(chosen(None), Err(format!("robot.yaml: several tasks, and none selected {tasks}")));
         assert_eq!(parsed("tasks: {a: {shell: b}}\nartifactsDir: x").task(None).unwrap().name, "a");
     }
 

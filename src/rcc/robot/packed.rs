@@ -33,7 +33,7 @@ pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
     let mut left = SIZE_LIMIT;
     for (name, path) in members(&archive, shown)? {
         let member = archive.member(name)?;
-        let too_large = || Error::invalid(shown, format!("holds more than {}", size(SIZE_LIMIT)));
+        let too_large = || Error::invalid(shown, format!("contains more than {}", size(SIZE_LIMIT)));
         left = left.checked_sub(member.size()).ok_or_else(too_large)?;
         if name.ends_with('/') {
             make_directory(into, &path)?;
@@ -72,7 +72,7 @@ fn members<'a>(archive: &'a Archive, shown: &str) -> Result<Vec<(&'a str, PathBu
     let prefix = match (archive.member("robot.yaml").is_ok(), archive.member(&bundled).is_ok()) {
         (true, _) => "",
         (false, true) => BUNDLED_ROBOT,
-        (false, false) => return Err(Error::invalid(shown, "holds neither robot.yaml nor robot/robot.yaml")),
+        (false, false) => return Err(Error::invalid(shown, "contains neither robot.yaml nor robot/robot.yaml")),
     };
     let place = |name: &str| match name.strip_prefix(prefix) {
         Some(path) => Some(PathBuf::from(path)),

@@ -53,7 +53,7 @@ impl Robot {
             }
         }
         for path in changes.contents.keys() {
-            let reason = "CR is taken out, as `rcc run` does with shell scripts in PATH";
+            let reason = "CR is removed, as by `rcc run` for shell scripts in PATH";
             progress::warn(watcher, &directory.display(path), reason);
         }
         Ok(changes)

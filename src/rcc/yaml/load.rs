@@ -149,12 +149,12 @@ impl Loader<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Err(self.error(at, "an alias inside what it stands for"));
+                    return Err(self.error(at, "a recursive alias"));
                 };
                 self.aliased = self.aliased.saturating_add(node.weight);
                 if self.aliased > ALIAS_LIMIT {
                     return Err(
-                        self.error(at, format!("too many aliases: they stand for more than {ALIAS_LIMIT} nodes"))
+                        self.error(at, format!("too many aliases: they expand to more than {ALIAS_LIMIT} nodes"))
                     );
                 }
                 self.complete(node, 0)

@@ -1,5 +1,5 @@
-//! Where signatures are: under a tag beside the image that is made of its digest, as cosign and skopeo put them; in files of a `dir:`
-//! directory; and kept in the cache directory, for bases that are used without a network.
+//! Lookup of signatures: under a tag derived from the digest of the image, as written by cosign and skopeo; in files of a
+//! `dir:` directory; and kept in the cache directory, for bases that are used without a network.
 
 use super::signature::Signature;
 use crate::common::bounded_read;
@@ -14,19 +14,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// What a signed document is.
+/// The media type of a signed document.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
-/// The annotation of such a document that holds the signature.
+/// The annotation of such a document that contains the signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// The start of a sigstore signature in a `dir:` directory. Its document follows.
 const SIGSTORE_FILE: &[u8] = b"\0sigstore-json\n";
 
-/// The largest signature in a `dir:` directory, in bytes: its document is in Base64, and may have certificates beside it.
+/// The largest signature in a `dir:` directory, in bytes. Its document is in Base64, and can include certificates.
 const LARGEST_SIGNATURE_FILE: u64 = 256 << 10;
 
-/// How many signatures of one image are looked at.
+/// The maximum number of signatures per image that are checked.
 const MOST_SIGNATURES: usize = 100;
 
 /// The largest signed document that is read, in bytes. Most have some hundred.
@@ -35,17 +35,17 @@ const LARGEST: u64 = 64 << 10;
 /// The largest file of kept signatures, in bytes: the most of the largest, in Base64.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// Where kept signatures are, below the cache directory: each file has the name of the digest that is signed.
+/// The directory of stored signatures in the cache. Each file is named after the signed digest.
 pub const KEPT: &str = "signatures/v1";
 
 fn tag_of(digest: &Digest) -> String {
     format!("{}-{}.sig", digest.algorithm().name(), digest.hex())
 }
 
-/// The signatures of the manifest `digest` that are in a repository beside it.
+/// Returns the signatures of the manifest `digest` in its repository.
 ///
 /// # Errors
-/// When the registry cannot be asked, or what is under the tag is no list of signatures.
+/// Fails if the registry request fails, or the tag does not refer to a list of signatures.
 pub fn attached_in_repository(repository: &Repository, digest: &Digest) -> Result<Vec<Signature>> {
     let document = match repository.tagged(&tag_of(digest).parse()?) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -55,10 +55,10 @@ pub fn attached_in_repository(repository: &Repository, digest: &Digest) -> Resul
     listed(repository, &Manifest::read(&document.bytes, &document.descriptor.media_type, &object)?, &object)
 }
 
-/// The signatures of the manifest `digest` that are in a layout beside it.
+/// Returns the signatures of the manifest `digest` in its layout.
 ///
 /// # Errors
-/// When the layout cannot be read, or what has the tag is no list of signatures.
+/// Fails if the layout cannot be read, or the tag does not refer to a list of signatures.
 pub fn attached_in_layout(layout: &Layout, digest: &Digest) -> Result<Vec<Signature>> {
     let (index, tag) = (layout.index()?, tag_of(digest));
     let has_tag = |listed: &&Descriptor| {
@@ -121,7 +121,7 @@ fn listed(source: &dyn BlobSource, manifest: &Manifest, object: &str) -> Result<
 /// Keeps the signatures of the manifest `digest` in the cache directory. They prove nothing there: they are checked again.
 ///
 /// # Errors
-/// When they cannot be written.
+/// Fails if they cannot be written.
 pub fn keep(cache_directory: &Root, digest: &Digest, signatures: &[Signature]) -> Result<()> {
     let listed: Vec<Value> = signatures
         .iter()
@@ -131,13 +131,14 @@ pub fn keep(cache_directory: &Root, digest: &Digest, signatures: &[Signature]) -
     directory.replace_file(digest.hex(), &json::canonical(&json!(listed)))
 }
 
-/// The signatures of the manifest `digest` that are kept in the cache directory. An unreadable file counts as no signatures.
+/// Returns the signatures of the manifest `digest` that are kept in the cache directory. An unreadable file counts as no
+/// signatures.
 pub fn kept(cache_directory: &Root, digest: &Digest) -> Vec<Signature> {
     let directory = KEPT.split('/').try_fold(cache_directory.clone(), |directory, name| directory.directory(name));
     directory.ok().and_then(|directory| kept_in(&directory, &digest.hex())).unwrap_or_default()
 }
 
-/// What the file `name` in a directory of kept signatures holds; `None` if it cannot be read or is damaged.
+/// Returns the signatures in the file `name` of a directory of stored signatures, or `None` if it cannot be read or is damaged.
 pub fn kept_in(directory: &Root, name: &str) -> Option<Vec<Signature>> {
     let bytes = bounded_read::read(directory.open_file(name).ok()?, LARGEST_FILE, KEPT).ok()?;
     let document = json::parse(&bytes, json::DOCUMENT_DEPTH, KEPT).ok()?;

@@ -17,7 +17,7 @@ pub(super) enum SignedIdentity {
     ExactReference(Reference),
     /// This repository.
     ExactRepository(Reference),
-    /// As [`SignedIdentity::RepositoryDigestOrExact`], after what the image's name begins with was replaced.
+    /// Like [`SignedIdentity::RepositoryDigestOrExact`], after a prefix of the image's name was replaced.
     Remapped { prefix: String, signed_prefix: String },
 }
 
@@ -54,7 +54,8 @@ impl SignedIdentity {
         Ok(identity)
     }
 
-    /// Whether a signature of `signed` is one for `image`. Where an image has no name, only fixed names can be asked for.
+    /// Returns `true` if a signature of `signed` is one for `image`. Where an image has no name, only fixed names can be asked
+    /// for.
     pub(super) fn matches(&self, image: Option<&Reference>, signed: &str) -> bool {
         let Ok(signed) = signed.parse::<Reference>() else { return false };
         match (self, image) {
@@ -88,8 +89,8 @@ fn is_same(image: &Reference, signed: &Reference) -> bool {
     }
 }
 
-/// That the digest is the one that was signed is known already. What is signed has to be one image all the same, and not a whole
-/// repository.
+/// Returns the digest was already compared with the signed one. Still, the signature has to be for an image, and not for a
+/// whole repository.
 fn is_same_or_pinned(image: &Reference, signed: &Reference) -> bool {
     match image.digest() {
         Some(_) => image.same_repository(signed) && (signed.tag().is_some() || signed.digest().is_some()),

@@ -1,4 +1,4 @@
-//! Whether an image is accepted: the policy of containers (containers-policy.json(5)), and the signatures that it asks for.
+//! Signature verification: the policy of containers (containers-policy.json(5)), and the signatures that it requires.
 //!
 //! ```text
 //!   Policy       which requirements hold for an image, by transport and scope
@@ -6,7 +6,7 @@
 //!   attached     where signatures are: beside the image, under a tag that is made of its digest
 //! ```
 //!
-//! Nothing here opens a connection of its own, and no signature is believed without its key. A requirement that cannot be checked
+//! This module opens no connection, and accepts no signature without its key. A requirement that cannot be checked
 //! is an error, never an acceptance.
 
 mod attached;

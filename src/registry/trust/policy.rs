@@ -1,4 +1,4 @@
-//! The policy: which requirements hold for which images.
+//! The signature policy: the requirements for images by transport and scope.
 
 use super::requirement::{PolicyRequirement, SigstoreSigned};
 use super::signature::Signature;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A policy file, read.
 #[derive(Debug)]
 pub struct Policy {
-    /// What messages call it.
+    /// The name in messages.
     file: String,
     default: Vec<PolicyRequirement>,
     /// By transport and scope.
@@ -25,7 +25,7 @@ pub struct Policy {
 pub enum PolicySubject {
     /// In a registry (`docker`).
     Registry(Reference),
-    /// Whatever is in a repository of a registry (`docker`).
+    /// An image in a registry (`docker`).
     Repository(Reference),
     /// In a layout or an archive: the transport, the real path, and the tag that was given.
     Path(&'static str, PathBuf, Option<String>),
@@ -44,7 +44,7 @@ impl PolicySubject {
         }
     }
 
-    /// What messages call it.
+    /// Returns the name for messages.
     fn name(&self) -> String {
         match self {
             PolicySubject::Registry(reference) | PolicySubject::Repository(reference) => reference.to_string(),
@@ -53,7 +53,7 @@ impl PolicySubject {
         }
     }
 
-    /// The name that a signature may speak of.
+    /// Returns the name that a signature may speak of.
     pub(super) fn reference(&self) -> Option<&Reference> {
         match self {
             PolicySubject::Registry(reference) => Some(reference),
@@ -61,21 +61,21 @@ impl PolicySubject {
         }
     }
 
-    /// The scopes that it is in, the one that says most first.
+    /// Returns the scopes that it is in, the one that says most first.
     fn scopes(&self) -> Vec<String> {
         match self {
             PolicySubject::Engine(CONTAINERS_STORAGE, _) => Vec::new(),
             PolicySubject::Registry(reference) | PolicySubject::Engine(_, reference) => registry_scopes(reference),
             // A scope of one image says nothing of the others.
             PolicySubject::Repository(reference) => registry_scopes(reference).split_off(1),
-            // Of these, the whole transport has one policy.
+            // These transports have one policy each, without scopes.
             PolicySubject::Path("docker-archive", ..) => Vec::new(),
             PolicySubject::Path(_, path, tag) => path_scopes(path, tag.as_deref()),
         }
     }
 }
 
-/// The image, its repository, all that contains that, its registry, and the domains of it.
+/// Returns the image, its repository, all that contains that, its registry, and the domains of it.
 fn registry_scopes(reference: &Reference) -> Vec<String> {
     let repository = reference.clone().without_tag().without_digest();
     let image = match reference.digest() {
@@ -97,7 +97,7 @@ fn registry_scopes(reference: &Reference) -> Vec<String> {
     scopes
 }
 
-/// The image, its directory or file, and all that contains that, without the root.
+/// Returns the image, its directory or file, and all that contains that, without the root.
 fn path_scopes(path: &Path, tag: Option<&str>) -> Vec<String> {
     let tagged = tag.map(|tag| format!("{}:{tag}", path.display()));
     let above = path.ancestors().filter(|path| path.parent().is_some()).map(|path| path.display().to_string());
@@ -108,7 +108,7 @@ impl Policy {
     /// Reads the policy that messages call `file`.
     ///
     /// # Errors
-    /// When it is malformed, or has members that nobody knows: each may be a promise that would be broken.
+    /// Fails if it is malformed, or has unknown members: each could be a requirement that would be ignored.
     pub fn read(bytes: &[u8], file: &str) -> Result<Policy> {
         let document = json::parse(bytes, json::DOCUMENT_DEPTH, file)?;
         let members = object(&document, file)?;
@@ -129,10 +129,10 @@ impl Policy {
         Ok(Policy { file: file.to_owned(), default: read_requirements(default, file)?, transports })
     }
 
-    /// What has to be signed for `subject` to be accepted; `None` if it is accepted without a signature.
+    /// Returns the signature requirements for `subject`, or `None` if it is accepted without a signature.
     ///
     /// # Errors
-    /// When it is rejected whatever it is, or a requirement for it cannot be checked by this program.
+    /// Fails if it is rejected whatever it is, or a requirement for it cannot be checked by this program.
     pub fn required(&self, subject: &PolicySubject) -> Result<Vec<&SigstoreSigned>> {
         let scopes = self.transports.get(CONTAINERS_STORAGE).filter(|_| subject.transport() == CONTAINERS_STORAGE);
         if scopes.is_some_and(|scopes| scopes.keys().any(|scope| !scope.is_empty())) {
@@ -159,7 +159,7 @@ impl Policy {
     /// Requires that `subject` is accepted without a signature, since `reason`.
     ///
     /// # Errors
-    /// When it has to be signed; as [`Policy::required`].
+    /// Fails if it has to be signed; as [`Policy::required`].
     pub fn accept_unsigned(&self, subject: &PolicySubject, reason: &str) -> Result<()> {
         if self.required(subject)?.is_empty() {
             return Ok(());
@@ -171,7 +171,7 @@ impl Policy {
     /// Requires that the manifest `digest` of `subject` is signed as the policy has it.
     ///
     /// # Errors
-    /// When it is not; as [`Policy::required`]; when a key cannot be read.
+    /// Fails if it is not; as [`Policy::required`]; when a key cannot be read.
     pub fn check(&self, subject: &PolicySubject, digest: &Digest, signatures: &[Signature]) -> Result<()> {
         for requirement in self.required(subject)? {
             let mut reasons: Vec<String> = Vec::new();
@@ -193,7 +193,7 @@ impl Policy {
         Ok(())
     }
 
-    /// The requirements that hold for `subject`, and in which words.
+    /// Returns the requirements for `subject`, with a description of their scope.
     fn requirements(&self, subject: &PolicySubject) -> (&[PolicyRequirement], String) {
         let transport = subject.transport();
         if let Some(known) = self.transports.get(transport) {

@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 /// The largest key that is read, in bytes.
 const LARGEST_KEY: u64 = 64 << 10;
 
-/// What an image has to be.
+/// A requirement for images.
 #[derive(Debug)]
 pub(super) enum PolicyRequirement {
     /// Anything.
     Accept,
-    /// Nothing is good enough.
+    /// Rejects every image.
     Reject,
     /// Signed.
     Signed(SigstoreSigned),
-    /// What this program does not know how to check.
+    /// A requirement that this program cannot check.
     Unknown(String),
 }
 
@@ -35,7 +35,7 @@ pub struct SigstoreSigned {
     identity: SignedIdentity,
 }
 
-/// Where a public key is.
+/// The source of a public key.
 #[derive(Debug)]
 enum KeySource {
     File(PathBuf),
@@ -104,7 +104,7 @@ impl SigstoreSigned {
     /// Why the signature does not make the manifest `digest`, called `image`, acceptable; `None` if it does.
     ///
     /// # Errors
-    /// When a key cannot be read.
+    /// Fails if a key cannot be read.
     pub(super) fn accepts(
         &self,
         signature: &Signature,
@@ -117,17 +117,17 @@ impl SigstoreSigned {
             is_signed |= source.key(file)?.agrees(signature);
         }
         if !is_signed {
-            return Ok(Some("a signature is by another key".to_owned()));
+            return Ok(Some("a signature was made with another key".to_owned()));
         }
         let claim = match signature.claim() {
             Ok(claim) => claim,
             Err(error) => return Ok(Some(error.reason())),
         };
         if claim.digest != *digest {
-            return Ok(Some(format!("a signature is of {}, and the image is {digest}", claim.digest)));
+            return Ok(Some(format!("a signature is for {}, and the image is {digest}", claim.digest)));
         }
         if !self.identity.matches(image, &claim.name) {
-            return Ok(Some(format!("a signature is of {}, which does not fit as its `signedIdentity`", claim.name)));
+            return Ok(Some(format!("a signature is for {}, which does not match `signedIdentity`", claim.name)));
         }
         Ok(None)
     }

@@ -8,10 +8,10 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
-/// What signatures of images call themselves.
+/// The `type` of signatures of images.
 const KIND: &str = "cosign container image signature";
 
-/// How the public keys begin that are understood, up to the key itself (RFC 5480, RFC 8410).
+/// The headers of supported public keys, up to the key itself (RFC 5480, RFC 8410).
 const P256: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -27,11 +27,11 @@ pub struct Signature {
     pub signature: Vec<u8>,
 }
 
-/// What a signed document says.
+/// The content of a signed document.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) digest: Digest,
-    /// What the image is called.
+    /// The name of the image.
     pub(super) name: String,
 }
 
@@ -43,10 +43,10 @@ pub(super) enum PublicKey {
 }
 
 impl Signature {
-    /// What the document says.
+    /// Returns the content of the document.
     pub(super) fn claim(&self) -> Result<Claim> {
         let object = "a signature";
-        let wrong = || Error::invalid(object, "a signature is of something that is no image");
+        let wrong = || Error::invalid(object, "a signature is for something other than an image");
         let document = json::parse(&self.payload, json::DOCUMENT_DEPTH, object)?;
         // A member that is not known here might take back what the others say.
         let has = |path: &str, members: &[&str]| {
@@ -81,7 +81,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether the owner of the key has signed the document.
+    /// Returns `true` if the owner of the key has signed the document.
     pub(super) fn agrees(&self, Signature { payload, signature }: &Signature) -> bool {
         match self {
             PublicKey::P256(point) => {

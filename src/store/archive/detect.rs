@@ -32,7 +32,7 @@ const MOST_UNPACKED: u64 = 1 << 20;
 /// The number of bytes of a list of images that are searched.
 const START_OF_LIST: u64 = 4096;
 
-/// Returns the form of the archive at `path`, or `None` if the file is no tar.
+/// Returns the form of the archive at `path`, or `None` if the file is not a tar.
 ///
 /// An archive that is both an image layout and a docker-archive counts as a layout, which names the digests. Any other
 /// tar counts as a docker-archive, even a compressed or damaged one: opening it reports the error.
@@ -52,10 +52,10 @@ pub fn detect_form(path: &Path) -> Option<ArchiveForm> {
     }
 }
 
-/// The image `name` of the archive in `file`, which the engine's program `object` wrote.
+/// Returns the image `name` of the archive in `file`, which the engine's program `object` wrote.
 ///
 /// # Errors
-/// Fails if it is no archive, or the image in it has another name, is for another platform, or is damaged.
+/// Fails if it is not an archive, or the image in it has another name, is for another platform, or is damaged.
 pub fn read_saved(file: File, object: &str, name: &str, platform: Option<&Platform>) -> Result<StoredImage> {
     let members = ArchiveMembers::read(file, object.to_owned())?;
     match is_layout(&members) {
@@ -127,7 +127,7 @@ fn is_digest(name: &str) -> bool {
 pub fn check_replaceable(path: &Path) -> Result<()> {
     let is_other = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {
-        return Err(Error::invalid(path.display().to_string(), "is there and is no image archive")
+        return Err(Error::invalid(path.display().to_string(), "exists and is not an image archive")
             .hint("remove it, or name another file"));
     }
     Ok(())

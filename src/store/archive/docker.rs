@@ -1,4 +1,4 @@
-//! What `docker save` and `podman save` write: a config and layers, named by `manifest.json`.
+//! The format of `docker save` and `podman save`: a config and layers, listed by `manifest.json`.
 
 use super::members::{ArchiveMembers, LIST_FILE};
 use crate::codec::compression::{Detected, decode};
@@ -26,7 +26,7 @@ const LARGEST_LIST: u64 = 1 << 20;
 pub struct DockerArchive {
     members: ArchiveMembers,
     images: Vec<DockerImage>,
-    /// Which member holds the blob of a digest; filled when an image is chosen.
+    /// The member with the blob of each digest; filled when an image is selected.
     blobs: BTreeMap<Digest, String>,
 }
 
@@ -34,7 +34,7 @@ pub struct DockerArchive {
 struct Described {
     config_bytes: Vec<u8>,
     manifest: Manifest,
-    /// Which member holds the blob of a digest.
+    /// The member with the blob of each digest.
     members: BTreeMap<Digest, String>,
 }
 
@@ -50,7 +50,7 @@ impl DockerArchive {
     /// Opens the archive and reads its list of images.
     ///
     /// # Errors
-    /// When it is no tar, or holds no `manifest.json`.
+    /// Fails if it is not a tar, or has no `manifest.json`.
     pub fn open(path: &Path) -> Result<Self> {
         DockerArchive::of(ArchiveMembers::open(path)?)
     }
@@ -67,13 +67,13 @@ impl DockerArchive {
         Ok(DockerArchive { members, images, blobs: BTreeMap::new() })
     }
 
-    /// The image that `name` selects: a reference, a digest, both, or `@` and its place in the list; without one, the only
-    /// image.
+    /// Returns the image that `name` selects: a reference, a digest, both, or `@` and its place in the list; without one, the
+    /// only image.
     ///
     /// The archive names no digests, so every layer is read once, and checked against the config.
     ///
     /// # Errors
-    /// When there is no such image, or its members are missing, malformed, or not what the config says.
+    /// Fails if there is not a such image, or its members are missing, malformed, or not what the config says.
     pub fn image(mut self, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object().to_owned();
         let Described { config_bytes, manifest, members } = self.choose(name)?;
@@ -85,7 +85,7 @@ impl DockerArchive {
         Ok(StoredImage { warnings, ..image })
     }
 
-    /// The names that `name` selects, or all names of the image that it selects.
+    /// Returns the names that `name` selects, or all names of the image that it selects.
     pub fn names_of(&self, name: Option<&str>) -> Vec<ImageName> {
         let candidates = self.candidates(name);
         let all = || candidates.iter().flat_map(|image| &image.names).filter_map(|name| name.parse().ok());
@@ -98,7 +98,7 @@ impl DockerArchive {
         }
     }
 
-    /// The images that have the name in `name`.
+    /// Returns the images that have the name in `name`.
     fn candidates(&self, name: Option<&str>) -> Vec<&DockerImage> {
         let (name, _) = split_digest(name.unwrap_or_default());
         if let Some(place) = name.strip_prefix('@').and_then(|place| place.parse::<usize>().ok()) {
@@ -113,8 +113,8 @@ impl DockerArchive {
         let known = || {
             let names: Vec<String> = self.images.iter().flat_map(|image| image.names.clone()).take(20).collect();
             match names.is_empty() {
-                true => "they have no names; use @0, @1, …".to_owned(),
-                false => format!("it holds {}", names.join(", ")),
+                true => "the images have no names; use @0, @1, …".to_owned(),
+                false => format!("it has {}", names.join(", ")),
             }
         };
         let missing = || {
@@ -132,10 +132,10 @@ impl DockerArchive {
             return Err(missing());
         }
         match (&candidates[..], name) {
-            ([], None) => Err(Error::invalid(object, "holds no image")),
+            ([], None) => Err(Error::invalid(object, "has no image")),
             ([], Some(_)) => Err(missing()),
             ([first, ..], Some(_)) | ([first], None) => self.describe_image(first),
-            (_, None) => Err(Error::usage(object, "holds several images, name one").hint(known())),
+            (_, None) => Err(Error::usage(object, "has several images, select one").hint(known())),
         }
     }
 
@@ -161,7 +161,7 @@ impl DockerArchive {
         Ok(Described { config_bytes, manifest, members })
     }
 
-    /// Hashes a layer as it is stored and as the tar that it holds.
+    /// Computes the digest of a layer's blob, and of the tar that it contains.
     fn describe(&self, member: &str, diff_id: &DiffId) -> Result<Descriptor> {
         let object = format!("{}: {member}", self.members.object());
         let failed = |error| Error::io(&object, "read", error);
@@ -175,7 +175,7 @@ impl DockerArchive {
         // The bytes that a decoder does not read are part of the blob.
         let (digest, _) = stored.finish().map_err(failed)?;
         if tar != diff_id.as_digest() {
-            return Err(Error::corrupt(object, format!("is not the layer {diff_id} of the config")));
+            return Err(Error::corrupt(object, format!("does not match the diff ID {diff_id} of the config")));
         }
         Ok(Descriptor::new(media_type::of_layer(encoding), digest, size))
     }

@@ -18,7 +18,7 @@ pub(super) const LIST_FILE: &str = "manifest.json";
 /// More members no image has: two for each layer and a handful of documents, for every image of the archive.
 const MOST_MEMBERS: usize = 1_000_000;
 
-/// An open archive and where each of its files lies.
+/// An open archive with the offsets of its files.
 #[derive(Debug)]
 pub(super) struct ArchiveMembers {
     object: String,
@@ -44,7 +44,7 @@ impl ArchiveMembers {
         ArchiveMembers::read(Root::open_named_file(path)?, path.display().to_string())
     }
 
-    /// As [`ArchiveMembers::open`], for an open file that messages call `object`.
+    /// Like [`ArchiveMembers::open`], for an open file with the name `object` in messages.
     pub(super) fn read(mut file: File, object: String) -> Result<Self> {
         file.rewind().map_err(|error| Error::io(&object, "read", error))?;
         let file = Arc::new(file);
@@ -52,7 +52,7 @@ impl ArchiveMembers {
         let mut source = BufReader::new(&*file);
         let start = source.fill_buf().map_err(|error| Error::io(&object, "read", error))?;
         if Encoding::of_bytes(start) != Encoding::Plain {
-            return Err(Error::invalid(object, "the archive as a whole is compressed").hint("decompress it first"));
+            return Err(Error::invalid(object, "the archive itself is compressed").hint("decompress it first"));
         }
         let mut headers = Headers::new(&object);
         let mut members = BTreeMap::new();
@@ -70,7 +70,7 @@ impl ArchiveMembers {
                 _ => return Err(Error::invalid(object, format!("`{name}` is neither a file nor a directory"))),
             };
             if members.insert(name.clone(), member).is_some() {
-                return Err(Error::invalid(object, format!("`{name}` is there twice")));
+                return Err(Error::invalid(object, format!("duplicate member `{name}`")));
             }
             if members.len() > MOST_MEMBERS {
                 return Err(Error::invalid(object, format!("more than {MOST_MEMBERS} members")));
@@ -83,13 +83,13 @@ impl ArchiveMembers {
         Ok(ArchiveMembers { object, file, members, ending: headers.ending() })
     }
 
-    /// What is odd about the archive, for people.
+    /// Returns warnings about the archive.
     pub(super) fn warnings(&self) -> Vec<String> {
         let oddity = self.ending.and_then(Ending::oddity);
         oddity.map(|oddity| format!("{}: {oddity}", self.object)).into_iter().collect()
     }
 
-    /// What messages call the archive.
+    /// Returns the name of the archive in messages.
     pub(super) fn object(&self) -> &str {
         &self.object
     }
@@ -111,7 +111,7 @@ impl ArchiveMembers {
         }
     }
 
-    /// Reads a small member whole.
+    /// Reads a small member completely.
     pub(super) fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let (section, _) = self.member(name)?;
         bounded_read::read(section, limit, &format!("{}: {name}", self.object))
@@ -128,7 +128,7 @@ fn seek(source: &mut BufReader<&File>, position: u64, object: &str) -> Result<()
     }
 }
 
-/// A member's name without `./`; one that leads out of the archive is refused although nothing is ever unpacked.
+/// Returns a member's name without `./`; one that leads out of the archive is refused although nothing is ever unpacked.
 fn member_name(path: &[u8], object: &str) -> Result<String> {
     let unsafe_name =
         || Error::invalid(object, format!("unsafe name `{}` in the archive", String::from_utf8_lossy(path)));
@@ -140,9 +140,9 @@ fn member_name(path: &[u8], object: &str) -> Result<String> {
     if parts.contains(&"..") { Err(unsafe_name()) } else { Ok(parts.join("/")) }
 }
 
-/// Where a link leads, from the archive's root.
+/// Returns the target of a link, relative to the root of the archive.
 fn link_target(name: &str, link: &[u8], object: &str) -> Result<String> {
-    let leads_out = || Error::invalid(object, format!("the link `{name}` leads out of the archive"));
+    let leads_out = || Error::invalid(object, format!("the link `{name}` points outside the archive"));
     let link = std::str::from_utf8(link).map_err(|_| leads_out())?;
     if link.starts_with('/') {
         return Err(leads_out());

@@ -22,7 +22,7 @@ impl OciArchive {
     /// Opens the archive and reads its index.
     ///
     /// # Errors
-    /// When it is no tar, or holds no image layout.
+    /// Fails if it is not a tar, or has no image layout.
     pub fn open(path: &Path) -> Result<Self> {
         OciArchive::of(ArchiveMembers::open(path)?)
     }
@@ -41,10 +41,10 @@ impl OciArchive {
         Ok(OciArchive { members, index })
     }
 
-    /// The image that `tag` selects, as [`Layout::image`](crate::store::Layout::image) has it.
+    /// Returns the image that `tag` selects, as [`Layout::image`](crate::store::Layout::image) has it.
     ///
     /// # Errors
-    /// When there is no such image, or a document of it is missing or damaged.
+    /// Fails if there is not a such image, or a document of it is missing or damaged.
     pub fn image(self: &Arc<Self>, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object();
         let start = select(&**self, &self.index, tag, object)?;
@@ -53,20 +53,20 @@ impl OciArchive {
         Ok(StoredImage { warnings: self.members.warnings(), referrers, ..image })
     }
 
-    /// What the archive lists.
+    /// Returns the index of the archive.
     pub(super) fn index(&self) -> &Index {
         &self.index
     }
 
-    /// What messages call the archive.
+    /// Returns the name of the archive in messages.
     pub(super) fn object(&self) -> &str {
         self.members.object()
     }
 
-    /// The names of the image that `tag` selects, as [`Layout::names`](crate::store::Layout::names) has them.
+    /// Returns the names of the image that `tag` selects, as [`Layout::names`](crate::store::Layout::names) has them.
     ///
     /// # Errors
-    /// When there is no such image, or the name is ambiguous.
+    /// Fails if there is not a such image, or the name is ambiguous.
     pub fn names(&self, tag: Option<&str>) -> Result<Vec<ImageName>> {
         select_image::names(self, &self.index, tag, self.members.object())
     }

@@ -1,6 +1,6 @@
 //! One image into one tar, byte for byte the same every time.
 //!
-//! The Docker form is a dual one: an image layout and, beside it, the `manifest.json` that names the same blobs. It is the
+//! The Docker form is a dual one: an image layout together with a `manifest.json` that lists the same blobs. It is the
 //! one file that podman, Docker old and new, containerd and skopeo all read.
 
 use super::OciArchive;
@@ -38,7 +38,7 @@ struct ArchiveState<W> {
     output: W,
     object: String,
     written: BTreeSet<String>,
-    /// What the archive lists beside the image.
+    /// The other images that the archive lists.
     kept: Index,
 }
 
@@ -49,10 +49,10 @@ impl<W: Write + Send> ArchiveWriter<W> {
         ArchiveWriter { form, state: Mutex::new(state) }
     }
 
-    /// Copies everything that `archive` holds, except for the images that have one of `names`. Returns these.
+    /// Copies the content of `archive`, except for the images that have one of `names`. Returns these.
     ///
     /// # Errors
-    /// When a document of `archive` is missing, damaged or malformed, or a blob is not what its descriptor says.
+    /// Fails if a document of `archive` is missing, damaged or malformed, or a blob is not what its descriptor says.
     pub fn keep(&self, archive: &OciArchive, names: &[ImageName], progress: &dyn Progress) -> Result<Vec<Replaced>> {
         let name_of = |listed: &Descriptor| ImageName::of_annotations(&listed.annotations);
         let is_replaced = |listed: &Descriptor| match name_of(listed) {
@@ -71,7 +71,7 @@ impl<W: Write + Send> ArchiveWriter<W> {
         Ok(replaced)
     }
 
-    /// Gives the output back. The archive is whole if the image was committed before.
+    /// Returns the output. The archive is complete if the image was committed before.
     pub fn finish(self) -> W {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).output
     }
@@ -167,8 +167,8 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
     }
 }
 
-/// `index` with the image and its referrers. In the Docker form a tag alone comes with the name that `manifest.json` makes of it, so that both
-/// kinds of readers show the same.
+/// Returns `index` with the image and its referrers. In the Docker form a tag alone comes with the name that `manifest.json`
+/// makes of it, so that both kinds of readers show the same.
 fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());

@@ -118,7 +118,7 @@ impl BlobWriter {
     /// Names the blob by the digest of its content, and returns its file.
     pub(super) fn finish(self) -> Result<File> {
         if self.is_open.load(Ordering::Acquire) {
-            return Err(Error::invalid("blob", "its start was left out and never filled"));
+            return Err(Error::invalid("blob", "its start was skipped and never written"));
         }
         let digest = self.hasher.clone().finish();
         self.temporary.make_read_only()?;

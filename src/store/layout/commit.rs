@@ -116,7 +116,7 @@ impl Layout {
     }
 
     fn keeps_changing(&self) -> Error {
-        Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "another program keeps changing it")
+        Error::new(ErrorKind::Changed, self.root.display(INDEX_FILE), "repeatedly changed by another program")
     }
 
     /// Removes the images with these digests from the index.
@@ -136,7 +136,7 @@ impl Layout {
     fn check_readable(&self, manifests: usize, bytes: usize) -> Result<()> {
         let too_much = |reason: String| {
             let object = self.root.display(INDEX_FILE);
-            Err(Error::invalid(object, format!("would hold {reason}")).hint("build into another layout"))
+            Err(Error::invalid(object, format!("would contain {reason}")).hint("build into another layout"))
         };
         if manifests > MOST_MANIFESTS {
             return too_much(format!("{manifests} images, more than {MOST_MANIFESTS}"));

@@ -28,7 +28,7 @@ impl Layout {
         self.known().whole.remove(&digest);
         match self.contains(descriptor)? {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Changed, object(), "another process replaced it by something else")),
+            false => Err(Error::new(ErrorKind::Changed, object(), "replaced by another process")),
         }
     }
 
@@ -95,7 +95,7 @@ impl Layout {
             false => {
                 let reason = "was renamed or replaced during the build";
                 Err(Error::new(ErrorKind::Changed, self.display(), reason)
-                    .hint("the image is in the directory that was there before; build again"))
+                    .hint("the image is in the former directory; build again"))
             }
         }
     }

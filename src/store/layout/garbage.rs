@@ -1,7 +1,7 @@
 //! Garbage collection: removing the blobs that no image needs.
 //!
 //! A program of this kind that writes to a layout holds a shared lock of the directory `blobs` until the index names its
-//! blobs, and garbage is collected under the exclusive one. Other programs take no lock. Their blobs are told apart by their
+//! blobs, and garbage is collected under the exclusive one. Other programs take no lock. Their blobs are distinguished by their
 //! mode, since blobs written here are read-only, and stay until they are old.
 
 use super::{Layout, LayoutLocking};
@@ -41,8 +41,8 @@ impl Layout {
     /// killed processes are removed too.
     ///
     /// # Errors
-    /// Fails if another process is writing to the layout and does not finish in time, or if the index or a manifest is missing or
-    /// damaged, since it is then not known what is needed. Nothing is removed then.
+    /// Fails if another process is writing to the layout and does not finish in time, or if the index or a manifest is missing
+    /// or damaged, since it is then not known what is needed. Nothing is removed then.
     pub fn collect_garbage(&self, recent: SystemTime, collection: Collection) -> Result<Garbage> {
         let locks = match collection {
             Collection::Remove => Some((self.lock_out_writers()?, self.lock()?)),

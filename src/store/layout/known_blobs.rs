@@ -77,10 +77,10 @@ impl Layout {
         known.damaged = damaged;
         drop(known);
         for digest in repaired {
-            warn(progress, &format!("{}: blob {digest}", self.display()), "was damaged; it has been written again");
+            warn(progress, &format!("{}: blob {digest}", self.display()), "was damaged; written again");
         }
         if was_dropped {
-            let reason = "a program that does not take the lock removed the image; it has been listed again";
+            let reason = "the image was removed by a program that ignores the lock; added again";
             warn(progress, &self.root.display(INDEX_FILE), reason);
         }
     }

@@ -62,7 +62,7 @@ impl Layout {
             return error;
         }
         error
-            .hint("this file system has no locks: use a local disk, or --layout-lock none if nothing else writes there")
+            .hint("this file system does not support locks: use a local disk, or --layout-lock none if no other process writes to it")
     }
 }
 

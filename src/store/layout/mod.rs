@@ -464,8 +464,8 @@ pub(super) fn check_version_document(bytes: &[u8], object: &str) -> Result<()> {
     let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
     match json::string_at(&document, "imageLayoutVersion", object)? {
         Some("1.0.0") => Ok(()),
-        Some(other) => Err(Error::invalid(object, format!("layout version {other}, only 1.0.0 is known"))),
-        None => Err(Error::invalid(object, "names no layout version")),
+        Some(other) => Err(Error::invalid(object, format!("unsupported layout version {other}, expected 1.0.0"))),
+        None => Err(Error::invalid(object, "has no layout version")),
     }
 }
 

@@ -29,8 +29,8 @@ impl Layout {
     /// A name selects one entry; a digest selects every entry of the image.
     ///
     /// # Errors
-    /// Fails if one of the selectors selects nothing or is ambiguous, or if the index cannot be locked or written. Then nothing is
-    /// removed.
+    /// Fails if one of the selectors selects nothing or is ambiguous, or if the index cannot be locked or written. Then nothing
+    /// is removed.
     pub fn remove(&self, selectors: &[String]) -> Result<Vec<Descriptor>> {
         let _guard = self.lock()?;
         let (_, removed) = self.change_index(|index| self.remove_from(index, selectors))?;
@@ -48,7 +48,7 @@ impl Layout {
                 let names = candidates.iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations));
                 let names: Vec<String> = names.map(|name| name.to_string()).collect();
                 return Err(Error::usage(self.display(), format!("`{text}` is ambiguous"))
-                    .hint(format!("name one of {}", names.join(", "))));
+                    .hint(format!("select one of {}", names.join(", "))));
             }
             removed.extend(candidates.into_iter().cloned());
         }

@@ -42,7 +42,7 @@ impl OpenBlob {
         if stamp(&self.file, &self.object)? == self.stamp {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Changed, &self.object, "changed while it was read").hint("build again"))
+        Err(Error::new(ErrorKind::Changed, &self.object, "modified during the build").hint("build again"))
     }
 }
 

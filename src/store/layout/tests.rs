@@ -234,9 +234,9 @@ fn a_blob_with_a_gap_at_its_start_cannot_be_finished() {
             let (digest, size) = layout.finish_blob(writer).unwrap();
             assert_eq!((digest, size), (Digest::of(b"start, other end"), 16));
             let descriptor = Descriptor::new("text", digest, size);
-            assert!(Layout::open(layout.root().path()).unwrap().contains(&descriptor).unwrap(), "hashed anew");
+            assert!(Layout::open(layout.root().path()).unwrap().contains(&descriptor).unwrap(), "hashed again");
         } else {
-            assert!(layout.finish_blob(writer).unwrap_err().to_string().contains("never filled"));
+            assert!(layout.finish_blob(writer).unwrap_err().to_string().contains("never written"));
         }
     }
     // A blob that is too short does not fill the gap.

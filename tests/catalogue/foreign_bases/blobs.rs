@@ -179,12 +179,12 @@ fn b41_a_blob_is_limited_by_the_role_that_it_plays() {
         (
             "B41",
             &|base| base.edit_manifest(|it| it["layers"][0]["mediaType"] = json!(CONFIG)),
-            &["layer sha256:", "claims to be a `application/vnd.oci.image.config.v1+json`"],
+            &["layer sha256:", "has the media type `application/vnd.oci.image.config.v1+json`"],
         ),
         (
             "B41",
             &|base| base.edit_manifest(|it| it["layers"][0]["mediaType"] = json!(MANIFEST)),
-            &["claims to be a `application/vnd.oci.image.manifest.v1+json`"],
+            &["has the media type `application/vnd.oci.image.manifest.v1+json`"],
         ),
     ]);
 }

@@ -50,7 +50,7 @@ fn b30_b31_platforms_are_matched_and_attestations_passed_over() {
     run(&mut on(Some("linux/arm"))).success();
     bench.refuses("B31", &mut on(Some("linux/arm/v8")), &["no image for linux/arm/v8", "linux/arm/v7", "linux/arm/v6"]);
     bench.refuses("B31", &mut on(Some("linux/arm/v6")), &["missing"]);
-    bench.refuses_usage("B31", &mut on(None), &["is for several platforms and not for linux/amd64", "linux/arm/v6"]);
+    bench.refuses_usage("B31", &mut on(None), &["is a multi-platform image without linux/amd64", "linux/arm/v6"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn b35_b36_what_is_and_is_not_a_layout() {
             &["not an OCI layout", "`oci-layout` is missing"],
         ),
         ("B35", &|base| base.write("oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#), &["layout version 2.0.0"]),
-        ("B35", &|base| base.write("oci-layout", r#"{}"#), &["names no layout version"]),
+        ("B35", &|base| base.write("oci-layout", r#"{}"#), &["has no layout version"]),
         ("B35", &|base| fs::remove_file(base.directory.join("index.json")).unwrap(), &["index.json: not found"]),
         ("B35", &|base| fs::remove_dir_all(&base.directory).unwrap(), &["base: not found"]),
         ("B36", &|base| fs::remove_file(base.blob(&base.layer_digest())).unwrap(), &["blob sha256:", "missing"]),
@@ -91,9 +91,9 @@ fn b37_a_name_means_one_image() {
         build.args(["--tag", "new", "--base", &format!("oci:base{name}")]);
         build
     };
-    bench.refuses_usage("B37", &mut on(":base"), &["`base` is ambiguous (name one of @sha256:"]);
-    bench.refuses_usage("B37", &mut on(""), &["holds several images (name one of "]);
-    bench.refuses("B37", &mut on(":absent"), &["no image `absent`", "it holds base"]);
+    bench.refuses_usage("B37", &mut on(":base"), &["`base` is ambiguous (select one of @sha256:"]);
+    bench.refuses_usage("B37", &mut on(""), &["has several images (select one of "]);
+    bench.refuses("B37", &mut on(":absent"), &["no image `absent`", "it has base"]);
     let digest = two["digest"].as_str().unwrap().to_owned();
     run(&mut on(&format!(":{digest}"))).success();
 
@@ -105,9 +105,9 @@ fn b37_a_name_means_one_image() {
     for name in ["", ":v1", ":team/app:v1", ":docker.io/team/app:v2"] {
         run(&mut on(name)).success();
     }
-    bench.refuses("B37", &mut on(":v3"), &["no image `v3`", "it holds docker.io/team/app:v1"]);
+    bench.refuses("B37", &mut on(":v3"), &["no image `v3`", "it has docker.io/team/app:v1"]);
     base.edit_index(|it| it["manifests"] = json!([]));
-    bench.refuses("B37", &mut on(""), &["holds no image"]);
+    bench.refuses("B37", &mut on(""), &["has no image"]);
 }
 
 #[test]
@@ -167,6 +167,6 @@ fn b40_scratch_is_nothing_and_has_no_tags() {
         build
     };
     run(&mut on("scratch")).success();
-    bench.refuses_usage("B40", &mut on("scratch:latest"), &["scratch is nothing, and has no tags"]);
-    bench.refuses("B40", &mut on("docker.io/library/scratch"), &["no registry holds scratch (--base scratch)"]);
+    bench.refuses_usage("B40", &mut on("scratch:latest"), &["scratch is the empty base, and has no tags"]);
+    bench.refuses("B40", &mut on("docker.io/library/scratch"), &["scratch is not in a registry (--base scratch)"]);
 }

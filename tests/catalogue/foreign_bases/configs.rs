@@ -59,12 +59,12 @@ fn b28_an_odd_history_is_warned_of() {
     for (history, warning) in [
         (json!([{"created_by": "no time"}]), None),
         (json!([]), None),
-        (json!([{}, {}]), Some("its history tells of 2 layers, it has 1")),
-        (json!([{"created": "yesterday"}]), Some("its history holds the time \"yesterday\"")),
-        (json!([{"created": 7}]), Some("its history holds the time 7")),
-        (json!([{"created": "0000-01-01T00:00:00Z"}]), Some("its history holds the time \"0000-01-01T00:00:00Z\"")),
-        (json!([{"created": "10000-01-01T00:00:00Z"}]), Some("its history holds the time \"10000-01-01T00:00:00Z\"")),
-        (json!([7]), Some("its history holds an entry that is no object")),
+        (json!([{}, {}]), Some("its history has 2 layers, the image has 1")),
+        (json!([{"created": "yesterday"}]), Some("its history has the time \"yesterday\"")),
+        (json!([{"created": 7}]), Some("its history has the time 7")),
+        (json!([{"created": "0000-01-01T00:00:00Z"}]), Some("its history has the time \"0000-01-01T00:00:00Z\"")),
+        (json!([{"created": "10000-01-01T00:00:00Z"}]), Some("its history has the time \"10000-01-01T00:00:00Z\"")),
+        (json!([7]), Some("its history has an entry that is not an object")),
     ] {
         let (_, config, stderr) = builds_on("B28", &|base| base.edit_config(|it| it["history"] = history.clone()), &[]);
         let expected: Vec<String> = warning.iter().map(|warning| format!("base image: {warning}")).collect();
@@ -123,8 +123,8 @@ fn b32_members_of_a_config_have_their_types() {
     for (key, value, warning) in [
         ("Env", json!(["PATH=/bin", "ALONE"]), "its variable \"ALONE\" has no value"),
         ("Env", json!(["A=1", "B=2", "A=3"]), "its variable \"A\" is set twice"),
-        ("Env", json!(["A=1\n2"]), "its variable \"A\" holds a control character"),
-        ("Env", json!(["A=\u{0}"]), "its variable \"A\" holds a control character"),
+        ("Env", json!(["A=1\n2"]), "its variable \"A\" contains a control character"),
+        ("Env", json!(["A=\u{0}"]), "its variable \"A\" contains a control character"),
         ("User", json!("root:root:x"), "its user \"root:root:x\" is not of the form USER[:GROUP]"),
     ] {
         let (_, _, stderr) = builds_on("B32", &config(key, value), &[]);

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 #[test]
 fn b10_b12_documents_of_two_faces_are_refused() {
     each_is_refused(&[
-        ("B10", &|base| base.edit_manifest(|it| it["mediaType"] = json!(INDEX)), &["calls itself"]),
+        ("B10", &|base| base.edit_manifest(|it| it["mediaType"] = json!(INDEX)), &["has the media type"]),
         (
             "B10",
             &|base| base.edit_index(|it| it["manifests"][0]["mediaType"] = json!(INDEX)),
-            &["calls itself", "referred to as"],
+            &["has the media type", "its descriptor has"],
         ),
-        ("B10", &|base| base.edit_index(|it| it["mediaType"] = json!(MANIFEST)), &["index.json", "calls itself"]),
+        ("B10", &|base| base.edit_index(|it| it["mediaType"] = json!(MANIFEST)), &["index.json", "has the media type"]),
         ("B12", &|base| base.edit_manifest(|it| it["manifests"] = json!([])), &["ambiguous"]),
         ("B12", &|base| base.edit_index(|it| it["layers"] = json!([])), &["index.json", "ambiguous"]),
         ("B12", &|base| base.edit_index(|it| it["config"] = json!({})), &["index.json", "ambiguous"]),

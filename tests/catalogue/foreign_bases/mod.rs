@@ -1,4 +1,4 @@
-//! Rows B1 to B41: base images in layouts that lie, are damaged, or are only unusual.
+//! Rows B1 to B41: base images in layouts that are wrong, damaged or unusual.
 
 mod blobs;
 mod choosing;

@@ -73,15 +73,15 @@ fn what_is_missing_is_said_with_what_helps() {
     };
     let nowhere = scratch.join("nowhere");
     let no_home = run(layout(&[]).env("HOME", &nowhere));
-    no_home.failed_saying("(rcc has recorded no environment here; --resolve lets it, --hololib names another place)");
+    no_home.failed_saying("(no environment recorded by rcc; create it with --resolve, or set --hololib)");
     let no_rcc = run(layout(&[]).env("PATH", "/usr/bin:/bin"));
-    no_rcc.failed_saying("rcc: not on PATH (--rcc-exec FILE names the static rcc for linux/amd64");
+    no_rcc.failed_saying("rcc: not on PATH (set the static rcc for linux/amd64 with --rcc-exec FILE");
     scratch.write("robot/conda.yaml", "channels: [conda-forge]\ndependencies: [python=3.11.8]\n");
     let other = run(&mut layout(&[])).ended_with(1);
     for said in [
-        "near is ",
+        "most similar is ",
         "`+ python=3.11.8`, `- python=3.11.7`",
-        "(run `rcc holotree variables --robot robot.yaml`, or let --resolve do it)",
+        "(run `rcc holotree variables --robot robot.yaml`, or use --resolve)",
     ] {
         assert!(other.stderr.contains(said), "no {said:?} in {other}");
     }
@@ -102,7 +102,7 @@ fn a_base_on_which_python_will_not_start_is_warned_about() {
     run(&mut workshop.ocibuild(&tagged, &robot)).success();
     for (base, warning) in [
         ("scratch", "base scratch: has no C library"),
-        ("oci:alpine", "base image: seems to be Alpine, which has no glibc"),
+        ("oci:alpine", "base image: looks like Alpine, without the glibc"),
     ] {
         let said = on(base).stderr;
         assert_eq!(said.matches(warning).count(), 1, "{said}");

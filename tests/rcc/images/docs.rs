@@ -1,4 +1,4 @@
-//! Every command in the documents about robots, run as it is written there.
+//! Runs every command in the documents about robots, exactly as written.
 
 use super::Workshop;
 use crate::consumers::{Podman, Registry};
@@ -20,12 +20,13 @@ PYTHONPATH: [libraries]
 PATH: [.]
 ";
 
-/// Waits as long as it is told, and then does what the robot does.
+/// Waits for the given time, and then does what the robot does.
 const WAITING: &str = "import os, runpy, time\n\
                        time.sleep(int(os.environ.get('ROBOT_SECONDS', '0')))\n\
                        runpy.run_path('task.py', run_name='__main__')\n";
 
-/// A machine with a robot in `robot`, ocibuild with a base that needs no network, and podman, if it is here, with its own storage.
+/// A machine with a robot in `robot`, ocibuild with a base that needs no network, and podman, if it is here, with its own
+/// storage.
 struct Desk {
     scratch: Scratch,
     podman: Option<Podman>,

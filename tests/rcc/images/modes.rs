@@ -141,7 +141,7 @@ fn a_password_in_the_blueprint_is_refused_or_gone() {
     }
 }
 
-/// Whether the secret stands in any file of the image, be it compressed, or in its config.
+/// Whether the secret is in any file of the image, compressed or not, or in its config.
 fn tells_the_secret(built: &Built) -> bool {
     if built.layout.config().to_string().contains(SECRET) {
         return true;
@@ -227,7 +227,7 @@ fn one_task_of_several_is_chosen_when_the_image_is_built() {
     std::fs::write(robot.join("robot.yaml"), TWO_TASKS).unwrap();
     let words = ["layout", "./out", "--base", "scratch", "--environment", "direct"];
     let undecided = crate::support::run(&mut workshop.ocibuild(&words, &robot)).ended_with(2);
-    undecided.failed_saying("an image without rcc runs one (--task NAME; tasks: \"Count stock\", \"Say no\")");
+    undecided.failed_saying("a direct image runs one (--task NAME; tasks: \"Count stock\", \"Say no\")");
     assert!(!robot.join("out").exists());
     for (mode, status) in [("sealed", 10), ("direct", 3)] {
         let built = workshop.build(&robot, &["--task", "Say no", "--environment", mode]);

@@ -36,7 +36,7 @@ pub(super) struct Workshop {
     scratch: Scratch,
     rcc: RealRcc,
     setup: Setup,
-    /// Where environments stand when they are recorded.
+    /// The directory of environments when they are recorded.
     prefix: PathBuf,
     /// A base image with the C library of this machine and little else.
     pub(super) base: Layout,
@@ -70,7 +70,7 @@ pub(super) struct Built {
 pub(super) const SECRET: &str = "hunter2-of-the-index";
 
 impl Workshop {
-    /// One for all tests that only read it; nothing where a program for it is missing.
+    /// One for all tests that only read it; `None` if a program for it is missing.
     pub(super) fn shared_by_tests() -> Option<&'static Workshop> {
         static WORKSHOP: OnceLock<Option<Workshop>> = OnceLock::new();
         WORKSHOP.get_or_init(|| Workshop::new(Setup::Private)).as_ref()

@@ -49,7 +49,7 @@ pub(super) fn central_headers(directory: &[u8], count: u64, shown: &str) -> Resu
 }
 
 fn central_header(rest: &mut &[u8]) -> Result<CentralHeader, String> {
-    let cut_off = || "the central directory is cut off".to_owned();
+    let cut_off = || "the central directory is truncated".to_owned();
     let (fixed, behind) = rest.split_at_checked(CENTRAL_LENGTH).ok_or_else(cut_off)?;
     let mut fields = Fields(fixed);
     if fields.u32() != Some(CENTRAL) {
@@ -97,7 +97,7 @@ fn central_header(rest: &mut &[u8]) -> Result<CentralHeader, String> {
         return Err(wrong("its 64-bit sizes are missing or wrong"));
     };
     if method == Method::Stored && size != compressed {
-        return Err(wrong("stored, and yet of two sizes"));
+        return Err(wrong("stored without compression, but with two sizes"));
     }
     Ok(CentralHeader { raw_name: raw_name.to_vec(), flags, method, crc, compressed, size, offset, is_program, name })
 }

@@ -67,13 +67,13 @@ impl ArchiveReader<'_> {
         let record = self.bytes(at, END_LENGTH)?;
         let mut fields = Fields(&record);
         if fields.u32() != Some(END) {
-            return Err(self.corrupt("not a zip, or something stands behind its end"));
+            return Err(self.corrupt("not a zip, or trailing data"));
         }
         let disks = [fields.u16(), fields.u16()];
         let (here, entries) = (fields.u16(), fields.u16());
         let (size, offset, comment) = (fields.u32(), fields.u32(), fields.u16());
         if disks != [Some(0), Some(0)] || here != entries || comment != Some(0) {
-            return Err(self.corrupt("a part of several, or with a comment"));
+            return Err(self.corrupt("a multi-part zip, or a zip with a comment"));
         }
         let (entries, size, offset) = (entries.unwrap_or(0), size.unwrap_or(0), offset.unwrap_or(0));
         let is_64 = entries == u16::MAX || size == u32::MAX || offset == u32::MAX;
@@ -89,7 +89,7 @@ impl ArchiveReader<'_> {
             Some(0) => {}
             Some(skipped) if self.start == Start::BehindProgram => end.skipped = skipped,
             _ => {
-                let reason = "the central directory is not where its end says, or something stands between";
+                let reason = "the central directory is not at its recorded offset, or unexpected data follows it";
                 return Err(self.corrupt(reason));
             }
         }
@@ -145,7 +145,7 @@ impl ArchiveReader<'_> {
         while let Some(header) = headers.next() {
             let wrong = |reason: &str| self.corrupt(format!("member `{}`: {reason}", header.name));
             if header.offset != expected_at {
-                return Err(wrong("overlaps another, or something stands before it"));
+                return Err(wrong("overlaps another member, or data precedes it"));
             }
             let offset = self.data_offset(&header).map_err(|reason| match reason {
                 Disagreement::Header(reason) => wrong(reason),
@@ -153,7 +153,7 @@ impl ArchiveReader<'_> {
             })?;
             let data_end = offset.checked_add(header.compressed).ok_or_else(|| wrong("too large"))?;
             let next = headers.peek().map_or(directory_offset, |next| next.offset);
-            let gap = next.checked_sub(data_end).ok_or_else(|| wrong("overlaps what follows"))?;
+            let gap = next.checked_sub(data_end).ok_or_else(|| wrong("overlaps the next member"))?;
             if header.flags & HAS_DESCRIPTOR == 0 {
                 expected_at = data_end;
             } else {
@@ -167,7 +167,7 @@ impl ArchiveReader<'_> {
             }
         }
         if expected_at != directory_offset {
-            return Err(self.corrupt("something stands between the members and the central directory"));
+            return Err(self.corrupt("unexpected data between the members and the central directory"));
         }
         Ok(members)
     }
