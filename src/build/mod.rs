@@ -6,6 +6,7 @@ mod differences;
 pub mod dockerfile;
 pub mod image;
 mod layer_caches;
+mod lock_file;
 mod lower_layers;
 mod placement;
 mod plan_to_json;
@@ -17,6 +18,7 @@ mod spec;
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
+pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
 pub use spec::{BuildSpec, LayerSpec, SecretPolicy, SharedGroup, Source, SourceContent, SourceEntries};
 

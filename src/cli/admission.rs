@@ -3,7 +3,6 @@
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
-use ocibuild::common::bounded_read;
 use ocibuild::common::root::Root;
 use ocibuild::registry::Repository;
 use ocibuild::registry::trust::{
@@ -13,9 +12,6 @@ use ocibuild::store::{Layout, StoredImage};
 use ocibuild::{Digest, Error, ErrorKind, Location, Reference, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The largest policy that is read, in bytes.
-const LARGEST: u64 = 1 << 20;
 
 /// An image that was asked for, and the policy that decides about it, if there is one.
 pub(super) struct Admission {
@@ -32,8 +28,8 @@ impl Admission {
     /// # Errors
     /// Fails if the policy cannot be read, rejects the image whatever it is, or requires what cannot be checked.
     pub(super) fn ask(named: Option<&Path>, location: &Location) -> Result<Admission> {
-        let subject = subject(location);
-        let policy = file(named).map(|file| read(&file)).transpose()?;
+        let subject = PolicySubject::of(location);
+        let policy = file(named).map(|file| Policy::open(&file)).transpose()?;
         if let Some(policy) = &policy {
             policy.required(&subject)?;
         }
@@ -116,21 +112,9 @@ fn attached(
 /// # Errors
 /// Fails if the policy cannot be read, rejects the repository, or requires signatures.
 pub(super) fn ask_about_cache(named: Option<&Path>, repository: &Reference) -> Result<()> {
-    let Some(policy) = file(named).map(|file| read(&file)).transpose()? else { return Ok(()) };
+    let Some(policy) = file(named).map(|file| Policy::open(&file)).transpose()? else { return Ok(()) };
     let subject = PolicySubject::Repository(repository.clone().without_tag());
     policy.accept_unsigned(&subject, "layers from a shared cache are not signed")
-}
-
-fn subject(location: &Location) -> PolicySubject {
-    let real = |path: &Path| Root::resolve(path).unwrap_or_else(|_| path.to_owned());
-    match location {
-        Location::Registry(reference) => PolicySubject::Registry(reference.clone()),
-        Location::Layout { directory, tag } => PolicySubject::Path("oci", real(directory), tag.clone()),
-        Location::OciArchive { file, tag } => PolicySubject::Path("oci-archive", real(file), tag.clone()),
-        Location::DockerArchive { file, .. } => PolicySubject::Path("docker-archive", real(file), None),
-        Location::Engine(engine, name) => PolicySubject::Engine(engine.transport(), name.clone()),
-        Location::Directory(directory) => PolicySubject::Path("dir", real(directory), None),
-    }
 }
 
 /// Returns the policy file: the one that is named, else this user's, else the machine's, if there is one.
@@ -138,11 +122,6 @@ fn file(named: Option<&Path>) -> Option<PathBuf> {
     let own = std::env::home_dir().map(|home| home.join(".config/containers/policy.json"));
     let usual = own.into_iter().chain([PathBuf::from("/etc/containers/policy.json")]);
     named.map(Path::to_owned).or_else(|| usual.into_iter().find(|file| file.is_file()))
-}
-
-fn read(file: &Path) -> Result<Policy> {
-    let object = file.display().to_string();
-    Policy::read(&bounded_read::read(Root::open_named_file(file)?, LARGEST, &object)?, &object)
 }
 
 impl NetworkArguments {

@@ -3,12 +3,13 @@
 use super::admission::Admission;
 use super::cache_directory::CacheDirectory;
 use super::engines;
-use super::lock_file::{LockArguments, LockFile, LockFileMode, LockedKind};
+use super::lock_arguments::LockArguments;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use super::seen;
 use clap::{Args, ValueEnum};
 use ocibuild::build::image::{Base, BaseLayers};
+use ocibuild::build::{LockFile, LockFileMode, LockedKind};
 use ocibuild::common::progress::warn;
 use ocibuild::registry::{BaseStore, Meanings, Pulled, StoredBase};
 use ocibuild::store::{StoredImage, VerifiedFiles};
@@ -227,19 +228,6 @@ pub(super) fn pull(
 fn remember(cache: &CacheDirectory, place: &Reference, image: &StoredImage, watch: &Watch) {
     if let Some(seen) = seen::open(cache, watch) {
         seen::remember(&seen, place, &image.manifest, watch);
-    }
-}
-
-impl LockFile {
-    /// Returns the reference, at the digest that it has in the lock file. Its own digest needs no other.
-    fn wanted_base(&self, reference: &Reference, key: &str) -> Result<Reference> {
-        if reference.digest().is_some() {
-            return Ok(reference.clone());
-        }
-        Ok(match self.wanted(LockedKind::Base, key)? {
-            Some(digest) => reference.clone().with_digest(digest),
-            None => reference.clone(),
-        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! `ocibuild catalogs`: what is in the hololibs of this machine, and which robot here it belongs to.
 
 use super::output::print;
+use super::product::{ProductName, rcc_homes};
 use super::progress_display::Watch;
-use super::rcc_home::{ProductName, RccHome, open_hololib};
 use super::robot::ROBOT_FILE;
 use super::{Common, OutputFormat};
 use clap::Args;
@@ -10,7 +10,7 @@ use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
-use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, Robot};
+use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, RccHome, Robot};
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ pub(super) struct CatalogsArguments {
 pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let files = robots_below(Path::new("."))?;
-    let homes = RccHome::find(arguments.product);
+    let homes = rcc_homes(arguments.product);
     let hololibs = open_all(arguments.hololib.as_deref(), &homes, &files, &watch)?;
     let listed = hololibs.iter().map(ListedHololib::of).collect::<Result<Vec<_>>>()?;
     let platforms: BTreeMap<String, Platform> = listed
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
 
 fn open_all(named: Option<&Path>, homes: &[RccHome], robots: &[PathBuf], watch: &Watch) -> Result<Vec<Hololib>> {
     if let Some(path) = named {
-        return Ok(vec![open_hololib(path, watch)?]);
+        return Ok(vec![Hololib::open(path, watch)?]);
     }
     let zips: Vec<PathBuf> =
         robots.iter().map(|robot| robot.with_file_name("hololib.zip")).filter(|zip| zip.is_file()).collect();
@@ -77,7 +77,7 @@ fn open_all(named: Option<&Path>, homes: &[RccHome], robots: &[PathBuf], watch: 
         }
     }
     for zip in &zips {
-        hololibs.push(open_hololib(zip, watch)?);
+        hololibs.push(Hololib::open(zip, watch)?);
     }
     Ok(hololibs)
 }

@@ -12,12 +12,10 @@ use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::progress::warn;
-use ocibuild::registry::{Fallback, MirroredRepository};
-use ocibuild::spec::Descriptor;
-use ocibuild::store::{RemoteLayers, StoredImage, TransferStats};
-use ocibuild::{Digest, Error, Reference, Result};
+use ocibuild::registry::LayerSources;
+use ocibuild::store::TransferStats;
+use ocibuild::{Error, Reference, Result};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -66,7 +64,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let seen = seen::open(arguments.source.cache_directory(), &watch);
     let left_out = seen.as_ref().map(|seen| seen.left_out(&opened.image.descriptor.digest)).unwrap_or_default();
     let places = LayerSources { recorded: &left_out, named: &arguments.complete_from, registries: &registries };
-    let image = completed(opened.image, places, &arguments.network, &watch)?;
+    let image = arguments.network.with_layer_sources(opened.image, places, &watch)?;
     if let (Some(place), Some(seen), true) = (image.source.repository(&image.descriptor), &seen, is_in_registry) {
         seen::remember(seen, place, &image.manifest, &watch);
     }
@@ -116,66 +114,4 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Repositories that may have the layers that are missing from the layout.
-#[derive(Clone, Copy)]
-pub(super) struct LayerSources<'p> {
-    /// The repositories that a build on this machine recorded.
-    pub(super) recorded: &'p RemoteLayers,
-    /// The repositories that the command line names.
-    pub(super) named: &'p [Reference],
-    /// The registries that the image goes to, which can mount what they hold.
-    pub(super) registries: &'p [&'p str],
-}
-
-/// Returns the image with the repositories at its side that have what was left out of it, or that spare an upload. What its layout says
-/// of repositories is not followed: who made the layout could choose what is asked with this person's credentials.
-pub(super) fn completed(
-    image: StoredImage,
-    LayerSources { recorded, named, registries }: LayerSources<'_>,
-    network: &NetworkArguments,
-    watch: &Arc<Watch>,
-) -> Result<StoredImage> {
-    if image.source.repository(&image.descriptor).is_some() {
-        return Ok(image);
-    }
-    let absent: Vec<Descriptor> = image.absent_layers().cloned().collect();
-    let is_absent = |layer: &Digest| absent.iter().any(|absent| absent.digest == *layer);
-    let mut complement = Fallback::default();
-    let mut known: BTreeMap<Reference, Arc<MirroredRepository>> = BTreeMap::new();
-    for (layer, name) in recorded.iter() {
-        if !is_absent(layer) && !registries.contains(&name.registry()) {
-            continue;
-        }
-        let repository = match known.get(name) {
-            Some(repository) => repository.clone(),
-            None => network.mirrored_repository(name, watch).map_err(|error| error.within("layers not downloaded"))?,
-        };
-        known.insert(name.clone(), repository.clone());
-        complement.blobs.insert(*layer, repository);
-    }
-    let unknown = || absent.iter().filter(|layer| recorded.repository(&layer.digest).is_none());
-    if unknown().next().is_none() {
-        return Ok(image.with_fallback(complement));
-    }
-    for name in named {
-        let repository = network.repository(name, watch.clone())?;
-        let mirrored = MirroredRepository::new(name.clone(), vec![repository.clone()], watch.clone());
-        let mirrored = Arc::new(mirrored);
-        for layer in unknown() {
-            if !complement.blobs.contains_key(&layer.digest) && repository.offers(layer)? {
-                complement.blobs.insert(layer.digest, mirrored.clone());
-            }
-        }
-    }
-    let said = RemoteLayers::of(&image.descriptor);
-    let said = unknown().find_map(|layer| said.repository(&layer.digest));
-    complement.advice = Some(match said {
-        Some(said) => {
-            format!("the layout records {said} as its source; if you trust it: --complete-from docker://{said}")
-        }
-        None => "fetch it with --complete-from docker://REPOSITORY".to_owned(),
-    });
-    Ok(image.with_fallback(complement))
 }

@@ -2,19 +2,19 @@
 
 use super::container_files::{default_auth_files, default_certificates, path_from, registry_files};
 use super::environment_switches;
-use super::mirrors::{self, Endpoint, Mirror, Tls};
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::common::bounded_read;
 use ocibuild::common::progress::{Progress, warn};
 use ocibuild::common::root::{Root, Temporary};
-use ocibuild::registry::MirroredRepository;
 use ocibuild::registry::credentials::{AuthFile, Credentials, Helper, Keychain};
+use ocibuild::registry::mirrors::{self, Endpoint, Mirror, Tls};
 use ocibuild::registry::{
     ClientCertificate, Network, Options, PlainHttp, Proxies, Registry, Repository, RetryPolicy, Secret, Transport,
     certificates, credential_helper, fetch,
 };
-use ocibuild::store::Seen;
+use ocibuild::registry::{LayerSources, MirroredRepository};
+use ocibuild::store::{Seen, StoredImage};
 use ocibuild::{Digest, Error, ErrorKind, Reference, Result};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(super) struct NetworkArguments {
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
     /// Pull from MIRROR (a registry, or a path in it) before HOST. Repeatable
-    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirrors::given)]
+    #[arg(long = "mirror", value_name = "HOST=MIRROR", value_parser = mirror)]
     mirrors: Vec<Mirror>,
     /// Verify images by the signature policy in FILE [default: policy.json of podman and skopeo]
     #[arg(long, value_name = "FILE")]
@@ -52,13 +52,13 @@ pub(super) struct NetworkArguments {
 #[command(next_help_heading = "Registries")]
 pub(super) struct ConnectionArguments {
     /// Allow credentials to be sent to the token server HOST or HOST:PORT. Repeatable
-    #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
+    #[arg(long, value_name = "HOST", value_parser = mirrors::parse_host)]
     auth_realm: Vec<String>,
     /// Use the certificates in DIR for HOST: *.crt as CAs, *.cert and *.key as client certificate. Repeatable
     #[arg(long, value_name = "[HOST=]DIR", value_parser = certificate_directory)]
     cert_dir: Vec<CertificateDirectory>,
     /// Allow plain HTTP to HOST or HOST:PORT; localhost is always allowed. Repeatable
-    #[arg(long, value_name = "HOST", value_parser = mirrors::host)]
+    #[arg(long, value_name = "HOST", value_parser = mirrors::parse_host)]
     plain_http: Vec<String>,
     /// Require TLS and valid certificates of registries [default: true]
     #[arg(
@@ -94,9 +94,16 @@ struct CertificateDirectory {
     path: PathBuf,
 }
 
+/// Parses `HOST=MIRROR`.
+fn mirror(text: &str) -> Result<Mirror> {
+    let object = || format!("--mirror {text}");
+    let (prefix, location) = text.split_once('=').ok_or_else(|| Error::usage(object(), "expected HOST=MIRROR"))?;
+    Mirror::new(prefix, location).map_err(|error| error.within(object()))
+}
+
 /// Reads `DIR` or `HOST=DIR`. A host has a dot or a port, or is `localhost`.
 fn certificate_directory(text: &str) -> Result<CertificateDirectory> {
-    let named = text.split_once('=').and_then(|(host, path)| Some((mirrors::host(host).ok()?, path)));
+    let named = text.split_once('=').and_then(|(host, path)| Some((mirrors::parse_host(host).ok()?, path)));
     Ok(match named {
         Some((registry, path)) => CertificateDirectory { registry: Some(registry), path: path.into() },
         None => CertificateDirectory { registry: None, path: text.into() },
@@ -123,7 +130,7 @@ impl NetworkArguments {
         reference: &Reference,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
-        let tls = mirrors::tls_of(&reference.clone().without_tag().without_digest().to_string(), &registry_files()?)?;
+        let tls = mirrors::tls_for(&reference.clone().without_tag().without_digest().to_string(), &registry_files()?)?;
         let place = Endpoint { reference: reference.clone(), tls };
         let keychain = self.keychain(reference.registry())?;
         let registry =
@@ -159,7 +166,7 @@ impl NetworkArguments {
         reference: &Reference,
         watch: &Arc<Watch>,
     ) -> Result<Arc<MirroredRepository>> {
-        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
+        let places = mirrors::endpoints(reference, &self.mirrors, &registry_files()?)?;
         let open = |(number, place): (usize, &Endpoint)| {
             let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { RetryPolicy::default() };
             let keychain = self.kept_credentials()?;
@@ -170,12 +177,28 @@ impl NetworkArguments {
         Ok(Arc::new(MirroredRepository::new(reference.clone(), places, watch.clone())))
     }
 
+    /// Adds the repositories to `image` that have its missing layers.
+    ///
+    /// # Errors
+    /// Fails as [`LayerSources::add_to`] does.
+    pub(super) fn with_layer_sources(
+        &self,
+        image: StoredImage,
+        sources: LayerSources<'_>,
+        watch: &Arc<Watch>,
+    ) -> Result<StoredImage> {
+        let mirrored = |name: &Reference| self.mirrored_repository(name, watch);
+        let own = |name: &Reference| self.repository(name, watch.clone());
+        let progress: Arc<dyn Progress + Send> = watch.clone();
+        sources.add_to(image, mirrored, own, &progress)
+    }
+
     /// Returns the locations of `reference`: its mirrors, then its own repository.
     ///
     /// # Errors
     /// Fails if a file of configuration cannot be read or is malformed, or blocks the registry.
     pub(super) fn places(&self, reference: &Reference) -> Result<Vec<Reference>> {
-        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
+        let places = mirrors::endpoints(reference, &self.mirrors, &registry_files()?)?;
         Ok(places.into_iter().map(|place| place.reference).collect())
     }
 
@@ -207,7 +230,7 @@ impl NetworkArguments {
         watch: &Arc<Watch>,
         work: impl Fn(&Arc<Repository>) -> Result<T>,
     ) -> Result<T> {
-        let places = mirrors::places(reference, &self.mirrors, &registry_files()?)?;
+        let places = mirrors::endpoints(reference, &self.mirrors, &registry_files()?)?;
         let (last, mirrors) =
             places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "not found in any location"))?;
         for place in mirrors {
@@ -309,7 +332,7 @@ impl ConnectionArguments {
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
-        let tls = mirrors::tls_of(name, &registry_files()?)?;
+        let tls = mirrors::tls_for(name, &registry_files()?)?;
         let place = Endpoint { reference: format!("{name}/x").parse()?, tls };
         self.registry(&place, NamedBy::CommandLine, RetryPolicy::default(), keychain, progress)
     }

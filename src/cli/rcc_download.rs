@@ -2,21 +2,17 @@
 
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
-use super::lock_file::{LockFile, LockFileMode, LockedKind};
 use super::progress_display::Watch;
 use clap::Args;
+use ocibuild::build::{LockFileMode, LockedKind};
 use ocibuild::cache::maintenance::DOWNLOADS;
 use ocibuild::common::digest::{Algorithm, Hashing};
 use ocibuild::common::root::Root;
-use ocibuild::robot_image::check_launcher;
+use ocibuild::robot_image::{check_launcher, rcc_release_url};
 use ocibuild::secrets::bare_url;
 use ocibuild::{Digest, Error, ErrorKind, Platform, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Where RCC's makers publish it: the README of robocorp/rcc, "Installing RCC from the command line". (Before version 18 they did
-/// at downloads.robocorp.com, in the same folders. Forks publish elsewhere, and are named by URL.)
-const RELEASES: &str = "https://cdn.sema4.ai/rcc/releases";
 
 #[derive(Debug, Args)]
 pub(super) struct RccDownloadArguments {
@@ -65,7 +61,9 @@ impl RccDownloadArguments {
         let Some(wanted) = &self.rcc_download else { return Ok(None) };
         let url = self.url(wanted)?;
         let mut lock = surroundings.bases.lock_file(directory)?;
-        let expected = self.expected(&url, &lock)?;
+        // The file is shared, and a signature in the query changes with every download.
+        let name = bare_url(&url);
+        let expected = lock.agreed(LockedKind::Download, &name, self.rcc_sha256)?;
         let store = surroundings.cache.open()?.create_directory(DOWNLOADS)?;
         if let Some(digest) = expected
             && holds(&store, &digest)?
@@ -89,7 +87,7 @@ impl RccDownloadArguments {
         let path = store.path().join(digest.hex());
         check_launcher(&path, platform).map_err(|error| error.within(&url))?;
         if self.rcc_sha256.is_none() || lock.locking() == LockFileMode::Renew {
-            lock.record(LockedKind::Download, &bare_url(&url), digest)?;
+            lock.record(LockedKind::Download, &name, digest)?;
         }
         Ok(Some(path))
     }
@@ -101,31 +99,8 @@ impl RccDownloadArguments {
                 Some(_) => Err(Error::usage("--rcc-mirror", "--rcc-download already has a URL")),
             };
         }
-        let version = wanted.strip_prefix('v').unwrap_or(wanted);
-        let is_version = version.starts_with(|c: char| c.is_ascii_digit())
-            && version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-        if !is_version {
-            return Err(Error::usage(format!("--rcc-download {wanted}"), "neither a version nor a URL"));
-        }
-        let releases = self.rcc_mirror.as_deref().unwrap_or(RELEASES).trim_end_matches('/');
-        Ok(format!("{releases}/v{version}/linux64/rcc"))
-    }
-
-    /// Returns the expected digest from the command line, which the lock file must not contradict.
-    fn expected(&self, url: &str, lock: &LockFile) -> Result<Option<Digest>> {
-        // The file is shared, and a signature in the query changes with every download.
-        let url = &bare_url(url);
-        let given = self.rcc_sha256;
-        match lock.locking() {
-            LockFileMode::Honour if given.is_some() && lock.before(LockedKind::Download, url).is_none() => Ok(given),
-            _ => {
-                let locked = lock.wanted(LockedKind::Download, url)?;
-                if let Some(given) = given {
-                    lock.check(LockedKind::Download, url, given)?;
-                }
-                Ok(given.or(locked))
-            }
-        }
+        let url = rcc_release_url(wanted, self.rcc_mirror.as_deref());
+        url.ok_or_else(|| Error::usage(format!("--rcc-download {wanted}"), "neither a version nor a URL"))
     }
 }
 

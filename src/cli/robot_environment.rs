@@ -1,10 +1,10 @@
 //! Finding the environment of a robot, in the homes of rcc or where the flags say.
 
+use super::product::{ProductName, rcc_homes};
 use super::progress_display::Watch;
-use super::rcc_home::{ProductName, RccHome, open_hololib};
 use clap::Args;
 use ocibuild::common::root::Root;
-use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, Robot};
+use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, RccHome, Robot};
 use ocibuild::robot_image::EnvironmentMode;
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ impl EnvironmentArguments {
 
     /// Finds the environment; nothing for a robot that runs without one.
     pub(super) fn find(&self, search: &EnvironmentSearch<'_>) -> Result<Option<FoundEnvironment>> {
-        let homes = RccHome::find(self.product);
+        let homes = rcc_homes(self.product);
         if let Some(selector) = &self.catalog {
             return self.named_catalog(selector, &homes, search).map(Some);
         }
@@ -106,7 +106,7 @@ impl EnvironmentArguments {
     /// Returns the hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
     fn hololibs(&self, homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Vec<Hololib>> {
         if let Some(path) = &self.hololib {
-            return Ok(vec![open_hololib(path, search.watch)?]);
+            return Ok(vec![Hololib::open(path, search.watch)?]);
         }
         let zip = Path::new(&search.robot.folder).join("hololib.zip");
         match search.directory.open_file(&zip) {
@@ -145,7 +145,7 @@ impl EnvironmentArguments {
         };
         let path = Path::new(selector);
         if path.components().count() > 1 || path.is_file() {
-            let (hololib, name) = catalog_file(path, search.watch)?;
+            let (hololib, name) = Hololib::of_catalog_file(path, search.watch)?;
             return Ok(FoundEnvironment { hololib, name, blueprint });
         }
         let mut failure = None;
@@ -230,17 +230,6 @@ fn blueprints(homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Optio
         blueprints.push((options.local_channel, blueprint));
     }
     Ok(Some(blueprints.into_iter().map(|(_, blueprint)| blueprint).collect()))
-}
-
-/// Opens the hololib that the catalog file at `path` is in.
-fn catalog_file(path: &Path, watch: &Watch) -> Result<(Hololib, CatalogName)> {
-    let object = path.display().to_string();
-    let outside = || Error::invalid(&object, "not in the `catalog` folder of a hololib");
-    let real = Root::resolve(path)?;
-    let hololib =
-        real.parent().filter(|parent| parent.ends_with("catalog")).and_then(Path::parent).ok_or_else(outside)?;
-    let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(outside)?;
-    Ok((Hololib::in_directory(Root::open(hololib)?, watch)?, CatalogName::parse(name)?))
 }
 
 fn run_rcc(program: Option<&Path>, words: &[String]) -> Result<()> {

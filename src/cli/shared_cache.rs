@@ -1,14 +1,13 @@
 //! Layers that machines share through a registry, as the command line wants it.
 
-use super::export;
-use super::lock_file::LockFile;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::build::{Built, Plan, Shareable};
+use ocibuild::build::{Built, LockFile, Plan, Shareable};
 use ocibuild::cache::{CachePlace, Published, SharedCache};
 use ocibuild::common::human_numbers;
 use ocibuild::common::progress::{Activity, warn};
+use ocibuild::registry::LayerSources;
 use ocibuild::store::TransferStats;
 use ocibuild::{Reference, Result};
 use std::sync::Arc;
@@ -85,8 +84,8 @@ impl SharedCacheArguments {
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
-        let left = export::LayerSources { recorded: &built.left_out, named: &[], registries: &registries };
-        let image = export::completed(built.image.clone(), left, network, watch)?;
+        let left = LayerSources { recorded: &built.left_out, named: &[], registries: &registries };
+        let image = network.with_layer_sources(built.image.clone(), left, watch)?;
         for place in &places {
             let activity = Activity::start(watch, &format!("share in {}", place.name()), None);
             let mut moved = TransferStats::default();

@@ -15,6 +15,7 @@
 mod blueprint;
 mod catalog;
 mod hololib;
+mod home;
 mod leaks;
 pub(crate) mod matching;
 mod names;
@@ -29,6 +30,7 @@ mod yaml;
 pub use blueprint::{Blueprint, BlueprintHash, BlueprintOptions};
 pub use catalog::{Catalog, CatalogEntry, CatalogEntryKind, CatalogLimits, CatalogName, FileEntry, NamedObject};
 pub use hololib::{Hololib, Holotree, Product, Restorer, Sharing, StoredObject, local_channel};
+pub use home::RccHome;
 pub(crate) use leaks::BLUEPRINT_FILE;
 pub use leaks::{may_leak, names_a_home};
 pub use matching::NearCatalog;

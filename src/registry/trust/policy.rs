@@ -4,11 +4,16 @@ use super::requirement::{PolicyRequirement, SigstoreSigned};
 use super::signature::Signature;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::json;
+use crate::common::root::Root;
+use crate::common::{bounded_read, json};
 use crate::spec::reference::Reference;
+use crate::store::Location;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// The largest policy that is read, in bytes.
+const LARGEST_POLICY: u64 = 1 << 20;
 
 /// A policy file, read.
 #[derive(Debug)]
@@ -37,6 +42,19 @@ pub enum PolicySubject {
 const CONTAINERS_STORAGE: &str = "containers-storage";
 
 impl PolicySubject {
+    /// Returns the image at `location`, as policies name it.
+    pub fn of(location: &Location) -> PolicySubject {
+        let real = |path: &Path| Root::resolve(path).unwrap_or_else(|_| path.to_owned());
+        match location {
+            Location::Registry(reference) => PolicySubject::Registry(reference.clone()),
+            Location::Layout { directory, tag } => PolicySubject::Path("oci", real(directory), tag.clone()),
+            Location::OciArchive { file, tag } => PolicySubject::Path("oci-archive", real(file), tag.clone()),
+            Location::DockerArchive { file, .. } => PolicySubject::Path("docker-archive", real(file), None),
+            Location::Engine(engine, name) => PolicySubject::Engine(engine.transport(), name.clone()),
+            Location::Directory(directory) => PolicySubject::Path("dir", real(directory), None),
+        }
+    }
+
     fn transport(&self) -> &'static str {
         match self {
             PolicySubject::Registry(_) | PolicySubject::Repository(_) => "docker",
@@ -105,6 +123,15 @@ fn path_scopes(path: &Path, tag: Option<&str>) -> Vec<String> {
 }
 
 impl Policy {
+    /// Reads the policy file at `file`.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, and fails as [`Policy::read`] does.
+    pub fn open(file: &Path) -> Result<Policy> {
+        let object = file.display().to_string();
+        Policy::read(&bounded_read::read(Root::open_named_file(file)?, LARGEST_POLICY, &object)?, &object)
+    }
+
     /// Reads the policy that messages call `file`.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod known_blobs;
 mod lock;
 mod names;
 mod open_blob;
+mod source_and_sink;
 
 pub use blob::{BlobWriter, Gap};
 pub use garbage::{Collection, Garbage};
@@ -33,7 +34,7 @@ pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
 
 use super::VerifiedFiles;
-use super::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, RemoteLayers, StoredImage, Verified};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
@@ -466,69 +467,6 @@ pub(super) fn check_version_document(bytes: &[u8], object: &str) -> Result<()> {
         Some("1.0.0") => Ok(()),
         Some(other) => Err(Error::invalid(object, format!("unsupported layout version {other}, expected 1.0.0"))),
         None => Err(Error::invalid(object, "has no layout version")),
-    }
-}
-
-impl BlobSource for Layout {
-    fn layout(&self) -> Option<&Layout> {
-        Some(self)
-    }
-
-    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        let object = || format!("{}: blob {}", self.display(), descriptor.digest);
-        let missing = |error: Error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, object(), "missing"),
-            _ => error,
-        };
-        let directory = self.existing_blob_directory(descriptor.digest.algorithm()).map_err(missing)?;
-        Ok(Box::new(directory.open_file(descriptor.digest.hex()).map_err(missing)?))
-    }
-
-    fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
-        BlobSink::contains(self, descriptor)
-    }
-}
-
-impl BlobSink for Layout {
-    fn takes_referrer(&self, _: &Descriptor) -> bool {
-        true
-    }
-
-    fn transfers(&self) -> usize {
-        // More concurrent transfers only cause more disk seeks.
-        4
-    }
-
-    fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.open_verified(descriptor).map(|blob| blob.is_some())
-    }
-
-    fn shares(&self) -> bool {
-        true
-    }
-
-    fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
-        // If the blob is damaged, the copy that follows reports it.
-        let Some(blob) = layout.open_verified(descriptor)? else { return Ok(false) };
-        let algorithm = descriptor.digest.algorithm();
-        let (name, directory) = (descriptor.digest.hex(), self.blob_directory(algorithm)?);
-        #[cfg(target_os = "linux")]
-        if let Ok(file) = directory.reflink(blob.file(), &name) {
-            return blob.check_untouched().and_then(|()| self.settle(descriptor, &file)).map(|()| true);
-        }
-        if directory.link_from(&layout.existing_blob_directory(algorithm)?, blob.file(), &name).is_err() {
-            return Ok(false);
-        }
-        self.mark_whole(descriptor.digest, blob.file());
-        blob.check_untouched().map(|()| true)
-    }
-
-    fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
-        self.store(descriptor, &mut *open()?)
-    }
-
-    fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
-        self.commit_without(&RemoteLayers::default(), image, names)
     }
 }
 

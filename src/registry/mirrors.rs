@@ -1,17 +1,18 @@
-//! Other places that hold what a registry does: `--mirror`, and the `registries.conf` of podman and skopeo.
+//! Mirrors of registries: those that the user names, and those in the `registries.conf` of podman and skopeo.
 
-use ocibuild::common::bounded_read;
-use ocibuild::common::root::Root;
-use ocibuild::{Error, ErrorKind, Reference, Result};
+use crate::common::bounded_read;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
+use crate::spec::reference::Reference;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The largest configuration file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// A registry, or a path in one, and where its content is as well.
+/// A registry, or a path in one, and the location of its mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mirror {
+pub struct Mirror {
     /// `HOST[:PORT][/PATH]`: what the names begin with. `*.HOST` is every host below it.
     prefix: String,
     /// `HOST[:PORT][/PATH]`: what they begin with there.
@@ -29,18 +30,18 @@ enum Takes {
     Tags,
 }
 
-/// Somewhere to ask for what a reference names.
+/// A location of an image: its registry, or a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub struct Endpoint {
     /// The name at the mirror.
-    pub(super) reference: Reference,
+    pub reference: Reference,
     /// The TLS requirements.
-    pub(super) tls: Tls,
+    pub tls: Tls,
 }
 
 /// The TLS requirements for a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tls {
+pub enum Tls {
     /// A valid certificate. One on this machine may speak plain HTTP.
     Required,
     /// Neither TLS nor a valid certificate is required.
@@ -56,19 +57,11 @@ struct Rule {
     blocked: bool,
 }
 
-/// Reads `HOST=MIRROR`.
-pub(super) fn given(text: &str) -> Result<Mirror> {
-    let object = || format!("--mirror {text}");
-    let (prefix, location) = text.split_once('=').ok_or_else(|| Error::usage(object(), "expected HOST=MIRROR"))?;
-    for part in [prefix, location] {
-        check_name(part).map_err(|error| error.within(object()))?;
-    }
-    let (prefix, location) = (prefix.to_ascii_lowercase(), location.to_owned());
-    Ok(Mirror { prefix, location, tls: Tls::Required, takes: Takes::All })
-}
-
-/// Reads `HOST` or `HOST:PORT`.
-pub(super) fn host(text: &str) -> Result<String> {
+/// Parses `HOST` or `HOST:PORT`, in lower case.
+///
+/// # Errors
+/// Returns an error if it is not the name of a registry.
+pub fn parse_host(text: &str) -> Result<String> {
     if text.contains('/') {
         return Err(Error::usage(format!("`{text}`"), "not a registry").hint("HOST or HOST:PORT"));
     }
@@ -86,12 +79,12 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns where to ask for `reference`, in order: the mirrors that were given, then what `files` say, which is the registry itself
-/// where they say nothing. The last files count most.
+/// Returns the endpoints of `reference`, in order: the mirrors in `given`, then those that `files` configure. Without a rule in
+/// `files`, the registry itself is the last one. Later files replace rules of earlier ones.
 ///
 /// # Errors
 /// Fails if a file cannot be read or is malformed, or the registry is blocked.
-pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Endpoint>> {
+pub fn endpoints(reference: &Reference, given: &[Mirror], files: &[PathBuf]) -> Result<Vec<Endpoint>> {
     let name = name_of(reference);
     let best = rule_for(&name, files)?;
     let given = given.iter().filter(|mirror| below(&name, &mirror.prefix).is_some());
@@ -108,12 +101,12 @@ pub(super) fn places(reference: &Reference, given: &[Mirror], files: &[PathBuf])
     given.map(|mirror| mirror.place_of(reference)).chain(configured.into_iter().map(Ok)).collect()
 }
 
-/// Returns what the registry of `name` (`HOST[:PORT]`, perhaps with a path) has to prove when it is spoken to itself, and not one of its
-/// mirrors: for a push, a login, or a cache.
+/// Returns the TLS requirements for the registry of `name` (`HOST[:PORT]`, with or without a path) itself, not for its mirrors:
+/// for a push, a login, or a cache.
 ///
 /// # Errors
 /// Fails if a file cannot be read or is malformed, or the registry is blocked.
-pub(super) fn tls_of(name: &str, files: &[PathBuf]) -> Result<Tls> {
+pub fn tls_for(name: &str, files: &[PathBuf]) -> Result<Tls> {
     let own = rule_for(name, files)?.and_then(|rule| rule.places.last().map(|place| place.tls));
     Ok(own.unwrap_or(Tls::Required))
 }
@@ -135,6 +128,18 @@ fn rule_for(name: &str, files: &[PathBuf]) -> Result<Option<Rule>> {
 }
 
 impl Mirror {
+    /// Returns a mirror for everything below `prefix`; both are `HOST[:PORT][/PATH]`.
+    ///
+    /// # Errors
+    /// Returns an error if one of them does not begin with the name of a registry.
+    pub fn new(prefix: &str, location: &str) -> Result<Mirror> {
+        for name in [prefix, location] {
+            check_name(name)?;
+        }
+        let (prefix, location) = (prefix.to_ascii_lowercase(), location.to_owned());
+        Ok(Mirror { prefix, location, tls: Tls::Required, takes: Takes::All })
+    }
+
     fn takes(&self, reference: &Reference) -> bool {
         match self.takes {
             Takes::All => true,
@@ -172,7 +177,7 @@ fn below<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns the rules of one file, none where there is not a such file.
+/// Returns the rules of one file; none if the file does not exist.
 fn read(file: &Path) -> Result<Vec<Rule>> {
     let object = file.display().to_string();
     let opened = match Root::open_named_file(file) {
@@ -243,7 +248,8 @@ mod tests {
 
     fn place(mirror: &str, reference: &str) -> String {
         let reference = reference.parse().unwrap();
-        let places = places(&reference, &[given(mirror).unwrap()], &[]).unwrap();
+        let (prefix, location) = mirror.split_once('=').unwrap();
+        let places = endpoints(&reference, &[Mirror::new(prefix, location).unwrap()], &[]).unwrap();
         assert_eq!(places.last().unwrap().reference, reference);
         if places.len() == 1 { "(none)".to_owned() } else { places[0].reference.to_string() }
     }
@@ -261,8 +267,10 @@ mod tests {
 
     #[test]
     fn what_is_no_registry_is_no_mirror() {
-        for wrong in ["docker.io", "hub=m.io", "docker.io=mirror", "docker.io=", "=m.io", "docker.io=https://m.io"] {
-            assert!(given(wrong).is_err(), "{wrong}");
+        let wrong =
+            [("hub", "m.io"), ("docker.io", "mirror"), ("docker.io", ""), ("", "m.io"), ("docker.io", "https://m.io")];
+        for (prefix, location) in wrong {
+            assert!(Mirror::new(prefix, location).is_err(), "{prefix}={location}");
         }
     }
 
@@ -271,12 +279,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write = |(number, text): (usize, &&str)| {
             let path = folder.path().join(number.to_string());
-            #[expect(clippy::disallowed_methods, reason = "a fixture of this test")]
             std::fs::write(&path, text).unwrap();
             path
         };
         let files: Vec<PathBuf> = files.iter().enumerate().map(write).collect();
-        match places(&reference.parse().unwrap(), &[], &files) {
+        match endpoints(&reference.parse().unwrap(), &[], &files) {
             Ok(places) => {
                 let plain = |place: &Endpoint| if place.tls == Tls::Insecure { " (insecure)" } else { "" };
                 let all: Vec<String> =

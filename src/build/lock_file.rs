@@ -12,37 +12,25 @@
 //! A name in the file is resolved to its digest. `--lock` resolves it again and records the digest; `--locked`
 //! accepts only names in the file.
 
-use clap::Args;
-use ocibuild::common::root::Root;
-use ocibuild::common::update_file::{Readers, update};
-use ocibuild::common::{bounded_read, json};
-use ocibuild::{Digest, Error, ErrorKind, Result};
+use crate::common::digest::Digest;
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::Root;
+use crate::common::update_file::{Readers, update};
+use crate::common::{bounded_read, json};
+use crate::spec::reference::Reference;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const FILE: &str = "ocibuild.lock";
+/// The name of the file, unless the user gives another one.
+pub const LOCK_FILE: &str = "ocibuild.lock";
 
 /// The largest lock file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The options of the lock file.
-#[derive(Debug, Args)]
-pub(super) struct LockArguments {
-    /// Resolve the base image and downloads again and update the lock file
-    #[arg(long, conflicts_with = "locked", help_heading = "Base image")]
-    lock: bool,
-    /// Fail if a digest is missing from the lock file
-    #[arg(long, help_heading = "Base image")]
-    locked: bool,
-    /// Set the lock file [default: ocibuild.lock next to the robot, or in the current directory]
-    #[arg(long, value_name = "FILE", help_heading = "Base image")]
-    lock_file: Option<PathBuf>,
-}
-
 /// The use of the lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LockFileMode {
+pub enum LockFileMode {
     /// Names in the file are pinned; other names are resolved without it.
     Honour,
     /// Every name is resolved again and recorded.
@@ -53,8 +41,10 @@ pub(super) enum LockFileMode {
 
 /// The kinds of names in a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum LockedKind {
+pub enum LockedKind {
+    /// A base image, by its reference or location.
     Base,
+    /// A downloaded file, by its URL.
     Download,
 }
 
@@ -78,7 +68,7 @@ impl LockedKind {
 
 /// A lock file, which need not exist.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub struct LockFile {
     path: PathBuf,
     locking: LockFileMode,
     entries: LockEntries,
@@ -96,37 +86,28 @@ struct LockEntries {
 /// The member that lists the caches.
 const CACHES: &str = "caches";
 
-impl LockArguments {
-    /// Reads the lock file; without another name, the one in `directory`.
+impl LockFile {
+    /// Returns a lock file without entries, for a path that need not exist.
+    pub fn empty(path: &Path, locking: LockFileMode) -> LockFile {
+        LockFile { path: path.to_owned(), locking, entries: LockEntries::default() }
+    }
+
+    /// Reads the lock file at `path`.
     ///
     /// # Errors
-    /// Fails if it exists and is malformed, or it is required or named and does not exist.
-    pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
-        let path = self.path(directory);
-        let locking = match (self.lock, self.locked) {
-            (true, _) => LockFileMode::Renew,
-            (_, true) => LockFileMode::Require,
-            _ => LockFileMode::Honour,
-        };
+    /// Returns an error if it is missing or malformed.
+    pub fn read(path: &Path, locking: LockFileMode) -> Result<LockFile> {
         let object = path.display().to_string();
-        let may_be_missing =
-            locking == LockFileMode::Renew || (locking == LockFileMode::Honour && self.lock_file.is_none());
-        let entries = match Root::open_named_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => LockEntries::default(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.hint("--lock creates it")),
-            file => parse(&bounded_read::read(file?, LARGEST, &object)?, &object)?,
-        };
-        Ok(LockFile { path, locking, entries })
+        let file = Root::open_named_file(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.hint("--lock creates it"),
+            _ => error,
+        })?;
+        let entries = parse(&bounded_read::read(file, LARGEST, &object)?, &object)?;
+        Ok(LockFile { entries, ..LockFile::empty(path, locking) })
     }
 
-    /// Returns the lock file, which need not exist; without another name, the one in `directory`.
-    pub(super) fn path(&self, directory: &Path) -> PathBuf {
-        self.lock_file.clone().unwrap_or_else(|| directory.join(FILE))
-    }
-}
-
-impl LockFile {
-    pub(super) fn locking(&self) -> LockFileMode {
+    /// Returns how the file is used.
+    pub fn locking(&self) -> LockFileMode {
         self.locking
     }
 
@@ -134,7 +115,7 @@ impl LockFile {
     ///
     /// # Errors
     /// Fails if the name is required to be in the file, and is not.
-    pub(super) fn wanted(&self, kind: LockedKind, name: &str) -> Result<Option<Digest>> {
+    pub fn wanted(&self, kind: LockedKind, name: &str) -> Result<Option<Digest>> {
         match (self.locking, self.before(kind, name)) {
             (LockFileMode::Renew, _) => Ok(None),
             (LockFileMode::Require, None) => {
@@ -147,15 +128,44 @@ impl LockFile {
     }
 
     /// Returns the digest that `name` has in the file.
-    pub(super) fn before(&self, kind: LockedKind, name: &str) -> Option<Digest> {
+    pub fn before(&self, kind: LockedKind, name: &str) -> Option<Digest> {
         self.entries.digests.get(&(kind, name.to_owned())).copied()
+    }
+
+    /// Returns the reference, at the digest that it has in the lock file. Its own digest needs no other.
+    ///
+    /// # Errors
+    /// Fails as [`LockFile::wanted`] does.
+    pub fn wanted_base(&self, reference: &Reference, key: &str) -> Result<Reference> {
+        if reference.digest().is_some() {
+            return Ok(reference.clone());
+        }
+        Ok(match self.wanted(LockedKind::Base, key)? {
+            Some(digest) => reference.clone().with_digest(digest),
+            None => reference.clone(),
+        })
+    }
+
+    /// Returns the digest that `name` must have, from the file and `given` by the user, which must not contradict each other.
+    ///
+    /// # Errors
+    /// Fails as [`LockFile::check`] does.
+    pub fn agreed(&self, kind: LockedKind, name: &str, given: Option<Digest>) -> Result<Option<Digest>> {
+        if self.locking == LockFileMode::Honour && given.is_some() && self.before(kind, name).is_none() {
+            return Ok(given);
+        }
+        let locked = self.wanted(kind, name)?;
+        if let Some(given) = given {
+            self.check(kind, name, given)?;
+        }
+        Ok(given.or(locked))
     }
 
     /// Requires that `name`, which turned out to be `found`, is what the file says.
     ///
     /// # Errors
     /// Fails if it is something else, or is required to be in the file and is not.
-    pub(super) fn check(&self, kind: LockedKind, name: &str, found: Digest) -> Result<()> {
+    pub fn check(&self, kind: LockedKind, name: &str, found: Digest) -> Result<()> {
         match self.wanted(kind, name)? {
             Some(wanted) if wanted != found => {
                 let reason = format!("digest is {found}, but {} has {wanted}", self.path.display());
@@ -169,7 +179,7 @@ impl LockFile {
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub(super) fn record(&mut self, kind: LockedKind, name: &str, digest: Digest) -> Result<()> {
+    pub fn record(&mut self, kind: LockedKind, name: &str, digest: Digest) -> Result<()> {
         self.change(|entries| {
             entries.digests.insert((kind, name.to_owned()), digest);
         })
@@ -179,7 +189,7 @@ impl LockFile {
     ///
     /// # Errors
     /// Fails if one is required to be in the file and is not, or the file cannot be written.
-    pub(super) fn check_caches(&mut self, caches: &[String]) -> Result<()> {
+    pub fn check_caches(&mut self, caches: &[String]) -> Result<()> {
         let missing = caches.iter().find(|name| !self.entries.caches.contains(*name));
         match (self.locking, missing) {
             (LockFileMode::Require, Some(name)) => {
@@ -255,14 +265,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_sorted() {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = LockArguments { lock: true, locked: false, lock_file: None };
-        let mut lock = arguments.open(folder.path()).unwrap();
+        let path = folder.path().join(LOCK_FILE);
+        let mut lock = LockFile::empty(&path, LockFileMode::Renew);
         let digest = Digest::of(b"x");
         lock.record(LockedKind::Download, "https://host/rcc", digest).unwrap();
         lock.record(LockedKind::Base, "b:1", digest).unwrap();
         // Another process, which does not know of these.
-        let mut other =
-            LockFile { entries: LockEntries::default(), locking: LockFileMode::Renew, path: lock.path.clone() };
+        let mut other = LockFile::empty(&path, LockFileMode::Renew);
         other.record(LockedKind::Base, "a:1", digest).unwrap();
         assert_eq!(other.entries.digests.len(), 3);
         other.check_caches(&["reg.io/team/cache".to_owned()]).unwrap();
@@ -271,7 +280,7 @@ mod tests {
             ["bases", "a:1", "b:1", "downloads", "version"].map(|word| text.find(word).unwrap()).into();
         assert!(places.is_sorted(), "{text}");
 
-        let locked = LockArguments { lock: false, locked: true, lock_file: None }.open(folder.path()).unwrap();
+        let locked = LockFile::read(&path, LockFileMode::Require).unwrap();
         assert_eq!(locked.wanted(LockedKind::Base, "a:1").unwrap(), Some(digest));
         assert!(locked.wanted(LockedKind::Base, "c:1").unwrap_err().to_string().contains("no entry for the base c:1"));
         let mut locked = locked;
@@ -282,18 +291,6 @@ mod tests {
         assert!(
             locked.check(LockedKind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:")
         );
-    }
-
-    #[test]
-    fn a_lock_file_that_is_required_must_be_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = |locked, lock_file: Option<&str>| {
-            let lock_file = lock_file.map(|name| folder.path().join(name));
-            LockArguments { lock: false, locked, lock_file }.open(folder.path()).map(|_| ())
-        };
-        assert!(open(false, None).is_ok());
-        assert!(open(true, None).unwrap_err().to_string().contains("--lock creates it"));
-        assert!(open(false, Some("other.lock")).is_err());
     }
 
     #[test]

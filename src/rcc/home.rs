@@ -1,0 +1,101 @@
+//! The homes of RCC's products on this machine.
+
+use super::{BlueprintOptions, CatalogName, Hololib, Holotree, Product, SpaceOwner, local_channel};
+use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress::Progress;
+use crate::common::root::Root;
+use std::path::{Path, PathBuf};
+
+/// The home of one product.
+#[derive(Debug)]
+pub struct RccHome {
+    /// The product.
+    pub product: Product,
+    product_home: PathBuf,
+    holotree: Holotree,
+}
+
+impl RccHome {
+    /// Returns the home of `product` at `directory`, for `owner`.
+    pub fn new(product: Product, directory: PathBuf, owner: &SpaceOwner) -> RccHome {
+        let holotree = Holotree::of(&directory, product.shared_directory(), owner);
+        RccHome { product, product_home: directory, holotree }
+    }
+
+    /// Returns the homes that have a hololib; if none has, the first one.
+    pub fn with_hololib(mut homes: Vec<RccHome>) -> Vec<RccHome> {
+        if homes.iter().any(RccHome::has_hololib) {
+            homes.retain(RccHome::has_hololib);
+        } else {
+            homes.truncate(1);
+        }
+        homes
+    }
+
+    fn has_hololib(&self) -> bool {
+        self.holotree.library.join("catalog").is_dir()
+    }
+
+    /// Opens its hololib.
+    ///
+    /// # Errors
+    /// Returns an error if it is missing or cannot be read.
+    pub fn hololib(&self, progress: &dyn Progress) -> Result<Hololib> {
+        let root = Root::open(&self.holotree.library).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                error.hint("no environment recorded by rcc; create it with --resolve, or set --hololib")
+            }
+            _ => error,
+        })?;
+        Hololib::in_directory(root, progress)
+    }
+
+    /// Returns what this home adds to every blueprint.
+    ///
+    /// # Errors
+    /// Fails as [`local_channel`] does.
+    pub fn blueprint_options(&self) -> Result<BlueprintOptions> {
+        Ok(BlueprintOptions { local_channel: local_channel(&self.product_home)? })
+    }
+
+    /// Returns the arguments with which rcc records the environment of the robot `file` in this home.
+    pub fn recording(&self, file: &Path) -> Vec<String> {
+        let mut words: Vec<String> = ["holotree", "variables"].map(str::to_owned).into();
+        if self.product == Product::Sema4ai {
+            words.push("--sema4ai".to_owned());
+        }
+        // rcc takes the file of an action package as it takes a conda.yaml.
+        if !file.ends_with("package.yaml") {
+            words.push("--robot".to_owned());
+        }
+        words.push(file.display().to_string());
+        words
+    }
+}
+
+impl Hololib {
+    /// Opens the hololib at `path`: a directory, or a `hololib.zip`.
+    ///
+    /// # Errors
+    /// Fails as [`Hololib::in_directory`] and [`Hololib::in_archive`] do.
+    pub fn open(path: &Path, progress: &dyn Progress) -> Result<Hololib> {
+        if path.is_dir() {
+            return Hololib::in_directory(Root::open(path)?, progress);
+        }
+        Hololib::in_archive(Root::open_named_file(path)?, &path.display().to_string())
+    }
+
+    /// Opens the hololib of the catalog file at `path`, and returns it with the catalog's name.
+    ///
+    /// # Errors
+    /// Returns an error if the file is missing or not in the `catalog` folder of a hololib.
+    pub fn of_catalog_file(path: &Path, progress: &dyn Progress) -> Result<(Hololib, CatalogName)> {
+        let object = path.display().to_string();
+        let outside = || Error::invalid(&object, "not in the `catalog` folder of a hololib");
+        let real = Root::resolve(path)?;
+        let hololib =
+            real.parent().filter(|parent| parent.ends_with("catalog")).and_then(Path::parent).ok_or_else(outside)?;
+        let name = real.file_name().and_then(|name| name.to_str()).ok_or_else(outside)?;
+        Ok((Hololib::in_directory(Root::open(hololib)?, progress)?, CatalogName::parse(name)?))
+    }
+}
