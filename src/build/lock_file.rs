@@ -289,7 +289,7 @@ mod tests {
         assert!(refused.contains("no entry for the cache reg.io/evil/cache"), "{refused}");
         assert!(locked.check(LockedKind::Base, "a:1", digest).is_ok());
         assert!(
-            locked.check(LockedKind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("says sha256:")
+            locked.check(LockedKind::Base, "a:1", Digest::of(b"y")).unwrap_err().to_string().contains("has sha256:")
         );
     }
 

@@ -194,9 +194,9 @@ mod tests {
         };
         assert!(refused(&made.manifest_bytes, None, "other").contains("does not match its tag"));
         let other = documents(&key("g"), &[layer(b"two")]);
-        assert!(refused(&made.manifest_bytes, Some(&other.config_bytes), "g").contains("other layers"));
+        assert!(refused(&made.manifest_bytes, Some(&other.config_bytes), "g").contains("does not match its layers"));
         let none = documents(&key("g"), &[]);
-        assert!(refused(&made.manifest_bytes, Some(&none.config_bytes), "g").contains("other layers"));
+        assert!(refused(&made.manifest_bytes, Some(&none.config_bytes), "g").contains("does not match its layers"));
         for length in 0..made.manifest_bytes.len() {
             assert!(read(&made.manifest_bytes[..length], None, &key("g")).is_err());
         }

@@ -506,7 +506,7 @@ mod tests {
 
     #[test]
     fn pem_without_a_certificate_is_refused() {
-        assert!(certificates(b"", "ca.crt").unwrap_err().to_string().contains("no certificate"));
+        assert!(certificates(b"", "ca.crt").unwrap_err().to_string().contains("has no PEM certificate"));
         assert!(certificates(b"-----BEGIN CERTIFICATE-----\n", "ca.crt").is_err());
     }
 }

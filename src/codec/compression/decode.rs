@@ -166,7 +166,7 @@ mod tests {
         let whole = gzip(b"content");
         assert_eq!(unzip(&[&whole[..], b"x"].concat()).unwrap_err(), "gzip: trailing data after the gzip stream");
         assert_eq!(unzip(&[&whole[..], b"\0x"].concat()).unwrap_err(), "gzip: trailing data after the gzip stream");
-        assert_eq!(unzip(b"plain").unwrap_err(), "gzip: is not gzip");
+        assert_eq!(unzip(b"plain").unwrap_err(), "gzip: not gzip");
         for cut in 0..whole.len() {
             assert_eq!(unzip(&whole[..cut]).unwrap_err(), "gzip: truncated", "cut at {cut}");
         }

@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn the_same_path_twice_names_both_sources() {
         let error = build(&[("one", vec![file("a/b")]), ("two", vec![file("a/b")])]).unwrap_err();
-        assert_eq!(error.to_string(), "/a/b: is in one and in two");
+        assert_eq!(error.to_string(), "/a/b: is in both one and two");
         let merged = build(&[("one", vec![directory("a"), file("a/b")]), ("two", vec![directory("a"), file("a/c")])]);
         assert_eq!(merged.unwrap(), ["/a", "/a/b", "/a/c"]);
     }

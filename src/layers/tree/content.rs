@@ -317,20 +317,20 @@ mod tests {
         let changes: [(Change, &str); 5] = [
             (|file| fs::write(file, b"0123456789 and a forged header").unwrap(), "found 30"),
             (|file| fs::write(file, b"01234").unwrap(), "found 5"),
-            (|file| fs::remove_file(file).unwrap(), "gone"),
+            (|file| fs::remove_file(file).unwrap(), "removed during the build"),
             (
                 |file| {
                     fs::write(file.with_extension("new"), b"9876543210").unwrap();
                     fs::rename(file.with_extension("new"), file).unwrap();
                 },
-                "replaced",
+                "replaced during the build",
             ),
             (
                 |file| {
                     let file = fs::File::options().write(true).open(file).unwrap();
                     file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
                 },
-                "written to",
+                "modified during the build",
             ),
         ];
         for (change, reason) in changes {

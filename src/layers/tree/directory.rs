@@ -237,7 +237,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, keep.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
         let error = tree(keep.path(), &Rules::default()).unwrap_err().to_string();
-        assert!(error.contains("neither a file"), "{error}");
+        assert!(error.contains("not a file, directory or link"), "{error}");
         let skipping = Rules { special_files: SpecialFiles::Skip, ..Rules::default() };
         assert_eq!(described(&tree(keep.path(), &skipping).unwrap()), ["/app 755 directory"]);
     }

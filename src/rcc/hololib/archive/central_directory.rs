@@ -42,7 +42,7 @@ pub(super) fn central_headers(directory: &[u8], count: u64, shown: &str) -> Resu
         headers.push(header);
     }
     if headers.len() as u64 != count {
-        let reason = format!("its end counts {count} members, the central directory has {}", headers.len());
+        let reason = format!("its end record has {count} members, the central directory has {}", headers.len());
         return Err(Error::corrupt(shown, reason));
     }
     Ok(headers)
