@@ -131,8 +131,8 @@ pub(super) struct LayerGroup<'g> {
 }
 
 impl LayerGroup<'_> {
-    /// Returns the group, in builds with this `policy`. Blobs that take gzip over are those of one machine's store: there is
-    /// none for store of one machine, so neither they nor the other layers of their group are shared.
+    /// Returns the group for builds with this `policy`, or `None` if gzip is passed through: such blobs depend on the store of
+    /// one machine, so neither they nor the other layers of their group are shared.
     fn of(group: Option<&SharedGroup>, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
         let group = group.filter(|_| !policy.passes_gzip_through())?;
         Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, policy), roots: &group.roots })

@@ -127,7 +127,9 @@ mod tests {
         assert!(refusal(|value| value["manifests"] = json!([])).contains("ambiguous"));
         assert!(refusal(|value| value["mediaType"] = json!(media_type::INDEX)).contains("has the media type"));
         assert!(refusal(|value| value["schemaVersion"] = json!(1)).contains("schema 1 is not supported"));
-        assert!(refusal(|value| value["layers"][0]["mediaType"] = json!(media_type::CONFIG)).contains("has the media type"));
+        assert!(
+            refusal(|value| value["layers"][0]["mediaType"] = json!(media_type::CONFIG)).contains("has the media type")
+        );
     }
 
     #[test]
