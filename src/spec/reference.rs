@@ -137,8 +137,9 @@ impl FromStr for Reference {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|error| wrong(&error.reason()))?)),
             None => (text, None),
         };
-        let (host, rest) = match name.split_once('/') {
-            Some((first, rest)) if names_a_host(first) => (Some(first), rest),
+        let first = name.split_once('/').map(|(first, rest)| (first.to_ascii_lowercase(), rest));
+        let (host, rest) = match &first {
+            Some((first, rest)) if names_a_host(first) => (Some(first.as_str()), *rest),
             _ => (None, name),
         };
         let (path, tag) = match rest.rsplit_once(':') {
@@ -153,7 +154,7 @@ impl FromStr for Reference {
         }
         let registry = match host {
             None | Some("index.docker.io" | "registry-1.docker.io") => DEFAULT_REGISTRY.to_owned(),
-            Some(host) => host.to_ascii_lowercase(),
+            Some(host) => host.to_owned(),
         };
         let official = registry == DEFAULT_REGISTRY && !path.contains('/');
         let repository = if official { format!("library/{path}") } else { path.to_owned() };
@@ -177,11 +178,11 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Returns whether the first component is a host: by Docker's rule, if it cannot be a repository on Docker Hub.
+/// Returns whether the first component, in lower case, is a host.
+///
+/// Docker also takes `Team` in `Team/app` for a host, but in lower case that is a repository of Docker Hub, so it is refused.
 fn names_a_host(component: &str) -> bool {
-    component == "localhost"
-        || component.contains(['.', ':', '['])
-        || component.contains(|c: char| c.is_ascii_uppercase())
+    component == "localhost" || component.contains(['.', ':', '['])
 }
 
 fn host_is_valid(host: &str) -> bool {
@@ -239,6 +240,8 @@ mod tests {
         assert_eq!(normal("index.docker.io/debian"), "docker.io/library/debian");
         assert_eq!(normal("localhost/x"), "localhost/x");
         assert_eq!(normal("REG.io:5000/x:1"), "reg.io:5000/x:1");
+        assert_eq!(normal("INDEX.Docker.io/debian"), "docker.io/library/debian");
+        assert_eq!(normal("Localhost/x"), "localhost/x");
         assert_eq!(normal("[::1]:5000/x"), "[::1]:5000/x");
         assert_eq!(normal("[::1]/x"), "[::1]/x");
         let pinned = format!("h.io/x:1@sha256:{}", "0".repeat(64));
@@ -250,6 +253,7 @@ mod tests {
         for bad in [
             "",
             "Debian",
+            "Team/app",
             "a//b",
             "a/",
             "/a",
