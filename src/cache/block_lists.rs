@@ -28,6 +28,9 @@ const MAGIC: &[u8; 18] = b"ocibuild blocks 1\n";
 const HASH: usize = 32;
 /// The maximum size of a list, in bytes: about 700,000 entries. Larger layers have no list.
 const LARGEST: u64 = 64 << 20;
+/// The maximum total length of the paths of a list, in bytes. Each path is stored without what it shares with the previous one,
+/// so a list could name a thousand times its own size.
+const LONGEST_PATHS: usize = 512 << 20;
 
 impl Cache {
     /// Returns the block list of the previous build in `series`, and its verified blob.
@@ -203,9 +206,11 @@ impl<'a> BlockListReader<'a> {
         let layer = Layer { descriptor: Descriptor::new(media_type, digest, size), diff_id, tar_size };
         let count = self.u32()?;
         let mut entries: Vec<PreviousEntry> = Vec::new();
+        let mut left = LONGEST_PATHS;
         for _ in 0..count {
             let before = entries.last().map_or(&b""[..], |entry| &entry.path);
             let entry = self.entry(before)?;
+            left = left.checked_sub(entry.path.len())?;
             entries.push(entry);
         }
         let count = self.u32()?;
