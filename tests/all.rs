@@ -1,6 +1,7 @@
 //! Every test of the whole program, in one binary.
 //!
 //! * `architecture`: rooms, imports, names and documents, held against the sources.
+//! * `fuzz`: readers of untrusted bytes, with mutations of valid input.
 //! * `examples`: the programs in `examples/`.
 //! * `support`: scratch directories, running programs, and a loud word where one is missing.
 //! * `consumers`: the programs that read images in real life, each behind a few plain functions.
@@ -25,6 +26,8 @@
 
 mod architecture;
 mod examples;
+#[cfg(target_os = "linux")]
+mod fuzz;
 mod registry;
 mod support;
 
