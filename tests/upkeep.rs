@@ -1,6 +1,6 @@
 //! The cache directory as a whole: it heals, it is one view, and it stays small by itself.
 
-use crate::support::{Finished, Scratch, as_nobody, run};
+use crate::support::{Finished, Scratch, as_nobody, is_left_out, run};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -240,6 +240,9 @@ fn looking_after_a_cache_makes_nothing() {
 /// much.
 #[test]
 fn a_cache_stays_small_by_itself() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::with_everything();
     let build = |flags: &[&str], age: &str| {
         let mut command = bench.command(&["layout", "new", "--copy", "source:/other"]);
@@ -273,6 +276,9 @@ fn a_cache_stays_small_by_itself() {
 /// M34, M35: entries that a running build uses are kept.
 #[test]
 fn what_a_running_build_uses_stays() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::with_everything();
     let note = bench.scratch.write("cache/running/.ocibuild-11111111111111111111111111111111", "");
     let running = fs::File::open(&note).unwrap();
@@ -296,6 +302,9 @@ fn what_a_running_build_uses_stays() {
 /// M34: builds, verify, prune and clear beside each other all go well, and what was built is whole.
 #[test]
 fn builds_and_upkeep_go_well_beside_each_other() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::with_everything();
     for number in 0..4 {
         bench.scratch.write(format!("source{number}/file"), format!("content {number}\n").repeat(5000));

@@ -4,7 +4,7 @@
 use super::contract::Bench;
 use super::forge::{self, DockerSaved, Forged, Member};
 use crate::consumers::Layout;
-use crate::support::run;
+use crate::support::{is_left_out, run};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -352,6 +352,9 @@ fn a15_a16_extended_headers_belong_to_one_entry_and_are_bounded() {
 
 #[test]
 fn a17_a18_fields_are_numbers_and_pax_wins_over_them() {
+    if is_left_out() {
+        return;
+    }
     let size = |field: &[u8]| Member { size_field: Some(field.to_vec()), ..Member::file("f", b"12345") };
     let (read, _) = is_a_source("A17", &forge::tar(&[size(b"\x80\0\0\0\0\0\0\0\0\0\0\x05")]));
     assert_eq!(read[0].size, 5);
@@ -382,6 +385,9 @@ fn a18_a_file_whose_name_ends_in_a_slash_is_refused() {
 
 #[test]
 fn a19_a21_the_limits_of_extended_headers() {
+    if is_left_out() {
+        return;
+    }
     let comment = |size: usize| {
         let empty = forge::record("comment", &vec![b'x'; size - 100]).len();
         forge::record("comment", &vec![b'x'; size - 100 + (size - empty)])
@@ -407,6 +413,9 @@ fn a19_a21_the_limits_of_extended_headers() {
 
 #[test]
 fn a32_what_an_archive_unpacks_to_is_bounded_by_its_headers() {
+    if is_left_out() {
+        return;
+    }
     // 64 MiB of zeros behind the end of a 2 KiB tar, in 64 KiB of gzip: read, found to be padding, and not kept.
     let tar = forge::tar(&[Member::file("f", b"1")]);
     let padded = [tar.clone(), vec![0; 64 << 20]].concat();

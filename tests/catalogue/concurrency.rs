@@ -2,7 +2,7 @@
 
 use super::contract::{Bench, build, is_one_line, is_whole, no_temporaries, spec, tags, temporaries};
 use crate::consumers::{Layout as Image, Skopeo};
-use crate::support::{command, consumer_as_root, ocibuild, run};
+use crate::support::{command, consumer_as_root, is_left_out, ocibuild, run};
 use ocibuild::common::progress::{Event, Progress, Silent};
 use ocibuild::store::Layout;
 use std::fs;
@@ -27,6 +27,9 @@ fn all_succeed(row: &str, children: Vec<Child>) {
 
 #[test]
 fn s6_twenty_builders_of_twenty_tags_lose_none() {
+    if is_left_out() {
+        return;
+    }
     for round in 0..5 {
         // In the first rounds they also race to make the layout.
         let bench = if round < 2 { Bench::empty() } else { Bench::keeping() };
@@ -50,6 +53,9 @@ fn s6_twenty_builders_of_twenty_tags_lose_none() {
 
 #[test]
 fn s6_twenty_builders_of_one_tag_leave_one_whole_image() {
+    if is_left_out() {
+        return;
+    }
     for different in [false, true] {
         let bench = Bench::keeping();
         bench.source();
@@ -74,6 +80,9 @@ fn s6_twenty_builders_of_one_tag_leave_one_whole_image() {
 
 #[test]
 fn s7_no_reader_ever_sees_half_an_image() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     let source = spec(&bench.source());
     let stop = AtomicBool::new(false);
@@ -108,6 +117,9 @@ fn s7_no_reader_ever_sees_half_an_image() {
 
 #[test]
 fn s8_beside_a_writer_without_locks_nothing_is_damaged() {
+    if is_left_out() {
+        return;
+    }
     let Some(skopeo) = Skopeo::find() else { return };
     let bench = Bench::keeping();
     let source = format!("{}:/srv", bench.source().display());
@@ -169,6 +181,9 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn s1_told_to_stop_at_any_moment_it_leaves_nothing() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     long_source(&bench);
     let whole = duration_of(&mut long_build(&bench));
@@ -201,6 +216,9 @@ fn s1_told_to_stop_at_any_moment_it_leaves_nothing() {
 
 #[test]
 fn s2_a_second_signal_ends_it_at_once() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     long_source(&bench);
     let child = start(&mut long_build(&bench));
@@ -217,6 +235,9 @@ fn s2_a_second_signal_ends_it_at_once() {
 
 #[test]
 fn s3_killed_at_any_moment_it_is_finished_by_the_next() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     long_source(&bench);
     let whole = duration_of(&mut long_build(&bench));
@@ -238,6 +259,9 @@ fn s3_killed_at_any_moment_it_is_finished_by_the_next() {
 
 #[test]
 fn s4_a_held_lock_is_waited_for_and_its_holder_named() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     let source = format!("{}:/srv", bench.source().display());
     let holder = fs::File::create(bench.out.join(".ocibuild.lock")).unwrap();
@@ -426,6 +450,9 @@ fn s13_a_worker_that_panics_harms_nothing() {
 
 #[test]
 fn s14_one_line_of_error_whatever_goes_on_beside() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     long_source(&bench);
     let failed = run(bench.command(&["layout", "out", "-q", "--base", "oci:absent"]).args(["--copy", "src:/srv"]));
@@ -437,6 +464,9 @@ fn s14_one_line_of_error_whatever_goes_on_beside() {
 /// M30: builds that lock different bases in one lock file at once keep each other's entries.
 #[test]
 fn what_many_builds_lock_at_once_is_all_kept() {
+    if is_left_out() {
+        return;
+    }
     let bench = Bench::keeping();
     for number in 0..8 {
         super::contract::copy_directory(&bench.out, &bench.scratch.join(format!("base{number}")));

@@ -11,7 +11,7 @@
 use super::Page;
 use super::page::Block;
 use crate::consumers::{Podman, Registry};
-use crate::support::{Scratch, command, run, run_within};
+use crate::support::{Scratch, command, is_left_out, run, run_within};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -130,26 +130,41 @@ fn run_page(path: &str) {
 
 #[test]
 fn commands_of_the_readme_work() {
+    if is_left_out() {
+        return;
+    }
     run_page("README.md");
 }
 
 #[test]
 fn commands_of_the_guide_work() {
+    if is_left_out() {
+        return;
+    }
     run_page("docs/guide.md");
 }
 
 #[test]
 fn commands_about_registries_work() {
+    if is_left_out() {
+        return;
+    }
     run_page("docs/registries.md");
 }
 
 #[test]
 fn commands_about_caching_work() {
+    if is_left_out() {
+        return;
+    }
     run_page("docs/caching.md");
 }
 
 #[test]
 fn commands_about_json_work() {
+    if is_left_out() {
+        return;
+    }
     run_page("docs/json.md");
 }
 

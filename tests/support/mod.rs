@@ -21,6 +21,7 @@ pub(crate) mod random;
 pub(crate) mod real_rcc;
 mod scratch;
 mod second_reader;
+mod selection;
 #[cfg(target_os = "linux")]
 mod static_program;
 
@@ -28,7 +29,10 @@ pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]
-pub(crate) use presence::{as_nobody, consumer, consumer_as_root, not_proven, python_with};
+pub(crate) use presence::{as_nobody, consumer, consumer_as_root, python_with};
 pub(crate) use scratch::{Scratch, session};
+pub(crate) use selection::is_left_out;
+#[cfg(target_os = "linux")]
+pub(crate) use selection::not_proven;
 #[cfg(target_os = "linux")]
 pub(crate) use static_program::static_program;

@@ -1,15 +1,16 @@
 //! The search for the programs that the tests use to check results.
 
+use super::selection::{is_left_out, is_required, not_proven};
 use super::{Scratch, command, run};
-use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 /// Finds a consumer, or prints once what is not tested without it. If `CI` or `OCIBUILD_REQUIRE_CONSUMERS` is set, a missing
 /// consumer fails the test.
 pub(crate) fn consumer(program: &str) -> Option<PathBuf> {
+    if is_left_out() {
+        return None;
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
     let found = directories.map(|directory| directory.join(program)).find(|path| path.is_file());
@@ -31,6 +32,9 @@ pub(crate) fn consumer_as_root(program: &str) -> Option<PathBuf> {
 
 /// Finds a Python that has `module`. The system's own is tried first: only that one has Debian's packages.
 pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
+    if is_left_out() {
+        return None;
+    }
     let own = PathBuf::from("/usr/bin/python3");
     let python = if own.is_file() { own } else { consumer("python3")? };
     let imported = run(command(&python).args(["-c", &format!("import {module}")]));
@@ -43,21 +47,8 @@ pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
 
 fn miss(reason: &str, program: &str) {
     let message = format!("{reason}, so not proven here: {}", proves(program));
-    let is_required = ["CI", "OCIBUILD_REQUIRE_CONSUMERS"]
-        .iter()
-        .any(|name| std::env::var(name).is_ok_and(|value| value == "true" || value == "1"));
-    assert!(!is_required, "{message}");
+    assert!(!is_required(), "{message}");
     not_proven(&message);
-}
-
-/// Prints once what the tests could not prove, and why.
-pub(crate) fn not_proven(message: &str) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let is_first = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(message.to_owned());
-    if is_first {
-        // Without eprintln, whose output the test runner hides when a test passes.
-        writeln!(std::io::stderr(), "\nNOT PROVEN: {message}").ok();
-    }
 }
 
 /// Returns what is tested with a consumer.
