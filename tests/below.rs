@@ -90,7 +90,7 @@ impl Yard {
 
 /// M9, M20: links on the way are followed and directories on the way stay what they are, as `COPY` has it.
 #[test]
-fn links_and_parents_are_what_copy_makes_of_them() {
+fn links_and_parent_directories_are_handled_as_by_copy() {
     let (Some(yard), Some(buildah)) = (Yard::with_base(), Buildah::find()) else { return };
     for (source, destination) in [
         ("tool", "/opt/current/plugins/tool"),
@@ -116,7 +116,7 @@ fn links_and_parents_are_what_copy_makes_of_them() {
 
 /// M9, M20: what would replace a link or a directory of the base is refused, with the real path.
 #[test]
-fn what_would_hide_something_is_refused() {
+fn files_that_would_replace_links_or_directories_are_refused() {
     let Some(yard) = Yard::with_base() else { return };
     for (copy, reason, hint) in [
         ("site:/opt/current", "/opt/current: is a link to /opt/v2 in a layer below", "copy to /opt/v2"),
@@ -153,7 +153,7 @@ fn listed(image: &Layout, layer: usize) -> Vec<String> {
 
 /// M8: only what is there is removed.
 #[test]
-fn what_is_not_there_cannot_be_removed() {
+fn a_missing_path_cannot_be_removed() {
     let Some(yard) = Yard::with_base() else { return };
     let missing = "/etc/nosuch: not found in the layers below, so there is nothing to remove";
     yard.build(&["--remove", "/etc/nosuch"]).ended_with(1).failed_saying(missing);
@@ -168,7 +168,7 @@ fn what_is_not_there_cannot_be_removed() {
 
 /// M14: what cannot run is said when the image is built.
 #[test]
-fn what_cannot_run_is_warned_of() {
+fn commands_that_cannot_run_are_a_warning() {
     let Some(yard) = Yard::with_base() else { return };
     for (arguments, warning) in [
         (&["--user", "nonroot"][..], Some("user nonroot: not in the image's /etc/passwd")),
@@ -204,7 +204,7 @@ fn what_cannot_run_is_warned_of() {
 
 /// M20: with a listing, without one, with a damaged one and without a cache the image has the same bytes.
 #[test]
-fn a_listing_decides_no_byte() {
+fn listings_never_change_the_bytes_of_an_image() {
     let Some(yard) = Yard::with_base() else { return };
     let build = |cache: &str| {
         let mut command = yard.ocibuild();

@@ -130,7 +130,7 @@ fn c11_c12_c13_c15_every_change_is_noticed() {
 }
 
 #[test]
-fn c3_c5_a_spoilt_cache_costs_time_only() {
+fn c3_c5_a_damaged_cache_costs_time_only() {
     if is_left_out() {
         return;
     }

@@ -63,7 +63,7 @@ fn damage(file: &Path) {
 
 /// M26: damage that changes no timestamp is found by `cache verify`; the next build repairs it.
 #[test]
-fn what_was_found_damaged_is_healed_by_the_next_build() {
+fn damage_that_verify_finds_is_repaired_by_the_next_build() {
     for (find, damaged) in [(["verify", "out"], "out"), (["cache", "verify"], "cache/store")] {
         let bench = Bench::new();
         bench.build("out");
@@ -141,7 +141,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// M35: info, prune and clear cover everything in the cache directory. Bytes that layouts share are not counted as freed.
 #[test]
-fn everything_in_the_cache_is_one_view() {
+fn cache_commands_cover_the_whole_cache() {
     let bench = Bench::with_everything();
     assert_eq!(bench.counts(), [1, 1, 1, 1]);
     let text = bench.run(&["cache", "info"]).success();
@@ -213,7 +213,7 @@ fn what_cannot_be_read_is_discarded() {
 
 /// M35: maintenance of a cache creates nothing, neither without a cache nor on a full disk.
 #[test]
-fn looking_after_a_cache_makes_nothing() {
+fn cache_commands_create_no_files() {
     let bench = Bench { scratch: Scratch::new() };
     for action in [&["info"][..], &["verify"], &["clear"], &["prune", "--keep", "0"]] {
         let mut command = bench.command(&["cache"]);
@@ -275,7 +275,7 @@ fn a_cache_stays_small_by_itself() {
 
 /// M34, M35: entries that a running build uses are kept.
 #[test]
-fn what_a_running_build_uses_stays() {
+fn files_of_a_running_build_are_kept() {
     if is_left_out() {
         return;
     }
@@ -301,7 +301,7 @@ fn what_a_running_build_uses_stays() {
 
 /// M34: builds, verify, prune and clear beside each other all go well, and what was built is whole.
 #[test]
-fn builds_and_upkeep_go_well_beside_each_other() {
+fn builds_and_cache_maintenance_run_concurrently() {
     if is_left_out() {
         return;
     }

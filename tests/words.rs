@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// M50, M57: words of other programs are answered with what does the same here, and nonsense is not suggested.
 #[test]
-fn words_of_other_programs_get_the_right_answer() {
+fn words_of_other_programs_are_answered_with_ours() {
     for (words, answer) in [
         (&["build", "."][..], "`ocibuild layout DIR` builds an image"),
         (&["oci", "build"], "`ocibuild layout DIR` builds an image"),
@@ -45,7 +45,7 @@ fn words_of_other_programs_get_the_right_answer() {
 
 /// M56: a command of a command has a manual page, too.
 #[test]
-fn manual_pages_go_all_the_way_down() {
+fn every_subcommand_has_a_manual_page() {
     assert!(run(ocibuild().args(["man", "cache", "prune"])).success().text().contains("older\\-than"));
     run(ocibuild().args(["man", "cache", "absent"])).ended_with(2).failed_saying("`cache absent`: unknown command");
 }
@@ -86,7 +86,7 @@ fn compact_is_the_smallest_once_it_is_unpacked() {
 
 /// M51: a flag is listed under the heading of its topic.
 #[test]
-fn flags_stand_below_their_own_headings() {
+fn flags_are_listed_under_headings() {
     for command in ["layout", "dockerfile", "export", "inspect", "pull"] {
         let help = run(ocibuild().args([command, "--help"])).success();
         let mut headings: Vec<(&str, &str)> = Vec::new();
@@ -138,7 +138,7 @@ fn json_holds_for_every_mistake_and_warning() {
 
 /// M53: without a terminal a long step says every few seconds how far it is.
 #[test]
-fn a_long_step_says_how_far_it_is() {
+fn a_long_step_prints_its_progress() {
     if is_left_out() {
         return;
     }

@@ -108,7 +108,7 @@ fn a1_names_that_leave_the_archive_are_refused() {
 }
 
 #[test]
-fn a2_a3_links_lead_nowhere() {
+fn a2_a3_links_in_an_archive_never_leave_it() {
     let through = [Member::link(b'2', "link", "../canary"), Member::file("link/file", b"overwritten")];
     is_no_source("A2", &forge::tar(&through), &["is not a directory", "is below it"]);
     let hard = [Member::link(b'1', "hard", "../canary/file")];
@@ -244,7 +244,7 @@ fn a9_members_that_are_named_must_be_there() {
 }
 
 #[test]
-fn a10_a_longer_body_shows_what_it_hides() {
+fn a10_a_body_longer_than_its_header_is_found() {
     // What a careless writer makes of a file that grew by a header: the reader sees an entry, and that is all one can see.
     let forged =
         [forge::unended(&[Member::file("file", b"12345")]), forge::tar(&[Member::file("forged", b"")])].concat();
@@ -262,7 +262,7 @@ fn a10_a_longer_body_shows_what_it_hides() {
 }
 
 #[test]
-fn a11_a_shorter_body_swallows_what_follows() {
+fn a11_a_body_shorter_than_its_header_is_found() {
     let lying = Member { size_field: Some(b"00000002000\0".to_vec()), ..Member::file("file", b"12345") };
     let next = Member::file("next", b"not a header");
     is_no_source("A11", &forge::tar(&[lying.clone(), next]), &["source.tar", "malformed tar"]);
@@ -505,7 +505,7 @@ fn a34_archives_come_from_standard_input_or_from_files() {
 }
 
 #[test]
-fn a35_how_an_archive_ends() {
+fn a35_a_missing_end_marker_is_a_warning_and_data_behind_it_an_error() {
     let whole = forge::tar(&[Member::file("f", b"1")]);
     for cut in [512, 1024] {
         let (_, warned) = is_a_source("A35", &whole[..whole.len() - cut]);

@@ -108,7 +108,7 @@ fn a11_f16_a_file_that_shrank_or_was_written_to_is_never_packed() {
 }
 
 #[test]
-fn f18_a_directory_swapped_for_a_link_leads_nowhere() {
+fn f18_a_directory_swapped_for_a_link_is_not_followed() {
     for target in ["/var/tmp", "../../outside", "../outside"] {
         let bench = Bench::keeping();
         bench.scratch.write("src/sub/file", "inside");

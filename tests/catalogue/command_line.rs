@@ -19,7 +19,7 @@ fn cannot_be_meant(row: &str, requests: &[(&[&str], &str)]) {
 }
 
 #[test]
-fn l1_flags_that_are_none() {
+fn l1_unknown_flags_are_usage_errors() {
     cannot_be_meant(
         "L1",
         &[
@@ -43,7 +43,7 @@ fn l1_flags_that_are_none() {
 }
 
 #[test]
-fn l2_l3_tags_that_are_none() {
+fn l2_l3_malformed_tags_are_usage_errors() {
     let long = "a".repeat(129);
     let rule = "a tag is 1 to 128 letters";
     cannot_be_meant(
@@ -88,7 +88,7 @@ fn l4_platforms_are_normalised_or_refused() {
 }
 
 #[test]
-fn l5_what_is_said_twice_or_leads_in_a_circle() {
+fn l5_repeated_values_and_outputs_inside_their_source_are_refused() {
     cannot_be_meant(
         "L5",
         &[
@@ -115,7 +115,7 @@ fn l5_what_is_said_twice_or_leads_in_a_circle() {
 }
 
 #[test]
-fn l6_values_that_are_none() {
+fn l6_malformed_values_of_flags_are_usage_errors() {
     cannot_be_meant(
         "L6",
         &[
@@ -169,7 +169,7 @@ fn l6_values_that_are_none() {
 }
 
 #[test]
-fn l7_sources_of_every_kind() {
+fn l7_a_source_may_be_a_directory_or_a_file_and_must_exist() {
     let bench = Bench::keeping();
     bench.scratch.write("file", "x");
     fs::create_dir(bench.scratch.join("empty")).unwrap();
@@ -188,7 +188,7 @@ fn l7_sources_of_every_kind() {
 }
 
 #[test]
-fn l8_the_moment_from_the_surroundings() {
+fn l8_source_date_epoch_is_read_strictly() {
     if is_left_out() {
         return;
     }
@@ -219,7 +219,7 @@ fn l8_the_moment_from_the_surroundings() {
 }
 
 #[test]
-fn l9_where_an_archive_is_written() {
+fn l9_an_archive_replaces_files_atomically_and_never_goes_to_a_terminal() {
     let bench = Bench::keeping();
     let export = |to: &str| bench.command(&["export", "out:keep", to, "-q"]);
     bench.scratch.write("old.tar", "");
@@ -265,7 +265,7 @@ fn l9_where_an_archive_is_written() {
 }
 
 #[test]
-fn l10_closed_streams_are_no_panic() {
+fn l10_closed_streams_cause_no_panic() {
     let bench = Bench::keeping();
     bench.source();
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
@@ -299,7 +299,7 @@ fn l10_closed_streams_are_no_panic() {
 }
 
 #[test]
-fn l11_names_that_are_no_text() {
+fn l11_paths_that_are_not_unicode_work() {
     let bench = Bench::keeping();
     let name = std::ffi::OsStr::from_bytes(b"\xff-dir");
     bench.scratch.write(std::path::Path::new(name).join("file"), "x");
@@ -324,7 +324,7 @@ fn l11_names_that_are_no_text() {
 }
 
 #[test]
-fn l13_very_many_of_everything() {
+fn l13_thousands_of_tags_labels_and_layers_are_built_or_refused() {
     if is_left_out() {
         return;
     }
@@ -355,7 +355,7 @@ fn l13_very_many_of_everything() {
 }
 
 #[test]
-fn l14_no_escape_codes_but_on_a_terminal() {
+fn l14_escape_codes_are_written_to_terminals_only() {
     let bench = Bench::keeping();
     bench.source();
     for (variable, value) in [("TERM", "dumb"), ("NO_COLOR", "1"), ("TERM", "xterm-256color")] {
@@ -385,7 +385,7 @@ fn l15_locales_change_no_byte() {
 }
 
 #[test]
-fn l16_help_needs_nothing() {
+fn l16_help_needs_no_environment() {
     for arguments in [["--help"], ["--version"]] {
         let mut bare = std::process::Command::new(env!("CARGO_BIN_EXE_ocibuild"));
         run(bare.args(arguments).env_clear()).success();

@@ -180,7 +180,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn s1_told_to_stop_at_any_moment_it_leaves_nothing() {
+fn s1_a_signal_at_any_moment_leaves_no_temporary_files() {
     if is_left_out() {
         return;
     }
@@ -215,7 +215,7 @@ fn s1_told_to_stop_at_any_moment_it_leaves_nothing() {
 }
 
 #[test]
-fn s2_a_second_signal_ends_it_at_once() {
+fn s2_a_second_signal_ends_the_program_at_once() {
     if is_left_out() {
         return;
     }
@@ -234,7 +234,7 @@ fn s2_a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn s3_killed_at_any_moment_it_is_finished_by_the_next() {
+fn s3_a_killed_build_is_finished_by_the_next() {
     if is_left_out() {
         return;
     }
@@ -298,7 +298,7 @@ fn unread() -> Stdio {
 }
 
 #[test]
-fn s5_a_reader_that_has_seen_enough_is_no_error() {
+fn s5_a_pipe_that_is_closed_early_causes_no_error() {
     let bench = Bench::keeping();
     let commands = [
         &["--help"][..],
@@ -332,7 +332,7 @@ fn s5_a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn s9_s10_what_lies_in_the_place_of_the_lock() {
+fn s9_s10_a_lock_must_be_a_regular_file_of_any_content() {
     for content in ["", "garbage\u{0}\u{1b}[31m", "pid 1 on host other\n"] {
         let bench = Bench::keeping();
         fs::write(bench.out.join(".ocibuild.lock"), content).unwrap();
@@ -363,7 +363,7 @@ fn s9_s10_what_lies_in_the_place_of_the_lock() {
 }
 
 #[test]
-fn s9_a_lock_file_of_somebody_else_locks_too() {
+fn s9_a_lock_file_of_another_user_locks_too() {
     use std::os::unix::fs::PermissionsExt as _;
     let Some(setpriv) = consumer_as_root("setpriv") else { return };
     let bench = Bench::keeping();
@@ -449,7 +449,7 @@ fn s13_a_worker_that_panics_harms_nothing() {
 }
 
 #[test]
-fn s14_one_line_of_error_whatever_goes_on_beside() {
+fn s14_an_error_is_one_line_beside_concurrent_output() {
     if is_left_out() {
         return;
     }
@@ -487,7 +487,7 @@ fn what_many_builds_lock_at_once_is_all_kept() {
 
 /// M34: a file of a person that only begins like one of ours is not swept, wherever ours are.
 #[test]
-fn a_file_that_begins_like_a_temporary_is_a_persons() {
+fn a_file_of_a_user_that_looks_temporary_is_kept() {
     let bench = Bench::keeping();
     bench.source();
     let (own, dead) = (".ocibuild-notes", ".ocibuild-00000000000000000000000000000000");

@@ -29,7 +29,7 @@ fn tars(context: &Path) -> BTreeSet<String> {
 
 /// M29: at whatever step it is killed or fails, the context is the one that was there before or the new one.
 #[test]
-fn a_context_belongs_together_at_every_moment() {
+fn a_context_is_the_old_or_the_new_one_at_every_moment() {
     if is_left_out() {
         return;
     }

@@ -264,7 +264,7 @@ fn f10_a_nested_index_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn f11_a_layout_without_its_mark_is_not_taken_for_a_new_one() {
+fn f11_a_directory_without_oci_layout_is_not_treated_as_a_new_layout() {
     for (mark, reason) in [
         (None, "`oci-layout` is missing"),
         (Some(&b""[..]), "not JSON"),
@@ -291,7 +291,7 @@ fn f11_a_layout_without_its_mark_is_not_taken_for_a_new_one() {
 }
 
 #[test]
-fn f12_f13_where_a_layout_can_be_made() {
+fn f12_f13_a_layout_is_created_in_new_and_empty_directories_only() {
     let bench = Bench::empty();
     bench.source();
     let build_into = |output: &str| bench.command(&["layout", output, "-q", "--copy", "src:/srv"]);
@@ -377,7 +377,7 @@ fn f19_links_are_data_and_special_files_are_refused() {
 }
 
 #[test]
-fn f20_what_may_not_be_read_is_named() {
+fn f20_files_without_read_permission_are_named() {
     let bench = Bench::empty();
     bench.scratch.write("files/sub/secret", "x");
     bench.scratch.write("directories/sub/closed/x", "x");
@@ -453,7 +453,7 @@ fn f22_a_file_with_holes_is_the_same_as_one_without() {
 }
 
 #[test]
-fn f23_mounts_are_told_of_and_proc_is_refused() {
+fn f23_mounts_are_a_warning_and_proc_is_refused() {
     let bench = Bench::keeping();
     bench.scratch.write("src/file", "x");
     fs::create_dir(bench.scratch.join("src/mounted")).unwrap();
@@ -511,7 +511,7 @@ fn f30_modes_of_the_layout_follow_the_umask_and_the_image_does_not() {
 }
 
 #[test]
-fn f31_the_temporary_directory_plays_no_part() {
+fn f31_the_temporary_directory_is_not_used() {
     let bench = Bench::keeping();
     bench.source();
     for tmpdir in ["/nonexistent", "/proc", ""] {

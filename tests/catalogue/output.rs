@@ -331,7 +331,7 @@ fn x10_archives_hold_the_layout_and_nothing_else() {
 }
 
 #[test]
-fn x11_layers_of_nothing_and_of_exactly_so_much() {
+fn x11_empty_layers_and_layers_at_block_borders_are_well_formed() {
     let bench = Bench::empty();
     for size in [0, 1, 511, 512, 513, 10_240 - 512, (1 << 20) - 512, 1 << 20] {
         bench.scratch.write("src/f", vec![b'x'; size]);
@@ -360,7 +360,7 @@ fn documents(layout: &Path, tag: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn x12_documents_are_canonical_and_say_what_they_are() {
+fn x12_documents_are_canonical_and_have_media_types() {
     let bench = Bench::keeping();
     bench.source();
     for tag in ["v1", "team/app:v1", "v2"] {

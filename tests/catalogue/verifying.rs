@@ -53,7 +53,7 @@ fn change(layout: &Forged, digest: &str, edit: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-fn l17_blobs_that_are_not_what_they_should_be() {
+fn l17_damaged_blobs_are_found() {
     if is_left_out() {
         return;
     }
@@ -104,7 +104,7 @@ fn l17_blobs_that_are_not_what_they_should_be() {
 }
 
 #[test]
-fn l17_documents_that_lie_or_are_malformed() {
+fn l17_wrong_and_malformed_documents_are_found() {
     if is_left_out() {
         return;
     }
@@ -236,7 +236,7 @@ fn l17_documents_that_lie_or_are_malformed() {
 type LayerFault = (&'static str, Vec<u8>, &'static str, Vec<u8>, &'static str);
 
 #[test]
-fn l17_layers_whose_tars_are_malformed() {
+fn l17_malformed_tars_in_layers_are_found() {
     if is_left_out() {
         return;
     }
@@ -329,7 +329,7 @@ fn l17_layers_whose_tars_are_malformed() {
 }
 
 #[test]
-fn l17_what_is_odd_and_no_fault() {
+fn l17_unusual_layouts_are_valid() {
     let harmless: [Seed<'_>; 6] = [
         (
             "an unreferenced blob",
@@ -411,7 +411,7 @@ fn l17_every_fault_of_a_layout_in_one_run() {
 }
 
 #[test]
-fn l17_places_that_are_no_layouts() {
+fn l17_paths_that_are_not_layouts_are_refused() {
     let bench = Bench::empty();
     bench.scratch.write("file", "x");
     fs::create_dir(bench.scratch.join("empty")).unwrap();

@@ -50,7 +50,7 @@ fn a_path_is_what_is_there() {
 
 /// M40, M65: an ambiguous argument is refused with both spellings.
 #[test]
-fn a_word_of_two_meanings_is_refused() {
+fn an_ambiguous_argument_is_refused() {
     let yard = Yard::new();
     yard.text("layout debian --copy a:/a");
     yard.refuses("layout out --base debian --copy b:/b", &["`debian`", "./debian or docker://debian"]);

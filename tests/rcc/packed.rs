@@ -111,7 +111,7 @@ fn a_bundle_brings_its_environment() {
 
 /// A packed robot is as untrusted as everything else.
 #[test]
-fn a_packed_robot_that_is_none_is_refused() {
+fn an_invalid_packed_robot_is_refused() {
     let machine = Machine::new();
     machine.shell_robot("robot", "tasks: {a: {shell: b}}\nartifactsDir: output\n");
     let file = machine.scratch.join("robot/robot.yaml");

@@ -116,7 +116,7 @@ fn what_the_library_has_compressed_is_taken_over_and_the_tar_is_the_same() {
 }
 
 #[test]
-fn everybody_reads_a_layer_with_gzip_taken_over() {
+fn every_reader_accepts_a_layer_with_reused_gzip() {
     let recorded = Recorded::new();
     let layout = recorded.build("out", &["--compression", "reuse"]);
     let (blob, tar) = (blob(&layout), recorded.scratch.join("layer.tar"));

@@ -42,7 +42,7 @@ fn r8_a_realm_on_another_port_is_asked_anonymously() {
 }
 
 #[test]
-fn r8_the_person_is_told_how_to_allow_another_realm() {
+fn r8_the_error_says_how_to_allow_another_realm() {
     let tokens = Server::start(|x| match x.header("authorization") {
         Some(_) => gives_token(x),
         None => x.answer(401, &[("WWW-Authenticate", "Basic realm=tokens")], "{}"),
@@ -56,7 +56,7 @@ fn r8_the_person_is_told_how_to_allow_another_realm() {
 }
 
 #[test]
-fn r9_a_realm_that_leads_astray_is_an_error() {
+fn r9_a_malformed_or_dangerous_realm_is_an_error() {
     let long = format!("http://127.0.0.1/{}", "x".repeat(10 << 10));
     for realm in [
         "file:///etc/passwd",
@@ -77,7 +77,7 @@ fn r9_a_realm_that_leads_astray_is_an_error() {
 }
 
 #[test]
-fn r10_a_registry_that_asks_for_ever_is_left_after_two_challenges() {
+fn r10_endless_challenges_end_after_two() {
     let server = Server::start(|x| match x.line().as_str() {
         "GET /token" => gives_token(x),
         _ => {
@@ -164,7 +164,7 @@ fn r11_the_supported_challenge_is_picked_and_a_broken_one_refused() {
 }
 
 #[test]
-fn r36_a_token_whose_life_makes_no_sense_is_used_until_it_is_refused() {
+fn r36_a_token_with_an_implausible_lifetime_is_used_until_it_is_refused() {
     for expires in ["-1", "0", "1", "1000000000000000000", "\"x\""] {
         let shelf = shelf_with_manifest();
         let server = Server::start(move |x| match x.line().as_str() {

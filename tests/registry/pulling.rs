@@ -93,7 +93,7 @@ fn r17_a_cut_transfer_is_resumed_and_moves_nothing_twice() {
 }
 
 #[test]
-fn r17_a_transfer_that_gets_nowhere_ends() {
+fn r17_a_transfer_without_progress_ends() {
     let content = noise(9 << 20);
     let (server, _) = cutting(&content, 100, true);
     let work = Client::new().open(&server.host());
@@ -192,7 +192,7 @@ fn r21_a_server_error_is_tried_again_and_in_the_end_named() {
 }
 
 #[test]
-fn r22_what_a_proxy_has_recompressed_is_refused_and_asked_not_to_be() {
+fn r22_a_recompressed_body_is_refused_and_identity_encoding_is_requested() {
     let content = noise(1000);
     let gzip = |bytes: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -248,7 +248,7 @@ fn r23_a_manifest_that_is_too_large_is_not_read() {
 }
 
 #[test]
-fn r24_what_is_not_there_is_said_in_the_servers_words_made_safe() {
+fn r24_a_missing_image_is_reported_in_the_escaped_words_of_the_registry() {
     for (status, code, message, words) in [
         (404, "MANIFEST_UNKNOWN", "manifest unknown", "answered 404: MANIFEST_UNKNOWN manifest unknown"),
         (404, "NAME_UNKNOWN", "repository \u{1b}[31mred\n", "NAME_UNKNOWN repository \\u{1b}[31mred"),

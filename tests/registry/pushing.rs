@@ -130,7 +130,7 @@ fn r27_a_location_that_leaves_tls_is_refused() {
 }
 
 #[test]
-fn r28_a_location_that_leads_astray_is_refused() {
+fn r28_a_malformed_or_dangerous_location_is_refused() {
     let long = format!("/{}", "x".repeat(10 << 10));
     for (location, word) in [
         ("http://alice@127.0.0.1/", "user information"),
@@ -160,7 +160,7 @@ fn r28_a_location_that_leads_astray_is_refused() {
 }
 
 #[test]
-fn r29_a_mount_is_an_attempt() {
+fn r29_a_refused_mount_becomes_an_upload() {
     let content = noise(1000);
     let from = |server: &Server| format!("{}/team/base:v1", server.host()).parse::<Reference>().unwrap();
     let shelf = Shelf::default().with_blob("team/base", &content);
@@ -240,7 +240,7 @@ fn r31_a_blob_goes_in_two_requests_whatever_the_first_would_take() {
 }
 
 #[test]
-fn r32_an_upload_that_was_cut_goes_on_where_the_registry_stands() {
+fn r32_an_interrupted_upload_continues_at_the_offset_of_the_registry() {
     let content = noise(1_000_000);
     let shelf = Shelf::default();
     let received = Arc::new(Mutex::new(0));
@@ -274,7 +274,7 @@ fn r32_an_upload_that_was_cut_goes_on_where_the_registry_stands() {
 }
 
 #[test]
-fn r32_a_position_that_makes_no_sense_means_a_new_session() {
+fn r32_an_inconsistent_offset_starts_a_new_session() {
     let content = noise(100_000);
     for range in [None, Some("0-999999"), Some("5-10"), Some("x"), Some("0-0"), Some("0-18446744073709551615")] {
         let shelf = Shelf::default();
@@ -368,7 +368,7 @@ fn r33_a_lost_session_is_a_new_start() {
 }
 
 #[test]
-fn r33_a_registry_that_never_gets_further_is_left() {
+fn r33_an_upload_without_progress_is_given_up() {
     let server = registry(&Shelf::default(), |x, _| {
         if x.request.method == "PATCH" {
             x.answer(202, &[("Range", "0-0")], "");
@@ -402,7 +402,7 @@ fn r34_a_digest_that_the_registry_disputes_is_an_error() {
 }
 
 #[test]
-fn r34_an_upload_whose_answer_was_lost_is_looked_for() {
+fn r34_a_blob_is_looked_up_after_a_lost_answer() {
     for status in [Some(500), None] {
         let shelf = Shelf::default();
         let server = registry(&shelf, move |x, shelf| {
@@ -529,7 +529,7 @@ fn r40_the_digest_of_a_pushed_manifest_is_compared() {
 }
 
 #[test]
-fn r41_a_tag_that_may_not_move_is_named() {
+fn r41_an_immutable_tag_is_named() {
     for status in [400, 409] {
         let server = registry(&Shelf::default(), move |x, _| {
             let is_manifest = x.line() == "PUT /v2/team/robot/manifests/v1";

@@ -101,7 +101,7 @@ fn impatient() -> Client {
 }
 
 #[test]
-fn r19_a_server_that_keeps_one_waiting_is_left() {
+fn r19_a_server_that_stalls_is_given_up() {
     if is_left_out() {
         return;
     }

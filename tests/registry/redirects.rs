@@ -32,7 +32,7 @@ fn r12_a_redirect_to_another_host_carries_no_credentials() {
 }
 
 #[test]
-fn r13_redirects_that_lead_astray_are_refused() {
+fn r13_dangerous_redirects_are_refused() {
     for (location, word) in [
         ("file:///etc/passwd", "neither http nor https"),
         ("http://alice@127.0.0.1/", "user information"),

@@ -508,7 +508,7 @@ fn offline_wins_over_shared_caches() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_before_anything_is_built() {
+fn contradictory_flags_are_refused_before_anything_is_built() {
     let yard = Yard::new();
     let machine = yard.machine("first");
     let cache = yard.name("team/cache");
@@ -524,7 +524,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_built() {
 }
 
 #[test]
-fn verify_tells_what_is_left_out_from_what_is_lost() {
+fn verify_distinguishes_remote_layers_from_lost_ones() {
     let yard = Yard::new();
     let cache = yard.name("team/cache");
     yard.machine("first").build(&["--cache-to", &cache]);

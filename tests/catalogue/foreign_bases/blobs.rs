@@ -43,7 +43,7 @@ fn b4_blobs_of_another_length_are_refused() {
 }
 
 #[test]
-fn b5_b6_sizes_that_are_none_are_refused() {
+fn b5_b6_invalid_sizes_are_refused() {
     let impossible =
         [json!(-1), json!(9_007_199_254_740_992_u64), json!(1_u64 << 63), json!(2.0), json!("12"), json!([])];
     for size in &impossible {

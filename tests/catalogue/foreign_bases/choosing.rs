@@ -54,7 +54,7 @@ fn b30_b31_platforms_are_matched_and_attestations_passed_over() {
 }
 
 #[test]
-fn b35_b36_what_is_and_is_not_a_layout() {
+fn b35_b36_invalid_and_incomplete_layouts_are_refused() {
     each_is_refused(&[
         (
             "B35",
@@ -159,7 +159,7 @@ fn b39_a_base_that_changes_meanwhile_is_one_or_the_other() {
 }
 
 #[test]
-fn b40_scratch_is_nothing_and_has_no_tags() {
+fn b40_scratch_is_the_empty_base_and_has_no_tags() {
     let bench = Bench::keeping();
     let on = |base: &str| {
         let mut build = bench.layout();

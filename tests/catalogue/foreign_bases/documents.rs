@@ -6,7 +6,7 @@ use crate::support::is_left_out;
 use serde_json::{Value, json};
 
 #[test]
-fn b10_b12_documents_of_two_faces_are_refused() {
+fn b10_b12_documents_that_are_both_manifest_and_index_are_refused() {
     each_is_refused(&[
         ("B10", &|base| base.edit_manifest(|it| it["mediaType"] = json!(INDEX)), &["has the media type"]),
         (
