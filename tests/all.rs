@@ -1,4 +1,4 @@
-//! Every test of the whole program, in one binary.
+//! Every test of the whole program, in one binary. `CATALOGUE.md` has the promises and the tests of each.
 //!
 //! * `architecture`: rooms, imports, names and documents, held against the sources.
 //! * `fuzz`: readers of untrusted bytes, with mutations of valid input.

@@ -1,5 +1,6 @@
 //! Holds the architecture against the sources: rooms and imports, file sizes, names, crates, and what documents promise.
 
+mod catalogue;
 mod documents;
 mod functions;
 mod imports;
