@@ -34,8 +34,8 @@ fn prose(code: &str) -> Vec<(usize, String)> {
             let length = rest.find("\"#").map_or(rest.len(), |end| end + 2);
             found.push((line, rest[..length].to_owned()));
             length
-        } else if rest.starts_with('"') {
-            let length = 1 + end_of_string(&rest[1..]);
+        } else if let Some(string) = rest.strip_prefix('"') {
+            let length = 1 + end_of_string(string);
             found.push((line, rest[..length].to_owned()));
             length
         } else if rest.starts_with("'\"'") || rest.starts_with("'\\\"'") {
