@@ -11,7 +11,7 @@ use super::robot::{CopiesSomething, RobotArguments, RobotToPackage, own_director
 use super::secrets::SecretsArguments;
 use super::values;
 use clap::Args;
-use ocibuild::build::image::ConfigEdit;
+use ocibuild::build::image::{Base, ConfigEdit};
 use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
 use ocibuild::cache::RecipeKey;
 use ocibuild::common::human_numbers::counted;
@@ -19,7 +19,7 @@ use ocibuild::common::progress::warn;
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::layers::tree::{Access, Owner, Rules};
-use ocibuild::robot_image::{LayerEntries, RobotImage};
+use ocibuild::robot_image::{DEFAULT_BASE, LayerEntries, RobotImage};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use serde_json::Value;
@@ -143,24 +143,14 @@ impl RequestArguments {
     }
 
     fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
-        match self.base.as_deref() {
-            // conda's python needs glibc, which this base has.
-            None if is_robot => {
-                "docker.io/library/debian:stable-slim".parse().map(|base| Some(Location::Registry(base)))
-            }
-            Some("scratch") if is_robot => {
-                warn(watch, "base scratch", "has no C library, which Python in the environment requires");
-                Ok(None)
-            }
-            None | Some("scratch") => Ok(None),
-            Some(text) if text.starts_with("scratch:") || text.starts_with("scratch@") => {
-                Err(Error::usage(format!("base `{text}`"), "scratch is the empty base, and has no tags"))
-            }
-            Some("docker.io/library/scratch" | "docker.io/scratch" | "library/scratch") => {
-                Err(Error::invalid("base image", "scratch is not in a registry").hint("--base scratch"))
-            }
-            Some(text) => Location::of_base(text).map(Some),
+        let Some(text) = self.base.as_deref() else {
+            return if is_robot { DEFAULT_BASE.parse().map(|base| Some(Location::Registry(base))) } else { Ok(None) };
+        };
+        let location = Base::location(text)?;
+        if is_robot && location.is_none() {
+            warn(watch, "base scratch", "has no C library, which Python in the environment requires");
         }
+        Ok(location)
     }
 }
 

@@ -342,6 +342,9 @@ impl RobotImage {
     }
 }
 
+/// The base of a robot's image, unless the user names another one. It has glibc, which conda's Python needs.
+pub const DEFAULT_BASE: &str = "docker.io/library/debian:stable-slim";
+
 /// The path of rcc in an image.
 const RCC: &str = "usr/local/bin/rcc";
 

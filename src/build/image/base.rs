@@ -38,6 +38,23 @@ pub enum BaseLayers {
 }
 
 impl Base {
+    /// Returns the location of the base that `text` names; `None` for `scratch`.
+    ///
+    /// # Errors
+    /// Fails as [`Location::of_base`], and for names of `scratch` that exist in no registry.
+    pub fn location(text: &str) -> Result<Option<Location>> {
+        match text {
+            "scratch" => Ok(None),
+            _ if text.starts_with("scratch:") || text.starts_with("scratch@") => {
+                Err(Error::usage(format!("base `{text}`"), "scratch is the empty base, and has no tags"))
+            }
+            "docker.io/library/scratch" | "docker.io/scratch" | "library/scratch" => {
+                Err(Error::invalid("base image", "scratch is not in a registry").hint("--base scratch"))
+            }
+            _ => Location::of_base(text).map(Some),
+        }
+    }
+
     /// Opens the image in the file or directory at `location`.
     ///
     /// # Errors
