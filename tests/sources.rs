@@ -143,15 +143,15 @@ fn what_a_robots_rules_exclude_is_said_and_can_be_kept() {
     for path in ["libs/temp/", "libs/rcc", "tmp/", "output/", ".git/", "libs/__pycache__/", "out/"] {
         assert!(excluded.iter().any(|line| line.split_whitespace().nth(1) == Some(path)), "{path}: {dry}");
     }
-    let told = |more: &[&str]| {
+    let reported = |more: &[&str]| {
         let finished = build(&[&["--format", "json"], more].concat());
         serde_json::from_str::<Value>(finished.text()).unwrap()["excluded"].clone()
     };
     let temp = json!({"source": "robot ./robot.yaml", "rule": "robot", "pattern": "temp/", "count": 1, "paths": ["libs/temp/"]});
-    for document in [told(&[]), told(&["--dry-run"])] {
+    for document in [reported(&[]), reported(&["--dry-run"])] {
         assert!(document.as_array().unwrap().contains(&temp), "{document:#}");
     }
-    let kept = told(&["--include", "libs/temp", "--include", "libs/rcc"]);
+    let kept = reported(&["--include", "libs/temp", "--include", "libs/rcc"]);
     assert!(!kept.as_array().unwrap().contains(&temp), "{kept:#}");
     let files = files(&robot.join("out"));
     assert!(files.contains("home/robot/app/libs/temp/__init__.py") && files.contains("home/robot/app/libs/rcc"));
@@ -256,8 +256,8 @@ fn tar_of(headers: &[Header<'_>]) -> Vec<u8> {
 
 /// Mode and owner of each entry, but for directories that nothing names.
 fn access(layout: &Path) -> Vec<(String, u32, u64, u64)> {
-    let told = |entry: Entry| (String::from_utf8(entry.path).unwrap(), entry.mode, entry.uid, entry.gid);
-    entries(layout).into_iter().map(told).collect()
+    let reported = |entry: Entry| (String::from_utf8(entry.path).unwrap(), entry.mode, entry.uid, entry.gid);
+    entries(layout).into_iter().map(reported).collect()
 }
 
 /// M60: owners of a tar can be kept, special bits go where their owner goes, and that is said.

@@ -183,9 +183,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     let mut terminal = command(python);
     terminal.args(["-c", script, env!("CARGO_BIN_EXE_ocibuild")]).args(words);
     terminal.env("NO_COLOR", "1").env("TERM", "xterm").env("OCIBUILD_NO_CACHE", "1").current_dir(scratch.path());
-    let told = run(&mut terminal).success();
-    let bars: Vec<&str> = told.text().split(['\r', '\n']).filter(|line| line.contains(" [")).collect();
-    assert!(bars.iter().any(|bar| bar.contains("/24.0")), "{told}");
+    let reported = run(&mut terminal).success();
+    let bars: Vec<&str> = reported.text().split(['\r', '\n']).filter(|line| line.contains(" [")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("/24.0")), "{reported}");
     for bar in bars {
         let mut columns = 0;
         let mut letters = bar.chars();

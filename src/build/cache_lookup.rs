@@ -64,8 +64,8 @@ impl CacheLookup<'_> {
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<LookupResult> {
         let CacheLookup { memory, policy, progress } = *self;
         let (group, compression) = (planned.shared_group(policy), planned.compression);
-        let nobody_knows = memory.cache.is_none() && !memory.asks_others(group.as_ref());
-        if nobody_knows || planned.recipe.is_some() || compression.passes_gzip_through() {
+        let has_no_cache = memory.cache.is_none() && !memory.asks_others(group.as_ref());
+        if has_no_cache || planned.recipe.is_some() || compression.passes_gzip_through() {
             return Ok(LookupResult::Nothing);
         }
         let mut parts = KnownParts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_difference_is_told() {
+    fn every_kind_of_difference_is_reported() {
         let shape = |shape| Fingerprint { shape, whole: None };
         let before: Vec<PreviousEntry> = [("changed", 1, 7), ("gone", 2, 8), ("mode", 3, 9), ("same", 4, 10)]
             .map(|(path, number, content)| PreviousEntry {

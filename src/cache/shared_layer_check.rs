@@ -143,7 +143,7 @@ fn examine(blob: Pieces, encoding: Encoding, diff_id: DiffId, roots: &[ImagePath
 fn check(entry: &tar::TarEntry, roots: &[ImagePath]) -> Result<(), String> {
     let below = |bytes: &[u8]| {
         let path = ImagePath::new(bytes).map_err(|error| error.reason())?;
-        Ok::<bool, String>(roots.iter().any(|root| lies_in(path.as_bytes(), root.as_bytes())))
+        Ok::<bool, String>(roots.iter().any(|root| is_inside(path.as_bytes(), root.as_bytes())))
     };
     let name = entry.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     if name.starts_with(b".wh.") {
@@ -157,7 +157,7 @@ fn check(entry: &tar::TarEntry, roots: &[ImagePath]) -> Result<(), String> {
     }
     if !below(&entry.path)? {
         let path = ImagePath::new(&entry.path).map_err(|error| error.reason())?;
-        let is_on_the_way = roots.iter().any(|root| lies_in(root.as_bytes(), path.as_bytes()));
+        let is_on_the_way = roots.iter().any(|root| is_inside(root.as_bytes(), path.as_bytes()));
         let is_closed = entry.kind == EntryType::Directory && entry.mode & 0o022 == 0 && entry.uid == 0;
         return if is_on_the_way && is_closed {
             Ok(())
@@ -174,7 +174,7 @@ fn check(entry: &tar::TarEntry, roots: &[ImagePath]) -> Result<(), String> {
 }
 
 /// Returns whether `path` is `root`, or below it.
-fn lies_in(path: &[u8], root: &[u8]) -> bool {
+fn is_inside(path: &[u8], root: &[u8]) -> bool {
     root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 

@@ -261,7 +261,7 @@ fn lists_go_with_their_blobs() {
 }
 
 #[test]
-fn a_cache_of_somebody_else_or_open_to_others_is_refused() {
+fn a_cache_of_another_user_or_writable_by_others_is_refused() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

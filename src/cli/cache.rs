@@ -75,8 +75,8 @@ pub(super) fn run(arguments: &CacheArguments) -> Result<ExitCode> {
     // Does not create a cache: a missing cache is empty.
     let upkeep = arguments.directory.upkeep()?;
     let prune = |limits| match &upkeep {
-        Some(upkeep) => tell(&upkeep.prune(limits)?, format),
-        None => tell(&Pruned::default(), format),
+        Some(upkeep) => print_pruned(&upkeep.prune(limits)?, format),
+        None => print_pruned(&Pruned::default(), format),
     };
     match &arguments.action {
         Action::Info => {
@@ -161,7 +161,7 @@ fn time(item: &Item) -> String {
 }
 
 /// Returns a summary of the pruned entries: "2 layers, 1 base removed, 3.0 MiB freed".
-pub(super) fn told(pruned: &Pruned) -> String {
+pub(super) fn described(pruned: &Pruned) -> String {
     let count = |kind| pruned.items.get(&kind).copied().unwrap_or_default();
     let parts: Vec<String> = KINDS
         .into_iter()
@@ -173,9 +173,9 @@ pub(super) fn told(pruned: &Pruned) -> String {
     format!("{} removed, {} freed{in_use}", parts.join(", "), size(pruned.freed))
 }
 
-fn tell(pruned: &Pruned, format: OutputFormat) -> Result<()> {
+fn print_pruned(pruned: &Pruned, format: OutputFormat) -> Result<()> {
     print(&match format {
-        OutputFormat::Text => told(pruned),
+        OutputFormat::Text => described(pruned),
         OutputFormat::Json => {
             let mut result = json!({"freedBytes": pruned.freed, "inUse": pruned.is_in_use});
             for (kind, name) in KINDS {

@@ -1,6 +1,6 @@
 //! The bound of the cache that holds by itself.
 
-use super::cache::told;
+use super::cache::described;
 use super::cache_directory::CacheDirectory;
 use super::parse_sizes;
 use super::progress_display::Watch;
@@ -62,7 +62,7 @@ impl Bound {
             Ok(Some(pruned))
                 if pruned.items.keys().any(|kind| !matches!(kind, ItemKind::Note | ItemKind::Leftover)) =>
             {
-                watch.say(&format!("cache: {}", told(&pruned)));
+                watch.say(&format!("cache: {}", described(&pruned)));
             }
             Ok(_) => {}
             Err(error) => warn(watch, &error.object(), &format!("{}; the cache is not pruned", error.reason())),

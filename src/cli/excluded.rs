@@ -28,18 +28,18 @@ pub(super) fn lines(plan: &Plan) -> Vec<String> {
 
 fn line(excluded: &[&Excluded]) -> String {
     let rules: Vec<&[&Excluded]> = excluded.chunk_by(|one, other| one.cause == other.cause).collect();
-    let mut told: Vec<String> = rules.iter().take(RULES).map(|rule| told(rule)).collect();
+    let mut described: Vec<String> = rules.iter().take(RULES).map(|rule| described(rule)).collect();
     if rules.len() > RULES {
-        told.push("…".to_owned());
+        described.push("…".to_owned());
     }
     let is_complete = rules.len() <= RULES && rules.iter().all(|rule| rule.len() <= PATHS);
     let all = if is_complete { "" } else { " (--dry-run lists all)" };
     let source = one_line(&excluded[0].source);
-    format!("excluded {} from {source}: {}{all}", counted(excluded.len(), "path"), told.join("; "))
+    format!("excluded {} from {source}: {}{all}", counted(excluded.len(), "path"), described.join("; "))
 }
 
 /// Returns the paths that one rule excludes.
-fn told(rule: &[&Excluded]) -> String {
+fn described(rule: &[&Excluded]) -> String {
     let mut names: Vec<String> = rule.iter().take(PATHS).map(|excluded| one_line(&excluded.path)).collect();
     if rule.len() > PATHS {
         names.push(format!("{} more", rule.len() - PATHS));

@@ -22,7 +22,7 @@ fn what_happened(built: &BuiltLayer) -> String {
         (LayerOrigin::Made, None) => "built: no cached layer and no previous build".to_owned(),
         (LayerOrigin::Made, Some(differences)) => {
             let Work { reused, compressed, bytes_compressed: _ } = built.work;
-            let mut parts: Vec<String> = groups(differences).map(|(name, group)| told(name, group)).collect();
+            let mut parts: Vec<String> = groups(differences).map(|(name, group)| described(name, group)).collect();
             parts.push(format!("{reused} of {} reused", counted(reused + compressed, "block")));
             let entries = counted(differences.entries, "entry");
             format!("rebuilt, {entries}: {}", parts.join("; "))
@@ -75,7 +75,7 @@ fn groups(differences: &Differences) -> impl Iterator<Item = (&'static str, &Dif
     all.into_iter().filter_map(|(name, group)| Some((name, group.as_ref()?)))
 }
 
-fn told(name: &str, group: &DifferenceGroup) -> String {
+fn described(name: &str, group: &DifferenceGroup) -> String {
     let DifferenceGroup { count, under, first } = group;
     let name = if name == "attributes" { "with changed attributes" } else { name };
     let first = path_text(first);
@@ -96,17 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_told_by_its_directory_and_its_first() {
+    fn a_group_is_described_by_its_directory_and_first_entry() {
         let mut group = DifferenceGroup {
             count: 1,
             under: b"site-packages/pandas".to_vec(),
             first: b"site-packages/pandas/x.py".to_vec(),
         };
-        assert_eq!(told("changed", &group), "1 changed, site-packages/pandas/x.py");
+        assert_eq!(described("changed", &group), "1 changed, site-packages/pandas/x.py");
         group.count = 3;
         let expected = "3 changed under site-packages/pandas, first site-packages/pandas/x.py";
-        assert_eq!(told("changed", &group), expected);
+        assert_eq!(described("changed", &group), expected);
         group.under.clear();
-        assert_eq!(told("changed", &group), "3 changed, first site-packages/pandas/x.py");
+        assert_eq!(described("changed", &group), "3 changed, first site-packages/pandas/x.py");
     }
 }

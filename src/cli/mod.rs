@@ -149,7 +149,7 @@ enum OutputFormat {
 
 /// Runs the program and returns its exit status: 0 for success, 1 for failure, 2 for a usage error.
 pub(crate) fn run() -> ExitCode {
-    signals::clean_up_when_told_to_stop();
+    signals::clean_up_on_signals();
     report::keep_panics_short();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let parsed = Cli::command()
@@ -189,7 +189,7 @@ pub(crate) fn run() -> ExitCode {
         set_threads(cli.command.common()).and_then(|()| work())
     }));
     if !matches!(result, Ok(Ok(_))) {
-        signals::wait_if_told_to_stop();
+        signals::wait_if_interrupted();
     }
     match result {
         Ok(Ok(code)) => code,

@@ -9,22 +9,22 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 /// signal's number. No other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at
 /// once.
 #[cfg(unix)]
-pub(super) fn clean_up_when_told_to_stop() {
+pub(super) fn clean_up_on_signals() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use std::sync::Arc;
 
     report_files_that_grow_too_large();
     let ignored = ignored_signals();
     let signals: Vec<i32> = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)).collect();
-    let told_before = Arc::new(AtomicBool::new(false));
+    let stopped_before = Arc::new(AtomicBool::new(false));
     for &signal in &signals {
         // If the system refuses a handler, the signal keeps its default: the process ends, and the next run cleans up.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, told_before.clone()).ok();
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stopped_before.clone()).ok();
     }
-    let Ok(mut told) = signal_hook::iterator::Signals::new(signals) else { return };
-    let first = told_before.clone();
+    let Ok(mut pending) = signal_hook::iterator::Signals::new(signals) else { return };
+    let first = stopped_before.clone();
     let handle = move || {
-        if let Some(signal) = told.forever().next() {
+        if let Some(signal) = pending.forever().next() {
             TOLD.store(true, Ordering::SeqCst);
             first.store(true, Ordering::SeqCst);
             ocibuild::common::root::remove_live_temporaries();
@@ -34,12 +34,12 @@ pub(super) fn clean_up_when_told_to_stop() {
     };
     if std::thread::Builder::new().spawn(handle).is_err() {
         // Without a thread for it, the first signal ends the process at once, and the next run cleans up.
-        told_before.store(true, Ordering::SeqCst);
+        stopped_before.store(true, Ordering::SeqCst);
     }
 }
 
 /// Waits for the end if the process is being ended: work that fails because its files are being removed has not failed.
-pub(super) fn wait_if_told_to_stop() {
+pub(super) fn wait_if_interrupted() {
     while TOLD.load(Ordering::SeqCst) {
         std::thread::park();
     }
@@ -65,4 +65,4 @@ fn ignored_signals() -> Vec<i32> {
 
 /// Elsewhere the process just ends, and the next run cleans up.
 #[cfg(not(unix))]
-pub(super) fn clean_up_when_told_to_stop() {}
+pub(super) fn clean_up_on_signals() {}

@@ -187,17 +187,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_parted_where_its_destination_begins() {
-        let parted = |text: &str| {
+    fn a_copy_is_split_before_its_destination() {
+        let split = |text: &str| {
             copy(text.as_ref())
                 .map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target))
                 .ok()
         };
-        assert_eq!(parted("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
-        assert_eq!(parted("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));
-        assert_eq!(parted("-:/"), Some(("-".to_owned(), "/".to_owned(), CopyTarget::Directory)));
+        assert_eq!(split("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
+        assert_eq!(split("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));
+        assert_eq!(split("-:/"), Some(("-".to_owned(), "/".to_owned(), CopyTarget::Directory)));
         for bad in ["app", "app:opt", ":/opt", "app:/../x"] {
-            assert_eq!(parted(bad), None, "{bad}");
+            assert_eq!(split(bad), None, "{bad}");
         }
     }
 

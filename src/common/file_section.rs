@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_goes_on_is_told_from_one_that_ends() {
+    fn a_growing_file_is_distinguished_from_a_finished_one() {
         let file = tempfile::tempfile().unwrap();
         write_all_at(&file, b"0123456789", 0).unwrap();
         for (offset, length, appended) in [(0, 10, 10), (0, 11, 10), (7, 3, 3), (10, 0, 0), (10, 1, 0), (11, 5, 0)] {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_copied_to_its_place_and_a_short_file_is_told() {
+    fn a_range_is_copied_to_its_offset_and_a_short_file_is_an_error() {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         write_all_at(&from, b"0123456789", 0).unwrap();
         copy_range(&from, &to, 2..5).unwrap();

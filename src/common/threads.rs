@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_beside_is_told() {
+    fn a_panic_in_a_thread_is_reported() {
         assert_eq!(both(|| -> u8 { std::panic::resume_unwind(Box::new(())) }, || 2), (None, 2));
     }
 }

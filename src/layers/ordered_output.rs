@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_come_out_in_order_whoever_brings_them() {
+    fn items_are_delivered_in_order_from_any_thread() {
         let sequence = Sequence::new(0, Vec::new());
         std::thread::scope(|scope| {
             for thread in 0..4 {

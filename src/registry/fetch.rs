@@ -46,7 +46,7 @@ pub fn fetch(
                 if !passes(status) {
                     return Err(error);
                 }
-                attempts.wait_as_told(&headers, error)?;
+                attempts.wait_for_retry(&headers, error)?;
                 continue;
             }
             Err(ExchangeError::Transient(error)) => error,

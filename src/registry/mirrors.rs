@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_stands_for_a_registry_or_a_path_in_it() {
+    fn a_mirror_replaces_a_registry_or_a_path_in_it() {
         assert_eq!(place("docker.io=mirror.io", "debian:stable"), "mirror.io/library/debian:stable");
         assert_eq!(place("docker.io=localhost:5000/hub", "team/x"), "localhost:5000/hub/team/x");
         assert_eq!(place("docker.io/library=m.io/base", "debian:1"), "m.io/base/debian:1");

@@ -253,12 +253,12 @@ impl Registry {
             match self.once(request, purpose) {
                 Ok(answer) if passes(answer.status) => {
                     let error = ErrorResponse::read(answer.status, answer.body).error(&purpose.object);
-                    self.tell(&error);
-                    attempts.wait_as_told(&answer.headers, error)?;
+                    self.warn_of_retry(&error);
+                    attempts.wait_for_retry(&answer.headers, error)?;
                 }
                 Ok(answer) => return Ok(answer),
                 Err(ExchangeError::Transient(error)) => {
-                    self.tell(&error);
+                    self.warn_of_retry(&error);
                     attempts.wait_after(error)?;
                 }
                 Err(fault) => return Err(fault.error()),
@@ -302,7 +302,7 @@ impl Registry {
     }
 
     /// Reports a failure that will be retried as a warning.
-    fn tell(&self, error: &Error) {
+    fn warn_of_retry(&self, error: &Error) {
         progress::warn(&*self.progress, &error.object(), &format!("{}; retrying", error.reason()));
     }
 }

@@ -192,7 +192,7 @@ impl Download<'_> {
             self.counted_at = self.position;
             self.attempts.start_over();
         }
-        self.registry.tell(&error);
+        self.registry.warn_of_retry(&error);
         self.attempts.wait_after(error)
     }
 }

@@ -209,7 +209,7 @@ impl Registry {
                 return Err(error);
             }
             blindness += 1;
-            self.tell(&error);
+            self.warn_of_retry(&error);
             attempts.wait_after(error)?;
         }
     }
@@ -285,8 +285,8 @@ impl Upload<'_> {
                     return Ok(());
                 }
                 Ok(UploadOutcome::Unclear(error, headers)) => {
-                    self.registry.tell(&error);
-                    let waited = self.attempts.wait_as_told(&headers, error);
+                    self.registry.warn_of_retry(&error);
+                    let waited = self.attempts.wait_for_retry(&headers, error);
                     // If this check fails as well, the first failure is the one to report.
                     if self.registry.has_blob(self.image, self.descriptor).unwrap_or(false) {
                         self.note(None);
@@ -300,7 +300,7 @@ impl Upload<'_> {
                     self.resume(session)
                 }
                 Ok(UploadOutcome::Lost(error)) => {
-                    self.registry.tell(&error);
+                    self.registry.warn_of_retry(&error);
                     self.abandon(&session);
                     self.attempts.wait_after(error)?;
                     None

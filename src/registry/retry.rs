@@ -48,7 +48,7 @@ impl Attempts {
     }
 
     /// Waits as [`Attempts::wait_after`] does, for the time in `Retry-After` if there is one.
-    pub(super) fn wait_as_told(&mut self, headers: &HeaderMap, error: Error) -> Result<()> {
+    pub(super) fn wait_for_retry(&mut self, headers: &HeaderMap, error: Error) -> Result<()> {
         match retry_after(headers) {
             Some(told) if told > self.persistence.deadline => Err(Error::new(
                 ErrorKind::Network,
@@ -127,10 +127,10 @@ mod tests {
     fn a_wait_beyond_the_deadline_is_an_error_with_the_moment() {
         let mut attempts = Attempts::new(RetryPolicy::default());
         let error = Error::new(ErrorKind::Network, "reg.io", "answered 429");
-        let said = attempts.wait_as_told(&headers("3600", "Sun, 06 Nov 1994 08:49:37 GMT"), error).unwrap_err();
+        let said = attempts.wait_for_retry(&headers("3600", "Sun, 06 Nov 1994 08:49:37 GMT"), error).unwrap_err();
         assert_eq!(said.to_string(), "reg.io: rate limited until 1994-11-06T09:49:37Z (answered 429)");
         let error = Error::new(ErrorKind::Network, "reg.io", "answered 429");
-        let said = attempts.wait_as_told(&headers("99999999999999999999", "x"), error);
+        let said = attempts.wait_for_retry(&headers("99999999999999999999", "x"), error);
         assert!(said.is_ok(), "a number that does not fit is garbage, and garbage means the usual wait");
     }
 

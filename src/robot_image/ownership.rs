@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_the_recorders_alone_is_open_to_whoever_runs_it() {
+    fn private_files_of_the_recorder_are_readable_for_the_run_user() {
         let user = Owner { uid: 1000, gid: 0 };
         let kept = |keeper: &Ownership, mode| {
             let Attributes { mode, uid, .. } = keeper.file(mode);

@@ -319,8 +319,8 @@ impl NamedValue<'_> {
             return None;
         }
         // An alias of YAML, or what a command will say.
-        let stands_for_one = first == b'`' || first == b'*' && tie == Tie::Colon;
-        (!stands_for_one).then(|| self.unquoted(tie, start, line))
+        let is_placeholder = first == b'`' || first == b'*' && tie == Tie::Colon;
+        (!is_placeholder).then(|| self.unquoted(tie, start, line))
     }
 
     fn unquoted(&self, tie: Tie, start: usize, line: usize) -> (Range<usize>, SecretEnd) {
@@ -386,8 +386,8 @@ impl NamedValue<'_> {
         let name = &self.content[self.name.clone()];
         let text = String::from_utf8_lossy(value);
         if tie == Tie::Blank {
-            let is_telling = text.contains(|c: char| c.is_ascii_digit() || "!@#%^".contains(c));
-            return !text.starts_with('-') && text.len() > 3 && is_telling && is_secret(name, value, Demand::Any);
+            let is_conspicuous = text.contains(|c: char| c.is_ascii_digit() || "!@#%^".contains(c));
+            return !text.starts_with('-') && text.len() > 3 && is_conspicuous && is_secret(name, value, Demand::Any);
         }
         if matches!(self.content.get(self.name.end..), Some([b':', ..])) && text.contains('\n') {
             // A block, whose content is not a label.

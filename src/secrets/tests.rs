@@ -78,7 +78,7 @@ fn this_repository_holds_no_secret_but_the_keys_of_its_tests() {
 }
 
 #[test]
-fn lines_and_ends_are_told() {
+fn lines_and_ends_are_found() {
     let content = b"a=1\n\nDB_PASSWORD=example-7\nB=\"\"\nPIN_TOKEN='no end 7\n";
     let found: Vec<_> = find(b".env", content).into_iter().map(|found| (found.what, found.line, found.end)).collect();
     assert_eq!(found, [("a password", 3, SecretEnd::Exact), ("a token", 5, SecretEnd::Guessed)]);

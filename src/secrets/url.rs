@@ -77,14 +77,14 @@ fn are_credentials(user: &[u8], style: ValueStyle) -> bool {
                 && (password.len() < 4
                     || IN_EXAMPLES.contains(&lower(name).as_str())
                     || PASSWORDS_IN_EXAMPLES.contains(&lower(password).as_str()));
-            let stands_for_one = password.is_empty()
+            let is_placeholder = password.is_empty()
                 || password.starts_with(['$', '%', '<', '{', '['])
                 || password.contains("${")
                 || password.contains("{{")
                 || password.contains("%s")
                 || (password.contains('{') && password.contains('}'))
                 || password.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '…'));
-            if stands_for_one { is_lone_secret(name) } else { !is_example }
+            if is_placeholder { is_lone_secret(name) } else { !is_example }
         }
         None => is_lone_secret(name),
     }

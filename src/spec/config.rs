@@ -104,8 +104,12 @@ impl Config {
 
     fn history_oddities(&self) -> Vec<String> {
         let mut odd = Vec::new();
-        if let Some(told) = self.layers_in_history().filter(|told| *told != self.diff_ids.len()) {
-            odd.push(format!("its history has {}, the image has {}", counted(told, "layer"), self.diff_ids.len()));
+        if let Some(in_history) = self.layers_in_history().filter(|in_history| *in_history != self.diff_ids.len()) {
+            odd.push(format!(
+                "its history has {}, the image has {}",
+                counted(in_history, "layer"),
+                self.diff_ids.len()
+            ));
         }
         for entry in self.document["history"].as_array().into_iter().flatten() {
             if !entry.is_object() {
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_history_is_told_and_not_fatal() {
+    fn an_odd_history_is_a_warning() {
         let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},
             "history":[{"created":"yesterday"},{"empty_layer":true}]}"#;
         let odd = Config::read(text.as_bytes(), "config").unwrap().warnings();

@@ -87,7 +87,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_file_is_recalled_until_it_changes() {
+    fn a_digest_is_found_until_the_file_changes() {
         let keep = tempfile::tempdir().unwrap();
         fs::create_dir(keep.path().join("notes")).unwrap();
         let verified = VerifiedFiles::new(Root::open(&keep.path().join("notes")).unwrap());

@@ -116,9 +116,9 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
     }
     let mut roles = std::mem::take(&mut survey.roles);
     let mut report = survey.report;
-    let (present, strangers) = layout.blobs()?;
-    for stranger in strangers {
-        warn(progress, &format!("{}/{stranger}", layout.display()), "not the name of a blob");
+    let (present, unknown_files) = layout.blobs()?;
+    for unknown_file in unknown_files {
+        warn(progress, &format!("{}/{unknown_file}", layout.display()), "not the name of a blob");
     }
     let present: BTreeSet<Digest> = present.into_iter().collect();
     roles.retain(|digest, role| {

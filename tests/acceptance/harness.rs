@@ -162,7 +162,7 @@ fn buildah_builds_on_a_layout() {
 }
 
 #[test]
-fn registries_with_a_password_or_an_authority_of_their_own_turn_strangers_away() {
+fn registries_reject_requests_without_credentials_or_certificate() {
     let scratch = Scratch::new();
     let (Some(layout), Some(skopeo)) = (talkative(&scratch), Skopeo::find()) else { return };
     let push = |registry: &Registry, options: &[&str]| {

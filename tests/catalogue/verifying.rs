@@ -17,16 +17,16 @@ fn faults(row: &str, layout: &Path) -> Vec<String> {
     let json = run(bench.command(&["verify", "--quiet", "--format", "json"]).arg(layout));
     assert_eq!(text.status, json.status, "{row}");
     let report: serde_json::Value = serde_json::from_str(json.text()).unwrap();
-    let told: Vec<String> = report["faults"]
+    let reported: Vec<String> = report["faults"]
         .as_array()
         .unwrap()
         .iter()
         .map(|fault| format!("{}: {}", fault["object"].as_str().unwrap(), fault["reason"].as_str().unwrap()))
         .collect();
     let lines: Vec<String> = text.text().lines().map(str::to_owned).collect();
-    assert_eq!(lines, told, "{row}");
-    assert_eq!(text.status, i32::from(!told.is_empty()), "{row}: {text}");
-    told
+    assert_eq!(lines, reported, "{row}");
+    assert_eq!(text.status, i32::from(!reported.is_empty()), "{row}: {text}");
+    reported
 }
 
 /// What a fault is called, how it is planted, and the words that name it.
@@ -96,10 +96,10 @@ fn l17_damaged_blobs_are_found() {
     let scratch = Scratch::new();
     let layout = Forged::new(scratch.join("layout"));
     change(&layout, &layout.layer_digest(), |bytes| bytes.truncate(9));
-    let told = faults("L17", &layout.directory);
+    let reported = faults("L17", &layout.directory);
     assert!(
-        told.len() == 2 && told[0].contains("bytes, found 9") && told[1].contains("has the digest"),
-        "L17: {told:?}"
+        reported.len() == 2 && reported[0].contains("bytes, found 9") && reported[1].contains("has the digest"),
+        "L17: {reported:?}"
     );
 }
 
@@ -319,11 +319,11 @@ fn l17_malformed_tars_in_layers_are_found() {
         let scratch = Scratch::new();
         let layout = Forged::new(scratch.join("layout"));
         layout.set_layer(&stored, media_type, &tar);
-        let told = faults(name, &layout.directory);
-        assert!(told.iter().any(|fault| fault.contains(words)), "L17 {name}: {told:#?}");
+        let reported = faults(name, &layout.directory);
+        assert!(reported.iter().any(|fault| fault.contains(words)), "L17 {name}: {reported:#?}");
         assert!(
-            told.iter().all(|fault| fault.starts_with(&format!("blob {}", layout.layer_digest()))),
-            "L17 {name}: {told:#?}"
+            reported.iter().all(|fault| fault.starts_with(&format!("blob {}", layout.layer_digest()))),
+            "L17 {name}: {reported:#?}"
         );
     }
 }
@@ -399,15 +399,15 @@ fn l17_every_fault_of_a_layout_in_one_run() {
     change(&layout, &layout.layer_digest(), |bytes| bytes.push(0));
     let stray = layout.descriptor("x", b"stray");
     change(&layout, stray["digest"].as_str().unwrap(), |bytes| bytes[0] = b'S');
-    let told = faults("L17", &layout.directory);
+    let reported = faults("L17", &layout.directory);
     for words in ["the history has 3 layers", "two entries have the name", "bytes, found", "its content has the digest"]
     {
-        assert!(told.iter().any(|fault| fault.contains(words)), "L17 {words}: {told:#?}");
+        assert!(reported.iter().any(|fault| fault.contains(words)), "L17 {words}: {reported:#?}");
     }
-    assert_eq!(told.len(), 5, "L17: {told:#?}");
-    let mut sorted = told.clone();
+    assert_eq!(reported.len(), 5, "L17: {reported:#?}");
+    let mut sorted = reported.clone();
     sorted.sort();
-    assert_eq!(told, sorted, "L17");
+    assert_eq!(reported, sorted, "L17");
 }
 
 #[test]

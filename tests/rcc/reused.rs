@@ -185,7 +185,7 @@ fn gzip_of_any_make_is_taken_over_without_what_it_says_of_its_maker() {
 }
 
 #[test]
-fn damage_is_told_as_it_is_without_reuse() {
+fn damage_is_reported_as_without_reuse() {
     let recorded = Recorded::new();
     for (lines, damage) in
         [(400, "body"), (400, "checksum"), (400, "more"), (400_000, "body"), (400_000, "checksum"), (400_000, "more")]
@@ -212,7 +212,7 @@ fn damage_is_told_as_it_is_without_reuse() {
 }
 
 #[test]
-fn the_cache_tells_one_hololib_from_another() {
+fn the_cache_distinguishes_hololibs() {
     let recorded = Recorded::new();
     let (first, second) = (recorded.scratch.join("hololib"), recorded.scratch.join("second"));
     recorded.recording.write(&second);

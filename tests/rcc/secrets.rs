@@ -65,7 +65,7 @@ fn says_nothing(finished: Finished) -> Finished {
 fn secrets_of_an_environment_are_found_and_overwritten_whole() {
     let machine = forgetful();
     for mode in MODES {
-        let told = says_nothing(machine.layout("robot", &["--environment", mode])).success();
+        let reported = says_nothing(machine.layout("robot", &["--environment", mode])).success();
         for expected in [
             "`rcc_activate.json`: line 1 looks like a password",
             "`rcc_activate.json`: line 1 looks like a private key",
@@ -75,7 +75,7 @@ fn secrets_of_an_environment_are_found_and_overwritten_whole() {
             "`etc/pip.conf`: line 2 looks like credentials in a URL",
             "image: 6 secrets in 5 files",
         ] {
-            assert!(told.stderr.contains(expected), "{mode}: {expected} in {told}");
+            assert!(reported.stderr.contains(expected), "{mode}: {expected} in {reported}");
         }
         let denied = says_nothing(machine.layout("robot", &["--environment", mode, "--secrets", "deny"])).ended_with(1);
         assert!(denied.stderr.contains("image: 6 secrets in 5 files of its sources"), "{denied}");
@@ -146,9 +146,9 @@ fn a_blueprint_is_overwritten_in_direct_images_only() {
         );
         assert!(refused.stderr.contains(&reason), "{refused}");
         assert!(!machine.scratch.join("robot.out").exists());
-        let told = says_nothing(machine.layout("robot", &["--environment", mode])).success();
+        let reported = says_nothing(machine.layout("robot", &["--environment", mode])).success();
         for file in ["`identity.yaml`: line 2 looks like", "`/home/robot/app/conda.yaml`: line 2 looks like"] {
-            assert!(told.stderr.contains(file), "{told}");
+            assert!(reported.stderr.contains(file), "{reported}");
         }
         std::fs::remove_dir_all(machine.scratch.join("robot.out")).unwrap();
     }
@@ -169,9 +169,9 @@ fn the_lock_file_is_no_part_of_a_robot_and_other_files_are_searched() {
     machine.scratch.write("robot/sub/ocibuild.lock", "somebody else's");
     machine.scratch.write("robot/devdata/env.json", format!("{{\"VAULT_TOKEN\": \"{SECRET}\"}}"));
     machine.scratch.write("robot/.aws/credentials", format!("[default]\naws_secret_access_key = {SECRET}\n"));
-    let told = says_nothing(machine.layout("robot", &["--environment", "direct"])).success();
+    let reported = says_nothing(machine.layout("robot", &["--environment", "direct"])).success();
     for file in ["devdata/env.json`: line 1 looks like a token", ".aws/credentials`: line 2 looks like a key"] {
-        assert!(told.stderr.contains(&format!("`/home/robot/app/{file}")), "{told}");
+        assert!(reported.stderr.contains(&format!("`/home/robot/app/{file}")), "{reported}");
     }
     let files = machine.files("robot", &["--environment", "direct"]);
     assert!(!files.contains_key("home/robot/app/ocibuild.lock"));

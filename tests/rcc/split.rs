@@ -365,7 +365,7 @@ fn an_environment_without_packages_is_one_layer_and_says_so() {
 }
 
 #[test]
-fn a_large_environment_is_divided_unless_told_otherwise() {
+fn a_large_environment_is_split_by_default() {
     let yard = Yard::new();
     let tree = yard.scratch.join("tree-robot");
     fs::create_dir_all(&tree).unwrap();

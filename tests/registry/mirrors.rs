@@ -79,7 +79,7 @@ fn a_layer_that_a_mirror_forges_comes_from_the_registry() {
 
 /// M42: the store records which mirror has resolved a tag.
 #[test]
-fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
+fn a_tag_at_a_mirror_is_not_recorded_as_the_registrys_digest() {
     let yard = Yard::new();
     let own = index(&yard.shelf, 5000, "stable");
     let (mirror, shelf) = Server::with_shelf(serve_below_hub);
@@ -92,10 +92,10 @@ fn what_a_tag_stands_for_at_a_mirror_is_not_the_registrys_word() {
 
     let through_mirror = yard.build(&["--base", &base, "--offline", "--mirror", &rule, "--quiet"]).success();
     assert_eq!(through_mirror.stderr, "");
-    let told = yard.build(&["--base", &base, "--offline", "--quiet"]).success();
-    assert_eq!(told.stdout, through_mirror.stdout);
+    let reported = yard.build(&["--base", &base, "--offline", "--quiet"]).success();
+    assert_eq!(reported.stdout, through_mirror.stdout);
     let expected = format!("cached from the mirror {}/hub/{BASE}", mirror.host());
-    assert!(told.stderr.contains(&expected), "{told}");
+    assert!(reported.stderr.contains(&expected), "{reported}");
 
     // If the registry can be reached, its own digest is used.
     let requests = mirror.seen().len();

@@ -66,7 +66,7 @@ fn rcc_is_fetched_once_and_remembered_in_the_lock_file() {
 }
 
 #[test]
-fn an_rcc_that_changed_is_refused_until_it_is_locked_anew() {
+fn a_changed_rcc_is_refused_until_it_is_locked_again() {
     let versions = Arc::new(AtomicUsize::new(1));
     let yard = Yard::new({
         let versions = versions.clone();

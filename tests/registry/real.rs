@@ -178,7 +178,7 @@ fn a_registry_with_a_password_takes_it() {
 }
 
 #[test]
-fn a_registry_with_its_own_authority_is_trusted_when_told_so() {
+fn a_registry_with_its_own_authority_is_trusted_if_configured() {
     let Some(registry) = consumers::Registry::with_tls() else { return };
     let scratch = Scratch::new();
     let ours = layout(&scratch);

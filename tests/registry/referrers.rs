@@ -61,7 +61,7 @@ fn the_tag_of_referrers_is_kept_only_where_the_registry_has_no_list() {
 /// M54: a base that is copied from a registry into the cache, and from there to another file system, is reported once.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_blob_that_cannot_be_shared_is_told_of_once() {
+fn a_blob_that_cannot_be_shared_is_reported_once() {
     let Some(registry) = consumers::Registry::plain() else { return };
     let scratch = Scratch::new();
     layout(&scratch);

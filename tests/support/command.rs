@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_program_tells_everything_about_itself() {
+    fn a_finished_program_returns_status_and_output() {
         shell("echo out; echo err >&2; exit 7").ended_with(7).printed("out\n").failed_saying("err");
         shell("kill -9 $$").ended_with(137);
         let message = shell("echo out; echo err >&2; exit 7").to_string();

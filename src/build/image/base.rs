@@ -140,9 +140,9 @@ impl Base {
     /// installed with `apk add`. (Wolfi uses `apk add` too and has glibc, but few of its images have a history.)
     pub fn seems_to_have_musl(&self) -> bool {
         let Base::Image { image, name, .. } = self else { return false };
-        let is_telling = |step: &str| step.contains("alpine-minirootfs") || step.contains("apk add");
+        let names_alpine = |step: &str| step.contains("alpine-minirootfs") || step.contains("apk add");
         let named = image.descriptor.annotations.get(crate::spec::CONTAINERD_NAME).or(name.as_ref());
-        named.is_some_and(|name| name.contains("alpine")) || image.config.created_by().any(is_telling)
+        named.is_some_and(|name| name.contains("alpine")) || image.config.created_by().any(names_alpine)
     }
 
     /// Returns the layers to start from, lowest first.

@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn endings_are_told_apart() {
+    fn endings_are_distinguished() {
         let whole = archive(&[FILE]);
         for (cut, ending) in [(0, Ending::Complete), (512, Ending::OneZeroBlock), (1024, Ending::Absent)] {
             let mut headers = Headers::new("x");

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeping_spares_the_living_and_strangers() {
+    fn sweeping_keeps_files_of_running_processes_and_unknown_files() {
         let (_keep, root) = scratch();
         let living = root.temporary().unwrap();
         root.dir().write(temporary_name(), b"x").unwrap();

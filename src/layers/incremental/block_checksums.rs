@@ -58,7 +58,7 @@ mod tests {
     use crate::spec::ImagePath;
 
     #[test]
-    fn every_byte_counts_and_contents_are_told_apart() {
+    fn different_contents_have_different_fingerprints() {
         let mut builder = TreeBuilder::new(&Rules::default());
         for (path, content) in [("big", vec![7; 2_500_000]), ("small", b"content".to_vec()), ("tail", Vec::new())] {
             let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_told_by_its_head() {
+    fn a_program_is_identified_by_its_header() {
         let mut elf = [0; Program::HEAD];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         elf[18] = 183;

@@ -43,7 +43,7 @@ impl TreeBuilder {
         let mut headers = Headers::new(object);
         // An archive may hold a path twice, and then the later entry counts (POSIX, pax).
         let mut latest: BTreeMap<ImagePath, Entry> = BTreeMap::new();
-        let mut losses = Losses::default();
+        let mut lost_bits = Losses::default();
         loop {
             reader.seek(SeekFrom::Start(headers.position())).map_err(|error| Error::io(object, "read", error))?;
             let Some(entry) = headers.next(&mut reader)? else { break };
@@ -64,13 +64,13 @@ impl TreeBuilder {
             }
             let path = destination.join(&inner).map_err(within)?;
             let own = access(&entry, &path, object, rules)?;
-            losses.note(entry.kind == tar::EntryType::File, own, || relative.to_path_buf(), rules);
+            lost_bits.note(entry.kind == tar::EntryType::File, own, || relative.to_path_buf(), rules);
             match convert(entry, own, path, &file, object, destination, rules)? {
                 Some(entry) => drop(latest.insert(entry.path.clone(), entry)),
                 None => self.exclude(&relative, kind, Cause::Special),
             }
         }
-        losses.tell(object, progress);
+        lost_bits.warn_about_all(object, progress);
         headers.check_rest(&mut reader)?;
         if let Some(oddity) = headers.ending().and_then(Ending::oddity) {
             warn(progress, object, oddity);

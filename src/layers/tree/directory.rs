@@ -55,9 +55,9 @@ impl TreeBuilder {
     fn walk(&mut self, root: &Root, destination: &ImagePath, rules: &Rules, progress: &dyn Progress) -> Result<()> {
         let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
         let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
-        let WalkResult { mut found, excluded, images, losses, .. } =
+        let WalkResult { mut found, excluded, images, lost_bits, .. } =
             walk_directory(root, destination, rules, own.stamp.device, progress)?;
-        losses.tell(&root.path().display().to_string(), progress);
+        lost_bits.warn_about_all(&root.path().display().to_string(), progress);
         found.par_sort_unstable_by(|one, other| one.path.cmp(&other.path));
         for (path, kind, cause) in excluded {
             self.exclude(&path, kind, cause);
@@ -102,9 +102,9 @@ impl TreeBuilder {
         let status = file.metadata().and_then(|metadata| Status::of(&metadata));
         let status = status.map_err(|error| Error::io(root.display(name), "read", error))?;
         let mut attributes = rules.file(status.access());
-        let mut losses = Losses::default();
-        losses.note(true, status.access(), || PathBuf::from(name), rules);
-        losses.tell(&root.path().display().to_string(), progress);
+        let mut lost_bits = Losses::default();
+        lost_bits.note(true, status.access(), || PathBuf::from(name), rules);
+        lost_bits.warn_about_all(&root.path().display().to_string(), progress);
         if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
         }

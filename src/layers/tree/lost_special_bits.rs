@@ -38,7 +38,7 @@ impl Losses {
     }
 
     /// Warns about the losses in one line.
-    pub(super) fn tell(&self, source: &str, progress: &dyn Progress) {
+    pub(super) fn warn_about_all(&self, source: &str, progress: &dyn Progress) {
         if self.count == 0 {
             return;
         }

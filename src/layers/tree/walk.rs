@@ -64,7 +64,7 @@ pub(super) struct WalkResult {
     pub(super) excluded: Vec<(PathBuf, PathKind, Cause)>,
     /// Directories that were found to be images when they were listed.
     pub(super) images: Vec<(PathBuf, ImageForm)>,
-    pub(super) losses: Losses,
+    pub(super) lost_bits: Losses,
     error: Option<Error>,
 }
 
@@ -87,7 +87,7 @@ struct DirectoryContents {
     below: Vec<PendingDirectory>,
     excluded: Vec<(PathBuf, PathKind, Cause)>,
     image: Option<ImageForm>,
-    losses: Losses,
+    lost_bits: Losses,
 }
 
 struct Walk<'a> {
@@ -112,10 +112,10 @@ impl Walk<'_> {
             // An excluded directory is reported once, without the entries in it.
             Ok(DirectoryContents { image: Some(_), .. }) if is_excluded => {}
             Ok(DirectoryContents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
-            Ok(DirectoryContents { directory, below, excluded, losses, image: None }) => {
+            Ok(DirectoryContents { directory, below, excluded, lost_bits, image: None }) => {
                 bag.found.push(directory);
                 bag.excluded.extend(excluded);
-                bag.losses.add(losses);
+                bag.lost_bits.add(lost_bits);
                 drop(bag);
                 below.into_iter().for_each(|place| scope.spawn(move |scope| self.directory(scope, place)));
             }
@@ -129,7 +129,7 @@ impl Walk<'_> {
         let failed = |error| Error::io(self.root.display(relative), "read directory", error);
         let here = self.destination.join(&image_path(relative)?)?;
         let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut image, mut losses) = (None, Losses::default());
+        let (mut image, mut lost_bits) = (None, Losses::default());
         let listing = DirectoryListing::open(self.root, relative).map_err(failed)?;
         listing.for_each(|entry| {
             let entry = entry.map_err(failed)?;
@@ -161,7 +161,7 @@ impl Walk<'_> {
             }
             match self.found(&here, directory, &entry, &status)? {
                 Some(found) => {
-                    losses.note(status.kind == FileKind::File, status.access(), path, self.rules);
+                    lost_bits.note(status.kind == FileKind::File, status.access(), path, self.rules);
                     entries.push(found);
                 }
                 None => excluded.push((path(), PathKind::Other, Cause::Special)),
@@ -169,7 +169,7 @@ impl Walk<'_> {
             Ok(())
         })?;
         let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
-        Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, losses })
+        Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, lost_bits })
     }
 
     /// Returns the kind of image that `entry` makes of `directory`. The directory that the user named never counts as an

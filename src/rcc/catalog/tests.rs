@@ -224,7 +224,7 @@ fn links_are_kept_as_data_and_warned_about_where_they_lead_out() {
 }
 
 #[test]
-fn what_lies_behind_a_linked_directory_is_not_restored_but_its_objects_are_wanted() {
+fn files_behind_a_linked_directory_are_not_restored_but_their_objects_are_required() {
     let other = "0".repeat(64);
     let mut shadow = directory("deep", json!({}), json!({ "f": file("f", 3, 420, &other, &[]) }));
     shadow["shadow"] = json!(true);

@@ -147,7 +147,7 @@ fn the_digest_decides_where_content_itself_looks_compressed() {
 }
 
 #[test]
-fn how_content_begins_is_told_however_it_is_stored() {
+fn the_first_bytes_of_content_are_read_in_any_encoding() {
     let scratch = Scratch::new();
     let zstd = zstd::bulk::compress(b"inner content", 1).unwrap();
     for (content_bytes, expected) in [

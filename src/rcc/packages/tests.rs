@@ -116,7 +116,7 @@ fn a_distribution_in_a_package_of_conda_is_a_part_of_it() {
 }
 
 #[test]
-fn absurd_lists_belong_to_nobody_and_claim_nothing() {
+fn absurd_lists_belong_to_no_package() {
     let huge = "x".repeat(LARGEST_LIST as usize + 1);
     let scene = Scene::new(&[
         ("bin/a", ""),

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_made_durable_is_told() {
+    fn a_file_system_without_fsync_is_reported() {
         let failed = || Flush { unflushed: 0, running: Some(std::thread::spawn(|| Err(io::Error::other("lost")))) };
         assert_eq!(failed().wait().unwrap_err().to_string(), "lost");
         let mut flush = failed();

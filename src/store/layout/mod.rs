@@ -217,7 +217,7 @@ impl Layout {
     /// # Errors
     /// Fails if a directory cannot be read.
     pub fn blobs(&self) -> Result<(Vec<Digest>, Vec<String>)> {
-        let (mut blobs, mut strangers) = (Vec::new(), Vec::new());
+        let (mut blobs, mut unknown_files) = (Vec::new(), Vec::new());
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
             for entry in
@@ -229,13 +229,13 @@ impl Layout {
                 match format!("{}:{name}", algorithm.name()).parse() {
                     Ok(digest) => blobs.push(digest),
                     Err(_) if is_temporary => {}
-                    Err(_) => strangers.push(format!("blobs/{}/{name}", algorithm.name())),
+                    Err(_) => unknown_files.push(format!("blobs/{}/{name}", algorithm.name())),
                 }
             }
         }
         blobs.sort();
-        strangers.sort();
-        Ok((blobs, strangers))
+        unknown_files.sort();
+        Ok((blobs, unknown_files))
     }
 
     /// Opens the blob if the layout has it and its content matches its digest, and returns `None` otherwise.

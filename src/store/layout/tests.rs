@@ -57,7 +57,7 @@ fn a_killed_creation_is_finished() {
 }
 
 #[test]
-fn strangers_directories_are_left_alone() {
+fn directories_of_other_programs_are_not_changed() {
     let (_keep, out) = scratch();
     fs::create_dir(&out).unwrap();
     fs::write(out.join("precious"), "x").unwrap();

@@ -100,9 +100,9 @@ fn a_scrubbed_robot_runs_as_it_does_here_and_keeps_no_secret() {
     let scratch = Scratch::new();
     for mode in ["sealed", "ready", "compact"] {
         let arguments = ["--environment", mode];
-        assert!(tells_the_secret(&workshop.build(&scratch.join(format!("{mode}-with-it")), &arguments)), "{mode}");
+        assert!(warns_of_the_secret(&workshop.build(&scratch.join(format!("{mode}-with-it")), &arguments)), "{mode}");
         let built = workshop.build(&scratch.join(mode), &[&arguments[..], &["--scrub"]].concat());
-        assert!(!tells_the_secret(&built), "{mode}");
+        assert!(!warns_of_the_secret(&built), "{mode}");
         runs_as_here(workshop, &built, &[&[]], 10);
         is_a_good_hololib(&built);
         for engine in Engine::all().iter().filter(|_| mode == "ready") {
@@ -130,7 +130,7 @@ fn a_password_in_the_blueprint_is_refused_or_gone() {
         assert!(!scratch.join("robot/out").exists());
     }
     let built = workshop.build(&scratch.join("robot"), &["--environment", "direct", "--scrub"]);
-    assert!(!tells_the_secret(&built));
+    assert!(!warns_of_the_secret(&built));
     for engine in Engine::all() {
         // It is another environment than that of the other tests, so only its hash differs.
         let finished = engine.run(&[], &engine.load(&built.archive), &[]).success();
@@ -142,7 +142,7 @@ fn a_password_in_the_blueprint_is_refused_or_gone() {
 }
 
 /// Whether the secret is in any file of the image, compressed or not, or in its config.
-fn tells_the_secret(built: &Built) -> bool {
+fn warns_of_the_secret(built: &Built) -> bool {
     if built.layout.config().to_string().contains(SECRET) {
         return true;
     }

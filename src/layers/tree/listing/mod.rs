@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn linux_tells_what_cap_std_tells() {
+    fn linux_and_cap_std_report_the_same_entries() {
         let keep = tempfile::tempdir().unwrap();
         let at = keep.path().join("below");
         fs::create_dir_all(at.join("directory/deep")).unwrap();

@@ -220,7 +220,7 @@ fn overlapping_members_are_refused() {
 }
 
 #[test]
-fn lies_about_counts_and_places_are_refused() {
+fn wrong_counts_and_offsets_are_refused() {
     let whole = zip(&three());
     let end_at = whole.len() - 22;
     let with = |at: usize, value: u8| {
