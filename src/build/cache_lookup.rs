@@ -1,14 +1,13 @@
 //! Cache lookup for layers, and storing of new layers.
 
 use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
-use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey};
+use crate::cache::{Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey};
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
 use crate::layers::incremental::{Comparison, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
 use crate::layers::tree::Tree;
 use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
-use serde_json::Value;
 
 /// The result of a cache lookup.
 pub(super) enum LookupResult {
@@ -104,7 +103,7 @@ impl CacheLookup<'_> {
             if let Some(found) = memory.find(group.as_ref(), &by_content, LayerOrigin::SameContent, progress) {
                 if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.remote_in) {
                     let (layer, from) = (found.layer.clone(), found.from.clone());
-                    let kept = CachedLayer { layer, notes: Value::Null, from, recorded: cache.now() };
+                    let kept = CachedLayer { layer, facts: LayerFacts::None, from, recorded: cache.now() };
                     cache.keep(&key, &kept, memory.layout, progress);
                 }
                 return Ok(LookupResult::Whole(Box::new(found)));
@@ -124,7 +123,7 @@ impl CacheLookup<'_> {
         let CacheLookup { memory: LayerCaches { layout, .. }, policy: _, progress } = *self;
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, planned.compression) {
-            let kept = CachedLayer { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
+            let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
         for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
@@ -138,8 +137,8 @@ impl CacheLookup<'_> {
     /// Stores a layer with a recipe under the key that is looked up before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
         let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy, progress } = *self;
-        let (Some(cache), Some((recipe, notes))) = (cache, &planned.recipe) else { return };
-        let kept = CachedLayer { layer: layer.clone(), notes: notes.clone(), from: None, recorded: cache.now() };
+        let (Some(cache), Some((recipe, facts))) = (cache, &planned.recipe) else { return };
+        let kept = CachedLayer { layer: layer.clone(), facts: facts.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
     }
 
@@ -150,7 +149,7 @@ impl CacheLookup<'_> {
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
         let KnownParts { earlier, reuse: _, fingerprints } = parts;
-        let kept = CachedLayer { layer: layer.clone(), notes: Value::Null, from: None, recorded: cache.now() };
+        let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
         let others = [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
         for key in by_files.into_iter().chain(others) {

@@ -1,7 +1,7 @@
 //! The caches of layers: the cache of this machine, and the shared caches in registries.
 
 use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
-use crate::cache::{Cache, CachedLayer, Fingerprints, LayerKey, SharedCache, SharedFind, SharedLayer};
+use crate::cache::{Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey, SharedCache, SharedFind, SharedLayer};
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::threads;
@@ -9,7 +9,6 @@ use crate::layers::CompressionPolicy;
 use crate::spec::ImagePath;
 use crate::spec::reference::Reference;
 use crate::store::Layout;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,7 +94,7 @@ impl<'a> LayerCaches<'a> {
     }
 
     fn take(&self, find: &SharedFind, roots: &[ImagePath], progress: &dyn Progress) -> Result<BuiltLayer> {
-        let SharedLayer { layer, keys, notes } = &find.shared;
+        let SharedLayer { layer, keys, facts } = &find.shared;
         let repository = find.repository.reference().clone().without_tag();
         if self.shared_layers == SharedLayers::LeftOut {
             find.check(progress)?;
@@ -104,8 +103,8 @@ impl<'a> LayerCaches<'a> {
         }
         find.fetch(self.layout, roots, progress)?;
         if let Some(cache) = self.cache {
-            let (layer, notes, from) = (layer.clone(), notes.clone(), Some(repository.clone()));
-            let kept = CachedLayer { layer, notes, from, recorded: cache.now() };
+            let (layer, facts, from) = (layer.clone(), facts.clone(), Some(repository.clone()));
+            let kept = CachedLayer { layer, facts, from, recorded: cache.now() };
             keys.iter().for_each(|key| cache.keep(key, &kept, self.layout, progress));
         }
         Ok(BuiltLayer { from: Some(repository), ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) })
@@ -118,7 +117,7 @@ impl<'a> LayerCaches<'a> {
 
     /// Returns `true` if a cache has a layer with these names and sizes.
     pub(super) fn knows_shape(&self, group: Option<&LayerGroup<'_>>, key: &LayerKey) -> bool {
-        let is_kept = || self.cache.is_some_and(|cache| cache.notes(key).is_some());
+        let is_kept = || self.cache.is_some_and(|cache| cache.facts(key).is_some());
         is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group.key, key).is_some())
     }
 }
@@ -147,15 +146,15 @@ impl PlannedLayer {
     /// Returns the layer with those of its keys that are valid on every machine.
     fn shared(&self, built: &BuiltLayer, policy: CompressionPolicy) -> SharedLayer {
         let layer = built.layer.clone();
-        if let Some((recipe, notes)) = &self.recipe {
-            return SharedLayer { layer, keys: vec![LayerKey::of_recipe(recipe, policy)], notes: notes.clone() };
+        if let Some((recipe, facts)) = &self.recipe {
+            return SharedLayer { layer, keys: vec![LayerKey::of_recipe(recipe, policy)], facts: facts.clone() };
         }
         let shape = match &self.content {
             PlannedContent::Tree(tree) => Some(LayerKey::of_shape(&Fingerprints::of(tree), self.compression)),
             PlannedContent::Known(_) => None,
         };
         let by_content = LayerKey::of_tar(&layer.diff_id, self.compression);
-        SharedLayer { layer, keys: shape.into_iter().chain([by_content]).collect(), notes: Value::Null }
+        SharedLayer { layer, keys: shape.into_iter().chain([by_content]).collect(), facts: LayerFacts::None }
     }
 }
 

@@ -23,7 +23,7 @@ pub use lower_layers::list_base;
 pub use spec::{BuildSpec, LayerSpec, SecretPolicy, SharedGroup, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
-use crate::cache::{RecipeKey, SeriesKey};
+use crate::cache::{LayerFacts, RecipeKey, SeriesKey};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
@@ -37,7 +37,6 @@ use crate::spec::reference::Reference;
 use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
 use cache_lookup::{CacheLookup, LookupResult};
 use secrets::Search;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// An image before it is hashed: every path is known, but no file has been opened for its
@@ -71,7 +70,7 @@ pub struct PlannedLayer {
     pub excluded: Vec<Excluded>,
     /// How it is compressed.
     compression: LayerCompression,
-    recipe: Option<(RecipeKey, Value)>,
+    recipe: Option<(RecipeKey, LayerFacts)>,
     group: Option<SharedGroup>,
     series: SeriesKey,
     /// Whether its sources are files of this machine, which may hold secrets.

@@ -7,7 +7,7 @@
 use super::SecretPolicy;
 use super::{BuiltLayer, Plan, PlannedLayer};
 use crate::build::cache_lookup::LookupResult;
-use crate::cache::{Cache, CachedLayer, LayerKey};
+use crate::cache::{Cache, CachedLayer, LayerFacts, LayerKey};
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
@@ -19,7 +19,6 @@ use crate::layers::tree::{Content, Entry, Kind, Tree};
 use crate::secrets::{FoundLine, FoundSecret, find_in_content, find_in_file, is_searched};
 use crate::store::Layout;
 use rayon::prelude::*;
-use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -30,9 +29,6 @@ const MOST_SHOWN: usize = 10;
 /// The number of secrets that are kept per file and per layer.
 const MOST_OF_A_FILE: usize = 100;
 const MOST_OF_A_LAYER: usize = 1000;
-
-/// The member of a cached layer's notes that holds its secrets.
-const NOTES: &str = "secrets";
 
 impl Plan {
     /// Searches the sources of every layer, without a cache.
@@ -113,9 +109,9 @@ impl Plan {
         for ((planned, built), found) in self.layers.iter().zip(built).zip(found) {
             let Some(found) = found.as_ref().filter(|_| built.remote_in.is_none()) else { continue };
             if noted(Some(cache), &built.layer.diff_id, planned.compression).is_none() {
-                let notes = json!({NOTES: FoundSecret::all_to_json(found)});
+                let facts = LayerFacts::Secrets { secrets: found.clone() };
                 let (layer, from) = (built.layer.clone(), built.from.clone());
-                let kept = CachedLayer { layer, notes, from, recorded: cache.now() };
+                let kept = CachedLayer { layer, facts, from, recorded: cache.now() };
                 cache.keep(&LayerKey::of_tar(&built.layer.diff_id, planned.compression), &kept, layout, progress);
             }
         }
@@ -128,9 +124,9 @@ impl Plan {
 
 /// Returns the secrets that were found in the layer with this diff ID when it was built.
 fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: LayerCompression) -> Option<Vec<FoundSecret>> {
-    let notes = cache?.notes(&LayerKey::of_tar(diff_id, compression))?;
+    let facts = cache?.facts(&LayerKey::of_tar(diff_id, compression))?;
     // The list of a full layer may lack what an unchanged file holds.
-    FoundSecret::read_all(notes.get(NOTES)?).filter(|found| found.len() < MOST_OF_A_LAYER)
+    facts.into_secrets().filter(|found| found.len() < MOST_OF_A_LAYER)
 }
 
 /// The secrets of one layer.

@@ -1,7 +1,7 @@
 //! The request for an image.
 
 use crate::build::image::{Base, ConfigEdit};
-use crate::cache::RecipeKey;
+use crate::cache::{LayerFacts, RecipeKey};
 use crate::common::error::Result;
 use crate::common::root::Root;
 use crate::common::time::Timestamp;
@@ -10,7 +10,6 @@ use crate::layers::rootfs::Listings;
 use crate::layers::tree::{Attributes, Rules, TreeBuilder};
 use crate::secrets::FoundSecret;
 use crate::spec::ImagePath;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
@@ -51,7 +50,7 @@ pub struct LayerSpec {
     /// The attributes of parent directories that no source names.
     pub known_directories: BTreeMap<ImagePath, Attributes>,
     /// The key of its content, if it is known without reading the sources, and the facts to store with it in the cache.
-    pub recipe: Option<(RecipeKey, Value)>,
+    pub recipe: Option<(RecipeKey, LayerFacts)>,
     /// The group of the layer. The layers of one group are shared together with other machines; a layer without a group is
     /// not shared.
     pub group: Option<SharedGroup>,

@@ -25,6 +25,7 @@
 //! [`SharedCache`] has the layers that other machines share in a repository of a registry.
 
 mod block_lists;
+mod facts;
 mod keys;
 pub mod maintenance;
 mod one_compression;
@@ -34,6 +35,7 @@ mod shared_artifact;
 mod shared_cache;
 mod shared_layer_check;
 
+pub use facts::{EnvironmentFacts, FactsLookup, LayerFacts};
 pub use keys::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use one_compression::{Spool, with_one_compression};
 pub use running_builds::Running;
@@ -47,7 +49,6 @@ use crate::layers::Layer;
 use crate::spec::reference::Reference;
 use crate::store::{BlobSink, LAYERS, Layout, VerifiedFiles};
 use record::CacheRecord;
-use serde_json::Value;
 use std::time::SystemTime;
 
 /// A directory of layers from earlier builds.
@@ -109,7 +110,7 @@ impl Cache {
         if !self.bring(&record.layer, layout) {
             return None;
         }
-        Some(CachedLayer { layer: record.layer, notes: record.notes, from: record.from, recorded: record.recorded })
+        Some(CachedLayer { layer: record.layer, facts: record.facts, from: record.from, recorded: record.recorded })
     }
 
     /// Links or copies the blob of `layer` into `layout`, and returns whether it is there and intact.
@@ -118,9 +119,9 @@ impl Cache {
         has(layout) || (has(&self.store) && layout.link_or_copy(&self.store, &layer.descriptor).is_ok())
     }
 
-    /// Returns the notes of `key`, whether or not the layer's blob exists.
-    pub fn notes(&self, key: &LayerKey) -> Option<Value> {
-        self.record(key).map(|record| record.notes)
+    /// Returns the facts of the record of `key`, whether or not the layer's blob exists.
+    pub fn facts(&self, key: &LayerKey) -> Option<LayerFacts> {
+        self.record(key).map(|record| record.facts)
     }
 
     /// Returns when this build first read its sources, for its records.
@@ -136,9 +137,9 @@ impl Cache {
             Ok(false) => self.store.link_or_copy(layout, descriptor),
             Err(error) => Err(error),
         };
-        let CachedLayer { layer, notes, from, recorded } = kept.clone();
+        let CachedLayer { layer, facts, from, recorded } = kept.clone();
         let from = from.map(|from| from.without_tag().without_digest());
-        let record = CacheRecord { layer, notes, from, recorded };
+        let record = CacheRecord { layer, facts, from, recorded };
         if let Err(error) = result.and_then(|()| record.write(&self.layers, key)) {
             warn(progress, &error.object(), &format!("{}; the layer is not cached", error.reason()));
         }
@@ -152,13 +153,13 @@ impl CachedLayer {
     }
 }
 
-/// A cached layer, with its notes.
+/// A cached layer, with facts about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CachedLayer {
     /// The layer.
     pub layer: Layer,
-    /// Caller-defined data that is kept with the layer.
-    pub notes: Value,
+    /// The facts about its content.
+    pub facts: LayerFacts,
     /// The repository that it comes from; `None` if it was built on this machine.
     pub from: Option<Reference>,
     /// When its sources were first read.

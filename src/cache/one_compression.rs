@@ -6,6 +6,7 @@
 
 use super::record::CacheRecord;
 use super::{Cache, LayerKey};
+use crate::cache::LayerFacts;
 use crate::codec::compression::{Compression, Compressor, Encoding, decode};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher};
@@ -140,7 +141,7 @@ impl Source<'_> {
         let (digest, size) = cache.store.finish_blob(writer)?;
         let descriptor = self.described(&Descriptor::new(media_type::gzip_of(&self.layer.media_type), digest, size));
         let layer = Layer { descriptor: descriptor.clone(), diff_id: *self.diff_id, tar_size };
-        let record = CacheRecord { layer, notes: serde_json::Value::Null, from: None, recorded: cache.now };
+        let record = CacheRecord { layer, facts: LayerFacts::None, from: None, recorded: cache.now };
         if let Err(error) = record.write(&cache.layers, &key) {
             warn(progress, &error.object(), &format!("{}; the next archive compresses it again", error.reason()));
         }

@@ -1,6 +1,6 @@
 //! One small file of the cache: a layer, preceded by a checksum.
 
-use super::LayerKey;
+use super::{LayerFacts, LayerKey};
 use crate::common::bounded_read;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
@@ -20,7 +20,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CacheRecord {
     pub(super) layer: Layer,
-    pub(super) notes: Value,
+    pub(super) facts: LayerFacts,
     /// The repository that the layer comes from; `None` if it was built on this machine.
     pub(super) from: Option<Reference>,
     pub(super) recorded: SystemTime,
@@ -54,7 +54,7 @@ impl CacheRecord {
                 diff_id,
                 tar_size: number("tarSize")?,
             },
-            notes: value.get("notes")?.clone(),
+            facts: LayerFacts::read(value.get("notes")?),
             from,
             recorded: UNIX_EPOCH.checked_add(Duration::from_nanos(number("recorded")?))?,
         })
@@ -62,14 +62,14 @@ impl CacheRecord {
 
     /// Writes the record of `key`. A crash may lose it, but the checksum detects a partial one.
     pub(super) fn write(&self, directory: &Root, key: &LayerKey) -> Result<()> {
-        let CacheRecord { layer: Layer { descriptor, diff_id, tar_size }, notes, from, recorded } = self;
+        let CacheRecord { layer: Layer { descriptor, diff_id, tar_size }, facts, from, recorded } = self;
         let since = recorded.duration_since(UNIX_EPOCH).unwrap_or_default();
         let body = json::canonical(&json!({
             "diffId": diff_id.to_string(),
             "digest": descriptor.digest.to_string(),
             "from": from.as_ref().map(Reference::to_string),
             "mediaType": descriptor.media_type,
-            "notes": notes,
+            "notes": facts.to_json(),
             "recorded": u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
             "size": descriptor.size,
             "tarSize": tar_size,

@@ -2,14 +2,14 @@
 //! them.
 //!
 //! ```text
-//! manifest  config ─▶ group, and for each layer its diff ID, its keys and its notes
+//! manifest  config ─▶ group, and for each layer its diff ID, its keys and facts about it
 //!           layers ─▶ the blobs, in the same order
 //! ```
 //!
 //! The config is embedded in the manifest as well, so that reading both takes one request. The same layers produce the same
 //! documents.
 
-use super::LayerKey;
+use super::{LayerFacts, LayerKey};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::common::json;
@@ -32,8 +32,8 @@ pub struct SharedLayer {
     pub layer: Layer,
     /// The keys under which it is found.
     pub keys: Vec<LayerKey>,
-    /// Caller-defined data that is kept with the layer.
-    pub notes: Value,
+    /// The facts about its content.
+    pub facts: LayerFacts,
 }
 
 /// The documents of an artifact that is ready to be stored.
@@ -60,10 +60,10 @@ pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> ArtifactDoc
     let described: Vec<Value> = layers
         .iter()
         .map(|shared| {
-            let SharedLayer { layer: Layer { descriptor, diff_id, tar_size }, keys, notes } = shared;
+            let SharedLayer { layer: Layer { descriptor, diff_id, tar_size }, keys, facts } = shared;
             let keys: Vec<String> = keys.iter().map(LayerKey::hex).collect();
             let (diff_id, digest) = (diff_id.to_string(), descriptor.digest.to_string());
-            json!({"diffId": diff_id, "digest": digest, "keys": keys, "notes": notes, "tarSize": tar_size})
+            json!({"diffId": diff_id, "digest": digest, "keys": keys, "notes": facts.to_json(), "tarSize": tar_size})
         })
         .collect();
     let config_bytes = json::canonical(&json!({"group": group.hex(), "layers": described}));
@@ -146,7 +146,7 @@ fn shared_layer(described: &Value, blob: &Descriptor, object: &str) -> Result<Sh
             tar_size: json::integer_at(described, "tarSize", object)?.unwrap_or_default(),
         },
         keys: keys.ok_or_else(|| wrong("malformed key"))?,
-        notes: described.get("notes").cloned().unwrap_or_default(),
+        facts: described.get("notes").map(LayerFacts::read).unwrap_or_default(),
     })
 }
 
@@ -156,9 +156,15 @@ mod tests {
     use crate::cache::RecipeKey;
     use crate::codec::compression::Compression;
     use crate::common::digest::DiffId;
+    use crate::secrets::FoundSecret;
 
     fn key(name: &str) -> LayerKey {
         LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::DEFAULT_GZIP.into())
+    }
+
+    fn secrets(what: &str) -> LayerFacts {
+        let secret = FoundSecret { source: "s".to_owned(), path: "p".to_owned(), line: 1, what: what.to_owned() };
+        LayerFacts::Secrets { secrets: vec![secret] }
     }
 
     fn layer(content: &[u8]) -> SharedLayer {
@@ -167,7 +173,7 @@ mod tests {
         SharedLayer {
             layer: Layer { descriptor, diff_id, tar_size: 512 },
             keys: vec![key("a"), key("b")],
-            notes: json!({"base": "/opt"}),
+            facts: secrets("a key"),
         }
     }
 
@@ -214,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_large_config_is_not_embedded() {
-        let notes = "x".repeat(60_000);
-        let made = documents(&key("g"), &[SharedLayer { notes: notes.into(), ..layer(b"one") }]);
+        let facts = secrets(&"x".repeat(60_000));
+        let made = documents(&key("g"), &[SharedLayer { facts, ..layer(b"one") }]);
         let manifest = CacheManifest::read(&made.manifest_bytes, "artifact").unwrap();
         assert_eq!(manifest.config_bytes, None);
         assert_eq!(manifest.layers(&made.config_bytes, &key("g"), "artifact").unwrap().len(), 1);

@@ -45,7 +45,7 @@ impl Scene {
         };
         let kept = CachedLayer {
             layer: layer.clone(),
-            notes: serde_json::json!({"note": 1}),
+            facts: LayerFacts::Secrets { secrets: Vec::new() },
             from: None,
             recorded: self.cache.now(),
         };
@@ -97,7 +97,7 @@ fn what_is_kept_is_found_and_brought_along() {
     let layer = scene.keep(&key("a"), b"content");
     assert_eq!(scene.found_by_another(&key("a")), Some(layer));
     assert_eq!(scene.found_by_another(&key("b")), None);
-    assert_eq!(scene.cache.notes(&key("a")), Some(serde_json::json!({"note": 1})));
+    assert_eq!(scene.cache.facts(&key("a")), Some(LayerFacts::Secrets { secrets: Vec::new() }));
 }
 
 #[test]
@@ -108,13 +108,13 @@ fn a_damaged_record_is_a_miss_at_every_cut_and_every_flip() {
     let whole = fs::read(&record).unwrap();
     for cut in 0..whole.len() {
         fs::write(&record, &whole[..cut]).unwrap();
-        assert_eq!(scene.cache.notes(&key("a")), None, "cut at {cut}");
+        assert_eq!(scene.cache.facts(&key("a")), None, "cut at {cut}");
     }
     for flip in 0..whole.len() {
         let mut flipped = whole.clone();
         flipped[flip] ^= 4;
         fs::write(&record, &flipped).unwrap();
-        assert_eq!(scene.cache.notes(&key("a")), None, "flipped at {flip}");
+        assert_eq!(scene.cache.facts(&key("a")), None, "flipped at {flip}");
     }
     fs::write(&record, &whole).unwrap();
     assert!(scene.found_by_another(&key("a")).is_some());
@@ -405,7 +405,7 @@ fn young_files_are_racy() {
             diff_id: DiffId::of_tar(Digest::of(b"")),
             tar_size: 0,
         },
-        notes: Value::Null,
+        facts: LayerFacts::None,
         from: None,
         recorded,
     };

@@ -11,6 +11,7 @@ use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::Result;
 use ocibuild::build::dockerfile::Dockerfile;
+use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::Compression;
 use ocibuild::common::root::Root;
 use ocibuild::secrets::FoundSecret;
@@ -44,9 +45,10 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     } else {
         Some(&request.cache_directory)
     };
-    let packaged = request.robot_image(order, |_| None, unpack_in, &watch)?;
-    let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let plain = Compression::None.into();
+    let known = FactsLookup { cache: None, shared: None, policy: plain };
+    let packaged = request.robot_image(order, &known, unpack_in, &watch)?;
+    let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let outputs: Vec<(&Path, &str)> =
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
     let ImageRequest { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;

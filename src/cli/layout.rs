@@ -21,7 +21,7 @@ use super::{Common, OutputFormat};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use ocibuild::build::{self, BuildSpec, Built, LayerCaches, Plan, SharedLayers};
-use ocibuild::cache::{LayerKey, RecipeKey};
+use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
@@ -112,16 +112,12 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let bound = arguments.cache.tidy.bound()?;
     let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
     let cache = cache.map(|cache| cache.trusting(arguments.shared_cache.trusted()));
-    let compression = arguments.compression()?;
+    let policy = arguments.compression()?;
     let network = arguments.request.bases.network();
     let shared = arguments.shared_cache.open(network, &watch)?;
-    let noted = |recipe: &RecipeKey| {
-        let key = LayerKey::of_recipe(recipe, compression);
-        let kept = cache.as_ref().and_then(|cache| cache.notes(&key));
-        kept.or_else(|| Some(shared.as_ref()?.find(&key, &key)?.shared.notes))
-    };
+    let known = FactsLookup { cache: cache.as_ref(), shared: shared.as_ref(), policy };
     let unpack_in = cache.as_ref().map(|_| &arguments.request.cache_directory);
-    let packaged = arguments.request.robot_image(order, noted, unpack_in, &watch)?;
+    let packaged = arguments.request.robot_image(order, &known, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
     arguments.shared_cache.check_lock(&mut arguments.request.bases.lock_file(&directory)?)?;

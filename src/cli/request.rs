@@ -13,7 +13,7 @@ use super::values;
 use clap::Args;
 use ocibuild::build::image::{Base, ConfigEdit};
 use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
-use ocibuild::cache::RecipeKey;
+use ocibuild::cache::FactsLookup;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
 use ocibuild::layers::CompressionPolicy;
@@ -22,7 +22,6 @@ use ocibuild::layers::tree::{Access, Owner, Rules};
 use ocibuild::robot_image::{DEFAULT_BASE, LayerEntries, RobotImage};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -64,12 +63,12 @@ pub(super) struct ImageRequest {
 }
 
 impl RequestArguments {
-    /// Returns the robot to package, if there is one. `noted` is what the cache knows of an environment; a robot that comes in one file
+    /// Returns the robot to package, if there is one. `known` has the facts of earlier builds about environments; a robot that comes in one file
     /// is unpacked and kept in `unpack_in`.
     pub(super) fn robot_image(
         &self,
         order: &[LayerFlag],
-        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        known: &FactsLookup<'_>,
         unpack_in: Option<&CacheDirectory>,
         watch: &Arc<Watch>,
     ) -> Result<Option<RobotToPackage>> {
@@ -77,7 +76,7 @@ impl RequestArguments {
         let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
         let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
-        self.robot.image(&file, &platform, self.config.user.as_deref(), noted, surroundings).map(Some)
+        self.robot.image(&file, &platform, self.config.user.as_deref(), known, surroundings).map(Some)
     }
 
     /// Returns the request. `outputs` are the paths that the command writes, each with a description; they are excluded from sources.

@@ -7,7 +7,7 @@ use super::robot_environment::{EnvironmentArguments, EnvironmentSearch, FoundEnv
 use super::unpacked_robot::UnpackedRobot;
 use super::values;
 use clap::{Args, ValueEnum};
-use ocibuild::cache::RecipeKey;
+use ocibuild::cache::FactsLookup;
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::Root;
 use ocibuild::rcc::Robot;
@@ -17,7 +17,6 @@ use ocibuild::robot_image::{
 };
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -155,7 +154,7 @@ impl RobotArguments {
         file: &Path,
         platform: &Platform,
         user: Option<&str>,
-        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        known: &FactsLookup<'_>,
         surroundings: Surroundings<'_>,
     ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
@@ -180,7 +179,7 @@ impl RobotArguments {
                 let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
                 let split = self.split.unwrap_or_default();
                 let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
-                Some(Arc::new(Environment::open(hololib, &name, &required, shipping, noted, watch)?))
+                Some(Arc::new(Environment::open(hololib, &name, &required, shipping, known, watch)?))
             }
             None => {
                 warn(watch, &robot.file, "has no environment, so the image has none");

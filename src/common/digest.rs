@@ -5,6 +5,7 @@
 
 use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::SerializableState as _;
 use std::fmt;
@@ -48,7 +49,8 @@ impl Algorithm {
 /// assert_eq!(digest.to_string(), "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
 /// assert!("sha256:../../etc/passwd".parse::<Digest>().is_err());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest {
     algorithm: Algorithm,
     /// SHA-256 fills the first half. The rest is zero, so that comparison and hashing need no special case.
@@ -123,6 +125,20 @@ impl FromStr for Digest {
             }
         }
         Ok(Self::from_hash(algorithm, &hash[..length]))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 

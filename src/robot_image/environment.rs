@@ -7,14 +7,14 @@ use super::recipe;
 use super::requirement::EnvironmentRequirement;
 use super::scrub::Scrubbing;
 use super::{EnvironmentMode, RobotLayer, Shipping, direct};
-use crate::cache::RecipeKey;
+use crate::cache::{EnvironmentFacts, FactsLookup, LayerFacts, RecipeKey};
+use crate::common::digest::Digest;
 use crate::common::error::Result;
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, Silent, warn};
 use crate::layers::tree::TreeBuilder;
 use crate::rcc::{CatalogName, Hololib, Restorer};
-use crate::robot_image::environment_facts::{EnvironmentFacts, PartFacts, WarningRecorder};
-use serde_json::Value;
+use crate::robot_image::environment_facts::WarningRecorder;
 use std::sync::{Arc, OnceLock};
 
 /// A recorded environment: a catalog and its hololib.
@@ -36,7 +36,7 @@ pub struct Environment {
 impl Environment {
     /// Opens the catalog called `name` of `hololib`, which must fit `required`.
     ///
-    /// `noted` returns the notes of an earlier build, which make it unnecessary to read the catalog.
+    /// `known` has the facts of earlier builds, which make it unnecessary to read the catalog.
     ///
     /// # Errors
     /// Returns an error if the catalog is for another platform or another blueprint, if it cannot be read, or if
@@ -46,14 +46,14 @@ impl Environment {
         name: &CatalogName,
         required: &EnvironmentRequirement<'_>,
         shipping: Shipping,
-        noted: impl FnOnce(&RecipeKey) -> Option<Value>,
+        known: &FactsLookup<'_>,
         watcher: &dyn Progress,
     ) -> Result<Environment> {
         required.check(&hololib, name, shipping.mode)?;
         let stored = CatalogFile::find(&hololib, name)?;
         let recipe = recipe::of_environment(&hololib, name, &stored.digest, &shipping);
         let opened = OnceLock::new();
-        let facts = match noted(&recipe).and_then(|notes| EnvironmentFacts::read(&notes)) {
+        let facts = match known.environment(&recipe) {
             Some(facts) => {
                 facts.warn_again(watcher);
                 facts
@@ -93,22 +93,22 @@ impl Environment {
 
     /// Returns the layers of the environment, those that rarely change first.
     pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
-        let parts = self
-            .facts
-            .parts
-            .iter()
-            .map(|part| (part.name.as_str(), recipe::of_part(&self.hololib, &part.digest), Value::Null));
+        let part = |(name, digest): &'_ (String, Digest)| {
+            (name.clone(), recipe::of_part(&self.hololib, digest), LayerFacts::None)
+        };
+        let parts = self.facts.parts.iter().map(part);
         let last = if self.facts.parts.is_empty() { "" } else { "the rest" };
-        // The facts about the environment are stored as notes of its last layer.
-        let all = parts.chain([(last, self.recipe.clone(), self.facts.to_json())]);
+        // The facts about the environment are stored with its last layer.
+        let facts = LayerFacts::Environment(Box::new(self.facts.clone()));
+        let all = parts.chain([(last.to_owned(), self.recipe.clone(), facts)]);
         all.enumerate()
-            .map(|(part, (name, recipe, notes))| {
+            .map(|(part, (name, recipe, facts))| {
                 let environment = self.clone();
                 let separator = if name.is_empty() { "" } else { ": " };
                 RobotLayer {
                     name: format!("environment {}{separator}{name}", self.name),
                     // Digests that anyone can forge do not identify content.
-                    recipe: (!self.facts.has_forgeable_digests).then_some((recipe, notes)),
+                    recipe: (!self.facts.has_forgeable_digests).then_some((recipe, facts)),
                     entries: Box::new(move |tree| environment.add_part(part, tree)),
                 }
             })
@@ -119,7 +119,7 @@ impl Environment {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);
         }
-        // The warnings were already repeated from the notes.
+        // The warnings were already repeated from the facts.
         let made = CompleteCatalog::new(&self.hololib, &self.name, &self.stored, &self.shipping, &Silent)?;
         Ok(self.opened.get_or_init(|| made))
     }
@@ -152,7 +152,7 @@ impl CompleteCatalog {
         let CompleteCatalog { catalog, scrubbed, parts, .. } = self;
         let digest = |part| recipe::part_digest(hololib, (catalog, scrubbed), (parts, part), shipping);
         let names = parts.names().iter().enumerate();
-        let parts = names.map(|(part, name)| PartFacts { name: name.clone(), digest: digest(part) }).collect();
+        let parts = names.map(|(part, name)| (name.clone(), digest(part))).collect();
         let activation = match shipping.mode {
             EnvironmentMode::Direct => direct::activation(hololib, self, &shipping.places)?,
             EnvironmentMode::Sealed | EnvironmentMode::Ready | EnvironmentMode::Compact => None,

@@ -29,7 +29,6 @@ mod split_environment;
 mod stored_gzip;
 
 pub use environment::Environment;
-pub use environment_facts::EnvironmentFacts;
 pub use image_paths::ImagePaths;
 pub use launcher_check::check_launcher;
 pub use rcc_release::rcc_release_url;
@@ -38,7 +37,7 @@ pub use scrub::Scrubbing;
 pub use split::Split;
 
 use crate::build::image::ConfigEdit;
-use crate::cache::RecipeKey;
+use crate::cache::{LayerFacts, RecipeKey};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, Silent};
 use crate::common::root::Root;
@@ -47,7 +46,6 @@ use crate::layers::tree::{Attributes, Content, Entry, Kind, Modes, Owners, Rules
 use crate::rcc::Robot;
 use crate::spec::ImagePath;
 use files::{directory, file};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,10 +116,10 @@ pub struct RobotImage {
 pub struct RobotLayer {
     /// The name in messages and in the history.
     pub name: String,
-    /// The key of everything that determines the content, and notes to store with it.
+    /// The key of everything that determines the content, and the facts to store with it.
     ///
     /// `None` if the key is unknown without reading the content.
-    pub recipe: Option<(RecipeKey, Value)>,
+    pub recipe: Option<(RecipeKey, LayerFacts)>,
     /// A function that adds the layer's entries.
     pub entries: Box<LayerEntries>,
 }

@@ -16,7 +16,7 @@ mod json;
 mod named_values;
 mod overwrite;
 mod parts;
-mod record;
+pub mod record;
 mod redact;
 mod text;
 mod token_formats;
@@ -29,6 +29,7 @@ pub use parts::{FoundLine, PART, find_in_content, find_in_file};
 pub use redact::{Redacted, bare_url};
 
 use files::{Convention, ValueStyle};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The version of the rules: findings of another version are searched for again.
@@ -48,7 +49,7 @@ pub struct Finding {
 }
 
 /// A secret in a file of an image, as messages and records name it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FoundSecret {
     /// The layer or the environment that the file is in.
     pub source: String,
@@ -57,6 +58,7 @@ pub struct FoundSecret {
     /// The line that it begins in, counted from one.
     pub line: usize,
     /// The kind of secret.
+    #[serde(rename = "looksLike")]
     pub what: String,
 }
 

@@ -1,6 +1,9 @@
-//! Records of secrets that were found. No record contains a value.
+//! The form in which the cache keeps secrets that were found: with the version of the rules that found them, and without
+//! their values.
 
 use super::{FoundLine, FoundSecret, RULES};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 impl FoundSecret {
@@ -11,30 +14,31 @@ impl FoundSecret {
 
     /// Returns the secret as a member of a result.
     pub fn to_json(&self) -> Value {
-        let FoundSecret { source, path, line, what } = self;
-        json!({"source": source, "path": path, "line": line, "looksLike": what})
+        json!(self)
     }
+}
 
-    /// Returns a record of `secrets` for the cache.
-    pub fn all_to_json(secrets: &[FoundSecret]) -> Value {
-        let all: Vec<Value> = secrets.iter().map(FoundSecret::to_json).collect();
-        json!({"rules": RULES, "found": all})
-    }
+#[derive(Serialize, Deserialize)]
+struct SecretsRecord {
+    rules: u64,
+    found: Vec<FoundSecret>,
+}
 
-    /// Reads what [`FoundSecret::all_to_json`] wrote. A record that other rules made does not count.
-    pub fn read_all(record: &Value) -> Option<Vec<FoundSecret>> {
-        if record.get("rules")?.as_u64() != Some(RULES) {
-            return None;
-        }
-        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let read = |value: &Value| {
-            Some(FoundSecret {
-                source: text(value, "source")?,
-                path: text(value, "path")?,
-                line: usize::try_from(value.get("line")?.as_u64()?).ok()?,
-                what: text(value, "looksLike")?,
-            })
-        };
-        record.get("found")?.as_array()?.iter().map(read).collect()
+/// Serializes a record of `secrets`.
+///
+/// # Errors
+/// Returns an error if `serializer` does.
+pub fn serialize<S: Serializer>(secrets: &[FoundSecret], serializer: S) -> Result<S::Ok, S::Error> {
+    SecretsRecord { rules: RULES, found: secrets.to_vec() }.serialize(serializer)
+}
+
+/// Deserializes the output of [`serialize`].
+///
+/// # Errors
+/// Returns an error if it is malformed, or if other rules found the secrets.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FoundSecret>, D::Error> {
+    match SecretsRecord::deserialize(deserializer)? {
+        SecretsRecord { rules: RULES, found } => Ok(found),
+        SecretsRecord { rules, .. } => Err(D::Error::custom(format!("found by rules {rules}"))),
     }
 }
