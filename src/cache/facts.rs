@@ -1,8 +1,6 @@
 //! Facts about the content of a layer, which make it unnecessary to read it again.
 
-use super::{Cache, LayerKey, RecipeKey, SharedCache};
 use crate::common::digest::Digest;
-use crate::layers::CompressionPolicy;
 use crate::secrets::{FoundSecret, record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -68,29 +66,6 @@ pub struct EnvironmentFacts {
     pub secrets: Vec<FoundSecret>,
 }
 
-/// Finds the facts about environments of earlier builds, on this machine and on others.
-#[derive(Debug, Clone, Copy)]
-pub struct FactsLookup<'a> {
-    /// The layers of this machine.
-    pub cache: Option<&'a Cache>,
-    /// The layers that other machines share.
-    pub shared: Option<&'a SharedCache>,
-    /// The compression of the image.
-    pub policy: CompressionPolicy,
-}
-
-impl FactsLookup<'_> {
-    /// Returns the facts about the environment whose last layer `recipe` produces.
-    pub fn environment(&self, recipe: &RecipeKey) -> Option<EnvironmentFacts> {
-        let key = LayerKey::of_recipe(recipe, self.policy);
-        let kept = self.cache.and_then(|cache| cache.facts(&key));
-        match kept.or_else(|| Some(self.shared?.find(&key, &key)?.shared.facts))? {
-            LayerFacts::Environment(facts) => Some(*facts),
-            LayerFacts::Secrets { .. } | LayerFacts::None => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,9 +92,9 @@ mod tests {
         }
     }
 
-    /// Records of earlier releases have this format.
+    /// Records of earlier builds have this format.
     #[test]
-    fn the_format_is_the_documented_one() {
+    fn the_format_of_records_stays_the_same() {
         let written = LayerFacts::Environment(Box::new(environment())).to_json();
         let digest = |text: &[u8]| Digest::of(text).to_string();
         let expected = json!({

@@ -26,6 +26,7 @@
 
 mod block_lists;
 mod facts;
+mod facts_lookup;
 mod keys;
 pub mod maintenance;
 mod one_compression;
@@ -35,7 +36,8 @@ mod shared_artifact;
 mod shared_cache;
 mod shared_layer_check;
 
-pub use facts::{EnvironmentFacts, FactsLookup, LayerFacts};
+pub use facts::{EnvironmentFacts, LayerFacts};
+pub use facts_lookup::FactsLookup;
 pub use keys::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use one_compression::{Spool, with_one_compression};
 pub use running_builds::Running;

@@ -1,6 +1,7 @@
 //! The content of restored files: library objects with the name of the space written into them.
 
-use super::{Hololib, StoredObject};
+use super::Hololib;
+use super::stored::{GzipUse, ObjectContent};
 use crate::codec::compression::GzipMembers;
 use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, Result};
@@ -59,12 +60,7 @@ impl Restorer {
     /// Returns an error if the object is missing or found damaged on opening. The reader returns an error for damage to
     /// a large object.
     pub fn open(&self, path: &str, file: &FileEntry<'_>) -> Result<Box<dyn Read + Send>> {
-        let stored = self.object(file)?;
-        let rewriting = self.rewriting(path, file);
-        match stored.small_content()? {
-            Some(content) => rewriting.of_small(content),
-            None => Ok(rewriting.of_stream(stored.stream()?)),
-        }
+        Ok(self.open_for(path, file, GzipUse::Decode)?.0)
     }
 
     /// Reads the file that the catalog has at `path` into `content`, which must be as long as the file.
@@ -88,24 +84,24 @@ impl Restorer {
         path: &str,
         file: &FileEntry<'_>,
     ) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
-        if !file.rewrites.is_empty() {
-            return Ok((self.open(path, file)?, None));
-        }
-        let stored = self.object(file)?;
-        let rewriting = self.rewriting(path, file);
-        if let Some((content, members)) = stored.small_content_with_members()? {
-            return Ok((rewriting.of_small(content)?, members));
-        }
-        let (stream, members) = stored.stream_with_members()?;
-        Ok((rewriting.of_stream(stream), members))
+        let gzip_use = if file.rewrites.is_empty() { GzipUse::Keep } else { GzipUse::Decode };
+        self.open_for(path, file, gzip_use)
     }
 
-    fn object(&self, file: &FileEntry<'_>) -> Result<StoredObject> {
-        self.0.hololib.object(&file.named_object())
-    }
-
-    fn rewriting(&self, path: &str, file: &FileEntry<'_>) -> Rewriting {
-        Rewriting { shared: self.0.clone(), path: path.to_owned(), rewrites: file.rewrites.into(), is_noted: false }
+    fn open_for(
+        &self,
+        path: &str,
+        file: &FileEntry<'_>,
+        gzip_use: GzipUse,
+    ) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
+        let (content, members) = self.0.hololib.object(&file.named_object())?.open(gzip_use)?;
+        let (shared, path, rewrites) = (self.0.clone(), path.to_owned(), file.rewrites.into());
+        let rewriting = Rewriting { shared, path, rewrites, is_noted: false };
+        let reader = match content {
+            ObjectContent::Whole(content) => rewriting.of_small(content)?,
+            ObjectContent::Stream(stream) => rewriting.of_stream(stream),
+        };
+        Ok((reader, members))
     }
 
     /// Returns the files read so far that contain an unlisted build path.

@@ -25,6 +25,32 @@ pub struct StoredObject {
     shown: String,
 }
 
+/// The use of the gzip data of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GzipUse {
+    /// It is decoded.
+    Decode,
+    /// It is decoded, and its members are kept.
+    Keep,
+}
+
+/// The verified content of an object.
+pub(super) enum ObjectContent {
+    /// The content, in memory.
+    Whole(Vec<u8>),
+    /// A reader, which verifies the content when it reaches its end.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl ObjectContent {
+    fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            ObjectContent::Whole(content) => Box::new(Cursor::new(content)),
+            ObjectContent::Stream(reader) => reader,
+        }
+    }
+}
+
 /// A small object that was read into memory.
 struct Small {
     content: Vec<u8>,
@@ -134,10 +160,7 @@ impl StoredObject {
     /// Returns an error if the object is found damaged on opening. The reader returns an error for damage to a large
     /// object.
     pub fn content(&self) -> Result<Box<dyn Read + Send>> {
-        match self.small_content()? {
-            Some(content) => Ok(Box::new(Cursor::new(content))),
-            None => self.stream(),
-        }
+        Ok(self.open(GzipUse::Decode)?.0.into_reader())
     }
 
     /// Opens the content as [`StoredObject::content`] does, and returns the gzip members that hold it.
@@ -147,10 +170,8 @@ impl StoredObject {
     /// # Errors
     /// Fails if [`StoredObject::content`] does.
     pub fn content_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
-        match self.small_content_with_members()? {
-            Some((content, members)) => Ok((Box::new(Cursor::new(content)), members)),
-            None => self.stream_with_members(),
-        }
+        let (content, members) = self.open(GzipUse::Keep)?;
+        Ok((content.into_reader(), members))
     }
 
     /// Reads the content as [`Hololib::read`](super::Hololib::read) does.
@@ -182,20 +203,28 @@ impl StoredObject {
         Ok(Box::new(StoredReader { source: self.raw(), decoder: Some(decoder), left, stored: self.clone() }))
     }
 
-    /// Returns the verified content of a small object in a file; `None` for any other object.
-    pub(super) fn small_content(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.small()?.map(|small| small.content))
-    }
-
-    /// Returns the same as [`StoredObject::small_content`], and the only gzip member that holds it.
+    /// Opens the content, with the gzip members that hold it if they are to be kept and the object consists of them.
     ///
-    /// Also returns `None` if there is more than one member.
-    pub(super) fn small_content_with_members(&self) -> Result<Option<(Vec<u8>, Option<GzipMembers>)>> {
-        let Some(Small { content, gzip }) = self.small()? else { return Ok(None) };
-        match gzip.filter(|_| self.is_dense()) {
-            Some(gzip) => Ok(compression::single_member(gzip).map(|member| (content, Some(GzipMembers::of(member))))),
-            None => Ok(Some((content, None))),
+    /// A small object in a file is read at once, and any other one as a stream.
+    pub(super) fn open(&self, gzip_use: GzipUse) -> Result<(ObjectContent, Option<GzipMembers>)> {
+        let keeps_members = gzip_use == GzipUse::Keep && self.encoding == Encoding::Gzip && self.is_dense();
+        match self.small()? {
+            Some(Small { content, gzip: Some(gzip) }) if keeps_members => {
+                // Several members are kept while they are read as a stream.
+                if let Some(member) = compression::single_member(gzip) {
+                    return Ok((ObjectContent::Whole(content), Some(GzipMembers::of(member))));
+                }
+            }
+            Some(Small { content, .. }) => return Ok((ObjectContent::Whole(content), None)),
+            None => {}
         }
+        if !keeps_members {
+            return Ok((ObjectContent::Stream(self.stream()?), None));
+        }
+        let members = GzipMembers::default();
+        let source = Box::new(compression::decode_gzip_keeping(self.raw(), &members));
+        let reader = ContentReader { source, check: Some(Check::new(self.clone())) };
+        Ok((ObjectContent::Stream(Box::new(reader)), Some(members)))
     }
 
     fn small(&self) -> Result<Option<Small>> {
@@ -239,22 +268,9 @@ impl StoredObject {
     }
 
     /// Opens the content as a stream.
-    pub(super) fn stream(&self) -> Result<Box<dyn Read + Send>> {
+    fn stream(&self) -> Result<Box<dyn Read + Send>> {
         let decoded = compression::decode(self.raw(), self.encoding).map_err(|error| self.blame(error))?;
         Ok(Box::new(ContentReader { source: decoded, check: Some(Check::new(self.clone())) }))
-    }
-
-    /// Opens the content as [`StoredObject::stream`] does, and keeps the gzip members that were read.
-    pub(super) fn stream_with_members(&self) -> Result<(Box<dyn Read + Send>, Option<GzipMembers>)> {
-        if self.encoding != Encoding::Gzip || !self.is_dense() {
-            return Ok((self.stream()?, None));
-        }
-        let members = GzipMembers::default();
-        let decoded = compression::decode_gzip_keeping(self.raw(), &members);
-        Ok((
-            Box::new(ContentReader { source: Box::new(decoded), check: Some(Check::new(self.clone())) }),
-            Some(members),
-        ))
     }
 
     fn drain(&self, content: &mut dyn Read) -> Result<()> {
