@@ -21,6 +21,7 @@
 //! use ocibuild::common::root::Root;
 //! use ocibuild::store::Layout;
 //! use ocibuild::layers::tree;
+//! use ocibuild::spec::ImagePath;
 //! use std::sync::Arc;
 //!
 //! # let scratch = tempfile::tempdir()?;
@@ -29,7 +30,7 @@
 //! let source = Source {
 //!     name: "site".to_owned(),
 //!     content: SourceContent::Directory(Root::open(&site)?),
-//!     destination: tree::ImagePath::new(b"/srv")?,
+//!     destination: ImagePath::new(b"/srv")?,
 //!     rules: tree::Rules::default(),
 //! };
 //! let spec = BuildSpec {

@@ -6,8 +6,8 @@ use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::layers::tree::Excluded;
 
-/// The number of rules in the line of a source, and of paths per rule.
-const RULES: usize = 5;
+/// The number of rules in the line of a source, as many as a build has outputs of its own, and of paths per rule.
+const RULES: usize = 6;
 const PATHS: usize = 2;
 
 /// Prints one line per source, with the number of excluded paths, the rules and the first names.

@@ -1,49 +1,68 @@
 //! `ocibuild ls`.
 
+use super::image_files::FileArguments;
+use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
+use super::source::SourceArguments;
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::warn;
+use ocibuild::layers::rootfs::{Listings, list_layers};
 use ocibuild::store::Layout;
 use ocibuild::store::layout::{ImageContent, ListedImage};
-use ocibuild::{Error, Location, Result};
+use ocibuild::{Error, Result};
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The characters of a digest that are shown: enough to distinguish the images of a layout.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SIZE is the size of the blobs in the layout, SHARED the size of those that other images of the layout use too. Exits with
-status 1 if an image cannot be read.
+For a layout, SIZE is the size of the blobs in it, SHARED the size of those that other images of the layout use too. Exits with
+status 1 if an image cannot be read. For an image, each line has mode, owner, size, time, layer and path.
 
 Examples:
   ocibuild ls ./out
-  ocibuild ls ./out --format json | jq -r '.[].digest'")]
+  ocibuild ls ./out --format json | jq -r '.[].digest'
+  ocibuild ls ./out:v1 /etc
+  ocibuild ls debian:stable-slim --largest 20")]
 pub(super) struct LsArguments {
-    /// Image layout
-    #[arg(value_name = "LAYOUT")]
-    layout: OsString,
+    #[command(flatten)]
+    source: SourceArguments,
+    /// The directory or file in the image [default: /]
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
     /// Print full digests
     #[arg(long)]
     no_trunc: bool,
     #[command(flatten)]
+    files: FileArguments,
+    #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
-/// Prints the images of a layout.
+/// Prints the images of a layout, or the files of an image.
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
-    let (directory, name) = Location::of_layout(&arguments.layout)?;
-    if let Some(name) = name {
-        let image = format!("{}:{name}", directory.display());
-        return Err(Error::usage(image.clone(), "is an image, and ls lists the images of a layout")
-            .hint(format!("ocibuild inspect {image} shows one")));
-    }
+    let lists_files = arguments.path.is_some() || arguments.files.are_given();
+    let Some(directory) = arguments.source.layout()?.filter(|_| !lists_files) else {
+        if arguments.no_trunc {
+            return Err(Error::usage("--no-trunc", "is for the images of a layout"));
+        }
+        let watch = Arc::new(Watch::new(&arguments.common));
+        let opened = arguments.source.open(&arguments.network, &watch)?;
+        let listings = arguments.source.cache_directory().open().and_then(|it| Listings::in_cache_directory(&it)).ok();
+        let layers = list_layers(&opened.image, listings.as_ref(), &*watch)?;
+        let path = arguments.path.as_deref().unwrap_or("/");
+        arguments.files.print(&layers, path, arguments.common.format)?;
+        return Ok(ExitCode::SUCCESS);
+    };
     let watch = Watch::new(&arguments.common);
     let images = Layout::open(&directory)?.images()?;
     for error in images.iter().filter_map(|image| image.content.as_ref().err()) {

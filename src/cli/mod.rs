@@ -6,6 +6,7 @@ mod cache;
 mod cache_directory;
 mod cache_limit;
 mod cache_verify;
+mod cat;
 mod catalogs;
 mod completions;
 mod config;
@@ -20,6 +21,7 @@ mod explain;
 mod export;
 mod familiar_words;
 mod gc;
+mod image_files;
 mod inspect;
 mod layer_cache;
 mod layout;
@@ -81,9 +83,11 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Show the platform, config and layers of an image
     Inspect(inspect::InspectArguments),
-    /// List the images of a layout
+    /// List the images of a layout, or the files of an image
     #[command(visible_alias = "list")]
     Ls(ls::LsArguments),
+    /// Print a file of an image
+    Cat(cat::CatArguments),
     /// Add names to an image of a layout
     Tag(tag::TagArguments),
     /// Remove images from a layout
@@ -177,6 +181,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Ls(arguments) => ls::run(arguments),
+        Command::Cat(arguments) => cat::run(arguments),
         Command::Tag(arguments) => tag::run(arguments),
         Command::Rm(arguments) => rm::run(arguments),
         Command::Gc(arguments) => gc::run(arguments),
@@ -237,6 +242,7 @@ impl Command {
             Command::Inspect(arguments) => Some(&arguments.common),
             Command::Dockerfile(arguments) => Some(&arguments.common),
             Command::Ls(arguments) => Some(&arguments.common),
+            Command::Cat(arguments) => Some(&arguments.common),
             Command::Tag(arguments) => Some(&arguments.common),
             Command::Rm(arguments) => Some(&arguments.common),
             Command::Gc(arguments) => Some(&arguments.common),

@@ -11,6 +11,7 @@ use ocibuild::registry::Meanings;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFiles};
 use ocibuild::{Location, Platform, Reference, Result};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The image that a command reads.
@@ -44,6 +45,17 @@ impl SourceArguments {
     /// Returns the cache directory.
     pub(super) fn cache_directory(&self) -> &CacheDirectory {
         &self.cache
+    }
+
+    /// Returns the directory, if what is named is an image layout and not one image of it.
+    ///
+    /// # Errors
+    /// When it is not known what names the image.
+    pub(super) fn layout(&self) -> Result<Option<PathBuf>> {
+        Ok(match Location::of_image(&self.source)? {
+            Location::Layout { directory, tag: None } => Some(directory),
+            _ => None,
+        })
     }
 
     /// Opens the image.

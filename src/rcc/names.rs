@@ -42,7 +42,7 @@ impl SpaceOwner {
 /// ```
 /// use ocibuild::rcc::{SpaceOwner, Space};
 ///
-/// let space = Space { owner: Owner::Home("/home/robot".into()), controller: "user".into(), name: "user".into() };
+/// let space = Space { owner: SpaceOwner::Home("/home/robot".into()), controller: "user".into(), name: "user".into() };
 /// assert_eq!(space.directory(), "dc4d952_5a1fac3_9fcd2534");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -126,6 +126,7 @@ fn every_page_of_help() {
         "verify",
         "inspect",
         "ls",
+        "cat",
         "tag",
         "rm",
         "gc",

@@ -2,6 +2,7 @@
 
 mod directories;
 mod engines;
+mod files;
 mod garbage;
 mod grammar;
 mod listing;

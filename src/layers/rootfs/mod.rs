@@ -6,19 +6,23 @@
 //!   container.
 
 mod accounts;
+mod content;
 mod entry;
 mod listing;
 mod listing_store;
 mod listing_writer;
 mod mapped;
+mod merged;
 mod scan;
 mod stack;
 mod stored_layers;
 
 pub use accounts::has_name;
+pub use content::write_file;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 pub use listing::LayerListing;
 pub use listing_store::{ListedLayer, Listings, find_or_make};
+pub use merged::{MergedEntry, MergedFiles, list_layers};
 pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry};
 pub use stored_layers::{LayerPlace, StoredLayer, Unseen};
 

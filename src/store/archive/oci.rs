@@ -3,7 +3,8 @@
 use super::members::{ArchiveMembers, LIST_FILE};
 use crate::common::error::{Error, Result};
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
-use crate::store::layout::{INDEX_FILE, LAYOUT_FILE, check_version_document};
+use crate::store::layout::open::check_version_document;
+use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
 use crate::store::select_image;
 use crate::store::select_image::select;
 use crate::store::{BlobSource, ImageName, StoredImage};

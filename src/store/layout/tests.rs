@@ -1,7 +1,10 @@
+use super::open::VERSION_DOCUMENT;
 use super::*;
 use crate::common::digest::Hasher;
+use crate::common::json;
 use crate::spec::{Config, Manifest, REF_NAME};
 use std::fs;
+use std::path::Path;
 
 fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();

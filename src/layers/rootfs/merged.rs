@@ -1,0 +1,166 @@
+//! The files of an image: the listings of its layers, merged.
+//!
+//! A listing is sorted by the bytes of its paths, so that a directory comes before everything in it. One pass over all listings
+//! side by side gives the file system that the layers unpack to, with memory for the directories on the way only.
+
+use super::entry::{ListedEntry, ListedKind, ListedNode};
+use super::listing::LayerListing;
+use super::listing_store::{ListedLayer, Listings, find_or_make};
+use crate::common::digest::DiffId;
+use crate::common::error::{Error, Result};
+use crate::common::progress::Progress;
+use crate::spec::Descriptor;
+use crate::store::StoredImage;
+use rayon::prelude::*;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// A file, directory, link or device of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedEntry {
+    /// The path, without a leading slash. The root is empty.
+    pub path: Vec<u8>,
+    /// The node.
+    pub node: ListedNode,
+    /// The layer that it is from; the lowest is 0.
+    pub layer: usize,
+}
+
+/// Iterates over the files of stacked layers, in the order of the bytes of their paths.
+///
+/// An item is an error if a listing is damaged, and the last one.
+pub struct MergedFiles<'a> {
+    listings: Vec<Box<dyn Iterator<Item = Result<ListedEntry>> + 'a>>,
+    /// The next entry of each layer, and the number of the layer. The first path comes first.
+    next: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
+    entries: Vec<Option<ListedEntry>>,
+    /// The paths whose descendants may still come, each with the lowest layer whose entries below it are visible.
+    floors: Vec<(Vec<u8>, usize)>,
+    failed: Option<Error>,
+}
+
+/// The entries of one path, each with the number of its layer.
+type LayerEntries = Vec<(usize, ListedEntry)>;
+
+/// Lists the layers of `image`, lowest first, several at the same time.
+///
+/// # Errors
+/// Fails as [`find_or_make`] does, and if a layer cannot be listed.
+pub fn list_layers(
+    image: &StoredImage,
+    listings: Option<&Listings>,
+    progress: &dyn Progress,
+) -> Result<Vec<Arc<LayerListing>>> {
+    let layers: Vec<_> = image.manifest.layers.iter().zip(image.config.diff_ids()).collect();
+    let list = |(layer, diff_id): &(&Descriptor, &DiffId)| match find_or_make(
+        listings,
+        layer,
+        diff_id,
+        &*image.source,
+        progress,
+    )? {
+        ListedLayer::Known(listing) => Ok(listing),
+        ListedLayer::Unlistable(reason) => Err(Error::invalid(format!("blob {}", layer.digest), reason)),
+    };
+    layers.par_iter().map(list).collect()
+}
+
+impl<'a> MergedFiles<'a> {
+    /// Merges `layers`, lowest first.
+    pub fn new(layers: &'a [Arc<LayerListing>]) -> Self {
+        let listings = layers.iter().map(|layer| Box::new(layer.entries()) as Box<dyn Iterator<Item = _>>).collect();
+        let entries = layers.iter().map(|_| None).collect();
+        let mut files = MergedFiles { listings, next: BinaryHeap::new(), entries, floors: Vec::new(), failed: None };
+        for layer in 0..layers.len() {
+            files.advance(layer);
+        }
+        files
+    }
+
+    /// Reads the next entry of `layer`.
+    fn advance(&mut self, layer: usize) {
+        match self.listings[layer].next() {
+            Some(Ok(entry)) => {
+                self.next.push(Reverse((entry.path.clone(), layer)));
+                self.entries[layer] = Some(entry);
+            }
+            Some(Err(error)) => self.failed = self.failed.take().or(Some(error)),
+            None => {}
+        }
+    }
+
+    /// Takes the entries of all layers for the first path, lowest layer first.
+    fn take_first(&mut self) -> Option<(Vec<u8>, LayerEntries)> {
+        let Reverse((path, _)) = self.next.peek()?.clone();
+        let mut group = Vec::new();
+        while let Some(Reverse((next, layer))) = self.next.peek().filter(|Reverse((next, _))| *next == path) {
+            let (layer, _) = (*layer, next);
+            self.next.pop();
+            group.extend(self.entries[layer].take().map(|entry| (layer, entry)));
+            self.advance(layer);
+        }
+        Some((path, group))
+    }
+
+    /// Returns the lowest layer whose entry for `path` is visible, and forgets the directories that are finished.
+    fn floor(&mut self, path: &[u8]) -> usize {
+        // Everything below `a` sorts before `a0`, since `0` follows the slash.
+        self.floors.retain(|(above, _)| path < [above.as_slice(), b"0"].concat().as_slice() || above.is_empty());
+        let is_above =
+            |above: &[u8]| above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.starts_with(b"/"));
+        let nearest = self.floors.iter().filter(|(above, _)| is_above(above)).max_by_key(|(above, _)| above.len());
+        nearest.map_or(0, |(_, floor)| *floor)
+    }
+
+    /// Applies the entries of one path, lowest layer first.
+    fn merge(&mut self, path: Vec<u8>, group: LayerEntries) -> Option<MergedEntry> {
+        let floor = self.floor(&path);
+        let mut found: Option<(usize, ListedNode)> = None;
+        let mut floor_below = floor;
+        for (layer, entry) in group.into_iter().filter(|(layer, _)| *layer >= floor) {
+            if entry.is_whiteout {
+                found = None;
+                floor_below = layer;
+            }
+            if entry.is_opaque {
+                floor_below = layer;
+            }
+            let Some(node) = entry.node else { continue };
+            let was_directory = found.as_ref().is_some_and(|(_, before)| before.kind.is_directory());
+            if found.is_some() && !(was_directory && node.kind.is_directory()) {
+                floor_below = layer;
+            }
+            if !(was_directory && node.kind == ListedKind::ImpliedDirectory) {
+                found = Some((layer, node));
+            }
+        }
+        if floor_below != floor || found.as_ref().is_some_and(|(_, node)| node.kind.is_directory()) {
+            self.floors.push((path.clone(), floor_below));
+        }
+        found.map(|(layer, node)| MergedEntry { path, node, layer })
+    }
+}
+
+impl Iterator for MergedFiles<'_> {
+    type Item = Result<MergedEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(error) = self.failed.take() {
+                self.next.clear();
+                return Some(Err(error));
+            }
+            let (path, group) = self.take_first()?;
+            if let Some(entry) = self.merge(path, group) {
+                return Some(Ok(entry));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for MergedFiles<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MergedFiles").field("layers", &self.listings.len()).finish_non_exhaustive()
+    }
+}
