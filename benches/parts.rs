@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput};
 use ocibuild::build::image::Base;
-use ocibuild::build::{BuildSpec, LayerCaches, LayerSpec, PlannedContent, Source, SourceContent};
+use ocibuild::build::{BuildSpec, LayerCaches, LayerSpec, PlannedContent, Source};
 use ocibuild::cache::{Cache, Fingerprints, LayerKey};
 use ocibuild::codec::compression::{Compression, Compressor, Encoding, decode};
 use ocibuild::codec::tar;
@@ -16,7 +16,7 @@ use ocibuild::layers::tree::{Rules, Tree, TreeBuilder};
 use ocibuild::rcc::{Catalog, CatalogLimits, CatalogName};
 use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
-use ocibuild::{Digest, Error, Platform, Timestamp};
+use ocibuild::{Digest, Error, Platform};
 use serde_json::{Map, Value, json};
 use std::error::Error as AnyError;
 use std::fmt::Write;
@@ -141,31 +141,8 @@ fn walk(root: &Root) -> Result<Tree, Error> {
 }
 
 fn request(directory: &Path) -> Result<BuildSpec, Error> {
-    let source = Source {
-        name: "tree".to_owned(),
-        content: SourceContent::Directory(Root::open(directory)?),
-        destination: ImagePath::new(b"/env")?,
-        rules: Rules::default(),
-    };
-    let layer = LayerSpec {
-        name: "tree".to_owned(),
-        created_by: "the tree".to_owned(),
-        sources: vec![source],
-        known_directories: Default::default(),
-        recipe: None,
-        group: None,
-    };
-    Ok(BuildSpec {
-        base: Base::Scratch(Platform::linux_amd64()),
-        layers: vec![layer],
-        config: Default::default(),
-        annotations: Default::default(),
-        created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP.into(),
-        secrets: Default::default(),
-        known_secrets: Vec::new(),
-        listings: None,
-    })
+    let source = Source::directory(Root::open(directory)?, "/env".parse()?);
+    Ok(BuildSpec::new(Base::Scratch(Platform::linux_amd64())).layer(LayerSpec::new("tree").source(source)))
 }
 
 fn write_files(directory: &Path) -> Result<()> {

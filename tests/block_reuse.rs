@@ -2,21 +2,19 @@
 
 use crate::support::random::Random;
 use crate::support::{Scratch, command, consumer, is_left_out, ocibuild, run};
-use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerCaches, LayerOrigin, LayerSpec, Source, SourceContent};
+use ocibuild::build::image::Base;
+use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerCaches, LayerOrigin, LayerSpec, Source};
 use ocibuild::cache::Cache;
 use ocibuild::codec::compression::Compression;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
 use ocibuild::layers::Work;
 use ocibuild::layers::tree::{Modes, Rules};
-use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
 use ocibuild::store::verify::verify;
-use ocibuild::{ErrorKind, Platform, Result, Timestamp};
+use ocibuild::{ErrorKind, Platform, Result};
 use proptest::prelude::*;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -55,29 +53,12 @@ impl Bench {
     }
 
     fn spec(&self, source: &Path) -> BuildSpec {
-        BuildSpec {
-            base: Base::Scratch(Platform::linux_amd64()),
-            layers: vec![LayerSpec {
-                name: "source".to_owned(),
-                created_by: "copy to /srv".to_owned(),
-                sources: vec![Source {
-                    name: "source".to_owned(),
-                    content: SourceContent::Directory(Root::open(source).unwrap()),
-                    destination: ImagePath::new(b"srv").unwrap(),
-                    rules: Rules { modes: Modes::Preserve, ..Rules::default() },
-                }],
-                known_directories: BTreeMap::new(),
-                recipe: None,
-                group: None,
-            }],
-            config: ConfigEdit::default(),
-            annotations: BTreeMap::new(),
-            created: Timestamp::from_seconds(0).unwrap(),
-            compression: self.compression.into(),
-            secrets: Default::default(),
-            known_secrets: Vec::new(),
-            listings: None,
-        }
+        let source = Source::directory(Root::open(source).unwrap(), "/srv".parse().unwrap())
+            .named("source")
+            .rules(Rules::default().modes(Modes::Preserve));
+        BuildSpec::new(Base::Scratch(Platform::linux_amd64()))
+            .layer(LayerSpec::new("source").created_by("copy to /srv").source(source))
+            .compression(self.compression)
     }
 
     /// Builds into a layout of its own, lets `meanwhile` happen between the walk and the rest, and verifies what came of it.

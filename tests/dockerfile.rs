@@ -4,13 +4,12 @@ use crate::bases;
 use crate::consumers::{Buildah, Docker, Layout, Podman, Settings};
 use crate::listers::{Entry, listed_by_us, with_files_for_links};
 use crate::support::{Finished, Scratch, command, ocibuild, run, run_within};
+use ocibuild::Location;
 use ocibuild::build::BuildSpec;
 use ocibuild::build::dockerfile::Dockerfile;
-use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::codec::compression::Compression;
+use ocibuild::build::image::Base;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
-use ocibuild::{Location, Timestamp};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -242,17 +241,7 @@ fn what_a_dockerfile_cannot_say_is_refused() {
 fn a_base_in_a_registry_is_named_by_its_digest() {
     let scratch = Scratch::new();
     let Some(base) = bases::busybox_by_umoci(&scratch, &Settings { entrypoint: &[], cmd: &["sh"] }) else { return };
-    let spec = BuildSpec {
-        base: Base::open(&base.location().parse().unwrap(), None).unwrap(),
-        layers: Vec::new(),
-        config: ConfigEdit::default(),
-        annotations: Default::default(),
-        created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP.into(),
-        secrets: Default::default(),
-        known_secrets: Vec::new(),
-        listings: None,
-    };
+    let spec = BuildSpec::new(Base::open(&base.location().parse().unwrap(), None).unwrap());
     let plan = spec.plan(&Root::open(scratch.path()).unwrap(), None, &Silent).unwrap();
     let location = Location::Registry("registry.example/team/base:1".parse().unwrap());
     let dockerfile = Dockerfile::of(&plan, Some(&location), &Silent).unwrap().without_context(&Silent).unwrap();

@@ -3,7 +3,7 @@
 use super::lower_layers::layers_of_base;
 use super::placement::{self, Unchecked};
 use super::{
-    BuildSpec, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
+    BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
     runtime_checks,
 };
 use crate::build::image::{Image, default_directories};
@@ -15,10 +15,20 @@ use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
 use crate::layers::tree::TreeBuilder;
 use crate::spec::MOST_LAYERS;
+use crate::store::{ImageName, Layout};
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 impl BuildSpec {
+    /// Makes the image in `layout` and lists it there under `names`, without a cache. The same as [`BuildSpec::plan`] and
+    /// [`Plan::build`].
+    ///
+    /// # Errors
+    /// Returns an error if either of them does.
+    pub fn build(self, layout: &Arc<Layout>, names: &[ImageName], progress: &dyn Progress) -> Result<Built> {
+        self.plan(layout.root(), None, progress)?.build(layout, None, names, progress)
+    }
+
     /// Walks the sources.
     ///
     /// Archives are unpacked into an unnamed file in `spool`.
@@ -26,6 +36,18 @@ impl BuildSpec {
     /// # Errors
     /// Fails if a source is missing, malformed or not readable, the sources do not fit together, or there are more layers than
     /// an image can have.
+    ///
+    /// ```
+    /// use ocibuild::{Base, BuildSpec, LayerSpec, Platform, Root, Silent, Source};
+    ///
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let path = scratch.path();
+    /// let source = Source::directory(Root::open(path)?, "/srv".parse()?);
+    /// let spec = BuildSpec::new(Base::Scratch(Platform::linux_amd64())).layer(LayerSpec::new("site").source(source));
+    /// let plan = spec.plan(&Root::open(path)?, None, &Silent)?;
+    /// assert_eq!(plan.layers[0].tree().map(|tree| tree.len()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
         base.check()?;

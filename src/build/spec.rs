@@ -2,6 +2,7 @@
 
 use crate::build::image::{Base, ConfigEdit};
 use crate::cache::{LayerFacts, RecipeKey};
+use crate::codec::compression::Compression;
 use crate::common::error::Result;
 use crate::common::root::Root;
 use crate::common::time::Timestamp;
@@ -12,11 +13,27 @@ use crate::secrets::FoundSecret;
 use crate::spec::ImagePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Mutex;
 
-/// A request for an image: everything that decides its bytes.
+/// A request for an image: everything that determines its bytes.
+///
+/// ```
+/// use ocibuild::{Base, BuildSpec, ConfigEdit, LayerSpec, Platform, Source};
+///
+/// let spec = BuildSpec::new(Base::Scratch(Platform::linux_amd64()))
+///     .layer(LayerSpec::new("clean-up").source(Source::removal("/var/cache/apt".parse()?)))
+///     .config(ConfigEdit::default().env("LANG", "C.UTF-8").user("1000"))
+///     .annotation("org.opencontainers.image.title", "a small image")
+///     .created("2024-05-01T12:00:00Z".parse()?);
+/// assert_eq!(spec.layers.len(), 1);
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct BuildSpec {
     /// The base image.
     pub base: Base,
@@ -38,8 +55,88 @@ pub struct BuildSpec {
     pub listings: Option<Listings>,
 }
 
-/// A layer to build.
+impl BuildSpec {
+    /// Creates a request for `base` without changes: no new layers, created at the Unix epoch, compressed with gzip.
+    pub fn new(base: Base) -> Self {
+        BuildSpec {
+            base,
+            layers: Vec::new(),
+            config: ConfigEdit::default(),
+            annotations: BTreeMap::new(),
+            created: Timestamp::EPOCH,
+            compression: Compression::DEFAULT_GZIP.into(),
+            secrets: SecretPolicy::default(),
+            known_secrets: Vec::new(),
+            listings: None,
+        }
+    }
+
+    /// Adds a layer on top of the others.
+    pub fn layer(mut self, layer: LayerSpec) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Adds layers on top of the others, lowest first.
+    pub fn layers(mut self, layers: impl IntoIterator<Item = LayerSpec>) -> Self {
+        self.layers.extend(layers);
+        self
+    }
+
+    /// Sets the changes to the config of the base.
+    pub fn config(self, config: ConfigEdit) -> Self {
+        BuildSpec { config, ..self }
+    }
+
+    /// Sets an annotation of the manifest.
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets the creation time of the image.
+    pub fn created(self, created: Timestamp) -> Self {
+        BuildSpec { created, ..self }
+    }
+
+    /// Sets the compression of the new layers.
+    pub fn compression(self, compression: impl Into<CompressionPolicy>) -> Self {
+        BuildSpec { compression: compression.into(), ..self }
+    }
+
+    /// Sets the handling of secrets in the sources.
+    pub fn secrets(self, secrets: SecretPolicy) -> Self {
+        BuildSpec { secrets, ..self }
+    }
+
+    /// Adds secrets that were already found, such as those of an environment. They count as secrets of the sources.
+    pub fn known_secrets(mut self, secrets: impl IntoIterator<Item = FoundSecret>) -> Self {
+        self.known_secrets.extend(secrets);
+        self
+    }
+
+    /// Sets the store of listings of base layers. They do not affect the image: without them, the layers are read.
+    pub fn listings(self, listings: Option<Listings>) -> Self {
+        BuildSpec { listings, ..self }
+    }
+}
+
+/// A layer to be made.
+///
+/// ```
+/// use ocibuild::{LayerSpec, Source};
+///
+/// let tar: &[u8] = &[0; 1024];
+/// let layer = LayerSpec::new("plugins")
+///     .created_by("the plugins of 2024")
+///     .source(Source::archive("plugins.tar", tar, "/opt/plugins".parse()?))
+///     .source(Source::removal("/opt/plugins/old".parse()?));
+/// assert_eq!((layer.name.as_str(), layer.sources.len()), ("plugins", 2));
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct LayerSpec {
     /// The name of the layer in messages. Unlike its history entry, it may name paths of this machine.
     pub name: String,
@@ -56,7 +153,48 @@ pub struct LayerSpec {
     pub group: Option<SharedGroup>,
 }
 
-/// A group of layers that are shared between machines.
+impl LayerSpec {
+    /// Creates an empty layer, which messages and its history entry call `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        LayerSpec {
+            created_by: name.clone(),
+            name,
+            sources: Vec::new(),
+            known_directories: BTreeMap::new(),
+            recipe: None,
+            group: None,
+        }
+    }
+
+    /// Sets the text of the history entry.
+    pub fn created_by(self, text: impl Into<String>) -> Self {
+        LayerSpec { created_by: text.into(), ..self }
+    }
+
+    /// Adds a source.
+    pub fn source(mut self, source: Source) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Sets the attributes of directories that the entries need and no source has. The layer is then the same on every base.
+    pub fn known_directories(self, known_directories: BTreeMap<ImagePath, Attributes>) -> Self {
+        LayerSpec { known_directories, ..self }
+    }
+
+    /// Sets what determines the content, if that is known without reading the sources, and the notes to keep in the cache.
+    pub fn recipe(self, recipe: Option<(RecipeKey, Value)>) -> Self {
+        LayerSpec { recipe, ..self }
+    }
+
+    /// Sets the group of layers with which this one is shared between machines.
+    pub fn group(self, group: Option<SharedGroup>) -> Self {
+        LayerSpec { group, ..self }
+    }
+}
+
+/// A whole whose layers machines share.
 #[derive(Debug, Clone)]
 pub struct SharedGroup {
     /// The key of its content.
@@ -66,7 +204,20 @@ pub struct SharedGroup {
 }
 
 /// Something that goes into a layer.
+///
+/// ```
+/// use ocibuild::{Root, Rules, Source};
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path();
+/// let source = Source::directory(Root::open(path)?, "/srv".parse()?)
+///     .rules(Rules::default().mtime("2024-05-01T12:00:00Z".parse()?));
+/// assert_eq!(source.name, format!("{} to /srv", path.display()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct Source {
     /// The name of the source in messages.
     pub name: String,
@@ -78,7 +229,73 @@ pub struct Source {
     pub rules: Rules,
 }
 
-/// The kinds of sources.
+impl Source {
+    /// Creates a source that messages call `name`, with the default [`Rules`].
+    fn new(name: impl Into<String>, content: SourceContent, destination: ImagePath) -> Self {
+        Source { name: name.into(), content, destination, rules: Rules::default() }
+    }
+
+    /// Creates a source that messages call by where it comes from and where it goes.
+    fn copied(from: impl fmt::Display, content: SourceContent, destination: ImagePath) -> Self {
+        Source::new(format!("{from} to {destination}"), content, destination)
+    }
+
+    /// Copies a directory, with everything in it, to `destination`.
+    pub fn directory(directory: Root, destination: ImagePath) -> Self {
+        Source::copied(directory.path().display(), SourceContent::Directory(directory.clone()), destination)
+    }
+
+    /// Copies everything in a directory into `destination`, whose own attributes stay those of the layers below.
+    pub fn directory_content(directory: Root, destination: ImagePath) -> Self {
+        Source::copied(directory.path().display(), SourceContent::DirectoryContent(directory.clone()), destination)
+    }
+
+    /// Copies the file at `path` to `destination`. If `path` is a link, its target is copied.
+    ///
+    /// # Errors
+    /// Returns an error if there is nothing at `path`, or its directory cannot be opened.
+    ///
+    /// ```
+    /// use ocibuild::{ErrorKind, Source};
+    ///
+    /// let error = Source::file("missing.txt", "/etc/motd".parse()?).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok::<(), ocibuild::Error>(())
+    /// ```
+    pub fn file(path: impl AsRef<Path>, destination: ImagePath) -> Result<Self> {
+        let path = path.as_ref();
+        let (directory, name) = Root::of_file(&Root::resolve(path)?, Root::open)?;
+        Ok(Source::copied(path.display(), SourceContent::File(directory, name), destination))
+    }
+
+    /// Unpacks a tar, plain or compressed, into `destination`. Messages call it `name`.
+    pub fn archive(name: impl fmt::Display, tar: impl Read + Send + 'static, destination: ImagePath) -> Self {
+        Source::copied(name, SourceContent::Archive(Mutex::new(Box::new(tar))), destination)
+    }
+
+    /// Adds the entries that `entries` gives to a [`TreeBuilder`]. Their paths are relative to the root of the image.
+    pub fn entries(name: impl Into<String>, entries: Box<SourceEntries>) -> Self {
+        Source::new(name, SourceContent::Entries(Mutex::new(entries)), ImagePath::root())
+    }
+
+    /// Removes `path` from the layers below (a whiteout).
+    pub fn removal(path: ImagePath) -> Self {
+        Source::new(format!("remove {path}"), SourceContent::Removal, path)
+    }
+
+    /// Sets the name in messages.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Source { name: name.into(), ..self }
+    }
+
+    /// Sets the rules for owners, modes, times and ignored files.
+    pub fn rules(self, rules: Rules) -> Self {
+        Source { rules, ..self }
+    }
+}
+
+/// What a source is.
+#[non_exhaustive]
 pub enum SourceContent {
     /// A directory and everything in it.
     Directory(Root),
@@ -98,8 +315,8 @@ pub enum SourceContent {
 /// Adds the entries of a source.
 pub type SourceEntries = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
-impl std::fmt::Debug for SourceContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SourceContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SourceContent::Directory(_) => "Directory",
             SourceContent::DirectoryContent(_) => "DirectoryContent",

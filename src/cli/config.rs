@@ -54,19 +54,19 @@ impl ConfigArguments {
         if let Some(key) = self.unset_env.iter().find(|key| self.env.iter().any(|(set, _)| set == *key)) {
             return Err(Error::usage(format!("--unset-env {key}"), "the variable is also set"));
         }
-        Ok(ConfigEdit {
-            entrypoint: self.entrypoint.clone(),
-            cmd: self.cmd.clone(),
-            env: unique(&self.env, "--env")?,
-            unset_env: self.unset_env.iter().cloned().collect(),
-            working_dir: self.workdir.clone(),
-            user: self.user.clone(),
-            labels: unique(&self.labels, "--label")?,
-            exposed_ports: self.expose.iter().cloned().collect(),
-            volumes: self.volumes.iter().cloned().collect(),
-            stop_signal: self.stop_signal.clone(),
-            author: self.author.clone(),
-        })
+        let mut edit = ConfigEdit::default();
+        edit.entrypoint = self.entrypoint.clone();
+        edit.cmd = self.cmd.clone();
+        edit.env = unique(&self.env, "--env")?;
+        edit.unset_env = self.unset_env.iter().cloned().collect();
+        edit.working_dir = self.workdir.clone();
+        edit.user = self.user.clone();
+        edit.labels = unique(&self.labels, "--label")?;
+        edit.exposed_ports = self.expose.iter().cloned().collect();
+        edit.volumes = self.volumes.iter().cloned().collect();
+        edit.stop_signal = self.stop_signal.clone();
+        edit.author = self.author.clone();
+        Ok(edit)
     }
 }
 

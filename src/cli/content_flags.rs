@@ -3,7 +3,7 @@
 use super::values::{self, Copy, CopyTarget};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
-use ocibuild::build::{LayerSpec, Source, SourceContent};
+use ocibuild::build::{LayerSpec, Source};
 use ocibuild::common::bounded_read;
 use ocibuild::common::root::Root;
 use ocibuild::layers::tree::{
@@ -11,10 +11,8 @@ use ocibuild::layers::tree::{
 };
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Result, Timestamp};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// Help about the content flags, for the end of a command's help.
 pub(super) const HELP: &str = "\
@@ -139,15 +137,12 @@ impl ContentArguments {
             (None, true) => Modes::Preserve,
             (None, false) => Modes::Normal,
         };
-        Ok(Rules {
-            owners: if self.keep_owners { Owners::Keep } else { Owners::Set(self.chown.unwrap_or_default()) },
-            modes,
-            mtime,
-            ignore: IgnoreRules::default(),
-            xattrs: if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop },
-            special_files: if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse },
-            ..Rules::default()
-        })
+        Ok(Rules::default()
+            .owners(if self.keep_owners { Owners::Keep } else { Owners::Set(self.chown.unwrap_or_default()) })
+            .modes(modes)
+            .mtime(mtime)
+            .xattrs(if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop })
+            .special_files(if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse }))
     }
 
     fn layer_specs(&self, order: &[LayerFlag], rules: &Rules) -> Result<Vec<LayerSpec>> {
@@ -159,15 +154,8 @@ impl ContentArguments {
         for flag in order {
             let (source, created_by) = match *flag {
                 LayerFlag::Group(number) => {
-                    let text = self.layers[number].clone();
-                    layers.push(LayerSpec {
-                        name: text.clone(),
-                        created_by: text,
-                        sources: Vec::new(),
-                        known_directories: BTreeMap::new(),
-                        recipe: None,
-                        group: None,
-                    });
+                    let text = &self.layers[number];
+                    layers.push(LayerSpec::new(text));
                     in_group = true;
                     continue;
                 }
@@ -177,24 +165,13 @@ impl ContentArguments {
                 }
                 LayerFlag::Remove(number) => {
                     let path = &self.removals[number];
-                    let name = format!("--remove {path}");
-                    let content = SourceContent::Removal;
-                    (
-                        Source { name, content, destination: path.clone(), rules: rules.clone() },
-                        format!("ocibuild: remove {path}"),
-                    )
+                    let removal = Source::removal(path.clone()).named(format!("--remove {path}"));
+                    (removal.rules(rules.clone()), format!("ocibuild: remove {path}"))
                 }
             };
             match layers.last_mut().filter(|_| in_group) {
                 Some(group) => group.sources.push(source),
-                None => layers.push(LayerSpec {
-                    name: source.name.clone(),
-                    created_by,
-                    sources: vec![source],
-                    known_directories: BTreeMap::new(),
-                    recipe: None,
-                    group: None,
-                }),
+                None => layers.push(LayerSpec::new(&source.name).created_by(created_by).source(source)),
             }
         }
         Ok(layers)
@@ -202,27 +179,20 @@ impl ContentArguments {
 
     fn copy_source(&self, copy: &Copy, rules: &Rules) -> Result<Source> {
         let shown = copy.source.display();
-        let source = |content, destination, rules| Source {
-            name: format!("{shown} to {destination}"),
-            content,
-            destination,
-            rules,
-        };
         let mut excluding = rules.clone();
         if copy.source == Path::new("-") {
             self.add_exclusions(&mut excluding.ignore)?;
-            let content = SourceContent::Archive(Mutex::new(Box::new(std::io::stdin())));
-            return Ok(source(content, copy.destination.clone(), excluding));
+            return Ok(Source::archive(shown, std::io::stdin(), copy.destination.clone()).rules(excluding));
         }
         match Root::open(&copy.source) {
             Ok(root) => {
                 obey_dockerignore(&mut excluding.ignore, &root)?;
                 self.add_exclusions(&mut excluding.ignore)?;
-                let content = match copy.target {
-                    CopyTarget::Exact => SourceContent::Directory(root),
-                    CopyTarget::Directory => SourceContent::DirectoryContent(root),
+                let source = match copy.target {
+                    CopyTarget::Exact => Source::directory(root, copy.destination.clone()),
+                    CopyTarget::Directory => Source::directory_content(root, copy.destination.clone()),
                 };
-                return Ok(source(content, copy.destination.clone(), excluding));
+                return Ok(source.rules(excluding));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             // Not a directory, or not readable; the error is reported when it is opened as a file.
@@ -233,11 +203,8 @@ impl ContentArguments {
             is_archive(copy.source.as_os_str().as_encoded_bytes()) && !is_archive(copy.destination.name());
         if is_unpacked {
             self.add_exclusions(&mut excluding.ignore)?;
-            let content = SourceContent::Archive(Mutex::new(Box::new(file)));
-            return Ok(source(content, copy.destination.clone(), excluding));
+            return Ok(Source::archive(shown, file, copy.destination.clone()).rules(excluding));
         }
-        let real = Root::resolve(&copy.source)?;
-        let (root, name) = Root::of_file(&real, Root::open)?;
         let destination = match copy.target {
             CopyTarget::Exact => copy.destination.clone(),
             CopyTarget::Directory => {
@@ -246,7 +213,7 @@ impl ContentArguments {
                 copy.destination.join_name(ocibuild::common::root::name_bytes(name)?)?
             }
         };
-        Ok(source(SourceContent::File(root, name), destination, rules.clone()))
+        Ok(Source::file(&copy.source, destination)?.rules(rules.clone()))
     }
 }
 

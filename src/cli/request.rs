@@ -12,7 +12,7 @@ use super::secrets::SecretsArguments;
 use super::values;
 use clap::Args;
 use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source, SourceContent};
+use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source};
 use ocibuild::cache::FactsLookup;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
@@ -24,7 +24,7 @@ use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArguments {
@@ -127,17 +127,21 @@ impl RequestArguments {
         if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
             warn(watch, "base image", "looks like Alpine, without the glibc that Python in the environment requires");
         }
-        let annotations = BTreeMap::new();
         let environment = robot.and_then(|robot| robot.environment.as_ref());
         let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
-        let secrets = self.secrets.policy();
         // Listings that cannot be stored are created again.
         let listings = match environment_switches::is_on(environment_switches::NO_CACHE)? {
             true => None,
             false => self.cache_directory.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok(),
         };
-        let spec =
-            BuildSpec { base, layers, config, annotations, created, compression, secrets, known_secrets, listings };
+        let spec = BuildSpec::new(base)
+            .layers(layers)
+            .config(config)
+            .created(created)
+            .compression(compression)
+            .secrets(self.secrets.policy())
+            .known_secrets(known_secrets)
+            .listings(listings);
         Ok(ImageRequest { spec, location })
     }
 
@@ -157,49 +161,31 @@ impl RequestArguments {
 fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -> Result<Vec<LayerSpec>> {
     let mut known_directories = robot.known_directories()?;
     // A robot's layers are the same on every base, and so say what their directories are like.
-    let programs =
-        Rules { mtime: Timestamp::RCC, ..Rules::default() }.directory(Access { mode: 0o755, owner: Owner::default() });
+    let rules = Rules::default().mtime(Timestamp::RCC);
+    let programs = rules.directory(Access { mode: 0o755, owner: Owner::default() });
     known_directories.insert(ImagePath::new(b"usr/local/bin")?, programs);
     let mut layers = Vec::new();
-    let entries = |name: &str, entries: Box<LayerEntries>| Source {
-        name: name.to_owned(),
-        content: SourceContent::Entries(Mutex::new(entries)),
-        destination: ImagePath::root(),
-        rules: Rules { mtime: Timestamp::RCC, ..Rules::default() },
-    };
+    let entries = |name: &str, entries: Box<LayerEntries>| Source::entries(name, entries).rules(rules.clone());
     let group =
         robot.group().map(|recipe| Ok::<_, Error>(SharedGroup { recipe, roots: robot.roots()? })).transpose()?;
     for layer in robot.layers()? {
-        layers.push(LayerSpec {
-            created_by: format!("ocibuild: {}", layer.name),
-            sources: vec![entries(&layer.name, layer.entries)],
-            name: layer.name,
-            known_directories: known_directories.clone(),
-            recipe: layer.recipe,
-            group: group.clone(),
-        });
+        let made = LayerSpec::new(&layer.name)
+            .created_by(format!("ocibuild: {}", layer.name))
+            .source(entries(&layer.name, layer.entries));
+        layers.push(made.known_directories(known_directories.clone()).recipe(layer.recipe).group(group.clone()));
     }
-    let mut rules = robot.robot_rules(watch)?;
-    say_programs(robot, &rules, watch);
+    let mut robot_rules = robot.robot_rules(watch)?;
+    say_programs(robot, &robot_rules, watch);
     let robot_entries = robot.robot_entries()?;
-    content.add_exclusions(&mut rules.ignore)?;
-    let own = Source {
-        name: format!("robot {}", robot.robot.file),
-        content: SourceContent::Directory(robot.directory.clone()),
-        destination: robot.places.app.clone(),
-        rules,
-    };
-    layers.push(LayerSpec {
-        name: own.name.clone(),
-        created_by: "ocibuild: robot".to_owned(),
-        sources: vec![
-            own,
-            entries("robot", Box::new(move |tree| robot_entries.into_iter().try_for_each(|entry| tree.add(entry)))),
-        ],
-        known_directories,
-        recipe: None,
-        group: None,
-    });
+    content.add_exclusions(&mut robot_rules.ignore)?;
+    let own = Source::directory(robot.directory.clone(), robot.places.app.clone())
+        .named(format!("robot {}", robot.robot.file))
+        .rules(robot_rules);
+    let made = LayerSpec::new(&own.name).created_by("ocibuild: robot").source(own).source(entries(
+        "robot",
+        Box::new(move |tree| robot_entries.into_iter().try_for_each(|entry| tree.add(entry))),
+    ));
+    layers.push(made.known_directories(known_directories));
     Ok(layers)
 }
 

@@ -195,12 +195,8 @@ impl RobotImage {
     /// # Errors
     /// Returns an error if an ignore file or a program cannot be read.
     pub fn robot_rules(&self, watcher: &dyn Progress) -> Result<Rules> {
-        let mut rules = Rules {
-            owners: Owners::Set(self.places.user),
-            modes: Modes::GroupAsOwner,
-            mtime: Timestamp::RCC,
-            ..Rules::default()
-        };
+        let mut rules =
+            Rules::default().owners(Owners::Set(self.places.user)).modes(Modes::GroupAsOwner).mtime(Timestamp::RCC);
         rules.ignore.begin_list("robot");
         for pattern in self.robot.ignore_patterns(&self.directory, watcher)? {
             rules.ignore.add_name(&pattern);
@@ -266,30 +262,29 @@ impl RobotImage {
     pub fn config(&self, inherited: Option<&str>) -> Result<ConfigEdit> {
         let task = self.task.as_deref().map(|name| self.robot.task(Some(name))).transpose()?;
         let places = &self.places;
-        let mut edit = ConfigEdit {
-            working_dir: Some(places.app.join(&ImagePath::new(self.robot.folder.as_bytes())?)?.to_string()),
-            user: Some(format!("{}:{}", places.user.uid, places.user.gid)),
-            ..ConfigEdit::default()
-        };
-        edit.env.insert("HOME".to_owned(), places.home.to_string());
-        edit.env.insert("USER".to_owned(), "robot".to_owned());
-        edit.labels.insert("dev.ocibuild.environment.mode".to_owned(), self.mode.name().to_owned());
+        let mut edit = ConfigEdit::default()
+            .working_dir(places.app.join(&ImagePath::new(self.robot.folder.as_bytes())?)?.to_string())
+            .user(format!("{}:{}", places.user.uid, places.user.gid))
+            .env("HOME", places.home.to_string())
+            .env("USER", "robot")
+            .label("dev.ocibuild.environment.mode", self.mode.name());
         if let Some(environment) = &self.environment {
             let (name, facts) = (environment.name(), environment.facts());
-            edit.labels.insert("dev.ocibuild.environment.catalog".to_owned(), name.to_string());
-            edit.labels.insert("dev.ocibuild.environment.blueprint".to_owned(), name.blueprint.to_string());
-            edit.labels.insert("dev.ocibuild.environment.digest".to_owned(), facts.document_digest.to_string());
+            edit = edit
+                .label("dev.ocibuild.environment.catalog", name.to_string())
+                .label("dev.ocibuild.environment.blueprint", name.blueprint.to_string())
+                .label("dev.ocibuild.environment.digest", facts.document_digest.to_string());
             if let Some(recorder) = &facts.recorder {
-                edit.labels.insert("dev.ocibuild.environment.recorder".to_owned(), recorder.clone());
+                edit = edit.label("dev.ocibuild.environment.recorder", recorder);
             }
         }
         if self.mode == EnvironmentMode::Direct {
             return self.direct_config(edit, inherited);
         }
-        edit.env.insert("ROBOCORP_HOME".to_owned(), places.product_home.to_string());
-        edit.env.insert("RCC_NO_BUILD".to_owned(), "1".to_owned());
-        edit.entrypoint = Some(self.rcc_command(task.map(|task| task.name.as_str()))?);
-        Ok(edit)
+        Ok(edit
+            .env("ROBOCORP_HOME", places.product_home.to_string())
+            .env("RCC_NO_BUILD", "1")
+            .entrypoint(self.rcc_command(task.map(|task| task.name.as_str()))?))
     }
 
     /// Warns about build paths in files that differ from the path in the image.
@@ -326,7 +321,7 @@ impl RobotImage {
         let launcher = self.launcher.as_deref().ok_or_else(|| {
             Error::usage("rcc", "no rcc to include in the image").hint("set the Linux binary with --rcc-exec PATH")
         })?;
-        let rules = Rules { mtime: Timestamp::RCC, ..Rules::default() };
+        let rules = Rules::default().mtime(Timestamp::RCC);
         let real = Root::resolve(launcher)?;
         let (root, name) = Root::of_file(&real, Root::open)?;
         let mut binary = TreeBuilder::new(&rules);

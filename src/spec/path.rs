@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The longest path, in bytes (PATH_MAX of Linux).
@@ -196,6 +197,23 @@ fn check(path: &[u8]) -> Result<()> {
 fn unsafe_path(path: &[u8], reason: &str) -> Error {
     let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
     Error::invalid(format!("`{shown}`"), reason)
+}
+
+/// Parses a path as [`ImagePath::new`] does.
+///
+/// ```
+/// use ocibuild::ImagePath;
+///
+/// assert_eq!("usr/./local/".parse::<ImagePath>()?.to_string(), "/usr/local");
+/// assert!("/srv/../..".parse::<ImagePath>().is_err());
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
+impl FromStr for ImagePath {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        ImagePath::new(text.as_bytes())
+    }
 }
 
 impl fmt::Display for ImagePath {

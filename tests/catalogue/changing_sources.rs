@@ -132,7 +132,7 @@ fn race(row: &str, prepare: impl Fn(&Path), disturb: impl Fn(&Path, usize) + Syn
     fs::create_dir(&source).unwrap();
     prepare(&source);
     let plain = spec(&source);
-    let spec = || BuildSpec { compression: Compression::None.into(), ..plain() };
+    let spec = || plain().compression(Compression::None);
     let stop = AtomicBool::new(false);
     let (mut built, mut refused) = (0, 0);
     let started = Instant::now();

@@ -2,16 +2,13 @@
 //! the reason, an index that did not change, an earlier image that still verifies, and no file in the making.
 
 use crate::support::{Finished, Scratch, ocibuild, run};
+use ocibuild::Platform;
 use ocibuild::build::image::Base;
-use ocibuild::build::{BuildSpec, LayerSpec, Source, SourceContent};
-use ocibuild::codec::compression::Compression;
+use ocibuild::build::{BuildSpec, LayerSpec, Source};
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
-use ocibuild::layers::tree::Rules;
-use ocibuild::spec::ImagePath;
 use ocibuild::store::Layout;
 use ocibuild::store::verify;
-use ocibuild::{Platform, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -191,28 +188,10 @@ fn keep() -> &'static Path {
 /// A request to copy the directory `source` to `/srv` of an image on scratch.
 pub(crate) fn spec(source: &Path) -> impl Fn() -> BuildSpec + use<> {
     let source = source.to_owned();
-    move || BuildSpec {
-        base: Base::Scratch(Platform::linux_amd64()),
-        layers: vec![LayerSpec {
-            name: "the source".to_owned(),
-            created_by: "the source".to_owned(),
-            known_directories: Default::default(),
-            recipe: None,
-            group: None,
-            sources: vec![Source {
-                name: "source".to_owned(),
-                content: SourceContent::Directory(Root::open(&source).unwrap()),
-                destination: ImagePath::new(b"/srv").unwrap(),
-                rules: Rules::default(),
-            }],
-        }],
-        config: Default::default(),
-        annotations: Default::default(),
-        created: Timestamp::EPOCH,
-        compression: Compression::DEFAULT_GZIP.into(),
-        secrets: Default::default(),
-        known_secrets: Vec::new(),
-        listings: None,
+    move || {
+        let source = Source::directory(Root::open(&source).unwrap(), "/srv".parse().unwrap()).named("source");
+        let layer = LayerSpec::new("the source").source(source);
+        BuildSpec::new(Base::Scratch(Platform::linux_amd64())).layer(layer)
     }
 }
 

@@ -6,7 +6,6 @@ use super::archives::entries;
 use super::contract::{Bench, spec};
 use crate::consumers::Layout as Image;
 use crate::support::{Scratch, command, is_left_out, run};
-use ocibuild::build::BuildSpec;
 use ocibuild::codec::compression::Compression;
 use ocibuild::codec::tar::EntryType;
 use ocibuild::common::progress::Silent;
@@ -287,7 +286,7 @@ proptest! {
                 let out = scratch.join(format!("out-{threads}-{compression}"));
                 let built = pool.install(|| {
                     let layout = Arc::new(Layout::create(&out).unwrap());
-                    let spec = BuildSpec { compression: compression.into(), ..plain() };
+                    let spec = plain().compression(compression);
                     spec.plan(layout.root(), None, &Silent).unwrap().build(&layout, None, &[], &Silent).unwrap()
                 });
                 layers.push((out, built.layers[0].layer.clone()));

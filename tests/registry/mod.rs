@@ -8,6 +8,8 @@ mod challenges;
 mod clear_text;
 mod credentials;
 #[cfg(target_os = "linux")]
+mod examples;
+#[cfg(target_os = "linux")]
 mod login;
 mod long_transfers;
 #[cfg(target_os = "linux")]

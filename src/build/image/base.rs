@@ -61,6 +61,14 @@ impl Base {
     /// Fails if there is not an image, it is damaged or malformed, it is not for `platform`, or it is in a
     /// registry or in the store of an engine. A [`BaseStore`](crate::registry::BaseStore) opens images from registries, and an
     /// [`EngineStore`](crate::store::EngineStore) those of engines.
+    ///
+    /// ```
+    /// use ocibuild::{Base, ErrorKind};
+    ///
+    /// let error = Base::open(&"oci:no-such-layout".parse()?, None).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok::<(), ocibuild::Error>(())
+    /// ```
     pub fn open(location: &Location, platform: Option<&Platform>) -> Result<Base> {
         let image = match location {
             Location::Layout { directory, tag } => {

@@ -5,7 +5,20 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes to a config (config.md, `config`). Members that are not named stay unchanged.
+///
+/// ```
+/// use ocibuild::ConfigEdit;
+///
+/// let edit = ConfigEdit::default()
+///     .entrypoint(["/usr/bin/python3", "-m", "http.server"])
+///     .env("PYTHONUNBUFFERED", "1")
+///     .label("org.opencontainers.image.version", "3.1")
+///     .working_dir("/srv")
+///     .user("1000:1000");
+/// assert_eq!(edit.user.as_deref(), Some("1000:1000"));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigEdit {
     /// The command that is always run; an empty list removes it. Setting it clears an inherited `cmd`, which belonged to
     /// the previous entrypoint.
@@ -33,6 +46,77 @@ pub struct ConfigEdit {
 }
 
 impl ConfigEdit {
+    /// Sets the command that is always run; an empty one removes it.
+    #[must_use]
+    pub fn entrypoint(self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ConfigEdit { entrypoint: Some(words.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Sets the command, or the arguments of the entrypoint.
+    #[must_use]
+    pub fn cmd(self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        ConfigEdit { cmd: Some(words.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Removes an environment variable of the base.
+    #[must_use]
+    pub fn unset_env(mut self, name: impl Into<String>) -> Self {
+        self.unset_env.insert(name.into());
+        self
+    }
+
+    /// Sets the working directory, an absolute path.
+    #[must_use]
+    pub fn working_dir(self, path: impl Into<String>) -> Self {
+        ConfigEdit { working_dir: Some(path.into()), ..self }
+    }
+
+    /// Sets the user: `UID[:GID]`, or names that the image defines.
+    #[must_use]
+    pub fn user(self, user: impl Into<String>) -> Self {
+        ConfigEdit { user: Some(user.into()), ..self }
+    }
+
+    /// Sets a label.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a port, such as `80/tcp`.
+    #[must_use]
+    pub fn exposed_port(mut self, port: impl Into<String>) -> Self {
+        self.exposed_ports.insert(port.into());
+        self
+    }
+
+    /// Adds a volume, an absolute path.
+    #[must_use]
+    pub fn volume(mut self, path: impl Into<String>) -> Self {
+        self.volumes.insert(path.into());
+        self
+    }
+
+    /// Sets the signal that stops the container.
+    #[must_use]
+    pub fn stop_signal(self, signal: impl Into<String>) -> Self {
+        ConfigEdit { stop_signal: Some(signal.into()), ..self }
+    }
+
+    /// Sets the author of the image.
+    #[must_use]
+    pub fn author(self, author: impl Into<String>) -> Self {
+        ConfigEdit { author: Some(author.into()), ..self }
+    }
+
     /// Merges two edits. If both change the same member, `other` takes precedence.
     #[must_use]
     pub fn overridden_by(mut self, other: ConfigEdit) -> ConfigEdit {

@@ -7,7 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The handling of owners, modes, times and special files in a copy.
+///
+/// By default everything belongs to root, modes are [`Modes::Normal`], and times are the Unix epoch.
+///
+/// ```
+/// use ocibuild::Rules;
+/// use ocibuild::layers::tree::{Modes, Owner, Owners};
+///
+/// let rules = Rules::default().owners(Owners::Set(Owner { uid: 1000, gid: 1000 })).modes(Modes::Preserve);
+/// assert_eq!(rules.modes, Modes::Preserve);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Rules {
     /// Owners of the entries.
     pub owners: Owners,
@@ -134,6 +145,42 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Sets the owners of the entries.
+    #[must_use]
+    pub fn owners(self, owners: Owners) -> Self {
+        Rules { owners, ..self }
+    }
+
+    /// Sets the permission bits of the entries.
+    #[must_use]
+    pub fn modes(self, modes: Modes) -> Self {
+        Rules { modes, ..self }
+    }
+
+    /// Sets the modification time of all entries.
+    #[must_use]
+    pub fn mtime(self, mtime: Timestamp) -> Self {
+        Rules { mtime, ..self }
+    }
+
+    /// Sets the patterns of excluded files.
+    #[must_use]
+    pub fn ignore(self, ignore: IgnoreRules) -> Self {
+        Rules { ignore, ..self }
+    }
+
+    /// Sets whether extended attributes are kept.
+    #[must_use]
+    pub fn xattrs(self, xattrs: ExtendedAttributes) -> Self {
+        Rules { xattrs, ..self }
+    }
+
+    /// Sets the handling of devices, sockets and pipes.
+    #[must_use]
+    pub fn special_files(self, special_files: SpecialFiles) -> Self {
+        Rules { special_files, ..self }
+    }
+
     /// Returns the attributes of a regular file whose mode and owner in the source are `own`.
     pub fn file(&self, own: Access) -> Attributes {
         let is_program = own.mode & 0o100 != 0;
