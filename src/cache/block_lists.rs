@@ -14,7 +14,7 @@ use super::Cache;
 use crate::cache::keys::SeriesKey;
 use crate::common::bounded_read;
 use crate::common::digest::{DiffId, Digest, HashState};
-use crate::common::error::{Error, Result};
+use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
@@ -93,7 +93,7 @@ fn write(directory: &Root, name: &str, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     let mut temporary = directory.temporary()?;
-    temporary.write_all(bytes).map_err(|error| Error::io(directory.display(name), "write", error))?;
+    temporary.write_all(bytes).map_err(|error| directory.failed(name, "write", error))?;
     temporary.rename_unsynced(name)
 }
 

@@ -154,7 +154,7 @@ impl Source<'_> {
         let mut write = |packed: &[u8]| {
             hasher.update(packed);
             size += packed.len() as u64;
-            file.write_all(packed).map_err(|error| Error::io(directory.path().display(), "write", error))
+            file.write_all(packed).map_err(|error| Error::file(directory.path(), "write", error))
         };
         self.compress(&mut write, progress)?;
         let made = Descriptor::new(media_type::gzip_of(&self.layer.media_type), hasher.finish(), size);

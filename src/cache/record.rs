@@ -3,7 +3,7 @@
 use super::{LayerFacts, LayerKey};
 use crate::common::bounded_read;
 use crate::common::digest::{DiffId, Digest};
-use crate::common::error::{Error, Result};
+use crate::common::error::Result;
 use crate::common::json;
 use crate::common::root::Root;
 use crate::layers::Layer;
@@ -77,7 +77,7 @@ impl CacheRecord {
         let name = key.hex();
         let mut temporary = directory.temporary()?;
         let written = temporary.write_all(Digest::of(&body).hex().as_bytes()).and_then(|()| temporary.write_all(&body));
-        written.map_err(|error| Error::io(directory.display(&name), "write", error))?;
+        written.map_err(|error| directory.failed(&name, "write", error))?;
         temporary.rename_unsynced(&name)
     }
 }

@@ -26,7 +26,7 @@ impl Running {
         let _lock = DirectoryLock::shared(directory)?;
         let note = directory.create_directory(DIRECTORY)?.temporary()?;
         let noted = note.share().and_then(|file| file.set_modified(now));
-        noted.map_err(|error| Error::io(directory.display(DIRECTORY), "write", error))?;
+        noted.map_err(|error| directory.failed(DIRECTORY, "write", error))?;
         Ok(Running { _note: note })
     }
 
@@ -40,7 +40,7 @@ impl Running {
             running => running?,
         };
         running.sweep_temporaries();
-        let unreadable = |error| Error::io(running.path().display(), "read", error);
+        let unreadable = |error| Error::file(running.path(), "read", error);
         let mut first = None;
         for note in running.dir().entries().map_err(unreadable)? {
             let note = note.map_err(unreadable)?;

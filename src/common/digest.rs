@@ -154,7 +154,40 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl Error {
+    /// Returns the digest of the blob that failed, if the object is one.
+    ///
+    /// ```
+    /// use ocibuild::{Descriptor, store::Verified};
+    /// use std::io::Read;
+    ///
+    /// let descriptor = Descriptor::of("text/plain", b"hello");
+    /// let mut bytes = Vec::new();
+    /// let failed = Verified::new(&b"hollo"[..], &descriptor).read_to_end(&mut bytes).unwrap_err();
+    /// let error = ocibuild::Error::io("blob", "read", failed);
+    /// assert_eq!(error.digest(), Some(descriptor.digest));
+    /// ```
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest_text()?.parse().ok()
+    }
+
+    /// Records the digest of the blob that failed. The message stays the same.
+    #[must_use]
+    pub fn about_blob(self, digest: &Digest) -> Self {
+        self.with_digest_text(digest.to_string())
+    }
+}
+
 /// The digest of a layer's uncompressed tar (config.md, `rootfs.diff_ids`).
+///
+/// ```
+/// use ocibuild::{DiffId, Digest};
+///
+/// let tar = [0; 1024];
+/// let diff_id = DiffId::of_tar(Digest::of(&tar));
+/// assert_eq!(diff_id.to_string().parse::<DiffId>()?, diff_id);
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DiffId(Digest);
 

@@ -100,7 +100,7 @@ impl DirectoryLock {
         if !cfg!(unix) {
             return Ok(Some(DirectoryLock { directory: None }));
         }
-        let open = directory.dir().open(".").map_err(|error| Error::io(directory.path().display(), "open", error))?;
+        let open = directory.dir().open(".").map_err(|error| Error::file(directory.path(), "open", error))?;
         let open = open.into_std();
         Ok(match wait_for(timeout, || lock(&open)) {
             Ok(true) => Some(DirectoryLock { directory: Some(open) }),

@@ -5,13 +5,15 @@
 use crate::secrets::Redacted;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failure, with a message for people.
 ///
-/// The type is opaque: callers that must branch use [`Error::kind`], and all others print it.
+/// Programs that must branch use [`Error::kind`]. [`Error::path`] and [`Error::digest`] return the file or the blob that
+/// failed, if the object is one.
 ///
 /// ```
 /// use ocibuild::{Error, ErrorKind};
@@ -19,6 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let error = Error::new(ErrorKind::Invalid, "robot.yaml", "no tasks").hint("add a task");
 /// assert_eq!(error.to_string(), "robot.yaml: no tasks (add a task)");
 /// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// assert_eq!((error.object(), error.reason()), ("robot.yaml".to_owned(), "no tasks".to_owned()));
+/// assert_eq!(error.advice().as_deref(), Some("add a task"));
 /// ```
 #[derive(Debug)]
 pub struct Error(Box<ErrorParts>);
@@ -30,6 +34,9 @@ struct ErrorParts {
     reason: String,
     hint: Option<String>,
     source: Option<io::Error>,
+    path: Option<PathBuf>,
+    /// A digest as text, because digests are parsed above errors.
+    digest: Option<String>,
 }
 
 /// The classes of failure that a caller may treat differently.
@@ -61,7 +68,8 @@ pub enum ErrorKind {
 impl Error {
     /// Creates an error about `object`.
     pub fn new(kind: ErrorKind, object: impl Into<String>, reason: impl Into<String>) -> Self {
-        Error(Box::new(ErrorParts { kind, object: object.into(), reason: reason.into(), hint: None, source: None }))
+        let (object, reason) = (object.into(), reason.into());
+        Error(Box::new(ErrorParts { kind, object, reason, hint: None, source: None, path: None, digest: None }))
     }
 
     /// Creates an [`ErrorKind::Invalid`] error, the most common kind.
@@ -104,6 +112,14 @@ impl Error {
         made
     }
 
+    /// Reports that `action` failed on the file or directory at `path`. The same as [`Error::io`], with [`Error::path`].
+    pub fn file(path: &Path, action: &str, error: io::Error) -> Self {
+        // An error of our own that only passed through is about another object.
+        let is_ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+        let made = Error::io(path.display(), action, error);
+        if is_ours { made } else { made.at_path(path) }
+    }
+
     /// Returns whether the content is missing, damaged or malformed. Every other error, such as a failure of the system, may
     /// be gone at the next attempt.
     pub fn is_of_the_content(&self) -> bool {
@@ -120,6 +136,24 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Records the path of the file or directory that failed. The message stays the same.
+    #[must_use]
+    pub fn at_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.path = Some(path.into());
+        self
+    }
+
+    /// Records the digest of the blob that failed, as text.
+    pub(super) fn with_digest_text(mut self, digest: String) -> Self {
+        self.0.digest = Some(digest);
+        self
+    }
+
+    /// Returns the recorded digest, as text.
+    pub(super) fn digest_text(&self) -> Option<&str> {
+        self.0.digest.as_deref()
     }
 
     /// Puts `outer` in front of the object: `layer 3 of base: blob sha256:…: …`.
@@ -142,6 +176,19 @@ impl Error {
     /// Returns the reason of the failure, without control characters and credentials.
     pub fn reason(&self) -> String {
         message_text(&self.0.reason)
+    }
+
+    /// Returns the path of the file or directory that failed, if the object is one.
+    ///
+    /// ```
+    /// use ocibuild::{ErrorKind, Layout};
+    /// use std::path::Path;
+    ///
+    /// let error = Layout::open(Path::new("no-such-layout")).unwrap_err();
+    /// assert_eq!((error.kind(), error.path()), (ErrorKind::NotFound, Some(Path::new("no-such-layout"))));
+    /// ```
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
     }
 
     /// Returns advice for the user, if there is any.

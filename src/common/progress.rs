@@ -4,6 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A receiver of events. It is called from many threads and must not block for long.
+///
+/// ```
+/// use ocibuild::common::progress::{Event, Progress, warn};
+/// use std::sync::Mutex;
+///
+/// #[derive(Default)]
+/// struct Warnings(Mutex<Vec<String>>);
+///
+/// impl Progress for Warnings {
+///     fn event(&self, event: Event<'_>) {
+///         if let Event::Warning { object, reason } = event {
+///             self.0.lock().unwrap().push(format!("{object}: {reason}"));
+///         }
+///     }
+/// }
+///
+/// let warnings = Warnings::default();
+/// warn(&warnings, "base image", "is old");
+/// assert_eq!(*warnings.0.lock().unwrap(), ["base image: is old"]);
+/// ```
 pub trait Progress: Sync {
     /// Handles an event.
     fn event(&self, event: Event<'_>);

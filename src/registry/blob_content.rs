@@ -45,7 +45,7 @@ impl<'a> BlobContent<'a> {
 }
 
 fn unreadable(descriptor: &Descriptor, error: io::Error) -> Error {
-    Error::io(format!("blob {}", descriptor.digest), "read", error)
+    Error::io(format!("blob {}", descriptor.digest), "read", error).about_blob(&descriptor.digest)
 }
 
 impl fmt::Debug for BlobContent<'_> {

@@ -125,6 +125,15 @@ impl Keychain {
     }
 
     /// Uses these credentials for every registry, instead of any file.
+    ///
+    /// ```
+    /// use ocibuild::registry::Secret;
+    /// use ocibuild::registry::credentials::{Credentials, Keychain};
+    ///
+    /// let keychain = Keychain::anonymous().with(Credentials::Identity(Secret::new("token")));
+    /// assert!(keychain.find("registry.example.com", "team/app")?.credentials.is_some());
+    /// # Ok::<(), ocibuild::Error>(())
+    /// ```
     #[must_use]
     pub fn with(mut self, credentials: Credentials) -> Self {
         self.given = Some(credentials);

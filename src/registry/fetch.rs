@@ -114,7 +114,7 @@ fn receive(
         }
         hasher.update(&buffer[..read]);
         let written = temporary.write_all(&buffer[..read]);
-        written.map_err(|error| ExchangeError::Permanent(Error::io(directory.path().display(), "write", error)))?;
+        written.map_err(|error| ExchangeError::Permanent(Error::file(directory.path(), "write", error)))?;
         activity.advance(read as u64);
     }
     if length.is_some_and(|length| length != size) {

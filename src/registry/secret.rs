@@ -3,6 +3,12 @@
 use std::fmt;
 
 /// A password or token. Its `Debug` output is always the same, so no log or message can contain it.
+///
+/// ```
+/// use ocibuild::registry::Secret;
+///
+/// assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(hidden)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -10,6 +10,18 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// An image config (config.md): the whole document, with checked views of the members that we need.
+///
+/// ```
+/// use ocibuild::Platform;
+/// use ocibuild::spec::Config;
+///
+/// let bytes = br#"{"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []},
+///     "config": {"Env": ["PATH=/bin"]}}"#;
+/// let config = Config::read(bytes, "a config")?;
+/// assert_eq!(config.platform().to_string(), "linux/arm64");
+/// assert_eq!(config.variable("PATH"), Some("/bin"));
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     document: Value,

@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// A reference of a document to a blob (descriptor.md).
+///
+/// ```
+/// use ocibuild::Descriptor;
+///
+/// let descriptor = Descriptor::of("application/json", b"{}");
+/// assert_eq!(descriptor.to_json()["size"], 2);
+/// assert_eq!(Descriptor::read(&descriptor.to_json(), "a descriptor")?, descriptor);
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// The media type of the blob.

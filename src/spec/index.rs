@@ -11,6 +11,17 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A list of manifests (image-index.md). Unknown members survive every change.
+///
+/// ```
+/// use ocibuild::Descriptor;
+/// use ocibuild::spec::{Index, media_type};
+///
+/// let mut index = Index::empty();
+/// index.put(&[Descriptor::of(media_type::MANIFEST, b"{}")]);
+/// let read = Index::read(&index.to_bytes(), media_type::INDEX, "index.json")?;
+/// assert_eq!(read.manifests().len(), 1);
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Index {
     document: Value,

@@ -8,6 +8,17 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A manifest: a config and layers (manifest.md).
+///
+/// ```
+/// use ocibuild::Descriptor;
+/// use ocibuild::spec::{Manifest, media_type};
+///
+/// let config = Descriptor::of(media_type::CONFIG, b"{}");
+/// let manifest = Manifest { config, layers: Vec::new(), annotations: Default::default() };
+/// let read = Manifest::read(&manifest.to_bytes(), media_type::MANIFEST, "a manifest")?;
+/// assert_eq!(read.blobs().count(), 1);
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The image config.

@@ -9,6 +9,14 @@ use std::str::FromStr;
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 
 /// A tag (distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`).
+///
+/// ```
+/// use ocibuild::Tag;
+///
+/// assert_eq!("v1.0".parse::<Tag>()?.as_str(), "v1.0");
+/// assert!("team/robot:v1".parse::<Tag>().is_err());
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 

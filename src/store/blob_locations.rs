@@ -139,7 +139,7 @@ impl Seen {
 
     /// Removes the oldest records, so that one more fits.
     fn forget_oldest_images(&self) -> Result<()> {
-        let unreadable = |error| Error::io(self.left_out.path().display(), "read", error);
+        let unreadable = |error| Error::file(self.left_out.path(), "read", error);
         let mut known = Vec::new();
         for entry in self.left_out.dir().entries().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;

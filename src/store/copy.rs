@@ -32,6 +32,20 @@ pub struct TransferStats {
 ///
 /// # Errors
 /// Fails if a blob cannot be read, does not match its descriptor, or is refused. The image is then not visible in `sink`.
+///
+/// ```
+/// use ocibuild::{Base, BuildSpec, Layout, Platform, Silent, copy};
+/// use std::sync::Arc;
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let (here, there) = (scratch.path().join("here"), scratch.path().join("there"));
+/// let layout = Arc::new(Layout::create(&here)?);
+/// let built = BuildSpec::new(Base::Scratch(Platform::linux_amd64())).build(&layout, &[], &Silent)?;
+/// let moved = copy(&built.image, &Layout::create(&there)?, &["v1".parse()?], &Silent)?;
+/// assert_eq!(moved.present, 0);
+/// assert!(ocibuild::verify(&there, &Silent)?.faults.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn copy(
     image: &StoredImage,
     sink: &dyn BlobSink,
@@ -109,7 +123,8 @@ fn copy_blob(
     progress: &dyn Progress,
 ) -> Result<TransferStats> {
     if media_type::is_foreign_layer(&blob.media_type) {
-        return Err(Error::invalid(format!("blob {}", blob.digest), "a foreign layer: its license forbids copying"));
+        let object = format!("blob {}", blob.digest);
+        return Err(Error::invalid(object, "a foreign layer: its license forbids copying").about_blob(&blob.digest));
     }
     let is_there = sink.contains(blob)?;
     if let Some(layout) = source.layout().filter(|_| !is_there && sink.shares())

@@ -113,7 +113,7 @@ impl BlobSource for DirectoryImage {
         let missing = |error: Error| match error.kind() {
             ErrorKind::NotFound => {
                 let object = format!("{}: blob {}", self.root.path().display(), descriptor.digest);
-                Error::new(ErrorKind::NotFound, object, "missing")
+                Error::new(ErrorKind::NotFound, object, "missing").about_blob(&descriptor.digest)
             }
             _ => error,
         };
@@ -174,7 +174,7 @@ impl BlobSink for DirectoryWriter {
         let name = descriptor.digest.hex();
         let mut temporary = self.root.temporary()?;
         bounded_read::for_each_piece(Verified::new(open()?, descriptor), "blob", |piece| {
-            temporary.write_all(piece).map_err(|error| Error::io(self.root.display(&name), "write", error))
+            temporary.write_all(piece).map_err(|error| self.root.failed(&name, "write", error))
         })?;
         temporary.persist(name).map(|_| ())
     }
@@ -206,7 +206,7 @@ fn is_known(version: &[u8]) -> bool {
 }
 
 fn names(root: &Root) -> Result<Vec<String>> {
-    let failed = |error| Error::io(root.path().display(), "read", error);
+    let failed = |error| Error::file(root.path(), "read", error);
     let entries = root.dir().entries().map_err(failed)?;
     entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
 }

@@ -110,7 +110,7 @@ impl EngineStore {
     /// Fails if no program is found, it fails, or what it writes is not the image of that name, for `platform`.
     pub fn image(&self, name: &Reference, platform: Option<&Platform>, directory: &Root) -> Result<StoredImage> {
         let archive = directory.temporary()?;
-        let share = || archive.share().map_err(|error| Error::io(directory.path().display(), "create a file", error));
+        let share = || archive.share().map_err(|error| Error::file(directory.path(), "create a file", error));
         let name = name.to_string();
         let (object, mut process) = self.start(EngineProgram::to_save, Some(&name), &|command| {
             command.stdin(Stdio::null()).stdout(share()?);

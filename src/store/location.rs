@@ -26,6 +26,15 @@ use std::str::FromStr;
 /// A transport and an address, in skopeo's notation.
 ///
 /// The name of an image is its tag, its full name, its digest after `@`, or a name and a digest.
+///
+/// ```
+/// use ocibuild::Location;
+///
+/// let location: Location = "oci:/srv/images:v1".parse()?;
+/// assert_eq!(location, Location::Layout { directory: "/srv/images".into(), tag: Some("v1".to_owned()) });
+/// assert_eq!(location.to_string(), "oci:/srv/images:v1");
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// `oci:DIR[:NAME]`, an image layout.
@@ -77,7 +86,7 @@ impl Location {
             return Ok(local);
         }
         if looks_like_a_path(text) {
-            return Err(Error::new(crate::ErrorKind::NotFound, text, "not found"));
+            return Err(Error::new(crate::ErrorKind::NotFound, text, "not found").at_path(text));
         }
         let reference = text.parse().map_err(|error: Error| {
             let reason = format!("neither an existing path nor a reference: {}", error.reason());
@@ -310,7 +319,9 @@ fn local(text: &str) -> Result<Option<Location>> {
                 // A layout that lost its mark says best itself what is wrong with it.
                 Some(path) if path.is_dir() => Ok(Some(at_path(text))),
                 Some(path) => {
-                    Err(Error::invalid(path.display().to_string(), "not an image archive").hint("see `tar -tf`"))
+                    let error =
+                        Error::invalid(path.display().to_string(), "not an image archive").hint("see `tar -tf`");
+                    Err(error.at_path(path))
                 }
                 None => Ok(None),
             }

@@ -64,9 +64,7 @@ impl VerifiedFiles {
 
     fn note(&self, name: &str, note: &str) -> Result<()> {
         let mut temporary = self.root.temporary()?;
-        temporary
-            .write_all(note.as_bytes())
-            .map_err(|error| crate::Error::io(self.root.display(name), "write", error))?;
+        temporary.write_all(note.as_bytes()).map_err(|error| self.root.failed(name, "write", error))?;
         // A record that a crash has truncated does not parse or does not match.
         temporary.rename_unsynced(name)
     }

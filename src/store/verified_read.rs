@@ -48,7 +48,7 @@ impl<R: Read> Verified<R> {
 
     fn wrong(&self, reason: String) -> io::Error {
         let error = match &self.mismatch {
-            Mismatch::Damage => Error::corrupt(format!("blob {}", self.expected), reason),
+            Mismatch::Damage => Error::corrupt(format!("blob {}", self.expected), reason).about_blob(&self.expected),
             Mismatch::Change(object) => Error::new(ErrorKind::Changed, object, "changed while reading"),
         };
         error.into()
@@ -89,7 +89,8 @@ impl<R: Read> Read for Verified<R> {
 pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
     let object = format!("blob {}", descriptor.digest);
     if descriptor.size > limit {
-        return Err(Error::invalid(object, format!("larger than {}", human_numbers::size(limit))));
+        return Err(Error::invalid(object, format!("larger than {}", human_numbers::size(limit)))
+            .about_blob(&descriptor.digest));
     }
     bounded_read::read(Verified::new(source.open(descriptor)?, descriptor), limit, &object)
 }

@@ -86,6 +86,18 @@ impl fmt::Display for LayoutDefect {
 ///
 /// # Errors
 /// Returns an error if there is no layout at `path`.
+///
+/// ```
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path();
+/// # ocibuild::Layout::create(path)?;
+/// let report = ocibuild::verify(path, &ocibuild::Silent)?;
+/// for fault in &report.faults {
+///     eprintln!("{fault}");
+/// }
+/// assert_eq!((report.images, report.faults.len()), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
     check(path, None, progress)
 }

@@ -4,7 +4,7 @@ use super::{ItemKind, Upkeep, files, is_hex, stored};
 use crate::cache::block_lists;
 use crate::cache::record::CacheRecord;
 use crate::common::digest::{Algorithm, Digest, Hashing};
-use crate::common::error::{Error, Result};
+use crate::common::error::Result;
 use crate::common::root::Root;
 use crate::registry::trust::{KEPT, kept_in};
 use crate::store::{BASES, LAYERS, Layout, VerifiedFiles};
@@ -73,7 +73,7 @@ impl Upkeep {
 }
 
 fn is_what_its_name_says(directory: &Root, name: &str) -> Result<bool> {
-    let failed = |error| Error::io(directory.display(name), "read", error);
+    let failed = |error| directory.failed(name, "read", error);
     let file = match directory.open_file(name) {
         Err(error) if error.kind() == crate::ErrorKind::NotFound => return Ok(false),
         file => file?,

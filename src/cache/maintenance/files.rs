@@ -27,7 +27,7 @@ pub fn note_use(directory: &Root, digest: &Digest, now: SystemTime) -> Result<()
     let mut options = cap_std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     let noted = used.dir().open_with(&name, &options).and_then(|file| file.into_std().set_modified(now));
-    noted.map_err(|error| Error::io(used.display(&name), "write", error))
+    noted.map_err(|error| used.failed(&name, "write", error))
 }
 
 /// Returns when each base and download was last used, by the name of its record.
@@ -75,7 +75,7 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
 /// Returns the directories that may contain listings.
 fn listings(directory: &Root) -> Result<Vec<String>> {
     let Some(listings) = existing(directory, "listings")? else { return Ok(Vec::new()) };
-    let unreadable = |error| Error::io(listings.path().display(), "read", error);
+    let unreadable = |error| Error::file(listings.path(), "read", error);
     let mut places = vec!["listings".to_owned()];
     for entry in listings.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;

@@ -224,7 +224,7 @@ impl Stored {
         match self.directory.dir().remove_file(&self.name) {
             Ok(()) => Ok(if links == 1 { self.size } else { 0 }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(Error::io(self.directory.display(&self.name), "remove", error)),
+            Err(error) => Err(self.directory.failed(&self.name, "remove", error)),
         }
     }
 }
@@ -256,7 +256,7 @@ fn existing(directory: &Root, path: &str) -> Result<Option<Root>> {
 /// Lists the regular files of the directory at `path` below the cache directory, all of one kind.
 fn stored(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
     let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
-    let unreadable = |error| Error::io(directory.path().display(), "read", error);
+    let unreadable = |error| Error::file(directory.path(), "read", error);
     let mut files = Vec::new();
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -276,7 +276,7 @@ fn stored(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
 /// Lists the directories in `path` below the cache directory, each with the size of all files below it.
 fn directories(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
     let Some(directory) = existing(directory, path)? else { return Ok(Vec::new()) };
-    let unreadable = |error| Error::io(directory.path().display(), "read", error);
+    let unreadable = |error| Error::file(directory.path(), "read", error);
     let mut found = Vec::new();
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -296,7 +296,7 @@ fn directories(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Store
 fn size_below(directory: Root) -> Result<u64> {
     let (mut size, mut open) = (0, vec![directory]);
     while let Some(directory) = open.pop() {
-        let unreadable = |error| Error::io(directory.path().display(), "read", error);
+        let unreadable = |error| Error::file(directory.path(), "read", error);
         for entry in directory.dir().entries().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let Ok(metadata) = entry.metadata() else { continue };

@@ -5,6 +5,16 @@ use crate::common::error::{Error, Result};
 use std::fmt;
 
 /// A format and level of compression. Every value affects a layer's bytes, and so every cache key.
+///
+/// ```
+/// use ocibuild::Compression;
+/// use ocibuild::codec::compression::Encoding;
+///
+/// assert_eq!(Compression::new(Encoding::Zstd, Some(19))?, Compression::Zstd(19));
+/// let error = Compression::new(Encoding::Gzip, Some(13)).unwrap_err();
+/// assert_eq!(error.to_string(), "compression level 13: gzip has levels 1 to 12");
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// No compression.

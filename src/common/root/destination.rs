@@ -60,7 +60,7 @@ impl Destination {
         options.append(true);
         cap_std::fs::File::open_ambient_with(path, &options, authority)
             .map(cap_std::fs::File::into_std)
-            .map_err(|error| Error::io(path.display(), "open", error))
+            .map_err(|error| Error::file(path, "open", error))
     }
 }
 

@@ -15,7 +15,7 @@ impl Root {
     pub fn reflink(&self, source: &File, name: &str) -> Result<File> {
         let temporary = self.temporary()?;
         let shared = temporary.share().and_then(|file| Ok(rustix::fs::ioctl_ficlone(file, source)?));
-        shared.map_err(|error| Error::io(self.display(name), "share blocks", error))?;
+        shared.map_err(|error| self.failed(name, "share blocks", error))?;
         temporary.make_read_only()?;
         temporary.persist(name)
     }
@@ -29,7 +29,7 @@ impl Root {
     /// Returns an error if the file is not read-only or belongs to another user, or if the system cannot link it: the
     /// directories are on two file systems, or theirs does not support links.
     pub fn link_from(&self, other: &Root, source: &File, name: &str) -> Result<()> {
-        let failed = |error| Error::io(self.display(name), "link", error);
+        let failed = |error| self.failed(name, "link", error);
         let metadata = Metadata::from_file(source).map_err(failed)?;
         if !is_safe_to_link(&metadata) {
             return Err(Error::new(

@@ -41,7 +41,7 @@ impl Root {
     pub fn open(path: &Path) -> Result<Root> {
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
         let authority = cap_std::ambient_authority();
-        let dir = Dir::open_ambient_dir(path, authority).map_err(|error| Error::io(path.display(), "open", error))?;
+        let dir = Dir::open_ambient_dir(path, authority).map_err(|error| Error::file(path, "open", error))?;
         Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
@@ -94,9 +94,10 @@ impl Root {
     #[cfg(unix)]
     fn check_private(&self) -> Result<()> {
         use cap_std::fs::MetadataExt;
-        let metadata = self.dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error))?;
+        let metadata = self.dir.dir_metadata().map_err(|error| Error::file(&self.path, "read", error))?;
         let refuse = |reason: &str, hint: &str| {
-            Err(Error::new(ErrorKind::Denied, self.path.display().to_string(), reason).hint(hint))
+            let object = self.path.display().to_string();
+            Err(Error::new(ErrorKind::Denied, object, reason).hint(hint).at_path(&*self.path))
         };
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return refuse("owned by another user, who could change its content", "choose another directory");
@@ -117,7 +118,7 @@ impl Root {
             Ok(()) => parent.sync()?,
             // Another process created it first. (A dangling link also ends here, and opening it then fails.)
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io(path.display(), "create directory", error)),
+            Err(error) => return Err(Error::file(path, "create directory", error)),
         }
         Root::open(path)
     }
@@ -128,7 +129,7 @@ impl Root {
     /// Returns an error if `path` does not end in a name, or if its directory cannot be opened.
     pub fn of_file(path: &Path, open: impl Fn(&Path) -> Result<Root>) -> Result<(Root, OsString)> {
         let Some(Component::Normal(name)) = path.components().next_back() else {
-            return Err(Error::invalid(path.display().to_string(), "does not end in a file name"));
+            return Err(Error::invalid(path.display().to_string(), "does not end in a file name").at_path(path));
         };
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -142,7 +143,7 @@ impl Root {
     /// # Errors
     /// Returns an error if the file does not exist.
     pub fn resolve(path: &Path) -> Result<PathBuf> {
-        std::fs::canonicalize(path).map_err(|error| Error::io(path.display(), "open", error))
+        std::fs::canonicalize(path).map_err(|error| Error::file(path, "open", error))
     }
 
     /// Returns the path of `inner` below `outer`, with slashes; empty if both are the same. `inner` need not exist.
@@ -174,11 +175,18 @@ impl Root {
 
     /// Returns the path of `name` below this root, for messages.
     pub fn display(&self, name: impl AsRef<Path>) -> String {
-        let name = name.as_ref();
+        self.path_of(name.as_ref()).display().to_string()
+    }
+
+    /// Returns the path of `name` below this root.
+    fn path_of(&self, name: &Path) -> Cow<'_, Path> {
         // Joining an empty name would add a trailing slash.
-        if name.as_os_str().is_empty() { Cow::Borrowed(&*self.path) } else { Cow::Owned(self.path.join(name)) }
-            .display()
-            .to_string()
+        if name.as_os_str().is_empty() { Cow::Borrowed(&self.path) } else { Cow::Owned(self.path.join(name)) }
+    }
+
+    /// Returns the error of `action` (an infinitive) on the file `name` below this root.
+    pub fn failed(&self, name: impl AsRef<Path>, action: &str, error: io::Error) -> Error {
+        Error::file(&self.path_of(name.as_ref()), action, error)
     }
 
     /// Opens the directory `name` below this one, without following a link.
@@ -187,7 +195,7 @@ impl Root {
     /// Returns an error if it is missing, a link, or not a directory.
     pub fn directory(&self, name: impl AsRef<Path>) -> Result<Root> {
         let path = self.path.join(name.as_ref());
-        let dir = self.dir.open_dir_nofollow(name).map_err(|error| Error::io(path.display(), "open", error))?;
+        let dir = self.dir.open_dir_nofollow(name).map_err(|error| Error::file(&path, "open", error))?;
         Ok(Root { dir: Arc::new(dir), path: path.into() })
     }
 
@@ -212,7 +220,7 @@ impl Root {
         match self.dir.create_dir(name.as_ref()) {
             Ok(()) => self.sync()?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io(self.display(name), "create directory", error)),
+            Err(error) => return Err(self.failed(name, "create directory", error)),
         }
         self.directory(name)
     }
@@ -244,7 +252,7 @@ impl Root {
         let mut options = OpenOptions::new();
         options.read(true).nonblock(true);
         let opened = cap_std::fs::File::open_ambient_with(path, &options, authority);
-        regular(opened.map(cap_std::fs::File::into_std), || path.display().to_string()).map(|(file, _)| file)
+        regular(opened.map(cap_std::fs::File::into_std), || Cow::Borrowed(path)).map(|(file, _)| file)
     }
 
     /// Opens the regular file `name` for reading, following links that stay below this directory.
@@ -259,7 +267,7 @@ impl Root {
         let mut options = OpenOptions::new();
         options.read(true).nonblock(true).follow(follow);
         let opened = self.dir.open_with(name, &options).map(cap_std::fs::File::into_std);
-        regular(opened, || self.display(name))
+        regular(opened, || self.path_of(name))
     }
 
     /// Opens or creates the lock file `name` for writing, without following a link.
@@ -275,7 +283,7 @@ impl Root {
             options.write(false).create(false);
             opened = self.dir.open_with(name, &options);
         }
-        regular(opened.map(cap_std::fs::File::into_std), || self.display(name)).map(|(file, _)| file)
+        regular(opened.map(cap_std::fs::File::into_std), || self.path_of(name.as_ref())).map(|(file, _)| file)
     }
 
     /// Writes `bytes` to `name` durably, so that a reader sees either the old file or the new one.
@@ -285,7 +293,7 @@ impl Root {
     pub fn replace_file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let name = name.as_ref();
         let mut temporary = self.temporary()?;
-        temporary.write_all(bytes).map_err(|error| Error::io(self.display(name), "write", error))?;
+        temporary.write_all(bytes).map_err(|error| self.failed(name, "write", error))?;
         temporary.persist(name)?;
         self.sync()
     }
@@ -311,9 +319,7 @@ impl Root {
         let is_directory = self.dir.symlink_metadata(name).is_ok_and(|metadata| metadata.is_dir());
         let removed = if is_directory { self.dir.remove_dir_all(name) } else { self.dir.remove_file(name) };
         match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(self.display(name), "remove", error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(name, "remove", error)),
             _ => Ok(()),
         }
     }
@@ -332,7 +338,7 @@ impl Root {
     /// # Errors
     /// Returns an error if the system cannot read the metadata of either.
     pub fn is_name_of(&self, name: impl AsRef<Path>, file: &File) -> Result<bool> {
-        let failed = |error| Error::io(self.display(name.as_ref()), "read", error);
+        let failed = |error| self.failed(name.as_ref(), "read", error);
         let open = Metadata::from_file(file).map_err(failed)?;
         match self.dir.symlink_metadata(name.as_ref()) {
             Ok(named) => Ok(identity(&named) == identity(&open)),
@@ -346,7 +352,7 @@ impl Root {
     /// # Errors
     /// Returns an error if the system cannot read the metadata of either directory.
     pub fn is_at_its_path(&self) -> Result<bool> {
-        let metadata = |dir: &Dir| dir.dir_metadata().map_err(|error| Error::io(self.path.display(), "read", error));
+        let metadata = |dir: &Dir| dir.dir_metadata().map_err(|error| Error::file(&self.path, "read", error));
         match Root::open(&self.path) {
             Ok(found) => Ok(identity(&metadata(&found.dir)?) == identity(&metadata(&self.dir)?)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -374,8 +380,9 @@ fn is_removed(file: &File) -> io::Result<bool> {
     }
 }
 
-fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(File, Metadata)> {
-    let not_regular = || Error::invalid(object(), "not a regular file");
+fn regular<'a>(opened: io::Result<File>, path: impl Fn() -> Cow<'a, Path>) -> Result<(File, Metadata)> {
+    let invalid = |reason: &str| Error::invalid(path().display().to_string(), reason).at_path(path());
+    let not_regular = || invalid("not a regular file");
     // The errors of the systems for a link that must not be followed, and for a device or socket without a reader.
     const ELOOP: [i32; 2] = [40, 62];
     const ENXIO: i32 = 6;
@@ -386,11 +393,11 @@ fn regular(opened: io::Result<File>, object: impl Fn() -> String) -> Result<(Fil
         }
         // cap-std's own error, which does not come from a system call.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
-            return Err(Error::invalid(object(), "points outside its directory"));
+            return Err(invalid("points outside its directory"));
         }
-        Err(error) => return Err(Error::io(object(), "open", error)),
+        Err(error) => return Err(Error::file(&path(), "open", error)),
     };
-    let metadata = Metadata::from_file(&file).map_err(|error| Error::io(object(), "read", error))?;
+    let metadata = Metadata::from_file(&file).map_err(|error| Error::file(&path(), "read", error))?;
     if metadata.is_file() { Ok((file, metadata)) } else { Err(not_regular()) }
 }
 

@@ -39,8 +39,8 @@ impl Root {
             // The file of another user can be synced without being opened.
             return self.sync_file_system();
         }
-        let (file, _) = regular(opened, || self.display(name.as_ref()))?;
-        tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.display(name), "sync", error))
+        let (file, _) = regular(opened, || self.path_of(name.as_ref()))?;
+        tolerate_no_sync(file.sync_all()).map_err(|error| self.failed(name, "sync", error))
     }
 
     /// Makes everything durable that was written to the file system of this directory.
@@ -49,9 +49,9 @@ impl Root {
     /// Returns an error if the system reports a failure.
     #[cfg(target_os = "linux")]
     pub fn sync_file_system(&self) -> Result<()> {
-        let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
+        let here = self.dir.open(".").map_err(|error| Error::file(&self.path, "open", error))?;
         tolerate_no_sync(rustix::fs::syncfs(here).map_err(io::Error::from))
-            .map_err(|error| Error::io(self.path.display(), "sync", error))
+            .map_err(|error| Error::file(&self.path, "sync", error))
     }
 
     /// Makes the entries of this directory durable.
@@ -62,9 +62,8 @@ impl Root {
         // The handle is O_PATH on Linux, which fsync refuses; "." opened for reading is the same directory. Windows has no
         // such operation.
         if cfg!(unix) {
-            let here = self.dir.open(".").map_err(|error| Error::io(self.path.display(), "open", error))?;
-            tolerate_no_sync(here.into_std().sync_all())
-                .map_err(|error| Error::io(self.path.display(), "sync", error))?;
+            let here = self.dir.open(".").map_err(|error| Error::file(&self.path, "open", error))?;
+            tolerate_no_sync(here.into_std().sync_all()).map_err(|error| Error::file(&self.path, "sync", error))?;
         }
         Ok(())
     }

@@ -90,14 +90,14 @@ impl Root {
                         Ok(false) => {}
                         Err(error) => {
                             self.dir.remove_file(&name).ok();
-                            return Err(Error::io(self.path.display(), "create a file", error));
+                            return Err(Error::file(&self.path, "create a file", error));
                         }
                     }
                     live.files.push((self.dir.clone(), name.clone()));
                     return Ok(Temporary { root: self.clone(), name, file: Some(file) });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io(self.path.display(), "create a file", error)),
+                Err(error) => return Err(Error::file(&self.path, "create a file", error)),
             }
         }
         Err(Error::new(ErrorKind::Io, self.path.display().to_string(), "cannot find a free temporary name"))
@@ -139,7 +139,7 @@ impl Temporary {
     /// Returns an error if the system reports a failure.
     pub fn sync(&self) -> Result<()> {
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        tolerate_no_sync(synced).map_err(|error| Error::io(self.root.path.display(), "write", error))
+        tolerate_no_sync(synced).map_err(|error| Error::file(&self.root.path, "write", error))
     }
 
     /// Writes `bytes` at `offset`, independent of earlier writes.
@@ -170,12 +170,12 @@ impl Temporary {
     pub fn persist(mut self, name: impl AsRef<Path>) -> Result<File> {
         let name = name.as_ref();
         let file = self.file.take().ok_or_else(|| closed(&self.root.display(name)))?;
-        tolerate_no_sync(file.sync_all()).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+        tolerate_no_sync(file.sync_all()).map_err(|error| self.root.failed(name, "write", error))?;
         if !self.root.is_name_of(&self.name, &file)? {
             return Err(Error::new(ErrorKind::Changed, self.root.display(name), "its temporary file was replaced"));
         }
         // The file is returned open, and therefore locked, so a sweep never finds it unlocked under its final name.
-        self.rename_to(name).map_err(|error| Error::io(self.root.display(name), "write", error))?;
+        self.rename_to(name).map_err(|error| self.root.failed(name, "write", error))?;
         Ok(file)
     }
 
@@ -195,7 +195,7 @@ impl Temporary {
             match file.metadata().and_then(read_only) {
                 // Read-only files are a guard against accidents. File systems without modes do not have it.
                 Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
-                done => done.map_err(|error| Error::io(self.root.path.display(), "protect a file", error))?,
+                done => done.map_err(|error| Error::file(&self.root.path, "protect a file", error))?,
             }
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Temporary {
     /// Returns an error if the system refuses to rename it.
     pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
         let file = self.file.take();
-        self.rename_to(name.as_ref()).map_err(|error| Error::io(self.root.display(name.as_ref()), "write", error))?;
+        self.rename_to(name.as_ref()).map_err(|error| self.root.failed(name.as_ref(), "write", error))?;
         drop(file);
         Ok(())
     }
@@ -219,9 +219,7 @@ impl Temporary {
     pub fn into_unnamed(mut self) -> Result<File> {
         let file = self.file.take().ok_or_else(|| closed("temporary file"))?;
         match self.root.dir.remove_file(&self.name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(self.root.display(&self.name), "remove", error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.root.failed(&self.name, "remove", error)),
             _ => Ok(file),
         }
     }

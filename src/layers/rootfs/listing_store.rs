@@ -54,7 +54,7 @@ impl Listings {
     fn keep(&self, diff_id: &DiffId, bytes: &[u8], progress: &dyn Progress) {
         let name = name_of(diff_id);
         let kept = self.directory.temporary().and_then(|mut temporary| {
-            let failed = |error| Error::io(self.directory.display(&name), "write", error);
+            let failed = |error| self.directory.failed(&name, "write", error);
             temporary.write_all(bytes).map_err(failed)?;
             // If a crash leaves it incomplete, it does not match its checksums.
             temporary.rename_unsynced(&name)

@@ -93,7 +93,7 @@ fn spooled(source: impl Read + Send, object: &str, spool: &Root) -> Result<std::
     // The file is unnamed from the start, so that even a killed process does not leave it behind.
     let mut file = spool.temporary()?.into_unnamed()?;
     bounded_read::for_each_piece(content, object, |piece| {
-        file.write_all(piece).map_err(|error| Error::io(spool.path().display(), "write", error))
+        file.write_all(piece).map_err(|error| Error::file(spool.path(), "write", error))
     })?;
     Ok(file)
 }

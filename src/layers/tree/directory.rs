@@ -54,7 +54,7 @@ impl TreeBuilder {
 
     fn walk(&mut self, root: &Root, destination: &ImagePath, rules: &Rules, progress: &dyn Progress) -> Result<()> {
         let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
-        let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
+        let own = own.map_err(|error| Error::file(root.path(), "read", error))?;
         let WalkResult { mut found, excluded, images, lost_bits, .. } =
             walk_directory(root, destination, rules, own.stamp.device, progress)?;
         lost_bits.warn_about_all(&root.path().display().to_string(), progress);
@@ -100,7 +100,7 @@ impl TreeBuilder {
     ) -> Result<()> {
         let file = cap_std::fs::File::from_std(root.open_file(name)?);
         let status = file.metadata().and_then(|metadata| Status::of(&metadata));
-        let status = status.map_err(|error| Error::io(root.display(name), "read", error))?;
+        let status = status.map_err(|error| root.failed(name, "read", error))?;
         let mut attributes = rules.file(status.access());
         let mut lost_bits = Losses::default();
         lost_bits.note(true, status.access(), || PathBuf::from(name), rules);
@@ -116,7 +116,7 @@ impl TreeBuilder {
 /// Returns the entry of the copied directory itself.
 fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entry> {
     let own = root.dir().dir_metadata().and_then(|metadata| Status::of(&metadata));
-    let own = own.map_err(|error| Error::io(root.path().display(), "read", error))?;
+    let own = own.map_err(|error| Error::file(root.path(), "read", error))?;
     let mut attributes = rules.directory(own.access());
     if keeps_xattrs(rules) {
         let object = root.path().display().to_string();

@@ -16,6 +16,17 @@ use std::sync::Arc;
 pub const DOCKERIGNORE: &str = ".dockerignore";
 
 /// Ordered lists of patterns.
+///
+/// ```
+/// use ocibuild::layers::tree::{IgnoreRules, PathKind};
+/// use std::path::Path;
+///
+/// let mut rules = IgnoreRules::default();
+/// rules.add("**/*.pyc")?;
+/// assert!(rules.excludes(Path::new("lib/a.pyc"), PathKind::Other).is_some());
+/// assert!(rules.excludes(Path::new("lib/a.py"), PathKind::Other).is_none());
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct IgnoreRules {
     patterns: Vec<Pattern>,

@@ -126,7 +126,7 @@ impl Walk<'_> {
     /// Returns the entries of `directory`, and the directories below it.
     fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<DirectoryContents> {
         let relative = &*directory.path;
-        let failed = |error| Error::io(self.root.display(relative), "read directory", error);
+        let failed = |error| self.root.failed(relative, "read directory", error);
         let here = self.destination.join(&image_path(relative)?)?;
         let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
         let (mut image, mut lost_bits) = (None, Losses::default());
@@ -208,7 +208,7 @@ impl Walk<'_> {
     }
 
     fn read_failed(&self, directory: &Path, entry: &ListedFile<'_>, error: io::Error) -> Error {
-        Error::io(self.root.display(directory.join(entry.name())), "read", error)
+        self.root.failed(directory.join(entry.name()), "read", error)
     }
 
     /// Converts `entry` of `directory`, whose path in the image is `here`, to an entry of the tree.

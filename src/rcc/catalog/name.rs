@@ -9,6 +9,14 @@ use std::fmt;
 const VERSION: &str = "12";
 
 /// The parsed name of a catalog.
+///
+/// ```
+/// use ocibuild::rcc::CatalogName;
+///
+/// let name = CatalogName::parse("5f74d1b6dace1dfcv12.linux_amd64")?;
+/// assert_eq!(name.platform, "linux_amd64");
+/// # Ok::<(), ocibuild::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CatalogName {
     /// The blueprint of the recorded environment.

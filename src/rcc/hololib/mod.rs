@@ -103,7 +103,7 @@ impl Hololib {
     pub fn catalogs(&self) -> Result<Vec<CatalogName>> {
         let mut names: Vec<CatalogName> = match &*self.place {
             ObjectPlace::Directory(root) => {
-                let unlisted = |error| Error::io(root.display("catalog"), "list", error);
+                let unlisted = |error| root.failed("catalog", "list", error);
                 let mut names = Vec::new();
                 for entry in root.directory("catalog")?.dir().entries().map_err(unlisted)? {
                     let name = entry.map_err(unlisted)?.file_name();

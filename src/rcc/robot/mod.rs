@@ -99,6 +99,15 @@ impl Robot {
     ///
     /// # Errors
     /// Returns an error if it is not strict YAML, or does not describe a robot that RCC could run.
+    ///
+    /// ```
+    /// use ocibuild::{Robot, Silent};
+    ///
+    /// let text = b"tasks:\n  Main:\n    shell: python task.py\nartifactsDir: output\n";
+    /// let robot = Robot::parse(text, "robot.yaml", &Silent)?;
+    /// assert_eq!(robot.task(None)?.command, ["python", "task.py"]);
+    /// # Ok::<(), ocibuild::Error>(())
+    /// ```
     pub fn parse(bytes: &[u8], name: &str, watcher: &dyn Progress) -> Result<Robot> {
         Robot::read(bytes, name, "", watcher)
     }

@@ -85,7 +85,7 @@ fn members<'a>(archive: &'a Archive, shown: &str) -> Result<Vec<(&'a str, PathBu
 }
 
 fn make_directory(into: &Root, path: &Path) -> Result<()> {
-    into.dir().create_dir_all(path).map_err(|error| Error::io(into.display(path), "create", error))
+    into.dir().create_dir_all(path).map_err(|error| into.failed(path, "create", error))
 }
 
 fn write(into: &Root, path: &Path, mut content: impl io::Read) -> io::Result<()> {
@@ -99,7 +99,7 @@ fn make_executable(into: &Root, path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use cap_std::fs::{Permissions, PermissionsExt};
-        let failed = |error| Error::io(into.display(path), "change the mode of", error);
+        let failed = |error| into.failed(path, "change the mode of", error);
         into.dir().set_permissions(path, Permissions::from_mode(0o755)).map_err(failed)?;
     }
     #[cfg(not(unix))]

@@ -2,7 +2,7 @@
 
 use super::Robot;
 use crate::common::bounded_read;
-use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::error::{ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::common::root::{Root, slashed};
@@ -41,7 +41,7 @@ impl Robot {
             // A search path may name what does not exist, or is not a directory.
             let Some((folder, _)) = target.filter(|(_, metadata)| metadata.is_dir()) else { continue };
             let opened = directory.directory(&folder)?;
-            let unlisted = |error| Error::io(directory.display(&folder), "list", error);
+            let unlisted = |error| directory.failed(&folder, "list", error);
             for entry in opened.dir().entries().map_err(unlisted)? {
                 let path = relative(&folder, Path::new(&entry.map_err(unlisted)?.file_name()));
                 if ignore.excludes(&slashed(&path), PathKind::Other).is_none()
@@ -87,7 +87,7 @@ fn found(directory: &Root, path: &Path) -> Result<Option<(PathBuf, Metadata)>> {
         // cap-std's own error for a link that leads outside, which does not come from a system call.
         Err(error) if error.raw_os_error().is_none() => Ok(None),
         Err(_) if directory.dir().symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) => Ok(None),
-        Err(error) => Err(Error::io(directory.display(path), "open", error)),
+        Err(error) => Err(directory.failed(path, "open", error)),
     }
 }
 

@@ -183,8 +183,10 @@ impl DockerArchive {
 
 impl BlobSource for DockerArchive {
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
-        let missing =
-            || Error::new(crate::ErrorKind::NotFound, self.members.object(), format!("no blob {}", descriptor.digest));
+        let missing = || {
+            Error::new(crate::ErrorKind::NotFound, self.members.object(), format!("no blob {}", descriptor.digest))
+                .about_blob(&descriptor.digest)
+        };
         let member = self.blobs.get(&descriptor.digest).ok_or_else(missing)?;
         let (section, _) = self.members.member(member)?;
         Ok(Box::new(section))

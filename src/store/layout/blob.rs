@@ -127,14 +127,15 @@ impl BlobWriter {
 
     /// Finishes a blob whose descriptor was known in advance, if it matches.
     pub(super) fn finish_as(self, descriptor: &Descriptor) -> Result<File> {
-        let object = || format!("blob {}", descriptor.digest);
+        let object = format!("blob {}", descriptor.digest);
+        let corrupt = |reason: String| Error::corrupt(&object, reason).about_blob(&descriptor.digest);
         if self.size != descriptor.size {
             let reason = format!("expected {} bytes, found {}", descriptor.size, self.size);
-            return Err(Error::corrupt(object(), reason));
+            return Err(corrupt(reason));
         }
         let digest = self.hasher.clone().finish();
         if digest != descriptor.digest {
-            return Err(Error::corrupt(object(), format!("its content has the digest {digest}")));
+            return Err(corrupt(format!("its content has the digest {digest}")));
         }
         // Manifests stay writable, since skopeo overwrites them in place.
         if !media_type::is_manifest(&descriptor.media_type) && !media_type::is_index(&descriptor.media_type) {
@@ -150,6 +151,6 @@ impl BlobWriter {
     }
 
     fn not_written(&self, error: io::Error) -> Error {
-        Error::io(self.directory.path().display(), "write a blob", error)
+        Error::file(self.directory.path(), "write a blob", error)
     }
 }

@@ -82,7 +82,7 @@ impl Layout {
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
             let mut temporary = self.root.temporary()?;
-            temporary.write_all(&after).map_err(|error| Error::io(self.root.display(INDEX_FILE), "write", error))?;
+            temporary.write_all(&after).map_err(|error| self.root.failed(INDEX_FILE, "write", error))?;
             temporary.sync()?;
             // A program that does not take the lock may have written the index; its changes must not be lost.
             if self.index_bytes()? == before {

@@ -28,7 +28,7 @@ impl Layout {
         self.known().whole.remove(&digest);
         match self.contains(descriptor)? {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Changed, object(), "replaced by another process")),
+            false => Err(Error::new(ErrorKind::Changed, object(), "replaced by another process").about_blob(&digest)),
         }
     }
 
@@ -51,7 +51,7 @@ impl Layout {
 
     /// Returns the blobs in `directory` that are not known to be durable.
     fn doubtful_blobs(&self, directory: &Root, algorithm: Algorithm) -> Result<Vec<Digest>> {
-        let unreadable = |error| Error::io(directory.path().display(), "read", error);
+        let unreadable = |error| Error::file(directory.path(), "read", error);
         let mut found = Vec::new();
         for entry in directory.dir().entries().map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
@@ -95,6 +95,7 @@ impl Layout {
             false => {
                 let reason = "was renamed or replaced during the build";
                 Err(Error::new(ErrorKind::Changed, self.display(), reason)
+                    .at_path(self.root.path())
                     .hint("the image is in the former directory; build again"))
             }
         }

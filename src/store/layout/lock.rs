@@ -52,12 +52,13 @@ impl Layout {
             _ => "another process".to_owned(),
         };
         Error::new(ErrorKind::Locked, self.display(), format!("locked by {holder}"))
+            .at_path(self.root.path())
             .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))
     }
 
     fn cannot_lock(&self, error: io::Error) -> Error {
         let is_refused = refuses_locks(&error);
-        let error = Error::io(self.root.display(LOCK_FILE), "lock", error);
+        let error = self.root.failed(LOCK_FILE, "lock", error);
         if !is_refused {
             return error;
         }

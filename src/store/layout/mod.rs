@@ -62,6 +62,20 @@ const BEING_WRITTEN: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// An image layout on disk.
+///
+/// ```
+/// use ocibuild::{Base, BuildSpec, Layout, Platform, Silent};
+/// use std::sync::Arc;
+///
+/// # let scratch = tempfile::tempdir()?;
+/// # let path = scratch.path();
+/// let layout = Arc::new(Layout::create(path)?);
+/// BuildSpec::new(Base::Scratch(Platform::linux_amd64())).build(&layout, &["v1".parse()?], &Silent)?;
+/// assert_eq!(layout.names(None)?[0].tag(), "v1");
+/// let image = layout.image(Some("v1"), None)?;
+/// assert_eq!(image.config.platform(), &Platform::linux_amd64());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Layout {
     root: Root,
@@ -146,10 +160,8 @@ impl Layout {
         let (mut blobs, mut unknown_files) = (Vec::new(), Vec::new());
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
-            for entry in
-                directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?
-            {
-                let name = entry.map_err(|error| Error::io(directory.path().display(), "read", error))?.file_name();
+            for entry in directory.dir().entries().map_err(|error| Error::file(directory.path(), "read", error))? {
+                let name = entry.map_err(|error| Error::file(directory.path(), "read", error))?.file_name();
                 let is_temporary = is_temporary_name(&name);
                 let name = name.to_string_lossy();
                 match format!("{}:{name}", algorithm.name()).parse() {
