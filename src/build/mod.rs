@@ -42,6 +42,7 @@ use std::sync::Arc;
 /// An image before it is hashed: every path is known, but no file has been opened for its
 /// content.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// The base image.
     pub base: Base,
@@ -59,6 +60,7 @@ pub struct Plan {
 
 /// A layer before it is hashed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PlannedLayer {
     /// The name of the layer in messages.
     pub name: String,
@@ -79,6 +81,7 @@ pub struct PlannedLayer {
 
 /// The content of a planned layer.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum PlannedContent {
     /// Entries from sources.
     Tree(Tree),
@@ -103,6 +106,7 @@ pub enum LayerOrigin {
 
 /// A finished image.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Built {
     /// The image, in its layout.
     pub image: StoredImage,
@@ -118,6 +122,7 @@ pub struct Built {
 
 /// A new layer of a finished image.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BuiltLayer {
     /// The layer.
     pub layer: Layer,

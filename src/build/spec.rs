@@ -330,6 +330,7 @@ impl fmt::Debug for SourceContent {
 
 /// The handling of secrets in the sources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SecretPolicy {
     /// Prints a warning for each secret.
     #[default]

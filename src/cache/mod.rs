@@ -28,6 +28,7 @@ mod block_lists;
 mod facts;
 mod facts_lookup;
 mod keys;
+#[doc(hidden)]
 pub mod maintenance;
 mod one_compression;
 mod record;

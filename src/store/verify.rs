@@ -25,6 +25,7 @@ use std::path::Path;
 
 /// The result of verifying a layout.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// The number of image manifests that were read.
     pub images: usize,
@@ -57,6 +58,7 @@ pub struct LeftOutLayer {
 
 /// A layer of an unknown type, such as an encrypted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotReadLayer {
     /// Its digest.
     pub digest: Digest,
@@ -66,6 +68,7 @@ pub struct NotReadLayer {
 
 /// A fault in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct LayoutDefect {
     /// The object at fault.
     pub object: String,

@@ -1,5 +1,6 @@
 //! Holds the architecture against the sources: rooms and imports, file sizes, names, crates, and what documents promise.
 
+mod api;
 mod catalogue;
 mod documents;
 mod functions;

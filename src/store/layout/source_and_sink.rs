@@ -14,7 +14,7 @@ impl BlobSource for Layout {
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         let object = || format!("{}: blob {}", self.display(), descriptor.digest);
         let missing = |error: Error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, object(), "missing"),
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, object(), "missing").about_blob(&descriptor.digest),
             _ => error,
         };
         let directory = self.existing_blob_directory(descriptor.digest.algorithm()).map_err(missing)?;
