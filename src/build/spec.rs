@@ -184,7 +184,7 @@ impl LayerSpec {
     }
 
     /// Sets what determines the content, if that is known without reading the sources, and the notes to keep in the cache.
-    pub fn recipe(self, recipe: Option<(RecipeKey, Value)>) -> Self {
+    pub fn recipe(self, recipe: Option<(RecipeKey, LayerFacts)>) -> Self {
         LayerSpec { recipe, ..self }
     }
 

@@ -22,7 +22,6 @@ use ocibuild::layers::tree::{Access, Owner, Rules};
 use ocibuild::robot_image::{DEFAULT_BASE, LayerEntries, RobotImage};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
