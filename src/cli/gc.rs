@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 #[command(after_help = "\
 Removes blobs that no image of the layout refers to. Waits for builds and exports that are writing to the layout, and makes
 new ones wait. Other programs take no lock, so blobs that are newer than --older-than are kept. Files that are not blobs are
-kept. If the index or a manifest is damaged, nothing is removed.
+kept. Temporary files of killed processes are removed too. If the index or a manifest is damaged, nothing is removed.
 
 Examples:
   ocibuild gc ./out --dry-run
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &GcArguments) -> Result<ExitCode> {
     let recent = SystemTime::now().checked_sub(arguments.older_than).unwrap_or(SystemTime::UNIX_EPOCH);
     let layout = match collection {
         Collection::Find => Layout::open(&directory)?,
-        Collection::Remove => Layout::open_to_collect(&directory, arguments.lock.locking())?,
+        Collection::Remove => Layout::open_locking(&directory, arguments.lock.locking())?,
     };
     let garbage = layout.collect_garbage(recent, collection)?;
     match arguments.common.format {

@@ -60,7 +60,7 @@ impl DirectoryLock {
     /// Returns an error if another process holds the lock for longer than [`TIMEOUT`], or if the directory cannot be
     /// opened.
     pub fn of(directory: &Root) -> crate::Result<DirectoryLock> {
-        DirectoryLock::within(TIMEOUT, directory, File::try_lock)?.ok_or_else(|| held(directory))
+        DirectoryLock::of_within(TIMEOUT, directory)?.ok_or_else(|| held(directory))
     }
 
     /// Waits for a shared lock, as [`DirectoryLock::of`] does for an exclusive one.
@@ -68,7 +68,7 @@ impl DirectoryLock {
     /// # Errors
     /// The same as [`DirectoryLock::of`].
     pub fn shared(directory: &Root) -> crate::Result<DirectoryLock> {
-        DirectoryLock::within(TIMEOUT, directory, File::try_lock_shared)?.ok_or_else(|| held(directory))
+        DirectoryLock::shared_within(TIMEOUT, directory)?.ok_or_else(|| held(directory))
     }
 
     /// Locks the directory as [`DirectoryLock::of`], but returns `None` if another process holds the lock now.
@@ -76,15 +76,23 @@ impl DirectoryLock {
     /// # Errors
     /// Returns an error if the directory cannot be opened.
     pub fn try_of(directory: &Root) -> crate::Result<Option<DirectoryLock>> {
-        DirectoryLock::within(Duration::ZERO, directory, File::try_lock)
+        DirectoryLock::of_within(Duration::ZERO, directory)
     }
 
     /// Waits for the lock at most `timeout`, and returns `None` if another process still holds it then.
     ///
     /// # Errors
     /// Returns an error if the directory cannot be opened.
-    pub fn waiting(timeout: Duration, directory: &Root) -> crate::Result<Option<DirectoryLock>> {
+    pub fn of_within(timeout: Duration, directory: &Root) -> crate::Result<Option<DirectoryLock>> {
         DirectoryLock::within(timeout, directory, File::try_lock)
+    }
+
+    /// Waits for a shared lock, as [`DirectoryLock::of_within`] does for an exclusive one.
+    ///
+    /// # Errors
+    /// The same as [`DirectoryLock::of_within`].
+    pub fn shared_within(timeout: Duration, directory: &Root) -> crate::Result<Option<DirectoryLock>> {
+        DirectoryLock::within(timeout, directory, File::try_lock_shared)
     }
 
     /// Returns whether the system holds the lock. Where directories cannot be locked, nothing keeps other processes out.

@@ -48,6 +48,16 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Returns whether `media_type` is that of a document that refers to blobs: an index, a manifest, or an artifact manifest.
+pub fn refers_to_blobs(media_type: &str) -> bool {
+    is_index(media_type) || is_manifest(media_type) || media_type == ARTIFACT
+}
+
+/// Returns whether `media_type` may be that of a manifest of another specification, such as Docker's schema 1.
+pub fn may_be_unknown_manifest(media_type: &str) -> bool {
+    !refers_to_blobs(media_type) && (media_type.ends_with("json") || media_type.ends_with("prettyjws"))
+}
+
 /// Returns whether `media_type` is that of an image config.
 pub fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)

@@ -2,7 +2,7 @@
 
 use super::{BlobSource, read_document};
 use crate::common::digest::Digest;
-use crate::common::error::{Error, Result};
+use crate::common::error::{Error, ErrorKind, Result};
 use crate::spec::name::{ImageName, Selector};
 use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
 
@@ -117,16 +117,39 @@ pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<O
     }
 }
 
+/// What [`reachable`] does about a manifest that an index lists and that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MissingPlatform {
+    /// It fails.
+    Fails,
+    /// It is skipped: an index may be copied with only some of its platforms.
+    Skipped,
+}
+
 /// Returns every blob that `listed` leads to, and last itself.
 ///
 /// # Errors
 /// Fails if a document on the way is missing, damaged or malformed, or indexes are nested without an end.
-pub(super) fn reachable(source: &dyn BlobSource, listed: &Descriptor, object: &str) -> Result<Vec<Descriptor>> {
+pub(super) fn reachable(
+    source: &dyn BlobSource,
+    listed: &Descriptor,
+    missing: MissingPlatform,
+    object: &str,
+) -> Result<Vec<Descriptor>> {
     let (mut pending, mut found) = (vec![listed.clone()], Vec::new());
     while let Some(next) = pending.pop() {
         let is_index = media_type::is_index(&next.media_type);
-        if is_index || media_type::is_manifest(&next.media_type) || media_type::ARTIFACT == next.media_type {
-            let bytes = read_document(source, &next, LARGEST_MANIFEST).map_err(|error| error.within(object))?;
+        if media_type::refers_to_blobs(&next.media_type) {
+            let bytes = match read_document(source, &next, LARGEST_MANIFEST) {
+                Err(error)
+                    if missing == MissingPlatform::Skipped
+                        && error.kind() == ErrorKind::NotFound
+                        && next.digest != listed.digest =>
+                {
+                    continue;
+                }
+                read => read.map_err(|error| error.within(object))?,
+            };
             if is_index {
                 pending.extend(Index::read(&bytes, &next.media_type, object)?.manifests().iter().cloned());
             } else if let Some(artifact) = Artifact::read(&bytes, &next.media_type, object)? {

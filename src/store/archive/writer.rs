@@ -11,7 +11,7 @@ use crate::common::json;
 use crate::common::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
 use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
-use crate::store::select_image::reachable;
+use crate::store::select_image::{MissingPlatform, reachable};
 use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -65,7 +65,12 @@ impl<W: Write + Send> ArchiveWriter<W> {
             named.filter_map(|listed| Some(Replaced { name: name_of(listed)?, digest: listed.digest })).collect();
         index.retain(|listed| !is_replaced(listed));
         for listed in index.manifests() {
-            copy_blobs(archive, &reachable(archive, listed, archive.object())?, self, progress)?;
+            copy_blobs(
+                archive,
+                &reachable(archive, listed, MissingPlatform::Fails, archive.object())?,
+                self,
+                progress,
+            )?;
         }
         self.state().kept = index;
         Ok(replaced)

@@ -1,16 +1,15 @@
 //! Garbage collection: removing the blobs that no image needs.
 //!
-//! A program of this kind that writes to a layout holds a shared lock of the directory `blobs` until the index names its
-//! blobs, and garbage is collected under the exclusive one. Other programs take no lock. Their blobs are distinguished by their
-//! mode, since blobs written here are read-only, and stay until they are old.
+//! A process that writes to a layout through this library holds a shared lock of the directory `blobs` until the index names its
+//! blobs, and garbage is collected under the exclusive lock. Other programs take no lock. Their blobs are recognised by their
+//! mode, since blobs written here are read-only, and are kept until they are old.
 
 use super::{Layout, LayoutLocking};
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::root::Root;
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
-use crate::store::read_document;
+use crate::spec::media_type;
+use crate::store::select_image::{MissingPlatform, reachable};
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
@@ -49,8 +48,10 @@ impl Layout {
             Collection::Find => None,
         };
         // Where no lock keeps writers out, the blobs of this program are as uncertain as those of others.
-        let is_protected =
-            locks.as_ref().is_none_or(|(writers, _)| writers.as_ref().is_some_and(DirectoryLock::is_held));
+        let is_protected = match &locks {
+            Some((writers, _)) => writers.as_ref().is_some_and(DirectoryLock::is_held),
+            None => cfg!(unix),
+        };
         let needed = self.needed()?;
         let (blobs, unknown) = self.blobs()?;
         let mut garbage = Garbage { unknown, ..Garbage::default() };
@@ -76,43 +77,24 @@ impl Layout {
     /// Waits until no other process writes to the layout, and keeps new writers waiting.
     fn lock_out_writers(&self) -> Result<Option<DirectoryLock>> {
         let LayoutLocking::WaitFor(timeout) = self.locking else { return Ok(None) };
-        match DirectoryLock::waiting(timeout, &self.root.directory("blobs")?)? {
+        match DirectoryLock::of_within(timeout, &self.root.directory("blobs")?)? {
             Some(lock) => Ok(Some(lock)),
             None => Err(Error::new(ErrorKind::Locked, self.display(), "another process is writing to it")
                 .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))),
         }
     }
 
-    /// The digests of every blob that the index leads to.
+    /// Returns the digests of every blob that the index leads to.
     fn needed(&self) -> Result<BTreeSet<Digest>> {
-        let index = self.index()?;
-        let mut pending: Vec<(Descriptor, IsOptional)> =
-            index.manifests().iter().map(|listed| (listed.clone(), IsOptional::No)).collect();
         let mut needed = BTreeSet::new();
-        while let Some((next, optional)) = pending.pop() {
-            if !needed.insert(next.digest) {
-                continue;
+        for listed in self.index()?.manifests() {
+            if media_type::may_be_unknown_manifest(&listed.media_type) {
+                let reason = format!("{} has the unsupported type `{}`", listed.digest, listed.media_type);
+                return Err(Error::invalid(self.display(), reason).hint("it may need any blob, so nothing is removed"));
             }
-            let is_index = media_type::is_index(&next.media_type);
-            if !(is_index || media_type::is_manifest(&next.media_type) || next.media_type == media_type::ARTIFACT) {
-                continue;
-            }
-            let object = self.display();
-            let bytes = match read_document(self, &next, LARGEST_MANIFEST) {
-                // An index may list platforms that were not copied with it.
-                Err(error) if optional == IsOptional::Yes && error.kind() == ErrorKind::NotFound => continue,
-                read => {
-                    read.map_err(|error| error.hint("not known what is needed; `ocibuild verify` lists the damage"))?
-                }
-            };
-            if is_index {
-                let inner = Index::read(&bytes, &next.media_type, &object)?;
-                pending.extend(inner.manifests().iter().map(|listed| (listed.clone(), IsOptional::Yes)));
-            } else if let Some(artifact) = Artifact::read(&bytes, &next.media_type, &object)? {
-                needed.extend(artifact.blobs.iter().map(|blob| blob.digest));
-            } else {
-                needed.extend(Manifest::read(&bytes, &next.media_type, &object)?.blobs().map(|blob| blob.digest));
-            }
+            let blobs = reachable(self, listed, MissingPlatform::Skipped, &self.display())
+                .map_err(|error| error.hint("nothing is removed; `ocibuild verify` lists the damage"))?;
+            needed.extend(blobs.iter().map(|blob| blob.digest));
         }
         Ok(needed)
     }
@@ -124,16 +106,9 @@ impl Layout {
         self.root.sweep_temporaries();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
-            Root::sweep_temporaries(&directory);
+            directory.sweep_temporaries();
             directory.sync()?;
         }
         Ok(())
     }
-}
-
-/// Whether a manifest may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum IsOptional {
-    Yes,
-    No,
 }

@@ -3,13 +3,10 @@
 use super::Layout;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
-use crate::spec::{Artifact, Config, Descriptor, Platform, media_type};
-use crate::store::select_image::{artifact, reachable};
+use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Platform, media_type};
+use crate::store::select_image::{MissingPlatform, artifact, is_artifact, reachable};
 use crate::store::{ImageName, RemoteLayers, read_document};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The largest config that is read for a list, in bytes.
-const LARGEST_CONFIG: u64 = 8 << 20;
 
 /// An entry of a layout's index.
 #[derive(Debug)]
@@ -48,7 +45,8 @@ impl Layout {
         let index = self.index()?;
         let mut leads_to: BTreeMap<Digest, Result<Vec<Descriptor>>> = BTreeMap::new();
         for listed in index.manifests() {
-            leads_to.entry(listed.digest).or_insert_with(|| reachable(self, listed, &self.display()));
+            let blobs = || reachable(self, listed, MissingPlatform::Skipped, &self.display());
+            leads_to.entry(listed.digest).or_insert_with(blobs);
         }
         let mut uses: BTreeMap<Digest, usize> = BTreeMap::new();
         for blobs in leads_to.values().flatten() {
@@ -56,10 +54,9 @@ impl Layout {
                 *uses.entry(digest).or_default() += 1;
             }
         }
-        let content = |listed: &Descriptor| match leads_to.get(&listed.digest) {
-            Some(Ok(blobs)) => self.content(listed, blobs, &uses),
-            Some(Err(error)) => Err(Error::new(error.kind(), error.object(), error.reason())),
-            None => Ok(ImageContent::default()),
+        let content = |listed: &Descriptor| match &leads_to[&listed.digest] {
+            Ok(blobs) => self.content(listed, blobs, &uses),
+            Err(error) => Err(Error::new(error.kind(), error.object(), error.reason())),
         };
         let entry = |listed: &Descriptor| ListedImage {
             name: ImageName::of_annotations(&listed.annotations),
@@ -83,12 +80,12 @@ impl Layout {
                 Some(_) => content.remote += blob.size,
                 None => {
                     content.size += blob.size;
-                    content.shared += if uses.get(&blob.digest).is_some_and(|uses| *uses > 1) { blob.size } else { 0 };
+                    content.shared += if uses[&blob.digest] > 1 { blob.size } else { 0 };
                 }
             }
         }
-        if let Some(Artifact { artifact_type, .. }) = artifact(self, listed)? {
-            content.artifact_type = Some(artifact_type);
+        if is_artifact(self, listed) {
+            content.artifact_type = artifact(self, listed)?.map(|artifact| artifact.artifact_type);
             return Ok(content);
         }
         for config in blobs.iter().filter(|blob| media_type::is_config(&blob.media_type)) {

@@ -19,9 +19,7 @@ impl Layout {
     /// # Errors
     /// Fails if the directory is not an image layout of version 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
-        let layout = Layout::at(Root::open(path)?, LayoutLocking::default());
-        layout.check_version()?;
-        Ok(layout)
+        Layout::open_locking(path, LayoutLocking::default())
     }
 
     /// Opens a layout, and creates it if it does not exist.
@@ -59,16 +57,14 @@ impl Layout {
     /// # Errors
     /// Fails as [`Layout::open`] does, and if the layout is locked or cannot be written.
     pub fn open_to_change(path: &Path, locking: LayoutLocking) -> Result<Layout> {
-        let layout = Layout::at(Root::open(path)?, locking);
-        layout.check_version()?;
-        layout.lock_for_writing()
+        Layout::open_locking(path, locking)?.lock_for_writing()
     }
 
-    /// Opens an existing layout in order to collect its garbage.
+    /// Opens an existing layout as [`Layout::open`] does, with the given locking.
     ///
     /// # Errors
     /// Fails as [`Layout::open`] does.
-    pub fn open_to_collect(path: &Path, locking: LayoutLocking) -> Result<Layout> {
+    pub fn open_locking(path: &Path, locking: LayoutLocking) -> Result<Layout> {
         let layout = Layout::at(Root::open(path)?, locking);
         layout.check_version()?;
         Ok(layout)
@@ -76,8 +72,12 @@ impl Layout {
 
     /// Keeps garbage collections out as long as the layout is open.
     fn lock_for_writing(mut self) -> Result<Layout> {
-        if self.locking != LayoutLocking::Off {
-            self.writing = Some(DirectoryLock::shared(&self.root.create_directory("blobs")?)?);
+        if let LayoutLocking::WaitFor(timeout) = self.locking {
+            let lock = DirectoryLock::shared_within(timeout, &self.root.create_directory("blobs")?)?;
+            self.writing = Some(lock.ok_or_else(|| {
+                Error::new(ErrorKind::Locked, self.display(), "`ocibuild gc` is removing blobs from it")
+                    .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))
+            })?);
         }
         Ok(self)
     }
