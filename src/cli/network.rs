@@ -168,9 +168,9 @@ impl NetworkArguments {
     ) -> Result<Arc<MirroredRepository>> {
         let places = mirrors::endpoints(reference, &self.mirrors, &registry_files()?)?;
         let open = |(number, place): (usize, &Endpoint)| {
-            let persistence = if number + 1 < places.len() { MIRROR_PERSISTENCE } else { RetryPolicy::default() };
+            let retry = if number + 1 < places.len() { MIRROR_RETRY } else { RetryPolicy::default() };
             let keychain = self.kept_credentials()?;
-            let registry = self.connection.registry(place, NamedBy::Other, persistence, keychain, watch.clone())?;
+            let registry = self.connection.registry(place, NamedBy::Other, retry, keychain, watch.clone())?;
             Repository::new(registry, &place.reference).map(Arc::new)
         };
         let places = places.iter().enumerate().map(open).collect::<Result<_>>()?;
@@ -234,7 +234,7 @@ impl NetworkArguments {
         let (last, mirrors) =
             places.split_last().ok_or_else(|| Error::usage(reference.to_string(), "not found in any location"))?;
         for place in mirrors {
-            let repository = self.repository_at(place, reference, MIRROR_PERSISTENCE, watch)?;
+            let repository = self.repository_at(place, reference, MIRROR_RETRY, watch)?;
             match work(&repository) {
                 Err(error) if is_of_the_place(error.kind()) => {
                     let reason = format!("{}; trying the next location", error.reason());
@@ -258,14 +258,14 @@ impl NetworkArguments {
         &self,
         place: &Endpoint,
         reference: &Reference,
-        persistence: RetryPolicy,
+        retry: RetryPolicy,
         watch: &Arc<Watch>,
     ) -> Result<Arc<Repository>> {
         let (named, keychain) = match place.reference.registry() == reference.registry() {
             true => (NamedBy::CommandLine, self.keychain(reference.registry())?),
             false => (NamedBy::Other, self.kept_credentials()?),
         };
-        let registry = self.connection.registry(place, named, persistence, keychain, watch.clone())?;
+        let registry = self.connection.registry(place, named, retry, keychain, watch.clone())?;
         Repository::new(registry, &place.reference).map(Arc::new)
     }
 
@@ -307,7 +307,7 @@ impl ConnectionArguments {
         &self,
         place: &Endpoint,
         named: NamedBy,
-        persistence: RetryPolicy,
+        retry: RetryPolicy,
         keychain: Keychain,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Registry>> {
@@ -316,7 +316,7 @@ impl ConnectionArguments {
             return Err(Error::usage(name, "network access is disabled (--offline)"));
         }
         let (transport, options) = self.transport(name, named, place.tls)?;
-        let options = Options { persistence, ..options };
+        let options = Options { retry, ..options };
         let registry = Arc::new(Registry::new(name, Arc::new(transport), Arc::new(keychain), options, progress));
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&registry));
         Ok(registry)
@@ -377,8 +377,8 @@ impl ConnectionArguments {
 }
 
 /// The retry policy for every location except the last one.
-const MIRROR_PERSISTENCE: RetryPolicy =
-    RetryPolicy { repetitions: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
+const MIRROR_RETRY: RetryPolicy =
+    RetryPolicy { retries: 1, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(10) };
 
 /// Returns `true` if another place may do better. What is wrong with this machine or with the request is wrong everywhere.
 fn is_of_the_place(kind: ErrorKind) -> bool {

@@ -6,7 +6,7 @@
 use super::challenge::{self, Challenge};
 use super::credentials::{CredentialSearch, Credentials, Keychain};
 use super::origin::Origin;
-use super::retry::RetryPolicy;
+use super::retry::{Attempts, RetryPolicy};
 use super::secret::Secret;
 use super::token::{self, Realm, RegistryToken};
 use super::transport::Transport;
@@ -100,7 +100,7 @@ pub(super) struct TokenContext<'m> {
     /// The origin of the registry.
     pub(super) registry: &'m Origin,
     pub(super) transport: &'m Transport,
-    pub(super) persistence: RetryPolicy,
+    pub(super) retry: RetryPolicy,
     pub(super) progress: &'m dyn Progress,
 }
 
@@ -203,7 +203,8 @@ impl Authentication {
             Asks::Basic => password_header(credentials.as_ref(), &self.registry),
             Asks::Token(realm) => {
                 let all: Vec<String> = scopes.list.iter().cloned().chain(more.iter().map(|&s| s.to_owned())).collect();
-                let token = realm.token(means.transport, means.persistence, &all, credentials.as_ref());
+                let attempts = Attempts::new(means.retry, means.progress);
+                let token = realm.token(means.transport, attempts, &all, credentials.as_ref());
                 token.map(|token| self.keep_identity(state, realm, scopes, token))
             }
         };

@@ -3,7 +3,7 @@
 use super::origin::{self, Origin, Scheme};
 use super::retry::Attempts;
 use super::transport::{Answer, ExchangeError, HttpRequest, Payload, Transport};
-use super::{Options, PlainHttp, passes, redirected};
+use super::{Options, PlainHttp, is_transient, redirected};
 use crate::common::digest::{Algorithm, Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
@@ -32,7 +32,7 @@ pub fn fetch(
 ) -> Result<(Temporary, Digest)> {
     let start = origin::parse(url, "download").map_err(|error| Error::usage(format!("`{url}`"), error.reason()))?;
     let object = origin::without_query(&start);
-    let mut attempts = Attempts::new(options.persistence);
+    let mut attempts = Attempts::new(options.retry, progress);
     loop {
         let error = match ask(transport, &start, options) {
             Ok(answer) if answer.status == 200 => match receive(transport, answer, directory, progress) {
@@ -43,7 +43,7 @@ pub fn fetch(
             Ok(answer) => {
                 let (status, headers) = (answer.status, answer.headers.clone());
                 let error = ErrorResponse::read(status, answer.body).error(&object);
-                if !passes(status) {
+                if !is_transient(status) {
                     return Err(error);
                 }
                 attempts.wait_for_retry(&headers, error)?;

@@ -46,7 +46,6 @@ pub use secret::Secret;
 pub use transport::{ClientCertificate, Network, Timeouts, Transport, certificates};
 
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::spec::reference::DEFAULT_REGISTRY;
 use authentication::{Authentication, RequestScope, Scopes, TokenContext};
@@ -88,7 +87,7 @@ pub struct Options {
     /// The registries for which plain HTTP is allowed.
     pub plain_http: PlainHttp,
     /// The limits of retries of a failed request.
-    pub persistence: RetryPolicy,
+    pub retry: RetryPolicy,
     /// Token servers (`host` or `host:port`) that receive credentials although they differ from the registry's origin.
     pub realms: Vec<String>,
     /// The number of blobs that are transferred concurrently.
@@ -101,7 +100,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             plain_http: PlainHttp::default(),
-            persistence: RetryPolicy::default(),
+            retry: RetryPolicy::default(),
             realms: Vec::new(),
             transfers: 4,
             // Every registry accepts chunks of 5 MiB (the minimum of Amazon ECR); some refuse bodies over 100 MB (Cloudflare).
@@ -184,7 +183,7 @@ impl Registry {
         let url = self.origin()?.url("/v2/")?;
         let mut request = HttpRequest { method: Method::GET, url, headers: Vec::new(), payload: Payload::None };
         let purpose = RequestScope { scopes: Scopes::none(), object: self.name.clone() };
-        let answer = self.persistently(&mut request, &purpose)?;
+        let answer = self.send_with_retries(&mut request, &purpose)?;
         match answer.status {
             200 => self.authentication.credentials_were_accepted(),
             _ => Err(self.refused(answer, &purpose)),
@@ -203,18 +202,14 @@ impl Registry {
     }
 
     /// Sends a request, answers challenges and follows redirects. Any other status is returned to the caller.
-    fn once(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
+    fn send_once(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
         self.exchange(request, purpose).map_err(|fault| fault.about(&purpose.object))
     }
 
     fn exchange(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer, ExchangeError> {
         let registry = self.origin().map_err(ExchangeError::Permanent)?;
-        let means = TokenContext {
-            registry,
-            transport: &self.transport,
-            persistence: self.options.persistence,
-            progress: &*self.progress,
-        };
+        let means =
+            TokenContext { registry, transport: &self.transport, retry: self.options.retry, progress: &*self.progress };
         let (mut challenges, mut redirects) = (0, 0);
         loop {
             let is_ours = Origin::of(&request.url) == *registry;
@@ -244,23 +239,19 @@ impl Registry {
         }
     }
 
-    /// Sends a request as [`Registry::once`] does, and retries transient failures. The request must be safe to repeat.
-    fn persistently(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer> {
-        let mut attempts = Attempts::new(self.options.persistence);
+    /// Sends a request as [`Registry::send_once`] does, and retries transient failures. The request must be safe to repeat.
+    fn send_with_retries(&self, request: &mut HttpRequest<'_, '_>, purpose: &RequestScope) -> Result<Answer> {
+        let mut attempts = self.attempts();
         let start = request.url.clone();
         loop {
             request.url = start.clone();
-            match self.once(request, purpose) {
-                Ok(answer) if passes(answer.status) => {
+            match self.send_once(request, purpose) {
+                Ok(answer) if is_transient(answer.status) => {
                     let error = ErrorResponse::read(answer.status, answer.body).error(&purpose.object);
-                    self.warn_of_retry(&error);
                     attempts.wait_for_retry(&answer.headers, error)?;
                 }
                 Ok(answer) => return Ok(answer),
-                Err(ExchangeError::Transient(error)) => {
-                    self.warn_of_retry(&error);
-                    attempts.wait_after(error)?;
-                }
+                Err(ExchangeError::Transient(error)) => attempts.wait_after(error)?,
                 Err(fault) => return Err(fault.error()),
             }
         }
@@ -273,9 +264,9 @@ impl Registry {
         purpose: &RequestScope,
         limit: u64,
     ) -> Result<(Answer, Vec<u8>)> {
-        let mut attempts = Attempts::new(self.options.persistence);
+        let mut attempts = self.attempts();
         loop {
-            let mut answer = self.persistently(request, purpose)?;
+            let mut answer = self.send_with_retries(request, purpose)?;
             if answer.status != 200 {
                 return Err(self.refused(answer, purpose));
             }
@@ -301,9 +292,9 @@ impl Registry {
         self.authentication.refused(purpose, &refusal)
     }
 
-    /// Reports a failure that will be retried as a warning.
-    fn warn_of_retry(&self, error: &Error) {
-        progress::warn(&*self.progress, &error.object(), &format!("{}; retrying", error.reason()));
+    /// Starts to count the attempts at a request or transfer.
+    fn attempts(&self) -> Attempts<'_> {
+        Attempts::new(self.options.retry, &*self.progress)
     }
 }
 
@@ -319,7 +310,7 @@ fn authority_of(name: &str) -> &str {
 }
 
 /// Returns whether a response of this status is a transient failure.
-fn passes(status: u16) -> bool {
+fn is_transient(status: u16) -> bool {
     matches!(status, 429 | 500 | 502 | 503 | 504)
 }
 

@@ -90,7 +90,7 @@ impl Registry {
             },
             descriptor: descriptor.clone(),
             position: 0,
-            attempts: Attempts::new(self.options.persistence),
+            attempts: self.attempts(),
             counted_at: 0,
             answer: None,
         }
@@ -133,7 +133,7 @@ pub(super) struct Download<'r> {
     descriptor: Descriptor,
     /// The number of bytes returned to the reader so far.
     position: u64,
-    attempts: Attempts,
+    attempts: Attempts<'r>,
     /// The position at which `attempts` was started.
     counted_at: u64,
     answer: Option<Answer>,
@@ -179,7 +179,7 @@ impl Download<'_> {
             headers: if from > 0 { vec![(header::RANGE, format!("bytes={from}-"))] } else { Vec::new() },
             payload: Payload::None,
         };
-        self.registry.persistently(&mut request, &self.purpose)
+        self.registry.send_with_retries(&mut request, &self.purpose)
     }
 
     fn body_fault(&self, url: &Uri, error: io::Error) -> ExchangeError {
@@ -192,7 +192,6 @@ impl Download<'_> {
             self.counted_at = self.position;
             self.attempts.start_over();
         }
-        self.registry.warn_of_retry(&error);
         self.attempts.wait_after(error)
     }
 }

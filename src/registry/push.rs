@@ -8,7 +8,7 @@ use super::authentication::{RequestScope, Scopes};
 use super::pull::CONTENT_DIGEST;
 use super::retry::Attempts;
 use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
-use super::{Registry, origin, passes};
+use super::{Registry, is_transient, origin};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::registry::blob_content::BlobContent;
@@ -24,7 +24,7 @@ use ureq::http::{HeaderMap, HeaderName, Method, Uri, header};
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
 /// The maximum number of times that a manifest is sent again to a registry that does not see its blobs yet.
-const MOST_BLINDNESS: u32 = 3;
+const MOST_MANIFEST_RETRIES: u32 = 3;
 
 /// The header in which a registry says that it lists the manifest as a referrer of its subject.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -65,7 +65,7 @@ struct Upload<'u> {
     descriptor: &'u Descriptor,
     content: BlobContent<'u>,
     purpose: RequestScope,
-    attempts: Attempts,
+    attempts: Attempts<'u>,
     /// The most bytes that any session has received.
     furthest: u64,
     in_parts: bool,
@@ -95,7 +95,7 @@ impl Registry {
             headers: Vec::new(),
             payload: Payload::None,
         };
-        let answer = self.persistently(&mut request, purpose)?;
+        let answer = self.send_with_retries(&mut request, purpose)?;
         match answer.status {
             200 => {
                 let length = answer.header(header::CONTENT_LENGTH).and_then(|text| text.trim().parse::<u64>().ok());
@@ -114,7 +114,7 @@ impl Registry {
         let purpose = RequestScope { scopes: Scopes::mount(repository, from), object: self.object(repository) };
         let Ok(url) = self.url(&purpose, &format!("blobs/uploads/?{parameters}")) else { return Mount::Failed };
         let mut request = HttpRequest { method: Method::POST, url, headers: Vec::new(), payload: Payload::Bytes(b"") };
-        match self.once(&mut request, &purpose) {
+        match self.send_once(&mut request, &purpose) {
             Ok(answer) if answer.status == 201 => Mount::Done,
             Ok(answer) if answer.status == 202 => session(&answer).map_or(Mount::Failed, Mount::Session),
             _ => Mount::Failed,
@@ -139,7 +139,7 @@ impl Registry {
             descriptor,
             content: BlobContent::new(descriptor, open),
             purpose: pushing(image, descriptor),
-            attempts: Attempts::new(self.options.persistence),
+            attempts: self.attempts(),
             furthest: 0,
             in_parts: false,
             resumed: false,
@@ -161,7 +161,7 @@ impl Registry {
     fn abandon(&self, session: &Uri, purpose: &RequestScope) {
         let mut request =
             HttpRequest { method: Method::DELETE, url: session.clone(), headers: Vec::new(), payload: Payload::None };
-        let _ = self.once(&mut request, purpose);
+        let _ = self.send_once(&mut request, purpose);
     }
 
     /// Stores a manifest under `name`, a tag or its digest. All of its blobs must be in the repository. Returns whether the
@@ -187,8 +187,8 @@ impl Registry {
             }
         };
         let purpose = RequestScope { scopes: Scopes::push(repository), object: object.clone() };
-        let mut attempts = Attempts::new(self.options.persistence);
-        let mut blindness = 0;
+        let mut attempts = self.attempts();
+        let mut retries = 0;
         loop {
             let mut request = HttpRequest {
                 method: Method::PUT,
@@ -196,7 +196,7 @@ impl Registry {
                 headers: vec![(header::CONTENT_TYPE, descriptor.media_type.clone())],
                 payload: Payload::Bytes(bytes),
             };
-            let answer = self.persistently(&mut request, &purpose).map_err(refused)?;
+            let answer = self.send_with_retries(&mut request, &purpose).map_err(refused)?;
             if matches!(answer.status, 200..=202) {
                 check_digest(&answer, descriptor.digest).map_err(|error| error.within(&object))?;
                 return Ok(answer.header(SUBJECT).is_some());
@@ -205,11 +205,10 @@ impl Registry {
             let error = refused(self.authentication.refused(&purpose, &refusal));
             // A distributed registry may need a moment to see the blobs that it has just accepted.
             let sees_no_blob = refusal.has_code("MANIFEST_BLOB_UNKNOWN") || refusal.has_code("BLOB_UNKNOWN");
-            if !sees_no_blob || blindness == MOST_BLINDNESS {
+            if !sees_no_blob || retries == MOST_MANIFEST_RETRIES {
                 return Err(error);
             }
-            blindness += 1;
-            self.warn_of_retry(&error);
+            retries += 1;
             attempts.wait_after(error)?;
         }
     }
@@ -285,7 +284,6 @@ impl Upload<'_> {
                     return Ok(());
                 }
                 Ok(UploadOutcome::Unclear(error, headers)) => {
-                    self.registry.warn_of_retry(&error);
                     let waited = self.attempts.wait_for_retry(&headers, error);
                     // If this check fails as well, the first failure is the one to report.
                     if self.registry.has_blob(self.image, self.descriptor).unwrap_or(false) {
@@ -300,7 +298,6 @@ impl Upload<'_> {
                     self.resume(session)
                 }
                 Ok(UploadOutcome::Lost(error)) => {
-                    self.registry.warn_of_retry(&error);
                     self.abandon(&session);
                     self.attempts.wait_after(error)?;
                     None
@@ -329,7 +326,7 @@ impl Upload<'_> {
             headers: Vec::new(),
             payload: Payload::Bytes(b""),
         };
-        let answer = self.registry.persistently(&mut request, &self.purpose)?;
+        let answer = self.registry.send_with_retries(&mut request, &self.purpose)?;
         if answer.status == 202 { session(&answer) } else { Err(self.registry.refused(answer, &self.purpose)) }
     }
 
@@ -342,7 +339,7 @@ impl Upload<'_> {
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
             payload: Payload::Part { content: &mut self.content, offset: 0, length },
         };
-        let sent = self.registry.once(&mut request, &self.purpose);
+        let sent = self.registry.send_once(&mut request, &self.purpose);
         self.judge(sent)
     }
 
@@ -360,7 +357,7 @@ impl Upload<'_> {
                 ],
                 payload: Payload::Part { content: &mut self.content, offset, length },
             };
-            let sent = self.registry.once(&mut request, &self.purpose);
+            let sent = self.registry.send_once(&mut request, &self.purpose);
             let answer = match sent {
                 Ok(answer) if matches!(answer.status, 200..=204) => answer,
                 other => return self.judge(other),
@@ -393,7 +390,7 @@ impl Upload<'_> {
             headers: vec![(header::CONTENT_TYPE, OCTETS.to_owned())],
             payload: Payload::Bytes(b""),
         };
-        let sent = self.registry.once(&mut request, &self.purpose);
+        let sent = self.registry.send_once(&mut request, &self.purpose);
         self.judge(sent)
     }
 
@@ -410,7 +407,7 @@ impl Upload<'_> {
         let refusal = ErrorResponse::read(answer.status, answer.body);
         let error = self.registry.authentication.refused(&self.purpose, &refusal);
         Ok(match answer.status {
-            status if passes(status) => UploadOutcome::Unclear(error, Box::new(answer.headers)),
+            status if is_transient(status) => UploadOutcome::Unclear(error, Box::new(answer.headers)),
             404 | 416 => UploadOutcome::Lost(error),
             413 => UploadOutcome::TooLarge(error),
             // The bytes were verified, so the registry continued at a wrong offset.
@@ -423,7 +420,7 @@ impl Upload<'_> {
     fn resume(&mut self, session: Session) -> Option<Session> {
         let mut request =
             HttpRequest { method: Method::GET, url: session.url.clone(), headers: Vec::new(), payload: Payload::None };
-        let answer = self.registry.once(&mut request, &self.purpose).ok();
+        let answer = self.registry.send_once(&mut request, &self.purpose).ok();
         let resumed = answer.filter(|answer| matches!(answer.status, 200 | 202 | 204)).and_then(|answer| {
             let offset = received(&answer).filter(|offset| *offset <= self.content.size())?;
             let url = match answer.header(header::LOCATION) {

@@ -1,6 +1,7 @@
 //! Retries of failed requests, and the waits between them.
 
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::progress::{Progress, warn};
 use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::http::header::{DATE, RETRY_AFTER};
@@ -9,7 +10,7 @@ use ureq::http::header::{DATE, RETRY_AFTER};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The maximum number of retries of a request.
-    pub repetitions: u32,
+    pub retries: u32,
     /// The wait before the first retry; it doubles with each retry, up to 16 times this.
     pub first_wait: Duration,
     /// The time after the first failure in which the last retry must begin, and the longest accepted `Retry-After`.
@@ -18,39 +19,39 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        RetryPolicy { repetitions: 5, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(180) }
+        RetryPolicy { retries: 5, first_wait: Duration::from_millis(500), deadline: Duration::from_secs(180) }
     }
 }
 
-/// The attempts at one request or transfer.
-#[derive(Debug)]
-pub(super) struct Attempts {
-    persistence: RetryPolicy,
+/// The attempts at one request or transfer. Each retry is a warning.
+pub(super) struct Attempts<'p> {
+    policy: RetryPolicy,
+    progress: &'p dyn Progress,
     made: u32,
     /// Counted from the first failure, not from the start: a transfer that ran well for an hour may still be retried.
     first_failure: Option<Instant>,
 }
 
-impl Attempts {
-    pub(super) fn new(persistence: RetryPolicy) -> Self {
-        Attempts { persistence, made: 0, first_failure: None }
+impl<'p> Attempts<'p> {
+    pub(super) fn new(policy: RetryPolicy, progress: &'p dyn Progress) -> Self {
+        Attempts { policy, progress, made: 0, first_failure: None }
     }
 
     /// Resets the count of failures, after the transfer has made progress.
     pub(super) fn start_over(&mut self) {
-        *self = Attempts::new(self.persistence);
+        *self = Attempts::new(self.policy, self.progress);
     }
 
     /// Waits before the next attempt, or returns `error` if no attempt is left.
     pub(super) fn wait_after(&mut self, error: Error) -> Result<()> {
         let doublings = self.made.min(4);
-        self.wait(self.persistence.first_wait * (1 << doublings), error)
+        self.wait(self.policy.first_wait * (1 << doublings), error)
     }
 
     /// Waits as [`Attempts::wait_after`] does, for the time in `Retry-After` if there is one.
     pub(super) fn wait_for_retry(&mut self, headers: &HeaderMap, error: Error) -> Result<()> {
         match retry_after(headers) {
-            Some(told) if told > self.persistence.deadline => Err(Error::new(
+            Some(told) if told > self.policy.deadline => Err(Error::new(
                 ErrorKind::Network,
                 error.object(),
                 format!("rate limited until {} ({})", until(headers, told), error.reason()),
@@ -62,10 +63,11 @@ impl Attempts {
 
     fn wait(&mut self, wait: Duration, error: Error) -> Result<()> {
         let since = self.first_failure.get_or_insert_with(Instant::now);
-        if self.made >= self.persistence.repetitions || since.elapsed() + wait > self.persistence.deadline {
+        if self.made >= self.policy.retries || since.elapsed() + wait > self.policy.deadline {
             return Err(error);
         }
         self.made += 1;
+        warn(self.progress, &error.object(), &format!("{}; retrying", error.reason()));
         std::thread::sleep(wait);
         Ok(())
     }
@@ -101,6 +103,7 @@ fn http_date(text: &str) -> Option<jiff::Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::progress::Silent;
     use ureq::http::HeaderValue;
 
     fn headers(retry_after: &str, date: &str) -> HeaderMap {
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_wait_beyond_the_deadline_is_an_error_with_the_moment() {
-        let mut attempts = Attempts::new(RetryPolicy::default());
+        let mut attempts = Attempts::new(RetryPolicy::default(), &Silent);
         let error = Error::new(ErrorKind::Network, "reg.io", "answered 429");
         let said = attempts.wait_for_retry(&headers("3600", "Sun, 06 Nov 1994 08:49:37 GMT"), error).unwrap_err();
         assert_eq!(said.to_string(), "reg.io: rate limited until 1994-11-06T09:49:37Z (answered 429)");
@@ -136,9 +139,8 @@ mod tests {
 
     #[test]
     fn attempts_end() {
-        let persistence =
-            RetryPolicy { repetitions: 2, first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
-        let mut attempts = Attempts::new(persistence);
+        let policy = RetryPolicy { retries: 2, first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
+        let mut attempts = Attempts::new(policy, &Silent);
         let error = || Error::new(ErrorKind::Network, "reg.io", "answered 500");
         assert!(attempts.wait_after(error()).is_ok());
         assert!(attempts.wait_after(error()).is_ok());
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn the_deadline_counts_from_the_first_failure() {
         let (first_wait, deadline) = (Duration::from_millis(1), Duration::from_millis(40));
-        let mut attempts = Attempts::new(RetryPolicy { repetitions: 9, first_wait, deadline });
+        let mut attempts = Attempts::new(RetryPolicy { retries: 9, first_wait, deadline }, &Silent);
         let error = || Error::new(ErrorKind::Network, "reg.io", "connection closed unexpectedly");
         std::thread::sleep(deadline * 2);
         assert!(attempts.wait_after(error()).is_ok());

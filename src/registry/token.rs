@@ -1,8 +1,9 @@
 //! Tokens from a registry's token server, with or without credentials (distribution, "Token Authentication").
 
 use super::credentials::{BASE64, Credentials};
+use super::is_transient;
 use super::origin::{self, Origin, Scheme};
-use super::retry::{Attempts, RetryPolicy};
+use super::retry::Attempts;
 use super::secret::Secret;
 use super::transport::{ExchangeError, HttpRequest, Payload, Transport};
 use crate::common::error::{Error, ErrorKind, Result};
@@ -86,20 +87,16 @@ impl Realm {
     pub(super) fn token(
         &self,
         transport: &Transport,
-        persistence: RetryPolicy,
+        mut attempts: Attempts<'_>,
         scopes: &[String],
         credentials: Option<&Credentials>,
     ) -> Result<RegistryToken> {
         let object = format!("token server {}", Origin::of(&self.url));
-        let mut attempts = Attempts::new(persistence);
         loop {
-            let fault = match self.ask(transport, scopes, credentials.filter(|_| self.trusted), &object) {
+            match self.ask(transport, scopes, credentials.filter(|_| self.trusted), &object) {
                 Ok(body) => return read(&body, &object),
-                Err(fault) => fault,
-            };
-            match fault {
-                ExchangeError::Transient(error) => attempts.wait_after(error)?,
-                ExchangeError::Permanent(error) | ExchangeError::NoTls(error) => return Err(error),
+                Err(ExchangeError::Transient(error)) => attempts.wait_after(error)?,
+                Err(fault) => return Err(fault.error()),
             }
         }
     }
@@ -151,7 +148,7 @@ impl Realm {
             }
             status => {
                 let error = ErrorResponse::read(status, answer.body).error(object);
-                Err(if matches!(status, 429 | 500 | 502 | 503 | 504) {
+                Err(if is_transient(status) {
                     ExchangeError::Transient(error)
                 } else {
                     ExchangeError::Permanent(error)

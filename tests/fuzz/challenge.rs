@@ -54,9 +54,8 @@ pub(super) fn read(bytes: &[u8]) {
     *server.challenge.lock().unwrap() = replace_port(&line, server.address.port());
     let reference: Reference = format!("{}/team/robot:v1", server.address).parse().unwrap();
     let keychain = Arc::new(Keychain::anonymous().with(Credentials::Identity(Secret::new("planted-secret"))));
-    let persistence =
-        RetryPolicy { repetitions: 0, first_wait: Duration::from_millis(1), deadline: Duration::from_secs(5) };
-    let options = Options { persistence, ..Options::default() };
+    let retry = RetryPolicy { retries: 0, first_wait: Duration::from_millis(1), deadline: Duration::from_secs(5) };
+    let options = Options { retry, ..Options::default() };
     let registry = Registry::new(reference.registry(), server.transport.clone(), keychain, options, Arc::new(Silent));
     let repository = Repository::new(Arc::new(registry), &reference).unwrap();
     let error = repository.resolve().expect_err("the server never answers").to_string();

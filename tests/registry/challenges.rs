@@ -136,6 +136,7 @@ fn r10_a_token_server_that_fails_is_named() {
         assert_says(said, &["token server", word]);
         let asked = server.count("GET /token");
         assert_eq!(asked, if word == "answered 500" { 4 } else { 1 }, "{word}");
+        assert_eq!(work.warnings().len(), asked - 1, "{word}: {:?}", work.warnings());
     }
 }
 

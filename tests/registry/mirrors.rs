@@ -185,7 +185,7 @@ fn an_error_of_the_network_names_the_image_and_a_way_out() {
     for host in [cuts.host(), fails.host()] {
         let reference = format!("{host}/team/base:v1");
         let mut client = Client::new();
-        client.options.persistence.repetitions = 0;
+        client.options.retry.retries = 0;
         let said = client.open_as(&reference).resolve().unwrap_err();
         assert!(said.starts_with(&reference), "{said}");
     }

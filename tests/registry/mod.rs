@@ -87,10 +87,10 @@ impl Client {
             answer: milliseconds(10_000),
             document: milliseconds(20_000),
         };
-        let persistence = RetryPolicy { repetitions: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
+        let retry = RetryPolicy { retries: 3, first_wait: milliseconds(1), deadline: milliseconds(10_000) };
         Client {
             network: Network { limits, ..Network::default() },
-            options: Options { persistence, ..Options::default() },
+            options: Options { retry, ..Options::default() },
             keychain: Keychain::anonymous(),
             heard: Arc::default(),
         }

@@ -99,6 +99,7 @@ fn r17_a_transfer_without_progress_ends() {
     let work = Client::new().open(&server.host());
     assert_says(work.fetch(&blob(&content)), &["connection closed unexpectedly"]);
     assert_eq!(server.count(&format!("{BLOB}{}", Digest::of(&content))), 4);
+    assert_eq!(work.warnings().len(), 3, "the last failure is not retried: {:?}", work.warnings());
 }
 
 #[test]

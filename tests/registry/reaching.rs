@@ -124,7 +124,7 @@ fn r19_a_server_that_stalls_is_given_up() {
     for (server, word) in [(&silent, "timed out"), (&endless, "timed out"), (&large, "its response header is too long")]
     {
         let begin = Instant::now();
-        let client = impatient().options(|o| o.persistence.repetitions = 1);
+        let client = impatient().options(|o| o.retry.retries = 1);
         assert_says(client.open(&server.host()).resolve(), &[word]);
         assert!(begin.elapsed() < Duration::from_secs(8), "{word} took {:?}", begin.elapsed());
     }
@@ -150,7 +150,7 @@ fn r19_a_body_of_a_byte_now_and_then_is_not_waited_for_but_a_slow_one_is() {
             }
         })
     };
-    let client = || impatient().options(|o| o.persistence.repetitions = 0);
+    let client = || impatient().options(|o| o.retry.retries = 0);
     let loris = drip(50, 1);
     assert_says(client().open(&loris.host()).fetch(&described), &["timed out"]);
     // Longer in total than the idle limit of 400 ms.
