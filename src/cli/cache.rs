@@ -149,7 +149,7 @@ fn info_as_json(directory: &str, items: &[Item]) -> serde_json::Value {
     info
 }
 
-/// Returns the bytes of files that are in layouts, too.
+/// Returns the size of the files that layouts contain too, as hard links.
 fn shared(items: &[Item]) -> u64 {
     items.iter().flat_map(|item| &item.files).filter(|file| file.is_shared).map(|file| file.size).sum()
 }

@@ -18,7 +18,7 @@ pub(super) struct CacheDirectory {
     /// Set the cache directory [default: the user's cache directory] [env: OCIBUILD_CACHE_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Cache")]
     cache_dir: Option<PathBuf>,
-    /// That this command uses what is there.
+    /// Marks the cache as in use while this command runs.
     #[arg(skip)]
     running: OnceLock<Option<Arc<Running>>>,
 }
@@ -35,8 +35,8 @@ impl CacheDirectory {
         Ok(directory)
     }
 
-    /// Notes that this command uses the base or program with `digest`, so that it stays in the cache. That this may fail is no
-    /// harm.
+    /// Notes that this command uses the base, program or robot with `digest`, so that it stays in the cache longer. Failures are
+    /// ignored: without the note it is only fetched or unpacked again.
     pub(super) fn note_use(&self, digest: &Digest) {
         if let Ok(directory) = self.open() {
             note_use(&directory, digest, SystemTime::now()).ok();
@@ -69,12 +69,8 @@ impl CacheDirectory {
     pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.cache_dir.clone().or_else(|| set(VARIABLE));
         named.or_else(|| users_cache().map(|cache| cache.join("ocibuild"))).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                "cache directory",
-                "this user has no home directory directory directory directory",
-            )
-            .hint(format!("set --cache-dir or {VARIABLE}"))
+            Error::new(ErrorKind::NotFound, "cache directory", "this user has no home directory")
+                .hint(format!("set --cache-dir or {VARIABLE}"))
         })
     }
 }

@@ -48,7 +48,7 @@ impl TidyArguments {
 }
 
 impl Bound {
-    /// Takes out of the cache what is beyond the bound, at most once a day, and says so. That this may fail costs only room.
+    /// Prunes the cache to the bound, at most once a day, and says so. A failure is a warning, since it costs only disk space.
     pub(super) fn keep(self, directory: &CacheDirectory, watch: &Watch) {
         let tidied = || -> Result<_> {
             let Some(directory_root) = directory.existing()? else { return Ok(None) };

@@ -21,7 +21,7 @@ pub(super) fn default_auth_files() -> Vec<PathBuf> {
     .collect()
 }
 
-/// Returns the file that a login is written to: the one that is named, else where podman login writes, as far as that is there.
+/// Returns the file that a login is written to: the one that is named, else the one that podman login writes.
 pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
     let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
     // The file below /run is used only if its directory exists for this user.
@@ -32,7 +32,7 @@ pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
     };
     named
         .or_else(default)
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home directory directory"))
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "credentials", "this user has no home directory"))
 }
 
 /// Returns the file that podman login writes (containers-auth.json(5)).

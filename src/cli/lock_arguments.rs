@@ -23,7 +23,7 @@ impl LockArguments {
     /// Reads the lock file; without another name, the one in `directory`.
     ///
     /// # Errors
-    /// Returns an error if it is malformed, or if it is missing and required or named.
+    /// Fails if it is malformed, or if it is missing and either required or named.
     pub(super) fn open(&self, directory: &Path) -> Result<LockFile> {
         let path = self.path(directory);
         let locking = match (self.lock, self.locked) {

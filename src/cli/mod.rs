@@ -206,7 +206,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Returns `help COMMAND` is `COMMAND --help`, and `version` is `--version`.
+/// Replaces `help COMMAND` by `COMMAND --help`, and `version` by `--version`.
 fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
     let (program, words) = arguments.split_at(arguments.len().min(1));
     match words.first().and_then(|word| word.to_str()) {
@@ -216,7 +216,7 @@ fn with_flags_for_words(arguments: &[OsString]) -> Vec<OsString> {
     }
 }
 
-/// Returns the format that arguments ask for which cannot be meant otherwise.
+/// Returns the format that arguments ask for which clap has refused.
 fn asked_for_format(arguments: &[OsString]) -> OutputFormat {
     let mut asked = OutputFormat::Text;
     for (place, argument) in arguments.iter().enumerate() {

@@ -81,7 +81,7 @@ pub(super) struct ConnectionArguments {
 /// The origin of a registry's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NamedBy {
-    /// The command line: what it says of connections without a host is for this registry.
+    /// The command line: flags about connections that name no host apply to this registry.
     CommandLine,
     /// A file of configuration, a mirror's rule, or a record.
     Other,
@@ -156,8 +156,8 @@ impl NetworkArguments {
         }))
     }
 
-    /// Returns the repository of `reference` with its mirrors, of which the person has said nothing: what was given for another is not
-    /// for it.
+    /// Returns the repository of `reference` with its mirrors. The command line does not name it, so credentials and exemptions of the
+    /// command line are not used for it.
     ///
     /// # Errors
     /// Fails if no connection may be opened, or a file that is named is missing or malformed.
@@ -253,7 +253,8 @@ impl NetworkArguments {
         })
     }
 
-    /// Returns a place of `reference`. What the person gave for its own registry is not for another.
+    /// Returns the repository of `reference` at `place`. Credentials and exemptions of the command line are used only at its own
+    /// registry.
     fn repository_at(
         &self,
         place: &Endpoint,
@@ -280,7 +281,7 @@ impl NetworkArguments {
     fn kept_credentials(&self) -> Result<Keychain> {
         let named = self.authfile.clone().or_else(|| path_from("REGISTRY_AUTH_FILE"));
         let files = match named {
-            // A file that the person names must be there.
+            // A file that is named must exist.
             Some(file) => Root::open_named_file(&file).and_then(|_| AuthFile::read(&file)).map(|file| vec![file])?,
             None => default_auth_files().iter().map(|path| AuthFile::read(path)).collect::<Result<_>>()?,
         };
@@ -349,7 +350,8 @@ impl ConnectionArguments {
         Ok((Transport::new(network)?, options))
     }
 
-    /// Returns the authorities of this machine and of the directories for the registry, and who we are to it.
+    /// Returns the certificate authorities of this machine and of the directories for the registry, and the client certificate for
+    /// it.
     fn certificates(&self, registry: &str, named: NamedBy) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
         // Honours SSL_CERT_FILE and SSL_CERT_DIR. What of the system's own cannot be read, others may make up for.
         let system = rustls_native_certs::load_native_certs();
@@ -386,7 +388,7 @@ fn is_of_the_place(kind: ErrorKind) -> bool {
     !matches!(kind, Usage | Changed | Locked | Io | Interrupted)
 }
 
-/// Returns the authorities in a directory, and the certificate that it holds for us.
+/// Returns the certificate authorities in a directory, and the client certificate in it.
 fn read_certificates(directory: &Root, registry: &str) -> Result<(Vec<Vec<u8>>, Option<ClientCertificate>)> {
     let (mut authorities, mut identity) = (Vec::new(), None);
     let entries = directory.dir().entries().map_err(|error| Error::io(directory.path().display(), "read", error))?;

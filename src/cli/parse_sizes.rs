@@ -32,7 +32,7 @@ pub(super) fn size(text: &str) -> Result<u64> {
     number.checked_mul(factor).ok_or_else(malformed)
 }
 
-/// Returns a time that has passed, such as `30d`.
+/// Returns a duration, such as `30d`.
 ///
 /// # Errors
 /// Fails if it is not a number, or has no unit that is known.

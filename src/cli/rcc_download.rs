@@ -104,7 +104,7 @@ impl RccDownloadArguments {
     }
 }
 
-/// Returns whether the store has the program, whole.
+/// Returns `true` if the store has the program, undamaged.
 fn holds(store: &Root, digest: &Digest) -> Result<bool> {
     let object = store.display(digest.hex());
     let file = match store.open_file(digest.hex()) {

@@ -198,7 +198,7 @@ impl RobotArguments {
         Ok(RobotToPackage { image, _unpacked: unpacked })
     }
 
-    /// Returns an action package has no task that rcc could run.
+    /// Returns the mode of the image. An action package has no task that rcc could run, so it is always `direct`.
     fn mode(&self, robot: &Robot) -> Result<EnvironmentMode> {
         match (self.environment.map(EnvironmentMode::from), robot.tasks.is_empty()) {
             (None | Some(EnvironmentMode::Direct), true) => Ok(EnvironmentMode::Direct),
@@ -288,7 +288,7 @@ impl RobotArguments {
     }
 }
 
-/// A robot's image, and the directory that the robot was unpacked into for as long unchanged read.
+/// A robot's image, and the directory that the robot was unpacked into, which has to stay while the image is built.
 pub(super) struct RobotToPackage {
     pub(super) image: RobotImage,
     _unpacked: Option<UnpackedRobot>,
