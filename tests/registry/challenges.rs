@@ -132,8 +132,8 @@ fn r10_a_token_server_that_fails_is_named() {
     ];
     for (answer, word) in cases {
         let server = with_tokens(answer);
-        let said = Client::new().with_password(&server.host()).open(&server.host()).resolve();
-        assert_says(said, &["token server", word]);
+        let work = Client::new().with_password(&server.host()).open(&server.host());
+        assert_says(work.resolve(), &["token server", word]);
         let asked = server.count("GET /token");
         assert_eq!(asked, if word == "answered 500" { 4 } else { 1 }, "{word}");
         assert_eq!(work.warnings().len(), asked - 1, "{word}: {:?}", work.warnings());
