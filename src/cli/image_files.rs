@@ -1,15 +1,16 @@
 //! Listing the files of an image.
 
 use super::OutputFormat;
+use super::output::write_stdout;
 use clap::Args;
 use ocibuild::common::error::one_line;
-use ocibuild::layers::rootfs::{LayerListing, ListedKind, MergedEntry, MergedFiles};
+use ocibuild::layers::rootfs::{LayerListing, ListedEntry, ListedKind, ListedNode, MergedFiles};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Result, Timestamp};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// Which files of an image are listed.
@@ -19,15 +20,42 @@ pub(super) struct FileArguments {
     #[arg(short = 'R', long, help_heading = "Files of an image")]
     recursive: bool,
     /// List the N largest files, the largest first
-    #[arg(long, value_name = "N", conflicts_with = "recursive", help_heading = "Files of an image")]
-    largest: Option<usize>,
-    /// List only what the layer N adds or deletes; the lowest is 1
-    #[arg(long, value_name = "N", help_heading = "Files of an image")]
-    layer: Option<usize>,
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "recursive",
+        help_heading = "Files of an image",
+        value_parser = super::positive
+    )]
+    largest: Option<NonZeroUsize>,
+    /// List everything that the layer N adds or deletes; the lowest is 1
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "recursive",
+        help_heading = "Files of an image",
+        value_parser = super::positive
+    )]
+    layer: Option<NonZeroUsize>,
 }
 
-/// A line for one file.
-type Line = Box<dyn Fn(&MergedEntry) -> String>;
+/// What a line is about.
+struct Row {
+    /// The path, without a leading slash.
+    path: Vec<u8>,
+    content: RowContent,
+    /// The layer, from 1.
+    layer: usize,
+}
+
+enum RowContent {
+    /// A file, directory, link or device.
+    Node(ListedNode),
+    /// The layer deletes the path.
+    Whiteout,
+    /// The layer hides what the layers below have in the directory.
+    Opaque,
+}
 
 impl FileArguments {
     /// Returns whether a flag asks for files.
@@ -41,101 +69,118 @@ impl FileArguments {
     /// When there is nothing at `path`, a listing is damaged, or standard output cannot be written.
     pub(super) fn print(&self, layers: &[Arc<LayerListing>], path: &str, format: OutputFormat) -> Result<()> {
         let path = ImagePath::new(path.as_bytes())?;
-        let layers = match self.layer {
-            None => layers,
-            Some(number) => match number.checked_sub(1).and_then(|index| layers.get(index)) {
-                Some(layer) => std::slice::from_ref(layer),
-                None => return Err(Error::usage("--layer", format!("the image has the layers 1 to {}", layers.len()))),
-            },
+        let Some(number) = self.layer else {
+            let files = MergedFiles::new(layers);
+            let rows = files.map(|entry| {
+                entry.map(|entry| Row {
+                    path: entry.path,
+                    content: RowContent::Node(entry.node),
+                    layer: entry.layer + 1,
+                })
+            });
+            return self.print_rows(rows, &path, format);
         };
-        let first = self.layer.unwrap_or(1);
-        let is_wanted = |entry: &MergedEntry| self.is_wanted(entry, path.as_bytes());
-        let mut found = false;
-        let files = MergedFiles::new(layers).inspect(|entry| {
-            found |= entry.as_ref().is_ok_and(|entry| entry.path == path.as_bytes());
+        let Some(layer) = layers.get(number.get() - 1) else {
+            return Err(Error::usage("--layer", format!("the image has the layers 1 to {}", layers.len())));
+        };
+        let rows = layer.entries().flat_map(|entry| match entry {
+            Ok(entry) => rows_of(entry, number.get()).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
         });
-        let wanted = files.filter(|entry| entry.as_ref().map_or(true, is_wanted));
-        let wanted = wanted.map(|entry| entry.map(|entry| MergedEntry { layer: entry.layer + first, ..entry }));
+        self.print_rows(rows, &path, format)
+    }
+
+    fn print_rows(
+        &self,
+        rows: impl Iterator<Item = Result<Row>>,
+        path: &ImagePath,
+        format: OutputFormat,
+    ) -> Result<()> {
+        let at = path.as_bytes();
+        let mut found = at.is_empty();
+        let rows = rows.inspect(|row| found |= row.as_ref().is_ok_and(|row| is_at_or_below(row, at)));
+        let wanted = rows.filter(|row| row.as_ref().map_or(true, |row| self.is_wanted(row, at)));
         match self.largest {
             None => write(wanted, format)?,
-            Some(most) => write(largest(wanted, most)?.into_iter().map(Ok), format)?,
+            Some(most) => write(largest(wanted, most.get())?.into_iter().map(Ok), format)?,
         }
-        if !found && !path.as_bytes().is_empty() {
-            let object = format!("/{}", String::from_utf8_lossy(path.as_bytes()));
-            return Err(Error::new(ErrorKind::NotFound, one_line(&object), "is not in the image"));
+        match found {
+            true => Ok(()),
+            false => {
+                let place = if self.layer.is_some() { "is not in the layer" } else { "is not in the image" };
+                Err(Error::new(ErrorKind::NotFound, one_line(&path.to_string()), place))
+            }
         }
-        Ok(())
     }
 
-    fn is_wanted(&self, entry: &MergedEntry, at: &[u8]) -> bool {
-        let below = match at {
-            b"" => Some(entry.path.as_slice()).filter(|path| !path.is_empty()),
-            at => entry.path.strip_prefix(at).and_then(|rest| rest.strip_prefix(b"/")),
+    fn is_wanted(&self, row: &Row, at: &[u8]) -> bool {
+        // A file is listed itself, a directory only with what is in it.
+        let is_file = match &row.content {
+            RowContent::Node(node) => !node.kind.is_directory(),
+            RowContent::Whiteout | RowContent::Opaque => true,
         };
-        let is_deep = self.recursive || self.largest.is_some() || self.layer.is_some();
-        match below {
-            Some(rest) => is_deep || !rest.contains(&b'/'),
-            // A file is listed itself, a directory only with what is in it.
-            None => entry.path == at && !at.is_empty() && !entry.node.kind.is_directory(),
+        if row.path == at {
+            return self.layer.is_some() || (is_file && !at.is_empty());
         }
+        let name = if at.is_empty() { 0 } else { at.len() + 1 };
+        is_at_or_below(row, at) && (self.are_given() || !row.path[name..].contains(&b'/'))
     }
 }
 
-/// Returns the largest of `files`, the largest first.
-fn largest(files: impl Iterator<Item = Result<MergedEntry>>, most: usize) -> Result<Vec<MergedEntry>> {
-    let mut kept: BinaryHeap<Reverse<(u64, Reverse<Vec<u8>>)>> = BinaryHeap::new();
-    let mut entries = std::collections::BTreeMap::new();
-    for entry in files {
-        let entry = entry?;
-        let ListedKind::File { size, .. } = entry.node.kind else { continue };
-        kept.push(Reverse((size, Reverse(entry.path.clone()))));
-        entries.insert(entry.path.clone(), entry);
-        if kept.len() > most
-            && let Some(Reverse((_, Reverse(path)))) = kept.pop()
-        {
-            entries.remove(&path);
-        }
-    }
-    let sorted = kept.into_sorted_vec();
-    Ok(sorted.into_iter().filter_map(|Reverse((_, Reverse(path)))| entries.remove(&path)).collect())
+fn is_at_or_below(row: &Row, at: &[u8]) -> bool {
+    at.is_empty() || row.path.strip_prefix(at).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
-/// Writes one line for each file, or a JSON array.
-fn write(files: impl Iterator<Item = Result<MergedEntry>>, format: OutputFormat) -> Result<()> {
-    let (start, between, end, line): (_, _, _, Line) = match format {
-        OutputFormat::Text => ("", "\n", "", Box::new(text)),
-        OutputFormat::Json => ("[", ",", "]", Box::new(|entry| to_json(entry).to_string())),
-    };
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut written = out.write_all(start.as_bytes());
-    let mut is_first = true;
-    for entry in files {
-        let entry = entry?;
-        let before = if is_first { "" } else { between };
-        is_first = false;
-        written = written.and_then(|()| write!(out, "{before}{}", line(&entry)));
-        if written.is_err() {
-            break;
-        }
-    }
-    let last = if is_first && end.is_empty() { "" } else { "\n" };
-    written = written.and_then(|()| write!(out, "{end}{last}")).and_then(|()| out.flush());
-    match written {
-        // A reader that has gone away has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", error)),
-        _ => Ok(()),
-    }
+/// Returns what a layer does at a path. A directory that only other paths imply is nothing that it does.
+fn rows_of(entry: ListedEntry, layer: usize) -> Vec<Row> {
+    let ListedEntry { path, node, is_whiteout, is_opaque } = entry;
+    let node = node.filter(|node| node.kind != ListedKind::ImpliedDirectory);
+    let contents = [
+        is_whiteout.then_some(RowContent::Whiteout),
+        is_opaque.then_some(RowContent::Opaque),
+        node.map(RowContent::Node),
+    ];
+    contents.into_iter().flatten().map(|content| Row { path: path.clone(), content, layer }).collect()
 }
 
-fn size(entry: &MergedEntry) -> u64 {
-    match entry.node.kind {
+/// Returns the largest files of `rows`, the largest first.
+fn largest(rows: impl Iterator<Item = Result<Row>>, most: usize) -> Result<Vec<Row>> {
+    let mut kept: BTreeMap<(Reverse<u64>, Vec<u8>), Row> = BTreeMap::new();
+    for row in rows {
+        let row = row?;
+        let RowContent::Node(ListedNode { kind: ListedKind::File { size, .. }, .. }) = row.content else { continue };
+        kept.insert((Reverse(size), row.path.clone()), row);
+        if kept.len() > most {
+            kept.pop_last();
+        }
+    }
+    Ok(kept.into_values().collect())
+}
+
+/// Writes one line for each row, or a JSON array.
+fn write(mut rows: impl Iterator<Item = Result<Row>>, format: OutputFormat) -> Result<()> {
+    write_stdout(|out| match format {
+        OutputFormat::Text => rows.try_for_each(|row| writeln!(out, "{}", text(&row?))),
+        OutputFormat::Json => {
+            let mut before = "[";
+            for row in rows {
+                write!(out, "{before}{}", to_json(&row?))?;
+                before = ",";
+            }
+            writeln!(out, "{}]", if before == "[" { "[" } else { "" })
+        }
+    })
+}
+
+fn size(node: &ListedNode) -> u64 {
+    match node.kind {
         ListedKind::File { size, .. } => size,
         _ => 0,
     }
 }
 
-fn target(entry: &MergedEntry) -> Option<String> {
-    match &entry.node.kind {
+fn target(node: &ListedNode) -> Option<String> {
+    match &node.kind {
         ListedKind::Symlink { target } => Some(String::from_utf8_lossy(target).into_owned()),
         ListedKind::HardLink { target } => Some(format!("/{}", String::from_utf8_lossy(target))),
         _ => None,
@@ -170,33 +215,45 @@ fn permissions(mode: u16) -> String {
     text.into_iter().collect()
 }
 
-fn text(entry: &MergedEntry) -> String {
-    let node = &entry.node;
-    let arrow = match (&node.kind, target(entry)) {
-        (ListedKind::HardLink { .. }, Some(target)) => format!(" link to {target}"),
-        (_, Some(target)) => format!(" -> {target}"),
-        (_, None) => String::new(),
+fn text(row: &Row) -> String {
+    let path = format!("/{}", String::from_utf8_lossy(&row.path));
+    let node = match &row.content {
+        RowContent::Node(node) => node,
+        RowContent::Whiteout => return without_node("w", &row.layer, &path),
+        RowContent::Opaque => return without_node("o", &row.layer, &path),
     };
-    let owner = format!("{}:{}", node.uid, node.gid);
-    let path = format!("/{}{arrow}", String::from_utf8_lossy(&entry.path));
+    let path = match (&node.kind, target(node)) {
+        (ListedKind::HardLink { .. }, Some(target)) => format!("{path} link to {target}"),
+        (_, Some(target)) => format!("{path} -> {target}"),
+        (_, None) => path,
+    };
     let (letter, permissions) = (kind(&node.kind).0, permissions(node.mode));
-    let (size, time) = (size(entry), time(node.mtime));
-    format!("{letter}{permissions} {owner:>9} {size:>10} {time} {:>3} {}", entry.layer, one_line(&path))
+    let (owner, size, time) = (format!("{}:{}", node.uid, node.gid), size(node), time(node.mtime));
+    format!("{letter}{permissions} {owner:>9} {size:>10} {time} {:>3} {}", row.layer, one_line(&path))
 }
 
-fn to_json(entry: &MergedEntry) -> Value {
-    let node = &entry.node;
-    json!({
-        "path": format!("/{}", String::from_utf8_lossy(&entry.path)),
-        "type": kind(&node.kind).1,
-        "mode": format!("{:04o}", node.mode),
-        "uid": node.uid,
-        "gid": node.gid,
-        "size": size(entry),
-        "mtime": node.mtime,
-        "target": target(entry),
-        "layer": entry.layer,
-    })
+/// Returns the line of a whiteout, with the columns of a file.
+fn without_node(letter: &str, layer: &usize, path: &str) -> String {
+    format!("{letter:<10} {0:>9} {0:>10} {0:<20} {layer:>3} {1}", "-", one_line(path))
+}
+
+fn to_json(row: &Row) -> Value {
+    let path = format!("/{}", String::from_utf8_lossy(&row.path));
+    match &row.content {
+        RowContent::Node(node) => json!({
+            "path": path,
+            "type": kind(&node.kind).1,
+            "mode": format!("{:04o}", node.mode),
+            "uid": node.uid,
+            "gid": node.gid,
+            "size": size(node),
+            "mtime": node.mtime,
+            "target": target(node),
+            "layer": row.layer,
+        }),
+        RowContent::Whiteout => json!({"path": path, "type": "whiteout", "layer": row.layer}),
+        RowContent::Opaque => json!({"path": path, "type": "opaque", "layer": row.layer}),
+    }
 }
 
 /// The time in UTC, or the seconds since 1970 where no calendar has them.

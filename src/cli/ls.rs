@@ -10,7 +10,6 @@ use clap::Args;
 use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::warn;
-use ocibuild::layers::rootfs::{Listings, list_layers};
 use ocibuild::store::Layout;
 use ocibuild::store::layout::{ImageContent, ListedImage};
 use ocibuild::{Error, Result};
@@ -57,12 +56,14 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
         }
         let watch = Arc::new(Watch::new(&arguments.common));
         let opened = arguments.source.open(&arguments.network, &watch)?;
-        let listings = arguments.source.cache_directory().open().and_then(|it| Listings::in_cache_directory(&it)).ok();
-        let layers = list_layers(&opened.image, listings.as_ref(), &*watch)?;
+        let layers = arguments.source.list_layers(&opened.image, &watch)?;
         let path = arguments.path.as_deref().unwrap_or("/");
         arguments.files.print(&layers, path, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);
     };
+    if arguments.source.platform().is_some() {
+        return Err(Error::usage("--platform", "is for the files of an image").hint("name one, or a PATH in it"));
+    }
     let watch = Watch::new(&arguments.common);
     let images = Layout::open(&directory)?.images()?;
     for error in images.iter().filter_map(|image| image.content.as_ref().err()) {

@@ -123,11 +123,11 @@ struct Common {
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = HEADING)]
     format: OutputFormat,
     /// Set the number of threads [default: number of cores]
-    #[arg(short, long, global = true, value_name = "N", help_heading = HEADING, value_parser = threads)]
+    #[arg(short, long, global = true, value_name = "N", help_heading = HEADING, value_parser = positive)]
     jobs: Option<NonZeroUsize>,
 }
 
-fn threads(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
+fn positive(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "not a positive integer")
 }
 

@@ -3,18 +3,29 @@
 use ocibuild::common::root::{Destination, Root};
 use ocibuild::{Error, Result};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Prints a result. A reader that has gone away has seen enough: that is no error.
+/// Prints a result.
 ///
 /// # Errors
-/// Fails if standard output cannot be written for another reason, such as a full disk.
+/// The same as [`write_stdout`].
 pub(super) fn print(text: &str) -> Result<()> {
     // In one piece, so that a full disk does not leave a line without its end.
     let line = format!("{text}\n");
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    write_stdout(|out| out.write_all(line.as_bytes()))
+}
+
+/// Lets `write` write a result to standard output. A reader that has gone away has seen enough: that is no error.
+///
+/// # Errors
+/// Fails if standard output cannot be written for another reason, such as a full disk. An error of this program that `write`
+/// returns is returned unchanged.
+pub(super) fn write_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let written = write(&mut out).and_then(|()| out.flush());
+    // What could not be written must not be written again when the buffer is dropped.
+    drop(out.into_parts());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", error)),
         _ => Ok(()),

@@ -7,6 +7,8 @@ use super::engines;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use clap::Args;
+use ocibuild::common::root::Root;
+use ocibuild::layers::rootfs::{LayerListing, Listings, list_layers};
 use ocibuild::registry::Meanings;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFiles};
@@ -45,6 +47,28 @@ impl SourceArguments {
     /// Returns the cache directory.
     pub(super) fn cache_directory(&self) -> &CacheDirectory {
         &self.cache
+    }
+
+    /// Returns the platform that is asked for.
+    pub(super) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
+    /// Lists the layers of the image, lowest first, with the listings in the cache if it can be used.
+    ///
+    /// # Errors
+    /// Fails if a layer cannot be read or listed.
+    pub(super) fn list_layers(&self, image: &StoredImage, watch: &Watch) -> Result<Vec<Arc<LayerListing>>> {
+        let listings = self.cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
+        list_layers(image, listings.as_ref(), watch)
+    }
+
+    /// Returns a directory for unnamed files: the cache.
+    ///
+    /// # Errors
+    /// Fails if the cache cannot be written.
+    pub(super) fn spool(&self) -> Result<Root> {
+        engines::spool(&self.cache)
     }
 
     /// Returns the directory, if what is named is an image layout and not one image of it.

@@ -4,11 +4,12 @@ use super::Yard;
 use crate::bases;
 use crate::consumers::{Settings, Umoci};
 use crate::support::{command, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
 /// An image of three layers: files of one kind over those of another, deleted ones, links, and special bits.
 fn layered() -> Yard {
@@ -51,6 +52,71 @@ fn ls_lists_the_files_that_the_layers_unpack_to() {
     yard.run("ls out:two /app/gone").ended_with(1).failed_saying("/app/gone: is not in the image");
     yard.refuses("ls out:two --layer 9", &["--layer: the image has the layers 1 to "]);
     yard.refuses("ls out:two --no-trunc", &["--no-trunc: is for the images of a layout"]);
+    yard.refuses("ls out --platform linux/arm64", &["--platform: is for the files of an image"]);
+    yard.refuses("ls out:two --layer 1 -R", &["--layer", "--recursive"]);
+    yard.refuses("ls out:two --largest 0", &["--largest", "not a positive integer"]);
+    yard.refuses("ls out:two --layer 0", &["--layer", "not a positive integer"]);
+}
+
+/// What a layer deletes is listed with it, and a directory that it only has files in is not.
+#[test]
+fn ls_lists_what_one_layer_does() {
+    let yard = layered();
+    let rows = |line: &str| -> Vec<String> {
+        let row = |row: &Value| {
+            format!("{} {} {}", row["path"].as_str().unwrap(), row["type"].as_str().unwrap(), row["layer"])
+        };
+        yard.json(line).as_array().unwrap().iter().map(row).collect()
+    };
+    assert_eq!(rows("ls out:two --layer 3"), ["/app directory 3", "/app/was-file whiteout 3"]);
+    assert_eq!(rows("ls out:two --layer 5 --largest 1"), ["/usr/bin/tool file 5"]);
+    let tar = [
+        header(b"new/", b'5', b"", 0),
+        header(b"implied/file", b'0', b"", 0),
+        header(b"d/.wh..wh..opq", b'0', b"", 0),
+        header(b"d/.wh.gone", b'0', b"", 0),
+    ];
+    yard.scratch.write("layer.tar", tar.concat());
+    foreign(&yard, "hand", &["layer.tar"]);
+    assert_eq!(
+        rows("ls out:hand --layer 1"),
+        ["/d opaque 1", "/d/gone whiteout 1", "/implied/file file 1", "/new directory 1"]
+    );
+    assert_eq!(rows("ls out:hand /d --layer 1"), ["/d opaque 1", "/d/gone whiteout 1"]);
+    let text = yard.text("ls out:hand --layer 1 /d");
+    assert!(text.starts_with("o ") && text.contains("\nw ") && text.ends_with("  1 /d/gone"), "{text}");
+    yard.run("ls out:hand /none --layer 1").ended_with(1).failed_saying("/none: is not in the layer");
+}
+
+/// A cached listing that is damaged is made again.
+#[test]
+fn ls_and_cat_make_damaged_listings_again() {
+    let yard = layered();
+    let listed = yard.text("ls out:two -R");
+    for listing in fs::read_dir(yard.scratch.join("cache/listings/v1")).unwrap() {
+        let listing = listing.unwrap().path();
+        let mut bytes = fs::read(&listing).unwrap();
+        bytes[128] ^= 1;
+        fs::remove_file(&listing).unwrap();
+        fs::write(&listing, bytes).unwrap();
+    }
+    assert_eq!(yard.text("ls out:two -R"), listed);
+    assert_eq!(yard.text("cat out:two /app/d/f"), "new");
+}
+
+/// A reader that has gone away has seen enough.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let yard = layered();
+    yard.scratch.write("large/file", vec![b'x'; 4 << 20]);
+    yard.text("layout out -q -t large --copy large:/l");
+    for line in ["cat -q out:large /l/file", "ls -q out:large -R", "ls -q out"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = yard.command(line).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{line}: {ended:?}");
+    }
 }
 
 #[test]
@@ -140,4 +206,45 @@ fn walk(directory: &Path, above: &str, found: &mut BTreeMap<String, String>) {
         }
         found.insert(path, line);
     }
+}
+
+/// A tar header of a file, directory or link without content.
+fn header(path: &[u8], flag: u8, link: &[u8], size: u64) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    block[..path.len()].copy_from_slice(path);
+    block[100..108].copy_from_slice(b"0000755\0");
+    block[108..116].copy_from_slice(b"0000000\0");
+    block[116..124].copy_from_slice(b"0000000\0");
+    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    block[136..148].copy_from_slice(b"00000000000\0");
+    block[148..156].copy_from_slice(b"        ");
+    block[156] = flag;
+    block[157..157 + link.len()].copy_from_slice(link);
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
+}
+
+/// Adds an image to the layout `out` whose layers are these tars, as they are.
+fn foreign(yard: &Yard, tag: &str, tars: &[&str]) {
+    let read = |tar: &&str| fs::read(yard.scratch.join(tar)).unwrap();
+    let layers: Vec<Vec<u8>> = tars
+        .iter()
+        .map(read)
+        .map(|mut tar| {
+            tar.resize(tar.len() + 1024, 0);
+            tar
+        })
+        .collect();
+    let layer_type = "application/vnd.oci.image.layer.v1.tar";
+    let descriptors: Vec<Value> = layers.iter().map(|tar| yard.blob("out", layer_type, tar)).collect();
+    let diff_ids: Vec<&Value> = descriptors.iter().map(|layer| &layer["digest"]).collect();
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": {}});
+    let config = yard.blob("out", "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": descriptors});
+    let mut listed = yard.blob("out", manifest_type, manifest.to_string().as_bytes());
+    listed["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+    yard.edit_index("out", |manifests| manifests.push(listed));
 }

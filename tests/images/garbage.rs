@@ -4,7 +4,7 @@ use super::Yard;
 use serde_json::json;
 use std::fs::{self, File};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 fn blobs(yard: &Yard) -> usize {
     fs::read_dir(yard.scratch.join("out/blobs/sha256")).unwrap().count()
@@ -127,4 +127,56 @@ fn gc_waits_for_writers() {
     yard.run("gc out --dry-run").success();
     drop(blobs);
     yard.run("gc out").success();
+}
+
+/// A writer waits while garbage is collected, as long as it may, and says so.
+#[test]
+#[cfg(unix)]
+fn writers_wait_for_gc() {
+    let yard = Yard::new();
+    yard.text("layout out -t v1 --copy a:/a");
+    let blobs = File::open(yard.scratch.join("out/blobs")).unwrap();
+    blobs.lock().unwrap();
+    let started = Instant::now();
+    let refused = yard.run("layout out -t v2 --copy b:/b --lock-timeout 1").ended_with(1);
+    assert!(started.elapsed() < Duration::from_secs(30));
+    assert!(
+        refused.stderr.contains("out: `ocibuild gc` is removing blobs from it (waited 1 s; see --lock-timeout)"),
+        "{refused}"
+    );
+    drop(blobs);
+    yard.text("layout out -t v2 --copy b:/b --lock-timeout 1");
+}
+
+/// An artifact that packs the manifest of an image as its layer does not stand for that image.
+#[test]
+fn gc_keeps_an_image_whose_manifest_is_also_a_layer() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out -t v1 --copy a:/a");
+    let image = yard.json("inspect out")["manifest"].clone();
+    let empty = yard.blob("out", "application/vnd.oci.empty.v1+json", b"{}");
+    let layer = json!({"mediaType": "application/octet-stream", "digest": digest, "size": image["size"]});
+    let artifact = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.example.packed", "config": empty, "layers": [layer],
+    });
+    let artifact = yard.blob("out", "application/vnd.oci.image.manifest.v1+json", artifact.to_string().as_bytes());
+    yard.edit_index("out", |manifests| manifests.insert(0, artifact));
+    age(&yard);
+    assert_eq!(yard.json("gc out")["blobs"], json!([]));
+    yard.run("verify out:v1").success();
+}
+
+#[test]
+fn gc_refuses_manifests_of_unknown_types() {
+    let yard = Yard::new();
+    yard.text("layout out -t v1 --copy a:/a");
+    let unknown = yard.blob("out", "application/vnd.docker.distribution.manifest.v1+json", b"{}");
+    yard.edit_index("out", |manifests| manifests.push(unknown));
+    age(&yard);
+    let before = blobs(&yard);
+    yard.run("gc out")
+        .ended_with(1)
+        .failed_saying("unsupported type `application/vnd.docker.distribution.manifest.v1+json`");
+    assert_eq!(blobs(&yard), before);
 }

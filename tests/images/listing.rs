@@ -47,6 +47,24 @@ fn ls_lists_what_it_cannot_read() {
     assert!(images[0]["error"].is_string() && images[1]["error"].is_null(), "{images}");
 }
 
+/// A sparse copy of an index lacks platforms.
+#[test]
+fn ls_lists_an_index_without_all_of_its_platforms() {
+    let yard = Yard::new();
+    yard.text("layout out -t v1 --copy a:/a");
+    let image = yard.json("inspect out")["manifest"].clone();
+    let missing = ocibuild::Digest::of(b"a platform that was not copied");
+    let index_type = "application/vnd.oci.image.index.v1+json";
+    let inner = json!({
+        "schemaVersion": 2, "mediaType": index_type,
+        "manifests": [image, {"mediaType": image["mediaType"], "digest": missing.to_string(), "size": 3}],
+    });
+    let index = yard.blob("out", index_type, inner.to_string().as_bytes());
+    yard.edit_index("out", |manifests| *manifests = vec![index]);
+    let listed = yard.json("ls out");
+    assert_eq!((&listed[0]["platforms"], &listed[0]["mediaType"]), (&json!(["linux/amd64"]), &json!(index_type)));
+}
+
 #[test]
 fn tag_adds_names_and_reports_who_lost_them() {
     let yard = Yard::new();

@@ -1,105 +1,110 @@
 //! Reading one file of an image.
 
 use super::entry::{ListedEntry, ListedKind};
+use super::layer_files::for_each_file;
 use super::listing::LayerListing;
-use crate::codec::compression::decode;
-use crate::codec::tar::{EntryType, Headers, padding};
+use super::stack::{LayerBelow, Resolved, Rootfs};
+use crate::codec::tar::{EntryType, TarEntry};
+use crate::common::bounded_read::for_each_piece;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::layers::rootfs::scan::encoding_of;
+use crate::common::root::Root;
 use crate::spec::{Descriptor, ImagePath};
-use crate::store::{BlobSource, StoredImage, Verified};
-use std::io::{self, BufReader, Read, Write};
+use crate::store::{BlobSource, StoredImage};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
 /// The most hard links that are followed to the file that they are names of.
 const MOST_NAMES: usize = 40;
 
-/// Writes the content of the regular file at `path` to `out`. `path` is free of symbolic links, and `listings` are those of the
-/// image's layers.
+/// Opens the regular file at `path` of `image`, whose layers have these `listings`. Links are followed inside of the image.
 ///
-/// The layer is read to its end, so that what was written is known to be what the manifest names.
+/// The layer is read to its end first, and the file is kept in an unnamed file of `spool`, so that what is read is known to be
+/// what the manifest names.
 ///
 /// # Errors
-/// Fails if there is no regular file at `path`, the layer is missing or damaged, or `out` cannot be written.
-pub fn write_file(
+/// Fails if there is no regular file at `path`, the layer is missing or damaged, or `spool` cannot be written.
+pub fn open_file(
     image: &StoredImage,
     listings: &[Arc<LayerListing>],
     path: &ImagePath,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let object = || format!("/{}", String::from_utf8_lossy(path.as_bytes()));
-    for (listing, layer) in listings.iter().zip(&image.manifest.layers).rev() {
-        let Some(ListedEntry { node: Some(_), .. }) = listing.find(path.as_bytes())? else { continue };
-        let Some(name) = name_in_layer(listing, path.as_bytes())? else {
-            return Err(Error::invalid(object(), "is not a regular file"));
-        };
-        return copy_out(&*image.source, layer, &name, out).map_err(|error| error.within(object()));
-    }
-    Err(Error::new(ErrorKind::NotFound, object(), "is not in the image"))
-}
-
-/// Follows hard links to the entry with the content. Returns `None` if that is not a regular file.
-fn name_in_layer(listing: &LayerListing, path: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut name = path.to_vec();
-    for _ in 0..MOST_NAMES {
-        match listing.find(&name)?.and_then(|entry| entry.node).map(|node| node.kind) {
-            Some(ListedKind::File { .. }) => return Ok(Some(name)),
-            Some(ListedKind::HardLink { target }) => name = target,
-            _ => return Ok(None),
-        }
-    }
-    Ok(None)
-}
-
-fn copy_out(source: &dyn BlobSource, layer: &Descriptor, name: &[u8], out: &mut dyn Write) -> Result<()> {
-    let object = format!("blob {}", layer.digest);
-    let failed = |error| Error::io(&object, "read", error);
-    let Some(encoding) = encoding_of(layer) else {
-        return Err(Error::invalid(object, format!("`{}` is no layer that can be read", layer.media_type)));
+    spool: &Root,
+) -> Result<impl Read + use<>> {
+    let object = path.to_string();
+    let real = resolve(listings, path)?;
+    let top = listings.len().checked_sub(1);
+    let Some((layer, name)) = top.map(|top| find_content(listings, top, real.as_bytes())).transpose()?.flatten() else {
+        return Err(Error::invalid(object, "is not a regular file"));
     };
-    let mut stored = Verified::new(source.open(layer)?, layer);
-    let tar = decode(&mut stored, encoding).map_err(failed)?;
-    let mut tar = BufReader::with_capacity(64 << 10, tar);
-    let mut headers = Headers::new(object.clone());
-    let mut last: Option<u64> = None;
-    // A tar may hold a path twice, and the last entry counts; such a tar is read a second time.
-    while let Some(entry) = headers.next(&mut tar)? {
-        if entry.kind == EntryType::File && is_path(&entry.path, name) {
-            last = Some(entry.offset);
+    let file = spool.temporary_for_owner()?.into_unnamed()?;
+    copy_out(&*image.source, &image.manifest.layers[layer], &name, &file, spool)
+        .map_err(|error| error.within(object))?;
+    Ok(file)
+}
+
+/// Follows the links of `path`.
+///
+/// # Errors
+/// Fails if there is nothing at `path`, its links form a circle, or a listing is damaged.
+fn resolve(listings: &[Arc<LayerListing>], path: &ImagePath) -> Result<ImagePath> {
+    let object = path.to_string();
+    let below: Vec<LayerBelow<'_>> = listings.iter().map(|listing| LayerBelow::Listed(listing)).collect();
+    match Rootfs::new(&below).resolve(path)? {
+        Resolved::Node(real, _) => Ok(real),
+        Resolved::Circle => Err(Error::invalid(object, "too many symbolic links")),
+        Resolved::NoDirectory(file) => {
+            Err(Error::new(ErrorKind::NotFound, object, format!("{file} is not a directory")))
         }
-        skip(&mut tar, entry.size + padding(entry.size)).map_err(failed)?;
-    }
-    io::copy(&mut tar, &mut io::sink()).map_err(failed)?;
-    drop(tar);
-    io::copy(&mut stored, &mut io::sink()).map_err(failed)?;
-    let Some(offset) = last else { return Err(Error::corrupt(object, "its listing does not belong to it")) };
-    let mut tar = BufReader::with_capacity(64 << 10, decode(source.open(layer)?, encoding).map_err(failed)?);
-    let mut headers = Headers::new(object.clone());
-    while let Some(entry) = headers.next(&mut tar)? {
-        if entry.offset == offset {
-            return copy_to(&mut (&mut tar).take(entry.size), out, &object);
+        Resolved::Absent(_) | Resolved::Unseen(..) => {
+            Err(Error::new(ErrorKind::NotFound, object, "is not in the image"))
         }
-        skip(&mut tar, entry.size + padding(entry.size)).map_err(failed)?;
     }
-    Err(Error::new(ErrorKind::Changed, object, "changed while it was read"))
 }
 
-fn is_path(written: &[u8], name: &[u8]) -> bool {
-    ImagePath::new(written).is_ok_and(|path| path.as_bytes() == name)
-}
-
-fn skip(source: &mut impl Read, length: u64) -> io::Result<()> {
-    io::copy(&mut source.take(length), &mut io::sink()).map(drop)
-}
-
-fn copy_to(content: &mut impl Read, out: &mut dyn Write, object: &str) -> Result<()> {
-    let mut buffer = vec![0; 64 << 10];
+/// Finds the entry with the content of the file at `path`, as the layers up to `top` have it: its layer, and its path there.
+/// Returns `None` if that is not a regular file.
+fn find_content(listings: &[Arc<LayerListing>], top: usize, path: &[u8]) -> Result<Option<(usize, Vec<u8>)>> {
+    let (mut name, mut links) = (path.to_vec(), 0);
+    let mut layer = top;
     loop {
-        match content.read(&mut buffer).map_err(|error| Error::io(object, "read", error))? {
-            0 => return Ok(()),
-            length => {
-                out.write_all(&buffer[..length]).map_err(|error| Error::io("standard output", "write", error))?;
-            }
+        match listings[layer].find(&name)? {
+            Some(ListedEntry { node: Some(node), .. }) => match node.kind {
+                ListedKind::File { .. } => return Ok(Some((layer, name))),
+                ListedKind::HardLink { target } if links < MOST_NAMES => {
+                    links += 1;
+                    name = target;
+                }
+                _ => return Ok(None),
+            },
+            Some(ListedEntry { is_whiteout: true, .. }) => return Ok(None),
+            _ => match layer.checked_sub(1) {
+                Some(below) => layer = below,
+                None => return Ok(None),
+            },
         }
     }
+}
+
+/// Reads the whole layer, and writes the content of its file `name` to `out`, an empty file of `spool`.
+fn copy_out(source: &dyn BlobSource, layer: &Descriptor, name: &[u8], mut out: &File, spool: &Root) -> Result<()> {
+    let object = format!("blob {}", layer.digest);
+    let not_written = |error| Error::file(spool.path(), "write", error);
+    let mut found = false;
+    for_each_file(source, layer, |entry, content| {
+        if entry.kind != EntryType::File || !is_at(&entry, name) {
+            return Ok(());
+        }
+        found = true;
+        // A tar may hold a path twice, and the last entry counts.
+        out.set_len(0).and_then(|()| out.rewind()).map_err(not_written)?;
+        for_each_piece(content, &object, |piece| out.write_all(piece).map_err(not_written))
+    })?;
+    match found {
+        true => out.rewind().map_err(not_written),
+        false => Err(Error::corrupt(object, "its listing does not belong to it")),
+    }
+}
+
+fn is_at(entry: &TarEntry, name: &[u8]) -> bool {
+    ImagePath::new(&entry.path).is_ok_and(|path| path.as_bytes() == name)
 }

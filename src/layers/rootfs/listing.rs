@@ -125,6 +125,11 @@ impl LayerListing {
         self.entries == 0
     }
 
+    /// Returns whether every block has its checksum. All of the listing is read for it.
+    pub(super) fn is_intact(&self) -> bool {
+        (0..self.blocks).all(|number| self.block(number).is_ok())
+    }
+
     /// Looks up the layer's entry for `path`, which is written without a leading slash.
     ///
     /// # Errors

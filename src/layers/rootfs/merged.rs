@@ -5,14 +5,14 @@
 
 use super::entry::{ListedEntry, ListedKind, ListedNode};
 use super::listing::LayerListing;
-use super::listing_store::{ListedLayer, Listings, find_or_make};
+use super::listing_store::{ListedLayer, Listings, find_or_make, make};
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::progress::Progress;
 use crate::spec::Descriptor;
 use crate::store::StoredImage;
 use rayon::prelude::*;
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
@@ -29,21 +29,44 @@ pub struct MergedEntry {
 
 /// Iterates over the files of stacked layers, in the order of the bytes of their paths.
 ///
-/// An item is an error if a listing is damaged, and the last one.
+/// After an item that is an error, because a listing is damaged, there are no more.
 pub struct MergedFiles<'a> {
     listings: Vec<Box<dyn Iterator<Item = Result<ListedEntry>> + 'a>>,
-    /// The next entry of each layer, and the number of the layer. The first path comes first.
-    next: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
-    entries: Vec<Option<ListedEntry>>,
+    /// The next entry of each layer that has one. The first path comes first.
+    next: BinaryHeap<NextEntry>,
     /// The paths whose descendants may still come, each with the lowest layer whose entries below it are visible.
     floors: Vec<(Vec<u8>, usize)>,
     failed: Option<Error>,
 }
 
-/// The entries of one path, each with the number of its layer.
-type LayerEntries = Vec<(usize, ListedEntry)>;
+/// The next entry of a layer.
+struct NextEntry {
+    entry: ListedEntry,
+    layer: usize,
+}
 
-/// Lists the layers of `image`, lowest first, several at the same time.
+impl Ord for NextEntry {
+    /// The greatest comes first: the first path, and of one path the lowest layer.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (&other.entry.path, other.layer).cmp(&(&self.entry.path, self.layer))
+    }
+}
+
+impl PartialOrd for NextEntry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for NextEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for NextEntry {}
+
+/// Lists the layers of `image`, lowest first, several at the same time. A cached listing that is damaged is made again.
 ///
 /// # Errors
 /// Fails as [`find_or_make`] does, and if a layer cannot be listed.
@@ -53,15 +76,17 @@ pub fn list_layers(
     progress: &dyn Progress,
 ) -> Result<Vec<Arc<LayerListing>>> {
     let layers: Vec<_> = image.manifest.layers.iter().zip(image.config.diff_ids()).collect();
-    let list = |(layer, diff_id): &(&Descriptor, &DiffId)| match find_or_make(
-        listings,
-        layer,
-        diff_id,
-        &*image.source,
-        progress,
-    )? {
-        ListedLayer::Known(listing) => Ok(listing),
-        ListedLayer::Unlistable(reason) => Err(Error::invalid(format!("blob {}", layer.digest), reason)),
+    let list = |(layer, diff_id): &(&Descriptor, &DiffId)| {
+        let listed = match find_or_make(listings, layer, diff_id, &*image.source, progress)? {
+            ListedLayer::Known(listing) if !listing.is_intact() => {
+                make(listings, layer, diff_id, &*image.source, progress)?
+            }
+            listed => listed,
+        };
+        match listed {
+            ListedLayer::Known(listing) => Ok(listing),
+            ListedLayer::Unlistable(reason) => Err(Error::invalid(format!("blob {}", layer.digest), reason)),
+        }
     };
     layers.par_iter().map(list).collect()
 }
@@ -70,8 +95,7 @@ impl<'a> MergedFiles<'a> {
     /// Merges `layers`, lowest first.
     pub fn new(layers: &'a [Arc<LayerListing>]) -> Self {
         let listings = layers.iter().map(|layer| Box::new(layer.entries()) as Box<dyn Iterator<Item = _>>).collect();
-        let entries = layers.iter().map(|_| None).collect();
-        let mut files = MergedFiles { listings, next: BinaryHeap::new(), entries, floors: Vec::new(), failed: None };
+        let mut files = MergedFiles { listings, next: BinaryHeap::new(), floors: Vec::new(), failed: None };
         for layer in 0..layers.len() {
             files.advance(layer);
         }
@@ -81,44 +105,42 @@ impl<'a> MergedFiles<'a> {
     /// Reads the next entry of `layer`.
     fn advance(&mut self, layer: usize) {
         match self.listings[layer].next() {
-            Some(Ok(entry)) => {
-                self.next.push(Reverse((entry.path.clone(), layer)));
-                self.entries[layer] = Some(entry);
-            }
+            Some(Ok(entry)) => self.next.push(NextEntry { entry, layer }),
             Some(Err(error)) => self.failed = self.failed.take().or(Some(error)),
             None => {}
         }
     }
 
     /// Takes the entries of all layers for the first path, lowest layer first.
-    fn take_first(&mut self) -> Option<(Vec<u8>, LayerEntries)> {
-        let Reverse((path, _)) = self.next.peek()?.clone();
-        let mut group = Vec::new();
-        while let Some(Reverse((next, layer))) = self.next.peek().filter(|Reverse((next, _))| *next == path) {
-            let (layer, _) = (*layer, next);
-            self.next.pop();
-            group.extend(self.entries[layer].take().map(|entry| (layer, entry)));
-            self.advance(layer);
+    fn take_first(&mut self) -> Option<Vec<NextEntry>> {
+        let first = self.next.pop()?;
+        self.advance(first.layer);
+        let mut group = vec![first];
+        while self.next.peek().is_some_and(|next| next.entry.path == group[0].entry.path) {
+            group.extend(self.next.pop());
+            self.advance(group[group.len() - 1].layer);
         }
-        Some((path, group))
+        Some(group)
     }
 
     /// Returns the lowest layer whose entry for `path` is visible, and forgets the directories that are finished.
     fn floor(&mut self, path: &[u8]) -> usize {
-        // Everything below `a` sorts before `a0`, since `0` follows the slash.
-        self.floors.retain(|(above, _)| path < [above.as_slice(), b"0"].concat().as_slice() || above.is_empty());
+        // Names that begin with that of a directory and go on with a smaller byte than a slash come before its files.
+        let may_go_on = |rest: &[u8]| rest.first().is_none_or(|byte| *byte <= b'/');
+        self.floors.retain(|(above, _)| above.is_empty() || path.strip_prefix(&above[..]).is_some_and(may_go_on));
         let is_above =
             |above: &[u8]| above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.starts_with(b"/"));
-        let nearest = self.floors.iter().filter(|(above, _)| is_above(above)).max_by_key(|(above, _)| above.len());
-        nearest.map_or(0, |(_, floor)| *floor)
+        // Sorted, so the last is the nearest.
+        self.floors.iter().rfind(|(above, _)| is_above(above)).map_or(0, |(_, floor)| *floor)
     }
 
     /// Applies the entries of one path, lowest layer first.
-    fn merge(&mut self, path: Vec<u8>, group: LayerEntries) -> Option<MergedEntry> {
+    fn merge(&mut self, mut group: Vec<NextEntry>) -> Option<MergedEntry> {
+        let path = std::mem::take(&mut group.first_mut()?.entry.path);
         let floor = self.floor(&path);
         let mut found: Option<(usize, ListedNode)> = None;
         let mut floor_below = floor;
-        for (layer, entry) in group.into_iter().filter(|(layer, _)| *layer >= floor) {
+        for NextEntry { entry, layer } in group.into_iter().filter(|next| next.layer >= floor) {
             if entry.is_whiteout {
                 found = None;
                 floor_below = layer;
@@ -151,8 +173,8 @@ impl Iterator for MergedFiles<'_> {
                 self.next.clear();
                 return Some(Err(error));
             }
-            let (path, group) = self.take_first()?;
-            if let Some(entry) = self.merge(path, group) {
+            let group = self.take_first()?;
+            if let Some(entry) = self.merge(group) {
                 return Some(Ok(entry));
             }
         }

@@ -8,6 +8,7 @@
 mod accounts;
 mod content;
 mod entry;
+mod layer_files;
 mod listing;
 mod listing_store;
 mod listing_writer;
@@ -18,7 +19,7 @@ mod stack;
 mod stored_layers;
 
 pub use accounts::has_name;
-pub use content::write_file;
+pub use content::open_file;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 pub use listing::LayerListing;
 pub use listing_store::{ListedLayer, Listings, find_or_make};

@@ -17,6 +17,8 @@ const MOST_LINKS: usize = 40;
 pub enum LayerBelow<'a> {
     /// A stored layer.
     Stored(StoredLayer<'a>),
+    /// A layer whose listing is known.
+    Listed(&'a LayerListing),
     /// The entries of a layer that has not been written yet.
     Tree(&'a Tree),
 }
@@ -239,6 +241,9 @@ impl LayerBelow<'_> {
     fn find(&self, path: &ImagePath) -> Result<LayerMention> {
         match self {
             LayerBelow::Stored(layer) => layer.find(path),
+            LayerBelow::Listed(listing) => {
+                Ok(find_in_listing(listing, path.as_bytes())?.map_or(LayerMention::Nothing, LayerMention::Entry))
+            }
             LayerBelow::Tree(tree) => Ok(find_in_tree(tree, path)),
         }
     }
@@ -265,9 +270,13 @@ impl StoredLayer<'_> {
 fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<Entered>> {
     let Some(ListedEntry { path: _, node, is_whiteout, is_opaque }) = listing.find(path)? else { return Ok(None) };
     let node = match node {
-        // A hard link has the node of its target.
-        Some(ListedNode { kind: ListedKind::HardLink { target }, .. }) => {
-            listing.find(&target)?.and_then(|entry| entry.node)
+        // A hard link has the node of its target. A few programs write links to files of the layers below.
+        Some(link @ ListedNode { kind: ListedKind::HardLink { .. }, .. }) => {
+            let target = match &link.kind {
+                ListedKind::HardLink { target } => listing.find(target)?.and_then(|entry| entry.node),
+                _ => None,
+            };
+            Some(target.unwrap_or(link))
         }
         node => node,
     };
