@@ -1,7 +1,9 @@
 //! The caches of layers: the cache of this machine, and the shared caches in registries.
 
-use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer, SharedGroup};
-use crate::cache::{Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey, SharedCache, SharedFind, SharedLayer};
+use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer};
+use crate::cache::{
+    Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey, RecipeKey, SharedCache, SharedFind, SharedLayer,
+};
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::threads;
@@ -57,7 +59,7 @@ impl<'a> LayerCaches<'a> {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((layer, slot)) = layers.get(number).zip(found.get(number)) else { return };
-                let group = LayerGroup::of(layer.group.as_ref(), policy);
+                let group = LayerGroup::of(layer.group.as_ref(), &layer.roots, policy);
                 let key = layer.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, policy));
                 if let Some(layer) =
                     key.and_then(|key| self.find(group.as_ref(), &key, LayerOrigin::SameRecipe, progress))
@@ -122,25 +124,25 @@ impl<'a> LayerCaches<'a> {
     }
 }
 
-/// A group of layers that is shared as a whole.
+/// The group that a layer is shared with.
 pub(super) struct LayerGroup<'g> {
     key: LayerKey,
-    /// The directories that contain all entries of its layers.
+    /// The directories and files that contain all entries of the layer.
     roots: &'g [ImagePath],
 }
 
 impl LayerGroup<'_> {
     /// Returns the group for builds with this `policy`, or `None` if gzip is passed through: such blobs depend on the store of
     /// one machine, so neither they nor the other layers of their group are shared.
-    fn of(group: Option<&SharedGroup>, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
-        let group = group.filter(|_| !policy.passes_gzip_through())?;
-        Some(LayerGroup { key: LayerKey::of_recipe(&group.recipe, policy), roots: &group.roots })
+    fn of<'g>(group: Option<&RecipeKey>, roots: &'g [ImagePath], policy: CompressionPolicy) -> Option<LayerGroup<'g>> {
+        let recipe = group.filter(|_| !policy.passes_gzip_through())?;
+        Some(LayerGroup { key: LayerKey::of_recipe(recipe, policy), roots })
     }
 }
 
 impl PlannedLayer {
     pub(super) fn shared_group(&self, policy: CompressionPolicy) -> Option<LayerGroup<'_>> {
-        LayerGroup::of(self.group.as_ref(), policy)
+        LayerGroup::of(self.group.as_ref(), &self.roots, policy)
     }
 
     /// Returns the layer with those of its keys that are valid on every machine.

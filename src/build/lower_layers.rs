@@ -76,7 +76,8 @@ fn listed(places: &[LayerPlace<'_>]) -> Result<BTreeMap<(Digest, Digest), Option
 }
 
 impl PlannedLayer {
-    /// Returns this layer as a lower layer of the next one. A layer from the cache is read when its entries are needed.
+    /// Returns this layer as a lower layer of the next one. A layer from the cache is read, once for its listing, when an
+    /// entry that may be in it is needed.
     pub(super) fn below<'a>(
         &'a self,
         memory: Option<LayerCaches<'a>>,
@@ -93,7 +94,8 @@ impl PlannedLayer {
                     reason: format!("the layer `{}` is not downloaded", self.name),
                     hint: "without --sparse".to_owned(),
                 };
-                LayerBelow::Stored(StoredLayer::new(LayerPlace { layer, diff_id, source, listings, progress }, unseen))
+                let place = LayerPlace { layer, diff_id, source, listings, progress };
+                LayerBelow::Stored(StoredLayer::new(place, unseen).below(&self.roots))
             }
         }
     }

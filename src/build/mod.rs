@@ -20,7 +20,7 @@ pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
 pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
-pub use spec::{BuildSpec, LayerSpec, SecretPolicy, SharedGroup, Source, SourceContent, SourceEntries};
+pub use spec::{BuildSpec, LayerSpec, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
 use crate::cache::{LayerFacts, RecipeKey, SeriesKey};
@@ -32,8 +32,8 @@ use crate::layers::{
     CompressionPolicy, ContentVisitor, Layer, LayerCompression, LayerRequest, MadeLayer, Work, write_layers,
 };
 use crate::secrets::FoundSecret;
-use crate::spec::Replaced;
 use crate::spec::reference::Reference;
+use crate::spec::{ImagePath, Replaced};
 use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
 use cache_lookup::{CacheLookup, LookupResult};
 use secrets::Search;
@@ -73,7 +73,9 @@ pub struct PlannedLayer {
     /// How it is compressed.
     compression: LayerCompression,
     recipe: Option<(RecipeKey, LayerFacts)>,
-    group: Option<SharedGroup>,
+    group: Option<RecipeKey>,
+    /// What contains all of its entries; empty if that is unknown.
+    roots: Vec<ImagePath>,
     series: SeriesKey,
     /// Whether its sources are files of this machine, which may hold secrets.
     is_searched: bool,

@@ -78,23 +78,10 @@ impl BuildSpec {
             drop(earlier);
             layers.push(planned);
         }
-        // A layer with a recipe is not searched for secrets that would be false alarms.
-        if layers.iter().all(|layer| layer.tree().is_some()) {
-            let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
-            let rootfs = Rootfs::new(below.iter().chain(&new));
-            let (before, platform) = (base.config(), base.config().platform().clone());
-            // Faults of the base, and settings that this build did not change, are not reported.
-            let known = runtime_checks::problems(
-                before.document(),
-                &platform,
-                &Rootfs::new(&below),
-                &mut Unchecked::default(),
-            )?;
-            let found = runtime_checks::problems(&config, &platform, &rootfs, &mut unchecked)?;
-            for (object, reason) in found.iter().filter(|problem| !known.contains(problem)) {
-                warn(progress, object, reason);
-            }
-        }
+        let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+        let config_of_base = base.config();
+        runtime_checks::warn_of_problems((&config_of_base, &below), (&config, &new), &mut unchecked, progress)?;
+        drop(new);
         drop(below);
         unchecked.say(progress);
         let (secrets, known_secrets) = (self.secrets, self.known_secrets);
@@ -130,7 +117,7 @@ impl LayerSpec {
     ) -> Result<PlannedLayer> {
         let series = self.series(policy);
         let is_searched = self.sources.iter().any(Source::is_of_this_machine);
-        let LayerSpec { name, created_by, sources, known_directories, recipe, group } = self;
+        let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots } = self;
         // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
         let describes_directories = !known_directories.is_empty();
         if describes_directories {
@@ -147,6 +134,7 @@ impl LayerSpec {
                 compression,
                 recipe,
                 group,
+                roots,
                 series,
                 is_searched,
             });
@@ -170,7 +158,7 @@ impl LayerSpec {
         }
         let compression = policy.for_tree(&tree);
         let content = PlannedContent::Tree(tree);
-        Ok(PlannedLayer { name, created_by, content, excluded, compression, recipe, group, series, is_searched })
+        Ok(PlannedLayer { name, created_by, content, excluded, compression, recipe, group, roots, series, is_searched })
     }
 
     /// Returns what this layer has in common with its later builds: the place in the image, and the places on this machine.

@@ -4,10 +4,9 @@ use crate::build::image::ConfigEdit;
 use crate::build::placement::Unchecked;
 use crate::common::error::{Result, one_line};
 use crate::common::progress::{Progress, warn};
-use crate::layers::rootfs::{ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
+use crate::layers::rootfs::{LayerBelow, ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
 use crate::layers::tree::{Content, Entry, Kind, Tree};
-use crate::spec::ImagePath;
-use crate::spec::Platform;
+use crate::spec::{Config, ImagePath, Platform};
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -17,13 +16,33 @@ const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 const LARGEST_ACCOUNTS: u64 = 1 << 20;
 
 /// An object that will fail, with the reason.
-pub(super) type Problem = (String, String);
+type Problem = (String, String);
+
+/// Warns about problems of an image with `config` whose layers are `below`, those of its base, and `new`. Those that the base
+/// has too are not reported.
+///
+/// # Errors
+/// Fails if a layer has to be read and cannot be.
+pub(super) fn warn_of_problems(
+    (base, below): (&Config, &[LayerBelow<'_>]),
+    (config, new): (&Value, &[LayerBelow<'_>]),
+    unchecked: &mut Unchecked,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let platform = base.platform();
+    let known = problems(base.document(), platform, &Rootfs::new(below), &mut Unchecked::default())?;
+    let found = problems(config, platform, &Rootfs::new(below.iter().chain(new)), unchecked)?;
+    for (object, reason) in found.iter().filter(|problem| !known.contains(problem)) {
+        warn(progress, object, reason);
+    }
+    Ok(())
+}
 
 /// Finds a user that does not exist in the image, and a program that is missing, not executable or for another processor.
 ///
 /// # Errors
 /// Fails if a layer has to be read and cannot be.
-pub(super) fn problems(
+fn problems(
     document: &Value,
     platform: &Platform,
     rootfs: &Rootfs<'_>,

@@ -150,7 +150,9 @@ pub struct LayerSpec {
     pub recipe: Option<(RecipeKey, LayerFacts)>,
     /// The group of the layer. The layers of one group are shared together with other machines; a layer without a group is
     /// not shared.
-    pub group: Option<SharedGroup>,
+    pub group: Option<RecipeKey>,
+    /// Directories and files that contain all of its entries, if they are known without reading the sources; otherwise empty.
+    pub roots: Vec<ImagePath>,
 }
 
 impl LayerSpec {
@@ -164,6 +166,7 @@ impl LayerSpec {
             known_directories: BTreeMap::new(),
             recipe: None,
             group: None,
+            roots: Vec::new(),
         }
     }
 
@@ -183,24 +186,21 @@ impl LayerSpec {
         LayerSpec { known_directories, ..self }
     }
 
-    /// Sets what determines the content, if that is known without reading the sources, and the notes to keep in the cache.
+    /// Sets what determines the content, if that is known without reading the sources, and the facts to keep in the cache.
     pub fn recipe(self, recipe: Option<(RecipeKey, LayerFacts)>) -> Self {
         LayerSpec { recipe, ..self }
     }
 
-    /// Sets the group of layers with which this one is shared between machines.
-    pub fn group(self, group: Option<SharedGroup>) -> Self {
+    /// Sets the group of layers with which this one is shared between machines: the key of the content of all of them.
+    pub fn group(self, group: Option<RecipeKey>) -> Self {
         LayerSpec { group, ..self }
     }
-}
 
-/// A whole whose layers machines share.
-#[derive(Debug, Clone)]
-pub struct SharedGroup {
-    /// The key of its content.
-    pub recipe: RecipeKey,
-    /// The directories that contain all its entries in an image. A shared layer with an entry outside them is rejected.
-    pub roots: Vec<ImagePath>,
+    /// Sets the directories and files that contain all entries of the layer. Paths outside them are checked without reading a
+    /// layer from a cache, and a layer from another machine with an entry outside them is rejected.
+    pub fn roots(self, roots: impl IntoIterator<Item = ImagePath>) -> Self {
+        LayerSpec { roots: roots.into_iter().collect(), ..self }
+    }
 }
 
 /// Something that goes into a layer.

@@ -12,7 +12,7 @@ use super::secrets::SecretsArguments;
 use super::values;
 use clap::Args;
 use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::build::{self, BuildSpec, LayerSpec, SharedGroup, Source};
+use ocibuild::build::{self, BuildSpec, LayerSpec, Source};
 use ocibuild::cache::FactsLookup;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
@@ -165,12 +165,12 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
     known_directories.insert(ImagePath::new(b"usr/local/bin")?, programs);
     let mut layers = Vec::new();
     let entries = |name: &str, entries: Box<LayerEntries>| Source::entries(name, entries).rules(rules.clone());
-    let group =
-        robot.group().map(|recipe| Ok::<_, Error>(SharedGroup { recipe, roots: robot.roots()? })).transpose()?;
+    let group = robot.group();
     for layer in robot.layers()? {
         let made = LayerSpec::new(&layer.name)
             .created_by(format!("ocibuild: {}", layer.name))
-            .source(entries(&layer.name, layer.entries));
+            .source(entries(&layer.name, layer.entries))
+            .roots(layer.roots);
         layers.push(made.known_directories(known_directories.clone()).recipe(layer.recipe).group(group.clone()));
     }
     let mut robot_rules = robot.robot_rules(watch)?;

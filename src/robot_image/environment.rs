@@ -15,6 +15,7 @@ use crate::common::progress::{Progress, Silent, warn};
 use crate::layers::tree::TreeBuilder;
 use crate::rcc::{CatalogName, Hololib, Restorer};
 use crate::robot_image::environment_facts::WarningRecorder;
+use crate::spec::ImagePath;
 use std::sync::{Arc, OnceLock};
 
 /// A recorded environment: a catalog and its hololib.
@@ -91,8 +92,8 @@ impl Environment {
         (!self.facts.has_forgeable_digests).then_some(&self.recipe)
     }
 
-    /// Returns the layers of the environment, those that rarely change first.
-    pub(super) fn layers(self: &Arc<Self>) -> Vec<RobotLayer> {
+    /// Returns the layers of the environment, those that rarely change first. All entries are below `roots`.
+    pub(super) fn layers(self: &Arc<Self>, roots: &[ImagePath]) -> Vec<RobotLayer> {
         let part = |(name, digest): &'_ (String, Digest)| {
             (name.clone(), recipe::of_part(&self.hololib, digest), LayerFacts::None)
         };
@@ -109,6 +110,7 @@ impl Environment {
                     name: format!("environment {}{separator}{name}", self.name),
                     // Digests that anyone can forge do not identify content.
                     recipe: (!self.facts.has_forgeable_digests).then_some((recipe, facts)),
+                    roots: roots.to_vec(),
                     entries: Box::new(move |tree| environment.add_part(part, tree)),
                 }
             })

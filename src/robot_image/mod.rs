@@ -120,6 +120,8 @@ pub struct RobotLayer {
     ///
     /// `None` if the key is unknown without reading the content.
     pub recipe: Option<(RecipeKey, LayerFacts)>,
+    /// The directories and files that contain all of its entries.
+    pub roots: Vec<ImagePath>,
     /// A function that adds the layer's entries.
     pub entries: Box<LayerEntries>,
 }
@@ -158,10 +160,12 @@ impl RobotImage {
             let entries = self.rcc_layer()?;
             let each: Box<LayerEntries> =
                 Box::new(move |tree| entries.into_iter().try_for_each(|entry| tree.add(entry)));
-            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, entries: each });
+            let roots = self.roots(ImagePath::new(RCC.as_bytes())?);
+            layers.push(RobotLayer { name: "rcc".to_owned(), recipe: None, roots, entries: each });
         }
         if let Some(environment) = &self.environment {
-            layers.extend(environment.layers());
+            let roots = self.roots(ImagePath::new(environment.facts().base.as_bytes())?);
+            layers.extend(environment.layers(&roots));
         }
         Ok(layers)
     }
@@ -175,17 +179,10 @@ impl RobotImage {
         environment.recipe().cloned()
     }
 
-    /// Returns the directories and files that contain everything in the layers below the robot.
-    ///
-    /// # Errors
-    /// Returns an error if a path cannot occur in an image.
-    pub fn roots(&self) -> Result<Vec<ImagePath>> {
+    /// Returns what contains all entries of a layer whose own files are below `own`.
+    fn roots(&self, own: ImagePath) -> Vec<ImagePath> {
         let ImagePaths { home, product_home, app: _, controller: _, space: _, user: _ } = &self.places;
-        let mut roots = vec![home.clone(), product_home.clone(), ImagePath::new(RCC.as_bytes())?];
-        if let Some(environment) = &self.environment {
-            roots.push(ImagePath::new(environment.facts().base.as_bytes())?);
-        }
-        Ok(roots)
+        vec![home.clone(), product_home.clone(), own]
     }
 
     /// Returns the rules for copying the robot's own files.

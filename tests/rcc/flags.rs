@@ -220,3 +220,31 @@ fn a_missing_list_of_what_to_ignore_is_a_warning() {
     let warned = machine.layout("robot", &[]).success();
     assert!(warned.stderr.contains("`ignoreFiles`: .gitignore not found, so it excludes nothing"), "{warned}");
 }
+
+/// M14: an environment from the cache is checked like one that was read, and its layer is read once, only for paths in it.
+#[test]
+fn commands_are_checked_in_an_environment_from_the_cache() {
+    let machine = Machine::new();
+    machine.robot("robot", "3.11", "");
+    machine.record("home/.robocorp", "3.11");
+    let space = "/home/robot/.robocorp/holotree/dc4d952_5a1fac3_9fcd2534";
+    let (python, below) = (format!("{space}/bin/python"), format!("{space}/nosuch"));
+    let not_executable = format!("{python} is not executable: its mode is 0");
+    for (mode, entrypoint, warning, is_read) in [
+        ("ready", "/usr/bin/nosuch", "entrypoint /usr/bin/nosuch: not found in the image", false),
+        ("ready", "/usr/bin/nosuch", "entrypoint /usr/bin/nosuch: not found in the image", false),
+        ("ready", &python, &not_executable, true),
+        ("ready", &python, &not_executable, false),
+        ("ready", &below, &format!("entrypoint {below}: not found in the image"), false),
+        ("direct", &python, &not_executable, false),
+        ("direct", &python, &not_executable, true),
+        ("direct", &python, &not_executable, false),
+    ] {
+        let words = ["layout", "../out", "--base", "scratch", "--rcc-exec", "../rcc", "--environment", mode];
+        let mut command = machine.command("robot", &[&words[..], &["--entrypoint", entrypoint]].concat());
+        command.env("OCIBUILD_NO_CACHE", "0").env("XDG_CACHE_HOME", machine.scratch.join("cache"));
+        let built = run(&mut command).success();
+        assert!(built.stderr.contains(warning), "{built}");
+        assert_eq!(built.stderr.contains("list sha256:"), is_read, "{built}");
+    }
+}

@@ -251,6 +251,9 @@ impl LayerBelow<'_> {
 
 impl StoredLayer<'_> {
     fn find(&self, path: &ImagePath) -> Result<LayerMention> {
+        if self.is_elsewhere(path) {
+            return Ok(LayerMention::Nothing);
+        }
         let listing = match self.listing()? {
             Ok(listing) => listing,
             Err(unseen) => return Ok(LayerMention::Unseen(unseen)),

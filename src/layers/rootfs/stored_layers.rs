@@ -5,7 +5,7 @@ use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
 use crate::layers::rootfs::listing_store::{ListedLayer, Listings, find_or_make, make};
-use crate::spec::Descriptor;
+use crate::spec::{Descriptor, ImagePath};
 use crate::store::BlobSource;
 use std::cell::RefCell;
 use std::fmt;
@@ -52,6 +52,8 @@ impl LayerPlace<'_> {
 #[derive(Debug)]
 pub struct StoredLayer<'a> {
     place: LayerPlace<'a>,
+    /// What contains all of its entries; empty if that is unknown.
+    roots: &'a [ImagePath],
     /// The reason to report if the layer cannot be read.
     unseen: Unseen,
     /// The listing, once it has been requested.
@@ -61,13 +63,19 @@ pub struct StoredLayer<'a> {
 impl<'a> StoredLayer<'a> {
     /// Creates a layer that is read on demand.
     pub fn new(place: LayerPlace<'a>, unseen: Unseen) -> Self {
-        StoredLayer { place, unseen, known: RefCell::new(None) }
+        StoredLayer { place, roots: &[], unseen, known: RefCell::new(None) }
+    }
+
+    /// Sets the directories and files that contain all of its entries, so that it is not read for other paths.
+    #[must_use]
+    pub fn below(self, roots: &'a [ImagePath]) -> Self {
+        StoredLayer { roots, ..self }
     }
 
     /// Creates a layer for which [`LayerPlace::list`] has already returned `listed`.
     pub fn listed(place: LayerPlace<'a>, unseen: Unseen, listed: Option<ListedLayer>) -> Self {
         let known = known(listed, &unseen);
-        StoredLayer { place, unseen, known: RefCell::new(Some(known)) }
+        StoredLayer { place, roots: &[], unseen, known: RefCell::new(Some(known)) }
     }
 
     /// Returns why the entries of the layer are unknown, or `None` if they are known.
@@ -76,6 +84,11 @@ impl<'a> StoredLayer<'a> {
     /// Returns an error if the layer must be read and cannot be read.
     pub fn unseen(&self) -> Result<Option<Unseen>> {
         self.listing().map(Result::err)
+    }
+
+    /// Returns whether the layer has no entry at `path`, as far as that is known without its listing.
+    pub(super) fn is_elsewhere(&self, path: &ImagePath) -> bool {
+        !self.roots.is_empty() && self.roots.iter().all(|root| !path.is_in(root) && !root.is_in(path))
     }
 
     pub(super) fn listing(&self) -> Result<Result<Arc<LayerListing>, Unseen>> {
