@@ -37,6 +37,7 @@ mod product;
 mod progress_display;
 mod pull;
 mod rcc_download;
+mod repair;
 mod replaced;
 mod report;
 mod request;
@@ -80,7 +81,7 @@ enum Command {
     /// Log out from a registry
     Logout(login::LogoutArguments),
     /// Verify all digests and documents of a layout
-    Verify(verify::VerifyArguments),
+    Verify(Box<verify::VerifyArguments>),
     /// Show the platform, config and layers of an image
     Inspect(inspect::InspectArguments),
     /// List the images of a layout, or the files of an image

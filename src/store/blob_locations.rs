@@ -94,9 +94,14 @@ impl Seen {
 
     /// Returns another repository of the registry of `target` in which the blob was seen most recently.
     pub fn beside(&self, digest: &Digest, target: &Reference) -> Option<Reference> {
-        let mut known = self.shard(&digest.hex()[..2]);
         let of_registry = |there: &Reference| there.registry() == target.registry() && !there.same_repository(target);
-        known.remove(digest)?.into_iter().map(|(_, there)| there).find(of_registry)
+        self.repositories(digest).into_iter().find(of_registry)
+    }
+
+    /// Returns the repositories in which the blob was seen, the latest first.
+    pub fn repositories(&self, digest: &Digest) -> Vec<Reference> {
+        let sightings = self.shard(&digest.hex()[..2]).remove(digest).unwrap_or_default();
+        sightings.into_iter().map(|(_, repository)| repository).collect()
     }
 
     /// Reads the digests in one file that have not expired. Malformed lines are skipped.

@@ -4,23 +4,21 @@
 //! decompresses every layer, and checks every entry of every tar.
 
 use crate::codec::compression::Detected;
-use crate::codec::tar;
-use crate::codec::tar::{Ending, Headers};
 use crate::common::digest::{DiffId, Digest, Hashing};
 use crate::common::error::{Error, ErrorKind, Result, one_line};
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Activity, Progress, warn};
-use crate::spec::ImagePath;
 use crate::spec::name::ImageName;
 use crate::spec::reference::Reference;
 use crate::spec::{
     Artifact, Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type,
 };
+use crate::store::tar_check::check_tar;
 use crate::store::{BlobSource, Layout, RemoteLayers, read_document};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 /// The result of verifying a layout.
@@ -43,6 +41,9 @@ pub struct Report {
     pub faults: Vec<LayoutDefect>,
     /// The blobs that do not match their digests, sizes or types.
     pub damaged: BTreeSet<Digest>,
+    /// Those of them that the same blob of another place would mend: missing ones, and ones with other content. Without blobs
+    /// that no document describes, or that two documents describe differently.
+    pub replaceable: Vec<Descriptor>,
 }
 
 /// A remote layer, which is intentionally missing from the layout.
@@ -102,7 +103,7 @@ impl fmt::Display for LayoutDefect {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
-    check(path, None, progress)
+    check(&Layout::open(path)?, None, progress)
 }
 
 /// Reads every blob of the image `name` in the layout at `path`, and of its referrers.
@@ -110,12 +111,12 @@ pub fn verify(path: &Path, progress: &dyn Progress) -> Result<Report> {
 /// # Errors
 /// Returns an error if there is no layout at `path`, or no image `name` in it.
 pub fn verify_image(path: &Path, name: &str, progress: &dyn Progress) -> Result<Report> {
-    check(path, Some(name), progress)
+    check(&Layout::open(path)?, Some(name), progress)
 }
 
-fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Report> {
-    let layout = Layout::open(path)?;
-    let mut survey = Survey::of(&layout);
+/// Reads every blob of `layout`, or of its image `name`.
+pub(super) fn check(layout: &Layout, name: Option<&str>, progress: &dyn Progress) -> Result<Report> {
+    let mut survey = Survey::of(layout);
     let mut left_out = RemoteLayers::default();
     match layout.index() {
         Ok(mut index) => {
@@ -158,12 +159,13 @@ fn check(path: &Path, name: Option<&str>, progress: &dyn Progress) -> Result<Rep
     }
     let work: Vec<(Digest, Role)> =
         roles.into_iter().chain(unreferenced.into_iter().map(|digest| (digest, Role::default()))).collect();
-    let check = |(digest, role): &(Digest, Role)| Some((*digest, check_blob(&layout, digest, role, progress)?));
+    let check = |(digest, role): &(Digest, Role)| Some((*digest, check_blob(layout, digest, role, progress)?));
     let found: Vec<(Digest, BlobFacts)> = work.par_iter().filter_map(check).collect();
     for (digest, blob) in found {
         report.blobs += 1;
         report.bytes += blob.bytes;
         report.damaged.extend((!blob.faults.is_empty()).then_some(digest));
+        report.replaceable.extend(blob.replaceable);
         report.faults.extend(blob.faults);
         report.not_read.extend(blob.not_read.map(|media_type| NotReadLayer { digest, media_type }));
     }
@@ -181,6 +183,14 @@ struct Role {
     media_types: BTreeSet<String>,
     /// The diff IDs that configs state for it as a layer.
     diff_ids: BTreeSet<DiffId>,
+}
+
+impl Role {
+    /// The blob as its documents describe it, if they agree.
+    fn described(&self, digest: &Digest) -> Option<Descriptor> {
+        let (media_type, size) = (self.media_types.first()?, self.sizes.first()?);
+        (self.sizes.len() == 1).then(|| Descriptor::new(media_type, *digest, *size))
+    }
 }
 
 /// Walks the documents and collects their statements about blobs.
@@ -347,6 +357,8 @@ struct BlobFacts {
     faults: Vec<LayoutDefect>,
     /// The media type of a layer that cannot be read.
     not_read: Option<String>,
+    /// The blob as its documents describe it, if it is missing or has other content.
+    replaceable: Option<Descriptor>,
 }
 
 /// Reads one blob. Returns `None` if no image needs it and another process has removed it since it was listed.
@@ -362,6 +374,10 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
         Err(error) if error.kind() == ErrorKind::NotFound && role.sizes.is_empty() => return None,
         Err(error) => {
             fault(error.reason());
+            // Anything but a regular file is in the way of the blob. A file that may not be read is not known to be damaged.
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) {
+                found.replaceable = role.described(digest);
+            }
             return Some(found);
         }
     };
@@ -384,6 +400,9 @@ fn check_blob(layout: &Layout, digest: &Digest, role: &Role, progress: &dyn Prog
             found.bytes = size;
             activity.advance(size);
         }
+    }
+    if !found.faults.is_empty() {
+        found.replaceable = role.described(digest);
     }
     // If the blob is damaged, faults of its content only follow from that.
     if found.faults.is_empty() {
@@ -433,58 +452,4 @@ fn check_layer(stored: &mut (impl Read + Send), role: &Role) -> Vec<String> {
         Err(error) => faults.push(Error::io("layer", "unwrap", error).reason()),
     }
     faults
-}
-
-/// The number of faults of one kind that are reported on lines of their own.
-const MOST_ALIKE: usize = 10;
-
-fn check_tar(tar: &mut impl Read, faults: &mut Vec<String>) -> Result<()> {
-    let mut source = BufReader::with_capacity(64 << 10, tar);
-    let mut headers = Headers::new("layer");
-    let mut seen = HashSet::new();
-    let (mut duplicates, mut unsafe_names) = (0, 0);
-    while let Some(entry) = headers.next(&mut source)? {
-        skip_content(&mut source, &entry, faults)?;
-        let shown = String::from_utf8_lossy(&entry.path);
-        match ImagePath::new(&entry.path) {
-            Ok(path) if !entry.path.starts_with(b"/") => {
-                // Sixteen bytes of a hash instead of the path, because a layer may have millions of paths.
-                let mut short = [0; 16];
-                short.copy_from_slice(&Digest::of(path.as_bytes()).as_bytes()[..16]);
-                if !seen.insert(short) {
-                    duplicates += 1;
-                    if duplicates <= MOST_ALIKE {
-                        faults.push(format!("duplicate path `{shown}`"));
-                    }
-                }
-            }
-            unsafe_name => {
-                unsafe_names += 1;
-                if unsafe_names <= MOST_ALIKE {
-                    let reason =
-                        unsafe_name.err().map_or_else(|| "an absolute path".to_owned(), |error| error.reason());
-                    faults.push(format!("the entry `{shown}` is unsafe: {reason}"));
-                }
-            }
-        }
-    }
-    faults.extend(headers.ending().and_then(Ending::oddity).map(str::to_owned));
-    headers.check_rest(&mut source)
-}
-
-/// Reads past an entry's content. The padding to a whole block must be zeros: other bytes there would be in the layer,
-/// but in no listing of it.
-fn skip_content(source: &mut impl Read, entry: &tar::TarEntry, faults: &mut Vec<String>) -> Result<()> {
-    let failed = |error| Error::io("layer", "read", error);
-    let mut padding = Vec::new();
-    let skipped = io::copy(&mut source.take(entry.size), &mut io::sink()).map_err(failed)?;
-    let filled = io::copy(&mut source.take(tar::padding(entry.size)), &mut padding).map_err(failed)?;
-    if skipped + filled < entry.size + tar::padding(entry.size) {
-        return Err(Error::invalid("layer", "malformed tar: unexpected end inside a file"));
-    }
-    if padding.iter().any(|&byte| byte != 0) {
-        let shown = String::from_utf8_lossy(&entry.path);
-        faults.push(format!("nonzero padding after the content of `{shown}`"));
-    }
-    Ok(())
 }

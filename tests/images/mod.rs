@@ -9,6 +9,7 @@ mod listing;
 mod names;
 mod platforms;
 mod referrers;
+mod repairing;
 
 use crate::support::{Finished, Scratch, ocibuild, run};
 use serde_json::{Value, json};

@@ -31,6 +31,8 @@ mod reaching;
 mod real;
 mod redirects;
 mod referrers;
+#[cfg(target_os = "linux")]
+mod repairing;
 mod server;
 #[cfg(target_os = "linux")]
 mod shared_cache;

@@ -36,7 +36,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails if the system reports a failed sync.
-    pub(super) fn sync_blobs(&self) -> Result<()> {
+    pub(in crate::store) fn sync_blobs(&self) -> Result<()> {
         let mut files = vec![(self.root.clone(), LAYOUT_FILE.to_owned())];
         let mut directories = vec![self.root.directory("blobs")?];
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
