@@ -25,6 +25,9 @@ const LONGEST_QUOTE: usize = 400;
 /// The time that a program may take to exit after it has closed its input.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The time between two looks at a program.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// The container engine that owns an image store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerEngine {
@@ -53,7 +56,7 @@ pub struct EngineStore {
     path: Vec<PathBuf>,
 }
 
-/// A program that loads the archive which is written to this.
+/// A running program that loads the archive which is written to it.
 #[derive(Debug)]
 pub struct Loading {
     object: String,
@@ -104,7 +107,7 @@ impl EngineStore {
         EngineStore { engine, programs, path }
     }
 
-    /// Takes the image `name` out of the store, by way of a file in `directory` that has no name any more afterwards.
+    /// Reads the image `name` from the store, through an unnamed file in `directory`.
     ///
     /// # Errors
     /// Fails if no program is found, it fails, or what it writes is not the image of that name, for `platform`.
@@ -122,7 +125,7 @@ impl EngineStore {
         archive::read_saved(archive.into_unnamed()?, &object, &name, platform)
     }
 
-    /// Starts loading the archive that is then written to the answer.
+    /// Starts the program that loads an archive. The archive is then written to the returned value.
     ///
     /// # Errors
     /// Fails if no program is found, or it cannot be started.
@@ -143,7 +146,7 @@ impl EngineStore {
         }
     }
 
-    /// Starts the first program that is found, and answers what messages call it. Relative directories are skipped: they would
+    /// Starts the first program that is found. Returns its name in messages. Relative directories are skipped: they would
     /// mean the working directory, which may contain programs of other users.
     fn start(
         &self,
@@ -189,11 +192,11 @@ impl Loading {
         self.object.clone()
     }
 
-    /// Ends the archive, which is complete if `written` is `Ok`, and waits until it is loaded. An incomplete archive is never
-    /// ended: the program is.
+    /// Ends the archive, which is complete if `written` is `Ok`, and waits until it is loaded. If it is incomplete, the
+    /// program is killed before it can see an end.
     ///
     /// # Errors
-    /// The error of `written`; if the program fails, its error instead.
+    /// The error of `written`; if the program fails or does not read the whole archive, that error instead.
     pub fn finish<T>(mut self, written: Result<T>) -> Result<T> {
         let is_refused = written.as_ref().is_err_and(|error| error.object() == self.object);
         if written.is_err() && !(is_refused && self.has_ended()) {
@@ -201,12 +204,27 @@ impl Loading {
             self.process.wait().ok();
             return written;
         }
+        let is_read = self.has_read_everything();
         drop(self.input.take());
         let status = self.process.wait().map_err(|error| Error::io(&self.object, "wait for", error))?;
         check(&self.object, status, &self.complaint.join().unwrap_or_default())?;
-        match is_refused {
+        match is_refused || !is_read {
             true => Err(Error::new(ErrorKind::Io, self.object, "exited before it had read the archive")),
             false => written,
+        }
+    }
+
+    /// Waits until the program has read everything that was written, or has ended. Returns whether it has read everything.
+    ///
+    /// A small archive fits into the pipe, so writing it proves nothing.
+    fn has_read_everything(&mut self) -> bool {
+        loop {
+            let has_ended = !matches!(self.process.try_wait(), Ok(None));
+            match self.input.as_ref().map_or(0, unread) {
+                0 => return true,
+                _ if has_ended => return false,
+                _ => std::thread::sleep(PAUSE),
+            }
         }
     }
 
@@ -217,7 +235,7 @@ impl Loading {
             if !matches!(self.process.try_wait(), Ok(None)) {
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(PAUSE);
         }
         false
     }
@@ -236,7 +254,20 @@ impl Write for Loading {
     }
 }
 
-/// Everything that a program says, as far unchanged quoted. The rest is read, so that the program does not wait.
+/// Returns the number of bytes that were written to a pipe and not read yet.
+#[cfg(unix)]
+fn unread(pipe: &ChildStdin) -> u64 {
+    // A system that cannot tell is no reason to refuse a program that succeeds.
+    rustix::io::ioctl_fionread(pipe).unwrap_or(0)
+}
+
+/// Returns 0: the writing end of a pipe shows nothing on this system.
+#[cfg(not(unix))]
+fn unread(_: &ChildStdin) -> u64 {
+    0
+}
+
+/// Returns the start of what a program says. The rest is read and dropped, so that the program does not wait.
 fn complaint_of(mut errors: impl Read) -> Vec<u8> {
     let mut said = Vec::new();
     bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();

@@ -104,6 +104,14 @@ fn faults_of_the_program_are_quoted() {
     fails("export out docker-daemon:app", &format!("docker load: {failed}"));
     yard.program("docker", "/bin/cat > /dev/null; kill -9 $$");
     fails("export out docker-daemon:app", "docker load: failed (signal: 9 (SIGKILL))");
+    // An archive that a pipe holds is written without a reader.
+    for program in ["exit 0", "exec 0</dev/null; exit 0", "/bin/head -c 100 > /dev/null"] {
+        yard.program("docker", program);
+        fails("export out docker-daemon:app", "docker load: exited before it had read the archive");
+    }
+    // A program may wait before it reads.
+    yard.program("docker", "/bin/sleep 0.1; /bin/cat > /dev/null; /bin/sleep 0.1");
+    yard.run_among("export out docker-daemon:app").success();
     // More than a pipe holds.
     yard.scratch.write("big/file", vec![0; 1 << 20]);
     yard.text("layout big-one --compression none --copy big:/big");
