@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 13] = [
+const COMMANDS: [(&[&str], &str); 14] = [
     (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
     (
         &["buildx", "bake", "bud"],
@@ -21,8 +21,12 @@ const COMMANDS: [(&[&str], &str); 13] = [
     ),
     (&["run", "exec", "start"], "engines run images: `ocibuild export LAYOUT - | docker load`, then `docker run`"),
     (
-        &["images", "image", "history", "manifest", "config", "show", "info"],
+        &["images", "image", "history", "manifest", "show", "info"],
         "`ocibuild ls LAYOUT` lists images, `ocibuild inspect IMAGE` shows one",
+    ),
+    (
+        &["config", "mutate", "annotate"],
+        "`ocibuild edit IMAGE` changes the config and the annotations of an image, `ocibuild inspect IMAGE` shows them",
     ),
     (
         &["rmi", "remove", "delete"],

@@ -14,6 +14,7 @@ mod container_files;
 mod content_flags;
 mod destination;
 mod dockerfile;
+mod edit;
 mod engines;
 mod environment_switches;
 mod excluded;
@@ -41,6 +42,7 @@ mod repair;
 mod replaced;
 mod report;
 mod request;
+mod rewriting;
 mod rm;
 mod robot;
 mod robot_environment;
@@ -96,6 +98,8 @@ enum Command {
     Rm(rm::RmArguments),
     /// Remove unreferenced blobs from a layout
     Gc(gc::GcArguments),
+    /// Change the config and the annotations of an image
+    Edit(Box<edit::EditArguments>),
     /// Generate a Dockerfile that builds an equivalent image
     Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Show, prune, verify or clear the cache
@@ -186,6 +190,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Tag(arguments) => tag::run(arguments),
         Command::Rm(arguments) => rm::run(arguments),
         Command::Gc(arguments) => gc::run(arguments),
+        Command::Edit(arguments) => edit::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -247,6 +252,7 @@ impl Command {
             Command::Tag(arguments) => Some(&arguments.common),
             Command::Rm(arguments) => Some(&arguments.common),
             Command::Gc(arguments) => Some(&arguments.common),
+            Command::Edit(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

@@ -36,6 +36,11 @@ pub(super) struct OpenedImage {
 }
 
 impl SourceArguments {
+    /// Reads the image `source` as if the command line named it alone.
+    pub(super) fn of(source: &str, platform: Option<Platform>, cache: CacheDirectory) -> Self {
+        SourceArguments { source: source.to_owned(), platform, cache }
+    }
+
     /// Asks the policy about the image.
     ///
     /// # Errors

@@ -85,6 +85,15 @@ impl Repository {
         self.registry.put_manifest(self.reference.repository(), descriptor, bytes, tag.as_str()).map(|_| ())
     }
 
+    /// Stores an index under its digest. All of its manifests must be in the repository.
+    ///
+    /// # Errors
+    /// Fails if the registry refuses the index.
+    pub fn put_index(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let name = descriptor.digest.to_string();
+        self.registry.put_manifest(self.reference.repository(), descriptor, bytes, &name).map(|_| ())
+    }
+
     /// Checks whether the repository has the blob, with no more than read access.
     ///
     /// # Errors

@@ -124,6 +124,26 @@ impl Descriptor {
         object
     }
 
+    /// Makes `member`, the descriptor of another blob in a document, that of this one. Members that this library does not know
+    /// stay, except for those that are about the bytes of the blob.
+    pub fn replace_in(&self, member: &mut Value) {
+        let Some(members) = member.as_object_mut() else {
+            *member = self.to_json();
+            return;
+        };
+        for key in ["data", "urls", "annotations"] {
+            members.remove(key);
+        }
+        // A platform has members that are not read, such as the version of the system.
+        let platform = members.remove("platform");
+        if let Value::Object(own) = self.to_json() {
+            members.extend(own);
+        }
+        if let Some(platform) = platform {
+            members.insert("platform".to_owned(), platform);
+        }
+    }
+
     /// Returns the descriptor with one more annotation.
     #[must_use]
     pub fn annotated(mut self, key: &str, value: impl Into<String>) -> Self {

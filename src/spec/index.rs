@@ -108,6 +108,17 @@ impl Index {
         replaced
     }
 
+    /// Lists `after` in the place of every entry that is equal to `before`. Members of the entry that this library does not know
+    /// stay.
+    pub fn replace(&mut self, before: &Descriptor, after: &Descriptor) {
+        let Some(entries) = self.document.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+        let changed = self.manifests.iter_mut().zip(entries).filter(|(listed, _)| *listed == before);
+        for (listed, entry) in changed {
+            after.replace_in(entry);
+            *listed = after.clone();
+        }
+    }
+
     /// Writes the text by which other tools find each image that has a full name. It is the tag, or the full name if
     /// another image has the same tag.
     fn spell_tags(&mut self) {

@@ -6,6 +6,7 @@
 pub mod archive;
 mod blob_locations;
 mod cache_layouts;
+mod combined_blobs;
 mod copy;
 mod directory;
 mod engine;
@@ -23,6 +24,7 @@ pub mod verify;
 pub use crate::spec::name::ImageName;
 pub use blob_locations::Seen;
 pub use cache_layouts::{BASES, LAYERS};
+pub use combined_blobs::CombinedBlobs;
 pub use copy::{TransferStats, copy, copy_blobs};
 pub use directory::{DirectoryImage, DirectoryWriter};
 pub use engine::{ContainerEngine, EngineProgram, EngineStore, Loading};

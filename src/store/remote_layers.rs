@@ -55,6 +55,12 @@ impl RemoteLayers {
         self
     }
 
+    /// Makes the remote layers, if any, the only ones in the entry of an image.
+    pub(super) fn note_alone_in(&self, mut listed: Descriptor) -> Descriptor {
+        listed.annotations.remove(LEFT_OUT);
+        self.note_in(listed)
+    }
+
     /// Adds the remote layers, if any, to the entry of an image.
     pub(super) fn note_in(&self, listed: Descriptor) -> Descriptor {
         if self.0.is_empty() {

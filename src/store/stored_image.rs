@@ -38,6 +38,12 @@ pub struct StoredImage {
     pub source: Arc<dyn BlobSource>,
 }
 
+/// Returns the entry of an image whose name in a registry is no longer known.
+pub(super) fn without_origin(mut listed: Descriptor) -> Descriptor {
+    listed.annotations.remove(ORIGIN);
+    listed
+}
+
 impl std::fmt::Debug for StoredImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoredImage").field("descriptor", &self.descriptor).finish_non_exhaustive()

@@ -130,6 +130,7 @@ fn every_page_of_help() {
         "tag",
         "rm",
         "gc",
+        "edit",
         "dockerfile",
         "cache",
         "cache prune",

@@ -70,6 +70,7 @@ fn every_member_is_described() {
         ("verify", "verify out"),
         ("tag", "tag out:team/app:v1 team/app:v2"),
         ("ls", "ls out"),
+        ("edit", "edit out:team/app:v2 --label a=b"),
         ("rm", "rm out:team/app:v2"),
         ("gc", "gc out --dry-run"),
         ("dockerfile", "dockerfile --base scratch --copy src:/app --context context"),

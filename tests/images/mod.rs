@@ -1,6 +1,7 @@
 //! The names of images, and their meaning in arguments (`docs/images.md`).
 
 mod directories;
+mod edit;
 mod engines;
 mod files;
 mod garbage;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Attaches an artifact to a manifest as `oras attach --oci-layout` does, and returns its digest.
-fn attach(yard: &Yard, layout: &str, subject: &Value, kind: &str) -> String {
+pub(super) fn attach(yard: &Yard, layout: &str, subject: &Value, kind: &str) -> String {
     let subject = json!({"mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"]});
     let config = yard.blob(layout, "application/vnd.oci.empty.v1+json", b"{}");
     let mut content = yard.blob(layout, kind, format!("a {kind}").as_bytes());

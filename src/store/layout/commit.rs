@@ -46,7 +46,18 @@ impl Layout {
     /// checked again for a short time, and dropped entries are listed again.
     pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
         let _guard = self.lock()?;
-        let (listed, mut replaced) = self.list(descriptors)?;
+        let (listed, replaced) = self.list(descriptors)?;
+        self.keep_listed(descriptors, listed, replaced)
+    }
+
+    /// Watches the index, which lists `descriptors`, for a short time, and lists dropped entries again. Returns the replaced
+    /// entries, which are `replaced` and those of the repetitions. The caller holds the lock.
+    pub(super) fn keep_listed(
+        &self,
+        descriptors: &[Descriptor],
+        listed: ListedSince,
+        mut replaced: Vec<Replaced>,
+    ) -> Result<Vec<Replaced>> {
         if listed == ListedSince::Before {
             self.sync_index()?;
             return Ok(replaced);

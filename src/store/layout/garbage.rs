@@ -85,7 +85,7 @@ impl Layout {
     }
 
     /// Returns the digests of every blob that the index leads to.
-    fn needed(&self) -> Result<BTreeSet<Digest>> {
+    pub(super) fn needed(&self) -> Result<BTreeSet<Digest>> {
         let mut needed = BTreeSet::new();
         for listed in self.index()?.manifests() {
             if media_type::may_be_unknown_manifest(&listed.media_type) {

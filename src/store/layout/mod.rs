@@ -26,6 +26,7 @@ mod lock;
 mod names;
 pub(super) mod open;
 mod open_blob;
+mod replace;
 mod source_and_sink;
 
 pub use blob::{BlobWriter, Gap};
