@@ -12,17 +12,17 @@ use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
 /// The result of a cache lookup.
 pub(super) enum LookupResult {
     /// Cache hit.
-    Whole(Box<BuiltLayer>),
+    Hit(Box<BuiltLayer>),
     /// Partial hit: blocks of the previous build's layer.
-    Parts(Box<KnownParts>),
+    Partial(Box<PartialHit>),
     /// Miss, for a layer that can only be found by its recipe.
-    Nothing,
+    Miss,
 }
 
 /// The reusable state for a layer that has to be built.
-pub(super) struct KnownParts {
+pub(super) struct PartialHit {
     /// The layer of the previous build, if there was one.
-    pub(super) earlier: Option<Before>,
+    pub(super) earlier: Option<PreviousBuild>,
     /// The compressed blocks that can be reused.
     reuse: Option<Reuse>,
     /// The current fingerprints of the entries.
@@ -30,7 +30,7 @@ pub(super) struct KnownParts {
 }
 
 /// The data of the previous build's layer.
-pub(super) struct Before {
+pub(super) struct PreviousBuild {
     pub(super) entries: Vec<PreviousEntry>,
     pub(super) diff_id: DiffId,
 }
@@ -39,8 +39,8 @@ impl LookupResult {
     /// Returns the blocks that a layer to be built can reuse.
     pub(super) fn reuse(&self) -> Option<&Reuse> {
         match self {
-            LookupResult::Parts(parts) => parts.reuse.as_ref(),
-            LookupResult::Whole(_) | LookupResult::Nothing => None,
+            LookupResult::Partial(parts) => parts.reuse.as_ref(),
+            LookupResult::Hit(_) | LookupResult::Miss => None,
         }
     }
 }
@@ -48,7 +48,7 @@ impl LookupResult {
 /// The caches in which layers are looked up and stored.
 #[derive(Clone, Copy)]
 pub(super) struct CacheLookup<'a> {
-    pub(super) memory: LayerCaches<'a>,
+    pub(super) caches: LayerCaches<'a>,
     pub(super) policy: CompressionPolicy,
     pub(super) progress: &'a dyn Progress,
 }
@@ -61,22 +61,22 @@ impl CacheLookup<'_> {
     /// in which a file is opened only if its metadata changed. Without a previous build, but with a tree of the
     /// same names and sizes in a cache, here or on another machine, by the hash of all content.
     pub(super) fn find(&self, planned: &PlannedLayer, tree: &Tree) -> Result<LookupResult> {
-        let CacheLookup { memory, policy, progress } = *self;
+        let CacheLookup { caches, policy, progress } = *self;
         let (group, compression) = (planned.shared_group(policy), planned.compression);
-        let has_no_cache = memory.cache.is_none() && !memory.asks_others(group.as_ref());
+        let has_no_cache = caches.cache.is_none() && !caches.may_be_shared(group.as_ref());
         if has_no_cache || planned.recipe.is_some() || compression.passes_gzip_through() {
-            return Ok(LookupResult::Nothing);
+            return Ok(LookupResult::Miss);
         }
-        let mut parts = KnownParts { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
+        let mut parts = PartialHit { earlier: None, reuse: None, fingerprints: Fingerprints::of(tree) };
         let by_files = LayerKey::of_files(&parts.fingerprints, compression);
-        if let (Some((key, newest)), Some(cache)) = (&by_files, memory.cache)
-            && let Some(found) = cache.find(key, memory.layout)
+        if let (Some((key, newest)), Some(cache)) = (&by_files, caches.cache)
+            && let Some(found) = cache.find(key, caches.layout)
             && !found.is_racy(*newest)
         {
             let known = BuiltLayer { from: found.from, ..BuiltLayer::of(found.layer, LayerOrigin::SameFiles) };
-            return Ok(LookupResult::Whole(Box::new(known)));
+            return Ok(LookupResult::Hit(Box::new(known)));
         }
-        if let Some(cache) = memory.cache
+        if let Some(cache) = caches.cache
             && let Some((earlier, blob)) = cache.earlier(&planned.series)
         {
             match compare(
@@ -88,28 +88,28 @@ impl CacheLookup<'_> {
                 &planned.name,
                 progress,
             )? {
-                Comparison::Same if cache.bring(&earlier.layer, memory.layout) => {
+                Comparison::Same if cache.bring(&earlier.layer, caches.layout) => {
                     return Ok(self.touched(cache, planned, earlier, parts.fingerprints));
                 }
                 Comparison::Same => {}
                 Comparison::Other(reuse) => parts.reuse = Some(*reuse),
             }
-            parts.earlier = Some(Before { entries: earlier.entries, diff_id: earlier.layer.diff_id });
-            return Ok(LookupResult::Parts(Box::new(parts)));
+            parts.earlier = Some(PreviousBuild { entries: earlier.entries, diff_id: earlier.layer.diff_id });
+            return Ok(LookupResult::Partial(Box::new(parts)));
         }
-        if memory.knows_shape(group.as_ref(), &LayerKey::of_shape(&parts.fingerprints, compression)) {
+        if caches.knows_shape(group.as_ref(), &LayerKey::of_shape(&parts.fingerprints, compression)) {
             let diff_id = hash_layer(tree, &planned.name, progress)?;
             let by_content = LayerKey::of_tar(&diff_id, compression);
-            if let Some(found) = memory.find(group.as_ref(), &by_content, LayerOrigin::SameContent, progress) {
-                if let (Some((key, _)), Some(cache), None) = (by_files, memory.cache, &found.remote_in) {
+            if let Some(found) = caches.find(group.as_ref(), &by_content, LayerOrigin::SameContent, progress) {
+                if let (Some((key, _)), Some(cache), None) = (by_files, caches.cache, &found.remote_in) {
                     let (layer, from) = (found.layer.clone(), found.from.clone());
                     let kept = CachedLayer { layer, facts: LayerFacts::None, from, recorded: cache.now() };
-                    cache.keep(&key, &kept, memory.layout, progress);
+                    cache.keep(&key, &kept, caches.layout, progress);
                 }
-                return Ok(LookupResult::Whole(Box::new(found)));
+                return Ok(LookupResult::Hit(Box::new(found)));
             }
         }
-        Ok(LookupResult::Parts(Box::new(parts)))
+        Ok(LookupResult::Partial(Box::new(parts)))
     }
 
     /// Returns the layer of the previous build if its files were touched or replaced, but have the same content.
@@ -120,7 +120,7 @@ impl CacheLookup<'_> {
         mut earlier: PreviousLayer,
         fingerprints: Fingerprints,
     ) -> LookupResult {
-        let CacheLookup { memory: LayerCaches { layout, .. }, policy: _, progress } = *self;
+        let CacheLookup { caches: LayerCaches { layout, .. }, policy: _, progress } = *self;
         let layer = earlier.layer.clone();
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, planned.compression) {
             let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
@@ -131,31 +131,32 @@ impl CacheLookup<'_> {
         }
         cache.keep_blocks(&planned.series, &earlier, progress);
         let work = Work { reused: earlier.blocks.len(), ..Work::default() };
-        LookupResult::Whole(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::SameContent) }))
+        LookupResult::Hit(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::SameContent) }))
     }
 
     /// Stores a layer with a recipe under the key that is looked up before its tree is known.
     pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
-        let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy, progress } = *self;
+        let CacheLookup { caches: LayerCaches { cache, layout, .. }, policy, progress } = *self;
         let (Some(cache), Some((recipe, facts))) = (cache, &planned.recipe) else { return };
         let kept = CachedLayer { layer: layer.clone(), facts: facts.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
     }
 
     /// Stores the layer of `tree`, and returns its differences from the previous one.
-    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: KnownParts, made: MadeLayer) -> BuiltLayer {
-        let CacheLookup { memory: LayerCaches { cache, layout, .. }, policy: _, progress } = *self;
+    pub(super) fn keep(&self, planned: &PlannedLayer, tree: &Tree, parts: PartialHit, made: MadeLayer) -> BuiltLayer {
+        let CacheLookup { caches: LayerCaches { cache, layout, .. }, policy: _, progress } = *self;
         let compression = planned.compression;
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
-        let KnownParts { earlier, reuse: _, fingerprints } = parts;
+        let PartialHit { earlier, reuse: _, fingerprints } = parts;
         let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
         let others = [LayerKey::of_shape(&fingerprints, compression), LayerKey::of_tar(&layer.diff_id, compression)];
         for key in by_files.into_iter().chain(others) {
             cache.keep(&key, &kept, layout, progress);
         }
-        let between = |earlier: &Before| Differences::between(&earlier.entries, tree, &fingerprints.entries, &contents);
+        let between =
+            |earlier: &PreviousBuild| Differences::between(&earlier.entries, tree, &fingerprints.entries, &contents);
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
             cache.keep_blocks(&planned.series, &PreviousLayer { layer: layer.clone(), entries, blocks }, progress);

@@ -34,7 +34,7 @@ pub enum SharedLayers {
     /// The layer is downloaded.
     Fetched,
     /// The layer stays in the registry. Readers that need the complete image fetch it from there.
-    LeftOut,
+    Remote,
 }
 
 /// The number of concurrent downloads.
@@ -47,7 +47,7 @@ impl<'a> LayerCaches<'a> {
     }
 
     /// Looks up `layers` by their recipes, concurrently.
-    pub(super) fn recall(
+    pub(super) fn look_up_recipes(
         &self,
         layers: &[LayerSpec],
         policy: CompressionPolicy,
@@ -98,7 +98,7 @@ impl<'a> LayerCaches<'a> {
     fn take(&self, find: &SharedFind, roots: &[ImagePath], progress: &dyn Progress) -> Result<BuiltLayer> {
         let SharedLayer { layer, keys, facts } = &find.shared;
         let repository = find.repository.reference().clone().without_tag();
-        if self.shared_layers == SharedLayers::LeftOut {
+        if self.shared_layers == SharedLayers::Remote {
             find.check(progress)?;
             let (remote_in, from) = (Some(repository.clone()), Some(repository));
             return Ok(BuiltLayer { remote_in, from, ..BuiltLayer::of(layer.clone(), LayerOrigin::Shared) });
@@ -113,11 +113,11 @@ impl<'a> LayerCaches<'a> {
     }
 
     /// Returns `true` if a shared cache may have a layer of `group`.
-    pub(super) fn asks_others(&self, group: Option<&LayerGroup<'_>>) -> bool {
+    pub(super) fn may_be_shared(&self, group: Option<&LayerGroup<'_>>) -> bool {
         self.shared.is_some() && group.is_some()
     }
 
-    /// Returns `true` if a cache has a layer with these names and sizes.
+    /// Returns `true` if a cache has a layer with the names and sizes of `key`.
     pub(super) fn knows_shape(&self, group: Option<&LayerGroup<'_>>, key: &LayerKey) -> bool {
         let is_kept = || self.cache.is_some_and(|cache| cache.facts(key).is_some());
         is_kept() || self.shared.zip(group).is_some_and(|(shared, group)| shared.find(&group.key, key).is_some())

@@ -132,7 +132,7 @@ impl LockFile {
         self.entries.digests.get(&(kind, name.to_owned())).copied()
     }
 
-    /// Returns the reference, at the digest that it has in the lock file. Its own digest needs no other.
+    /// Returns the reference with the digest that it has in the lock file. A reference with a digest is returned unchanged.
     ///
     /// # Errors
     /// Fails as [`LockFile::wanted`] does.
@@ -161,10 +161,10 @@ impl LockFile {
         Ok(given.or(locked))
     }
 
-    /// Requires that `name`, which turned out to be `found`, is what the file says.
+    /// Checks that `found` is the digest that the file has for `name`.
     ///
     /// # Errors
-    /// Fails if it is something else, or is required to be in the file and is not.
+    /// Fails if the file has another digest, or if the name is required to be in the file and is not.
     pub fn check(&self, kind: LockedKind, name: &str, found: Digest) -> Result<()> {
         match self.wanted(kind, name)? {
             Some(wanted) if wanted != found => {
@@ -185,7 +185,7 @@ impl LockFile {
         })
     }
 
-    /// Requires that layers may be taken from `caches`, or writes them down with `--lock`.
+    /// Requires that layers may be taken from `caches`, or records them with `--lock`.
     ///
     /// # Errors
     /// Fails if one is required to be in the file and is not, or the file cannot be written.
@@ -213,7 +213,7 @@ impl LockFile {
         })
     }
 
-    /// Sorted and indented, since people compare versions of it.
+    /// Returns the text of the file, sorted and indented, since people compare versions of it.
     fn text(&self) -> String {
         let mut document = json!({"version": 1});
         for ((kind, name), digest) in &self.entries.digests {
@@ -256,7 +256,7 @@ fn parse(bytes: &[u8], object: &str) -> Result<LockEntries> {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> String {
+    fn parsed(text: &str) -> String {
         parse(text.as_bytes(), "lock")
             .map(|entries| entries.digests.len().to_string())
             .unwrap_or_else(|error| error.to_string())
@@ -295,12 +295,12 @@ mod tests {
 
     #[test]
     fn a_malformed_lock_file_is_refused() {
-        assert_eq!(said(r#"{"version": 1}"#), "0");
-        assert!(said(r#"{"version": 2}"#).contains("version 1"));
-        assert!(said(r#"{"version": 1, "signatures": {}}"#).contains("unknown member `signatures`"));
-        assert!(said(r#"{"version": 1, "caches": {}}"#).contains("caches"));
-        assert!(said(r#"{"version": 1, "bases": {"a": 1}}"#).contains("expected a digest"));
-        assert!(said(r#"{"version": 1, "bases": {"a": "sha256:1"}}"#).starts_with("lock: `a`: "));
-        assert!(said(r#"{"version": 1, "bases": {}, "bases": {}}"#).contains("duplicate"));
+        assert_eq!(parsed(r#"{"version": 1}"#), "0");
+        assert!(parsed(r#"{"version": 2}"#).contains("version 1"));
+        assert!(parsed(r#"{"version": 1, "signatures": {}}"#).contains("unknown member `signatures`"));
+        assert!(parsed(r#"{"version": 1, "caches": {}}"#).contains("caches"));
+        assert!(parsed(r#"{"version": 1, "bases": {"a": 1}}"#).contains("expected a digest"));
+        assert!(parsed(r#"{"version": 1, "bases": {"a": "sha256:1"}}"#).starts_with("lock: `a`: "));
+        assert!(parsed(r#"{"version": 1, "bases": {}, "bases": {}}"#).contains("duplicate"));
     }
 }

@@ -80,7 +80,7 @@ impl PlannedLayer {
     /// entry that may be in it is needed.
     pub(super) fn below<'a>(
         &'a self,
-        memory: Option<LayerCaches<'a>>,
+        caches: Option<LayerCaches<'a>>,
         listings: Option<&'a Listings>,
         progress: &'a dyn Progress,
     ) -> LayerBelow<'a> {
@@ -88,7 +88,7 @@ impl PlannedLayer {
             PlannedContent::Tree(tree) => LayerBelow::Tree(tree),
             PlannedContent::Known(known) => {
                 let source =
-                    memory.filter(|_| known.remote_in.is_none()).map(|memory| memory.layout as &dyn BlobSource);
+                    caches.filter(|_| known.remote_in.is_none()).map(|caches| caches.layout as &dyn BlobSource);
                 let (layer, diff_id) = (&known.layer.descriptor, &known.layer.diff_id);
                 let unseen = Unseen {
                     reason: format!("the layer `{}` is not downloaded", self.name),

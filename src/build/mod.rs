@@ -117,7 +117,7 @@ pub struct Built {
     /// The new layers, lowest first.
     pub layers: Vec<BuiltLayer>,
     /// The layers, including those of the base, that are not in the layout.
-    pub left_out: RemoteLayers,
+    pub remote_layers: RemoteLayers,
     /// The secrets that were found in the sources.
     pub secrets: Vec<FoundSecret>,
     /// The images that had its names before.
@@ -143,7 +143,7 @@ pub struct BuiltLayer {
 }
 
 impl Plan {
-    /// Builds the image in `layout` and adds it to the index under `names`. Layers in the caches of `memory` are not built
+    /// Builds the image in `layout` and adds it to the index under `names`. Layers in `caches` are not built
     /// again.
     ///
     /// On success, every blob of the image that is not remote is durable, and so is the index that lists it.
@@ -154,13 +154,13 @@ impl Plan {
     pub fn build(
         &self,
         layout: &Arc<Layout>,
-        memory: Option<LayerCaches<'_>>,
+        caches: Option<LayerCaches<'_>>,
         names: &[ImageName],
         progress: &dyn Progress,
     ) -> Result<Built> {
         self.warn_of_many_layers(progress);
         let (base, layers) =
-            threads::both(|| self.copy_base(layout, progress), || self.make_layers(layout, memory, progress));
+            threads::both(|| self.copy_base(layout, progress), || self.make_layers(layout, caches, progress));
         let stopped = || Err(Error::invalid("base image", "the copy stopped unexpectedly"));
         let (layers, secrets) = base.unwrap_or_else(stopped).and(layers)?;
         let new: Vec<NewLayer<'_>> = layers
@@ -170,10 +170,10 @@ impl Plan {
             .collect();
         self.warn_of_foreign_programs(&layers, progress);
         let image = assemble(&self.image, &self.base, &new, layout)?;
-        let left_out = self.left_out(&layers);
-        let replaced = layout.commit_without(&left_out, &image, names)?;
+        let remote_layers = self.remote_layers(&layers);
+        let replaced = layout.commit_sparse(&remote_layers, &image, names)?;
         layout.warn_of_repairs(progress);
-        Ok(Built { image, layers, left_out, secrets, replaced })
+        Ok(Built { image, layers, remote_layers, secrets, replaced })
     }
 
     /// Adds every new layer to the layout, from a cache if possible. Remote layers are not downloaded.
@@ -181,27 +181,27 @@ impl Plan {
     fn make_layers(
         &self,
         layout: &Layout,
-        memory: Option<LayerCaches<'_>>,
+        caches: Option<LayerCaches<'_>>,
         progress: &dyn Progress,
     ) -> Result<(Vec<BuiltLayer>, Vec<FoundSecret>)> {
-        let recall = memory.map(|memory| CacheLookup { memory, policy: self.compression, progress });
-        let find = |planned: &PlannedLayer| match (&planned.content, &recall) {
-            (PlannedContent::Known(known), _) => Ok(LookupResult::Whole(known.clone())),
-            (PlannedContent::Tree(tree), Some(recall)) => recall.find(planned, tree),
-            (PlannedContent::Tree(_), None) => Ok(LookupResult::Nothing),
+        let lookup = caches.map(|caches| CacheLookup { caches, policy: self.compression, progress });
+        let find = |planned: &PlannedLayer| match (&planned.content, &lookup) {
+            (PlannedContent::Known(known), _) => Ok(LookupResult::Hit(known.clone())),
+            (PlannedContent::Tree(tree), Some(lookup)) => lookup.find(planned, tree),
+            (PlannedContent::Tree(_), None) => Ok(LookupResult::Miss),
         };
-        let recalled = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
-        let cache = memory.and_then(|memory| memory.cache);
-        let searches = self.find_secrets(&recalled, cache, progress)?;
+        let lookups = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+        let cache = caches.and_then(|caches| caches.cache);
+        let searches = self.find_secrets(&lookups, cache, progress)?;
         let visitors: Vec<_> = searches.iter().map(Search::visitor).collect();
         let mut requests = Vec::new();
-        for ((recalled, planned), visitor) in recalled.iter().zip(&self.layers).zip(&visitors) {
-            match (recalled, planned.tree()) {
-                (LookupResult::Parts(_) | LookupResult::Nothing, Some(tree)) => requests.push(LayerRequest {
+        for ((found, planned), visitor) in lookups.iter().zip(&self.layers).zip(&visitors) {
+            match (found, planned.tree()) {
+                (LookupResult::Partial(_) | LookupResult::Miss, Some(tree)) => requests.push(LayerRequest {
                     tree,
                     name: &planned.name,
                     compression: planned.compression,
-                    reuse: recalled.reuse(),
+                    reuse: found.reuse(),
                     visitor: visitor.as_ref().map(|visit| ContentVisitor(visit)),
                 }),
                 _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
@@ -215,14 +215,14 @@ impl Plan {
         if self.secrets == SecretPolicy::Warn {
             self.judge(&all, progress)?;
         }
-        let complete = recalled.into_iter().zip(&self.layers).map(|(recalled, planned)| match (recalled, &recall) {
-            (LookupResult::Whole(built), _) => Some(*built),
-            (LookupResult::Parts(parts), Some(recall)) => {
-                Some(recall.keep(planned, planned.tree()?, *parts, made.next()?))
+        let complete = lookups.into_iter().zip(&self.layers).map(|(found, planned)| match (found, &lookup) {
+            (LookupResult::Hit(built), _) => Some(*built),
+            (LookupResult::Partial(parts), Some(lookup)) => {
+                Some(lookup.keep(planned, planned.tree()?, *parts, made.next()?))
             }
-            (LookupResult::Parts(_) | LookupResult::Nothing, recall) => {
+            (LookupResult::Partial(_) | LookupResult::Miss, lookup) => {
                 let MadeLayer { layer, work, .. } = made.next()?;
-                recall.iter().for_each(|recall| recall.keep_by_recipe(planned, &layer));
+                lookup.iter().for_each(|lookup| lookup.keep_by_recipe(planned, &layer));
                 Some(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) })
             }
         });
@@ -242,24 +242,24 @@ impl Plan {
     }
 
     /// Returns the layers that are not in the layout.
-    fn left_out(&self, layers: &[BuiltLayer]) -> RemoteLayers {
-        let mut left_out = RemoteLayers::default();
-        if let Base::Image { image, name: Some(name), layers: BaseLayers::LeftOut } = &self.base
+    fn remote_layers(&self, layers: &[BuiltLayer]) -> RemoteLayers {
+        let mut remote = RemoteLayers::default();
+        if let Base::Image { image, name: Some(name), layers: BaseLayers::Remote } = &self.base
             && let Ok(base) = name.parse()
         {
-            image.manifest.layers.iter().for_each(|layer| left_out.insert(layer.digest, &base));
+            image.manifest.layers.iter().for_each(|layer| remote.insert(layer.digest, &base));
         }
         for built in layers {
             if let Some(repository) = &built.remote_in {
-                left_out.insert(built.layer.descriptor.digest, repository);
+                remote.insert(built.layer.descriptor.digest, repository);
             }
         }
-        left_out
+        remote
     }
 
     fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {
         match &self.base {
-            Base::Scratch(_) | Base::Image { layers: BaseLayers::LeftOut, .. } => Ok(()),
+            Base::Scratch(_) | Base::Image { layers: BaseLayers::Remote, .. } => Ok(()),
             Base::Image { image, .. } => copy_blobs(&*image.source, &image.manifest.layers, layout, progress)
                 .map(|_| ())
                 .map_err(|error| error.within("base image")),

@@ -35,7 +35,7 @@ impl Unchecked {
     }
 
     /// Prints one warning for all skipped checks, if there are any.
-    pub(super) fn say(&self, progress: &dyn Progress) {
+    pub(super) fn warn(&self, progress: &dyn Progress) {
         if let Some(Unseen { reason, hint }) = &self.because {
             let questions = self.questions.join("; ");
             warn(progress, "base image", &format!("{reason}, so this was not checked: {questions} ({hint})"));
@@ -43,8 +43,8 @@ impl Unchecked {
     }
 }
 
-/// The layers below, with the rules for placing a layer on them.
-pub(super) struct Ground<'a> {
+/// Places a layer on the layers below.
+pub(super) struct Placer<'a> {
     /// The layers below.
     pub(super) rootfs: &'a Rootfs<'a>,
     /// The attributes of directories that no layer below has.
@@ -56,13 +56,13 @@ pub(super) struct Ground<'a> {
 /// The maximum number of times that a layer is placed again because links led to further links.
 const MOST_ROUNDS: usize = 40;
 
-impl Ground<'_> {
+impl Placer<'_> {
     /// Places `tree` on the layers below.
     ///
     /// # Errors
     /// Fails if a link points outside or in a loop, an entry would replace an entry of another kind, a path to remove is
     /// missing, or the result depends on a layer whose content is unknown.
-    pub(super) fn settle(&mut self, mut tree: Tree) -> Result<Tree> {
+    pub(super) fn place(&mut self, mut tree: Tree) -> Result<Tree> {
         for _ in 0..MOST_ROUNDS {
             let Placement { attributes, moves } = self.look_below(&tree)?;
             for (number, attributes) in attributes {
@@ -115,12 +115,12 @@ impl Ground<'_> {
             }
         }
         if placement.moves.is_empty() {
-            differing.say(self.progress);
+            differing.warn(self.progress);
         }
         Ok(placement)
     }
 
-    /// Returns a parent directory that an entry needs and no source names.
+    /// Decides what becomes of a parent directory that an entry needs and no source names.
     fn implied(&self, entry: &Entry, found: PathLookup) -> Result<Implied> {
         let path = &entry.path;
         let below = match found {
@@ -148,7 +148,7 @@ impl Ground<'_> {
         }
     }
 
-    /// Returns an entry that a source names.
+    /// Checks an entry that a source names against `found`, what is below.
     fn named(&mut self, entry: &Entry, found: PathLookup, differing: &mut Differing) -> Result<Meets> {
         let path = &entry.path;
         let below = match found {
@@ -213,7 +213,7 @@ impl Ground<'_> {
         }
     }
 
-    /// Returns the attributes that a directory has below. Its time is ours, since its content changes.
+    /// Returns the attributes that a directory has below, with the time of `entry`, since its content changes.
     fn attributes_of(&self, below: &StackedEntry, entry: &Entry) -> Attributes {
         // Security labels and other attributes of the machine that built the base are not copied.
         let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
@@ -330,7 +330,7 @@ impl Differing {
         }
     }
 
-    fn say(&self, progress: &dyn Progress) {
+    fn warn(&self, progress: &dyn Progress) {
         if let Some((path, change)) = &self.first {
             let more = match self.count {
                 1 => String::new(),

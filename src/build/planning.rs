@@ -48,7 +48,7 @@ impl BuildSpec {
     /// assert_eq!(plan.layers[0].tree().map(|tree| tree.len()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn plan(self, spool: &Root, memory: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
+    pub fn plan(self, spool: &Root, caches: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Plan> {
         let base = self.base;
         base.check()?;
         for oddity in base.warnings() {
@@ -56,7 +56,8 @@ impl BuildSpec {
         }
         check_layer_count(base.layers().len() + self.layers.len())?;
         let compression = self.compression;
-        let known = memory.map(|memory| memory.recall(&self.layers, compression, progress)).unwrap_or_default();
+        let known =
+            caches.map(|caches| caches.look_up_recipes(&self.layers, compression, progress)).unwrap_or_default();
         let known = known.into_iter().chain(std::iter::repeat_with(|| None));
         let mut annotations = if self.layers.is_empty() { base.carried_annotations() } else { base.annotations() };
         annotations.extend(self.annotations);
@@ -69,7 +70,7 @@ impl BuildSpec {
         let below = layers_of_base(&base, listings, progress)?;
         let mut unchecked = Unchecked::default();
         for (layer, known) in self.layers.into_iter().zip(known) {
-            let earlier: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+            let earlier: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
             let planned = {
                 let (base, all) = (Rootfs::new(&below), Rootfs::new(below.iter().chain(&earlier)));
                 let ground = LowerLayers { base: &base, all: &all, unchecked: &mut unchecked };
@@ -78,18 +79,18 @@ impl BuildSpec {
             drop(earlier);
             layers.push(planned);
         }
-        let new: Vec<_> = layers.iter().map(|layer| layer.below(memory, listings, progress)).collect();
+        let new: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
         let config_of_base = base.config();
         runtime_checks::warn_of_problems((&config_of_base, &below), (&config, &new), &mut unchecked, progress)?;
         drop(new);
         drop(below);
-        unchecked.say(progress);
+        unchecked.warn(progress);
         let (secrets, known_secrets) = (self.secrets, self.known_secrets);
         Ok(Plan { base, layers, image, compression, secrets, known_secrets })
     }
 }
 
-/// Checked before sources are walked or files are written.
+/// Fails if an image cannot have `count` layers. Called before sources are walked or files are written.
 fn check_layer_count(count: usize) -> Result<()> {
     if count > MOST_LAYERS {
         return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
@@ -154,7 +155,7 @@ impl LayerSpec {
         let mut tree = builder.finish()?;
         if !describes_directories {
             let LowerLayers { base: _, all: rootfs, unchecked } = below;
-            tree = placement::Ground { rootfs, rules: &rules, unchecked, progress }.settle(tree)?;
+            tree = placement::Placer { rootfs, rules: &rules, unchecked, progress }.place(tree)?;
         }
         let compression = policy.for_tree(&tree);
         let content = PlannedContent::Tree(tree);

@@ -6,12 +6,10 @@ use crate::common::error::{Result, one_line};
 use crate::common::progress::{Progress, warn};
 use crate::layers::rootfs::{LayerBelow, ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
 use crate::layers::tree::{Content, Entry, Kind, Tree};
-use crate::spec::{Config, ImagePath, Platform};
+use crate::spec::{Config, DEFAULT_PATH, ImagePath, Platform};
 use rayon::prelude::*;
 use serde_json::Value;
 
-/// The `PATH` that engines use if the image does not set one.
-const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The largest passwd or group file that is read, in bytes.
 const LARGEST_ACCOUNTS: u64 = 1 << 20;
 
@@ -155,7 +153,7 @@ impl ProgramSearch<'_> {
             return vec![format!("{directory}/{program}")];
         }
         let variables = self.config["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let path = variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().unwrap_or(USUAL_PATH);
+        let path = variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().unwrap_or(DEFAULT_PATH);
         path.split(':').filter(|place| place.starts_with('/')).map(|place| format!("{place}/{program}")).collect()
     }
 }

@@ -52,18 +52,17 @@ impl Plan {
     /// Fails if a file cannot be read or has changed, or there is a secret and the policy denies it.
     pub(super) fn find_secrets<'a>(
         &'a self,
-        recalled: &[LookupResult],
+        lookups: &[LookupResult],
         cache: Option<&Cache>,
         progress: &dyn Progress,
     ) -> Result<Vec<Search<'a>>> {
-        let find = |(layer, recalled): (&'a PlannedLayer, &LookupResult)| match layer.tree() {
+        let find = |(layer, found): (&'a PlannedLayer, &LookupResult)| match layer.tree() {
             Some(tree) if self.searches(layer) => {
-                SourceSearcher { layer, tree, cache, compression: layer.compression, policy: self.secrets }
-                    .find(recalled)
+                SourceSearcher { layer, tree, cache, compression: layer.compression, policy: self.secrets }.find(found)
             }
             _ => Ok(Search::None),
         };
-        let searches = self.layers.iter().zip(recalled).map(find).collect::<Result<Vec<_>>>()?;
+        let searches = self.layers.iter().zip(lookups).map(find).collect::<Result<Vec<_>>>()?;
         if self.secrets == SecretPolicy::Deny {
             let found = searches.iter().flat_map(Search::done);
             self.judge(&self.known_secrets.iter().chain(found).cloned().collect::<Vec<_>>(), progress)?;
@@ -131,15 +130,15 @@ fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: LayerCompression)
 
 /// The secrets of one layer.
 pub(super) enum Search<'a> {
-    /// They are not searched for.
+    /// The layer is not searched.
     None,
-    /// These.
+    /// The search is complete, with these secrets.
     Done(Vec<FoundSecret>),
-    /// Those of large files, and what is found while the layer is made.
+    /// The search continues while the layer is made. Large files were searched before.
     Making { name: &'a str, found: Mutex<Vec<SecretsOfFile>> },
 }
 
-/// The secrets of a file, behind its number in the tree.
+/// The number of a file in the tree, and its secrets.
 type SecretsOfFile = (usize, Vec<FoundSecret>);
 
 impl Search<'_> {
@@ -183,14 +182,14 @@ struct SourceSearcher<'a, 'c> {
 }
 
 impl<'a> SourceSearcher<'a, '_> {
-    fn find(&self, recalled: &LookupResult) -> Result<Search<'a>> {
+    fn find(&self, found: &LookupResult) -> Result<Search<'a>> {
         let SourceSearcher { layer, tree, cache, compression, policy: _ } = *self;
-        match recalled {
-            LookupResult::Whole(built) => match noted(cache, &built.layer.diff_id, compression) {
+        match found {
+            LookupResult::Hit(built) => match noted(cache, &built.layer.diff_id, compression) {
                 Some(found) => Ok(Search::Done(renamed(found, &layer.name))),
                 None => search(tree, &layer.name, |_, _| false).map(Search::Done),
             },
-            LookupResult::Parts(parts) => {
+            LookupResult::Partial(parts) => {
                 let Some(earlier) = &parts.earlier else { return self.search_all() };
                 let Some(before) = noted(cache, &earlier.diff_id, compression) else {
                     return search(tree, &layer.name, |_, _| false).map(Search::Done);
@@ -209,11 +208,11 @@ impl<'a> SourceSearcher<'a, '_> {
                 found.sort();
                 Ok(Search::Done(found))
             }
-            LookupResult::Nothing => self.search_all(),
+            LookupResult::Miss => self.search_all(),
         }
     }
 
-    /// Searches a layer of which every file will be read. That is done while they are, unless nothing is to be made of them.
+    /// Searches a layer all of whose files will be read: while they are read, or at once if the layer is not built.
     fn search_all(&self) -> Result<Search<'a>> {
         let SourceSearcher { layer, tree, policy, .. } = *self;
         let name = &layer.name;
@@ -243,7 +242,7 @@ fn unchanged(earlier: &[PreviousEntry], tree: &Tree, now: &[Fingerprint]) -> Vec
     tree.entries().zip(now).map(is_same).collect()
 }
 
-/// Searches the files of a tree, but for those that are `known`.
+/// Searches the files of a tree, except those that are `known`.
 fn search(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<FoundSecret>> {
     search_files(tree, name, known).map(in_order)
 }

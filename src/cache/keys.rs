@@ -84,7 +84,7 @@ impl LayerKey {
         LayerKey(key.finish())
     }
 
-    /// What a blob becomes when its content is compressed again.
+    /// Returns the key of the content of a blob, compressed again.
     pub(super) fn of_blob_compressed_again(blob: &Digest, compression: Compression) -> Self {
         let mut key = KeyHasher::layer("of blob compressed again", compression.into());
         key.bytes(blob.to_string().as_bytes());
@@ -104,9 +104,9 @@ impl LayerKey {
 /// The key of the successive builds of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesKey {
-    /// Builds from the same sources on this machine.
+    /// The key of builds from the same sources on this machine.
     own: Digest,
-    /// Builds from any sources.
+    /// The key of builds from any sources.
     any: Digest,
 }
 

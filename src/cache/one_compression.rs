@@ -1,8 +1,8 @@
 //! Images whose layers are compressed in different ways, made ready for readers that look at the first layer only.
 //!
 //! crane and others that read what `docker save` writes look at one layer to learn how all are compressed, and push the
-//! others broken. So each layer that is not gzip is made gzip, a block at a time on all threads, where they differ. What was
-//! made is kept under the digest that it was made of, so that the next archive takes it from the cache.
+//! others broken. So if the compressions differ, each layer that is not gzip is compressed as gzip, a block at a time on all
+//! threads. The result is cached under the digest of the original layer, for the next archive.
 
 use super::record::CacheRecord;
 use super::{Cache, LayerKey};
@@ -167,7 +167,7 @@ impl Source<'_> {
         Descriptor { media_type, digest: made.digest, size: made.size, ..self.layer.clone() }
     }
 
-    /// Gives gzip of the layer to `write`, and answers how long its tar is.
+    /// Compresses the layer as gzip, passes it to `write`, and returns the length of its tar.
     fn compress(&self, write: &mut dyn FnMut(&[u8]) -> Result<()>, progress: &dyn Progress) -> Result<u64> {
         let Source { blobs, layer, encoding, diff_id: _ } = self;
         let object = format!("layer {}", layer.digest);
@@ -222,7 +222,7 @@ impl Cache {
         self.store.contains(&descriptor).unwrap_or(false).then_some(descriptor)
     }
 
-    /// Returns the blobs of the cache, for a source of blobs that lives as long as it likes.
+    /// Opens the layout of the cache again, for a source of blobs that owns it.
     fn own_store(&self) -> Result<Layout> {
         Layout::open(self.store.root().path())
     }

@@ -182,7 +182,7 @@ fn is_inside(path: &[u8], root: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn said(path: &str, kind: EntryType, mode: u32, link: &str) -> Result<(), String> {
+    fn checked(path: &str, kind: EntryType, mode: u32, link: &str) -> Result<(), String> {
         let roots = ["home/robot", "usr/local/bin/rcc"].map(|root| ImagePath::new(root.as_bytes()).unwrap());
         let (path, link) = (path.as_bytes().to_vec(), link.as_bytes().to_vec());
         let (uid, gid, size, mtime, xattrs, offset) = (0, 0, 0, 0, Vec::new(), 0);
@@ -192,12 +192,12 @@ mod tests {
     /// M38: the allowed content of a layer from another machine.
     #[test]
     fn a_layer_of_others_holds_what_its_recipe_makes() {
-        assert!(said("home/robot/x", EntryType::File, 0o644, "").is_ok());
-        assert!(said("home/robot", EntryType::Directory, 0o775, "").is_ok());
-        assert!(said("home", EntryType::Directory, 0o755, "").is_ok());
-        assert!(said("usr/local/bin/rcc", EntryType::File, 0o755, "").is_ok());
-        assert!(said("home/robot/x", EntryType::Symlink, 0o777, "/etc/passwd").is_ok());
-        assert!(said("home/robot/x", EntryType::HardLink, 0o644, "home/robot/y").is_ok());
+        assert!(checked("home/robot/x", EntryType::File, 0o644, "").is_ok());
+        assert!(checked("home/robot", EntryType::Directory, 0o775, "").is_ok());
+        assert!(checked("home", EntryType::Directory, 0o755, "").is_ok());
+        assert!(checked("usr/local/bin/rcc", EntryType::File, 0o755, "").is_ok());
+        assert!(checked("home/robot/x", EntryType::Symlink, 0o777, "/etc/passwd").is_ok());
+        assert!(checked("home/robot/x", EntryType::HardLink, 0o644, "home/robot/y").is_ok());
         for (path, kind, mode, link) in [
             ("etc/passwd", EntryType::File, 0o644, ""),
             ("home/robotx", EntryType::File, 0o644, ""),
@@ -210,7 +210,7 @@ mod tests {
             ("home/robot/x", EntryType::HardLink, 0o644, "etc/shadow"),
             ("home/robot/../../etc/x", EntryType::File, 0o644, ""),
         ] {
-            assert!(said(path, kind, mode, link).is_err(), "{path} {mode:o} {link}");
+            assert!(checked(path, kind, mode, link).is_err(), "{path} {mode:o} {link}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Opening the base of an image: from a file, from the base store, or from its registry.
 
 use super::admission::Admission;
+use super::blob_locations;
 use super::cache_directory::CacheDirectory;
 use super::engines;
 use super::lock_arguments::LockArguments;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
-use super::seen;
 use clap::{Args, ValueEnum};
 use ocibuild::build::image::{Base, BaseLayers};
 use ocibuild::build::{LockFile, LockFileMode, LockedKind};
@@ -101,7 +101,7 @@ impl BaseArguments {
                     }
                     lock.record(LockedKind::Base, &key, base.named)?;
                 }
-                let layers = if self.sparse { BaseLayers::LeftOut } else { BaseLayers::Copied };
+                let layers = if self.sparse { BaseLayers::Remote } else { BaseLayers::Copied };
                 Ok(Base::Image { image: Box::new(base.image), name: Some(key), layers })
             }
             Some(location) if self.sparse => {
@@ -226,8 +226,8 @@ pub(super) fn pull(
 
 /// Remembers that `place` holds the image, so that a push beside it need not send its layers.
 fn remember(cache: &CacheDirectory, place: &Reference, image: &StoredImage, watch: &Watch) {
-    if let Some(seen) = seen::open(cache, watch) {
-        seen::remember(&seen, place, &image.manifest, watch);
+    if let Some(locations) = blob_locations::open(cache, watch) {
+        blob_locations::record(&locations, place, &image.manifest, watch);
     }
 }
 

@@ -1,17 +1,19 @@
 //! The places that an image is copied to.
 
+use super::blob_locations;
 use super::engines;
 use super::network::NetworkArguments;
 use super::output::{is_standard_output, open_stream};
 use super::progress_display::Watch;
-use super::seen;
 use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination as Output, Root};
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
 use ocibuild::store::layout::LayoutLocking;
-use ocibuild::store::{ContainerEngine, DirectoryWriter, ImageName, Layout, Seen, StoredImage, TransferStats, copy};
+use ocibuild::store::{
+    BlobLocations, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, TransferStats, copy,
+};
 use ocibuild::{Error, Location, Reference, Result, Tag};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -100,11 +102,12 @@ impl ExportDestination {
                 to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing.cache, watch)
             }
             ExportDestination::Repository(reference, names) => {
-                let seen = writing.seen;
-                let repository = writing.network.repository_with_seen(reference, seen.cloned(), watch.clone())?;
+                let locations = writing.locations;
+                let repository =
+                    writing.network.repository_with_blob_locations(reference, locations.cloned(), watch.clone())?;
                 let moved = copy(&opened.image, &*repository, names, &**watch)?;
-                if let Some(seen) = seen {
-                    seen::remember(seen, reference, &opened.image.manifest, watch);
+                if let Some(locations) = locations {
+                    blob_locations::record(locations, reference, &opened.image.manifest, watch);
                 }
                 Ok(moved)
             }
@@ -118,7 +121,7 @@ pub(super) struct Writing<'w> {
     pub(super) locking: LayoutLocking,
     pub(super) network: &'w NetworkArguments,
     /// The recorded locations of blobs in registries.
-    pub(super) seen: Option<&'w Arc<Seen>>,
+    pub(super) locations: Option<&'w Arc<BlobLocations>>,
     /// The cache of layers that an archive compresses again.
     pub(super) cache: Option<&'w Cache>,
     pub(super) watch: &'w Arc<Watch>,

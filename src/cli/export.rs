@@ -1,5 +1,6 @@
 //! `ocibuild export`.
 
+use super::blob_locations;
 use super::destination::{ExportDestination, Writing, destinations, to_stdout};
 use super::layer_cache;
 use super::layout_lock::LayoutLockArguments;
@@ -7,7 +8,6 @@ use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
-use super::seen;
 use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
@@ -61,12 +61,17 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     admission.admit(&opened.image, arguments.source.cache_directory(), &arguments.network, &watch)?;
     let is_in_registry = opened.image.source.repository(&opened.image.descriptor).is_some();
     let registries = destinations.iter().flatten().filter_map(ExportDestination::registry).collect::<Vec<_>>();
-    let seen = seen::open(arguments.source.cache_directory(), &watch);
-    let left_out = seen.as_ref().map(|seen| seen.left_out(&opened.image.descriptor.digest)).unwrap_or_default();
+    let locations = blob_locations::open(arguments.source.cache_directory(), &watch);
+    let left_out = locations
+        .as_ref()
+        .map(|locations| locations.remote_layers(&opened.image.descriptor.digest))
+        .unwrap_or_default();
     let places = LayerSources { recorded: &left_out, named: &arguments.complete_from, registries: &registries };
     let image = arguments.network.with_layer_sources(opened.image, places, &watch)?;
-    if let (Some(place), Some(seen), true) = (image.source.repository(&image.descriptor), &seen, is_in_registry) {
-        seen::remember(seen, place, &image.manifest, &watch);
+    if let (Some(place), Some(locations), true) =
+        (image.source.repository(&image.descriptor), &locations, is_in_registry)
+    {
+        blob_locations::record(locations, place, &image.manifest, &watch);
     }
     for oddity in &image.warnings {
         warn(&*watch, "image", oddity);
@@ -88,7 +93,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let writing = Writing {
         locking: arguments.lock.locking(),
         network: &arguments.network,
-        seen: seen.as_ref(),
+        locations: locations.as_ref(),
         cache,
         watch: &watch,
     };

@@ -1,5 +1,6 @@
 //! `ocibuild layout`, the main command.
 
+use super::blob_locations;
 use super::config::unique;
 use super::content_flags;
 use super::content_flags::LayerFlag;
@@ -13,7 +14,6 @@ use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
 use super::robot::own_directory;
-use super::seen;
 use super::shared_cache::SharedCacheArguments;
 use super::source::OpenedImage;
 use super::values;
@@ -138,26 +138,26 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let memory = LayerCaches {
         cache: cache.as_ref(),
         shared: shared.as_ref(),
-        shared_layers: if is_sparse { SharedLayers::LeftOut } else { SharedLayers::Fetched },
+        shared_layers: if is_sparse { SharedLayers::Remote } else { SharedLayers::Fetched },
         layout: &layout,
     };
     let plan = spec.plan(layout.root(), Some(memory), &watch)?;
     excluded::say(&plan, &watch);
     let built = plan.build(&layout, Some(memory), &names, &watch)?;
-    if !built.left_out.is_empty()
-        && let Some(seen) = seen::open(&arguments.request.cache_directory, &watch)
+    if !built.remote_layers.is_empty()
+        && let Some(locations) = blob_locations::open(&arguments.request.cache_directory, &watch)
     {
-        seen.keep_left_out(&built.image.descriptor.digest, &built.left_out)?;
+        locations.record_remote_layers(&built.image.descriptor.digest, &built.remote_layers)?;
     }
     if let Some(robot) = robot {
         robot.warn_of_unrewritten_paths(&watch);
     }
     if let Some(destination) = destination {
-        let seen = seen::open(&arguments.request.cache_directory, &watch);
+        let locations = blob_locations::open(&arguments.request.cache_directory, &watch);
         let writing = Writing {
             locking: arguments.lock.locking(),
             network,
-            seen: seen.as_ref(),
+            locations: locations.as_ref(),
             cache: cache.as_ref(),
             watch: &watch,
         };

@@ -2,6 +2,7 @@
 
 mod admission;
 mod base;
+mod blob_locations;
 mod cache;
 mod cache_directory;
 mod cache_limit;
@@ -47,7 +48,6 @@ mod rm;
 mod robot;
 mod robot_environment;
 mod secrets;
-mod seen;
 mod shared_cache;
 mod signals;
 mod source;

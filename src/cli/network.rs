@@ -14,7 +14,7 @@ use ocibuild::registry::{
     certificates, credential_helper, fetch,
 };
 use ocibuild::registry::{LayerSources, MirroredRepository};
-use ocibuild::store::{Seen, StoredImage};
+use ocibuild::store::{BlobLocations, StoredImage};
 use ocibuild::{Digest, Error, ErrorKind, Reference, Result};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -142,16 +142,16 @@ impl NetworkArguments {
     ///
     /// # Errors
     /// Fails as [`NetworkArguments::repository`].
-    pub(super) fn repository_with_seen(
+    pub(super) fn repository_with_blob_locations(
         &self,
         reference: &Reference,
-        seen: Option<Arc<Seen>>,
+        locations: Option<Arc<BlobLocations>>,
         progress: Arc<dyn Progress + Send>,
     ) -> Result<Arc<Repository>> {
         let registry = self.repository(reference, progress)?.registry().clone();
         let repository = Repository::new(registry, reference)?;
-        Ok(Arc::new(match seen {
-            Some(seen) => repository.with_seen(seen),
+        Ok(Arc::new(match locations {
+            Some(locations) => repository.with_blob_locations(locations),
             None => repository,
         }))
     }

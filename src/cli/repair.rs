@@ -9,7 +9,7 @@ use ocibuild::spec::Descriptor;
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::repair::{RepairSource, RepairedBlob, repair};
 use ocibuild::store::verify::Report;
-use ocibuild::store::{BASES, DirectoryImage, LAYERS, Layout, Seen, VerifiedFiles};
+use ocibuild::store::{BASES, BlobLocations, DirectoryImage, LAYERS, Layout, VerifiedFiles};
 use ocibuild::{Error, Location, Reference, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(super) struct RepairArguments {
 
 /// The registries that this machine has recorded, each opened when it is first needed.
 struct RecordedPlaces<'a> {
-    seen: Option<Seen>,
+    locations: Option<BlobLocations>,
     network: &'a NetworkArguments,
     watch: &'a Arc<Watch>,
     opened: Mutex<BTreeMap<Reference, RepairSource>>,
@@ -66,11 +66,11 @@ impl RepairArguments {
         // A store that cannot be read is made again by the next build; here it only has no blobs.
         let kept = kept.filter_map(|path| Some(source(path.display().to_string(), Layout::open(&path).ok()?)));
         let local: Vec<RepairSource> = named.into_iter().chain(kept).collect();
-        let seen = match cache.filter(|_| !self.network.is_offline().unwrap_or_default()) {
-            Some(cache) => Some(Seen::open(&cache, SystemTime::now())?),
+        let locations = match cache.filter(|_| !self.network.is_offline().unwrap_or_default()) {
+            Some(cache) => Some(BlobLocations::open(&cache, SystemTime::now())?),
             None => None,
         };
-        let recorded = RecordedPlaces { seen, network: &self.network, watch, opened: Mutex::default() };
+        let recorded = RecordedPlaces { locations, network: &self.network, watch, opened: Mutex::default() };
         let sources = |blob: &Descriptor| {
             let mut sources = local.clone();
             sources.extend(recorded.of(blob)?);
@@ -115,7 +115,8 @@ impl RecordedPlaces<'_> {
     ///
     /// What only the layout says about registries is not used: its author could choose where credentials are sent.
     fn of(&self, blob: &Descriptor) -> Result<Vec<RepairSource>> {
-        let repositories = self.seen.as_ref().map(|seen| seen.repositories(&blob.digest)).unwrap_or_default();
+        let repositories =
+            self.locations.as_ref().map(|locations| locations.repositories(&blob.digest)).unwrap_or_default();
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         repositories
             .into_iter()

@@ -84,7 +84,7 @@ impl SharedCacheArguments {
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
-        let left = LayerSources { recorded: &built.left_out, named: &[], registries: &registries };
+        let left = LayerSources { recorded: &built.remote_layers, named: &[], registries: &registries };
         let image = network.with_layer_sources(built.image.clone(), left, watch)?;
         for place in &places {
             let activity = Activity::start(watch, &format!("share in {}", place.name()), None);

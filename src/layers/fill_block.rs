@@ -6,7 +6,7 @@ use crate::layers::block_boundaries::{Block, Blocks, entry_length};
 use crate::layers::tree::{Content, ContentStream, Entry, Kind, Tree};
 use std::ops::Range;
 
-/// A stored file that an earlier block has half read: the number of its entry, and the open content.
+/// A stored file that an earlier block has read in part: the number of its entry, and the open content.
 pub(super) type HalfRead = Option<(usize, ContentStream)>;
 
 /// Returns whether block `number` begins or ends within a stored file. Such a block can only be filled in order.

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A block is about 1 MiB of the layer's tar and becomes a separate gzip member or zstd frame. The block boundaries
-//! depend only on the tree (`blocks`), so the bytes of a layer do not depend on the number of threads. A worker never
+//! depend only on the tree (`block_boundaries`), so the bytes of a layer do not depend on the number of threads. A worker never
 //! waits for the hash or compression of another one: the worker that delivers the block that is due next also processes
-//! the finished blocks after it (`sequence`).
+//! the finished blocks after it (`ordered_output`).
 
 mod block_boundaries;
 mod compression;

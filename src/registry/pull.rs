@@ -99,21 +99,22 @@ impl Registry {
 
 /// Returns the media type from the header. The reader of the document checks that both agree.
 fn type_of(answer: &Answer, bytes: &[u8], object: &str) -> Result<String> {
-    let said = match answer.header(header::CONTENT_TYPE) {
-        Some(said) => said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+    let media_type = match answer.header(header::CONTENT_TYPE) {
+        Some(text) => text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
         None => {
             let document = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
             json::string_at(&document, "mediaType", object)?.unwrap_or(media_type::MANIFEST).to_owned()
         }
     };
-    if media_type::is_manifest(&said) || media_type::is_index(&said) {
-        return Ok(said);
+    if media_type::is_manifest(&media_type) || media_type::is_index(&media_type) {
+        return Ok(media_type);
     }
-    if said.starts_with("application/vnd.docker.distribution.manifest.v1+") {
+    if media_type.starts_with("application/vnd.docker.distribution.manifest.v1+") {
         return Err(Error::invalid(object, "Docker manifest schema 1 is not supported")
             .hint("push the image again with a current tool"));
     }
-    Err(Error::invalid(object, format!("not a manifest but `{said}`")).hint("is a proxy or a login page in the way?"))
+    Err(Error::invalid(object, format!("not a manifest but `{media_type}`"))
+        .hint("is a proxy or a login page in the way?"))
 }
 
 /// Adds a hint if a content encoding may have caused a digest mismatch.

@@ -6,7 +6,7 @@ use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::reference::{Reference, Tag};
 use crate::spec::{Descriptor, Platform, Replaced, media_type};
-use crate::store::{BlobSink, BlobSource, ImageName, Opener, Seen, StoredImage};
+use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener, StoredImage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +20,8 @@ pub struct Repository {
     documents: Mutex<BTreeMap<Digest, Vec<u8>>>,
     /// Uploads that the registry opened in response to a mount request.
     sessions: Mutex<BTreeMap<Digest, Session>>,
-    /// The record of blobs that this machine has seen in the registry.
-    seen: Option<Arc<Seen>>,
+    /// The records of blobs in registries.
+    locations: Option<Arc<BlobLocations>>,
 }
 
 impl Repository {
@@ -38,14 +38,14 @@ impl Repository {
             reference: reference.clone(),
             documents: Mutex::default(),
             sessions: Mutex::default(),
-            seen: None,
+            locations: None,
         })
     }
 
-    /// Sets the record of blobs that this machine has seen in the registry.
+    /// Sets the records of blobs in registries.
     #[must_use]
-    pub fn with_seen(self, seen: Arc<Seen>) -> Self {
-        Repository { seen: Some(seen), ..self }
+    pub fn with_blob_locations(self, locations: Arc<BlobLocations>) -> Self {
+        Repository { locations: Some(locations), ..self }
     }
 
     /// Returns the registry of this repository.
@@ -176,7 +176,7 @@ impl BlobSink for Repository {
     }
 
     fn seen_in(&self, descriptor: &Descriptor) -> Option<Reference> {
-        self.seen.as_ref()?.beside(&descriptor.digest, &self.reference)
+        self.locations.as_ref()?.other_repository(&descriptor.digest, &self.reference)
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {

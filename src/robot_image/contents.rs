@@ -12,7 +12,7 @@ use super::{EnvironmentMode, ImagePaths, meta, text};
 use crate::common::error::Result;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
-use crate::robot_image::hard_links::{KeptObject, Name, SharedFiles};
+use crate::robot_image::hard_links::{Name, OwnerAndMode, SharedFiles};
 use crate::robot_image::image_paths::management;
 use crate::robot_image::ownership::Ownership;
 use crate::robot_image::split_environment;
@@ -103,7 +103,7 @@ impl Contents<'_> {
         let catalog = self.catalog();
         let shared = |number: usize| match catalog.numbered(number).kind {
             CatalogEntryKind::File(found) if found.rewrites.is_empty() => {
-                Some((found.object as u32, KeptObject::of(&self.keeper.file(found.mode)), number as u32))
+                Some((found.object as u32, OwnerAndMode::of(&self.keeper.file(found.mode)), number as u32))
             }
             _ => None,
         };
@@ -182,7 +182,7 @@ impl Contents<'_> {
     ///
     /// This is `alone`, or a hard link if another name of the same file comes first.
     fn shared(&self, shared: &SharedFiles, object: u32, name: Name, alone: Entry) -> Result<Entry> {
-        let first = shared.first(object, KeptObject::of(&alone.attributes), name, |name| self.path(name))?;
+        let first = shared.first(object, OwnerAndMode::of(&alone.attributes), name, |name| self.path(name))?;
         let kind = if first == name { alone.kind } else { Kind::HardLink { target: self.path(first)? } };
         Ok(Entry { kind, ..alone })
     }
@@ -207,7 +207,7 @@ impl Contents<'_> {
                 (None, _) => Content::Stored(StoredFile { files: files.clone(), number }),
             };
             let size = if let Content::Bytes(bytes) = &content { bytes.len() as u64 } else { size };
-            let kept = shared.lowest(number).filter(|_| form == LibraryForm::Content).map(KeptObject::attributes);
+            let kept = shared.lowest(number).filter(|_| form == LibraryForm::Content).map(OwnerAndMode::attributes);
             let own = || attributes(0o644, Owner::default());
             let alone = file(self.path(name)?, size, content, kept.clone().unwrap_or_else(own));
             tree.add(if kept.is_some() { self.shared(shared, number, name, alone)? } else { alone })?;

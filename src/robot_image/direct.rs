@@ -7,6 +7,7 @@ use crate::common::error::{Error, Result};
 use crate::common::json;
 use crate::rcc::{Hololib, Task};
 use crate::robot_image::image_paths::Management;
+use crate::spec::DEFAULT_PATH;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -16,9 +17,6 @@ const ACTIVATION: &str = "rcc_activate.json";
 /// Variables of the recording shell that have no meaning in a container or are set again.
 const OF_THE_RECORDER: [&str; 11] =
     ["_", "HOME", "HOSTNAME", "LOGNAME", "MAMBA_EXE", "MAMBA_ROOT_PREFIX", "OLDPWD", "PATH", "PWD", "SHLVL", "USER"];
-
-/// The default `PATH` of a base that does not set its own.
-const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl RobotImage {
     /// Completes the config for running without rcc, on a base with the search path `inherited`.
@@ -73,7 +71,7 @@ impl RobotImage {
             }
             search.push(format!("{space}/bin"));
         }
-        search.extend(without_pythons(inherited.unwrap_or(USUAL_PATH)).map(str::to_owned));
+        search.extend(without_pythons(inherited.unwrap_or(DEFAULT_PATH)).map(str::to_owned));
         variables.insert("PATH".to_owned(), search.join(":"));
         let python_path: Vec<String> = python_path.iter().map(below_app).collect();
         variables.insert("PYTHONPATH".to_owned(), python_path.join(":"));

@@ -43,7 +43,7 @@ impl PackedName {
 #[derive(Default)]
 pub(super) struct SharedFiles {
     /// The combinations of owner and mode, sorted. There are as many as there are recorded modes.
-    ways: Vec<KeptObject>,
+    kinds: Vec<OwnerAndMode>,
     /// By the number of the object with the content, and the index of owner and mode.
     ///
     /// This is a flat list, since nearly every content has one file and one object: a map for each would take more
@@ -53,20 +53,20 @@ pub(super) struct SharedFiles {
 
 /// An owner and a mode, sorted with root first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeptObject {
+pub(super) struct OwnerAndMode {
     uid: u32,
     gid: u32,
     mode: u16,
 }
 
-impl KeptObject {
-    pub(super) fn of(attributes: &Attributes) -> KeptObject {
+impl OwnerAndMode {
+    pub(super) fn of(attributes: &Attributes) -> OwnerAndMode {
         let Attributes { mode, uid, gid, .. } = *attributes;
-        KeptObject { uid, gid, mode }
+        OwnerAndMode { uid, gid, mode }
     }
 
     pub(super) fn attributes(self) -> Attributes {
-        let KeptObject { uid, gid, mode } = self;
+        let OwnerAndMode { uid, gid, mode } = self;
         attributes(mode.into(), Owner { uid, gid })
     }
 }
@@ -75,16 +75,16 @@ impl SharedFiles {
     /// Collects the files of a space.
     ///
     /// `files` yields in any order each file's object number, owner and mode, and entry number.
-    pub(super) fn of<Files: Iterator<Item = (u32, KeptObject, u32)>>(files: impl Fn() -> Files) -> Self {
+    pub(super) fn of<Files: Iterator<Item = (u32, OwnerAndMode, u32)>>(files: impl Fn() -> Files) -> Self {
         // Modes have twelve bits, and there are two owners, so every index fits in 16 bits.
-        let ways: Vec<KeptObject> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
+        let kinds: Vec<OwnerAndMode> = files().map(|(_, kept, _)| kept).collect::<BTreeSet<_>>().into_iter().collect();
         let mut names = Vec::with_capacity(files().count());
         names.extend(files().filter_map(|(object, kept, entry)| {
-            let way = ways.binary_search(&kept).ok()?;
-            Some((object, way as u16, Name::OfEntry(entry).into()))
+            let kind = kinds.binary_search(&kept).ok()?;
+            Some((object, kind as u16, Name::OfEntry(entry).into()))
         }));
         names.sort_unstable();
-        SharedFiles { ways, names }
+        SharedFiles { kinds, names }
     }
 
     /// Returns whether the space has a file of this content that the library can share: one that only root can change.
@@ -95,13 +95,13 @@ impl SharedFiles {
     /// Returns owner and mode of an object that shares a file.
     ///
     /// An object has no mode of its own, so it takes the lowest among its files.
-    pub(super) fn lowest(&self, object: u32) -> Option<KeptObject> {
-        self.lowest_way(object).map(|way| self.ways[usize::from(way)])
+    pub(super) fn lowest(&self, object: u32) -> Option<OwnerAndMode> {
+        self.lowest_kind(object).map(|kind| self.kinds[usize::from(kind)])
     }
 
-    fn lowest_way(&self, object: u32) -> Option<u16> {
+    fn lowest_kind(&self, object: u32) -> Option<u16> {
         let at = self.names.partition_point(|(other, ..)| *other < object);
-        self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, way, _)| *way)
+        self.names.get(at).filter(|(found, ..)| *found == object).map(|(_, kind, _)| *kind)
     }
 
     /// Adds library files, one for each object, and sorts the names of each file.
@@ -113,7 +113,7 @@ impl SharedFiles {
         path: impl Fn(Name) -> Result<ImagePath>,
     ) -> Result<()> {
         let shared =
-            objects.filter_map(|object| Some((object, self.lowest_way(object)?, Name::OfObject(object).into())));
+            objects.filter_map(|object| Some((object, self.lowest_kind(object)?, Name::OfObject(object).into())));
         let shared: Vec<_> = shared.collect();
         self.names.reserve_exact(shared.len());
         self.names.extend(shared);
@@ -139,12 +139,12 @@ impl SharedFiles {
     pub(super) fn first(
         &self,
         object: u32,
-        kept: KeptObject,
+        kept: OwnerAndMode,
         name: Name,
         path: impl Fn(Name) -> Result<ImagePath>,
     ) -> Result<Name> {
-        let Ok(way) = self.ways.binary_search(&kept) else { return Ok(name) };
-        let key = (object, way as u16);
+        let Ok(kind) = self.kinds.binary_search(&kept) else { return Ok(name) };
+        let key = (object, kind as u16);
         let from = self.names.partition_point(|(other, others, _)| (*other, *others) < key);
         let alike = &self.names[from..];
         let alike = &alike[..alike.partition_point(|(other, others, _)| (*other, *others) == key)];
@@ -162,8 +162,8 @@ impl SharedFiles {
 mod tests {
     use super::*;
 
-    const OPEN: KeptObject = KeptObject { uid: 0, gid: 0, mode: 0o644 };
-    const CLOSED: KeptObject = KeptObject { uid: 1000, gid: 0, mode: 0o600 };
+    const OPEN: OwnerAndMode = OwnerAndMode { uid: 0, gid: 0, mode: 0o644 };
+    const CLOSED: OwnerAndMode = OwnerAndMode { uid: 1000, gid: 0, mode: 0o600 };
 
     /// Returns paths in which library files come last.
     fn path(name: Name) -> Result<ImagePath> {

@@ -156,7 +156,7 @@ enum Passing {
     /// The text is not a value, and is kept.
     Between,
     /// The text is a value that is kept.
-    KeptObject,
+    Kept,
     /// The text is a value that was replaced.
     Replaced,
 }
@@ -181,7 +181,7 @@ impl Relocation {
             if self.value != Passing::Replaced {
                 self.out.push(byte);
             }
-            if byte == b':' && !self.is_in_string && self.depth == 1 && self.value == Passing::KeptObject {
+            if byte == b':' && !self.is_in_string && self.depth == 1 && self.value == Passing::Kept {
                 self.replace_value();
             }
         }
@@ -211,7 +211,7 @@ impl Relocation {
                 }
             }
             b',' if self.depth == 1 => self.value = Passing::Between,
-            b':' if self.depth == 1 => self.value = Passing::KeptObject,
+            b':' if self.depth == 1 => self.value = Passing::Kept,
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The addresses of RCC's releases.
 
-/// Where RCC's makers publish it: the README of robocorp/rcc, "Installing RCC from the command line". (Before version 18 they did
-/// at downloads.robocorp.com, in the same folders. Forks publish elsewhere, and are named by URL.)
+/// The folder of RCC's releases: the README of robocorp/rcc, "Installing RCC from the command line". (Before version 18 it was
+/// at downloads.robocorp.com, with the same folders. Releases of forks are named by URL.)
 const RELEASES: &str = "https://cdn.sema4.ai/rcc/releases";
 
 /// Returns the URL of the Linux rcc of `version`, below `mirror` or RCC's release page.

@@ -9,6 +9,9 @@ use crate::common::time::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// The `PATH` that engines use if an image does not set one.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// An image config (config.md): the whole document, with checked views of the members that we need.
 ///
 /// ```

@@ -96,9 +96,9 @@ pub(super) fn check_type(value: &Value, expected: &str, object: &str) -> Result<
     }
     match json::string_at(value, "mediaType", object)? {
         None | Some("") => Ok(()),
-        Some(said) if said == expected => Ok(()),
-        Some(said) => {
-            Err(Error::invalid(object, format!("has the media type `{said}`, but its descriptor has `{expected}`")))
+        Some(found) if found == expected => Ok(()),
+        Some(found) => {
+            Err(Error::invalid(object, format!("has the media type `{found}`, but its descriptor has `{expected}`")))
         }
     }
 }

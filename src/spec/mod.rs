@@ -17,7 +17,7 @@ mod platform;
 pub mod reference;
 
 pub use artifact::Artifact;
-pub use config::Config;
+pub use config::{Config, DEFAULT_PATH};
 pub use descriptor::Descriptor;
 pub use index::{Index, Replaced};
 pub use manifest::Manifest;

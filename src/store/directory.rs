@@ -80,7 +80,7 @@ impl DirectoryImage {
         let bytes = bounded_read::read(file, LARGEST_MANIFEST, &object)?;
         let document = json::parse(&bytes, json::DOCUMENT_DEPTH, &object)?;
         let media_type = match json::string_at(&document, "mediaType", &object)? {
-            Some(said) => said,
+            Some(found) => found,
             None if document.get("manifests").is_some() => media_type::INDEX,
             None => media_type::MANIFEST,
         };

@@ -1,4 +1,4 @@
-//! Images in the store of a container engine, which its own program hands over as an archive.
+//! Images in the store of a container engine, read and written as archives by the engine's own program.
 //!
 //! The program inherits the environment, so that it finds its store or daemon as it always does (`DOCKER_HOST`,
 //! `CONTAINER_HOST`, `CONTAINERD_ADDRESS`, contexts).
@@ -269,10 +269,10 @@ fn unread(_: &ChildStdin) -> u64 {
 
 /// Returns the start of what a program says. The rest is read and dropped, so that the program does not wait.
 fn complaint_of(mut errors: impl Read) -> Vec<u8> {
-    let mut said = Vec::new();
-    bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut said).ok();
+    let mut output = Vec::new();
+    bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut output).ok();
     io::copy(&mut errors, &mut io::sink()).ok();
-    said
+    output
 }
 
 /// Requires that the program has succeeded.
@@ -280,8 +280,8 @@ fn check(object: &str, status: ExitStatus, complaint: &[u8]) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(complaint);
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let output = String::from_utf8_lossy(complaint);
+    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // The last lines name the fault; progress comes before them.
     let last = lines[lines.len().saturating_sub(3)..].join("; ");
     let quote: String = last.chars().take(LONGEST_QUOTE).collect();

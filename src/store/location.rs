@@ -41,21 +41,21 @@ pub enum Location {
     Layout {
         /// The directory.
         directory: PathBuf,
-        /// Which image of it; may be left out where there is only one.
+        /// The image in it; `None` selects the only one.
         tag: Option<String>,
     },
     /// `oci-archive:FILE[:NAME]`, a tar of an image layout.
     OciArchive {
         /// The tar.
         file: PathBuf,
-        /// Which image of it; may be left out where there is only one.
+        /// The image in it; `None` selects the only one.
         tag: Option<String>,
     },
     /// `docker-archive:FILE[:NAME]`, what `docker save` writes.
     DockerArchive {
         /// The tar.
         file: PathBuf,
-        /// Which image of it; may be left out where there is only one.
+        /// The image in it; `None` selects the only one.
         reference: Option<String>,
     },
     /// `dir:DIR`, the one image of a directory, which has no name there.
@@ -70,7 +70,7 @@ pub enum Location {
 pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker-daemon:NAME, \
      containers-storage:NAME, docker://REFERENCE";
 
-/// Transports of skopeo that lead to a place that is not reached from here.
+/// Transports of skopeo that are not supported.
 const OTHER_TRANSPORTS: [&str; 3] = ["ostree:", "sif:", "tarball:"];
 
 impl Location {
@@ -111,7 +111,7 @@ impl Location {
         Ok(location)
     }
 
-    /// Returns the image of a registry. `docker://` may be left out, since nothing else can be meant.
+    /// Returns the image of a registry. `docker://` is optional.
     ///
     /// # Errors
     /// Fails if the text names another place, or is not a reference.
@@ -227,7 +227,7 @@ impl Location {
         text.to_str().and_then(explicit).unwrap_or_else(archive)
     }
 
-    /// Returns the file or directory, where it is one.
+    /// Returns the path of a file or directory; `None` for a registry or the store of an engine.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Location::Layout { directory, .. } | Location::Directory(directory) => Some(directory),

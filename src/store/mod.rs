@@ -22,7 +22,7 @@ mod verified_read;
 pub mod verify;
 
 pub use crate::spec::name::ImageName;
-pub use blob_locations::Seen;
+pub use blob_locations::BlobLocations;
 pub use cache_layouts::{BASES, LAYERS};
 pub use combined_blobs::CombinedBlobs;
 pub use copy::{TransferStats, copy, copy_blobs};

@@ -1,4 +1,4 @@
-//! Which image of a layout a name, a digest or nothing at all means.
+//! Selection of an image in a layout by its name or digest, or as the only one.
 
 use super::{BlobSource, read_document};
 use crate::common::digest::Digest;

@@ -39,7 +39,7 @@ impl VerifiedFiles {
     }
 
     /// Returns the recorded digest of `file`, if the file has not changed since.
-    pub fn recall(&self, file: &File) -> Option<Digest> {
+    pub fn digest_of(&self, file: &File) -> Option<Digest> {
         let (name, stamp) = described(file)?;
         let note = self.root.open_file(&name).ok()?;
         let note = crate::common::bounded_read::read(note, 1024, &name).ok()?;
@@ -92,18 +92,18 @@ mod tests {
         let path = keep.path().join("blob");
         fs::write(&path, "content").unwrap();
         let open = || fs::File::open(&path).unwrap();
-        assert_eq!(verified.recall(&open()), None);
+        assert_eq!(verified.digest_of(&open()), None);
         let digest = Digest::of(b"content");
         verified.remember(&open(), &digest);
-        assert_eq!(verified.recall(&open()), Some(digest));
+        assert_eq!(verified.digest_of(&open()), Some(digest));
         fs::hard_link(&path, keep.path().join("other name")).unwrap();
-        assert_eq!(verified.recall(&open()), Some(digest));
+        assert_eq!(verified.digest_of(&open()), Some(digest));
         verified.forget(&open());
-        assert_eq!(verified.recall(&open()), None);
+        assert_eq!(verified.digest_of(&open()), None);
         verified.remember(&open(), &digest);
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&path, "Content").unwrap();
-        assert_eq!(verified.recall(&open()), None);
+        assert_eq!(verified.digest_of(&open()), None);
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         let whole = fs::read(&note).unwrap();
         for cut in 0..whole.len() {
             fs::write(&note, &whole[..cut]).unwrap();
-            assert_eq!(verified.recall(&file), None, "cut at {cut}");
+            assert_eq!(verified.digest_of(&file), None, "cut at {cut}");
         }
     }
 }

@@ -34,7 +34,7 @@ pub enum BaseLayers {
     /// The layers are copied to the place of the new image.
     Copied,
     /// The layers stay in the registry of the base. Readers that need the complete image fetch them from there.
-    LeftOut,
+    Remote,
 }
 
 impl Base {

@@ -6,7 +6,7 @@ use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::Result;
 use std::time::{Duration, SystemTime};
 
-/// Its modification time is when the cache was tidied last; its content is the limits that were applied.
+/// The file whose modification time is when the cache was tidied last. Its content is the limits that were applied.
 const STAMP: &str = "tidied";
 
 /// The minimum time between two runs, since listing the cache takes longer than a build with only cache hits.

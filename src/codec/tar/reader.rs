@@ -193,10 +193,10 @@ impl Headers {
     }
 
     fn check_sum(&self, block: &[u8]) -> Result<()> {
-        let said = self.number(&block[148..156], "checksum")?;
+        let found = self.number(&block[148..156], "checksum")?;
         let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
         let blanks: u64 = block[148..156].iter().map(|&byte| u64::from(byte)).sum();
-        if said == sum - blanks + 8 * u64::from(b' ') { Ok(()) } else { Err(self.wrong("bad header checksum")) }
+        if found == sum - blanks + 8 * u64::from(b' ') { Ok(()) } else { Err(self.wrong("bad header checksum")) }
     }
 
     fn read_pax(&mut self, source: &mut impl Read, block: &[u8], extension: &mut Extension) -> Result<()> {

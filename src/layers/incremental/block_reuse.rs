@@ -28,7 +28,7 @@ pub(in crate::layers) struct BlockPlace {
     pub(in crate::layers) length: u32,
     /// The number of bytes of the tar that they hold.
     pub(in crate::layers) tar_length: u64,
-    /// The checksum of those bytes of the tar (`sums`).
+    /// The checksum of those bytes of the tar (`block_checksums`).
     pub(in crate::layers) sum: u32,
 }
 

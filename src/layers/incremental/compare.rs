@@ -48,7 +48,7 @@ pub fn compare(
     let activity = activity(&blocks, &found, name, progress);
     let compared: Vec<Option<(usize, usize)>> = found
         .into_par_iter()
-        .map_init(Examiner::default, |examiner, (number, found)| {
+        .map_init(BlockComparer::default, |examiner, (number, found)| {
             let known = match found {
                 BlockMatch::Same(known) => return Ok(Some((number, known))),
                 BlockMatch::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
@@ -191,13 +191,13 @@ fn prefix(blocks: &Blocks, in_place: usize, earlier: &PreviousLayer) -> Prefix {
 
 /// Compares blocks. Each thread has its own.
 #[derive(Debug, Default)]
-struct Examiner {
+struct BlockComparer {
     decompressor: Decompressor,
     filled: Vec<u8>,
     earlier: Vec<u8>,
 }
 
-impl Examiner {
+impl BlockComparer {
     /// Returns whether the last filled block is at `place`. A block that cannot be read counts as different.
     fn is_at(&mut self, blob: &OpenBlob, place: BlockPlace, compression: Compression) -> bool {
         let Ok(packed) = copied(blob, place) else { return false };
@@ -238,11 +238,11 @@ mod tests {
                 })
                 .unwrap();
         }
-        let said = |(_, content, said): &(&str, Vec<u8>, u8)| Fingerprint {
+        let fingerprint = |(_, content, stamp): &(&str, Vec<u8>, u8)| Fingerprint {
             shape: content.len() as u64,
-            whole: Some([*said; 16]),
+            whole: Some([*stamp; 16]),
         };
-        (builder.finish().unwrap(), files.iter().map(said).collect())
+        (builder.finish().unwrap(), files.iter().map(fingerprint).collect())
     }
 
     fn write(tree: &Tree, layout: &Layout, reuse: Option<&Reuse>) -> Result<MadeLayer> {
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(scene.earlier.blocks.len(), 6);
         assert!(matches!(scene.compare(&files()), Comparison::Same));
         let mut touched = files();
-        touched.iter_mut().for_each(|(_, _, said)| *said += 100);
+        touched.iter_mut().for_each(|(_, _, stamp)| *stamp += 100);
         assert!(matches!(scene.compare(&touched), Comparison::Same), "other files of the same content");
     }
 

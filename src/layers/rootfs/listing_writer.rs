@@ -34,9 +34,9 @@ impl ListingWriter {
     pub(super) fn add(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
         let mut encoded = Vec::new();
         let kind = encode(node, &mut encoded);
-        let said = self.said(path, encoded.len())?;
-        said.first = said.first & (WHITEOUT | OPAQUE) | kind;
-        said.node = encoded.into();
+        let record = self.record(path, encoded.len())?;
+        record.first = record.first & (WHITEOUT | OPAQUE) | kind;
+        record.node = encoded.into();
         Ok(())
     }
 
@@ -45,7 +45,7 @@ impl ListingWriter {
     /// # Errors
     /// The same as [`ListingWriter::add`].
     pub(super) fn add_whiteout(&mut self, path: &[u8]) -> Result<()> {
-        self.said(path, 0).map(|said| said.first |= WHITEOUT)
+        self.record(path, 0).map(|record| record.first |= WHITEOUT)
     }
 
     /// Records that the layer hides the entries of the layers below in the directory `path`.
@@ -53,23 +53,23 @@ impl ListingWriter {
     /// # Errors
     /// The same as [`ListingWriter::add`].
     pub(super) fn add_opaque(&mut self, path: &[u8]) -> Result<()> {
-        self.said(path, 0).map(|said| said.first |= OPAQUE)
+        self.record(path, 0).map(|record| record.first |= OPAQUE)
     }
 
-    fn said(&mut self, path: &[u8], more: usize) -> Result<&mut ListingRecord> {
+    fn record(&mut self, path: &[u8], more: usize) -> Result<&mut ListingRecord> {
         self.bytes += more;
         // Every parent directory is listed, so that a look-up finds it. An entry of its own replaces it.
         let mut above = path;
         while let Some(slash) = above.iter().rposition(|&byte| byte == b'/') {
             above = &above[..slash];
             match self.entries.get_mut(above) {
-                Some(said) if said.first & !(WHITEOUT | OPAQUE) != 0 => break,
-                Some(said) => imply(said),
+                Some(record) if record.first & !(WHITEOUT | OPAQUE) != 0 => break,
+                Some(record) => imply(record),
                 None => {
-                    let mut said = ListingRecord::default();
-                    imply(&mut said);
+                    let mut record = ListingRecord::default();
+                    imply(&mut record);
                     self.bytes += above.len();
-                    self.entries.insert(above.into(), said);
+                    self.entries.insert(above.into(), record);
                 }
             }
         }
@@ -134,12 +134,12 @@ impl ListingWriter {
     }
 }
 
-/// Turns `said` into a directory without an entry of its own, as extractors create it.
-fn imply(said: &mut ListingRecord) {
+/// Makes `record` a directory without an entry of its own, as extractors create it.
+fn imply(record: &mut ListingRecord) {
     let mut encoded = Vec::new();
     let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
-    said.first |= encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);
-    said.node = encoded.into();
+    record.first |= encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);
+    record.node = encoded.into();
 }
 
 /// Appends `node`, and returns the number of its kind.

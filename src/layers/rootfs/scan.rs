@@ -42,11 +42,11 @@ pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource
     if media_type::is_foreign_layer(&layer.media_type) {
         return Err(Error::invalid(object, "a foreign layer: its license forbids copying"));
     }
-    let Some(said) = encoding_of(layer) else {
+    let Some(declared) = encoding_of(layer) else {
         return Ok(Scan::Unlistable(format!("layer type `{}` is not supported", layer.media_type)));
     };
     let mut stored = Verified::new(source.open(layer)?, layer);
-    let scanned = scan_stored(&mut stored, layer, said, diff_id);
+    let scanned = scan_stored(&mut stored, layer, declared, diff_id);
     let Err(error) = scanned else { return scanned };
     if error.object() != object {
         // If the blob is damaged, errors of its content only follow from that. The damage is what to report.
@@ -58,14 +58,19 @@ pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource
     })
 }
 
-fn scan_stored(stored: &mut (impl Read + Send), layer: &Descriptor, said: Encoding, diff_id: &DiffId) -> Result<Scan> {
+fn scan_stored(
+    stored: &mut (impl Read + Send),
+    layer: &Descriptor,
+    declared: Encoding,
+    diff_id: &DiffId,
+) -> Result<Scan> {
     let failed = |error| Error::io("layer", "read", error);
     let detected = Detected::new(&mut *stored).map_err(failed)?;
     if detected.is_empty() {
         return Err(Error::corrupt("layer", "empty: a layer of 0 bytes is not a tar"));
     }
     let actual = detected.encoding();
-    if actual != said {
+    if actual != declared {
         let reason = format!("declared as `{}`, but is {}", layer.media_type, actual.name());
         return Err(Error::corrupt("layer", reason));
     }

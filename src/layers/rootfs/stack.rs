@@ -178,17 +178,17 @@ impl<'a> Rootfs<'a> {
     fn within(&self, path: &ImagePath, floor: usize) -> Result<StackedPath> {
         let mut found: Option<StackedEntry> = None;
         for (number, layer) in self.layers.iter().enumerate().skip(floor).rev() {
-            let said = match layer.find(path)? {
+            let mention = match layer.find(path)? {
                 LayerMention::Nothing => continue,
-                LayerMention::Entry(said) => said,
+                LayerMention::Entry(mention) => mention,
                 // A layer below cannot change a node of a layer above.
                 LayerMention::Unseen(unseen) => {
                     let found = found.map_or(PathLookup::Unseen(unseen), PathLookup::Node);
                     return Ok(StackedPath { found, floor });
                 }
             };
-            let (is_whiteout, is_opaque) = said.hides;
-            if let Some(new) = said.below {
+            let (is_whiteout, is_opaque) = mention.hides;
+            if let Some(new) = mention.below {
                 let is_directory = new.node.kind.is_directory();
                 match &mut found {
                     None if is_directory => found = Some(new),
@@ -226,12 +226,12 @@ fn root() -> StackedPath {
 /// The entry of one layer for a path.
 pub(super) enum LayerMention {
     Nothing,
-    Entry(Entered),
+    Entry(LayerEntry),
     Unseen(Unseen),
 }
 
 /// The node that one layer adds at a path, and its whiteouts there.
-pub(super) struct Entered {
+pub(super) struct LayerEntry {
     below: Option<StackedEntry>,
     /// Whether it deletes the path from the layers below, and whether it hides their entries in the directory.
     hides: (bool, bool),
@@ -270,7 +270,7 @@ impl StoredLayer<'_> {
     }
 }
 
-fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<Entered>> {
+fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<LayerEntry>> {
     let Some(ListedEntry { path: _, node, is_whiteout, is_opaque }) = listing.find(path)? else { return Ok(None) };
     let node = match node {
         // A hard link has the node of its target. A few programs write links to files of the layers below.
@@ -284,7 +284,7 @@ fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<Entered
         node => node,
     };
     let below = node.map(|node| StackedEntry { node, entry: None });
-    Ok(Some(Entered { below, hides: (is_whiteout, is_opaque) }))
+    Ok(Some(LayerEntry { below, hides: (is_whiteout, is_opaque) }))
 }
 
 fn find_in_tree(tree: &Tree, path: &ImagePath) -> LayerMention {
@@ -293,7 +293,7 @@ fn find_in_tree(tree: &Tree, path: &ImagePath) -> LayerMention {
     if below.is_none() && !is_whiteout {
         return LayerMention::Nothing;
     }
-    LayerMention::Entry(Entered { below, hides: (is_whiteout, false) })
+    LayerMention::Entry(LayerEntry { below, hides: (is_whiteout, false) })
 }
 
 /// Converts an entry of an unwritten layer to a node of a listing. The kind of program is unknown without its content.

@@ -77,7 +77,7 @@ impl Layer {
 }
 
 /// Formats the result of looking up a path in a stack.
-fn said(layers: &[&Layer], path: &str) -> String {
+fn looked_up(layers: &[&Layer], path: &str) -> String {
     let below: Vec<LayerBelow<'_>> = layers.iter().map(|layer| layer.below(None)).collect();
     let rootfs = Rootfs::new(&below);
     let resolved = rootfs.resolve(&ImagePath::new(path.as_bytes()).unwrap()).unwrap();
@@ -114,7 +114,7 @@ fn links_are_followed_and_stay_in_the_image() {
         ("opt", "/opt 755"),
         ("nothing/at/all", "no /nothing/at/all"),
     ] {
-        assert_eq!(said(&[&base], path), expected, "{path}");
+        assert_eq!(looked_up(&[&base], path), expected, "{path}");
     }
 }
 
@@ -133,15 +133,15 @@ fn layers_hide_what_is_below_them() {
         ("c", "/c 755"),
         ("d", "/d 755"),
     ] {
-        assert_eq!(said(&[&lower, &upper], path), expected, "{path}");
+        assert_eq!(looked_up(&[&lower, &upper], path), expected, "{path}");
     }
     let again = layer(&[file("a/x")]);
-    assert_eq!(said(&[&lower, &upper, &again], "a/x"), "/a/x 644");
+    assert_eq!(looked_up(&[&lower, &upper, &again], "a/x"), "/a/x 644");
     let removed = layer(&[file(".wh.a")]);
-    assert_eq!(said(&[&lower, &removed, &again], "a/y"), "no /a/y");
-    assert_eq!(said(&[&lower, &removed, &again], "a"), "/a 755");
+    assert_eq!(looked_up(&[&lower, &removed, &again], "a/y"), "no /a/y");
+    assert_eq!(looked_up(&[&lower, &removed, &again], "a"), "/a 755");
     let replaced = layer(&[file("a")]);
-    assert_eq!(said(&[&lower, &replaced, &again], "a/y"), "no /a/y", "a file was between the two directories");
+    assert_eq!(looked_up(&[&lower, &replaced, &again], "a/y"), "no /a/y", "a file was between the two directories");
 }
 
 #[test]

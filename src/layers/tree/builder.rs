@@ -1,6 +1,6 @@
 //! Builds a tree from entries.
 
-use super::nodes::{DESTINATION, KNOWN, NOBODY, NodeKind, Nodes, ROOT, TreeNode, count};
+use super::nodes::{DESTINATION, IMPLIED, KNOWN, NodeKind, Nodes, ROOT, TreeNode, count};
 use super::sorted::WHITEOUT_PREFIX;
 use super::{Attributes, Cause, Content, Entry, Excluded, Kind, PathKind, Rules, Tree};
 use crate::common::error::{Error, Result};
@@ -112,7 +112,7 @@ impl TreeBuilder {
     /// The same as [`TreeBuilder::add`].
     pub fn add_destination(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
         let place = self.place(path)?;
-        if place != ROOT && self.nodes.node(place).source == NOBODY {
+        if place != ROOT && self.nodes.node(place).source == IMPLIED {
             let attributes = self.number_of(attributes);
             let node = &mut self.nodes.list[place as usize];
             (node.attributes, node.source) = (attributes, DESTINATION);
@@ -164,7 +164,7 @@ impl TreeBuilder {
         let source = self.current_source();
         let TreeNode { what: known, is_parent, source: earlier, .. } = *self.nodes.node(place);
         let is_directory = matches!(kind, Kind::Directory);
-        if earlier != NOBODY {
+        if earlier != IMPLIED {
             if is_directory && known == NodeKind::Directory {
                 return Ok(());
             }
@@ -271,7 +271,7 @@ impl TreeBuilder {
         for (path, attributes) in std::mem::take(&mut self.known) {
             let below = |at, name| self.find_child(self.hasher.hash_one((at, name)), at, name);
             let found = path.names().try_fold(ROOT, below);
-            if let Some(place) = found.filter(|&place| place != ROOT && self.nodes.node(place).source == NOBODY) {
+            if let Some(place) = found.filter(|&place| place != ROOT && self.nodes.node(place).source == IMPLIED) {
                 let attributes = self.number_of(attributes);
                 let node = &mut self.nodes.list[place as usize];
                 (node.attributes, node.source) = (attributes, KNOWN);

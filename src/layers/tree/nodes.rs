@@ -23,12 +23,12 @@ pub(super) struct TreeNode {
     name_length: u8,
     /// Whether it has entries.
     pub(super) is_parent: bool,
-    /// The number of the source that named it, or one of the constants below such as [`NOBODY`].
+    /// The number of the source that named it, or one of the constants below such as [`IMPLIED`].
     pub(super) source: u16,
 }
 
 /// The source of a directory that no source named, but that other entries need.
-pub(super) const NOBODY: u16 = u16::MAX;
+pub(super) const IMPLIED: u16 = u16::MAX;
 /// The source of a directory that no source named, but whose attributes are known.
 pub(super) const KNOWN: u16 = u16::MAX - 1;
 /// The source of a directory that a source is copied into. Its attributes in a layer below take precedence.
@@ -58,7 +58,7 @@ pub(super) struct Nodes {
 
 impl TreeNode {
     fn directory(parent: u32, name_start: u32, name_length: u8) -> TreeNode {
-        let (what, is_parent, source) = (NodeKind::Directory, false, NOBODY);
+        let (what, is_parent, source) = (NodeKind::Directory, false, IMPLIED);
         TreeNode { parent, what, attributes: 0, name_start, name_length, is_parent, source }
     }
 }

@@ -1,6 +1,6 @@
 //! A finished tree.
 
-use super::nodes::{DESTINATION, NOBODY, Nodes};
+use super::nodes::{DESTINATION, IMPLIED, Nodes};
 use super::{Attributes, Content, Entry};
 use crate::spec::ImagePath;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _, ParallelIterator as _};
@@ -94,7 +94,7 @@ impl Tree {
     /// Returns the origin of entry `number`.
     pub fn origin(&self, number: usize) -> EntryOrigin {
         match self.nodes.node(number as u32 + 1).source {
-            NOBODY => EntryOrigin::Implied,
+            IMPLIED => EntryOrigin::Implied,
             DESTINATION => EntryOrigin::Destination,
             _ => EntryOrigin::Named,
         }

@@ -49,11 +49,11 @@ pub fn unpack_robot(file: File, shown: &str, into: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Whether every file of the robot in `file` is in the directory `unpacked` with its size. A crash may cut files off that were
-/// written before it.
+/// Returns whether every file of the robot in `file` is in the directory `unpacked`, with its size. Files that were written
+/// shortly before a crash may be truncated.
 ///
 /// # Errors
-/// As [`unpack_robot`], but for damaged content.
+/// The same as [`unpack_robot`], except for damaged content.
 pub fn is_unpacked(file: File, shown: &str, unpacked: &Root) -> Result<bool> {
     let archive = Archive::open_from(file, shown, Start::BehindProgram)?;
     for (name, path) in members(&archive, shown)?.into_iter().filter(|(name, _)| !name.ends_with('/')) {

@@ -73,7 +73,7 @@ impl DockerArchive {
     /// The archive names no digests, so every layer is read once, and checked against the config.
     ///
     /// # Errors
-    /// Fails if there is not a such image, or its members are missing, malformed, or not what the config says.
+    /// Fails if there is no such image, or its members are missing, malformed, or not what the config says.
     pub fn image(mut self, name: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object().to_owned();
         let Described { config_bytes, manifest, members } = self.choose(name)?;
@@ -212,7 +212,7 @@ impl DockerImage {
     }
 }
 
-/// Names are the same when they mean the same: `debian:12` is `docker.io/library/debian:12`.
+/// Returns whether both are names of one image: `debian:12` is `docker.io/library/debian:12`.
 fn same_name(listed: &str, wanted: &str) -> bool {
     let normal = |name: &str| {
         name.parse::<Reference>()

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The member of a docker-archive that lists its images.
 pub(super) const LIST_FILE: &str = "manifest.json";
 
-/// More members no image has: two for each layer and a handful of documents, for every image of the archive.
+/// The largest number of members. An image has two for each layer, and a few documents.
 const MOST_MEMBERS: usize = 1_000_000;
 
 /// An open archive with the offsets of its files.

@@ -45,7 +45,7 @@ impl OciArchive {
     /// Returns the image that `tag` selects, as [`Layout::image`](crate::store::Layout::image) has it.
     ///
     /// # Errors
-    /// Fails if there is not a such image, or a document of it is missing or damaged.
+    /// Fails if there is no such image, or a document of it is missing or damaged.
     pub fn image(self: &Arc<Self>, tag: Option<&str>, platform: Option<&Platform>) -> Result<StoredImage> {
         let object = self.members.object();
         let start = select(&**self, &self.index, tag, object)?;
@@ -67,7 +67,7 @@ impl OciArchive {
     /// Returns the names of the image that `tag` selects, as [`Layout::names`](crate::store::Layout::names) has them.
     ///
     /// # Errors
-    /// Fails if there is not a such image, or the name is ambiguous.
+    /// Fails if there is no such image, or the name is ambiguous.
     pub fn names(&self, tag: Option<&str>) -> Result<Vec<ImageName>> {
         select_image::names(self, &self.index, tag, self.members.object())
     }

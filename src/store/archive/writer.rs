@@ -197,7 +197,7 @@ fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: Ar
     index
 }
 
-/// Docker's `manifest.json`. Names there have a repository, which a tag alone gets as `docker build --tag` gives it.
+/// Returns Docker's `manifest.json`. Names there have a repository, which a tag alone gets as `docker build --tag` gives it.
 fn docker_list(image: &StoredImage, names: &[ImageName]) -> Vec<u8> {
     let references: Vec<String> =
         names.iter().filter_map(ImageName::for_engines).map(|name| name.to_string()).collect();

@@ -64,8 +64,8 @@ impl Layout {
     fn is_durable(&self, directory: &Root, digest: &Digest) -> bool {
         // Windows does not sync a file that was opened for reading, as hashed files are.
         let remembered = || {
-            let memory = self.memory.as_ref().filter(|_| cfg!(unix))?;
-            memory.recall(&directory.open_file(digest.hex()).ok()?)
+            let cache = self.verification_cache.as_ref().filter(|_| cfg!(unix))?;
+            cache.digest_of(&directory.open_file(digest.hex()).ok()?)
         };
         self.known().durable.contains(digest) || remembered() == Some(*digest)
     }

@@ -31,11 +31,11 @@ impl Layout {
     /// A blob that is recorded for later processes is also synced, so that they need not sync it (see `durable`).
     pub(super) fn mark_whole(&self, digest: Digest, file: &File) {
         self.known().whole.insert(digest);
-        let Some(memory) = &self.memory else { return };
-        if memory.recall(file) == Some(digest) {
+        let Some(cache) = &self.verification_cache else { return };
+        if cache.digest_of(file) == Some(digest) {
             self.known().durable.insert(digest);
         } else if cfg!(windows) || sync_content(file).is_ok() {
-            memory.remember(file, &digest);
+            cache.remember(file, &digest);
             self.known().durable.insert(digest);
         }
     }
@@ -46,8 +46,8 @@ impl Layout {
         known.whole.insert(digest);
         known.durable.insert(digest);
         drop(known);
-        if let Some(memory) = &self.memory {
-            memory.remember(file, &digest);
+        if let Some(cache) = &self.verification_cache {
+            cache.remember(file, &digest);
         }
     }
 
@@ -57,11 +57,11 @@ impl Layout {
     }
 
     pub(super) fn mark_damaged(&self, digest: Digest) {
-        if let Some(memory) = &self.memory
+        if let Some(cache) = &self.verification_cache
             && let Ok(directory) = self.existing_blob_directory(digest.algorithm())
             && let Ok(file) = directory.open_file(digest.hex())
         {
-            memory.forget(&file);
+            cache.forget(&file);
         }
         let mut known = self.known();
         known.whole.remove(&digest);

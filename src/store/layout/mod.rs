@@ -83,7 +83,7 @@ pub struct Layout {
     locking: LayoutLocking,
     known: Mutex<KnownBlobs>,
     /// The record of blobs that an earlier process has verified and synced.
-    memory: Option<VerifiedFiles>,
+    verification_cache: Option<VerifiedFiles>,
     /// Held by everything that adds blobs, so that none of them is taken for garbage before the index names it.
     writing: Option<DirectoryLock>,
 }
@@ -91,8 +91,8 @@ pub struct Layout {
 impl Layout {
     /// Sets the record of verified blobs, which outlives this process.
     #[must_use]
-    pub fn with_verification_cache(mut self, memory: VerifiedFiles) -> Self {
-        self.memory = Some(memory);
+    pub fn with_verification_cache(mut self, cache: VerifiedFiles) -> Self {
+        self.verification_cache = Some(cache);
         self
     }
 
@@ -197,7 +197,7 @@ impl Layout {
         if self.known().whole.contains(&descriptor.digest) {
             return Ok(Some(blob));
         }
-        if self.memory.as_ref().and_then(|memory| memory.recall(blob.file())) == Some(descriptor.digest) {
+        if self.verification_cache.as_ref().and_then(|cache| cache.digest_of(blob.file())) == Some(descriptor.digest) {
             return Ok(Some(blob));
         }
         // The name proves nothing: the blob of a crashed or faulty writer is found here, and is written again.
@@ -268,7 +268,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails as [`BlobSink::commit`] does.
-    pub fn commit_without(
+    pub fn commit_sparse(
         &self,
         left_out: &RemoteLayers,
         image: &StoredImage,

@@ -67,7 +67,7 @@ impl Layout {
     }
 }
 
-/// The entry `image`, with another name.
+/// Returns the entry `image` with another name.
 fn named(image: &Descriptor, name: &ImageName) -> Descriptor {
     let mut entry = image.clone();
     entry.annotations.remove(CONTAINERD_NAME);

@@ -83,7 +83,7 @@ impl Layout {
     }
 
     fn at(root: Root, locking: LayoutLocking) -> Layout {
-        Layout { root, locking, known: Mutex::default(), memory: None, writing: None }
+        Layout { root, locking, known: Mutex::default(), verification_cache: None, writing: None }
     }
 
     /// Returns whether `oci-layout` exists.

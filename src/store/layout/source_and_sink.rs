@@ -65,6 +65,6 @@ impl BlobSink for Layout {
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
-        self.commit_without(&RemoteLayers::default(), image, names)
+        self.commit_sparse(&RemoteLayers::default(), image, names)
     }
 }

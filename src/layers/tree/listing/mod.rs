@@ -116,14 +116,14 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
-    type Told = (OsString, PathKind, Status, Option<PathBuf>, Option<String>);
+    type ListedEntry = (OsString, PathKind, Status, Option<PathBuf>, Option<String>);
 
     /// Collects all that a listing returns for `relative`, in the order of names.
-    macro_rules! told {
+    macro_rules! list_all {
         ($listing:ty, $root:expr, $relative:expr) => {{
-            let mut told: Vec<Told> = Vec::new();
+            let mut listed: Vec<ListedEntry> = Vec::new();
             let listing = <$listing>::open($root, Path::new($relative)).unwrap();
-            let listed = listing.for_each(|entry| {
+            let result = listing.for_each(|entry| {
                 let entry = entry.unwrap();
                 let status = entry.status().unwrap();
                 let target = (status.kind == FileKind::Symlink).then(|| entry.target().unwrap());
@@ -135,12 +135,12 @@ mod tests {
                 let is_open_directory =
                     || status.kind == FileKind::Directory && entry.open().unwrap().metadata().unwrap().is_dir();
                 assert!(status.kind != FileKind::Directory || is_open_directory());
-                told.push((entry.name().to_owned(), entry.path_kind().unwrap(), status, target, content));
+                listed.push((entry.name().to_owned(), entry.path_kind().unwrap(), status, target, content));
                 Ok(())
             });
-            listed.unwrap();
-            told.sort_by(|a, b| a.0.cmp(&b.0));
-            told
+            result.unwrap();
+            listed.sort_by(|a, b| a.0.cmp(&b.0));
+            listed
         }};
     }
 
@@ -162,9 +162,9 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, at.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let root = Root::open(keep.path()).unwrap();
         for (relative, count) in [("", 1), ("below", 1005), ("below/directory", 1), ("below/directory/deep", 0)] {
-            let told = told!(linux::DirectoryListing, &root, relative);
-            assert_eq!(told.len(), count);
-            assert_eq!(told, told!(portable::DirectoryListing, &root, relative));
+            let listed = list_all!(linux::DirectoryListing, &root, relative);
+            assert_eq!(listed.len(), count);
+            assert_eq!(listed, list_all!(portable::DirectoryListing, &root, relative));
         }
     }
 
