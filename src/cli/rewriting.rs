@@ -1,5 +1,6 @@
 //! Changing an existing image: where it is, or on the way to another place.
 
+use super::blob_locations;
 use super::cache_directory::CacheDirectory;
 use super::destination::{ExportDestination, Writing};
 use super::layout_lock::LayoutLockArguments;
@@ -7,7 +8,6 @@ use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
-use super::seen;
 use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
@@ -15,7 +15,7 @@ use ocibuild::build::rewrite::{Change, ChangedImage, rewrite_in_layout, rewrite_
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::registry::LayerSources;
 use ocibuild::spec::Replaced;
-use ocibuild::store::{Layout, RemoteLayers, Seen, StoredImage, VerifiedFiles};
+use ocibuild::store::{BlobLocations, Layout, RemoteLayers, StoredImage, VerifiedFiles};
 use ocibuild::{Digest, Error, Location, Platform, Reference, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -91,11 +91,13 @@ impl RewritingArguments {
     /// # Errors
     /// Fails if the image cannot be read, `change` fails, or the result cannot be written.
     pub(super) fn run(&self, target: &Target, change: Change<'_>, common: &Common, watch: &Arc<Watch>) -> Result<()> {
-        let seen = seen::open(&self.cache, watch);
+        let locations = blob_locations::open(&self.cache, watch);
         let outcome = match target {
-            Target::Layout(directory, name) => self.in_layout(directory, name.as_deref(), change, seen.as_ref(), watch),
-            Target::Registry(reference) => self.in_registry(reference, change, seen.as_ref(), watch),
-            Target::Elsewhere(destination) => self.elsewhere(destination, change, seen.as_ref(), watch),
+            Target::Layout(directory, name) => {
+                self.in_layout(directory, name.as_deref(), change, locations.as_ref(), watch)
+            }
+            Target::Registry(reference) => self.in_registry(reference, change, locations.as_ref(), watch),
+            Target::Elsewhere(destination) => self.elsewhere(destination, change, locations.as_ref(), watch),
         };
         report(&outcome?, target, common.format, watch)
     }
@@ -105,7 +107,7 @@ impl RewritingArguments {
         directory: &Path,
         name: Option<&str>,
         change: Change<'_>,
-        seen: Option<&Arc<Seen>>,
+        locations: Option<&Arc<BlobLocations>>,
         watch: &Arc<Watch>,
     ) -> Result<Outcome> {
         let layout = Layout::open_to_change(directory, self.lock.locking())?;
@@ -115,10 +117,10 @@ impl RewritingArguments {
             // Then every blob is hashed that has to be known whole.
             Err(_) => layout,
         });
-        let completed = |image: StoredImage| change(self.with_remote_layers(image, &[], seen, watch)?);
+        let completed = |image: StoredImage| change(self.with_remote_layers(image, &[], locations, watch)?);
         let moved = rewrite_in_layout(&layout, name, self.platform.as_ref(), &completed, &**watch)?;
         for changed in &moved.rewritten.images {
-            note_left_out(seen, &changed.before, &changed.image, changed.left_out.clone())?;
+            note_left_out(locations, &changed.before, &changed.image, changed.left_out.clone())?;
         }
         let rewritten = moved.rewritten;
         Ok(Outcome {
@@ -136,14 +138,14 @@ impl RewritingArguments {
         &self,
         reference: &Reference,
         change: Change<'_>,
-        seen: Option<&Arc<Seen>>,
+        locations: Option<&Arc<BlobLocations>>,
         watch: &Arc<Watch>,
     ) -> Result<Outcome> {
-        let repository = self.network.repository_with_seen(reference, seen.cloned(), watch.clone())?;
+        let repository = self.network.repository_with_blob_locations(reference, locations.cloned(), watch.clone())?;
         let (rewritten, _) = rewrite_in_repository(&repository, self.platform.as_ref(), change, &**watch)?;
         for changed in &rewritten.images {
-            if let Some(seen) = seen {
-                seen::remember(seen, reference, &changed.image.manifest, watch);
+            if let Some(locations) = locations {
+                blob_locations::record(locations, reference, &changed.image.manifest, watch);
             }
         }
         Ok(Outcome {
@@ -161,7 +163,7 @@ impl RewritingArguments {
         &self,
         destination: &ExportDestination,
         change: Change<'_>,
-        seen: Option<&Arc<Seen>>,
+        locations: Option<&Arc<BlobLocations>>,
         watch: &Arc<Watch>,
     ) -> Result<Outcome> {
         let source = SourceArguments::of(&self.source, self.platform.clone(), self.cache.clone());
@@ -169,10 +171,10 @@ impl RewritingArguments {
         let OpenedImage { image, names } = source.open(&self.network, watch)?;
         admission.admit(&image, &self.cache, &self.network, watch)?;
         let registries: Vec<&str> = destination.registry().into_iter().collect();
-        let image = self.with_remote_layers(image, &registries, seen, watch)?;
+        let image = self.with_remote_layers(image, &registries, locations, watch)?;
         let before = image.clone();
         let changed = change(image)?.map_or(before.clone(), |ChangedImage { image, .. }| image);
-        let writing = Writing { locking: self.lock.locking(), network: &self.network, seen, cache: None, watch };
+        let writing = Writing { locking: self.lock.locking(), network: &self.network, locations, cache: None, watch };
         let moved = destination.write(&OpenedImage { image: changed.clone(), names }, &writing)?;
         let (before, after) = (before.descriptor.digest, changed.descriptor.digest);
         Ok(Outcome {
@@ -191,10 +193,10 @@ impl RewritingArguments {
         &self,
         image: StoredImage,
         registries: &[&str],
-        seen: Option<&Arc<Seen>>,
+        locations: Option<&Arc<BlobLocations>>,
         watch: &Arc<Watch>,
     ) -> Result<StoredImage> {
-        let recorded = seen.map(|seen| seen.left_out(&image.descriptor.digest)).unwrap_or_default();
+        let recorded = locations.map(|locations| locations.remote_layers(&image.descriptor.digest)).unwrap_or_default();
         let sources = LayerSources { recorded: &recorded, named: &[], registries };
         self.network.with_layer_sources(image, sources, watch)
     }
@@ -202,18 +204,18 @@ impl RewritingArguments {
 
 /// Records where the layers of a changed image are that its layout lacks.
 fn note_left_out(
-    seen: Option<&Arc<Seen>>,
+    locations: Option<&Arc<BlobLocations>>,
     before: &Digest,
     image: &StoredImage,
     mut left_out: RemoteLayers,
 ) -> Result<()> {
-    let Some(seen) = seen.filter(|_| *before != image.descriptor.digest) else { return Ok(()) };
-    for (layer, repository) in seen.left_out(before).iter() {
+    let Some(locations) = locations.filter(|_| *before != image.descriptor.digest) else { return Ok(()) };
+    for (layer, repository) in locations.remote_layers(before).iter() {
         if image.manifest.layers.iter().any(|own| own.digest == *layer) {
             left_out.insert(*layer, repository);
         }
     }
-    if left_out.is_empty() { Ok(()) } else { seen.keep_left_out(&image.descriptor.digest, &left_out) }
+    if left_out.is_empty() { Ok(()) } else { locations.record_remote_layers(&image.descriptor.digest, &left_out) }
 }
 
 fn report(outcome: &Outcome, target: &Target, format: OutputFormat, watch: &Watch) -> Result<()> {
