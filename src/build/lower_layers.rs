@@ -23,11 +23,20 @@ pub(super) fn layers_of_base<'a>(
     let Base::Image { image, name, layers } = base else { return Ok(Vec::new()) };
     let is_here = |layer: &Descriptor| *layers == BaseLayers::Copied || image.source.repository(layer).is_none();
     let places = places(image, listings, progress, is_here);
-    let listed = listed(&places)?;
     let unseen = Unseen {
         reason: "its layers are not downloaded and were never indexed on this machine".to_owned(),
         hint: format!("ocibuild pull {}, or without --sparse", name.as_deref().unwrap_or("BASE")),
     };
+    stacked(places, &unseen, progress)
+}
+
+/// Lists the layers at `places` concurrently, each once.
+fn stacked<'a>(
+    places: Vec<LayerPlace<'a>>,
+    unseen: &Unseen,
+    progress: &'a dyn Progress,
+) -> Result<Vec<LayerBelow<'a>>> {
+    let listed = listed(&places)?;
     let below = |place: LayerPlace<'a>| {
         let known = listed.get(&(place.layer.digest, place.diff_id.as_digest())).cloned().flatten();
         LayerBelow::Stored(StoredLayer::listed(place, unseen.clone(), known))

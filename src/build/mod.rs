@@ -12,6 +12,7 @@ mod lower_layers;
 mod placement;
 mod plan_to_json;
 mod planning;
+pub mod rebase;
 pub mod rewrite;
 mod runtime_checks;
 mod secrets;

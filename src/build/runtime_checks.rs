@@ -14,7 +14,7 @@ use serde_json::Value;
 const LARGEST_ACCOUNTS: u64 = 1 << 20;
 
 /// An object that will fail, with the reason.
-type Problem = (String, String);
+pub(super) type Problem = (String, String);
 
 /// Warns about problems of an image with `config` whose layers are `below`, those of its base, and `new`. Those that the base
 /// has too are not reported.
@@ -40,7 +40,7 @@ pub(super) fn warn_of_problems(
 ///
 /// # Errors
 /// Fails if a layer has to be read and cannot be.
-fn problems(
+pub(super) fn problems(
     document: &Value,
     platform: &Platform,
     rootfs: &Rootfs<'_>,

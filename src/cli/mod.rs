@@ -39,6 +39,7 @@ mod product;
 mod progress_display;
 mod pull;
 mod rcc_download;
+mod rebase;
 mod repair;
 mod replaced;
 mod report;
@@ -100,6 +101,8 @@ enum Command {
     Gc(gc::GcArguments),
     /// Change the config and the annotations of an image
     Edit(Box<edit::EditArguments>),
+    /// Replace the base of an image by another one, or by its newer version
+    Rebase(rebase::RebaseArguments),
     /// Generate a Dockerfile that builds an equivalent image
     Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Show, prune, verify or clear the cache
@@ -191,6 +194,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Rm(arguments) => rm::run(arguments),
         Command::Gc(arguments) => gc::run(arguments),
         Command::Edit(arguments) => edit::run(arguments),
+        Command::Rebase(arguments) => rebase::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -253,6 +257,7 @@ impl Command {
             Command::Rm(arguments) => Some(&arguments.common),
             Command::Gc(arguments) => Some(&arguments.common),
             Command::Edit(arguments) => Some(&arguments.common),
+            Command::Rebase(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

@@ -86,6 +86,17 @@ pub fn is_foreign_layer(media_type: &str) -> bool {
     media_type.starts_with(NONDISTRIBUTABLE) || media_type == DOCKER_FOREIGN_LAYER
 }
 
+/// Returns the name of a layer type for a manifest of type `manifest`: Docker's name for Docker's. An unknown type is returned
+/// unchanged.
+pub fn layer_in<'t>(manifest: &str, layer: &'t str) -> &'t str {
+    match (manifest, layer_encoding(layer)) {
+        (DOCKER_MANIFEST, Some(Encoding::Plain)) => DOCKER_LAYER,
+        (DOCKER_MANIFEST, Some(Encoding::Gzip)) => DOCKER_LAYER_GZIP,
+        (DOCKER_MANIFEST, Some(Encoding::Zstd)) => DOCKER_LAYER_ZSTD,
+        _ => to_oci_layer(layer),
+    }
+}
+
 /// Returns the OCI name of a layer type. An unknown type is returned unchanged.
 pub fn to_oci_layer(media_type: &str) -> &str {
     match layer_encoding(media_type) {

@@ -131,6 +131,7 @@ fn every_page_of_help() {
         "rm",
         "gc",
         "edit",
+        "rebase",
         "dockerfile",
         "cache",
         "cache prune",

@@ -9,6 +9,7 @@ mod grammar;
 mod listing;
 mod names;
 mod platforms;
+mod rebase;
 mod referrers;
 mod repairing;
 

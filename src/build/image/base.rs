@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The annotation that holds the digest of a base.
-const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// The image below the new layers.
 #[derive(Debug, Clone)]

@@ -6,6 +6,6 @@ mod config_edit;
 mod default_directories;
 
 pub use assemble::{Image, NewLayer, assemble};
-pub use base::{Base, BaseLayers};
+pub use base::{BASE_DIGEST, Base, BaseLayers};
 pub use config_edit::ConfigEdit;
 pub(crate) use default_directories::default_directories;
