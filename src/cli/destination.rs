@@ -204,7 +204,7 @@ fn to_file(
     }
     let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;
     let mut moved = copy(&image, &writer, names, watch)?;
-    replaced.retain(|replaced| replaced.digest != image.descriptor.digest);
+    replaced.retain(|replaced| replaced.image.digest != image.descriptor.digest);
     moved.replaced.extend(replaced);
     let temporary =
         writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;

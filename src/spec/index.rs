@@ -88,7 +88,7 @@ impl Index {
                 continue;
             };
             if let (ImageKey::Name(name), true) = (&key, listed.digest != descriptor.digest) {
-                replaced.push(Replaced { name: name.clone(), digest: listed.digest });
+                replaced.push(Replaced { name: name.clone(), image: listed.clone(), unneeded: None });
             }
             // If another program left one name twice in a layout, the duplicate is removed.
             if placed.insert(key) {
@@ -228,8 +228,11 @@ impl Index {
 pub struct Replaced {
     /// The name that both images had.
     pub name: ImageName,
-    /// The digest of the image that lost it.
-    pub digest: Digest,
+    /// The entry of the image that lost it.
+    pub image: Descriptor,
+    /// The size in bytes of the blobs that no image of the layout needs any more, because of this one. `None` if that was
+    /// not determined: outside of layouts, and if a document cannot be read that says what is needed.
+    pub unneeded: Option<u64>,
 }
 
 /// The identity of an entry in an index.
@@ -375,8 +378,8 @@ mod tests {
             "out: `v1` is ambiguous (select one of docker.io/team/a:v1, docker.io/team/b:v1)"
         );
         let replaced = index.put(&[named(b"3", "docker.io/team/a:v1")]);
-        let name = "team/a:v1".parse().unwrap();
-        assert_eq!(replaced, [Replaced { name, digest: crate::Digest::of(b"1") }]);
+        let name: ImageName = "team/a:v1".parse().unwrap();
+        assert_eq!((&replaced[0].name, replaced[0].image.digest, replaced.len()), (&name, crate::Digest::of(b"1"), 1));
         assert_eq!(Index::read(&index.to_bytes(), media_type::INDEX, "x").unwrap(), index);
     }
 

@@ -84,6 +84,15 @@ impl ImageName {
         self.reference.as_ref()
     }
 
+    /// Returns whether `pattern`, in which `*` is any text, matches the tag, or the full name with or without its
+    /// default registry.
+    pub fn matches(&self, pattern: &str) -> bool {
+        let full = self.to_string();
+        let short = full.strip_prefix("docker.io/").unwrap_or(&full);
+        let shortest = short.strip_prefix("library/").unwrap_or(short);
+        [&*self.tag, &*full, short, shortest].iter().any(|name| matches(name, pattern))
+    }
+
     /// Returns the name that engines give an image: the full name, or for a tag the name that `docker build --tag` makes
     /// of it.
     ///
@@ -95,6 +104,24 @@ impl ImageName {
             None => self.tag.parse::<Reference>().ok().map(|name| name.with_tag(Tag::latest())),
         }
     }
+}
+
+/// Returns whether `text` is a pattern of names. No name and no digest contains `*`.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains('*')
+}
+
+/// Matches `text` with `pattern` from both ends, and the parts between two `*` as early as possible.
+fn matches(text: &str, pattern: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return text == pattern };
+    let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
+    let between = text.strip_prefix(start).and_then(|text| text.strip_suffix(end));
+    let parts = middle.into_iter().flat_map(|middle| middle.split('*'));
+    let mut left = between;
+    for part in parts {
+        left = left.and_then(|text| text.split_once(part)).map(|(_, after)| after);
+    }
+    left.is_some()
 }
 
 /// Parses `text` as a full name. Returns `None` for a reference with a digest, which is not a name.
@@ -188,6 +215,20 @@ mod tests {
     fn annotations(ref_name: Option<&str>, containerd: Option<&str>) -> BTreeMap<String, String> {
         let pairs = [(REF_NAME, ref_name), (CONTAINERD_NAME, containerd)];
         pairs.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?.to_owned()))).collect()
+    }
+
+    #[test]
+    fn patterns_match_tags_and_full_names() {
+        let name: ImageName = "team/app:nightly-2026-01-02".parse().unwrap();
+        for pattern in
+            ["*", "nightly-*", "team/*", "docker.io/*", "team/app:*", "*-01-*", "n*-*-02", "nightly-2026-01-02*", "**"]
+        {
+            assert!(name.matches(pattern), "{pattern}");
+        }
+        for pattern in ["nightly", "app:*", "nightly-2026-01-02?*", "*-01-02-02", "n*n*n*n*n", "other/*", ""] {
+            assert!(!name.matches(pattern), "{pattern}");
+        }
+        assert!("debian:v1".parse::<ImageName>().unwrap().matches("debian:*"));
     }
 
     /// M2: every form in which tools write a name.

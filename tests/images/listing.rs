@@ -75,7 +75,10 @@ fn tag_adds_names_and_reports_who_lost_them() {
         assert_eq!(yard.json(&format!("inspect out:{name}"))["manifest"]["digest"], *a);
     }
     let replaced = yard.json("tag out:b stable");
-    assert_eq!(replaced, json!({"names": ["stable"], "replaced": [{"name": "stable", "digest": a}]}));
+    assert_eq!(
+        replaced,
+        json!({"names": ["stable"], "replaced": [{"name": "stable", "digest": a, "unneededBytes": 0}]})
+    );
     assert_eq!(yard.json("inspect out:stable")["manifest"]["digest"], *b);
     assert!(yard.run("tag out:team/a:v1 b").success().stderr.contains(&format!("replaced {b}, the former b")));
     yard.run("tag out:none x").ended_with(1).failed_saying("no image `none`");

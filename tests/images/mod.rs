@@ -11,6 +11,7 @@ mod names;
 mod platforms;
 mod rebase;
 mod referrers;
+mod removing;
 mod repairing;
 
 use crate::support::{Finished, Scratch, ocibuild, run};

@@ -28,6 +28,12 @@ fn full_names_with_one_tag_are_two_images() {
     yard.run("verify out").success();
 }
 
+/// The names that were taken away, and the digests of their images.
+fn lost_names(report: &serde_json::Value) -> Vec<(&str, &str)> {
+    let replaced = report["replaced"].as_array().unwrap().iter();
+    replaced.map(|image| (image["name"].as_str().unwrap(), image["digest"].as_str().unwrap())).collect()
+}
+
 /// M2: a replaced image is reported, as text and as JSON, and no other image is.
 #[test]
 fn a_replaced_image_is_reported() {
@@ -37,14 +43,14 @@ fn a_replaced_image_is_reported() {
     assert!(again.stderr.contains(&format!("replaced {first}, the former docker.io/team/a:v1")), "{again}");
     let second = again.text().to_owned();
     let report = yard.json("layout out -t team/a:v1 -t v2 --copy a:/a");
-    assert_eq!(report["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": second}]));
+    assert_eq!(lost_names(&report), [("docker.io/team/a:v1", &*second)]);
     assert_eq!(yard.json("layout out -t team/a:v1 -t v2 --copy a:/a")["replaced"], json!([]));
     yard.text("layout other -t team/a:v1 --copy b:/a");
     let exported = yard.run("export out:v2 oci:other:team/a:v1").success();
     assert!(exported.stderr.contains(&format!("replaced {second}, the former docker.io/team/a:v1")), "{exported}");
     yard.text("layout third -t team/a:v1 --copy b:/a");
     let report = yard.json("export out:v2 oci:third:team/a:v1");
-    assert_eq!(report["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": second}]));
+    assert_eq!(lost_names(&report), [("docker.io/team/a:v1", &*second)]);
 }
 
 /// M2: concurrent builds keep every name.
@@ -168,7 +174,8 @@ fn an_archive_keeps_its_other_images() {
     yard.text("export oci-archive:many.tar:team/a:v1 oci:back");
     yard.run("verify back").success();
     let replaced = yard.json("export two oci-archive:many.tar:team/a:v1");
-    assert_eq!(replaced["replaced"], json!([{"name": "docker.io/team/a:v1", "digest": a}]));
+    assert_eq!(lost_names(&replaced), [("docker.io/team/a:v1", &*a)]);
+    assert_eq!(replaced["replaced"][0]["unneededBytes"], json!(null), "an archive keeps no blob for later");
     assert_eq!(yard.json("export two oci-archive:many.tar:team/a:v1")["replaced"], json!([]));
     // An image that takes over a name replaces the previous one completely.
     let alone = yard.text("export one oci-archive:alone.tar:v1");

@@ -61,8 +61,9 @@ impl<W: Write + Send> ArchiveWriter<W> {
         };
         let mut index = archive.index().clone();
         let named = index.manifests().iter().filter(|listed| is_replaced(listed));
-        let replaced =
-            named.filter_map(|listed| Some(Replaced { name: name_of(listed)?, digest: listed.digest })).collect();
+        let lost =
+            |listed: &Descriptor| Some(Replaced { name: name_of(listed)?, image: listed.clone(), unneeded: None });
+        let replaced = named.filter_map(lost).collect();
         index.retain(|listed| !is_replaced(listed));
         for listed in index.manifests() {
             copy_blobs(

@@ -8,9 +8,10 @@ use super::{Layout, LayoutLocking};
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::spec::media_type;
+use crate::spec::{Descriptor, media_type};
 use crate::store::select_image::{MissingPlatform, reachable};
-use std::collections::BTreeSet;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 /// Whether garbage is removed.
@@ -86,17 +87,22 @@ impl Layout {
 
     /// Returns the digests of every blob that the index leads to.
     pub(super) fn needed(&self) -> Result<BTreeSet<Digest>> {
-        let mut needed = BTreeSet::new();
-        for listed in self.index()?.manifests() {
+        let index = self.index()?;
+        // An image of several names is read once.
+        let images: BTreeMap<Digest, &Descriptor> =
+            index.manifests().iter().map(|listed| (listed.digest, listed)).collect();
+        let needed_by = |listed: &&Descriptor| {
             if media_type::may_be_unknown_manifest(&listed.media_type) {
                 let reason = format!("{} has the unsupported type `{}`", listed.digest, listed.media_type);
                 return Err(Error::invalid(self.display(), reason).hint("it may need any blob, so nothing is removed"));
             }
             let blobs = reachable(self, listed, MissingPlatform::Skipped, &self.display())
                 .map_err(|error| error.hint("nothing is removed; `ocibuild verify` lists the damage"))?;
-            needed.extend(blobs.iter().map(|blob| blob.digest));
-        }
-        Ok(needed)
+            Ok(blobs.into_iter().map(|blob| blob.digest).collect())
+        };
+        let needed: Vec<BTreeSet<Digest>> =
+            images.into_values().collect::<Vec<_>>().par_iter().map(needed_by).collect::<Result<_>>()?;
+        Ok(needed.into_iter().flatten().collect())
     }
 
     fn remove_blobs(&self, blobs: &[(Digest, u64)]) -> Result<()> {

@@ -15,6 +15,7 @@
 //! Layers and configs are read-only files, since one file may be in several layouts and in the cache. Manifests are never
 //! linked and stay writable, since skopeo writes them in place.
 
+mod age;
 mod blob;
 mod commit;
 mod durable;
@@ -26,14 +27,17 @@ mod lock;
 mod names;
 pub(super) mod open;
 mod open_blob;
+mod removal;
 mod replace;
 mod source_and_sink;
+mod unneeded;
 
 pub use blob::{BlobWriter, Gap};
 pub use garbage::{Collection, Garbage};
 pub use images::{ImageContent, ListedImage};
 pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
+pub use removal::Removal;
 
 use super::VerifiedFiles;
 use super::{BlobSink, BlobSource, ImageName, RemoteLayers, StoredImage, Verified};
@@ -274,7 +278,7 @@ impl Layout {
         image: &StoredImage,
         names: &[ImageName],
     ) -> Result<Vec<Replaced>> {
-        if !self.contains(&image.descriptor)? {
+        if !self.contains(&image.descriptor)? || !self.note_commit(&image.descriptor.digest) {
             self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
         let mut listed: Vec<Descriptor> = match names {
@@ -283,7 +287,7 @@ impl Layout {
         };
         listed.extend(image.referrers.iter().map(|referrer| referrer.listed.clone()));
         self.sync_blobs()?;
-        let replaced = self.publish(&listed)?;
+        let replaced = self.with_unneeded(self.publish(&listed)?);
         self.check_place()?;
         Ok(replaced)
     }

@@ -58,7 +58,8 @@ impl Layout {
         self.keep_listed(&moved, since, Vec::new())?;
         self.check_place()?;
         let replaced = |entry: &Descriptor| {
-            Some(Replaced { name: ImageName::of_annotations(&entry.annotations)?, digest: entry.digest })
+            let name = ImageName::of_annotations(&entry.annotations)?;
+            Some(Replaced { name, image: entry.clone(), unneeded: None })
         };
         Ok(Some(entries.iter().filter_map(replaced).collect()))
     }
