@@ -19,6 +19,7 @@
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `images`: how images are named and asked for.
+//! * `serving`: layouts as a registry, read by real clients and attacked by wrong ones.
 //! * `words`: the help of the command line, its progress and its errors.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
@@ -57,6 +58,8 @@ mod images;
 mod listers;
 #[cfg(target_os = "linux")]
 mod rcc;
+#[cfg(target_os = "linux")]
+mod serving;
 #[cfg(target_os = "linux")]
 mod sources;
 #[cfg(target_os = "linux")]

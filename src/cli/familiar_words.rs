@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 14] = [
+const COMMANDS: [(&[&str], &str); 15] = [
     (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
     (
         &["buildx", "bake", "bud"],
@@ -36,6 +36,7 @@ const COMMANDS: [(&[&str], &str); 14] = [
         &["prune", "clean", "system"],
         "`ocibuild gc LAYOUT` removes unreferenced blobs; `ocibuild cache prune` removes the least recently used cache entries",
     ),
+    (&["registry", "daemon", "server", "mirror"], "`ocibuild serve LAYOUT` serves a layout as a read-only registry"),
     (&["validate", "check", "fsck"], "`ocibuild verify LAYOUT` checks an image"),
     (&["fetch", "download"], "`ocibuild pull REFERENCE` fetches a base image"),
     (

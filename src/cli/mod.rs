@@ -49,6 +49,7 @@ mod rm;
 mod robot;
 mod robot_environment;
 mod secrets;
+mod serve;
 mod shared_cache;
 mod signals;
 mod source;
@@ -103,6 +104,8 @@ enum Command {
     Edit(Box<edit::EditArguments>),
     /// Replace the base of an image by another one, or by its newer version
     Rebase(rebase::RebaseArguments),
+    /// Serve layouts as a read-only registry
+    Serve(serve::ServeArguments),
     /// Generate a Dockerfile that builds an equivalent image
     Dockerfile(Box<dockerfile::DockerfileArguments>),
     /// Show, prune, verify or clear the cache
@@ -195,6 +198,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Gc(arguments) => gc::run(arguments),
         Command::Edit(arguments) => edit::run(arguments),
         Command::Rebase(arguments) => rebase::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -258,6 +262,7 @@ impl Command {
             Command::Gc(arguments) => Some(&arguments.common),
             Command::Edit(arguments) => Some(&arguments.common),
             Command::Rebase(arguments) => Some(&arguments.common),
+            Command::Serve(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
             Command::Completions(_) | Command::Man(_) => None,

@@ -1,9 +1,18 @@
 //! Handling of termination signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Set when a termination signal arrives, and never cleared.
 static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// What the first signal does instead of ending the process.
+static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Makes the first termination signal call `stop`, for a command that ends by itself then. The second one ends the process.
+pub(super) fn on_first_signal(stop: impl FnOnce() + Send + 'static) {
+    *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
+}
 
 /// On SIGINT, SIGTERM or SIGHUP, files in the making are removed, uploads given back, and the process ends with 128 and the
 /// signal's number. No other clean-up is needed: an index is only ever replaced whole. A second signal ends the process at
@@ -25,8 +34,11 @@ pub(super) fn clean_up_on_signals() {
     let first = stopped_before.clone();
     let handle = move || {
         if let Some(signal) = pending.forever().next() {
-            TOLD.store(true, Ordering::SeqCst);
             first.store(true, Ordering::SeqCst);
+            if let Some(stop) = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return stop();
+            }
+            TOLD.store(true, Ordering::SeqCst);
             ocibuild::common::root::remove_live_temporaries();
             super::network::abandon_uploads();
             std::process::exit(128 + signal);

@@ -30,6 +30,7 @@ mod referrers;
 mod repository;
 mod retry;
 mod secret;
+pub mod server;
 mod token;
 mod transport;
 pub mod trust;

@@ -63,7 +63,7 @@ pub(super) fn is_artifact(source: &dyn BlobSource, listed: &Descriptor) -> bool 
 /// Returns `true` if an entry is that of an image without its manifest being read: it has a name and a platform, as builds and
 /// copies list an image, and without an artifact type. So finding the artifacts of one image does not read a whole layout of
 /// thousands.
-fn is_plainly_image(listed: &Descriptor) -> bool {
+pub(super) fn is_plainly_image(listed: &Descriptor) -> bool {
     let is_named = listed.annotations.contains_key(crate::spec::REF_NAME);
     listed.artifact_type.is_none() && listed.platform.is_some() && is_named
 }

@@ -132,6 +132,7 @@ fn every_page_of_help() {
         "gc",
         "edit",
         "rebase",
+        "serve",
         "dockerfile",
         "cache",
         "cache prune",

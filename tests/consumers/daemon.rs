@@ -42,10 +42,32 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// Asks the process to end with a signal, and returns its exit status.
+    #[track_caller]
+    pub(crate) fn end_by(&mut self, signal: &str) -> Option<i32> {
+        run(command("sh").arg("-c").arg(format!("kill -s {signal} {}", self.process.id()))).success();
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(asked.elapsed() < PATIENCE, "{} does not end", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // Asked politely, a daemon ends its own children and undoes its mounts.
         run(command("sh").arg("-c").arg(format!("kill -s TERM {}", self.process.id())));
         let asked = Instant::now();

@@ -21,6 +21,7 @@ mod umoci;
 
 pub(crate) use buildah::Buildah;
 pub(crate) use containerd::Containerd;
+pub(crate) use daemon::Daemon;
 pub(crate) use docker::Docker;
 pub(crate) use layout::Layout;
 pub(crate) use oci_image_tool::OciImageTool;

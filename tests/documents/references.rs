@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// Flags of other programs that documents name.
-const FLAGS_OF_OTHERS: [&str; 20] = [
+const FLAGS_OF_OTHERS: [&str; 21] = [
     "--all",
     "--attach",
     "--detach",
@@ -21,6 +21,7 @@ const FLAGS_OF_OTHERS: [&str; 20] = [
     "--release",
     "--rm",
     "--secret",
+    "--src-tls-verify",
     "--test",
     "--time",
     "--tmpfs",

@@ -27,6 +27,7 @@ mod lock;
 mod names;
 pub(super) mod open;
 mod open_blob;
+mod reading;
 mod removal;
 mod replace;
 mod source_and_sink;
@@ -37,6 +38,7 @@ pub use garbage::{Collection, Garbage};
 pub use images::{ImageContent, ListedImage};
 pub use lock::LayoutLocking;
 pub use open_blob::OpenBlob;
+pub(crate) use reading::{IndexStamp, StoredManifest};
 pub use removal::Removal;
 
 use super::VerifiedFiles;
