@@ -3,7 +3,7 @@
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
-use ocibuild::common::root::Root;
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::registry::Repository;
 use ocibuild::registry::trust::{
     Policy, PolicySubject, Signature, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept,
@@ -29,7 +29,7 @@ impl Admission {
     /// Fails if the policy cannot be read, rejects the image whatever it is, or requires what cannot be checked.
     pub(super) fn ask(named: Option<&Path>, location: &Location) -> Result<Admission> {
         let subject = PolicySubject::of(location);
-        let policy = file(named).map(|file| Policy::open(&file)).transpose()?;
+        let policy = file(named)?.map(|file| Policy::open(&file)).transpose()?;
         if let Some(policy) = &policy {
             policy.required(&subject)?;
         }
@@ -112,16 +112,26 @@ fn attached(
 /// # Errors
 /// Fails if the policy cannot be read, rejects the repository, or requires signatures.
 pub(super) fn ask_about_cache(named: Option<&Path>, repository: &Reference) -> Result<()> {
-    let Some(policy) = file(named).map(|file| Policy::open(&file)).transpose()? else { return Ok(()) };
+    let Some(policy) = file(named)?.map(|file| Policy::open(&file)).transpose()? else { return Ok(()) };
     let subject = PolicySubject::Repository(repository.clone().without_tag());
     policy.accept_unsigned(&subject, "layers from a shared cache are not signed")
 }
 
 /// Returns the policy file: the one that is named, else this user's, else the machine's, if there is one.
-fn file(named: Option<&Path>) -> Option<PathBuf> {
+///
+/// # Errors
+/// Fails if the system does not say whether there is one.
+fn file(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(named) = named {
+        return Ok(Some(named.to_owned()));
+    }
     let own = std::env::home_dir().map(|home| home.join(".config/containers/policy.json"));
-    let usual = own.into_iter().chain([PathBuf::from("/etc/containers/policy.json")]);
-    named.map(Path::to_owned).or_else(|| usual.into_iter().find(|file| file.is_file()))
+    for file in own.into_iter().chain([PathBuf::from("/etc/containers/policy.json")]) {
+        if PathStatus::of(&file)?.is_file() {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 impl NetworkArguments {

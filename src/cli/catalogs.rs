@@ -9,7 +9,7 @@ use clap::Args;
 use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::Silent;
-use ocibuild::common::root::Root;
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::rcc::{BlueprintOptions, Catalog, CatalogLimits, CatalogName, Hololib, RccHome, Robot};
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub(super) struct CatalogsArguments {
 pub(super) fn run(arguments: &CatalogsArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let files = robots_below(Path::new("."))?;
-    let homes = rcc_homes(arguments.product);
+    let homes = rcc_homes(arguments.product)?;
     let hololibs = open_all(arguments.hololib.as_deref(), &homes, &files, &watch)?;
     let listed = hololibs.iter().map(ListedHololib::of).collect::<Result<Vec<_>>>()?;
     let platforms: BTreeMap<String, Platform> = listed
@@ -66,8 +66,12 @@ fn open_all(named: Option<&Path>, homes: &[RccHome], robots: &[PathBuf], watch: 
     if let Some(path) = named {
         return Ok(vec![Hololib::open(path, watch)?]);
     }
-    let zips: Vec<PathBuf> =
-        robots.iter().map(|robot| robot.with_file_name("hololib.zip")).filter(|zip| zip.is_file()).collect();
+    let mut zips = Vec::new();
+    for zip in robots.iter().map(|robot| robot.with_file_name("hololib.zip")) {
+        if PathStatus::of(&zip)?.is_file() {
+            zips.push(zip);
+        }
+    }
     let mut hololibs = Vec::new();
     for home in homes {
         match home.hololib(watch) {

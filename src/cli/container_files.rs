@@ -1,6 +1,6 @@
 //! Where podman, skopeo and docker keep what they know about registries.
 
-use ocibuild::common::root::Root;
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::{Error, ErrorKind, Result};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,9 @@ pub(super) fn default_auth_files() -> Vec<PathBuf> {
 pub(super) fn login_file(named: Option<&Path>) -> Result<PathBuf> {
     let named = named.map(Path::to_owned).or_else(|| path_from("REGISTRY_AUTH_FILE"));
     // The file below /run is used only if its directory exists for this user.
-    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(Path::is_dir);
+    // A directory that cannot be inspected is not this user's.
+    let exists = |directory: &Path| PathStatus::of(directory).is_ok_and(PathStatus::is_directory);
+    let is_there = |file: &PathBuf| path_from("XDG_RUNTIME_DIR").is_some() || file.parent().is_some_and(exists);
     let default = || {
         let later = default_auth_files().into_iter().nth(usize::from(runtime_auth_file().is_some()));
         runtime_auth_file().filter(is_there).or(later)
@@ -57,10 +59,11 @@ fn runtime_auth_file() -> Option<PathBuf> {
 pub(super) fn registry_files() -> Result<Vec<PathBuf>> {
     let own = env::home_dir().map(|home| home.join(".config/containers"));
     let shared = PathBuf::from("/etc/containers");
-    let main = path_from("CONTAINERS_REGISTRIES_CONF").unwrap_or_else(|| {
-        let own = own.as_ref().map(|own| own.join("registries.conf")).filter(|file| file.is_file());
-        own.unwrap_or_else(|| shared.join("registries.conf"))
-    });
+    let main = match (path_from("CONTAINERS_REGISTRIES_CONF"), own.as_ref().map(|own| own.join("registries.conf"))) {
+        (Some(named), _) => named,
+        (None, Some(own)) if PathStatus::of(&own)?.is_file() => own,
+        (None, _) => shared.join("registries.conf"),
+    };
     let mut files = vec![main];
     for directory in [Some(shared), own].into_iter().flatten() {
         let directory = directory.join("registries.conf.d");

@@ -9,7 +9,7 @@ use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination as Output, Root};
-use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, OciArchive, check_replaceable};
+use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{
     BlobLocations, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, TransferStats, copy,
@@ -194,12 +194,12 @@ fn to_file(
         let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
         return to_stream(opened, stream, &file.display().to_string(), (form, names), cache, watch);
     };
-    check_replaceable(file)?;
+    let earlier = archive_to_replace(file)?;
     root.sweep_temporaries();
     let writer =
         ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
     let mut replaced = Vec::new();
-    if let (ArchiveForm::Oci, Ok(earlier)) = (form, OciArchive::open(file)) {
+    if let (ArchiveForm::Oci, Some(earlier)) = (form, earlier) {
         replaced = writer.keep(&earlier, names, watch)?;
     }
     let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;

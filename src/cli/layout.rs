@@ -25,7 +25,7 @@ use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination, Root};
+use ocibuild::common::root::{Destination, PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
 use ocibuild::secrets::FoundSecret;
@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
     let unpack_in = cache.as_ref().map(|_| &arguments.request.cache_directory);
     let packaged = arguments.request.robot_image(order, &known, unpack_in, &watch)?;
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
-    let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
+    let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
     arguments.shared_cache.check_lock(&mut arguments.request.bases.lock_file(&directory)?)?;
     let names = arguments.names(robot)?;
     let spec = arguments.spec(order, robot, &watch)?;
@@ -179,7 +179,7 @@ impl LayoutArguments {
     fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
         let source = Root::resolve(&robot.source)?;
-        let name = if source.is_dir() { source.file_name() } else { source.file_stem() };
+        let name = if PathStatus::of(&source)?.is_directory() { source.file_name() } else { source.file_stem() };
         let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
         let parts: Vec<&str> =
             name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
@@ -321,8 +321,12 @@ impl LayoutArguments {
 
 /// Returns the directory in which a dry run spools an archive: the layout's directory, or its nearest existing parent.
 fn nearest_directory(output: &Path) -> Result<Root> {
-    let existing = output.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
-    Root::open(existing)
+    for path in output.ancestors() {
+        if PathStatus::of(path)?.is_directory() {
+            return Root::open(path);
+        }
+    }
+    Root::open(Path::new("."))
 }
 
 fn show(plan: &Plan, secrets: &[FoundSecret], format: OutputFormat) -> Result<()> {

@@ -7,6 +7,7 @@ use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::common::bounded_read;
 use ocibuild::common::progress::warn;
+use ocibuild::common::root::PathStatus;
 use ocibuild::common::update_file::{Readers, update};
 use ocibuild::registry::Secret;
 use ocibuild::registry::credentials::{AuthFile, Credentials, Keychain, LARGEST_FILE, logged_in, logged_out};
@@ -84,7 +85,7 @@ pub(super) fn log_out(arguments: &LogoutArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let path = login_file(arguments.authfile.as_deref())?;
     let forget = |content| logged_out(&file(&path, content), &arguments.registry);
-    if !path.parent().is_some_and(|directory| directory.as_os_str().is_empty() || directory.is_dir()) {
+    if !PathStatus::of(&path)?.exists() {
         // No directory is made only to find nothing in it.
         forget(None)?;
     }

@@ -1,6 +1,7 @@
 //! The products of rcc, and their homes as the environment names them.
 
 use clap::ValueEnum;
+use ocibuild::Result;
 use ocibuild::rcc::{Product, RccHome, SpaceOwner};
 use std::path::PathBuf;
 
@@ -23,9 +24,12 @@ impl From<ProductName> for Product {
 }
 
 /// Finds the home of `named`, else those of all products that have a hololib, else the default product's.
-pub(super) fn rcc_homes(named: Option<ProductName>) -> Vec<RccHome> {
+///
+/// # Errors
+/// Fails if the system does not say whether there is a hololib.
+pub(super) fn rcc_homes(named: Option<ProductName>) -> Result<Vec<RccHome>> {
     match named {
-        Some(product) => vec![rcc_home(product.into())],
+        Some(product) => Ok(vec![rcc_home(product.into())]),
         None => RccHome::with_hololib([Product::Robocorp, Product::Sema4ai].map(rcc_home).into()),
     }
 }

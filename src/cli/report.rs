@@ -37,6 +37,11 @@ pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return failure(&Error::usage("command line", "no command").hint("see --help"), format);
     }
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
+    if let Some(source) = source.filter(|source| source.kind() == ErrorKind::Io) {
+        // What was typed may be right: the system did not say what it means.
+        return failure(source, format);
+    }
     let text = error.render().to_string();
     let what = text.split("\n\n").next().unwrap_or_default();
     let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -92,7 +92,7 @@ impl RequestArguments {
         let mut layers = Vec::new();
         let mut config = ConfigEdit::default();
         let location = self.base_location(robot.is_some(), watch)?;
-        let directory = robot.map_or(PathBuf::from("."), |robot| own_directory(&robot.source));
+        let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
         let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
         let mut edit = self.config.edit(watch)?;
         self.content.check_exclusions(robot.is_some())?;

@@ -9,7 +9,7 @@ use super::values;
 use clap::{Args, ValueEnum};
 use ocibuild::cache::FactsLookup;
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::Root;
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::rcc::Robot;
 use ocibuild::robot_image::{
     Environment, EnvironmentMode, EnvironmentRequirement, ImagePaths, RobotImage, Scrubbing, Shipping, Split,
@@ -91,9 +91,9 @@ impl RobotArguments {
     /// # Errors
     /// Fails if a flag requires a robot, and there is not a robot.
     pub(super) fn file(&self, copies_something: CopiesSomething, watch: &Watch) -> Result<Option<PathBuf>> {
-        let is_here = Path::new(ROBOT_FILE).exists();
+        let is_here = PathStatus::of(Path::new(ROBOT_FILE))?.exists();
         match (&self.robot, copies_something) {
-            (Some(path), _) if path.is_dir() => return Ok(Some(robot_file_in(path))),
+            (Some(path), _) if PathStatus::of(path)?.is_directory() => return robot_file_in(path).map(Some),
             (Some(path), _) => return Ok(Some(path.clone())),
             (None, CopiesSomething::No) if is_here => return Ok(Some(PathBuf::from(ROBOT_FILE))),
             (None, _) => {}
@@ -186,7 +186,7 @@ impl RobotArguments {
                 None
             }
         };
-        let lock_directory = own_directory(&source);
+        let lock_directory = own_directory(&source)?;
         let launcher = match mode {
             EnvironmentMode::Direct => None,
             _ => Some(match self.rcc_download.launcher(platform, &lock_directory, surroundings)? {
@@ -303,14 +303,12 @@ struct Packaged {
 }
 
 /// Returns the directory that a robot, or the file that holds it, is in: its lock file is there.
-pub(super) fn own_directory(source: &Path) -> PathBuf {
-    match source.is_dir() {
-        true => source.to_owned(),
-        false => match source.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        },
+pub(super) fn own_directory(source: &Path) -> Result<PathBuf> {
+    if PathStatus::of(source)?.is_directory() {
+        return Ok(source.to_owned());
     }
+    let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(parent.unwrap_or(Path::new(".")).to_owned())
 }
 
 fn is_packed(file: &Path) -> bool {
@@ -318,10 +316,11 @@ fn is_packed(file: &Path) -> bool {
 }
 
 /// Returns the robot's file in a directory; that of an action package if it is the only one.
-fn robot_file_in(directory: &Path) -> PathBuf {
+fn robot_file_in(directory: &Path) -> Result<PathBuf> {
     let package = directory.join("package.yaml");
     let robot = directory.join(ROBOT_FILE);
-    if !robot.exists() && package.exists() { package } else { robot }
+    let is_package = !PathStatus::of(&robot)?.exists() && PathStatus::of(&package)?.exists();
+    Ok(if is_package { package } else { robot })
 }
 
 /// Whether the request has content besides a robot.
@@ -337,5 +336,6 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
-        .find(|file| file.is_file())
+        // As a shell does, a directory of PATH that cannot be read is passed over.
+        .find(|file| PathStatus::of(file).is_ok_and(PathStatus::is_file))
 }

@@ -3,7 +3,7 @@
 use super::product::{ProductName, rcc_homes};
 use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::common::root::Root;
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, RccHome, Robot};
 use ocibuild::robot_image::EnvironmentMode;
 use ocibuild::{Error, ErrorKind, Platform, Result};
@@ -71,7 +71,7 @@ impl EnvironmentArguments {
 
     /// Finds the environment; nothing for a robot that runs without one.
     pub(super) fn find(&self, search: &EnvironmentSearch<'_>) -> Result<Option<FoundEnvironment>> {
-        let homes = rcc_homes(self.product);
+        let homes = rcc_homes(self.product)?;
         if let Some(selector) = &self.catalog {
             return self.named_catalog(selector, &homes, search).map(Some);
         }
@@ -144,7 +144,7 @@ impl EnvironmentArguments {
             _ => blueprints(homes, search)?.and_then(|all| all.into_iter().next()),
         };
         let path = Path::new(selector);
-        if path.components().count() > 1 || path.is_file() {
+        if path.components().count() > 1 || PathStatus::of(path)?.is_file() {
             let (hololib, name) = Hololib::of_catalog_file(path, search.watch)?;
             return Ok(FoundEnvironment { hololib, name, blueprint });
         }

@@ -45,6 +45,15 @@ pub fn refuses_locks(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
 }
 
+/// Returns whether `error` means that only files that are open for writing can be locked, which directories never are: NFS
+/// (flock(2)).
+fn needs_writing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error());
+    #[cfg(not(unix))]
+    return false;
+}
+
 /// An exclusive or shared lock of a directory, held until it is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
@@ -113,7 +122,8 @@ impl DirectoryLock {
         Ok(match wait_for(timeout, || lock(&open)) {
             Ok(true) => Some(DirectoryLock { directory: Some(open) }),
             Ok(false) => None,
-            Err(_) => Some(DirectoryLock { directory: None }),
+            Err(error) if refuses_locks(&error) || needs_writing(&error) => Some(DirectoryLock { directory: None }),
+            Err(error) => return Err(Error::file(directory.path(), "lock", error)),
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::{BlueprintOptions, CatalogName, Hololib, Holotree, Product, SpaceOwner, local_channel};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::Progress;
-use crate::common::root::Root;
+use crate::common::root::{PathStatus, Root};
 use std::path::{Path, PathBuf};
 
 /// The home of one product.
@@ -23,17 +23,18 @@ impl RccHome {
     }
 
     /// Returns the homes that have a hololib; if none has, the first one.
-    pub fn with_hololib(mut homes: Vec<RccHome>) -> Vec<RccHome> {
-        if homes.iter().any(RccHome::has_hololib) {
-            homes.retain(RccHome::has_hololib);
-        } else {
-            homes.truncate(1);
+    ///
+    /// # Errors
+    /// Fails if the system does not say whether there is a hololib.
+    pub fn with_hololib(homes: Vec<RccHome>) -> Result<Vec<RccHome>> {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for home in homes {
+            let catalogs = home.holotree.library.join("catalog");
+            let group = if PathStatus::of(&catalogs)?.is_directory() { &mut with } else { &mut without };
+            group.push(home);
         }
-        homes
-    }
-
-    fn has_hololib(&self) -> bool {
-        self.holotree.library.join("catalog").is_dir()
+        without.truncate(1);
+        Ok(if with.is_empty() { without } else { with })
     }
 
     /// Opens its hololib.
@@ -79,7 +80,7 @@ impl Hololib {
     /// # Errors
     /// Fails as [`Hololib::in_directory`] and [`Hololib::in_archive`] do.
     pub fn open(path: &Path, progress: &dyn Progress) -> Result<Hololib> {
-        if path.is_dir() {
+        if PathStatus::of(path)?.is_directory() {
             return Hololib::in_directory(Root::open(path)?, progress);
         }
         Hololib::in_archive(Root::open_named_file(path)?, &path.display().to_string())

@@ -75,7 +75,13 @@ impl Read for BlobPart<'_, '_> {
         let Some((mut reader, position)) = self.content.reader.take() else {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         };
-        let read = reader.read(&mut buffer[..wanted]).map_err(failed)?;
+        let read = loop {
+            match reader.read(&mut buffer[..wanted]) {
+                // The client that sends the blob does not read again after a signal.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(failed)?,
+            }
+        };
         let position = position + read as u64;
         if position == self.content.size() {
             io::copy(&mut reader, &mut io::sink()).map_err(failed)?;

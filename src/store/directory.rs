@@ -18,7 +18,7 @@ use crate::common::digest::Digest;
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::common::root::{Root, is_temporary_name};
+use crate::common::root::{PathStatus, Root, is_temporary_name};
 use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -52,11 +52,12 @@ pub struct DirectoryWriter {
 }
 
 /// Returns whether the directory at `path` contains an image of this format.
-pub(super) fn is_image(path: &Path) -> bool {
-    path.join(MANIFEST_FILE).is_file()
-        && Root::open(path)
-            .and_then(|root| version(&root))
-            .is_ok_and(|version| version.is_some_and(|version| is_known(&version)))
+///
+/// # Errors
+/// Fails if the directory or its version cannot be read.
+pub(super) fn is_image(path: &Path) -> Result<bool> {
+    Ok(PathStatus::of(&path.join(MANIFEST_FILE))?.is_file()
+        && version(&Root::open(path)?)?.is_some_and(|version| is_known(&version)))
 }
 
 impl DirectoryImage {

@@ -257,7 +257,7 @@ impl Write for Loading {
 /// Returns the number of bytes that were written to a pipe and not read yet.
 #[cfg(unix)]
 fn unread(pipe: &ChildStdin) -> u64 {
-    // A system that cannot tell is no reason to refuse a program that succeeds.
+    // A system that does not know is no reason to refuse a program that succeeds.
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
 }
 

@@ -16,6 +16,7 @@ use super::layout::{INDEX_FILE, LAYOUT_FILE};
 use super::{ContainerEngine, archive, directory};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
+use crate::common::root::PathStatus;
 use crate::spec::name::split_digest;
 use crate::spec::reference::Reference;
 use std::ffi::OsStr;
@@ -134,8 +135,10 @@ impl Location {
             Some(explicit) => explicit?,
             None => match local(text) {
                 Ok(Some(local)) => local,
-                Ok(None) => at_path(text),
-                Err(_) if Path::new(text).is_file() => return Err(Error::invalid(text, "a file, and no image layout")),
+                Ok(None) => at_path(text)?,
+                Err(_) if PathStatus::of(Path::new(text))?.is_file() => {
+                    return Err(Error::invalid(text, "a file, and no image layout"));
+                }
                 Err(error) => return Err(error),
             },
         };
@@ -178,14 +181,14 @@ impl Location {
             Some(Err(error)) => return Err(error),
             None => Path::new(text),
         };
-        if path.exists() {
+        if PathStatus::of(path)?.exists() {
             return Ok(path.to_owned());
         }
         // A colon or a host's name in what is not there yet: most likely something else than a directory is meant.
-        let present = path.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.exists());
-        let missing = path.strip_prefix(present.unwrap_or(Path::new(""))).unwrap_or(path).to_string_lossy();
+        let present = nearest_existing(path)?;
+        let missing = path.strip_prefix(present).unwrap_or(path).to_string_lossy();
         if let Some((directory, name)) = missing.split_once(':') {
-            let directory = present.unwrap_or(Path::new("")).join(directory);
+            let directory = present.join(directory);
             let hint = match looks_like_a_path(text) || !names_a_host(text) {
                 true => format!("ocibuild layout {} -t {name}", directory.display()),
                 false => format!("ocibuild layout ./out …, then ocibuild export ./out docker://{text}"),
@@ -298,7 +301,7 @@ fn local(text: &str) -> Result<Option<Location>> {
         if path.is_empty() || name == Some("") {
             continue;
         }
-        let Some(location) = at(path, selector(name, digest)) else { continue };
+        let Some(location) = at(path, selector(name, digest))? else { continue };
         if matches!(location, Location::Directory(_)) && path.len() < text.len() {
             let reason = format!("{path} is a `dir:` directory, which holds one image without a name");
             return Err(Error::usage(format!("`{text}`"), reason));
@@ -314,11 +317,10 @@ fn local(text: &str) -> Result<Option<Location>> {
     match found {
         Some((_, location)) => Ok(Some(location)),
         None if looks_like_a_path(text) => {
-            let existing = ends_of_paths(rest).map(|end| Path::new(&rest[..end])).find(|path| path.exists());
-            match existing {
+            match first_existing(rest)? {
                 // A layout that lost its mark says best itself what is wrong with it.
-                Some(path) if path.is_dir() => Ok(Some(at_path(text))),
-                Some(path) => {
+                Some((_, PathStatus::Directory)) => Ok(Some(at_path(text)?)),
+                Some((path, _)) => {
                     let error =
                         Error::invalid(path.display().to_string(), "not an image archive").hint("see `tar -tf`");
                     Err(error.at_path(path))
@@ -327,7 +329,7 @@ fn local(text: &str) -> Result<Option<Location>> {
             }
         }
         // A file that was meant, and is damaged or of another kind, must not be asked for at a registry.
-        None if Path::new(text).is_file() => {
+        None if PathStatus::of(Path::new(text))?.is_file() => {
             Err(Error::usage(format!("`{text}`"), "is a file, but not an image archive")
                 .hint(format!("for an image in a registry: docker://{text}")))
         }
@@ -336,33 +338,61 @@ fn local(text: &str) -> Result<Option<Location>> {
 }
 
 /// Returns the image at `path`, by what is there.
-fn at(path: &str, selector: Option<String>) -> Option<Location> {
+///
+/// # Errors
+/// Fails if the system does not say what is there, or it cannot be read.
+fn at(path: &str, selector: Option<String>) -> Result<Option<Location>> {
     let path = PathBuf::from(path);
-    let lost_its_mark = || path.join(INDEX_FILE).is_file() && path.join("blobs").is_dir();
-    if path.join(LAYOUT_FILE).is_file() || lost_its_mark() {
-        return Some(Location::Layout { directory: path, tag: selector });
+    match PathStatus::of(&path)? {
+        PathStatus::Missing | PathStatus::Other => Ok(None),
+        PathStatus::Directory if is_layout(&path)? => Ok(Some(Location::Layout { directory: path, tag: selector })),
+        PathStatus::Directory if directory::is_image(&path)? => Ok(Some(Location::Directory(path))),
+        PathStatus::Directory => Ok(None),
+        PathStatus::File(_) => Ok(archive::detect_form(&path)?.map(|form| match form {
+            archive::ArchiveForm::Oci => Location::OciArchive { file: path, tag: selector },
+            archive::ArchiveForm::Docker => Location::DockerArchive { file: path, reference: selector },
+        })),
     }
-    if directory::is_image(&path) {
-        return Some(Location::Directory(path));
+}
+
+/// Returns whether a directory is a layout, or was one that lost its mark.
+fn is_layout(directory: &Path) -> Result<bool> {
+    let status = |name: &str| PathStatus::of(&directory.join(name));
+    Ok(status(LAYOUT_FILE)?.is_file() || status(INDEX_FILE)?.is_file() && status("blobs")?.is_directory())
+}
+
+/// Returns the nearest directory above `path` that exists.
+fn nearest_existing(path: &Path) -> Result<&Path> {
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        if PathStatus::of(above)?.exists() {
+            return Ok(above);
+        }
     }
-    if !path.is_file() {
-        return None;
+    Ok(Path::new(""))
+}
+
+/// Returns the first of the paths that `text` may begin with that exists.
+fn first_existing(text: &str) -> Result<Option<(&Path, PathStatus)>> {
+    for path in ends_of_paths(text).map(|end| Path::new(&text[..end])) {
+        let status = PathStatus::of(path)?;
+        if status.exists() {
+            return Ok(Some((path, status)));
+        }
     }
-    Some(match archive::detect_form(&path)? {
-        archive::ArchiveForm::Oci => Location::OciArchive { file: path, tag: selector },
-        archive::ArchiveForm::Docker => Location::DockerArchive { file: path, reference: selector },
-    })
+    Ok(None)
 }
 
 /// Returns the text as the path of a layout, with the name after the first colon.
-fn at_path(text: &str) -> Location {
+fn at_path(text: &str) -> Result<Location> {
     let (rest, digest) = split_digest(text);
-    let end = ends_of_paths(rest).filter(|end| Path::new(&rest[..*end]).exists()).last();
-    let (path, name) = match end {
-        Some(end) => (&rest[..end], rest.get(end + 1..)),
-        None => split_at_colon(rest),
-    };
-    Location::Layout { directory: PathBuf::from(path), tag: selector(name, digest) }
+    let mut found = split_at_colon(rest);
+    for end in ends_of_paths(rest) {
+        if PathStatus::of(Path::new(&rest[..end]))?.exists() {
+            found = (&rest[..end], rest.get(end + 1..));
+        }
+    }
+    let (path, name) = found;
+    Ok(Location::Layout { directory: PathBuf::from(path), tag: selector(name, digest) })
 }
 
 fn selector(name: Option<&str>, digest: Option<Digest>) -> Option<String> {

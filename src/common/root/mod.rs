@@ -16,11 +16,13 @@ use std::sync::Arc;
 mod destination;
 mod link_or_copy;
 mod path_bytes;
+mod path_status;
 mod sync;
 mod temporary;
 
 pub use destination::Destination;
 pub use path_bytes::{name_bytes, path_of_bytes, slashed};
+pub use path_status::PathStatus;
 pub use sync::{sync_content, sync_was_refused};
 pub use temporary::{Temporary, is_temporary_name, remove_live_temporaries};
 

@@ -7,7 +7,7 @@ use crate::codec::tar;
 use crate::codec::tar::Headers;
 use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
-use crate::common::root::Root;
+use crate::common::root::{PathStatus, Root};
 use crate::spec::Platform;
 use crate::store::StoredImage;
 use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
@@ -36,19 +36,23 @@ const START_OF_LIST: u64 = 4096;
 ///
 /// An archive that is both an image layout and a docker-archive counts as a layout, which names the digests. Any other
 /// tar counts as a docker-archive, even a compressed or damaged one: opening it reports the error.
-pub fn detect_form(path: &Path) -> Option<ArchiveForm> {
+///
+/// # Errors
+/// Fails if the file cannot be read.
+pub fn detect_form(path: &Path) -> Result<Option<ArchiveForm>> {
     let mut start = Vec::new();
-    bounded_read::read_start(Root::open_named_file(path).ok()?, START, &mut start).ok()?;
+    bounded_read::read_start(Root::open_named_file(path)?, START, &mut start)
+        .map_err(|error| Error::file(path, "read", error))?;
     let is_unsupported = UNSUPPORTED.iter().any(|magic| start.starts_with(magic));
     if is_unsupported || Encoding::of_bytes(&start) != Encoding::Plain {
-        return Some(ArchiveForm::Docker);
+        return Ok(Some(ArchiveForm::Docker));
     }
     if start.get(257..262) != Some(b"ustar") {
-        return None;
+        return Ok(None);
     }
-    match ArchiveMembers::open(path) {
-        Ok(members) if is_layout(&members) => Some(ArchiveForm::Oci),
-        _ => Some(ArchiveForm::Docker),
+    match unless_unreadable(ArchiveMembers::open(path))? {
+        Some(members) if is_layout(&members) => Ok(Some(ArchiveForm::Oci)),
+        _ => Ok(Some(ArchiveForm::Docker)),
     }
 }
 
@@ -120,15 +124,29 @@ fn is_digest(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Requires that nothing but an image archive or an empty file is lost where `path`, or what it links to, is replaced.
+/// Returns the oci-archive at `path`, whose images a new archive there has to keep. Requires that nothing but an image archive or
+/// an empty file is lost where `path`, or what it links to, is replaced.
 ///
 /// # Errors
-/// Fails if there is another file at `path`.
-pub fn check_replaceable(path: &Path) -> Result<()> {
-    let is_other = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
-    if is_other && OciArchive::open(path).is_err() && DockerArchive::open(path).is_err() {
-        return Err(Error::invalid(path.display().to_string(), "exists and is not an image archive")
-            .hint("remove it, or name another file"));
+/// Fails if there is another file at `path`, or one that cannot be read.
+pub fn archive_to_replace(path: &Path) -> Result<Option<OciArchive>> {
+    if !matches!(PathStatus::of(path)?, PathStatus::File(1..)) {
+        return Ok(None);
     }
-    Ok(())
+    if let Some(archive) = unless_unreadable(OciArchive::open(path))? {
+        return Ok(Some(archive));
+    }
+    match unless_unreadable(DockerArchive::open(path))? {
+        Some(_) => Ok(None),
+        None => Err(Error::invalid(path.display().to_string(), "exists and is not an image archive")
+            .hint("remove it, or name another file")),
+    }
+}
+
+/// Returns what was opened, or `None` if the file has another or damaged content.
+fn unless_unreadable<T>(opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Err(error) if error.is_of_the_content() => Ok(None),
+        opened => opened.map(Some),
+    }
 }

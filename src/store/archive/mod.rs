@@ -6,7 +6,7 @@ mod members;
 mod oci;
 mod writer;
 
-pub use detect::{check_replaceable, detect_form, is_archive_of_image, may_be_archive, read_saved};
+pub use detect::{archive_to_replace, detect_form, is_archive_of_image, may_be_archive, read_saved};
 pub use docker::DockerArchive;
 pub use oci::OciArchive;
 pub use writer::{ArchiveForm, ArchiveWriter};

@@ -47,8 +47,6 @@ impl Layout {
         }
         layout.check_version()?;
         layout.index()?;
-        layout.root.sweep_temporaries();
-        layout.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
         layout.lock_for_writing()
     }
 
@@ -70,7 +68,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Keeps garbage collections out as long as the layout is open.
+    /// Removes what killed processes left, and keeps garbage collections out as long as the layout is open.
     fn lock_for_writing(mut self) -> Result<Layout> {
         if let LayoutLocking::WaitFor(timeout) = self.locking {
             let lock = DirectoryLock::shared_within(timeout, &self.root.create_directory("blobs")?)?;
@@ -79,6 +77,8 @@ impl Layout {
                     .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))
             })?);
         }
+        self.root.sweep_temporaries();
+        self.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
         Ok(self)
     }
 
