@@ -21,6 +21,7 @@
 //! * `images`: how images are named and asked for.
 //! * `serving`: layouts as a registry, read by real clients and attacked by wrong ones.
 //! * `words`: the help of the command line, its progress and its errors.
+//! * `promise`: every command that writes, killed, stopped and refused at each of its system calls.
 //! * `rcc`: robots and their environments, with the real rcc as the judge.
 #![cfg(test)]
 #![expect(clippy::disallowed_methods, reason = "tests create and damage files directly")]
@@ -56,6 +57,8 @@ mod documents;
 mod images;
 #[cfg(target_os = "linux")]
 mod listers;
+#[cfg(target_os = "linux")]
+mod promise;
 #[cfg(target_os = "linux")]
 mod rcc;
 #[cfg(target_os = "linux")]

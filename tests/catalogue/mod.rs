@@ -1,7 +1,7 @@
 //! The promises of the program, row by row: bad input, faults of the machine, concurrency, determinism. The rows are
 //! numbered as in the catalogue that this project was planned with; the number is in the name of each test or in its table.
 
-mod contract;
+pub(crate) mod contract;
 pub(crate) mod forge;
 
 mod archives;

@@ -33,9 +33,9 @@ mod redirects;
 mod referrers;
 #[cfg(target_os = "linux")]
 mod repairing;
-mod server;
+pub(crate) mod server;
 #[cfg(target_os = "linux")]
-mod shared_cache;
+pub(crate) mod shared_cache;
 #[cfg(target_os = "linux")]
 mod signatures;
 #[cfg(target_os = "linux")]

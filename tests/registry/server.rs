@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 
 /// A request that arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) headers: Vec<(String, String)>,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl Seen {
     /// Returns `METHOD /path`, without the query.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target.split('?').next().unwrap_or_default())
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
 /// A listening server, which stops when it is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     moved: Arc<AtomicU64>,
@@ -43,24 +43,24 @@ type Script = Arc<dyn Fn(&mut Exchange) + Send + Sync>;
 
 impl Server {
     /// Starts a server that handles each request by `script`.
-    pub(super) fn start(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Server {
+    pub(crate) fn start(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Server {
         Server::listen(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(script), None)
     }
 
     /// Starts a server whose `script` can use the shelf of a registry, and returns both.
-    pub(super) fn with_shelf(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> (Server, Shelf) {
+    pub(crate) fn with_shelf(script: impl Fn(&mut Exchange, &Shelf) + Send + Sync + 'static) -> (Server, Shelf) {
         let shelf = Shelf::default();
         let its = shelf.clone();
         (Server::start(move |x| script(x, &its)), shelf)
     }
 
     /// Starts a server at `[::1]`, or returns `None` if this machine has no such address.
-    pub(super) fn start_at_ipv6(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Option<Server> {
+    pub(crate) fn start_at_ipv6(script: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Option<Server> {
         Some(Server::listen(TcpListener::bind("[::1]:0").ok()?, Arc::new(script), None))
     }
 
     /// Starts a server with TLS.
-    pub(super) fn start_tls(
+    pub(crate) fn start_tls(
         tls: rustls::ServerConfig,
         script: impl Fn(&mut Exchange) + Send + Sync + 'static,
     ) -> Server {
@@ -86,27 +86,27 @@ impl Server {
     }
 
     /// Returns `127.0.0.1:PORT`.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.address.to_string()
     }
 
     /// Returns the number of bytes sent and received, including heads.
-    pub(super) fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
     /// Returns all requests so far, in order.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Returns `METHOD /path` of all requests so far.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
 
     /// Returns the number of requests with this `METHOD /path`.
-    pub(super) fn count(&self, line: &str) -> usize {
+    pub(crate) fn count(&self, line: &str) -> usize {
         self.lines().iter().filter(|seen| *seen == line).count()
     }
 }
@@ -220,10 +220,10 @@ enum Unread {
 }
 
 /// A request, and the connection for its response.
-pub(super) struct Exchange<'x> {
-    pub(super) request: Seen,
+pub(crate) struct Exchange<'x> {
+    pub(crate) request: Seen,
     /// The number of requests so far with this method and path, including this one.
-    pub(super) nth: usize,
+    pub(crate) nth: usize,
     stream: &'x mut BufReader<Box<dyn Stream>>,
     socket: &'x TcpStream,
     stopped: &'x AtomicBool,
@@ -233,27 +233,27 @@ pub(super) struct Exchange<'x> {
 }
 
 impl Exchange<'_> {
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.request.line()
     }
 
     /// Returns the server's own `127.0.0.1:PORT`.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.address.to_string()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.request.header(name).map(str::to_owned)
     }
 
     /// Returns the values of a parameter in the query.
-    pub(super) fn parameters(&self, name: &str) -> Vec<String> {
+    pub(crate) fn parameters(&self, name: &str) -> Vec<String> {
         let query = self.request.target.split_once('?').map_or("", |(_, query)| query);
         parameters(query, name)
     }
 
     /// Reads the whole body of the request.
-    pub(super) fn body(&mut self) -> Vec<u8> {
+    pub(crate) fn body(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.unread, Unread::Known(0)) {
             Unread::Known(length) => {
                 let mut body = Vec::new();
@@ -266,7 +266,7 @@ impl Exchange<'_> {
     }
 
     /// Reads the first bytes of the body, after which the connection is cut.
-    pub(super) fn part_of_body(&mut self, length: u64) -> Vec<u8> {
+    pub(crate) fn part_of_body(&mut self, length: u64) -> Vec<u8> {
         let mut body = Vec::new();
         self.stream.by_ref().take(length).read_to_end(&mut body).ok();
         self.close = true;
@@ -274,7 +274,7 @@ impl Exchange<'_> {
     }
 
     /// Sends a response. A length is added unless there is one.
-    pub(super) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
+    pub(crate) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         self.body();
         let mut head = format!("HTTP/1.1 {status} X\r\n");
@@ -293,13 +293,13 @@ impl Exchange<'_> {
     }
 
     /// Sends an error response in the format of registries.
-    pub(super) fn refuse(&mut self, status: u16, code: &str, message: &str) {
+    pub(crate) fn refuse(&mut self, status: u16, code: &str, message: &str) {
         let body = serde_json::json!({"errors": [{"code": code, "message": message}]}).to_string();
         self.answer(status, &[("Content-Type", "application/json")], body);
     }
 
     /// Sends these bytes.
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let stream = self.stream.get_mut();
         if stream.write_all(bytes).and_then(|()| stream.flush()).is_err() {
             self.close = true;
@@ -307,12 +307,12 @@ impl Exchange<'_> {
     }
 
     /// Ends the connection after this exchange.
-    pub(super) fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.close = true;
     }
 
     /// Accepts a `CONNECT`, and forwards bytes in both directions until one side ends.
-    pub(super) fn tunnel_to(&mut self, target: &str) {
+    pub(crate) fn tunnel_to(&mut self, target: &str) {
         self.raw(b"HTTP/1.1 200 OK\r\n\r\n");
         let there = TcpStream::connect(target).unwrap();
         std::thread::scope(|scope| {
@@ -328,7 +328,7 @@ impl Exchange<'_> {
     }
 
     /// Sends nothing until the test has ended.
-    pub(super) fn hang(&mut self) {
+    pub(crate) fn hang(&mut self) {
         let begin = Instant::now();
         while !self.stopped.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(10));
@@ -339,7 +339,7 @@ impl Exchange<'_> {
 }
 
 /// Returns the decoded values of `name` in a query or form.
-pub(super) fn parameters(query: &str, name: &str) -> Vec<String> {
+pub(crate) fn parameters(query: &str, name: &str) -> Vec<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).collect()
 }
@@ -365,7 +365,7 @@ fn decoded(text: &str) -> String {
 
 /// The content of a correct registry, which handles all requests that a test does not.
 #[derive(Clone, Default)]
-pub(super) struct Shelf(Arc<Mutex<Content>>);
+pub(crate) struct Shelf(Arc<Mutex<Content>>);
 
 #[derive(Default)]
 struct Content {
@@ -378,12 +378,12 @@ struct Content {
 }
 
 impl Shelf {
-    pub(super) fn with_blob(self, repository: &str, bytes: &[u8]) -> Shelf {
+    pub(crate) fn with_blob(self, repository: &str, bytes: &[u8]) -> Shelf {
         self.0.lock().unwrap().blobs.insert(format!("{repository} {}", Digest::of(bytes)), bytes.to_vec());
         self
     }
 
-    pub(super) fn with_manifest(self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) -> Shelf {
+    pub(crate) fn with_manifest(self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) -> Shelf {
         let manifest = (media_type.to_owned(), bytes.to_vec());
         for name in [name.to_owned(), Digest::of(bytes).to_string()] {
             self.0.lock().unwrap().manifests.insert(format!("{repository} {name}"), manifest.clone());
@@ -391,41 +391,41 @@ impl Shelf {
         self
     }
 
-    pub(super) fn blob(&self, repository: &str, digest: Digest) -> Option<Vec<u8>> {
+    pub(crate) fn blob(&self, repository: &str, digest: Digest) -> Option<Vec<u8>> {
         self.0.lock().unwrap().blobs.get(&format!("{repository} {digest}")).cloned()
     }
 
-    pub(super) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
         self.0.lock().unwrap().manifests.get(&format!("{repository} {name}")).map(|(_, bytes)| bytes.clone())
     }
 
     /// Removes everything in a repository.
-    pub(super) fn forget(&self, repository: &str) {
+    pub(crate) fn forget(&self, repository: &str) {
         let mut content = self.0.lock().unwrap();
         content.blobs.retain(|key, _| !key.starts_with(&format!("{repository} ")));
         content.manifests.retain(|key, _| !key.starts_with(&format!("{repository} ")));
     }
 
     /// Returns the tags in a repository.
-    pub(super) fn tags(&self, repository: &str) -> Vec<String> {
+    pub(crate) fn tags(&self, repository: &str) -> Vec<String> {
         let content = self.0.lock().unwrap();
         let names = content.manifests.keys().filter_map(|key| key.strip_prefix(&format!("{repository} ")));
         names.filter(|name| !name.contains(':')).map(str::to_owned).collect()
     }
 
     /// Returns one of the manifests in a repository.
-    pub(super) fn any_manifest(&self, repository: &str) -> Vec<u8> {
+    pub(crate) fn any_manifest(&self, repository: &str) -> Vec<u8> {
         self.manifest(repository, &self.tags(repository)[0]).unwrap()
     }
 
     /// Adds bytes to an upload, as if a request that was cut had sent them.
-    pub(super) fn receive(&self, x: &Exchange, bytes: &[u8]) {
+    pub(crate) fn receive(&self, x: &Exchange, bytes: &[u8]) {
         let path = x.line().split_once(' ').unwrap().1.to_owned();
         self.0.lock().unwrap().uploads.get_mut(&path).unwrap().extend_from_slice(bytes);
     }
 
     /// Opens a session with a minimum chunk size of 40,000 bytes.
-    pub(super) fn receive_into_new(&self, x: &mut Exchange) {
+    pub(crate) fn receive_into_new(&self, x: &mut Exchange) {
         let location = {
             let mut content = self.0.lock().unwrap();
             content.opened += 1;
@@ -437,12 +437,12 @@ impl Shelf {
     }
 
     /// Returns the number of open sessions.
-    pub(super) fn open_uploads(&self) -> usize {
+    pub(crate) fn open_uploads(&self) -> usize {
         self.0.lock().unwrap().uploads.len()
     }
 
     /// Responds as the specification requires.
-    pub(super) fn serve(&self, x: &mut Exchange) {
+    pub(crate) fn serve(&self, x: &mut Exchange) {
         let line = x.line();
         let (method, path) = line.split_once(' ').unwrap();
         let body = x.body();

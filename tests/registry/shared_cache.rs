@@ -34,6 +34,14 @@ fn recording() -> &'static Recording {
     })
 }
 
+/// Writes a robot and its recorded environment, all that a machine has, below `name`.
+pub(crate) fn write_machine(scratch: &Scratch, name: &str) {
+    recording().write(&scratch.join(name).join("hololib"));
+    let robot = "tasks:\n  Run:\n    shell: echo hello\nartifactsDir: output\ncondaConfigFile: conda.yaml\n";
+    scratch.write(format!("{name}/robot/robot.yaml"), robot);
+    scratch.write(format!("{name}/robot/conda.yaml"), CONDA);
+}
+
 /// A registry, and machines that build the same robot.
 pub(super) struct Yard {
     pub(super) scratch: Scratch,
@@ -60,12 +68,8 @@ impl Yard {
 
     /// Creates a machine with only a robot and its recorded environment.
     pub(super) fn machine(&self, name: &'static str) -> Machine<'_> {
-        let machine = Machine { yard: self, name };
-        recording().write(&machine.path("hololib"));
-        let robot = "tasks:\n  Run:\n    shell: echo hello\nartifactsDir: output\ncondaConfigFile: conda.yaml\n";
-        self.scratch.write(format!("{name}/robot/robot.yaml"), robot);
-        self.scratch.write(format!("{name}/robot/conda.yaml"), CONDA);
-        machine
+        write_machine(&self.scratch, name);
+        Machine { yard: self, name }
     }
 
     /// Returns the tags of shared groups in a repository.

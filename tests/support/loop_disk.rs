@@ -2,6 +2,7 @@
 
 use super::{Scratch, command, consumer, consumer_as_root, not_proven, run};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A mounted disk whose power can be cut. Dropping it unmounts the disk and frees the loop device.
 #[derive(Debug)]
@@ -36,8 +37,18 @@ impl LoopDisk {
     pub(crate) fn cut_power(&self) {
         // Without -f, not even the journal is written.
         run(command("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.directory())).success();
-        run(command("umount").arg(self.directory())).success();
+        self.unmount();
         self.mount().expect("a disk that could be mounted before");
+    }
+
+    /// Unmounts the disk, as soon as a process that was killed has let go of it, and waits until it is in use nowhere: a
+    /// container that another test starts may have a copy of every mount.
+    #[track_caller]
+    fn unmount(&self) {
+        let is_unmounted = || run(command("umount").arg(self.directory())).status == 0;
+        let is_free = || run(command("losetup").arg("-j").arg(self.image())).success().stdout.is_empty();
+        wait_until(is_unmounted);
+        wait_until(is_free);
     }
 
     fn mount(&self) -> Option<()> {
@@ -51,5 +62,14 @@ impl LoopDisk {
 
     fn directory(&self) -> PathBuf {
         self.scratch.join("mounted")
+    }
+}
+
+#[track_caller]
+fn wait_until(happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the disk remains in use");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,0 +1,280 @@
+//! The promise: if a command exits 0, its work is done, durable and whole. Whatever happens before that, everything that was there
+//! is still there, and the same command again finishes the work.
+//!
+//! Every command that writes is run under an injector that stops it, kills it, or makes a system call fail, at each call in
+//! turn. By default some calls of each are tried; with `OCIBUILD_PROMISE=all`, all of them:
+//!
+//! ```text
+//! OCIBUILD_PROMISE=all cargo test --test all promise
+//! ```
+
+mod injector;
+mod power;
+mod scenario;
+mod scenarios;
+mod tree;
+
+use crate::support::{ocibuild, run};
+use injector::{Call, Class, Disturbance};
+use scenario::{Disturbed, Rehearsed};
+use scenarios::{READERS, SCENARIOS};
+use std::collections::BTreeSet;
+use tree::is_temporary;
+
+/// Chooses from what can be disturbed: all, or about `most`, which differ with `seed`.
+fn chosen<T: Copy>(all: &[T], most: usize, seed: usize) -> Vec<T> {
+    let is_complete = std::env::var("OCIBUILD_PROMISE").is_ok_and(|value| value == "all");
+    let step = if is_complete { 1 } else { all.len().div_ceil(most).max(1) };
+    all.iter().skip(seed % step).step_by(step).copied().collect()
+}
+
+/// Returns the numbers of the calls that a disturbance can meet.
+fn meeting(calls: &[Call], disturbance: Disturbance) -> Vec<usize> {
+    let can_be_met = |call: &Call| match disturbance {
+        Disturbance::Error(errno) | Disturbance::Errors(errno) => can_return(call, errno),
+        _ => true,
+    };
+    (1..=calls.len()).filter(|number| can_be_met(&calls[number - 1])).collect()
+}
+
+/// Returns whether a call may fail with `errno`, as its manual page says.
+fn can_return(call: &Call, errno: i32) -> bool {
+    let (call, path) = (call.name.as_str(), call.path.as_str());
+    let opens = call.starts_with("open");
+    let writes = ["write", "pwrite64", "copy_file_range", "ftruncate", "fallocate", "fsync", "fdatasync", "syncfs"];
+    let names = ["mkdirat", "renameat", "renameat2", "linkat", "symlinkat", "unlinkat", "rename", "mkdir", "unlink"];
+    let waits = ["read", "pread64", "write", "pwrite64", "fsync", "flock", "ftruncate", "fallocate"];
+    match errno {
+        EMFILE | ENFILE => opens,
+        // Where directories cannot be locked, commands do without.
+        ENOLCK => call == "flock" && path.ends_with(".lock"),
+        EINTR => opens || waits.contains(&call),
+        ENOSPC | EDQUOT => opens || writes.contains(&call) || names.contains(&call) && !call.starts_with("unlink"),
+        EROFS | EACCES => opens || names.contains(&call) || ["fchmod", "utimensat", "statx"].contains(&call),
+        _ => true,
+    }
+}
+
+/// Disturbs each scenario at calls of `class`, and lets `judge` look at each result before the command runs again.
+fn each_disturbance(class: Class, disturbances: &[Disturbance], most: usize, judge: fn(&Disturbed, usize, &str)) {
+    let (mut points, mut violations) = (0, Vec::new());
+    for (place, scenario) in SCENARIOS.iter().enumerate() {
+        let rehearsed = Rehearsed::new(scenario);
+        let Some(calls) = rehearsed.calls(class) else { return };
+        for (seed, disturbance) in disturbances.iter().enumerate() {
+            for number in chosen(&meeting(&calls, *disturbance), most, place + seed * 7) {
+                let point = || one_disturbance(&rehearsed, class, *disturbance, number, judge);
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(point));
+                violations.extend(outcome.err().and_then(|panic| panic.downcast::<String>().ok()));
+                points += 1;
+            }
+        }
+    }
+    eprintln!("{points} disturbances of {} scenarios", SCENARIOS.len());
+    assert!(violations.is_empty(), "{} of {points}:\n{violations:#?}", violations.len());
+}
+
+fn one_disturbance(
+    rehearsed: &Rehearsed,
+    class: Class,
+    disturbance: Disturbance,
+    number: usize,
+    judge: fn(&Disturbed, usize, &str),
+) {
+    let scene = rehearsed.scene();
+    let Some(disturbed) = rehearsed.disturb(scene.path(), class, disturbance, number) else { return };
+    let call = disturbed.calls.get(number - 1).map(|call| format!("{} {}", call.name, call.path));
+    let row = format!("{}: {disturbance:?} at {number}: {}", rehearsed.scenario.name, call.unwrap_or_default());
+    rehearsed.is_safe(scene.path(), &row);
+    if disturbed.finished.status == 0 {
+        assert!(rehearsed.is_done(scene.path(), &row), "{row}: exit 0, but the work is not done");
+    }
+    judge(&disturbed, number, &row);
+    let could_not_remove = disturbed.calls.get(number - 1).is_some_and(|call| call.name == "unlinkat");
+    if disturbance != Disturbance::Kill && !could_not_remove {
+        rehearsed.left_nothing(scene.path(), &row);
+    }
+    rehearsed.finishes(scene.path(), &row);
+}
+
+#[test]
+fn every_command_that_writes_has_a_scenario() {
+    let listed = |arguments: &[&str]| -> Vec<String> {
+        let help = run(ocibuild().args(arguments)).success();
+        let commands =
+            help.text().split("Commands:\n").nth(1).map(|rest| rest.split("\n\n").next().unwrap().to_owned());
+        let names = commands.unwrap_or_default();
+        let is_command = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+        names.lines().filter(is_command).map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    let below = listed(&["cache", "--help"]).into_iter().map(|name| format!("cache {name}"));
+    let all: BTreeSet<String> = listed(&["--help"]).into_iter().filter(|name| name != "cache").chain(below).collect();
+    let known: BTreeSet<String> =
+        SCENARIOS.iter().map(|scenario| scenario.command).chain(READERS.iter().copied()).map(str::to_owned).collect();
+    assert_eq!(all, known, "commands of the help, and those in the table");
+}
+
+#[test]
+fn f4_a_command_that_is_killed_at_any_change_loses_nothing() {
+    each_disturbance(Class::Change, &[Disturbance::Kill], 6, |disturbed, _, row| {
+        assert!(matches!(disturbed.finished.status, 0 | 137), "{row}: {}", disturbed.finished);
+    });
+}
+
+/// The names of signals that end a program, and the statuses that shells give them.
+#[test]
+fn a_command_that_is_stopped_at_any_change_cleans_up() {
+    let signals = [Disturbance::Signal(1), Disturbance::Signal(2), Disturbance::Signal(15)];
+    each_disturbance(Class::Change, &signals, 2, |disturbed, _, row| {
+        let status = disturbed.finished.status;
+        assert!(matches!(status, 0 | 129 | 130 | 143), "{row}: {}", disturbed.finished);
+    });
+}
+
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+const EDQUOT: i32 = 122;
+const EROFS: i32 = 30;
+const EACCES: i32 = 13;
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const EINTR: i32 = 4;
+const ENOLCK: i32 = 37;
+const ESTALE: i32 = 116;
+
+#[test]
+fn f1_f2_a_change_that_fails_is_an_error_and_loses_nothing() {
+    let errors = [ENOSPC, EIO, EDQUOT, EROFS, EACCES].map(Disturbance::Error);
+    each_disturbance(Class::Change, &errors, 2, fails_well);
+    let errors = [ENOSPC, EDQUOT].map(Disturbance::Errors);
+    each_disturbance(Class::Change, &errors, 2, fails_well);
+}
+
+#[test]
+fn f2_f3_a_call_that_fails_is_an_error_and_loses_nothing() {
+    let errors = [EIO, ESTALE, EMFILE, ENFILE, ENOLCK].map(Disturbance::Error);
+    each_disturbance(Class::All, &errors, 2, fails_well);
+}
+
+#[test]
+fn f2_a_call_that_is_interrupted_is_made_again() {
+    each_disturbance(Class::All, &[Disturbance::Error(EINTR)], 4, fails_well);
+}
+
+/// A call that may fail while the command succeeds.
+struct Harmless {
+    /// Its name; empty for any.
+    call: &'static str,
+    is_about: fn(&str) -> bool,
+    /// Why it does no harm.
+    _because: &'static str,
+}
+
+const HARMLESS: &[Harmless] = &[
+    Harmless {
+        call: "",
+        is_about: |path| path.starts_with("cache") || path.starts_with("home/.cache"),
+        _because: "the cache only makes later commands faster",
+    },
+    Harmless { call: "openat2", is_about: is_temporary, _because: "a file that cannot be linked is copied" },
+    Harmless { call: "ioctl", is_about: is_temporary, _because: "a file whose blocks cannot be shared is copied" },
+    Harmless { call: "linkat", is_about: is_temporary, _because: "a file that cannot be linked is copied" },
+    Harmless {
+        call: "openat2",
+        is_about: |path| path.ends_with("/blobs"),
+        _because: "a blob that cannot be looked up is written again",
+    },
+    Harmless {
+        call: "fdatasync",
+        is_about: |path| path.contains("blobs/"),
+        _because: "a blob that could not be synced is verified anew the next time",
+    },
+    Harmless {
+        call: "statx",
+        is_about: |path| path.contains("blobs/"),
+        _because: "a blob that cannot be read is written again",
+    },
+    Harmless { call: "openat2", is_about: |path| path == ".", _because: "the directory that the cache is in" },
+    Harmless {
+        call: "unlinkat",
+        is_about: is_temporary,
+        _because: "a temporary file has its final name already, so there is nothing to remove",
+    },
+    Harmless {
+        call: "flock",
+        is_about: is_temporary,
+        _because: "the lock of a temporary file tells others that it is in use",
+    },
+    Harmless {
+        call: "fchmod",
+        is_about: |path| path.contains("blobs/"),
+        _because: "the mode of a blob only marks who wrote it",
+    },
+    Harmless {
+        call: "ftruncate",
+        is_about: |path| path.ends_with(".ocibuild.lock"),
+        _because: "the note in the lock file is for those who wait for it",
+    },
+    Harmless {
+        call: "write",
+        is_about: |path| path.ends_with(".ocibuild.lock"),
+        _because: "the note in the lock file is for those who wait for it",
+    },
+    Harmless {
+        call: "openat2",
+        is_about: |path| path.ends_with(".ocibuild.lock"),
+        _because: "a lock file of another user is locked without being written",
+    },
+    Harmless {
+        call: "read",
+        is_about: |path| path.contains("blobs/"),
+        _because: "a blob that cannot be read is written again",
+    },
+    Harmless {
+        call: "getdents64",
+        is_about: is_output,
+        _because: "what killed processes left is searched for, and only takes space",
+    },
+    Harmless {
+        call: "openat",
+        is_about: |path| is_output(path.trim_end_matches('.').trim_end_matches('/')),
+        _because: "the same search",
+    },
+    Harmless {
+        call: "statx",
+        is_about: |path| path.is_empty(),
+        _because: "the size of a file that was opened, as a hint for its reader",
+    },
+];
+
+/// The directories that commands write to.
+fn is_output(path: &str) -> bool {
+    ["", "out", "out/blobs/sha256", "new", "there", "context", "image"].contains(&path)
+}
+
+/// The command failed in one line, or took no notice of a fault that does no harm.
+fn fails_well(disturbed: &Disturbed, number: usize, row: &str) {
+    let finished = &disturbed.finished;
+    match finished.status {
+        0 => {
+            let call = &disturbed.calls[number - 1];
+            let was_made_again = disturbed.calls[number..].contains(call);
+            let is_harmless = HARMLESS
+                .iter()
+                .any(|fault| (fault.call.is_empty() || call.name == fault.call) && (fault.is_about)(&call.path));
+            assert!(
+                is_harmless || was_made_again,
+                "{row}: the command succeeded although this call failed: {finished}"
+            );
+        }
+        // Each fault is a line of its own.
+        1 if row.starts_with("a cache that is verified") && !finished.stdout.is_empty() => {}
+        1 => {
+            let lines: Vec<&str> = finished.stderr.lines().collect();
+            assert!(lines.last().is_some_and(|line| line.starts_with("ocibuild: error: ")), "{row}: {finished}");
+            assert!(lines.iter().all(|line| line.starts_with("ocibuild: ")), "{row}: {finished}");
+            assert!(!finished.stderr.contains("internal error"), "{row}: {finished}");
+        }
+        _ => panic!("{row}: {finished}"),
+    }
+}
