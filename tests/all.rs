@@ -8,6 +8,7 @@
 //! * `bases`: base images, made by other tools than ours.
 //! * `acceptance`: one image through every consumer.
 //! * `listers`: one tar, listed by four readers.
+//! * `difference`: what `diff` says of two images.
 //! * `catalogue`: bad input, faults of the machine, concurrency and determinism, row by row.
 //! * `documents`: README and docs/, held against the program.
 //! * `dockerfile`: images that others build of our Dockerfiles.
@@ -49,6 +50,8 @@ mod catalogue;
 mod compressions;
 #[cfg(target_os = "linux")]
 mod consumers;
+#[cfg(target_os = "linux")]
+mod difference;
 #[cfg(target_os = "linux")]
 mod dockerfile;
 #[cfg(target_os = "linux")]

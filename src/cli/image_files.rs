@@ -179,7 +179,8 @@ fn size(node: &ListedNode) -> u64 {
     }
 }
 
-fn target(node: &ListedNode) -> Option<String> {
+/// Returns the target of a link.
+pub(super) fn target(node: &ListedNode) -> Option<String> {
     match &node.kind {
         ListedKind::Symlink { target } => Some(String::from_utf8_lossy(target).into_owned()),
         ListedKind::HardLink { target } => Some(format!("/{}", String::from_utf8_lossy(target))),
@@ -187,7 +188,8 @@ fn target(node: &ListedNode) -> Option<String> {
     }
 }
 
-fn kind(kind: &ListedKind) -> (char, &'static str) {
+/// Returns the kind, as `ls -l` writes it and in JSON.
+pub(super) fn kind(kind: &ListedKind) -> (char, &'static str) {
     match kind {
         ListedKind::Directory | ListedKind::ImpliedDirectory => ('d', "directory"),
         ListedKind::File { .. } => ('-', "file"),
@@ -257,6 +259,6 @@ fn to_json(row: &Row) -> Value {
 }
 
 /// The time in UTC, or the seconds since 1970 where no calendar has them.
-fn time(seconds: i64) -> String {
+pub(super) fn time(seconds: i64) -> String {
     Timestamp::from_seconds(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }

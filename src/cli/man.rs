@@ -21,6 +21,13 @@ const EXIT_STATUS: [(&str, &str); 3] = [
     ("2", "The command line is invalid."),
 ];
 
+/// The statuses of `diff`, of which 1 is not a failure.
+const EXIT_STATUS_OF_DIFF: [(&str, &str); 3] = [
+    ("0", "The images have the same digest, or with --ignore no other difference."),
+    ("1", "The images differ."),
+    ("2", "The command failed or its command line is invalid. Standard error has a line with object, reason and hint."),
+];
+
 /// Environment variables and files, each with the flag that a command must have for the entry to be in its page.
 type Entries<'a> = &'a [(&'a str, &'a str, &'a str)];
 
@@ -99,7 +106,8 @@ fn page(command: &Command) -> std::io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut roff = Roff::new();
-    definitions(&mut roff, "EXIT STATUS", EXIT_STATUS);
+    let statuses = if command.get_name() == "diff" { EXIT_STATUS_OF_DIFF } else { EXIT_STATUS };
+    definitions(&mut roff, "EXIT STATUS", statuses);
     definitions(&mut roff, "ENVIRONMENT", entries_for(command, ENVIRONMENT));
     definitions(&mut roff, "FILES", entries_for(command, FILES));
     if !examples.is_empty() {

@@ -14,6 +14,10 @@ mod config;
 mod container_files;
 mod content_flags;
 mod destination;
+mod diff;
+mod diff_json;
+mod diff_output;
+mod diff_text;
 mod dockerfile;
 mod edit;
 mod engines;
@@ -22,6 +26,7 @@ mod excluded;
 mod explain;
 mod export;
 mod familiar_words;
+mod found_difference;
 mod gc;
 mod image_files;
 mod inspect;
@@ -33,6 +38,7 @@ mod login;
 mod ls;
 mod man;
 mod network;
+mod open_document;
 mod output;
 mod parse_sizes;
 mod product;
@@ -93,6 +99,8 @@ enum Command {
     Ls(ls::LsArguments),
     /// Print a file of an image
     Cat(cat::CatArguments),
+    /// Compare two images
+    Diff(diff::DiffArguments),
     /// Add names to an image of a layout
     Tag(tag::TagArguments),
     /// Remove images from a layout
@@ -162,7 +170,8 @@ enum OutputFormat {
     Json,
 }
 
-/// Runs the program and returns its exit status: 0 for success, 1 for failure, 2 for a usage error.
+/// Runs the program and returns its exit status: 0 for success, 1 for failure, 2 for a usage error. `diff` has
+/// statuses of its own.
 pub(crate) fn run() -> ExitCode {
     signals::clean_up_on_signals();
     report::keep_panics_short();
@@ -193,6 +202,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Ls(arguments) => ls::run(arguments),
         Command::Cat(arguments) => cat::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Tag(arguments) => tag::run(arguments),
         Command::Rm(arguments) => rm::run(arguments),
         Command::Gc(arguments) => gc::run(arguments),
@@ -210,14 +220,14 @@ pub(crate) fn run() -> ExitCode {
     if !matches!(result, Ok(Ok(_))) {
         signals::wait_if_interrupted();
     }
-    match result {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => report::failure(&error, format),
-        Err(_) => {
-            let error = Error::new(ErrorKind::Io, "internal error", report::last_panic());
-            report::failure(&error.hint("please report it; completed images are not affected"), format)
-        }
-    }
+    let error = match result {
+        Ok(Ok(code)) => return code,
+        Ok(Err(error)) => error,
+        Err(_) => Error::new(ErrorKind::Io, "internal error", report::last_panic())
+            .hint("please report it; completed images are not affected"),
+    };
+    let status = report::failure(&error, format);
+    if matches!(cli.command, Command::Diff(_)) { ExitCode::from(diff::TROUBLE) } else { status }
 }
 
 /// Replaces `help COMMAND` by `COMMAND --help`, and `version` by `--version`.
@@ -257,6 +267,7 @@ impl Command {
             Command::Dockerfile(arguments) => Some(&arguments.common),
             Command::Ls(arguments) => Some(&arguments.common),
             Command::Cat(arguments) => Some(&arguments.common),
+            Command::Diff(arguments) => Some(&arguments.common),
             Command::Tag(arguments) => Some(&arguments.common),
             Command::Rm(arguments) => Some(&arguments.common),
             Command::Gc(arguments) => Some(&arguments.common),

@@ -7,6 +7,8 @@
 //!                        └──▶ diff ID
 //! ```
 //!
+//! [`difference`] compares the layers of two images, and the files that they unpack to.
+//!
 //! A block is about 1 MiB of the layer's tar and becomes a separate gzip member or zstd frame. The block boundaries
 //! depend only on the tree (`block_boundaries`), so the bytes of a layer do not depend on the number of threads. A worker never
 //! waits for the hash or compression of another one: the worker that delivers the block that is due next also processes
@@ -15,6 +17,7 @@
 mod block_boundaries;
 mod compression;
 mod content_visitor;
+pub mod difference;
 mod fill_block;
 pub mod incremental;
 mod layer;

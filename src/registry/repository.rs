@@ -6,7 +6,7 @@ use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::reference::{Reference, Tag};
 use crate::spec::{Descriptor, Platform, Replaced, media_type};
-use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener, StoredImage};
+use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener, StoredDocument, StoredImage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,6 +109,16 @@ impl Repository {
     pub fn image(self: &Arc<Self>, platform: Option<&Platform>) -> Result<StoredImage> {
         let start = self.resolve()?;
         StoredImage::open(self.clone(), &start, platform, &self.reference.to_string())
+    }
+}
+
+impl Repository {
+    /// Fetches the index, manifest or artifact that the reference names, without choosing a platform.
+    ///
+    /// # Errors
+    /// Fails as [`StoredDocument::read`] does, and if the registry cannot be reached.
+    pub fn open_document(self: &Arc<Self>) -> Result<StoredDocument> {
+        StoredDocument::read(self.clone(), self.resolve()?, None, &self.reference.to_string())
     }
 }
 

@@ -69,6 +69,12 @@ impl Index {
         &self.manifests
     }
 
+    /// Returns the members of the entry that `descriptor` was read from.
+    pub fn entry_of(&self, descriptor: &Descriptor) -> Option<&Value> {
+        let place = self.manifests.iter().position(|listed| listed == descriptor)?;
+        self.document["manifests"].get(place)
+    }
+
     /// Lists each of `descriptors` under the name in its annotations, replacing an entry of that name. A descriptor
     /// without a name replaces only itself.
     ///

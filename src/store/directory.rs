@@ -12,7 +12,7 @@
 //! A write stores the blobs first, then replaces `manifest.json` atomically, and then removes files of earlier images. So a
 //! process that is killed leaves either the previous or the new image, and the next write removes the remaining files.
 
-use super::{BlobSink, BlobSource, ImageName, Opener, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, Opener, StoredDocument, StoredImage, Verified};
 use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::directory_lock::DirectoryLock;
@@ -101,6 +101,16 @@ impl DirectoryImage {
             _ => vec![format!("{object}: its `signature-N` files are not copied")],
         };
         Ok(StoredImage { warnings, ..image })
+    }
+}
+
+impl DirectoryImage {
+    /// Reads `manifest.json`, without choosing a platform.
+    ///
+    /// # Errors
+    /// Fails if a document is missing, damaged or malformed.
+    pub fn open_document(self: &Arc<Self>) -> Result<StoredDocument> {
+        StoredDocument::read(self.clone(), self.start.clone(), None, &self.root.path().display().to_string())
     }
 }
 

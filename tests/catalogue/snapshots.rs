@@ -127,6 +127,7 @@ fn every_page_of_help() {
         "inspect",
         "ls",
         "cat",
+        "diff",
         "tag",
         "rm",
         "gc",

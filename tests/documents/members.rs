@@ -96,6 +96,19 @@ fn every_member_is_described() {
     let document: Value = serde_json::from_str(again.text()).unwrap();
     assert!(document["layers"][0]["differences"]["added"].is_object(), "{document}");
     assert_eq!(undescribed("layout", &document), [""; 0]);
+    for other in ["layout other --copy src:/app --label a=b", "layout third --base oci:out:v1 --copy src:/more"] {
+        run(&mut ocibuild(&scratch, other)).success();
+    }
+    for words in ["diff out:v1 other", "diff out:v1 third"] {
+        let differences = run(&mut ocibuild(&scratch, words)).ended_with(1);
+        let mut document: Value = serde_json::from_str(differences.text()).unwrap();
+        for difference in document.as_array_mut().unwrap().iter_mut().filter(|each| each["part"] == "config") {
+            // Values of the images' documents.
+            difference["before"].take();
+            difference["after"].take();
+        }
+        assert_eq!(undescribed("diff", &document), [""; 0]);
+    }
     let broken = serde_json::json!({"digest": "", "layers": [{"diffIdd": ""}]});
     assert_eq!(undescribed("layout", &broken), ["diffIdd"]);
 }

@@ -6,6 +6,8 @@ mod bases;
 mod challenges;
 #[cfg(target_os = "linux")]
 mod clear_text;
+#[cfg(target_os = "linux")]
+mod comparing;
 mod credentials;
 #[cfg(target_os = "linux")]
 mod examples;

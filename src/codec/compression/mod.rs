@@ -5,12 +5,14 @@ mod decode;
 mod detect;
 mod encode;
 mod gzip_members;
+mod pieces;
 
 pub use block::Decompressor;
 pub use decode::{decode, decode_gzip_keeping};
 pub use detect::Detected;
 pub use encode::{Compression, Compressor};
 pub use gzip_members::{GZIP_HEADER, GzipMembers, single_member};
+pub use pieces::CompressedPieces;
 
 /// The compression of a tar or a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

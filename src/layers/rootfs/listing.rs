@@ -126,7 +126,7 @@ impl LayerListing {
     }
 
     /// Returns whether every block has its checksum. All of the listing is read for it.
-    pub(super) fn is_intact(&self) -> bool {
+    pub(crate) fn is_intact(&self) -> bool {
         (0..self.blocks).all(|number| self.block(number).is_ok())
     }
 

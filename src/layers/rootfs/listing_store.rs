@@ -6,6 +6,7 @@
 
 use super::listing::{LayerListing, ListedBlob};
 use super::scan::{Scan, encoding_of, scan};
+use super::tar_facts::TarFacts;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
@@ -99,9 +100,24 @@ pub(super) fn make(
     source: &dyn BlobSource,
     progress: &dyn Progress,
 ) -> Result<ListedLayer> {
+    make_with(listings, layer, diff_id, source, progress, None)
+}
+
+/// Makes the listing of a layer, and adds what its tar says beyond it to `facts`.
+///
+/// # Errors
+/// The same as [`find_or_make`], and if the layer has more entries than `facts` can hold.
+pub(crate) fn make_with(
+    listings: Option<&Listings>,
+    layer: &Descriptor,
+    diff_id: &DiffId,
+    source: &dyn BlobSource,
+    progress: &dyn Progress,
+    facts: Option<&mut TarFacts>,
+) -> Result<ListedLayer> {
     let short: String = layer.digest.to_string().chars().take(19).collect();
     let activity = Activity::start(progress, &format!("list {short}"), Some(layer.size));
-    let bytes = match scan(layer, diff_id, source)? {
+    let bytes = match scan(layer, diff_id, source, facts)? {
         Scan::Listed(bytes) => bytes,
         Scan::Unlistable(reason) => {
             activity.finish("not supported");

@@ -17,15 +17,18 @@ mod merged;
 mod scan;
 mod stack;
 mod stored_layers;
+mod tar_facts;
 
 pub use accounts::has_name;
 pub use content::open_file;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 pub use listing::LayerListing;
+pub(super) use listing_store::make_with;
 pub use listing_store::{ListedLayer, Listings, find_or_make};
 pub use merged::{MergedEntry, MergedFiles, list_layers};
 pub use stack::{LayerBelow, PathLookup, Resolved, Rootfs, StackedEntry};
 pub use stored_layers::{LayerPlace, StoredLayer, Unseen};
+pub(super) use tar_facts::{HashKeys, HeaderForm, PairedRecords, TarFacts, TarRecord};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use crate::codec::tar::Headers;
 use crate::common::digest::{DiffId, Hashing};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::layers::rootfs::listing_writer::ListingWriter;
+use crate::layers::rootfs::tar_facts::{EntryReader, RecordedReader, TarFacts};
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
 use crate::store::{BlobSource, Verified};
@@ -32,12 +33,17 @@ pub(super) fn encoding_of(layer: &Descriptor) -> Option<Encoding> {
     media_type::layer_encoding(&layer.media_type)
 }
 
-/// Reads the blob of `layer` to its end.
+/// Reads the blob of `layer` to its end. What its tar says beyond the listing is added to `facts`.
 ///
 /// # Errors
 /// Returns an error if the blob cannot be read, does not match its digest, is empty, is not compressed as its media type
-/// says, is damaged, or holds another tar than `diff_id`.
-pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource) -> Result<Scan> {
+/// says, is damaged, or holds another tar than `diff_id`, or if the layer has more entries than `facts` can hold.
+pub(super) fn scan(
+    layer: &Descriptor,
+    diff_id: &DiffId,
+    source: &dyn BlobSource,
+    facts: Option<&mut TarFacts>,
+) -> Result<Scan> {
     let object = format!("blob {}", layer.digest);
     if media_type::is_foreign_layer(&layer.media_type) {
         return Err(Error::invalid(object, "a foreign layer: its license forbids copying"));
@@ -46,7 +52,7 @@ pub(super) fn scan(layer: &Descriptor, diff_id: &DiffId, source: &dyn BlobSource
         return Ok(Scan::Unlistable(format!("layer type `{}` is not supported", layer.media_type)));
     };
     let mut stored = Verified::new(source.open(layer)?, layer);
-    let scanned = scan_stored(&mut stored, layer, declared, diff_id);
+    let scanned = scan_stored(&mut stored, layer, declared, diff_id, facts);
     let Err(error) = scanned else { return scanned };
     if error.object() != object {
         // If the blob is damaged, errors of its content only follow from that. The damage is what to report.
@@ -63,6 +69,7 @@ fn scan_stored(
     layer: &Descriptor,
     declared: Encoding,
     diff_id: &DiffId,
+    facts: Option<&mut TarFacts>,
 ) -> Result<Scan> {
     let failed = |error| Error::io("layer", "read", error);
     let detected = Detected::new(&mut *stored).map_err(failed)?;
@@ -76,7 +83,7 @@ fn scan_stored(
     }
     let mut tar = Hashing::new(detected.decode().map_err(failed)?, diff_id.as_digest().algorithm());
     let mut writer = ListingWriter::default();
-    let listed = match list(&mut tar, &mut writer) {
+    let listed = match list(&mut tar, &mut writer, facts) {
         // An entry that only our reader does not understand does not make the layer invalid.
         Err(error) if error.kind() == ErrorKind::Invalid => Err(error.reason()),
         Err(error) => return Err(error),
@@ -94,11 +101,24 @@ fn scan_stored(
     })
 }
 
-fn list(tar: &mut impl Read, writer: &mut ListingWriter) -> Result<()> {
-    let mut source = BufReader::with_capacity(64 << 10, tar);
+fn list(tar: &mut impl Read, writer: &mut ListingWriter, mut facts: Option<&mut TarFacts>) -> Result<()> {
+    let mut source = RecordedReader::new(BufReader::with_capacity(64 << 10, tar));
     let mut headers = Headers::new("tar");
-    while let Some(entry) = headers.next(&mut source)? {
-        let (head, content) = content(&mut source, &entry)?;
+    loop {
+        if facts.is_some() {
+            source.record();
+        }
+        let Some(entry) = headers.next(&mut source)? else { break };
+        let header = source.recorded();
+        let (head, content) = match &mut facts {
+            Some(facts) => {
+                let mut hashed = EntryReader::new(&mut source, &entry, &header, facts.keys());
+                let read = content(&mut hashed, &entry)?;
+                facts.add(hashed.finish())?;
+                read
+            }
+            None => content(&mut source, &entry)?,
+        };
         // Extractors refuse or skip paths that lead out of the image.
         let Ok(path) = ImagePath::new(&entry.path) else { continue };
         let directory = path.parent();
@@ -120,7 +140,11 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter) -> Result<()> {
             },
         }
     }
-    headers.check_rest(&mut source)
+    headers.check_rest(&mut source)?;
+    if let Some(facts) = facts {
+        facts.end(source.length());
+    }
+    Ok(())
 }
 
 /// Reads past the content of an entry. Returns its first bytes, and the whole content if it is kept.

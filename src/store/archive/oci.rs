@@ -7,7 +7,7 @@ use crate::store::layout::open::check_version_document;
 use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
 use crate::store::select_image;
 use crate::store::select_image::select;
-use crate::store::{BlobSource, ImageName, StoredImage};
+use crate::store::{BlobSource, ImageName, StoredDocument, StoredImage};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +52,17 @@ impl OciArchive {
         let image = StoredImage::open(self.clone(), &start, platform, object)?;
         let referrers = select_image::referrers(&**self, &self.index, image.descriptor.digest)?;
         Ok(StoredImage { warnings: self.members.warnings(), referrers, ..image })
+    }
+
+    /// Reads what `tag` selects, as [`Layout::open_document`](crate::store::Layout::document) does.
+    ///
+    /// # Errors
+    /// Fails if there is no such image, or a document of it is missing, damaged or malformed.
+    pub fn open_document(self: &Arc<Self>, tag: Option<&str>) -> Result<StoredDocument> {
+        let object = self.members.object();
+        let start = select(&**self, &self.index, tag, object)?;
+        let entry = self.index.entry_of(&start).cloned();
+        StoredDocument::read(self.clone(), start, entry, object)
     }
 
     /// Returns the index of the archive.

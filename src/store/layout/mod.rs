@@ -42,7 +42,7 @@ pub(crate) use reading::{IndexStamp, StoredManifest};
 pub use removal::Removal;
 
 use super::VerifiedFiles;
-use super::{BlobSink, BlobSource, ImageName, RemoteLayers, StoredImage, Verified};
+use super::{BlobSink, BlobSource, ImageName, RemoteLayers, StoredDocument, StoredImage, Verified};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
@@ -134,6 +134,17 @@ impl Layout {
         let start = select(&**self, &index, name, &self.display())?;
         let image = StoredImage::open(self.clone(), &start, platform, &object)?;
         Ok(StoredImage { referrers: select_image::referrers(&**self, &index, image.descriptor.digest)?, ..image })
+    }
+
+    /// Reads the index, manifest or artifact that `name` selects, as [`Layout::image`] does, without choosing a platform.
+    ///
+    /// # Errors
+    /// Fails if there is no such image, the name is ambiguous, or a document of it is missing, damaged or malformed.
+    pub fn open_document(self: &Arc<Self>, name: Option<&str>) -> Result<StoredDocument> {
+        let index = self.index()?;
+        let start = select(&**self, &index, name, &self.display())?;
+        let entry = index.entry_of(&start).cloned();
+        StoredDocument::read(self.clone(), start, entry, &self.display())
     }
 
     /// Returns the names of the image that `name` selects: those that match `name`, else all of them.
