@@ -1,5 +1,6 @@
 //! What of a source goes into an image, and what is said of the rest.
 
+use crate::catalogue::forge::FILE;
 use crate::consumers::{Buildah, Layout};
 use crate::listers::{Entry, listed_by_us};
 use crate::support::{Finished, Scratch, command, consumer_as_root, ocibuild, run};
@@ -231,18 +232,6 @@ fn a_dockerignore_means_what_it_means_to_builders() {
     theirs.remove("Dockerfile");
     assert_eq!(ours, theirs);
 }
-
-const FILE: Header<'_> = Header {
-    path: b"f",
-    kind: EntryType::File,
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtime: 0,
-    link: b"",
-    xattrs: &[],
-};
 
 fn tar_of(headers: &[Header<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -100,8 +100,7 @@ fn parent(path: &[u8], length: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
-    use crate::spec::ImagePath;
+    use crate::layers::tree::{Entry, Rules, TreeBuilder};
 
     fn group(paths: &[&str]) -> (usize, String, String) {
         let mut group = None;
@@ -135,15 +134,7 @@ mod tests {
             .into();
         let mut builder = TreeBuilder::new(&Rules::default());
         for path in ["changed", "mode", "new", "same"] {
-            let kind = Kind::File { size: 3, content: Content::Bytes(b"abc".as_slice().into()) };
-            let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder
-                .add(Entry {
-                    path,
-                    kind,
-                    attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
-                })
-                .unwrap();
+            builder.add(Entry::test_file(path, b"abc")).unwrap();
         }
         let tree = builder.finish().unwrap();
         let fingerprints = [1, 33, 5, 4].map(shape);

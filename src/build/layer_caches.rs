@@ -64,6 +64,7 @@ impl<'a> LayerCaches<'a> {
                 if let Some(layer) =
                     key.and_then(|key| self.find(group.as_ref(), &key, LayerOrigin::SameRecipe, progress))
                 {
+                    // Each number is taken once, so the slot is empty.
                     slot.set(layer).ok();
                 }
             }

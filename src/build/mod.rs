@@ -171,7 +171,7 @@ impl Plan {
             .collect();
         self.warn_of_foreign_programs(&layers, progress);
         let image = assemble(&self.image, &self.base, &new, layout)?;
-        let remote_layers = self.remote_layers(&layers);
+        let remote_layers = self.remote_layers(&layers)?;
         let replaced = layout.commit_sparse(&remote_layers, &image, names)?;
         layout.warn_of_repairs(progress);
         Ok(Built { image, layers, remote_layers, secrets, replaced })
@@ -243,11 +243,15 @@ impl Plan {
     }
 
     /// Returns the layers that are not in the layout.
-    fn remote_layers(&self, layers: &[BuiltLayer]) -> RemoteLayers {
+    ///
+    /// # Errors
+    /// Fails if the layers of the base stay in a registry, and its name there is unknown.
+    fn remote_layers(&self, layers: &[BuiltLayer]) -> Result<RemoteLayers> {
         let mut remote = RemoteLayers::default();
-        if let Base::Image { image, name: Some(name), layers: BaseLayers::Remote } = &self.base
-            && let Ok(base) = name.parse()
-        {
+        if let Base::Image { image, name, layers: BaseLayers::Remote } = &self.base {
+            let name =
+                name.as_deref().ok_or_else(|| Error::usage("base image", "its name in a registry is unknown"))?;
+            let base = name.parse()?;
             image.manifest.layers.iter().for_each(|layer| remote.insert(layer.digest, &base));
         }
         for built in layers {
@@ -255,7 +259,7 @@ impl Plan {
                 remote.insert(built.layer.descriptor.digest, repository);
             }
         }
-        remote
+        Ok(remote)
     }
 
     fn copy_base(&self, layout: &Layout, progress: &dyn Progress) -> Result<()> {

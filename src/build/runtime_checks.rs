@@ -122,6 +122,7 @@ impl ProgramSearch<'_> {
         let object = format!("entrypoint {}", one_line(program));
         let mut unusable = None;
         for candidate in self.candidates(program) {
+            // A path above the root or one that is too long is left to the engine.
             let Ok(path) = ImagePath::new(candidate.as_bytes()) else { return Ok(None) };
             match self.rootfs.resolve(&path)? {
                 Resolved::Unseen(_, unseen) => {

@@ -30,7 +30,8 @@ impl CacheDirectory {
     /// Fails if no directory is named and the user has none, it cannot be made, or others can change what is in it.
     pub(super) fn open(&self) -> Result<Root> {
         let directory = Root::create_private(&self.path()?).map_err(|error| error.within("cache directory"))?;
-        // A directory that cannot be written cannot be cleaned.
+        // A directory that cannot be written cannot be pruned either. Otherwise, what is pruned during the command is an error or
+        // a cache miss, never a damaged image.
         self.running.get_or_init(|| Running::start(&directory, SystemTime::now()).ok().map(Arc::new));
         Ok(directory)
     }

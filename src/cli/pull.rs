@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let store = base::open_store(&arguments.cache, Freshness::Content, &watch)?;
     let platform = arguments.platform.as_ref();
+    // Listings that cannot be stored are made again by the next build.
     let listings = Listings::in_cache_directory(&arguments.cache.open()?).ok();
     let mut results = Vec::new();
     for reference in &arguments.references {

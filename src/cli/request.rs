@@ -12,15 +12,13 @@ use super::secrets::SecretsArguments;
 use super::values;
 use clap::Args;
 use ocibuild::build::image::{Base, ConfigEdit};
-use ocibuild::build::{self, BuildSpec, LayerSpec, Source};
+use ocibuild::build::{self, BuildSpec, LayerSpec};
 use ocibuild::cache::FactsLookup;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::layers::rootfs::Listings;
-use ocibuild::layers::tree::{Access, Owner, Rules};
-use ocibuild::robot_image::{DEFAULT_BASE, LayerEntries, RobotImage};
-use ocibuild::spec::ImagePath;
+use ocibuild::robot_image::{DEFAULT_BASE, RobotImage};
 use ocibuild::{Error, Location, Platform, Result, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,49 +154,15 @@ impl RequestArguments {
     }
 }
 
-/// Returns the layers of a robot's image, the robot's own last.
+/// Returns the layers of a robot's image, and prints which files become executable in it.
 fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -> Result<Vec<LayerSpec>> {
-    let mut known_directories = robot.known_directories()?;
-    // A robot's layers are the same on every base, and so say what their directories are like.
-    let rules = Rules::default().mtime(Timestamp::RCC);
-    let programs = rules.directory(Access { mode: 0o755, owner: Owner::default() });
-    known_directories.insert(ImagePath::new(b"usr/local/bin")?, programs);
-    let mut layers = Vec::new();
-    let entries = |name: &str, entries: Box<LayerEntries>| Source::entries(name, entries).rules(rules.clone());
-    let group = robot.group();
-    for layer in robot.layers()? {
-        let made = LayerSpec::new(&layer.name)
-            .created_by(format!("ocibuild: {}", layer.name))
-            .source(entries(&layer.name, layer.entries))
-            .roots(layer.roots);
-        layers.push(made.known_directories(known_directories.clone()).recipe(layer.recipe).group(group.clone()));
-    }
-    let mut robot_rules = robot.robot_rules(watch)?;
-    say_programs(robot, &robot_rules, watch);
-    let robot_entries = robot.robot_entries()?;
-    content.add_exclusions(&mut robot_rules.ignore)?;
-    let own = Source::directory(robot.directory.clone(), robot.places.app.clone())
-        .named(format!("robot {}", robot.robot.file))
-        .rules(robot_rules);
-    let made = LayerSpec::new(&own.name).created_by("ocibuild: robot").source(own).source(entries(
-        "robot",
-        Box::new(move |tree| robot_entries.into_iter().try_for_each(|entry| tree.add(entry))),
-    ));
-    layers.push(made.known_directories(known_directories));
-    Ok(layers)
-}
-
-/// Prints the files that become executable in the image.
-fn say_programs(robot: &RobotImage, rules: &Rules, watch: &Watch) {
-    let programs: Vec<String> = rules
-        .changes
-        .programs
-        .iter()
-        .filter(|path| !robot.is_executable(path))
-        .map(|path| path.display().to_string())
-        .collect();
+    let mut rules = robot.robot_rules(watch)?;
+    let programs: Vec<_> = robot.made_executable(&rules).collect();
     if let Some(first) = programs.first() {
         let files = counted(programs.len(), "file");
+        let first = first.display();
         watch.say(&format!("{}: {files} in PATH made executable, as by rcc run: {first}", robot.robot.file));
     }
+    content.add_exclusions(&mut rules.ignore)?;
+    robot.layer_specs(rules)
 }

@@ -64,6 +64,7 @@ impl SourceArguments {
     /// # Errors
     /// Fails if a layer cannot be read or listed.
     pub(super) fn list_layers(&self, image: &StoredImage, watch: &Watch) -> Result<Vec<Arc<LayerListing>>> {
+        // Without a cache directory, the layers are read.
         let listings = self.cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
         list_layers(image, listings.as_ref(), watch)
     }

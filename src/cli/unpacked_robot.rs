@@ -71,7 +71,10 @@ fn find_or_unpack(file: &Path, digest: &Digest, cache: &Root) -> Result<Root> {
     let robots = ROBOTS.split('/').try_fold(cache.clone(), |directory, name| directory.create_directory(name))?;
     let name = digest.hex();
     let find = || -> Result<Option<Root>> {
-        let Ok(found) = robots.directory(&name) else { return Ok(None) };
+        let found = match robots.directory(&name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
         let is_whole = is_unpacked(Root::open_named_file(file)?, &shown(file), &found)?;
         Ok(is_whole.then_some(found))
     };

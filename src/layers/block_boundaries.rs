@@ -160,19 +160,13 @@ fn ends_a_block(entry: &Entry, length: u64) -> bool {
 mod tests {
     use super::*;
     use crate::layers::tree::{Content, Kind, Rules, TreeBuilder};
-    use crate::spec::ImagePath;
     use std::sync::Arc;
 
     fn tree(files: impl IntoIterator<Item = (String, u64)>) -> Tree {
         let mut builder = TreeBuilder::new(&Rules::default());
         for (path, size) in files {
             let kind = Kind::File { size, content: Content::Bytes(Arc::from(&b""[..])) };
-            let entry = Entry {
-                path: ImagePath::new(path.as_bytes()).unwrap(),
-                kind,
-                attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
-            };
-            builder.add(entry).unwrap();
+            builder.add(Entry { kind, ..Entry::test_file(path, b"") }).unwrap();
         }
         builder.finish().unwrap()
     }

@@ -135,26 +135,17 @@ mod tests {
     use super::*;
     use crate::layers::block_boundaries::cut;
     use crate::layers::tree::{Rules, StoredFile, StoredFiles, TreeBuilder};
-    use crate::spec::ImagePath;
     use std::io::{Cursor, Read};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn entry(path: &[u8], content: Vec<u8>) -> Entry {
-        let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
-        Entry {
-            path: ImagePath::new(path).unwrap(),
-            kind,
-            attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
-        }
-    }
-
     #[test]
     fn blocks_of_any_cut_join_to_the_same_tar() {
         let mut builder = TreeBuilder::new(&Rules::default());
-        builder.add(entry(&[b'x'; 200], (0..3_000_000_u32).map(|number| number as u8).collect())).unwrap();
-        builder.add(entry(b"z", b"small".to_vec())).unwrap();
-        builder.add(entry(b"empty", Vec::new())).unwrap();
+        let large: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
+        builder.add(Entry::test_file([b'x'; 200], &large)).unwrap();
+        builder.add(Entry::test_file("z", b"small")).unwrap();
+        builder.add(Entry::test_file("empty", b"")).unwrap();
         let tree = builder.finish().unwrap();
         let mut joined = Vec::new();
         let (mut buffer, mut half_read) = (Vec::new(), None);
@@ -189,7 +180,7 @@ mod tests {
     fn a_large_stored_file_is_opened_once() {
         let stored = Arc::new(Counted((0..3_500_000_u32).map(|number| number as u8).collect(), AtomicUsize::new(0)));
         let mut builder = TreeBuilder::new(&Rules::default());
-        let mut large = entry(b"large", Vec::new());
+        let mut large = Entry::test_file("large", b"");
         let content = Content::Stored(StoredFile { files: stored.clone(), number: 0 });
         large.kind = Kind::File { size: 3_500_000, content };
         builder.add(large).unwrap();
@@ -207,7 +198,7 @@ mod tests {
     #[test]
     fn a_content_of_the_wrong_size_never_reaches_a_block() {
         let mut builder = TreeBuilder::new(&Rules::default());
-        let mut lying = entry(b"f", b"content".to_vec());
+        let mut lying = Entry::test_file("f", b"content");
         lying.kind = Kind::File { size: 3, content: Content::Bytes(Arc::from(&b"content"[..])) };
         builder.add(lying).unwrap();
         let tree = builder.finish().unwrap();

@@ -199,6 +199,7 @@ impl Hololib {
         if !others.is_empty() {
             reason.push_str(&format!(", only {}", listed(&others)));
         }
+        // Only for the message: an error here must not hide that the catalog is missing.
         let nearest = self.nearest(blueprint, platform, limits).unwrap_or_default();
         for near in nearest.iter().take(NEAREST_SHOWN) {
             reason.push_str(&format!("; most similar is {}: {near}", near.name.blueprint));

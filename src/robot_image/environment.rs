@@ -63,6 +63,7 @@ impl Environment {
                 let recorder = WarningRecorder::new(watcher);
                 let made = CompleteCatalog::new(&hololib, name, &stored, &shipping, &recorder)?;
                 let facts = made.facts(&hololib, &shipping, recorder.warnings())?;
+                // The cell is new, so it is empty.
                 opened.set(made).ok();
                 facts
             }

@@ -18,6 +18,7 @@ mod files;
 mod hard_links;
 mod image_paths;
 mod launcher_check;
+mod layer_specs;
 mod meta;
 mod ownership;
 mod rcc_release;
@@ -113,31 +114,25 @@ pub struct RobotImage {
 }
 
 /// A layer of the image other than the robot's own.
-pub struct RobotLayer {
+struct RobotLayer {
     /// The name in messages and in the history.
-    pub name: String,
+    name: String,
     /// The key of everything that determines the content, and the facts to store with it.
     ///
     /// `None` if the key is unknown without reading the content.
-    pub recipe: Option<(RecipeKey, LayerFacts)>,
+    recipe: Option<(RecipeKey, LayerFacts)>,
     /// The directories and files that contain all of its entries.
-    pub roots: Vec<ImagePath>,
+    roots: Vec<ImagePath>,
     /// A function that adds the layer's entries.
-    pub entries: Box<LayerEntries>,
-}
-
-impl std::fmt::Debug for RobotLayer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RobotLayer").field("name", &self.name).finish_non_exhaustive()
-    }
+    entries: Box<LayerEntries>,
 }
 
 /// Adds the entries of a layer when they are needed.
-pub type LayerEntries = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
+type LayerEntries = dyn FnOnce(&mut TreeBuilder) -> Result<()> + Send;
 
 impl RobotImage {
     /// Returns whether the file at `path` in the packaged directory can be executed on this machine.
-    pub fn is_executable(&self, path: &Path) -> bool {
+    fn is_executable(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
             use cap_std::fs::PermissionsExt;
@@ -154,7 +149,7 @@ impl RobotImage {
     ///
     /// # Errors
     /// Returns an error if rcc or the environment cannot be read, or a name in them cannot occur in an image.
-    pub fn layers(&self) -> Result<Vec<RobotLayer>> {
+    fn layers(&self) -> Result<Vec<RobotLayer>> {
         let mut layers = Vec::new();
         if self.mode != EnvironmentMode::Direct {
             let entries = self.rcc_layer()?;
@@ -174,7 +169,7 @@ impl RobotImage {
     ///
     /// Returns `None` if sharing would not help: without an environment, or if the environment depends on more than its
     /// catalog.
-    pub fn group(&self) -> Option<RecipeKey> {
+    fn group(&self) -> Option<RecipeKey> {
         let environment = self.environment.as_ref().filter(|_| self.mode != EnvironmentMode::Compact)?;
         environment.recipe().cloned()
     }
@@ -217,7 +212,7 @@ impl RobotImage {
     ///
     /// # Errors
     /// Returns an error if its name cannot occur in an image, or leads out of the run user's home.
-    pub fn robot_entries(&self) -> Result<Vec<Entry>> {
+    fn robot_entries(&self) -> Result<Vec<Entry>> {
         let path = self.artifacts()?;
         if path == self.places.app {
             return Ok(Vec::new());
@@ -247,7 +242,7 @@ impl RobotImage {
     ///
     /// # Errors
     /// Returns an error if a path cannot occur in an image.
-    pub fn known_directories(&self) -> Result<BTreeMap<ImagePath, Attributes>> {
+    fn known_directories(&self) -> Result<BTreeMap<ImagePath, Attributes>> {
         let base = self.environment.as_ref().map(|environment| environment.facts().base.as_str());
         self.places.known_directories(base)
     }

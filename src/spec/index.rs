@@ -189,11 +189,7 @@ impl Index {
         if others.iter().all(|other| other.digest == first.digest) {
             return Ok(first);
         }
-        let hint = format!("select one of {}", names(candidates, text));
-        Err(match text {
-            None => Error::usage(object, "has several images").hint(hint),
-            Some(text) => Error::usage(object, format!("`{text}` is ambiguous")).hint(hint),
-        })
+        Err(ambiguous(candidates, text, object))
     }
 
     /// Chooses the manifest for the platform `wanted`. The default is the only manifest, or else that for linux/amd64.
@@ -268,6 +264,12 @@ fn names(candidates: &[&Descriptor], taken: Option<&str>) -> String {
         spellings.push("…".to_owned());
     }
     spellings.join(", ")
+}
+
+/// Returns the error for a `text` that selects several entries.
+pub(crate) fn ambiguous(candidates: &[&Descriptor], text: Option<&str>, object: &str) -> Error {
+    let reason = text.map_or("has several images".to_owned(), |text| format!("`{text}` is ambiguous"));
+    Error::usage(object, reason).hint(format!("select one of {}", names(candidates, text)))
 }
 
 fn platforms(candidates: &[&Descriptor]) -> String {

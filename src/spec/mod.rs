@@ -7,7 +7,7 @@
 mod artifact;
 mod config;
 mod descriptor;
-mod index;
+pub(crate) mod index;
 mod interop;
 mod manifest;
 pub mod media_type;

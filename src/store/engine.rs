@@ -139,6 +139,7 @@ impl EngineStore {
         match Builder::new().spawn(read) {
             Ok(complaint) => Ok(Loading { object, process, input, complaint }),
             Err(error) => {
+                // The process may have ended. The first error is what counts.
                 process.kill().ok();
                 process.wait().ok();
                 Err(Error::io(&object, "start a thread for", error))
@@ -200,6 +201,7 @@ impl Loading {
     pub fn finish<T>(mut self, written: Result<T>) -> Result<T> {
         let is_refused = written.as_ref().is_err_and(|error| error.object() == self.object);
         if written.is_err() && !(is_refused && self.has_ended()) {
+            // The process may have ended. The error of the archive is what counts.
             self.process.kill().ok();
             self.process.wait().ok();
             return written;
@@ -257,7 +259,7 @@ impl Write for Loading {
 /// Returns the number of bytes that were written to a pipe and not read yet.
 #[cfg(unix)]
 fn unread(pipe: &ChildStdin) -> u64 {
-    // A system that does not know is no reason to refuse a program that succeeds.
+    // A system that does not report this is no reason to refuse a program that succeeds.
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
 }
 
@@ -269,6 +271,7 @@ fn unread(_: &ChildStdin) -> u64 {
 
 /// Returns the start of what a program says. The rest is read and dropped, so that the program does not wait.
 fn complaint_of(mut errors: impl Read) -> Vec<u8> {
+    // What cannot be read is only missing in a message.
     let mut output = Vec::new();
     bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut output).ok();
     io::copy(&mut errors, &mut io::sink()).ok();

@@ -58,6 +58,7 @@ impl VerifiedFiles {
     /// Removes any record of `file`.
     pub fn forget(&self, file: &File) {
         if let Some((name, _)) = described(file) {
+            // There may be none. If it cannot be removed, no build can write to the cache either.
             self.root.dir().remove_file(name).ok();
         }
     }

@@ -1,11 +1,24 @@
 //! Images as a stranger might write them: documents and tars made by hand, so that each may be wrong in one way.
 
 use ocibuild::Digest;
+use ocibuild::codec::tar::{EntryType, Header};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// A header of an empty file of root, for struct updates.
+pub(crate) const FILE: Header<'_> = Header {
+    path: b"f",
+    kind: EntryType::File,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtime: 0,
+    link: b"",
+    xattrs: &[],
+};
 pub(crate) const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";

@@ -2,6 +2,7 @@
 
 use super::archives::{entries, layer_entries};
 use super::contract::{Bench, spec};
+use super::forge::FILE;
 use crate::consumers::{Layout as Image, Schemas};
 use crate::listers::listed_alike;
 use crate::support::{command, consumer_as_root, is_left_out, run};
@@ -102,35 +103,22 @@ fn x3_x5_four_readers_agree_on_names_owners_and_times() {
     let mut bytes = Vec::new();
     let xattrs = [(b"user.x".to_vec(), b"1".to_vec())];
     for (path, kind) in strange_names() {
-        let header =
-            Header { path: &path, kind, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] };
-        tar::append(&header, &mut bytes);
+        tar::append(&Header { path: &path, kind, ..FILE }, &mut bytes);
     }
-    let plain = Header {
-        path: b"x",
-        kind: EntryType::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime: 0,
-        link: b"",
-        xattrs: &[],
-    };
     let (long, longer) = ([b'l'; 100], [b'm'; 101]);
     for header in [
-        Header { path: b"x/uid1", uid: 2_097_151, gid: 2_097_151, ..plain },
-        Header { path: b"x/uid2", uid: 2_097_152, ..plain },
-        Header { path: b"x/gid2", gid: 2_097_152, ..plain },
-        Header { path: b"x/uid3", uid: u64::from(u32::MAX) - 1, gid: u64::from(u32::MAX) - 1, ..plain },
-        Header { path: b"x/before", mtime: -1, ..plain },
-        Header { path: b"x/far", mtime: 1 << 33, ..plain },
-        Header { path: b"x/xattrs", xattrs: &xattrs, ..plain },
-        Header { path: b"x/link100", kind: EntryType::Symlink, mode: 0o777, link: &long, ..plain },
-        Header { path: b"x/link101", kind: EntryType::Symlink, mode: 0o777, link: &longer, ..plain },
-        Header { path: b"x/linkodd", kind: EntryType::Symlink, mode: 0o777, link: b"\xff\n", ..plain },
-        Header { path: b"x/hard", kind: EntryType::HardLink, link: b"x/uid1", ..plain },
-        Header { path: b"x/modes", mode: 0o7777, ..plain },
+        Header { path: b"x/uid1", uid: 2_097_151, gid: 2_097_151, ..FILE },
+        Header { path: b"x/uid2", uid: 2_097_152, ..FILE },
+        Header { path: b"x/gid2", gid: 2_097_152, ..FILE },
+        Header { path: b"x/uid3", uid: u64::from(u32::MAX) - 1, gid: u64::from(u32::MAX) - 1, ..FILE },
+        Header { path: b"x/before", mtime: -1, ..FILE },
+        Header { path: b"x/far", mtime: 1 << 33, ..FILE },
+        Header { path: b"x/xattrs", xattrs: &xattrs, ..FILE },
+        Header { path: b"x/link100", kind: EntryType::Symlink, mode: 0o777, link: &long, ..FILE },
+        Header { path: b"x/link101", kind: EntryType::Symlink, mode: 0o777, link: &longer, ..FILE },
+        Header { path: b"x/linkodd", kind: EntryType::Symlink, mode: 0o777, link: b"\xff\n", ..FILE },
+        Header { path: b"x/hard", kind: EntryType::HardLink, link: b"x/uid1", ..FILE },
+        Header { path: b"x/modes", mode: 0o7777, ..FILE },
     ] {
         tar::append(&header, &mut bytes);
     }
@@ -149,9 +137,7 @@ fn x5_four_readers_agree_on_a_file_of_eight_gibibytes() {
     let mut file = fs::File::create(scratch.join("layer.tar")).unwrap();
     for (path, size) in [(&b"largest-octal"[..], (8_u64 << 30) - 1), (b"smallest-pax", 8 << 30), (b"after", 0)] {
         let mut header = Vec::new();
-        let size_of =
-            Header { path, kind: EntryType::File, mode: 0o644, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[] };
-        tar::append(&size_of, &mut header);
+        tar::append(&Header { path, size, ..FILE }, &mut header);
         assert_eq!(header.len() > 512, size == 8 << 30, "X5");
         file.write_all(&header).unwrap();
         std::io::Seek::seek(&mut file, std::io::SeekFrom::Current((size + tar::padding(size)) as i64)).unwrap();

@@ -18,20 +18,12 @@ pub(crate) fn default_directories(mtime: Timestamp) -> BTreeMap<ImagePath, Attri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::tree::{Content, Entry, Kind, Rules, Tree, TreeBuilder};
-    use std::sync::Arc;
+    use crate::layers::tree::{Entry, Rules, Tree, TreeBuilder};
 
     fn tree(path: &[u8]) -> Tree {
         let rules = Rules::default();
         let mut builder = TreeBuilder::new(&rules).with_known_directories(default_directories(rules.mtime));
-        let kind = Kind::File { size: 0, content: Content::Bytes(Arc::from(&b""[..])) };
-        builder
-            .add(Entry {
-                path: ImagePath::new(path).unwrap(),
-                kind,
-                attributes: rules.file(crate::layers::tree::Access::of_root(0o644)),
-            })
-            .unwrap();
+        builder.add(Entry::test_file(path, b"")).unwrap();
         builder.finish().unwrap()
     }
 

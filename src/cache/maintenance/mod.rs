@@ -182,6 +182,7 @@ impl Upkeep {
     fn sweep(&self) {
         self.directory.sweep_temporaries();
         for name in DIRECTORIES {
+            // What cannot be opened only takes disk space.
             if let Ok(directory) = self.directory.directory(name) {
                 sweep_below(&directory, DEEPEST);
             }
@@ -260,12 +261,9 @@ fn stored(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Stored>> {
     let mut files = Vec::new();
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
+        // This program writes no such names.
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let metadata = match entry.metadata() {
-            // Removed since the directory was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata.map_err(unreadable)?,
-        };
+        let Some(metadata) = unless_removed(entry.metadata()).map_err(unreadable)? else { continue };
         if metadata.is_file() && !crate::common::root::is_temporary_name(name.as_ref()) {
             files.push(Stored::of(kind, &directory, &name, &metadata));
         }
@@ -280,16 +278,25 @@ fn directories(directory: &Root, path: &str, kind: ItemKind) -> Result<Vec<Store
     let mut found = Vec::new();
     for entry in directory.dir().entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
+        // This program writes no such names.
         let Ok(name) = entry.file_name().into_string() else { continue };
-        // A build may rename or remove it concurrently.
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_dir() {
-            let Ok(opened) = directory.directory(&name) else { continue };
+        let Some(metadata) = unless_removed(entry.metadata()).map_err(unreadable)? else { continue };
+        if metadata.is_dir()
+            && let Some(opened) = existing(&directory, &name)?
+        {
             let size = size_below(opened)?;
             found.push(Stored { size, is_shared: false, ..Stored::of(kind, &directory, &name, &metadata) });
         }
     }
     Ok(found)
+}
+
+/// Returns `None` for a file that a concurrent build has removed or renamed since its directory was listed.
+fn unless_removed<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Returns the number of bytes that the files below a directory have.
@@ -299,9 +306,12 @@ fn size_below(directory: Root) -> Result<u64> {
         let unreadable = |error| Error::file(directory.path(), "read", error);
         for entry in directory.dir().entries().map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Some(metadata) = unless_removed(entry.metadata()).map_err(unreadable)? else { continue };
             if metadata.is_dir() {
-                open.extend(directory.directory(entry.file_name()));
+                match directory.directory(entry.file_name()) {
+                    Err(error) if error.kind() == crate::ErrorKind::NotFound => {}
+                    below => open.push(below?),
+                }
             } else {
                 size += metadata.len();
             }

@@ -54,22 +54,13 @@ mod tests {
     use super::*;
     use crate::layers::block_boundaries::cut;
     use crate::layers::fill_block::fill;
-    use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
-    use crate::spec::ImagePath;
+    use crate::layers::tree::{Entry, Rules, TreeBuilder};
 
     #[test]
     fn different_contents_have_different_fingerprints() {
         let mut builder = TreeBuilder::new(&Rules::default());
         for (path, content) in [("big", vec![7; 2_500_000]), ("small", b"content".to_vec()), ("tail", Vec::new())] {
-            let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
-            let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder
-                .add(Entry {
-                    path,
-                    kind,
-                    attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
-                })
-                .unwrap();
+            builder.add(Entry::test_file(path, &content)).unwrap();
         }
         let tree = builder.finish().unwrap();
         let blocks = cut(&tree);

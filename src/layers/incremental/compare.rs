@@ -215,9 +215,8 @@ mod tests {
     use super::*;
     use crate::common::progress::Silent;
     use crate::layers::incremental::previous_layer::PreviousEntry;
-    use crate::layers::tree::{Content, Entry, Kind, Rules, TreeBuilder};
+    use crate::layers::tree::{Entry, Rules, TreeBuilder};
     use crate::layers::write::{LayerRequest, MadeLayer, write_layers};
-    use crate::spec::ImagePath;
     use crate::store::Layout;
 
     const COMPRESSION: Compression = Compression::Gzip(1);
@@ -228,15 +227,7 @@ mod tests {
     fn tree(files: &Files) -> (Tree, Vec<Fingerprint>) {
         let mut builder = TreeBuilder::new(&Rules::default());
         for (path, content, _) in files {
-            let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.as_slice().into()) };
-            let path = ImagePath::new(path.as_bytes()).unwrap();
-            builder
-                .add(Entry {
-                    path,
-                    kind,
-                    attributes: Rules::default().file(crate::layers::tree::Access::of_root(0o644)),
-                })
-                .unwrap();
+            builder.add(Entry::test_file(path, content)).unwrap();
         }
         let fingerprint = |(_, content, stamp): &(&str, Vec<u8>, u8)| Fingerprint {
             shape: content.len() as u64,

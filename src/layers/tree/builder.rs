@@ -358,6 +358,16 @@ impl TreeBuilder {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// Returns a file of root at `path`, with the default mode.
+    pub(crate) fn test_file(path: impl AsRef<[u8]>, content: &[u8]) -> Entry {
+        let kind = Kind::File { size: content.len() as u64, content: Content::Bytes(content.into()) };
+        let attributes = Rules::default().file(crate::layers::tree::Access::of_root(0o644));
+        Entry { path: ImagePath::of_names(path.as_ref().to_vec()), kind, attributes }
+    }
+}
+
 /// An entry of a directory, or the content of a subdirectory.
 #[derive(Debug, Clone, Copy)]
 struct ListingStep {

@@ -88,6 +88,7 @@ impl DockerArchive {
     /// Returns the names that `name` selects, or all names of the image that it selects.
     pub fn names_of(&self, name: Option<&str>) -> Vec<ImageName> {
         let candidates = self.candidates(name);
+        // Text that is not a name cannot become one elsewhere.
         let all = || candidates.iter().flat_map(|image| &image.names).filter_map(|name| name.parse().ok());
         let (wanted, _) = split_digest(name.unwrap_or_default());
         let named: Vec<ImageName> = all().filter(|known: &ImageName| same_name(&known.to_string(), wanted)).collect();

@@ -56,6 +56,7 @@ impl Layout {
         for entry in directory.dir().entries().map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
             let digest = format!("{}:{}", algorithm.name(), name.to_string_lossy()).parse();
+            // Files with other names are not blobs, so no index names them.
             found.extend(digest.ok().filter(|digest| !self.is_durable(directory, digest)));
         }
         Ok(found)

@@ -3,6 +3,7 @@
 use super::Layout;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::spec::index::ambiguous;
 use crate::spec::name::{Selector, is_pattern};
 use crate::spec::{Descriptor, Index};
 use crate::store::ImageName;
@@ -89,10 +90,7 @@ impl Layout {
         let found = index.select(&selector);
         index.only(&found, Some(text), &self.display())?;
         if selector.name().is_some() && found.len() > 1 {
-            let names = found.iter().filter_map(|listed| ImageName::of_annotations(&listed.annotations));
-            let names: Vec<String> = names.map(|name| name.to_string()).collect();
-            return Err(Error::usage(self.display(), format!("`{text}` is ambiguous"))
-                .hint(format!("select one of {}", names.join(", "))));
+            return Err(ambiguous(&found, Some(text), &self.display()));
         }
         Ok(found)
     }
