@@ -95,10 +95,10 @@ struct Frame {
     at: SourcePosition,
     anchor: usize,
     weight: usize,
-    collection: Collection,
+    collection: YamlCollection,
 }
 
-enum Collection {
+enum YamlCollection {
     Sequence(Vec<Rc<YamlNode>>),
     Mapping(Mapping),
 }
@@ -140,11 +140,11 @@ impl Loader<'_> {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag, span, "seq")?;
-                self.open(at, anchor, Collection::Sequence(Vec::new()))
+                self.open(at, anchor, YamlCollection::Sequence(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag, span, "map")?;
-                self.open(at, anchor, Collection::Mapping(Mapping::default()))
+                self.open(at, anchor, YamlCollection::Mapping(Mapping::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
@@ -175,7 +175,7 @@ impl Loader<'_> {
         }
     }
 
-    fn open(&mut self, at: SourcePosition, anchor: usize, collection: Collection) -> Result<()> {
+    fn open(&mut self, at: SourcePosition, anchor: usize, collection: YamlCollection) -> Result<()> {
         if self.frames.len() >= DEPTH_LIMIT {
             return Err(self.error(at, format!("nesting deeper than {DEPTH_LIMIT}")));
         }
@@ -186,8 +186,8 @@ impl Loader<'_> {
     fn close(&mut self) -> Result<()> {
         let Some(Frame { at, anchor, weight, collection }) = self.frames.pop() else { return Ok(()) };
         let value = match collection {
-            Collection::Sequence(items) => Value::Sequence(items),
-            Collection::Mapping(mapping) => Value::Mapping(mapping.finish()),
+            YamlCollection::Sequence(items) => Value::Sequence(items),
+            YamlCollection::Mapping(mapping) => Value::Mapping(mapping.finish()),
         };
         self.complete(Rc::new(YamlNode { at, value, weight }), anchor)
     }
@@ -205,11 +205,11 @@ impl Loader<'_> {
         };
         frame.weight = frame.weight.saturating_add(node.weight);
         let placed = match &mut frame.collection {
-            Collection::Sequence(items) => {
+            YamlCollection::Sequence(items) => {
                 items.push(node);
                 Ok(())
             }
-            Collection::Mapping(mapping) => mapping.push(node),
+            YamlCollection::Mapping(mapping) => mapping.push(node),
         };
         placed.map_err(|(at, reason)| self.error(at, reason))
     }
