@@ -6,6 +6,7 @@ pub(crate) mod forge;
 
 mod archives;
 mod changing_sources;
+mod collecting;
 mod command_line;
 mod concurrency;
 mod contexts;

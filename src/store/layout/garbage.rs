@@ -1,7 +1,7 @@
 //! Garbage collection: removing the blobs that no image needs.
 //!
 //! A process that writes to a layout through this library holds a shared lock of the directory `blobs` until the index names its
-//! blobs, and garbage is collected under the exclusive lock. Other programs take no lock. Their blobs are recognised by their
+//! blobs, and garbage is collected under the exclusive lock. A collection that waits for it keeps new writers out. Other programs take no lock. Their blobs are recognised by their
 //! mode, since blobs written here are read-only, and are kept until they are old.
 
 use super::{Layout, LayoutLocking};
@@ -12,7 +12,7 @@ use crate::spec::{Descriptor, media_type};
 use crate::store::select_image::{MissingPlatform, reachable};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Whether garbage is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,21 @@ pub struct Garbage {
     pub unknown: Vec<String>,
 }
 
+/// How long new writers are kept waiting at first while others finish. Each further time it is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long new writers may begin between two such times.
+const BETWEEN_WAITS: Duration = Duration::from_millis(100);
+
+/// The locks that no writer has as long as they are held.
+#[derive(Debug)]
+struct NoWriters {
+    /// Of the layout: no process begins to write.
+    _entry: DirectoryLock,
+    /// Of its blobs: no process has begun.
+    blobs: DirectoryLock,
+}
+
 impl Layout {
     /// Finds the blobs that no entry of the index leads to, and removes them if `collection` says so.
     ///
@@ -50,7 +65,7 @@ impl Layout {
         };
         // Where no lock keeps writers out, the blobs of this program are as uncertain as those of others.
         let is_protected = match &locks {
-            Some((writers, _)) => writers.as_ref().is_some_and(DirectoryLock::is_held),
+            Some((writers, _)) => writers.as_ref().is_some_and(|writers| writers.blobs.is_held()),
             None => cfg!(unix),
         };
         let needed = self.needed()?;
@@ -75,13 +90,26 @@ impl Layout {
         Ok(garbage)
     }
 
-    /// Waits until no other process writes to the layout, and keeps new writers waiting.
-    fn lock_out_writers(&self) -> Result<Option<DirectoryLock>> {
+    /// Waits until no other process writes to the layout, and keeps new writers waiting. Returns `None` without locking.
+    fn lock_out_writers(&self) -> Result<Option<NoWriters>> {
         let LayoutLocking::WaitFor(timeout) = self.locking else { return Ok(None) };
-        match DirectoryLock::of_within(timeout, &self.root.directory("blobs")?)? {
-            Some(lock) => Ok(Some(lock)),
-            None => Err(Error::new(ErrorKind::Locked, self.display(), "another process is writing to it")
-                .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))),
+        let (deadline, blobs) = (Instant::now() + timeout, self.root.directory("blobs")?);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut patience = FIRST_WAIT;
+        loop {
+            // Where builds overlap all the time, there is no moment without one unless new ones wait.
+            if let Some(entry) = DirectoryLock::of_within(left(), &self.root)?
+                && let Some(blobs) = DirectoryLock::of_within(patience.min(left()), &blobs)?
+            {
+                return Ok(Some(NoWriters { _entry: entry, blobs }));
+            }
+            if left().is_zero() {
+                return Err(Error::new(ErrorKind::Locked, self.display(), "another process is writing to it")
+                    .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs())));
+            }
+            // A process that writes already may have to begin again before it ends: it also saves to the layout, for example.
+            std::thread::sleep(BETWEEN_WAITS.min(left()));
+            patience *= 2;
         }
     }
 

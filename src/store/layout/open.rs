@@ -71,11 +71,14 @@ impl Layout {
     /// Removes what killed processes left, and keeps garbage collections out as long as the layout is open.
     fn lock_for_writing(mut self) -> Result<Layout> {
         if let LayoutLocking::WaitFor(timeout) = self.locking {
-            let lock = DirectoryLock::shared_within(timeout, &self.root.create_directory("blobs")?)?;
-            self.writing = Some(lock.ok_or_else(|| {
+            let locked = || {
                 Error::new(ErrorKind::Locked, self.display(), "`ocibuild gc` is removing blobs from it")
                     .hint(format!("waited {} s; see --lock-timeout", timeout.as_secs()))
-            })?);
+            };
+            // A collection that waits for writers holds the lock of the layout itself, so that no further ones begin.
+            let _entry = DirectoryLock::shared_within(timeout, &self.root)?.ok_or_else(locked)?;
+            let lock = DirectoryLock::shared_within(timeout, &self.root.create_directory("blobs")?)?;
+            self.writing = Some(lock.ok_or_else(locked)?);
         }
         self.root.sweep_temporaries();
         self.blob_directory(Algorithm::Sha256)?.sweep_temporaries();
