@@ -12,7 +12,7 @@ use super::progress_display::Watch;
 use super::{Common, OutputFormat};
 use clap::{Args, ValueEnum};
 use ocibuild::layers::difference::{
-    DocumentComparison, IgnoredDifference, IgnoredDifferences, ImageComparison, LayerAspect, LayerChange,
+    DocumentComparison, DocumentPart, IgnoredDifference, IgnoredDifferences, ImageComparison, MemberDifference,
 };
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::store::{DocumentContent, StoredDocument};
@@ -108,13 +108,14 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<ExitCode> {
             _ if arguments.stat => TextDifferences::only_numbers(),
             limit => TextDifferences::with_files(limit.unwrap_or(MOST_FILES)),
         };
-        let mut output = match is_json {
+        let output = match is_json {
             true => DifferenceOutput::Json(JsonDifferences::default()),
             false => DifferenceOutput::Text(text),
         };
         write_stdout(|out| {
-            run.compare(before, after, DEEPEST_INDEX, &mut output, out)?;
-            output.end(out)
+            let mut printer = DifferencePrinter { output, out, count: 0, is_different: &run.is_different };
+            run.compare(before, after, DEEPEST_INDEX, &mut printer)?;
+            printer.output.end(printer.out)
         })?;
     }
     Ok(if run.is_different.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -146,12 +147,31 @@ impl IgnoredKind {
     }
 }
 
-/// A comparison in progress.
+/// What the comparisons of one run have in common.
 struct DiffRun {
     ignored: IgnoredDifferences,
     listings: Option<Listings>,
     watch: Arc<Watch>,
     is_different: Cell<bool>,
+}
+
+/// Prints and counts differences.
+struct DifferencePrinter<'a> {
+    output: DifferenceOutput,
+    out: &'a mut dyn Write,
+    count: usize,
+    is_different: &'a Cell<bool>,
+}
+
+impl DifferencePrinter<'_> {
+    fn print(&mut self, found: &FoundDifference<'_>) -> io::Result<()> {
+        if found.counts() {
+            self.count += 1;
+            // Before it is written, since a reader that has gone away ends the comparison.
+            self.is_different.set(true);
+        }
+        self.output.write(found, self.out)
+    }
 }
 
 impl DiffRun {
@@ -160,55 +180,50 @@ impl DiffRun {
         before: &StoredDocument,
         after: &StoredDocument,
         depth: usize,
-        output: &mut DifferenceOutput,
-        out: &mut dyn Write,
+        printer: &mut DifferencePrinter<'_>,
     ) -> io::Result<()> {
+        let start = printer.count;
         let documents = DocumentComparison::new(before, after, &self.ignored)?;
-        let has_other_digest = before.descriptor.digest != after.descriptor.digest;
-        let is_different = !documents.members.is_empty() || has_other_digest && self.ignored.is_empty();
-        self.is_different.set(self.is_different.get() || is_different);
         for member in &documents.members {
-            output.write(&FoundDifference::Member(member), out)?;
+            printer.print(&FoundDifference::Member(member))?;
         }
+        let has_other_digest = before.descriptor.digest != after.descriptor.digest;
         if let (DocumentContent::Image(one), DocumentContent::Image(other)) = (&before.content, &after.content)
             && has_other_digest
         {
             let images = [&**one, &**other];
             let comparison = ImageComparison::new(images, &self.ignored, self.listings.as_ref(), &*self.watch)?;
-            self.print_image(&comparison, output, out)?;
+            print_image(&comparison, printer)?;
+        }
+        let has_no_name = printer.count == start && documents.platforms.is_empty();
+        if has_other_digest && has_no_name && self.ignored.is_empty() {
+            let part = match before.content {
+                DocumentContent::Index(_) => DocumentPart::Index,
+                DocumentContent::Image(_) | DocumentContent::Artifact => DocumentPart::Manifest,
+            };
+            printer.print(&FoundDifference::Member(&MemberDifference::of_bytes(part)))?;
         }
         let Some(depth) = depth.checked_sub(1) else {
             let reason = format!("nesting of indexes deeper than {DEEPEST_INDEX}");
             return Err(Error::invalid("index", reason).into());
         };
         for (platform, [one, other]) in &documents.platforms {
-            output.write(&FoundDifference::Platform(platform), out)?;
-            self.compare(one, other, depth, output, out)?;
+            printer.print(&FoundDifference::Platform(platform))?;
+            self.compare(one, other, depth, printer)?;
         }
         Ok(())
     }
+}
 
-    fn print_image(
-        &self,
-        comparison: &ImageComparison<'_>,
-        output: &mut DifferenceOutput,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        for layer in comparison.layers() {
-            // What an unread layer deletes, or what is deleted of it, is unknown.
-            let is_unread = layer.reasons.iter().any(|reason| reason.what == LayerAspect::Unread);
-            let is_different = layer.change != LayerChange::Same || is_unread;
-            self.is_different.set(self.is_different.get() || is_different);
-            output.write(&FoundDifference::Layer(layer), out)?;
-        }
-        if let Some(reason) = comparison.unreadable() {
-            self.is_different.set(true);
-            output.write(&FoundDifference::Unreadable(&reason), out)?;
-        }
-        for file in comparison.files().into_iter().flatten() {
-            self.is_different.set(true);
-            output.write(&FoundDifference::File(&file?), out)?;
-        }
-        Ok(())
+fn print_image(comparison: &ImageComparison<'_>, printer: &mut DifferencePrinter<'_>) -> io::Result<()> {
+    for layer in comparison.layers() {
+        printer.print(&FoundDifference::Layer(layer))?;
     }
+    if let Some(reason) = comparison.unreadable() {
+        printer.print(&FoundDifference::Unreadable(&reason))?;
+    }
+    for file in comparison.files().into_iter().flatten() {
+        printer.print(&FoundDifference::File(&file?))?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::found_difference::FoundDifference;
 use super::image_files::{kind, target};
 use ocibuild::common::digest::hex;
-use ocibuild::layers::difference::{FileDifference, FileState, LayerChange, LayerDifference, MemberDifference};
+use ocibuild::layers::difference::{ComparedFile, FileDifference, LayerChange, LayerDifference, MemberDifference};
 use ocibuild::layers::rootfs::ListedKind;
 use ocibuild::spec::Descriptor;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl JsonDifferences {
     }
 }
 
-fn state(state: &FileState) -> Value {
+fn state(state: &ComparedFile) -> Value {
     let node = &state.entry.node;
     let size = match node.kind {
         ListedKind::File { size, .. } => size,

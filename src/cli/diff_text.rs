@@ -1,11 +1,11 @@
 //! The differences between two images, for people.
 
-use super::found_difference::FoundDifference;
+use super::found_difference::{FoundDifference, is_unread};
 use super::image_files::{kind, target, time};
 use ocibuild::common::error::one_line;
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::layers::difference::{
-    FileAspect, FileDifference, FileState, LayerChange, LayerDifference, LayerReason, MemberDifference,
+    ComparedFile, FileAspect, FileDifference, LayerChange, LayerDifference, LayerReason, MemberDifference,
 };
 use ocibuild::layers::rootfs::ListedKind;
 use ocibuild::spec::Descriptor;
@@ -42,6 +42,8 @@ struct DifferenceNumbers {
     same_layers: usize,
     same_size: u64,
     other_layers: usize,
+    /// Layers of both images whose files might matter.
+    unread_layers: usize,
     files: [usize; 3],
     /// The change of the size of all files, in bytes.
     size: i128,
@@ -136,6 +138,7 @@ impl TextDifferences {
             }
             _ => self.numbers.other_layers += 1,
         }
+        self.numbers.unread_layers += usize::from(is_unread(layer));
         // Of what both images have the number is printed at the end.
         let is_one_of_many = layer.change == LayerChange::Same && layer.reasons.is_empty();
         if !self.is_printed() || is_one_of_many {
@@ -180,7 +183,7 @@ impl TextDifferences {
             _ => 2,
         };
         self.numbers.files[place] += 1;
-        let length = |state: &Option<FileState>| i128::from(state.as_ref().map_or(0, length));
+        let length = |state: &Option<ComparedFile>| i128::from(state.as_ref().map_or(0, length));
         self.numbers.size += length(&file.after) - length(&file.before);
         match self.detail {
             TextDetail::Files(limit) if self.numbers.files.iter().sum::<usize>() <= limit => {
@@ -198,8 +201,8 @@ impl TextDifferences {
         {
             writeln!(out, "  … and {more} more; --limit 0 prints all of them")?;
         }
-        let is_same = numbers.members + numbers.other_layers + added + removed + changed == 0;
-        if self.detail == TextDetail::Nothing || self.is_printed() && is_same {
+        let differences = numbers.members + numbers.other_layers + numbers.unread_layers + added + removed + changed;
+        if self.detail == TextDetail::Nothing || differences == 0 {
             return Ok(());
         }
         let sum = match numbers.size {
@@ -209,11 +212,14 @@ impl TextDifferences {
                 format!(" ({}{bytes})", if sum < 0 { '-' } else { '+' })
             }
         };
-        let members = counted(numbers.members, "member");
-        let same = format!("{} ({})", counted(numbers.same_layers, "same layer"), size(numbers.same_size));
-        let other = counted(numbers.other_layers, "other layer");
-        let files = format!("{added} added, {removed} removed and {changed} changed");
-        writeln!(out, "{members} of documents; {same}, {other}; files: {files}{sum}")
+        let same = format!("{} the same ({})", numbers.same_layers, size(numbers.same_size));
+        let unread = match numbers.unread_layers {
+            0 => String::new(),
+            unread => format!(", {unread} not read"),
+        };
+        let (members, other) = (counted(numbers.members, "member"), numbers.other_layers);
+        let files = format!("{added} added, {removed} removed, {changed} changed");
+        writeln!(out, "documents: {members}; layers: {same}, {other} different{unread}; files: {files}{sum}")
     }
 }
 
@@ -222,7 +228,7 @@ fn because(reason: &LayerReason) -> String {
     if reason.detail.is_empty() { what.to_owned() } else { format!("{what}: {}", reason.detail) }
 }
 
-fn length(state: &FileState) -> u64 {
+fn length(state: &ComparedFile) -> u64 {
     match state.entry.node.kind {
         ListedKind::File { size, .. } => size,
         _ => 0,
@@ -244,7 +250,7 @@ fn file_line(file: &FileDifference) -> String {
 }
 
 /// Returns the kind of a file, and what belongs to it.
-fn described(state: &FileState) -> String {
+fn described(state: &ComparedFile) -> String {
     let node = &state.entry.node;
     let name = kind(&node.kind).1;
     match (&node.kind, target(node)) {
@@ -254,7 +260,7 @@ fn described(state: &FileState) -> String {
     }
 }
 
-fn aspect_line(aspect: FileAspect, before: &FileState, after: &FileState) -> String {
+fn aspect_line(aspect: FileAspect, before: &ComparedFile, after: &ComparedFile) -> String {
     let (one, other) = (&before.entry.node, &after.entry.node);
     let pair = |one: String, other: String| format!("{} {one} -> {other}", aspect.name());
     match aspect {

@@ -65,6 +65,9 @@ impl StoredDocument {
         } else if !media_type::refers_to_blobs(&descriptor.media_type) {
             let reason = format!("`{}` is neither an image nor an index", descriptor.media_type);
             return Err(Error::invalid(object, reason));
+        } else if descriptor.platform.as_ref().is_some_and(Platform::is_unknown) {
+            // An attestation of BuildKit has a config like that of an image.
+            DocumentContent::Artifact
         } else {
             match Artifact::read(&bytes, &descriptor.media_type, object)? {
                 Some(_) => DocumentContent::Artifact,
@@ -90,19 +93,19 @@ impl StoredDocument {
         })
     }
 
-    /// Reads the documents that an index lists, in its order. Anything else lists none.
+    /// Returns what an index lists, in its order. Anything else lists nothing.
+    pub fn listed(&self) -> &[Descriptor] {
+        match &self.content {
+            DocumentContent::Index(index) => index.manifests(),
+            DocumentContent::Image(_) | DocumentContent::Artifact => &[],
+        }
+    }
+
+    /// Reads the document that an index lists at `place`, which `descriptor` describes.
     ///
     /// # Errors
     /// Fails as [`StoredDocument::read`].
-    pub fn listed(&self) -> impl Iterator<Item = Result<StoredDocument>> + '_ {
-        let listed = match &self.content {
-            DocumentContent::Index(index) => index.manifests(),
-            DocumentContent::Image(_) | DocumentContent::Artifact => &[],
-        };
-        listed.iter().enumerate().map(|(place, descriptor)| self.listed_at(place, descriptor))
-    }
-
-    fn listed_at(&self, place: usize, descriptor: &Descriptor) -> Result<StoredDocument> {
+    pub fn listed_at(&self, place: usize, descriptor: &Descriptor) -> Result<StoredDocument> {
         let entry = self.document["manifests"].get(place).cloned();
         StoredDocument::read(self.source.0.clone(), descriptor.clone(), entry, &self.object)
     }

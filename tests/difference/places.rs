@@ -187,7 +187,10 @@ fn what_is_left_out_of_the_list_is_counted() {
     assert_eq!(printed("diff b a --limit 3").matches("  - /app/data/").count(), 3);
     let stat = printed("diff a b --stat");
     assert_eq!(stat.lines().count(), 1);
-    assert!(stat.contains("1 same layer") && stat.ends_with("150 added, 0 removed and 0 changed (+150 B)"), "{stat}");
+    assert!(
+        stat.contains("layers: 1 the same (") && stat.ends_with("files: 150 added, 0 removed, 0 changed (+150 B)"),
+        "{stat}"
+    );
     assert_eq!(yard.diff("a", "b", 1).as_array().unwrap().len(), 152);
 }
 
@@ -221,4 +224,41 @@ fn odd_images_are_compared_or_refused() {
         ["layer 2 ~ unread", "files ~ layer 2: layer type `application/wasm` is not supported"]
     );
     yard.run("diff unknown again --ignore storage").ended_with(1);
+}
+
+#[test]
+fn indexes_are_compared_as_far_as_they_differ() {
+    let yard = Yard::new();
+    let of = |architecture: &str| changed(|image| image.config["architecture"] = json!(architecture));
+    let (arm, amd) = (of("arm64"), of("amd64"));
+    let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});
+    let entries = [(&arm, platform("arm64")), (&amd, platform("amd64"))];
+    index(&yard.scratch.join("a"), &entries, json!({}));
+    index(&yard.scratch.join("turned"), &[entries[1].clone(), entries[0].clone()], json!({}));
+    assert_eq!(lines(&yard.diff("a", "turned", 1)), ["index ~ order of manifests"]);
+    // An attestation, which has the config of an image and no layers of files.
+    let attested = |content: &'static str| {
+        let mut attestation = image();
+        attestation.config = json!({"os": "unknown", "architecture": "unknown", "config": {}});
+        attestation.layers = vec![layer(&[file("x", content)])];
+        attestation.layers[0].media_type = Some("application/vnd.in-toto+json");
+        attestation
+    };
+    for (layout, content) in [("b", "1"), ("c", "2")] {
+        let attestation = attested(content);
+        let unknown = json!({"os": "unknown", "architecture": "unknown"});
+        index(&yard.scratch.join(layout), &[(&arm, platform("arm64")), (&attestation, unknown)], json!({}));
+    }
+    let found = yard.diff("b", "c", 1);
+    assert_eq!(lines(&found), ["manifest ~ config", "manifest ~ blob 1"]);
+    assert_eq!(found[0]["platform"], "unknown/unknown");
+    // Of the images that are equal no document is read.
+    for blob in fs::read_dir(yard.scratch.join("b/blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        if text.contains("arm64") && !text.contains("manifests") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(lines(&yard.diff("b", "c", 1)).len(), 2);
 }

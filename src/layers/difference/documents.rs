@@ -3,9 +3,10 @@
 use super::members::{DocumentPart, MemberComparison, MemberDifference};
 use super::{IgnoredDifference, IgnoredDifferences};
 use crate::common::error::Result;
+use crate::spec::Descriptor;
 use crate::store::{DocumentContent, StoredDocument};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What two names lead to, document by document.
 #[derive(Debug)]
@@ -46,7 +47,9 @@ impl DocumentComparison {
                 let of_config = MemberComparison::new(DocumentPart::Config, ignored).config(configs[0], configs[1]);
                 let is_config_formatted = configs[0] == configs[1] && image.config_bytes != other_image.config_bytes;
                 members.extend(of_config);
-                members.extend(is_config_formatted.then(|| formatting(DocumentPart::Config)));
+                if is_config_formatted && !ignored.contains(&IgnoredDifference::Storage) {
+                    members.push(MemberDifference::of_bytes(DocumentPart::Config));
+                }
             }
             (DocumentContent::Artifact, DocumentContent::Artifact) => {
                 members.extend(manifest().artifact(one, other));
@@ -62,7 +65,7 @@ impl DocumentComparison {
             }
         }
         let is_formatted = members.len() == start && one == other && !ignored.contains(&IgnoredDifference::Storage);
-        members.extend(is_formatted.then(|| formatting(part)));
+        members.extend(is_formatted.then(|| MemberDifference::of_bytes(part)));
         Ok(DocumentComparison { members, platforms })
     }
 }
@@ -78,11 +81,6 @@ fn of_one_platform(before: &StoredDocument, after: &StoredDocument) -> Result<Op
     Ok(Some((platform.to_string(), pair)))
 }
 
-/// Two documents with the same members, and other bytes.
-fn formatting(part: DocumentPart) -> MemberDifference {
-    MemberDifference { part, name: "formatting".to_owned(), before: None, after: None }
-}
-
 fn kind(content: &DocumentContent) -> &str {
     match content {
         DocumentContent::Index(_) => "index",
@@ -91,47 +89,55 @@ fn kind(content: &DocumentContent) -> &str {
     }
 }
 
-/// Returns the documents that two indexes list for one platform.
+/// Returns the documents that two indexes list for one platform, unless they are equal.
 fn pair_platforms(
     before: &StoredDocument,
     after: &StoredDocument,
     members: &mut Vec<MemberDifference>,
 ) -> Result<Vec<(String, [StoredDocument; 2])>> {
-    let (mut left, mut pairs) = (by_platform(after)?, Vec::new());
-    let mut one_sided = |platform: String, sides: [Option<&StoredDocument>; 2]| {
-        let [before, after] = sides.map(|document| document.map(|it| json!(it.descriptor.digest.to_string())));
-        members.push(MemberDifference {
-            part: DocumentPart::Index,
-            name: format!("platform {platform}"),
-            before,
-            after,
-        });
+    let digests = [before, after].map(|index| index.listed().iter().map(|listed| listed.digest));
+    let [ours, theirs] = digests.clone().map(Iterator::collect::<BTreeSet<_>>);
+    if ours == theirs && !digests[0].clone().eq(digests[1].clone()) {
+        let (name, before, after) = ("order of manifests".to_owned(), None, None);
+        members.push(MemberDifference { part: DocumentPart::Index, name, before, after });
+    }
+    let (mut left, mut pairs) = (by_platform(after), Vec::new());
+    let mut one_sided = |platform: String, sides: [Option<&Listed<'_>>; 2]| {
+        let [before, after] = sides.map(|listed| listed.map(|(_, descriptor)| json!(descriptor.digest.to_string())));
+        let name = format!("platform {platform}");
+        members.push(MemberDifference { part: DocumentPart::Index, name, before, after });
     };
-    for (platform, document) in by_platform(before)? {
-        match left.remove(&platform) {
-            Some(other) => pairs.push((platform, [document, other])),
-            None => one_sided(platform, [Some(&document), None]),
+    for (platform, listed) in by_platform(before) {
+        let Some(other) = left.remove(&platform) else {
+            one_sided(platform, [Some(&listed), None]);
+            continue;
+        };
+        let entries = [(before, listed.0), (after, other.0)].map(|(index, place)| &index.document["manifests"][place]);
+        if entries[0] != entries[1] {
+            pairs.push((platform, [before.listed_at(listed.0, listed.1)?, after.listed_at(other.0, other.1)?]));
         }
     }
-    left.into_iter().for_each(|(platform, document)| one_sided(platform, [None, Some(&document)]));
+    left.into_iter().for_each(|(platform, listed)| one_sided(platform, [None, Some(&listed)]));
     Ok(pairs)
 }
 
+/// The place of an entry in an index, and its descriptor.
+type Listed<'a> = (usize, &'a Descriptor);
+
 /// Returns what an index lists, by platform. Several documents for one platform have numbers behind it.
-fn by_platform(index: &StoredDocument) -> Result<BTreeMap<String, StoredDocument>> {
+fn by_platform(index: &StoredDocument) -> BTreeMap<String, Listed<'_>> {
     let mut found = BTreeMap::new();
-    for document in index.listed() {
-        let document = document?;
-        let platform = document.entry.as_ref().map_or_else(|| "unknown".to_owned(), platform_of);
+    for (place, descriptor) in index.listed().iter().enumerate() {
+        let platform = platform_of(&index.document["manifests"][place]);
         let mut name = platform.clone();
         let mut number = 1;
         while found.contains_key(&name) {
             number += 1;
             name = format!("{platform} ({number})");
         }
-        found.insert(name, document);
+        found.insert(name, (place, descriptor));
     }
-    Ok(found)
+    found
 }
 
 fn platform_of(entry: &Value) -> String {

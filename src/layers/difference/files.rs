@@ -13,16 +13,16 @@ pub struct FileDifference {
     /// The path, without a leading slash. The root is empty.
     pub path: Vec<u8>,
     /// What is at the path in the first image.
-    pub before: Option<FileState>,
+    pub before: Option<ComparedFile>,
     /// What is at the path in the second image.
-    pub after: Option<FileState>,
+    pub after: Option<ComparedFile>,
     /// What differs, if both images have the path.
     pub what: Vec<FileAspect>,
 }
 
 /// A file, directory, link or device of one of two images.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileState {
+pub struct ComparedFile {
     /// The node, and its layer; the lowest is 0.
     pub entry: MergedEntry,
     /// The SHA-256 of the content, if it is a regular file whose layer was read.
@@ -151,13 +151,13 @@ impl<'a> FileDifferences<'a> {
         Ok(FileDifference { path, before, after, what: Vec::new() })
     }
 
-    fn states(&self, pair: [Option<MergedEntry>; 2]) -> Result<[Option<FileState>; 2]> {
+    fn states(&self, pair: [Option<MergedEntry>; 2]) -> Result<[Option<ComparedFile>; 2]> {
         let [before, after] = pair;
         let state = |side: &ComparedPlace<'_>, entry: Option<MergedEntry>| {
             entry.map(|entry| {
                 let is_file = matches!(entry.node.kind, ListedKind::File { .. });
                 let content = side.known_record(&entry).filter(|_| is_file).map(|record| record.content);
-                FileState { entry: side.with_place_in_image(entry), content }
+                ComparedFile { entry: side.with_place_in_image(entry), content }
             })
         };
         Ok([state(self.sides[0], before), state(self.sides[1], after)])

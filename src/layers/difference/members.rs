@@ -43,6 +43,13 @@ pub struct MemberDifference {
     pub after: Option<Value>,
 }
 
+impl MemberDifference {
+    /// Creates the difference of two documents that differ in nothing that has a name, such as their white space.
+    pub fn of_bytes(part: DocumentPart) -> MemberDifference {
+        MemberDifference { part, name: "formatting".to_owned(), before: None, after: None }
+    }
+}
+
 /// The annotations of an index entry that belong to the place of an image, not to the image.
 fn is_of_the_place(annotation: &str) -> bool {
     [REF_NAME, CONTAINERD_NAME].contains(&annotation) || annotation.starts_with("dev.ocibuild.")
@@ -58,7 +65,7 @@ pub(super) struct MemberComparison<'a> {
     found: Vec<MemberDifference>,
 }
 
-type Member<'a> = Option<&'a Value>;
+type MemberValue<'a> = Option<&'a Value>;
 
 impl<'a> MemberComparison<'a> {
     pub(super) fn new(part: DocumentPart, ignored: &'a IgnoredDifferences) -> Self {
@@ -69,7 +76,7 @@ impl<'a> MemberComparison<'a> {
         self.ignored.contains(&what)
     }
 
-    fn add(&mut self, name: impl Into<String>, before: Member<'_>, after: Member<'_>) {
+    fn add(&mut self, name: impl Into<String>, before: MemberValue<'_>, after: MemberValue<'_>) {
         if before != after {
             let (before, after) = (before.cloned(), after.cloned());
             self.found.push(MemberDifference { part: self.part, name: name.into(), before, after });
@@ -79,9 +86,9 @@ impl<'a> MemberComparison<'a> {
     /// Calls `compare` for each key that one of two objects has.
     fn each(
         &mut self,
-        before: Member<'_>,
-        after: Member<'_>,
-        mut compare: impl FnMut(&mut Self, &str, [Member<'_>; 2]),
+        before: MemberValue<'_>,
+        after: MemberValue<'_>,
+        mut compare: impl FnMut(&mut Self, &str, [MemberValue<'_>; 2]),
     ) {
         let [one, other] = [before, after].map(|value| value.and_then(Value::as_object));
         let keys: BTreeSet<&String> = [one, other].into_iter().flatten().flat_map(Map::keys).collect();
@@ -94,7 +101,7 @@ impl<'a> MemberComparison<'a> {
     }
 
     /// Compares two objects key by key, with names that begin with `noun`. Values of other types are compared whole.
-    fn keyed(&mut self, noun: &str, whole: &str, before: Member<'_>, after: Member<'_>) {
+    fn keyed(&mut self, noun: &str, whole: &str, before: MemberValue<'_>, after: MemberValue<'_>) {
         let start = self.found.len();
         self.each(before, after, |this, key, [before, after]| this.add(format!("{noun} {key}"), before, after));
         if self.found.len() == start {
@@ -102,7 +109,7 @@ impl<'a> MemberComparison<'a> {
         }
     }
 
-    fn annotations(&mut self, before: Member<'_>, after: Member<'_>) {
+    fn annotations(&mut self, before: MemberValue<'_>, after: MemberValue<'_>) {
         if self.ignores(IgnoredDifference::Annotations) {
             return;
         }
@@ -135,7 +142,7 @@ impl<'a> MemberComparison<'a> {
     }
 
     /// Compares what containers are started with.
-    fn settings(&mut self, before: Member<'_>, after: Member<'_>) {
+    fn settings(&mut self, before: MemberValue<'_>, after: MemberValue<'_>) {
         let start = self.found.len();
         self.each(before, after, |this, key, [before, after]| match key {
             "Env" => this.variables(before, after),
@@ -151,17 +158,17 @@ impl<'a> MemberComparison<'a> {
             _ => this.add(format!("config.{key}"), before, after),
         });
         // `null` and an object without members have no member that differs.
-        let is_object = |value: Member<'_>| value.is_some_and(Value::is_object);
+        let is_object = |value: MemberValue<'_>| value.is_some_and(Value::is_object);
         if self.found.len() == start && !(is_object(before) && is_object(after)) {
             self.add("config", before, after);
         }
     }
 
-    fn labels(&mut self, before: Member<'_>, after: Member<'_>) {
+    fn labels(&mut self, before: MemberValue<'_>, after: MemberValue<'_>) {
         if !self.ignores(IgnoredDifference::Times) {
             return self.keyed("label", "labels", before, after);
         }
-        let without_time = |value: Member<'_>| {
+        let without_time = |value: MemberValue<'_>| {
             let mut value = value.cloned();
             value.as_mut().and_then(Value::as_object_mut).map(|labels| labels.remove(CREATED_ANNOTATION));
             value
@@ -170,7 +177,7 @@ impl<'a> MemberComparison<'a> {
         self.keyed("label", "labels", before.as_ref(), after.as_ref());
     }
 
-    fn variables(&mut self, before: Member<'_>, after: Member<'_>) {
+    fn variables(&mut self, before: MemberValue<'_>, after: MemberValue<'_>) {
         let (Some(one), Some(other)) = (variables_of(before), variables_of(after)) else {
             return self.add("env", before, after);
         };
@@ -190,11 +197,11 @@ impl<'a> MemberComparison<'a> {
         }
     }
 
-    fn history(&mut self, before: Member<'_>, after: Member<'_>) {
+    fn history(&mut self, before: MemberValue<'_>, after: MemberValue<'_>) {
         if self.ignores(IgnoredDifference::History) {
             return;
         }
-        let entries = |value: Member<'_>| {
+        let entries = |value: MemberValue<'_>| {
             let mut entries = value.and_then(Value::as_array).cloned().unwrap_or_default();
             if self.ignores(IgnoredDifference::Times) {
                 entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| {
@@ -219,7 +226,9 @@ impl<'a> MemberComparison<'a> {
             "layers" => {}
             "annotations" => this.annotations(before, after),
             "config" => this.each(before, after, |this, key, [before, after]| match key {
-                "digest" | "size" | "data" => {}
+                "digest" | "size" => {}
+                // The config itself; where both have it, it differs as the configs do.
+                "data" if before.is_some() && after.is_some() => {}
                 "mediaType" => this.media_type("media type of the config", before, after),
                 _ => this.add(format!("config {key}"), before, after),
             }),
@@ -268,7 +277,7 @@ impl<'a> MemberComparison<'a> {
         self.found
     }
 
-    fn media_type(&mut self, name: &str, before: Member<'_>, after: Member<'_>) {
+    fn media_type(&mut self, name: &str, before: MemberValue<'_>, after: MemberValue<'_>) {
         if !self.ignores(IgnoredDifference::Storage) {
             self.add(name, before, after);
         }
@@ -276,7 +285,7 @@ impl<'a> MemberComparison<'a> {
 }
 
 /// Returns the variables and their values. Returns `None` if a variable is set twice, or the list is not one of variables.
-fn variables_of(value: Member<'_>) -> Option<Vec<(&str, &str)>> {
+fn variables_of(value: MemberValue<'_>) -> Option<Vec<(&str, &str)>> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Some(Vec::new()) };
     let variables: Option<Vec<_>> = value.as_array()?.iter().map(|each| each.as_str()?.split_once('=')).collect();
     let variables = variables?;

@@ -21,7 +21,7 @@ mod stored_form;
 mod tar_form;
 
 pub use documents::DocumentComparison;
-pub use files::{FileAspect, FileDifference, FileDifferences, FileState};
+pub use files::{ComparedFile, FileAspect, FileDifference, FileDifferences};
 pub use images::ImageComparison;
 pub use members::{DocumentPart, MemberDifference};
 

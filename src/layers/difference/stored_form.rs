@@ -27,7 +27,7 @@ pub(super) fn reasons_of_types(before: &Descriptor, after: &Descriptor) -> Vec<L
 pub(super) fn reasons_of_descriptors(before: Option<&Value>, after: Option<&Value>) -> Vec<LayerReason> {
     let rest = |value: Option<&Value>| {
         let mut members: Map<String, Value> = value.and_then(Value::as_object).cloned().unwrap_or_default();
-        members.retain(|key, _| !["mediaType", "digest", "size", "data"].contains(&key.as_str()));
+        members.retain(|key, _| !["mediaType", "digest", "size"].contains(&key.as_str()));
         members
     };
     let (one, other) = (rest(before), rest(after));
