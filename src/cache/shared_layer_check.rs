@@ -186,7 +186,7 @@ mod tests {
         let roots = ["home/robot", "usr/local/bin/rcc"].map(|root| ImagePath::new(root.as_bytes()).unwrap());
         let (path, link) = (path.as_bytes().to_vec(), link.as_bytes().to_vec());
         let (uid, gid, size, mtime, xattrs, offset) = (0, 0, 0, 0, Vec::new(), 0);
-        check(&tar::TarEntry { path, kind, mode, uid, gid, size, mtime, link, xattrs, offset }, &roots)
+        check(&tar::TarEntry { path, kind, mode, uid, gid, size, mtime, link, xattrs, device: (0, 0), offset }, &roots)
     }
 
     /// M38: the allowed content of a layer from another machine.

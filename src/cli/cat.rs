@@ -3,7 +3,7 @@
 use super::network::NetworkArguments;
 use super::output::write_stdout;
 use super::progress_display::Watch;
-use super::source::SourceArguments;
+use super::source::{SourceArguments, list_layers};
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::layers::rootfs::open_file;
@@ -39,8 +39,8 @@ pub(super) fn run(arguments: &CatArguments) -> Result<ExitCode> {
     }
     let path = ImagePath::new(arguments.path.as_bytes())?;
     let watch = Arc::new(Watch::new(&arguments.common));
-    let image = arguments.source.open(&arguments.network, &watch)?.image;
-    let layers = arguments.source.list_layers(&image, &watch)?;
+    let image = arguments.source.open_with_layers(&arguments.network, &watch)?.image;
+    let layers = list_layers(&image, arguments.source.cache_directory(), &watch)?;
     let mut content = open_file(&image, &layers, &path, &arguments.source.spool()?)?;
     write_stdout(|out| io::copy(&mut content, out).map(drop))?;
     Ok(ExitCode::SUCCESS)

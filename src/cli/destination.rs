@@ -1,7 +1,9 @@
 //! The places that an image is copied to.
 
 use super::blob_locations;
+use super::cache_directory::CacheDirectory;
 use super::engines;
+use super::flat_tar;
 use super::network::NetworkArguments;
 use super::output::{is_standard_output, open_stream};
 use super::progress_display::Watch;
@@ -9,6 +11,7 @@ use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{Destination as Output, Root};
+use ocibuild::spec::ImagePath;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{
@@ -27,6 +30,8 @@ pub(super) enum ExportDestination {
     Engine(ContainerEngine, Reference),
     /// A file, and the names that the image gets there, if not its own.
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
+    /// A tar of the files of the image; standard output without a path.
+    Files(Option<PathBuf>),
     /// A repository, and all names that the image gets in it.
     Repository(Reference, Vec<ImageName>),
 }
@@ -34,7 +39,11 @@ pub(super) enum ExportDestination {
 impl ExportDestination {
     /// Returns `true` if what is written comes out of standard output.
     pub(super) fn is_standard_output(&self) -> bool {
-        matches!(self, ExportDestination::File(file, ..) if is_standard_output(file))
+        match self {
+            ExportDestination::File(file, ..) | ExportDestination::Files(Some(file)) => is_standard_output(file),
+            ExportDestination::Files(None) => true,
+            _ => false,
+        }
     }
 
     /// Returns `true` if all layers have to be compressed in one way there.
@@ -49,7 +58,23 @@ impl ExportDestination {
             ExportDestination::Layout(..)
             | ExportDestination::Directory(_)
             | ExportDestination::Engine(..)
-            | ExportDestination::File(..) => None,
+            | ExportDestination::File(..)
+            | ExportDestination::Files(_) => None,
+        }
+    }
+
+    /// Returns the destination that `text` names.
+    ///
+    /// # Errors
+    /// Fails if nothing is there and no transport says what to make, or as [`ExportDestination::of`].
+    fn named(text: &str) -> Result<ExportDestination> {
+        match text.strip_prefix("rootfs:") {
+            Some("") => {
+                Err(Error::usage(text, "no file is named").hint("rootfs:FILE, or rootfs:- for standard output"))
+            }
+            Some("-") => Ok(ExportDestination::Files(None)),
+            Some(file) => Ok(ExportDestination::Files(Some(file.into()))),
+            None => ExportDestination::of(Location::of_destination(text)?),
         }
     }
 
@@ -101,6 +126,14 @@ impl ExportDestination {
             ExportDestination::File(file, form, names) => {
                 to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing.cache, watch)
             }
+            ExportDestination::Files(file) => {
+                let (image, cache) = (&opened.image, writing.cache_directory);
+                match file {
+                    Some(file) => flat_tar::to_file(image, file, cache, watch)?,
+                    None => flat_tar::to_stdout(image, &ImagePath::root(), cache, watch)?,
+                }
+                Ok(TransferStats::default())
+            }
             ExportDestination::Repository(reference, names) => {
                 let locations = writing.locations;
                 let repository =
@@ -124,6 +157,8 @@ pub(super) struct Writing<'w> {
     pub(super) locations: Option<&'w Arc<BlobLocations>>,
     /// The cache of layers that an archive compresses again.
     pub(super) cache: Option<&'w Cache>,
+    /// The directory of listings, and for unnamed files.
+    pub(super) cache_directory: &'w CacheDirectory,
     pub(super) watch: &'w Arc<Watch>,
 }
 
@@ -137,7 +172,7 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestinat
     }
     let mut destinations: Vec<ExportDestination> = Vec::new();
     for text in texts {
-        let destination = ExportDestination::of(Location::of_destination(text)?)?;
+        let destination = ExportDestination::named(text)?;
         if let ExportDestination::Repository(reference, names) = &destination {
             let same = destinations.iter_mut().find_map(|known| match known {
                 ExportDestination::Repository(known, names) if known.same_repository(reference) => Some(names),

@@ -29,6 +29,7 @@ Destinations:
   docker-daemon:NAME               the image store of docker or containerd, through its CLI
   containers-storage:NAME          the image store of podman, through its CLI
   docker://REFERENCE               a repository of a registry
+  rootfs:FILE                      a tar of the files that a container of the image starts with
   -                                a docker-archive on standard output
 
 Examples:
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         return to_stdout(&opened, cache, &watch).map(|()| ExitCode::SUCCESS);
     };
     if arguments.common.format == OutputFormat::Json && destinations.iter().any(ExportDestination::is_standard_output) {
-        return Err(Error::usage("--format json", "standard output is for the archive"));
+        return Err(Error::usage("--format json", "standard output is for the tar"));
     }
     let mut moved = TransferStats::default();
     let writing = Writing {
@@ -95,6 +96,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         network: &arguments.network,
         locations: locations.as_ref(),
         cache,
+        cache_directory: arguments.source.cache_directory(),
         watch: &watch,
     };
     for destination in &destinations {

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 15] = [
+const COMMANDS: [(&[&str], &str); 16] = [
     (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
     (
         &["buildx", "bake", "bud"],
@@ -37,6 +37,10 @@ const COMMANDS: [(&[&str], &str); 15] = [
         "`ocibuild gc LAYOUT` removes unreferenced blobs; `ocibuild cache prune` removes the least recently used cache entries",
     ),
     (&["registry", "daemon", "server", "mirror"], "`ocibuild serve LAYOUT` serves a layout as a read-only registry"),
+    (
+        &["unpack", "mount", "unzip", "untar"],
+        "`ocibuild extract IMAGE DIR` writes the files of an image into a directory",
+    ),
     (&["validate", "check", "fsck"], "`ocibuild verify LAYOUT` checks an image"),
     (&["fetch", "download"], "`ocibuild pull REFERENCE` fetches a base image"),
     (

@@ -159,6 +159,7 @@ pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<Ex
             network,
             locations: locations.as_ref(),
             cache: cache.as_ref(),
+            cache_directory: &arguments.request.cache_directory,
             watch: &watch,
         };
         let opened = OpenedImage { image: built.image.clone(), names: names.clone() };

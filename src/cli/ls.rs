@@ -4,7 +4,7 @@ use super::image_files::FileArguments;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
-use super::source::SourceArguments;
+use super::source::{SourceArguments, list_layers};
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::common::error::one_line;
@@ -55,8 +55,8 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
             return Err(Error::usage("--no-trunc", "is for the images of a layout"));
         }
         let watch = Arc::new(Watch::new(&arguments.common));
-        let opened = arguments.source.open(&arguments.network, &watch)?;
-        let layers = arguments.source.list_layers(&opened.image, &watch)?;
+        let opened = arguments.source.open_with_layers(&arguments.network, &watch)?;
+        let layers = list_layers(&opened.image, arguments.source.cache_directory(), &watch)?;
         let path = arguments.path.as_deref().unwrap_or("/");
         arguments.files.print(&layers, path, arguments.common.format)?;
         return Ok(ExitCode::SUCCESS);

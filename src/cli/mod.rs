@@ -25,7 +25,9 @@ mod environment_switches;
 mod excluded;
 mod explain;
 mod export;
+mod extract;
 mod familiar_words;
+mod flat_tar;
 mod found_difference;
 mod gc;
 mod image_files;
@@ -101,6 +103,8 @@ enum Command {
     Cat(cat::CatArguments),
     /// Compare two images
     Diff(diff::DiffArguments),
+    /// Write the files of an image into a directory
+    Extract(extract::ExtractArguments),
     /// Add names to an image of a layout
     Tag(tag::TagArguments),
     /// Remove images from a layout
@@ -203,6 +207,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Ls(arguments) => ls::run(arguments),
         Command::Cat(arguments) => cat::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
+        Command::Extract(arguments) => extract::run(arguments),
         Command::Tag(arguments) => tag::run(arguments),
         Command::Rm(arguments) => rm::run(arguments),
         Command::Gc(arguments) => gc::run(arguments),
@@ -268,6 +273,7 @@ impl Command {
             Command::Ls(arguments) => Some(&arguments.common),
             Command::Cat(arguments) => Some(&arguments.common),
             Command::Diff(arguments) => Some(&arguments.common),
+            Command::Extract(arguments) => Some(&arguments.common),
             Command::Tag(arguments) => Some(&arguments.common),
             Command::Rm(arguments) => Some(&arguments.common),
             Command::Gc(arguments) => Some(&arguments.common),

@@ -174,7 +174,14 @@ impl RewritingArguments {
         let image = self.with_remote_layers(image, &registries, locations, watch)?;
         let before = image.clone();
         let changed = change(image)?.map_or(before.clone(), |ChangedImage { image, .. }| image);
-        let writing = Writing { locking: self.lock.locking(), network: &self.network, locations, cache: None, watch };
+        let writing = Writing {
+            locking: self.lock.locking(),
+            network: &self.network,
+            locations,
+            cache: None,
+            cache_directory: &self.cache,
+            watch,
+        };
         let moved = destination.write(&OpenedImage { image: changed.clone(), names }, &writing)?;
         let (before, after) = (before.descriptor.digest, changed.descriptor.digest);
         Ok(Outcome {

@@ -2,14 +2,15 @@
 
 use super::admission::Admission;
 use super::base::{self, Freshness};
+use super::blob_locations;
 use super::cache_directory::CacheDirectory;
 use super::engines;
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::common::root::Root;
-use ocibuild::layers::rootfs::{LayerListing, Listings, list_layers};
-use ocibuild::registry::Meanings;
+use ocibuild::layers::rootfs::{self, LayerListing, Listings};
+use ocibuild::registry::{LayerSources, Meanings};
 use ocibuild::store::archive::{DockerArchive, OciArchive};
 use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFiles};
 use ocibuild::{Location, Platform, Reference, Result};
@@ -59,16 +60,6 @@ impl SourceArguments {
         self.platform.as_ref()
     }
 
-    /// Lists the layers of the image, lowest first, with the listings in the cache if it can be used.
-    ///
-    /// # Errors
-    /// Fails if a layer cannot be read or listed.
-    pub(super) fn list_layers(&self, image: &StoredImage, watch: &Watch) -> Result<Vec<Arc<LayerListing>>> {
-        // Without a cache directory, the layers are read.
-        let listings = self.cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
-        list_layers(image, listings.as_ref(), watch)
-    }
-
     /// Returns a directory for unnamed files: the cache.
     ///
     /// # Errors
@@ -86,6 +77,19 @@ impl SourceArguments {
             Location::Layout { directory, tag: None } => Some(directory),
             _ => None,
         })
+    }
+
+    /// Opens the image, with the repositories that have the layers that a sparse layout does not have.
+    ///
+    /// # Errors
+    /// Fails if it is missing, damaged, malformed, or not for the platform.
+    pub(super) fn open_with_layers(&self, network: &NetworkArguments, watch: &Arc<Watch>) -> Result<OpenedImage> {
+        let opened = self.open(network, watch)?;
+        let locations = blob_locations::open(&self.cache, watch);
+        let left_out =
+            locations.map(|locations| locations.remote_layers(&opened.image.descriptor.digest)).unwrap_or_default();
+        let places = LayerSources { recorded: &left_out, named: &[], registries: &[] };
+        Ok(OpenedImage { image: network.with_layer_sources(opened.image, places, watch)?, names: opened.names })
     }
 
     /// Opens the image.
@@ -162,4 +166,18 @@ impl SourceArguments {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Lists the layers of `image`, lowest first, with the listings in the cache if it can be used.
+///
+/// # Errors
+/// Fails if a layer cannot be read or listed.
+pub(super) fn list_layers(
+    image: &StoredImage,
+    cache: &CacheDirectory,
+    watch: &Watch,
+) -> Result<Vec<Arc<LayerListing>>> {
+    // Without a cache directory, the layers are read.
+    let listings = cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
+    rootfs::list_layers(image, listings.as_ref(), watch)
 }

@@ -268,6 +268,12 @@ fn explicit(text: &str) -> Option<Result<Location>> {
     if let Some(rest) = text.strip_prefix("docker://") {
         return Some(rest.parse().map(Location::Registry));
     }
+    if text.starts_with("rootfs:") {
+        return Some(Err(Error::usage(
+            format!("`{text}`"),
+            "only `ocibuild export` writes the files of an image to a tar",
+        )));
+    }
     if let Some(transport) = OTHER_TRANSPORTS.into_iter().find(|transport| text.starts_with(transport)) {
         let reason = format!("the transport `{transport}` is not supported");
         return Some(Err(Error::usage(format!("`{text}`"), reason).hint(format!("one of {TRANSPORTS}"))));

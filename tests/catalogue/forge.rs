@@ -18,6 +18,7 @@ pub(crate) const FILE: Header<'_> = Header {
     mtime: 0,
     link: b"",
     xattrs: &[],
+    device: (0, 0),
 };
 pub(crate) const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";

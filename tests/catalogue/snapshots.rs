@@ -128,6 +128,7 @@ fn every_page_of_help() {
         "ls",
         "cat",
         "diff",
+        "extract",
         "tag",
         "rm",
         "gc",

@@ -64,6 +64,7 @@ impl Entry {
             mtime: self.mtime,
             link: self.link.as_bytes(),
             xattrs: &self.xattrs,
+            device: (0, 0),
         };
         append(&header, tar);
         let start = tar.len() - 512;

@@ -4,7 +4,7 @@ use super::Yard;
 use crate::bases;
 use crate::consumers::{Settings, Umoci};
 use crate::support::{command, run};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -70,14 +70,7 @@ fn ls_lists_what_one_layer_does() {
     };
     assert_eq!(rows("ls out:two --layer 3"), ["/app directory 3", "/app/was-file whiteout 3"]);
     assert_eq!(rows("ls out:two --layer 5 --largest 1"), ["/usr/bin/tool file 5"]);
-    let tar = [
-        header(b"new/", b'5', b"", 0),
-        header(b"implied/file", b'0', b"", 0),
-        header(b"d/.wh..wh..opq", b'0', b"", 0),
-        header(b"d/.wh.gone", b'0', b"", 0),
-    ];
-    yard.scratch.write("layer.tar", tar.concat());
-    foreign(&yard, "hand", &["layer.tar"]);
+    yard.foreign("hand", &[&["d new", "f implied/file", "f d/.wh..wh..opq", "f d/.wh.gone"]]);
     assert_eq!(
         rows("ls out:hand --layer 1"),
         ["/d opaque 1", "/d/gone whiteout 1", "/implied/file file 1", "/new directory 1"]
@@ -206,45 +199,4 @@ fn walk(directory: &Path, above: &str, found: &mut BTreeMap<String, String>) {
         }
         found.insert(path, line);
     }
-}
-
-/// A tar header of a file, directory or link without content.
-fn header(path: &[u8], flag: u8, link: &[u8], size: u64) -> Vec<u8> {
-    let mut block = vec![0; 512];
-    block[..path.len()].copy_from_slice(path);
-    block[100..108].copy_from_slice(b"0000755\0");
-    block[108..116].copy_from_slice(b"0000000\0");
-    block[116..124].copy_from_slice(b"0000000\0");
-    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    block[136..148].copy_from_slice(b"00000000000\0");
-    block[148..156].copy_from_slice(b"        ");
-    block[156] = flag;
-    block[157..157 + link.len()].copy_from_slice(link);
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
-}
-
-/// Adds an image to the layout `out` whose layers are these tars, as they are.
-fn foreign(yard: &Yard, tag: &str, tars: &[&str]) {
-    let read = |tar: &&str| fs::read(yard.scratch.join(tar)).unwrap();
-    let layers: Vec<Vec<u8>> = tars
-        .iter()
-        .map(read)
-        .map(|mut tar| {
-            tar.resize(tar.len() + 1024, 0);
-            tar
-        })
-        .collect();
-    let layer_type = "application/vnd.oci.image.layer.v1.tar";
-    let descriptors: Vec<Value> = layers.iter().map(|tar| yard.blob("out", layer_type, tar)).collect();
-    let diff_ids: Vec<&Value> = descriptors.iter().map(|layer| &layer["digest"]).collect();
-    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": {}});
-    let config = yard.blob("out", "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
-    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": descriptors});
-    let mut listed = yard.blob("out", manifest_type, manifest.to_string().as_bytes());
-    listed["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
-    yard.edit_index("out", |manifests| manifests.push(listed));
 }

@@ -3,7 +3,9 @@
 mod directories;
 mod edit;
 mod engines;
+mod extract;
 mod files;
+mod foreign;
 mod garbage;
 mod grammar;
 mod listing;

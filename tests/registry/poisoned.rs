@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Returns a tar with one entry.
 fn tar_with(path: &[u8], kind: EntryType, mode: u32, content: &[u8]) -> Vec<u8> {
     let (size, xattrs) = (content.len() as u64, &[][..]);
-    let header = Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs };
+    let header = Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs, device: (0, 0) };
     let mut bytes = Vec::new();
     append(&header, &mut bytes);
     bytes.extend(content);

@@ -41,6 +41,7 @@ pub(super) fn tar(length: usize) -> Vec<u8> {
         mtime: 0,
         link: b"",
         xattrs: &[],
+        device: (0, 0),
     };
     ocibuild::codec::tar::append(&header, &mut bytes);
     bytes.extend(noise(length));

@@ -57,6 +57,8 @@ pub struct Header<'a> {
     pub link: &'a [u8],
     /// Extended attributes, sorted by name.
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// The major and minor number of a device; zero for everything else.
+    pub device: (u32, u32),
 }
 
 /// The largest numbers that fit in the octal fields.
@@ -92,6 +94,7 @@ pub fn append(header: &Header<'_>, out: &mut Vec<u8>) {
         size: fitting(header.size, LARGEST_11_DIGITS),
         mtime: fitting(u64::try_from(header.mtime).unwrap_or(u64::MAX), LARGEST_11_DIGITS),
         link: &header.link[..header.link.len().min(100)],
+        device: header.device,
     }
     .append(out);
 }
@@ -128,6 +131,7 @@ struct Ustar<'a> {
     size: u64,
     mtime: u64,
     link: &'a [u8],
+    device: (u32, u32),
 }
 
 impl Ustar<'_> {
@@ -145,8 +149,9 @@ impl Ustar<'_> {
         block[156] = self.flag;
         block[157..157 + self.link.len()].copy_from_slice(self.link);
         block[257..265].copy_from_slice(b"ustar\x0000");
-        octal(&mut block[329..337], 0);
-        octal(&mut block[337..345], 0);
+        // Linux has at most 12 and 20 bits of them, which fit into the seven digits.
+        octal(&mut block[329..337], self.device.0.into());
+        octal(&mut block[337..345], self.device.1.into());
         block[345..345 + self.prefix.len()].copy_from_slice(self.prefix);
         // Cannot overflow; without an overflow check, the compiler adds several bytes at a time.
         let sum = block.iter().fold(0_u32, |sum, &byte| sum.wrapping_add(byte.into()));
@@ -230,7 +235,18 @@ mod tests {
     use super::*;
 
     fn file(path: &[u8]) -> Header<'_> {
-        Header { path, kind: EntryType::File, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0, link: b"", xattrs: &[] }
+        Header {
+            path,
+            kind: EntryType::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            link: b"",
+            xattrs: &[],
+            device: (0, 0),
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct TarEntry {
     pub link: Vec<u8>,
     /// Extended attributes, sorted by name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The major and minor number of a device; zero for everything else.
+    pub device: (u32, u32),
     /// The offset of the content from the start of the archive, in bytes.
     pub offset: u64,
 }
@@ -333,11 +335,24 @@ impl Headers {
             mtime: extension.mtime.map_or_else(|| self.signed(&block[136..148]), Ok)?,
             link: extension.link.unwrap_or_else(|| until_nul(&block[157..257]).to_vec()),
             xattrs: extension.xattrs,
+            device: self.device(kind, block)?,
             offset: self.position,
         };
         let end = size.checked_add(padding(size)).and_then(|length| self.position.checked_add(length));
         self.position = end.ok_or_else(|| self.wrong("size overflows 64 bits"))?;
         Ok(entry)
+    }
+
+    /// Reads the numbers of a device. Other entries may have anything there.
+    fn device(&self, kind: EntryType, block: &[u8]) -> Result<(u32, u32)> {
+        if !matches!(kind, EntryType::CharacterDevice | EntryType::BlockDevice) {
+            return Ok((0, 0));
+        }
+        let number = |field: &[u8]| {
+            u32::try_from(self.number(field, "device number")?)
+                .map_err(|_| self.wrong("a device number beyond 32 bits"))
+        };
+        Ok((number(&block[329..337])?, number(&block[337..345])?))
     }
 
     /// Parses an octal field, or GNU's base-256 form of it.
@@ -441,6 +456,7 @@ mod tests {
         mtime: 0,
         link: b"",
         xattrs: &[],
+        device: (0, 0),
     };
 
     fn refusal(bytes: &[u8]) -> String {

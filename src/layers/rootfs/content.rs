@@ -1,10 +1,10 @@
 //! Reading one file of an image.
 
-use super::entry::{ListedEntry, ListedKind};
+use super::entry::{ListedEntry, ListedKind, ListedNode};
 use super::layer_files::for_each_file;
 use super::listing::LayerListing;
 use super::stack::{LayerBelow, Resolved, Rootfs};
-use crate::codec::tar::{EntryType, TarEntry};
+use crate::codec::tar::EntryType;
 use crate::common::bounded_read::for_each_piece;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
@@ -31,26 +31,29 @@ pub fn open_file(
     spool: &Root,
 ) -> Result<impl Read + use<>> {
     let object = path.to_string();
-    let real = resolve(listings, path)?;
-    let top = listings.len().checked_sub(1);
-    let Some((layer, name)) = top.map(|top| find_content(listings, top, real.as_bytes())).transpose()?.flatten() else {
+    let (real, _) = resolve(listings, path)?;
+    let found = match listings.len().checked_sub(1) {
+        Some(top) => follow_hard_links(listings, top, real.as_bytes())?,
+        None => None,
+    };
+    let Some(FoundNode { layer, path, node: ListedNode { kind: ListedKind::File { .. }, .. } }) = found else {
         return Err(Error::invalid(object, "is not a regular file"));
     };
     let file = spool.temporary_for_owner()?.into_unnamed()?;
-    copy_out(&*image.source, &image.manifest.layers[layer], &name, &file, spool)
-        .map_err(|error| error.within(object))?;
+    let (layer, listing) = (&image.manifest.layers[layer], &listings[layer]);
+    copy_out(&*image.source, (layer, listing), &path, &file, spool).map_err(|error| error.within(object))?;
     Ok(file)
 }
 
-/// Follows the links of `path`.
+/// Follows the links of `path`, and returns whether there is a directory.
 ///
 /// # Errors
 /// Fails if there is nothing at `path`, its links form a circle, or a listing is damaged.
-fn resolve(listings: &[Arc<LayerListing>], path: &ImagePath) -> Result<ImagePath> {
+pub(super) fn resolve(listings: &[Arc<LayerListing>], path: &ImagePath) -> Result<(ImagePath, bool)> {
     let object = path.to_string();
     let below: Vec<LayerBelow<'_>> = listings.iter().map(|listing| LayerBelow::Listed(listing)).collect();
     match Rootfs::new(&below).resolve(path)? {
-        Resolved::Node(real, _) => Ok(real),
+        Resolved::Node(real, found) => Ok((real, found.node.kind.is_directory())),
         Resolved::Circle => Err(Error::invalid(object, "too many symbolic links")),
         Resolved::NoDirectory(file) => {
             Err(Error::new(ErrorKind::NotFound, object, format!("{file} is not a directory")))
@@ -61,20 +64,28 @@ fn resolve(listings: &[Arc<LayerListing>], path: &ImagePath) -> Result<ImagePath
     }
 }
 
-/// Finds the entry with the content of the file at `path`, as the layers up to `top` have it: its layer, and its path there.
-/// Returns `None` if that is not a regular file.
-fn find_content(listings: &[Arc<LayerListing>], top: usize, path: &[u8]) -> Result<Option<(usize, Vec<u8>)>> {
-    let (mut name, mut links) = (path.to_vec(), 0);
-    let mut layer = top;
+/// An entry of a layer that is no hard link.
+#[derive(Debug)]
+pub(super) struct FoundNode {
+    pub(super) layer: usize,
+    /// Its path there.
+    pub(super) path: Vec<u8>,
+    pub(super) node: ListedNode,
+}
+
+/// Follows the hard links from `path`, as the layers up to `top` have it. Returns `None` if they do not lead to a file, symbolic link
+/// or device.
+pub(super) fn follow_hard_links(listings: &[Arc<LayerListing>], top: usize, path: &[u8]) -> Result<Option<FoundNode>> {
+    let (mut layer, mut path, mut links) = (top, path.to_vec(), 0);
     loop {
-        match listings[layer].find(&name)? {
+        match listings[layer].find(&path)? {
             Some(ListedEntry { node: Some(node), .. }) => match node.kind {
-                ListedKind::File { .. } => return Ok(Some((layer, name))),
                 ListedKind::HardLink { target } if links < MOST_NAMES => {
                     links += 1;
-                    name = target;
+                    path = target;
                 }
-                _ => return Ok(None),
+                ListedKind::HardLink { .. } | ListedKind::Directory | ListedKind::ImpliedDirectory => return Ok(None),
+                _ => return Ok(Some(FoundNode { layer, path, node })),
             },
             Some(ListedEntry { is_whiteout: true, .. }) => return Ok(None),
             _ => match layer.checked_sub(1) {
@@ -85,13 +96,19 @@ fn find_content(listings: &[Arc<LayerListing>], top: usize, path: &[u8]) -> Resu
     }
 }
 
-/// Reads the whole layer, and writes the content of its file `name` to `out`, an empty file of `spool`.
-fn copy_out(source: &dyn BlobSource, layer: &Descriptor, name: &[u8], mut out: &File, spool: &Root) -> Result<()> {
+/// Reads the whole layer, and writes the content of its file `path` to `out`, an empty file of `spool`.
+fn copy_out(
+    source: &dyn BlobSource,
+    (layer, listing): (&Descriptor, &LayerListing),
+    path: &[u8],
+    mut out: &File,
+    spool: &Root,
+) -> Result<()> {
     let object = format!("blob {}", layer.digest);
     let not_written = |error| Error::file(spool.path(), "write", error);
     let mut found = false;
-    for_each_file(source, layer, |entry, content| {
-        if entry.kind != EntryType::File || !is_at(&entry, name) {
+    for_each_file(source, layer, listing, |place, entry, content| {
+        if entry.kind != EntryType::File || place != path {
             return Ok(());
         }
         found = true;
@@ -103,8 +120,4 @@ fn copy_out(source: &dyn BlobSource, layer: &Descriptor, name: &[u8], mut out: &
         true => out.rewind().map_err(not_written),
         false => Err(Error::corrupt(object, "its listing does not belong to it")),
     }
-}
-
-fn is_at(entry: &TarEntry, name: &[u8]) -> bool {
-    ImagePath::new(&entry.path).is_ok_and(|path| path.as_bytes() == name)
 }

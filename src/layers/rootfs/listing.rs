@@ -13,6 +13,7 @@
 
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::mapped::MappedFile;
+use super::moved::{MovedDirectories, place};
 use crate::codec::compression::Encoding;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
@@ -32,6 +33,8 @@ pub struct LayerListing {
     /// The offset of the index, in bytes.
     index: usize,
     blocks: usize,
+    /// Where the directories of the layer are that are links in the layers below; nearly always none.
+    moved: MovedDirectories,
 }
 
 enum ListingBytes {
@@ -112,7 +115,7 @@ impl LayerListing {
         if index_bytes.len() < blocks.checked_mul(SLOT)? || u32_at(header, 120)? != crc32(index_bytes) {
             return None;
         }
-        Some(LayerListing { bytes, entries, index, blocks })
+        Some(LayerListing { bytes, entries, index, blocks, moved: MovedDirectories::new() })
     }
 
     /// Returns the number of entries, including whiteouts and implied directories.
@@ -123,6 +126,16 @@ impl LayerListing {
     /// Returns whether the layer has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
+    }
+
+    /// Returns the listing with the directories whose entries were moved.
+    pub(super) fn with_moved(self, moved: MovedDirectories) -> LayerListing {
+        LayerListing { moved, ..self }
+    }
+
+    /// Returns the path at which the entry of the layer at `path` is listed.
+    pub(super) fn place(&self, path: &[u8]) -> Vec<u8> {
+        place(&self.moved, path)
     }
 
     /// Returns whether every block has its checksum. All of the listing is read for it.

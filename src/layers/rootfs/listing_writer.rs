@@ -1,7 +1,7 @@
 //! Writes a listing. The format is described with its reader.
 
 use super::entry::{ListedKind, ListedNode, Program};
-use super::listing::{HEADER, ListedBlob, MAGIC, OPAQUE, SLOT, WHITEOUT, encoding_byte};
+use super::listing::{HEADER, KIND, ListedBlob, MAGIC, OPAQUE, SLOT, WHITEOUT, encoding_byte};
 use crate::common::error::{Error, Result};
 use crate::layers::tree::MOST_ENTRIES;
 use libdeflater::crc32;
@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 const BLOCK: usize = 8 << 10;
 /// The largest number of bytes collected for a listing: names, link targets and extended attributes.
 const MOST_BYTES: usize = 1 << 30;
+
+/// The kinds of directories.
+const DIRECTORIES: [u8; 2] = [1, 2];
 
 /// Collects the entries of a layer, in the order of its tar.
 #[derive(Default)]
@@ -34,10 +37,39 @@ impl ListingWriter {
     pub(super) fn add(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
         let mut encoded = Vec::new();
         let kind = encode(node, &mut encoded);
+        if !node.kind.is_directory() {
+            self.remove_below(path);
+        }
         let record = self.record(path, encoded.len())?;
         record.first = record.first & (WHITEOUT | OPAQUE) | kind;
         record.node = encoded.into();
         Ok(())
+    }
+
+    /// Removes what the layer has added in the directory `path`, which something else replaces.
+    fn remove_below(&mut self, path: &[u8]) {
+        // Only a directory can have something in it, and files are seldom replaced.
+        let is_directory = |record: &ListingRecord| DIRECTORIES.contains(&(record.first & KIND));
+        if !self.entries.get(path).is_some_and(is_directory) {
+            return;
+        }
+        let start = [path, b"/"].concat();
+        let below: Vec<Box<[u8]>> = self
+            .entries
+            .range(start.clone().into_boxed_slice()..)
+            .map(|(path, _)| path.clone())
+            .take_while(|path| path.starts_with(&start))
+            .collect();
+        for path in below {
+            // Whiteouts are about the layers below.
+            if let Some(record) = self.entries.get_mut(&path) {
+                record.first &= WHITEOUT | OPAQUE;
+                record.node = Box::default();
+                if record.first == 0 {
+                    self.entries.remove(&path);
+                }
+            }
+        }
     }
 
     /// Records that the layer deletes `path` from the layers below.

@@ -4,8 +4,10 @@
 //! side by side gives the file system that the layers unpack to, with memory for the directories on the way only.
 
 use super::entry::{ListedEntry, ListedKind, ListedNode};
-use super::listing::LayerListing;
+use super::listing::{LayerListing, ListedBlob};
 use super::listing_store::{ListedLayer, Listings, find_or_make, make};
+use super::through_links::through_links;
+use crate::codec::compression::Encoding;
 use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::progress::Progress;
@@ -66,7 +68,8 @@ impl PartialEq for NextEntry {
 
 impl Eq for NextEntry {}
 
-/// Lists the layers of `image`, lowest first, several at the same time. A cached listing that is damaged is made again.
+/// Lists the layers of `image`, lowest first, several at the same time. A cached listing that is damaged is made again. Files that a
+/// layer has below a symbolic link of the layers below are listed where the link leads, as extractors write them.
 ///
 /// # Errors
 /// Fails as [`find_or_make`] does, and if a layer cannot be listed.
@@ -88,7 +91,13 @@ pub fn list_layers(
             ListedLayer::Unlistable(reason) => Err(Error::invalid(format!("blob {}", layer.digest), reason)),
         }
     };
-    layers.par_iter().map(list).collect()
+    let listed: Vec<Arc<LayerListing>> = layers.par_iter().map(list).collect::<Result<_>>()?;
+    let mut placed = Vec::new();
+    for ((layer, diff_id), listing) in layers.into_iter().zip(listed) {
+        let subject = ListedBlob::new(diff_id, &layer.digest, Encoding::Plain);
+        placed.push(through_links(listing, &placed, &subject)?);
+    }
+    Ok(placed)
 }
 
 impl<'a> MergedFiles<'a> {

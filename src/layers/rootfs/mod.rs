@@ -8,20 +8,35 @@
 mod accounts;
 mod content;
 mod entry;
+#[cfg(target_os = "linux")]
+mod extract;
+#[cfg(target_os = "linux")]
+mod extract_attributes;
+mod flat_files;
+mod flat_tar;
 mod layer_files;
 mod listing;
 mod listing_store;
 mod listing_writer;
 mod mapped;
 mod merged;
+mod moved;
+mod path_map;
 mod scan;
 mod stack;
 mod stored_layers;
 mod tar_facts;
+mod through_links;
 
 pub use accounts::has_name;
 pub use content::open_file;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
+#[cfg(target_os = "linux")]
+pub use extract::extract;
+#[cfg(target_os = "linux")]
+pub use extract_attributes::{ExtractAs, LeftOut};
+pub use flat_files::FlatFiles;
+pub use flat_tar::write_flat_tar;
 pub use listing::LayerListing;
 pub(super) use listing_store::make_with;
 pub use listing_store::{ListedLayer, Listings, find_or_make};

@@ -41,6 +41,7 @@ fn header<'a>(path: &'a str, kind: tar::EntryType, mode: u32, link: &'a str) -> 
         mtime: 0,
         link: link.as_bytes(),
         xattrs: &[],
+        device: (0, 0),
     }
 }
 

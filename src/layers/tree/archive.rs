@@ -208,6 +208,7 @@ mod tests {
         mtime: 9,
         link: b"",
         xattrs: &[],
+        device: (0, 0),
     };
 
     fn archive(headers: &[tar::Header<'_>]) -> Vec<u8> {

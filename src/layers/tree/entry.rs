@@ -76,6 +76,7 @@ impl Entry {
             mtime: self.attributes.mtime,
             link,
             xattrs: self.attributes.xattrs.as_deref().unwrap_or_default(),
+            device: (0, 0),
         }
     }
 

@@ -115,7 +115,7 @@ impl<W: Write> ArchiveState<W> {
         let mut bytes = Vec::new();
         let path = path.as_bytes();
         tar::append(
-            &tar::Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[] },
+            &tar::Header { path, kind, mode, uid: 0, gid: 0, size, mtime: 0, link: b"", xattrs: &[], device: (0, 0) },
             &mut bytes,
         );
         self.write(&bytes)
