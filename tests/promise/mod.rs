@@ -9,6 +9,7 @@
 //! ```
 
 mod injector;
+mod planted;
 mod power;
 mod scenario;
 mod scenarios;
@@ -65,7 +66,10 @@ fn each_disturbance(class: Class, disturbances: &[Disturbance], most: usize, jud
             for number in chosen(&meeting(&calls, *disturbance), most, place + seed * 7) {
                 let point = || one_disturbance(&rehearsed, class, *disturbance, number, judge);
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(point));
-                violations.extend(outcome.err().and_then(|panic| panic.downcast::<String>().ok()));
+                violations.extend(outcome.err().map(|panic| match panic.downcast::<String>() {
+                    Ok(violation) => *violation,
+                    Err(_) => format!("{}: {disturbance:?} at {number}: the test itself failed", scenario.name),
+                }));
                 points += 1;
             }
         }
@@ -116,6 +120,10 @@ fn every_command_that_writes_has_a_scenario() {
 
 #[test]
 fn f4_a_command_that_is_killed_at_any_change_loses_nothing() {
+    kills();
+}
+
+fn kills() {
     each_disturbance(Class::Change, &[Disturbance::Kill], 6, |disturbed, _, row| {
         assert!(matches!(disturbed.finished.status, 0 | 137), "{row}: {}", disturbed.finished);
     });
@@ -124,6 +132,10 @@ fn f4_a_command_that_is_killed_at_any_change_loses_nothing() {
 /// The names of signals that end a program, and the statuses that shells give them.
 #[test]
 fn a_command_that_is_stopped_at_any_change_cleans_up() {
+    stops();
+}
+
+fn stops() {
     let signals = [Disturbance::Signal(1), Disturbance::Signal(2), Disturbance::Signal(15)];
     each_disturbance(Class::Change, &signals, 2, |disturbed, _, row| {
         let status = disturbed.finished.status;
@@ -144,6 +156,10 @@ const ESTALE: i32 = 116;
 
 #[test]
 fn f1_f2_a_change_that_fails_is_an_error_and_loses_nothing() {
+    changes_that_fail();
+}
+
+fn changes_that_fail() {
     let errors = [ENOSPC, EIO, EDQUOT, EROFS, EACCES].map(Disturbance::Error);
     each_disturbance(Class::Change, &errors, 2, fails_well);
     let errors = [ENOSPC, EDQUOT].map(Disturbance::Errors);
@@ -152,6 +168,10 @@ fn f1_f2_a_change_that_fails_is_an_error_and_loses_nothing() {
 
 #[test]
 fn f2_f3_a_call_that_fails_is_an_error_and_loses_nothing() {
+    calls_that_fail();
+}
+
+fn calls_that_fail() {
     let errors = [EIO, ESTALE, EMFILE, ENFILE, ENOLCK].map(Disturbance::Error);
     each_disturbance(Class::All, &errors, 2, fails_well);
 }
