@@ -9,6 +9,7 @@
 //! ```
 
 mod injector;
+mod model;
 mod planted;
 mod power;
 mod scenario;
