@@ -9,12 +9,14 @@
 //! This module opens no connection, and accepts no signature without its key. A requirement that cannot be checked
 //! is an error, never an acceptance.
 
+mod admission;
 mod attached;
 mod identity;
 mod policy;
 mod requirement;
 mod signature;
 
+pub use admission::ImageAdmission;
 pub use attached::{KEPT, attached_in_directory, attached_in_layout, attached_in_repository, keep, kept, kept_in};
 pub use policy::{Policy, PolicySubject};
 pub use requirement::SigstoreSigned;
