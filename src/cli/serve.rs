@@ -26,6 +26,9 @@ const PORT: u16 = 5000;
 /// The most images that are shown at the start.
 const MOST_SHOWN: usize = 20;
 
+/// The most names of a pull that are shown.
+const MOST_NAMES: usize = 3;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 An image with a full name is served by its path and tag: team/app:v1 of any registry is pulled as 127.0.0.1:5000/team/app:v1,
@@ -200,9 +203,14 @@ fn show(event: ServerEvent<'_>, watch: &Watch, format: OutputFormat) {
 }
 
 fn pull_in_words(pull: &Pull) -> String {
-    let names = match pull.names.len() {
-        0 => pull.repository.clone(),
-        _ => pull.names.iter().map(|name| image_name(&pull.repository, name)).collect::<Vec<_>>().join(", "),
+    // A client asks for an image by its tag, and then for the same image by its digest.
+    let (digests, tags): (Vec<&String>, Vec<&String>) = pull.names.iter().partition(|name| name.contains(':'));
+    let names = if tags.is_empty() { digests } else { tags };
+    let shown = names.iter().take(MOST_NAMES).map(|name| image_name(&pull.repository, name)).collect::<Vec<_>>();
+    let names = match (shown.len(), names.len().saturating_sub(MOST_NAMES)) {
+        (0, _) => pull.repository.clone(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
     };
     let (blobs, bytes) = (counted(usize::try_from(pull.blobs).unwrap_or(usize::MAX), "blob"), size(pull.bytes));
     let broken = match pull.broken {

@@ -26,7 +26,7 @@ pub(crate) use docker::Docker;
 pub(crate) use layout::Layout;
 pub(crate) use oci_image_tool::OciImageTool;
 pub(crate) use podman::Podman;
-pub(crate) use registry::{PASSWORD, Registry, USER};
+pub(crate) use registry::{PASSWORD, Registry, USER, crane};
 pub(crate) use runc::Runc;
 pub(crate) use schemas::Schemas;
 pub(crate) use skopeo::Skopeo;

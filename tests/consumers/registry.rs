@@ -30,18 +30,10 @@ impl Registry {
     /// Starts the registry that crane has built in. It is in Debian's next release, which is still in the making, so not
     /// having it is no failure.
     fn crane() -> Option<Registry> {
-        let package = kept("crane-of-forky-1", |scratch| {
-            let root = scratch.join("root");
-            let unpacked = unpack("forky", "crane", &root)?;
-            (unpacked.status == 0).then_some(root)
-        });
-        let Some(package) = package else {
-            not_proven("crane cannot be had, so not proven here: that a second kind of registry takes our images");
-            return None;
-        };
+        let program = crane()?;
         let scratch = Scratch::new();
         std::fs::create_dir(scratch.join("storage")).unwrap();
-        let mut start = command(package.join("usr/bin/crane"));
+        let mut start = command(program);
         start.args(["registry", "serve", "--address", "127.0.0.1:0", "--disk"]).arg(scratch.join("storage"));
         let mut daemon = Daemon::start(&mut start, scratch.join("log"));
         let port = daemon.wait_for(|log| log.split_once("serving on port ")?.1.split_once('\n')?.0.parse().ok());
@@ -139,4 +131,19 @@ impl Registry {
     pub(crate) fn certificates(&self) -> PathBuf {
         self.scratch.join("certificates")
     }
+}
+
+/// Finds the program `crane`, which is in Debian's next release only.
+pub(crate) fn crane() -> Option<PathBuf> {
+    let package = kept("crane-of-forky-1", |scratch| {
+        let root = scratch.join("root");
+        let unpacked = unpack("forky", "crane", &root)?;
+        (unpacked.status == 0).then_some(root)
+    });
+    if package.is_none() {
+        not_proven(
+            "crane cannot be had, so not proven here: that it reads our images, and that its registry takes them",
+        );
+    }
+    package.map(|package| package.join("usr/bin/crane"))
 }

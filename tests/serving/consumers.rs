@@ -1,9 +1,9 @@
 //! Real clients: what they pull is the image, and only what they lack is transferred.
 
 use super::{Served, Yard};
-use crate::consumers::{Containerd, Docker, Layout, Podman, Skopeo};
+use crate::consumers::{Containerd, Docker, Layout, Podman, Skopeo, crane};
 use crate::support::random::Random;
-use crate::support::{command, run};
+use crate::support::{command, is_left_out, run};
 use serde_json::Value;
 
 /// A layout with an image of three large layers and a small one.
@@ -128,4 +128,42 @@ fn skopeo_lists_tags_and_inspects() {
     let inspected = run(command("skopeo").args(["inspect", "--tls-verify=false", &image])).success();
     let digest = Layout::new(yard.scratch.join("out"), "v1").manifest_digest();
     assert!(inspected.text().contains(&digest), "{inspected}");
+}
+
+#[test]
+fn crane_validates_and_pulls() {
+    if is_left_out() {
+        return;
+    }
+    let Some(crane) = crane() else { return };
+    let yard = large_image();
+    let served = yard.serve("out");
+    let image = format!("{}/{IMAGE}", served.address);
+    let crane = |arguments: &[&str]| run(command(&crane).args(arguments).current_dir(yard.scratch.path())).success();
+    crane(&["validate", "--remote", &image]);
+    crane(&["pull", "--format=oci", &image, "copy"]);
+    let digest = Layout::new(yard.scratch.join("out"), "v1").manifest_digest();
+    assert_eq!(crane(&["digest", &image]).text(), digest);
+    assert_eq!(crane(&["ls", image.strip_suffix(":v1").unwrap()]).text(), "v1");
+    assert_eq!(crane(&["catalog", &served.address]).text(), "team/robot");
+    yard.run("verify copy").success();
+}
+
+/// The server is a mirror of the registry that the names are from.
+#[test]
+fn a_mirror_of_other_registries_is_served() {
+    let Some(podman) = Podman::find() else { return };
+    let yard = large_image();
+    let served = yard.serve("out");
+    let conf = yard.scratch.write(
+        "registries.conf",
+        format!(
+            "[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+            served.address
+        ),
+    );
+    let mut pull = podman.command();
+    pull.args(["pull", "--quiet", &format!("docker.io/{IMAGE}")]).env("CONTAINERS_REGISTRIES_CONF", conf);
+    run(&mut pull).success();
+    assert_eq!(served.pull(0)["repository"], "team/robot");
 }

@@ -6,7 +6,7 @@ use super::refusal::{Code, Refusal};
 use super::served_blob::{HashedFiles, ServedBlob};
 use super::served_images::{Repositories, ServedImages};
 use super::slots::Slots;
-use super::target::{ManifestName, Page, ReferrerFilter, Target};
+use super::target::{ManifestName, Page, ReferrerFilter, RequestTarget};
 use super::{ServerEvent, ServerReport};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind};
@@ -111,7 +111,7 @@ impl Responder {
         client: &RegistryClient,
         report: &ServerReport,
     ) -> Result<RegistryResponse<'_>, Refusal> {
-        let target = Target::of(request.uri())?;
+        let target = RequestTarget::of(request.uri())?;
         let refreshed = self.images.refresh(SystemTime::now());
         for (object, reason) in &refreshed.problems {
             report(ServerEvent::Warning { object, reason });
@@ -122,16 +122,16 @@ impl Responder {
             false => Err(Refusal::not_found(Code::NameUnknown, format!("no repository `{name}`"))),
         };
         match target {
-            Target::Version => Ok(RegistryResponse::json(&json!({}))),
-            Target::Repositories(page) => Ok(list("repositories", "/v2/_catalog", repositories.names(), &page)),
-            Target::Tags(name, page) => {
+            RequestTarget::Version => Ok(RegistryResponse::json(&json!({}))),
+            RequestTarget::Repositories(page) => Ok(list("repositories", "/v2/_catalog", repositories.names(), &page)),
+            RequestTarget::Tags(name, page) => {
                 known(&name)?;
                 let path = format!("/v2/{name}/tags/list");
                 let mut response = list("tags", &path, repositories.tags(&name), &page);
                 response.add_member("name", &name);
                 Ok(response)
             }
-            Target::Manifest(name, reference) => {
+            RequestTarget::Manifest(name, reference) => {
                 known(&name)?;
                 let pull = self.pull(repositories, &name, client, report)?;
                 let unread = |error| self.unread(&error, Code::ManifestUnknown, report);
@@ -140,7 +140,7 @@ impl Responder {
                 pull.name(&reference.to_string());
                 Ok(response.of_pull(pull, Sent::Manifest))
             }
-            Target::Blob(name, digest) => {
+            RequestTarget::Blob(name, digest) => {
                 known(&name)?;
                 let pull = self.pull(repositories, &name, client, report)?;
                 let unread = |error| self.unread(&error, Code::BlobUnknown, report);
@@ -148,7 +148,7 @@ impl Responder {
                 let response = response.map_err(|failure| failure.refusal(unread))?;
                 Ok(response.of_pull(pull, Sent::Blob))
             }
-            Target::Referrers(name, subject, filter) => {
+            RequestTarget::Referrers(name, subject, filter) => {
                 known(&name)?;
                 let unread = |error| self.unread(&error, Code::ManifestUnknown, report);
                 self.referrers(repositories, &name, &subject, &filter).map_err(unread)

@@ -28,18 +28,18 @@ const MOST_REMEMBERED: usize = 100_000;
 
 /// The identity and state of a file. An accidental change gives it another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileState {
+struct BlobFileState {
     device: u64,
     inode: u64,
     size: u64,
     modified: Option<SystemTime>,
 }
 
-impl FileState {
-    fn of(file: &File) -> Result<FileState> {
+impl BlobFileState {
+    fn of(file: &File) -> Result<BlobFileState> {
         let metadata = cap_std::fs::Metadata::from_file(file).map_err(|error| Error::io("blob", "read", error))?;
         let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
-        Ok(FileState { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified })
+        Ok(BlobFileState { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), modified })
     }
 }
 
@@ -53,7 +53,7 @@ enum BlobVerdict {
 /// The files that were hashed.
 #[derive(Debug, Default)]
 pub(super) struct HashedFiles {
-    verdicts: Mutex<BTreeMap<Digest, (FileState, BlobVerdict)>>,
+    verdicts: Mutex<BTreeMap<Digest, (BlobFileState, BlobVerdict)>>,
     /// The records of earlier processes.
     records: Option<VerifiedFiles>,
     /// Held while a file is hashed for a range: requests for other parts of it wait for the result.
@@ -65,7 +65,7 @@ pub(super) struct HashedFiles {
 pub(super) struct ServedBlob {
     file: File,
     digest: Digest,
-    state: FileState,
+    state: BlobFileState,
     /// The bytes that are asked for.
     pub(super) range: Range<u64>,
 }
@@ -80,7 +80,7 @@ impl HashedFiles {
     /// # Errors
     /// Fails if the file cannot be read or is known to be damaged.
     pub(super) fn admit(&self, file: File, digest: Digest) -> Result<ServedBlob> {
-        let state = FileState::of(&file)?;
+        let state = BlobFileState::of(&file)?;
         let mut blob = ServedBlob { file, digest, state, range: 0..state.size };
         match self.verdict(&blob) {
             Some(BlobVerdict::Damaged) => Err(damaged(&digest)),
@@ -115,7 +115,8 @@ impl HashedFiles {
         }
         (&blob.file).seek(SeekFrom::Start(blob.range.start))?;
         let length = blob.range.end - blob.range.start;
-        let unchanged = || if FileState::of(&blob.file)? == blob.state { Ok(()) } else { Err(changed(&blob.digest)) };
+        let unchanged =
+            || if BlobFileState::of(&blob.file)? == blob.state { Ok(()) } else { Err(changed(&blob.digest)) };
         let mut last_check = Unchanged { source: (&blob.file).take(length), left: length, check: unchanged };
         send_all(&mut last_check, send)
     }
@@ -147,7 +148,7 @@ impl HashedFiles {
             Err(_) => return,
         };
         // What was read may have been written to at the same time.
-        if FileState::of(&blob.file).is_ok_and(|state| state == blob.state) {
+        if BlobFileState::of(&blob.file).is_ok_and(|state| state == blob.state) {
             let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
             if verdicts.len() >= MOST_REMEMBERED {
                 verdicts.clear();

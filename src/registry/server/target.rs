@@ -9,7 +9,7 @@ use ureq_proto::http::Uri;
 
 /// The resource that a request names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum RequestTarget {
     /// `/v2/`: whether this is a registry.
     Version,
     /// `/v2/_catalog`: the repositories.
@@ -48,27 +48,27 @@ pub(super) struct ReferrerFilter {
     pub(super) after: Option<Digest>,
 }
 
-impl Target {
+impl RequestTarget {
     /// Parses the target of a request, whose path may be percent-encoded.
-    pub(super) fn of(uri: &Uri) -> Result<Target, Refusal> {
+    pub(super) fn of(uri: &Uri) -> Result<RequestTarget, Refusal> {
         let path = decoded(uri.path())?;
         let query = Query::of(uri)?;
         let unknown = || Refusal::not_found(Code::Unsupported, "no such endpoint");
         if path == "/v2" || path == "/v2/" {
-            return Ok(Target::Version);
+            return Ok(RequestTarget::Version);
         }
         let rest = path.strip_prefix("/v2/").ok_or_else(unknown)?;
         if rest == "_catalog" {
-            return Ok(Target::Repositories(query.page()?));
+            return Ok(RequestTarget::Repositories(query.page()?));
         }
         let (before, last) = rest.rsplit_once('/').ok_or_else(unknown)?;
         let (name, kind) = before.rsplit_once('/').ok_or_else(unknown)?;
         let name = repository(name)?;
         match (kind, last) {
-            ("tags", "list") => Ok(Target::Tags(name, query.page()?)),
-            ("manifests", reference) => Ok(Target::Manifest(name, ManifestName::of(reference)?)),
-            ("blobs", text) => Ok(Target::Blob(name, digest(text)?)),
-            ("referrers", text) => Ok(Target::Referrers(name, digest(text)?, query.referrers()?)),
+            ("tags", "list") => Ok(RequestTarget::Tags(name, query.page()?)),
+            ("manifests", reference) => Ok(RequestTarget::Manifest(name, ManifestName::of(reference)?)),
+            ("blobs", text) => Ok(RequestTarget::Blob(name, digest(text)?)),
+            ("referrers", text) => Ok(RequestTarget::Referrers(name, digest(text)?, query.referrers()?)),
             _ => Err(unknown()),
         }
     }
@@ -156,28 +156,28 @@ pub(super) fn is_repository(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn target(path: &str) -> Result<Target, u16> {
-        Target::of(&path.parse().unwrap()).map_err(|refusal| refusal.status())
+    fn target(path: &str) -> Result<RequestTarget, u16> {
+        RequestTarget::of(&path.parse().unwrap()).map_err(|refusal| refusal.status())
     }
 
     #[test]
     fn every_endpoint_is_recognized() {
         let zero = Digest::of(b"");
         let name = || "team/app".to_owned();
-        assert_eq!(target("/v2/"), Ok(Target::Version));
-        assert_eq!(target("/v2/_catalog"), Ok(Target::Repositories(Page::default())));
+        assert_eq!(target("/v2/"), Ok(RequestTarget::Version));
+        assert_eq!(target("/v2/_catalog"), Ok(RequestTarget::Repositories(Page::default())));
         let page = Page { most: Some(2), after: Some("v1".to_owned()) };
-        assert_eq!(target("/v2/team/app/tags/list?n=2&last=v1"), Ok(Target::Tags(name(), page)));
+        assert_eq!(target("/v2/team/app/tags/list?n=2&last=v1"), Ok(RequestTarget::Tags(name(), page)));
         let tag = ManifestName::Tag("v1".to_owned());
-        assert_eq!(target("/v2/team/app/manifests/v1?ns=docker.io"), Ok(Target::Manifest(name(), tag.clone())));
-        assert_eq!(target("http://other.example/v2/team/app/manifests/v1"), Ok(Target::Manifest(name(), tag)));
-        assert_eq!(target(&format!("/v2/team/app/blobs/{zero}")), Ok(Target::Blob(name(), zero)));
+        assert_eq!(target("/v2/team/app/manifests/v1?ns=docker.io"), Ok(RequestTarget::Manifest(name(), tag.clone())));
+        assert_eq!(target("http://other.example/v2/team/app/manifests/v1"), Ok(RequestTarget::Manifest(name(), tag)));
+        assert_eq!(target(&format!("/v2/team/app/blobs/{zero}")), Ok(RequestTarget::Blob(name(), zero)));
         let encoded = zero.to_string().replace(':', "%3A");
-        assert_eq!(target(&format!("/v2/team%2Fapp/blobs/{encoded}")), Ok(Target::Blob(name(), zero)));
+        assert_eq!(target(&format!("/v2/team%2Fapp/blobs/{encoded}")), Ok(RequestTarget::Blob(name(), zero)));
         let filter = ReferrerFilter { artifact_type: Some("a/b+c".to_owned()), after: None };
         let referrers = format!("/v2/team/app/referrers/{zero}?artifactType=a%2Fb+c");
-        assert_eq!(target(&referrers), Ok(Target::Referrers(name(), zero, filter)));
-        let deep = Target::Tags("manifests/blobs/tags".to_owned(), Page::default());
+        assert_eq!(target(&referrers), Ok(RequestTarget::Referrers(name(), zero, filter)));
+        let deep = RequestTarget::Tags("manifests/blobs/tags".to_owned(), Page::default());
         assert_eq!(target("/v2/manifests/blobs/tags/tags/list"), Ok(deep));
     }
 
@@ -206,6 +206,6 @@ mod tests {
             assert_eq!(target(path), Err(status), "{path}");
         }
         let many = target("/v2/app/tags/list?n=99999999999999999999999");
-        assert_eq!(many, Ok(Target::Tags("app".to_owned(), Page { most: Some(usize::MAX), after: None })));
+        assert_eq!(many, Ok(RequestTarget::Tags("app".to_owned(), Page { most: Some(usize::MAX), after: None })));
     }
 }
