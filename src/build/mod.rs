@@ -17,6 +17,7 @@ pub mod rewrite;
 mod runtime_checks;
 mod secrets;
 mod spec;
+pub mod squash;
 
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{DifferenceGroup, Differences};

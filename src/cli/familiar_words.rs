@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 16] = [
+const COMMANDS: [(&[&str], &str); 17] = [
     (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
     (
         &["buildx", "bake", "bud"],
@@ -28,6 +28,7 @@ const COMMANDS: [(&[&str], &str); 16] = [
         &["config", "mutate", "annotate"],
         "`ocibuild edit IMAGE` changes the config and the annotations of an image, `ocibuild inspect IMAGE` shows them",
     ),
+    (&["flatten"], "`ocibuild squash IMAGE` makes one layer of several"),
     (
         &["rmi", "remove", "delete"],
         "`ocibuild rm IMAGE` removes an image from a layout; `ocibuild cache clear` empties the cache",

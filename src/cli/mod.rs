@@ -61,6 +61,7 @@ mod serve;
 mod shared_cache;
 mod signals;
 mod source;
+mod squash;
 mod tag;
 mod unpacked_robot;
 mod values;
@@ -116,6 +117,8 @@ enum Command {
     Edit(Box<edit::EditArguments>),
     /// Replace the base of an image by another one, or by its newer version
     Rebase(rebase::RebaseArguments),
+    /// Make one layer of several layers of an image
+    Squash(squash::SquashArguments),
     /// Serve layouts as a read-only registry
     Serve(serve::ServeArguments),
     /// Generate a Dockerfile that builds an equivalent image
@@ -213,6 +216,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Gc(arguments) => gc::run(arguments),
         Command::Edit(arguments) => edit::run(arguments),
         Command::Rebase(arguments) => rebase::run(arguments),
+        Command::Squash(arguments) => squash::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
@@ -279,6 +283,7 @@ impl Command {
             Command::Gc(arguments) => Some(&arguments.common),
             Command::Edit(arguments) => Some(&arguments.common),
             Command::Rebase(arguments) => Some(&arguments.common),
+            Command::Squash(arguments) => Some(&arguments.common),
             Command::Serve(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),

@@ -15,6 +15,7 @@ use ocibuild::build::rewrite::{Change, ChangedImage, rewrite_in_layout, rewrite_
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::registry::LayerSources;
 use ocibuild::spec::Replaced;
+use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{BlobLocations, Layout, RemoteLayers, StoredImage, VerifiedFiles};
 use ocibuild::{Digest, Error, Location, Platform, Reference, Result};
 use serde_json::{Value, json};
@@ -84,6 +85,11 @@ impl RewritingArguments {
             location => Err(Error::usage(location.to_string(), "can be changed in layouts and registries only")
                 .hint(format!("--to {location} writes it again, --to oci:DIR into a layout"))),
         }
+    }
+
+    /// Returns how a layout is locked.
+    pub(super) fn locking(&self) -> LayoutLocking {
+        self.lock.locking()
     }
 
     /// Changes the image, and reports what has become of it.

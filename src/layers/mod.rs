@@ -23,6 +23,7 @@ pub mod incremental;
 mod layer;
 mod ordered_output;
 pub mod rootfs;
+pub mod squash;
 pub mod tree;
 mod write;
 mod write_tar;

@@ -134,6 +134,7 @@ fn every_page_of_help() {
         "gc",
         "edit",
         "rebase",
+        "squash",
         "serve",
         "dockerfile",
         "cache",

@@ -72,6 +72,7 @@ fn every_member_is_described() {
         ("ls", "ls out"),
         ("edit", "edit out:team/app:v2 --label a=b"),
         ("rebase", "rebase out:team/app:v2 --from ./out:team/app:v1 --onto ./out:team/app:v1"),
+        ("squash", "squash out:team/app:v2"),
         ("rm", "rm out:team/app:v2"),
         ("gc", "gc out --dry-run"),
         ("dockerfile", "dockerfile --base scratch --copy src:/app --context context"),

@@ -15,6 +15,7 @@ mod rebase;
 mod referrers;
 mod removing;
 mod repairing;
+mod squash;
 
 use crate::support::{Finished, Scratch, ocibuild, run};
 use serde_json::{Value, json};

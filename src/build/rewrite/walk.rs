@@ -62,16 +62,16 @@ pub(super) fn rewrite(
     object: &str,
     change: Change<'_>,
 ) -> Result<Rewritten> {
-    let mut walk = Walk { source, platform, object, change, images: Vec::new(), indexes: Vec::new(), others: 0 };
+    let mut walk = ImageWalk { source, platform, object, change, images: Vec::new(), indexes: Vec::new(), others: 0 };
     let after = walk.descend(start, 0)?;
-    let Walk { images, indexes, others, .. } = walk;
+    let ImageWalk { images, indexes, others, .. } = walk;
     if images.is_empty() {
         return Err(Error::new(ErrorKind::NotFound, object, "has no image"));
     }
     Ok(Rewritten { before: start.clone(), after, images, indexes, others })
 }
 
-struct Walk<'w> {
+struct ImageWalk<'w> {
     source: &'w Arc<dyn BlobSource>,
     platform: Option<&'w Platform>,
     object: &'w str,
@@ -81,7 +81,7 @@ struct Walk<'w> {
     others: usize,
 }
 
-impl Walk<'_> {
+impl ImageWalk<'_> {
     fn descend(&mut self, listed: &Descriptor, depth: usize) -> Result<Descriptor> {
         if media_type::is_index(&listed.media_type) {
             if depth == DEEPEST {

@@ -29,6 +29,24 @@ pub struct MergedEntry {
     pub layer: usize,
 }
 
+/// What stacked layers make of one path.
+#[derive(Debug)]
+pub(in crate::layers) struct MergedPath {
+    /// The path, without a leading slash. The root is empty.
+    pub(in crate::layers) path: Vec<u8>,
+    /// The node that is visible, with the number of its layer.
+    pub(in crate::layers) found: Option<(usize, ListedNode)>,
+    /// Whether the layers hide what layers below them have at the path, or in the directory there.
+    pub(in crate::layers) hides_below: bool,
+    /// Whether a layer has files below a link or file of a lower one, without an entry for a directory that replaces it. Some
+    /// engines follow the link, and others replace it.
+    pub(in crate::layers) is_ambiguous: bool,
+    /// The same, if the layers below have a link or file at the path: the first entry for it does not replace what is there.
+    pub(in crate::layers) begins_implied: bool,
+    /// Whether a layer has an entry of its own for the path, visible or not.
+    pub(in crate::layers) had_node: bool,
+}
+
 /// Iterates over the files of stacked layers, in the order of the bytes of their paths.
 ///
 /// After an item that is an error, because a listing is damaged, there are no more.
@@ -78,7 +96,20 @@ pub fn list_layers(
     listings: Option<&Listings>,
     progress: &dyn Progress,
 ) -> Result<Vec<Arc<LayerListing>>> {
-    let layers: Vec<_> = image.manifest.layers.iter().zip(image.config.diff_ids()).collect();
+    list_layers_from(image, 0, listings, progress)
+}
+
+/// Lists the layers of `image` as [`list_layers`] does, without the `first` lowest ones.
+///
+/// # Errors
+/// Fails as [`list_layers`] does.
+pub fn list_layers_from(
+    image: &StoredImage,
+    first: usize,
+    listings: Option<&Listings>,
+    progress: &dyn Progress,
+) -> Result<Vec<Arc<LayerListing>>> {
+    let layers: Vec<_> = image.manifest.layers.iter().zip(image.config.diff_ids()).skip(first).collect();
     let list = |(layer, diff_id): &(&Descriptor, &DiffId)| {
         let listed = match find_or_make(listings, layer, diff_id, &*image.source, progress)? {
             ListedLayer::Known(listing) if !listing.is_intact() => {
@@ -144,12 +175,15 @@ impl<'a> MergedFiles<'a> {
     }
 
     /// Applies the entries of one path, lowest layer first.
-    fn merge(&mut self, mut group: Vec<NextEntry>) -> Option<MergedEntry> {
-        let path = std::mem::take(&mut group.first_mut()?.entry.path);
+    fn merge(&mut self, mut group: Vec<NextEntry>) -> MergedPath {
+        let path = group.first_mut().map(|first| std::mem::take(&mut first.entry.path)).unwrap_or_default();
+        let (mut hides_below, mut is_ambiguous) = (false, false);
+        let (mut begins_implied, mut had_node) = (false, false);
         let floor = self.floor(&path);
         let mut found: Option<(usize, ListedNode)> = None;
         let mut floor_below = floor;
         for NextEntry { entry, layer } in group.into_iter().filter(|next| next.layer >= floor) {
+            hides_below |= entry.is_whiteout || entry.is_opaque;
             if entry.is_whiteout {
                 found = None;
                 floor_below = layer;
@@ -158,18 +192,33 @@ impl<'a> MergedFiles<'a> {
                 floor_below = layer;
             }
             let Some(node) = entry.node else { continue };
+            let is_implied = node.kind == ListedKind::ImpliedDirectory;
+            begins_implied |= is_implied && found.is_none() && floor == 0 && !hides_below;
+            had_node |= !is_implied;
+            hides_below |= !node.kind.is_directory();
             let was_directory = found.as_ref().is_some_and(|(_, before)| before.kind.is_directory());
+            is_ambiguous |= found.is_some() && !was_directory && is_implied;
             if found.is_some() && !(was_directory && node.kind.is_directory()) {
                 floor_below = layer;
             }
-            if !(was_directory && node.kind == ListedKind::ImpliedDirectory) {
+            if !(was_directory && is_implied) {
                 found = Some((layer, node));
             }
         }
         if floor_below != floor || found.as_ref().is_some_and(|(_, node)| node.kind.is_directory()) {
             self.floors.push((path.clone(), floor_below));
         }
-        found.map(|(layer, node)| MergedEntry { path, node, layer })
+        MergedPath { path, found, hides_below, is_ambiguous, begins_implied, had_node }
+    }
+
+    /// Returns the next path that a layer has an entry for, visible or not.
+    pub(in crate::layers) fn next_path(&mut self) -> Option<Result<MergedPath>> {
+        if let Some(error) = self.failed.take() {
+            self.next.clear();
+            return Some(Err(error));
+        }
+        let group = self.take_first()?;
+        Some(Ok(self.merge(group)))
     }
 }
 
@@ -178,13 +227,12 @@ impl Iterator for MergedFiles<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(error) = self.failed.take() {
-                self.next.clear();
-                return Some(Err(error));
-            }
-            let group = self.take_first()?;
-            if let Some(entry) = self.merge(group) {
-                return Some(Ok(entry));
+            match self.next_path()? {
+                Err(error) => return Some(Err(error)),
+                Ok(MergedPath { path, found: Some((layer, node)), .. }) => {
+                    return Some(Ok(MergedEntry { path, node, layer }));
+                }
+                Ok(_) => {}
             }
         }
     }

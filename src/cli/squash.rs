@@ -1,0 +1,57 @@
+//! `ocibuild squash`.
+
+use super::Common;
+use super::progress_display::Watch;
+use super::rewriting::{RewritingArguments, Target};
+use clap::Args;
+use ocibuild::build::rewrite::ChangedImage;
+use ocibuild::build::squash::Squash;
+use ocibuild::layers::rootfs::Listings;
+use ocibuild::store::LAYERS;
+use ocibuild::{Layout, Result, StoredImage};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The files of the image stay the same. What a later layer deletes or replaces is not in the new layer; deletions of files of the
+layers that stay remain. The same layers give the same digest everywhere. The new layer is compressed with gzip.
+
+Examples:
+  ocibuild squash ./out:v1
+  ocibuild squash ./out:v1 --from 2 --to oci:./out:v1-squashed
+  ocibuild squash docker://registry.example/team/app:v1 --from 2")]
+pub(super) struct SquashArguments {
+    #[command(flatten)]
+    rewriting: RewritingArguments,
+    /// Keep the layers below layer N; the lowest is 1
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Layers")]
+    from: NonZeroUsize,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Makes one layer of several, and prints the digest of the result.
+pub(super) fn run(arguments: &SquashArguments) -> Result<ExitCode> {
+    let watch = Arc::new(Watch::new(&arguments.common));
+    let target = arguments.rewriting.target()?;
+    let change = |image: StoredImage| arguments.squash(image, &target, &watch);
+    arguments.rewriting.run(&target, &change, &arguments.common, &watch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl SquashArguments {
+    fn squash(&self, image: StoredImage, target: &Target, watch: &Arc<Watch>) -> Result<Option<ChangedImage>> {
+        let cache = &self.rewriting.cache;
+        let layout = Arc::new(match target {
+            Target::Layout(directory, _) => Layout::open_to_change(directory, self.rewriting.locking())?,
+            // On the way to another place, the layer is in the cache.
+            Target::Registry(_) | Target::Elsewhere(_) => Layout::kept(&cache.open()?, LAYERS, &**watch)?,
+        });
+        let listings = cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
+        let squash =
+            Squash { kept: self.from.get() - 1, layout: &layout, listings: listings.as_ref(), progress: &**watch };
+        squash.apply(image)
+    }
+}

@@ -1,0 +1,189 @@
+//! Directories of the new layer, and what hides files of the layers below it.
+
+use super::output::{TarOutput, display, header};
+
+use crate::codec::tar::EntryType;
+use crate::common::error::{Error, Result};
+use crate::layers::rootfs::{ListedKind, ListedNode, MergedPath, PathLookup, Rootfs};
+use crate::spec::ImagePath;
+
+/// Writes directories, whiteouts and opaque markers, for paths in the order of their bytes.
+pub(super) struct Markers<'m, 'o> {
+    below: &'m Rootfs<'m>,
+    output: &'m mut TarOutput<'o>,
+    /// The directories in which nothing of the layers below is visible any more.
+    hidden: Vec<Vec<u8>>,
+    /// The directories without an entry, whose files may still come. Each is in the one before it, or beside it.
+    implied: Vec<ImpliedPath>,
+}
+
+/// A directory that exists only because layers have files in it.
+struct ImpliedPath {
+    path: Vec<u8>,
+    node: ListedNode,
+    hides_below: bool,
+    /// Whether a layer has more in it than deletions.
+    is_real: bool,
+    /// Whether something in it is visible in the end.
+    is_needed: bool,
+}
+
+/// What the layers below have at a path.
+#[derive(PartialEq, Eq)]
+enum Below {
+    Nothing,
+    Directory,
+    Other,
+}
+
+impl<'m, 'o> Markers<'m, 'o> {
+    pub(super) fn new(below: &'m Rootfs<'m>, output: &'m mut TarOutput<'o>) -> Self {
+        Markers { below, output, hidden: Vec::new(), implied: Vec::new() }
+    }
+
+    /// Goes on to the path `merged`, which comes after all before it.
+    ///
+    /// # Errors
+    /// Fails if engines unpack the layers to different files there, a layer below cannot be read, or the output fails.
+    pub(super) fn advance(&mut self, merged: &MergedPath) -> Result<()> {
+        while self.implied.last().is_some_and(|last| !may_contain(&last.path, &merged.path)) {
+            self.finish_last()?;
+        }
+        let is_plain = matches!(&merged.found, Some((_, node)) if node.kind == ListedKind::ImpliedDirectory);
+        let follows_a_link = merged.begins_implied
+            && (!is_plain || merged.hides_below)
+            && self.look_below(&merged.path)? == Below::Other;
+        if merged.is_ambiguous || follows_a_link {
+            let reason =
+                "is a link or file that a higher layer has files below, which engines unpack in different ways";
+            return Err(Error::invalid(display(&merged.path), reason).hint("squash other layers: --from N"));
+        }
+        if !merged.had_node {
+            return Ok(());
+        }
+        for number in 0..self.implied.len() {
+            let above = &mut self.implied[number];
+            if !is_above(&above.path, &merged.path) {
+                continue;
+            }
+            above.is_needed |= merged.found.is_some();
+            let is_first = !std::mem::replace(&mut above.is_real, true);
+            if is_first && above.hides_below {
+                let (path, node) = (above.path.clone(), above.node.clone());
+                self.write_directory(&path, &node)?;
+                self.write_opaque(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the paths.
+    pub(super) fn finish(mut self) -> Result<()> {
+        while !self.implied.is_empty() {
+            self.finish_last()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a whiteout for a path that is deleted, or a marker for the root, if the layers below have it.
+    pub(super) fn deleted(&mut self, merged: &MergedPath) -> Result<()> {
+        match (merged.hides_below, merged.path.is_empty()) {
+            (false, _) => Ok(()),
+            (true, false) => self.write_whiteout(&merged.path),
+            (true, true) => {
+                self.write_opaque(&merged.path)?;
+                self.hidden.push(Vec::new());
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a directory, and a marker if it hides one of the layers below.
+    pub(super) fn directory(&mut self, merged: &MergedPath, node: &ListedNode) -> Result<()> {
+        let MergedPath { path, hides_below, .. } = merged;
+        if node.kind == ListedKind::ImpliedDirectory && !path.is_empty() {
+            let (path, hides_below) = (path.clone(), *hides_below);
+            self.implied.push(ImpliedPath { path, node: node.clone(), hides_below, is_real: false, is_needed: false });
+        } else {
+            if node.kind == ListedKind::Directory {
+                self.write_directory(path, node)?;
+            }
+            if *hides_below {
+                self.write_opaque(path)?;
+            }
+        }
+        if *hides_below {
+            self.hidden.push(path.clone());
+        }
+        Ok(())
+    }
+
+    /// Decides about the last directory without an entry, all of whose files have come.
+    fn finish_last(&mut self) -> Result<()> {
+        let Some(last) = self.implied.pop() else { return Ok(()) };
+        if last.hides_below {
+            // Deletions alone make no directory.
+            return if last.is_real { Ok(()) } else { self.write_whiteout(&last.path) };
+        }
+        // An engine has made it for files that were deleted later.
+        if last.is_real && !last.is_needed && self.look_below(&last.path)? == Below::Nothing {
+            self.write_directory(&last.path, &last.node)?;
+        }
+        Ok(())
+    }
+
+    fn write_directory(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
+        let path = if path.is_empty() { b"." } else { path };
+        self.output.header(&header(path, EntryType::Directory, node))
+    }
+
+    fn write_whiteout(&mut self, path: &[u8]) -> Result<()> {
+        if path.is_empty() || self.look_below(path)? == Below::Nothing {
+            return Ok(());
+        }
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.write_marker(&[&path[..name], b".wh.", &path[name..]].concat())
+    }
+
+    fn write_opaque(&mut self, path: &[u8]) -> Result<()> {
+        if self.look_below(path)? != Below::Directory {
+            return Ok(());
+        }
+        let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+        self.write_marker(&[path, slash, b".wh..wh..opq"].concat())
+    }
+
+    fn write_marker(&mut self, path: &[u8]) -> Result<()> {
+        let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
+        let node = ListedNode { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs };
+        self.output.header(&header(path, EntryType::File, &node))
+    }
+
+    /// Returns what is at `path` in the layers below, as far as visible through the directories of the new layer.
+    fn look_below(&mut self, path: &[u8]) -> Result<Below> {
+        self.hidden.retain(|above| may_contain(above, path));
+        if self.below.is_empty() || self.hidden.iter().any(|above| is_above(above, path)) {
+            return Ok(Below::Nothing);
+        }
+        match self.below.look(&ImagePath::new(path)?)? {
+            PathLookup::Absent => Ok(Below::Nothing),
+            PathLookup::Node(found) if found.node.kind.is_directory() => Ok(Below::Directory),
+            PathLookup::Node(_) => Ok(Below::Other),
+            PathLookup::Unseen(unseen) => Err(Error::invalid("layers below", unseen.reason).hint(unseen.hint)),
+        }
+    }
+}
+
+/// Returns whether `path` is in the directory `above`.
+fn is_above(above: &[u8], path: &[u8]) -> bool {
+    match above {
+        b"" => !path.is_empty(),
+        above => path.strip_prefix(above).is_some_and(|rest| rest.starts_with(b"/")),
+    }
+}
+
+/// Returns whether paths in the directory `above` may come at or after `path`, in the order of their bytes. Names that begin with
+/// that of the directory and go on with a smaller byte than a slash come before its files.
+fn may_contain(above: &[u8], path: &[u8]) -> bool {
+    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.first().is_none_or(|byte| *byte <= b'/'))
+}
