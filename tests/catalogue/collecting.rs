@@ -69,6 +69,21 @@ fn a_collection_that_is_killed_at_any_change_loses_nothing() {
     }
 }
 
+/// Another program may have replaced the index without a sync: after a power cut, the former one would need the blobs.
+#[test]
+fn the_index_is_durable_before_a_blob_is_removed() {
+    let Some(strace) = consumer("strace") else { return };
+    let bench = littered();
+    let log = bench.scratch.join("strace.log");
+    let mut traced = command(&strace);
+    traced.args(["-f", "-y", "-qq", "-e", "trace=fsync,unlinkat", "-o"]).arg(&log);
+    traced.arg(env!("CARGO_BIN_EXE_ocibuild")).args(["gc", "out", "--older-than", "0s"]);
+    run(traced.current_dir(bench.scratch.path())).success();
+    let log = fs::read_to_string(log).unwrap();
+    let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part}: {log}"));
+    assert!(place("out/index.json>)") < place("unlinkat("), "{log}");
+}
+
 #[test]
 fn a_removal_that_is_killed_at_any_change_loses_nothing_else() {
     for call in ["write", "fsync", "renameat", "unlinkat", "ftruncate"] {

@@ -54,6 +54,7 @@ fn miss(reason: &str, program: &str) {
 /// Returns what is tested with a consumer.
 fn proves(program: &str) -> &'static str {
     match program {
+        "bash" | "fish" | "zsh" => "that the names of images are completed in it",
         "skopeo" => "that skopeo copies our layouts and archives and keeps the digest, and all that it carries further",
         "umoci" => "that umoci unpacks our layouts, and bases made by umoci",
         "runc" => "that runc runs what umoci unpacked",

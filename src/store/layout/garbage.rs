@@ -134,14 +134,16 @@ impl Layout {
     }
 
     fn remove_blobs(&self, blobs: &[(Digest, u64)]) -> Result<()> {
-        for (digest, _) in blobs {
-            self.existing_blob_directory(digest.algorithm())?.remove_tree(&digest.hex())?;
-        }
+        // Another program may have replaced the index without a sync. After a power cut, the former one would need the blobs.
+        // The removal itself needs no sync: the next collection removes what comes back.
+        self.sync_index()?;
         self.root.sweep_temporaries();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
+            for (digest, _) in blobs.iter().filter(|(digest, _)| digest.algorithm() == algorithm) {
+                directory.remove_tree(&digest.hex())?;
+            }
             directory.sweep_temporaries();
-            directory.sync()?;
         }
         Ok(())
     }

@@ -1,0 +1,14 @@
+
+# The images of a layout: ./out:TAB. A foreign layout chooses its names, so those that would need quotes are left out.
+function __ocibuild_images
+    set -l parts (string match -r '^((?:oci:)?([^:]+):)' -- (commandline -ct))
+    or return
+    test -f $parts[3]/oci-layout
+    or return
+    set -l plain -e 1d -e 's/ .*//' -e 's,^docker\.io/,,' -e 's,^library/,,' -e '/^-$/d' -e '/[^A-Za-z0-9._:/@+-]/d'
+    for name in (ocibuild ls $parts[3] 2>/dev/null | sed $plain)
+        echo $parts[2]$name
+    end
+end
+
+complete -c ocibuild -a '(__ocibuild_images)'
