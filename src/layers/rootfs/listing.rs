@@ -133,6 +133,11 @@ impl LayerListing {
         LayerListing { moved, ..self }
     }
 
+    /// Returns a directory of the layer that is a link in the layers below, so that its entries are listed elsewhere.
+    pub(in crate::layers) fn first_moved(&self) -> Option<&[u8]> {
+        self.moved.first().map(|(from, _)| from.as_slice())
+    }
+
     /// Returns the path at which the entry of the layer at `path` is listed.
     pub(super) fn place(&self, path: &[u8]) -> Vec<u8> {
         place(&self.moved, path)

@@ -1,6 +1,6 @@
 //! Directories of the new layer, and what hides files of the layers below it.
 
-use super::output::{TarOutput, display, header};
+use super::output::{TarOutput, ambiguous, header};
 
 use crate::codec::tar::EntryType;
 use crate::common::error::{Error, Result};
@@ -54,9 +54,7 @@ impl<'m, 'o> Markers<'m, 'o> {
             && (!is_plain || merged.hides_below)
             && self.look_below(&merged.path)? == Below::Other;
         if merged.is_ambiguous || follows_a_link {
-            let reason =
-                "is a link or file that a higher layer has files below, which engines unpack in different ways";
-            return Err(Error::invalid(display(&merged.path), reason).hint("squash other layers: --from N"));
+            return Err(ambiguous(&merged.path));
         }
         if !merged.had_node {
             return Ok(());

@@ -108,6 +108,13 @@ impl<'a> TarOutput<'a> {
     }
 }
 
+/// Returns the error about a directory of a layer that is something else in a lower one. Some engines follow the link, and others
+/// replace it.
+pub(super) fn ambiguous(path: &[u8]) -> Error {
+    let reason = "is a link or file that a higher layer has files below, which engines unpack in different ways";
+    Error::invalid(display(path), reason).hint("squash other layers: --from N")
+}
+
 /// Returns a path as messages name it.
 pub(super) fn display(path: &[u8]) -> String {
     one_line(&format!("/{}", String::from_utf8_lossy(path)))

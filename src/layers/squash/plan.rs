@@ -2,7 +2,7 @@
 
 use super::SquashRequest;
 use super::markers::Markers;
-use super::output::{TarOutput, display, header};
+use super::output::{TarOutput, ambiguous, display, header};
 use crate::codec::tar::{EntryType, Header};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
@@ -48,6 +48,9 @@ impl SquashPlan {
     /// Decides about every entry, and writes the directories, whiteouts and opaque markers.
     pub(super) fn make(request: &SquashRequest<'_>, output: &mut TarOutput<'_>) -> Result<SquashPlan> {
         let mut plan = SquashPlan::default();
+        if let Some(path) = request.listings.iter().find_map(|listing| listing.first_moved()) {
+            return Err(ambiguous(path));
+        }
         let mut markers = Markers::new(request.below, output);
         let mut outside = Vec::new();
         let mut files = MergedFiles::new(request.listings);
