@@ -153,6 +153,9 @@ impl<'a> ImageComparison<'a> {
     }
 }
 
+/// Layers of more bytes are read one after the other, so that the memory for the entries of one is free for the next.
+const READ_AT_ONCE: u64 = 1 << 20;
+
 /// Reads the layers that only one of the images has.
 fn read_different(sides: &mut [ComparedPlace<'_>; 2]) -> Result<()> {
     let common = common_layers(sides);
@@ -162,9 +165,15 @@ fn read_different(sides: &mut [ComparedPlace<'_>; 2]) -> Result<()> {
         wanted.extend(layers.filter(|(_, layer)| !common.contains(layer)).map(|(place, _)| (side, place)));
     }
     let readings = [sides[0].reading.clone(), sides[1].reading.clone()];
-    let read = wanted.par_iter().map(|(side, place)| readings[*side].read(*place)).collect::<Result<Vec<_>>>()?;
-    for ((side, place), read) in wanted.into_iter().zip(read) {
-        sides[side].set_read(place, read);
+    let size = |(side, place): &(usize, usize)| readings[*side].image.manifest.layers[*place].size;
+    let read = |(side, place): &(usize, usize)| readings[*side].read(*place);
+    let (small, large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|layer| size(layer) <= READ_AT_ONCE);
+    let read_small = small.par_iter().map(read).collect::<Result<Vec<_>>>()?;
+    for ((side, place), layer) in small.into_iter().zip(read_small) {
+        sides[side].set_read(place, layer);
+    }
+    for (side, place) in large {
+        sides[side].set_read(place, readings[side].read(place)?);
     }
     Ok(())
 }
