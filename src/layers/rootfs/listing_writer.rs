@@ -19,14 +19,26 @@ const DIRECTORIES: [u8; 2] = [1, 2];
 #[derive(Default)]
 pub(super) struct ListingWriter {
     entries: BTreeMap<Box<[u8]>, ListingRecord>,
+    /// The encoded nodes, one after the other: an allocation for each would take more memory than they do.
+    nodes: Vec<u8>,
     bytes: usize,
 }
 
-/// The stored data of one path: the flags and kind, and the encoded node.
+/// The stored data of one path: the flags and kind, and the place of the encoded node.
 #[derive(Default)]
 struct ListingRecord {
     first: u8,
-    node: Box<[u8]>,
+    start: u32,
+    length: u32,
+}
+
+impl ListingRecord {
+    /// Appends the node to `nodes`, which are shorter than 4 GiB, since everything that is collected is.
+    fn set_node(&mut self, kind: u8, encoded: &[u8], nodes: &mut Vec<u8>) {
+        self.first = self.first & (WHITEOUT | OPAQUE) | kind;
+        (self.start, self.length) = (nodes.len() as u32, encoded.len() as u32);
+        nodes.extend_from_slice(encoded);
+    }
 }
 
 impl ListingWriter {
@@ -40,9 +52,8 @@ impl ListingWriter {
         if !node.kind.is_directory() {
             self.remove_below(path);
         }
-        let record = self.record(path, encoded.len())?;
-        record.first = record.first & (WHITEOUT | OPAQUE) | kind;
-        record.node = encoded.into();
+        let (record, nodes) = self.record(path, encoded.len())?;
+        record.set_node(kind, &encoded, nodes);
         Ok(())
     }
 
@@ -64,7 +75,7 @@ impl ListingWriter {
             // Whiteouts are about the layers below.
             if let Some(record) = self.entries.get_mut(&path) {
                 record.first &= WHITEOUT | OPAQUE;
-                record.node = Box::default();
+                record.length = 0;
                 if record.first == 0 {
                     self.entries.remove(&path);
                 }
@@ -77,7 +88,7 @@ impl ListingWriter {
     /// # Errors
     /// The same as [`ListingWriter::add`].
     pub(super) fn add_whiteout(&mut self, path: &[u8]) -> Result<()> {
-        self.record(path, 0).map(|record| record.first |= WHITEOUT)
+        self.record(path, 0).map(|(record, _)| record.first |= WHITEOUT)
     }
 
     /// Records that the layer hides the entries of the layers below in the directory `path`.
@@ -85,10 +96,10 @@ impl ListingWriter {
     /// # Errors
     /// The same as [`ListingWriter::add`].
     pub(super) fn add_opaque(&mut self, path: &[u8]) -> Result<()> {
-        self.record(path, 0).map(|record| record.first |= OPAQUE)
+        self.record(path, 0).map(|(record, _)| record.first |= OPAQUE)
     }
 
-    fn record(&mut self, path: &[u8], more: usize) -> Result<&mut ListingRecord> {
+    fn record(&mut self, path: &[u8], more: usize) -> Result<(&mut ListingRecord, &mut Vec<u8>)> {
         self.bytes += more;
         // Every parent directory is listed, so that a look-up finds it. An entry of its own replaces it.
         let mut above = path;
@@ -96,10 +107,10 @@ impl ListingWriter {
             above = &above[..slash];
             match self.entries.get_mut(above) {
                 Some(record) if record.first & !(WHITEOUT | OPAQUE) != 0 => break,
-                Some(record) => imply(record),
+                Some(record) => imply(record, &mut self.nodes),
                 None => {
                     let mut record = ListingRecord::default();
-                    imply(&mut record);
+                    imply(&mut record, &mut self.nodes);
                     self.bytes += above.len();
                     self.entries.insert(above.into(), record);
                 }
@@ -111,7 +122,7 @@ impl ListingWriter {
         if self.entries.len() >= MOST_ENTRIES || self.bytes > MOST_BYTES {
             return Err(Error::invalid("layer", "has more entries than its index"));
         }
-        Ok(self.entries.entry(path.into()).or_default())
+        Ok((self.entries.entry(path.into()).or_default(), &mut self.nodes))
     }
 
     /// Returns the listing in the stored format.
@@ -129,7 +140,9 @@ impl ListingWriter {
             slots.extend((first.len() as u32).to_le_bytes());
             paths.extend_from_slice(first);
         };
-        for (path, ListingRecord { first: flags, node }) in self.entries {
+        for (path, ListingRecord { first: flags, start: node, length }) in self.entries {
+            let node =
+                self.nodes.get(node as usize..).and_then(|nodes| nodes.get(..length as usize)).unwrap_or_default();
             if out.len() - start >= BLOCK {
                 close(&out, start, &first);
                 (start, before) = (out.len(), Vec::new());
@@ -141,7 +154,7 @@ impl ListingWriter {
             number(&mut out, shared as u64);
             string(&mut out, &path[shared..]);
             out.push(flags);
-            out.extend_from_slice(&node);
+            out.extend_from_slice(node);
             before = path.into_vec();
         }
         if start < out.len() {
@@ -167,11 +180,11 @@ impl ListingWriter {
 }
 
 /// Makes `record` a directory without an entry of its own, as extractors create it.
-fn imply(record: &mut ListingRecord) {
+fn imply(record: &mut ListingRecord, nodes: &mut Vec<u8>) {
     let mut encoded = Vec::new();
     let (kind, xattrs) = (ListedKind::ImpliedDirectory, Box::default());
-    record.first |= encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);
-    record.node = encoded.into();
+    let kind = encode(&ListedNode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }, &mut encoded);
+    record.set_node(kind, &encoded, nodes);
 }
 
 /// Appends `node`, and returns the number of its kind.
