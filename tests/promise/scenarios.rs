@@ -139,6 +139,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
         ..Scenario::NONE
     },
+    Scenario {
+        name: "layers that become one",
+        command: "squash",
+        line: "squash out:app",
+        prepare: |stage| stage.run("layout out -t app --copy src:/srv --copy src:/opt"),
+        ..Scenario::NONE
+    },
+    Scenario {
+        name: "the files of an image in a directory",
+        command: "extract",
+        line: "extract out:app tree",
+        prepare: |stage| stage.run("layout out -t app --copy src:/srv --copy src:/opt"),
+        again: Again::NothingLeft("is not empty"),
+        ..Scenario::NONE
+    },
+    Scenario {
+        name: "the files of an image in one tar",
+        command: "export",
+        line: "export out:app rootfs:files.tar",
+        prepare: |stage| stage.run("layout out -t app --copy src:/srv --copy src:/opt"),
+        ..Scenario::NONE
+    },
     Scenario { name: "two more names", command: "tag", line: "tag out:keep v1 team/app:v2", ..Scenario::NONE },
     Scenario {
         name: "a name that goes",
@@ -188,7 +210,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The commands that write nothing but, at most, listings in the cache.
-pub(super) const READERS: &[&str] = &["inspect", "ls", "cat", "catalogs", "completions", "man", "cache info"];
+pub(super) const READERS: &[&str] =
+    &["serve", "diff", "inspect", "ls", "cat", "catalogs", "completions", "man", "cache info"];
 
 /// What the same command does after it has done its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
