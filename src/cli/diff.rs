@@ -33,7 +33,8 @@ const DEEPEST_INDEX: usize = 4;
 #[command(after_help = "\
 Compares documents, layers and files, and says why the bytes of layers differ. Lines begin with +
 for what only B has, - for what only A has, and ~ for what differs. The images of several platforms
-are compared one by one. Names are not compared. Layers of both images are not fetched.
+are compared one by one. Names are not compared. Layers of both images are only fetched if a file
+of one has to be compared.
 
 Exits with status 0 if the digests are equal, 1 if the images differ, and 2 for an error. With
 --ignore, exits with status 0 if no other difference is found. --quiet prints nothing.

@@ -54,7 +54,7 @@ impl OciArchive {
         Ok(StoredImage { warnings: self.members.warnings(), referrers, ..image })
     }
 
-    /// Reads what `tag` selects, as [`Layout::open_document`](crate::store::Layout::document) does.
+    /// Reads what `tag` selects, as [`Layout::open_document`](crate::store::Layout::open_document) does.
     ///
     /// # Errors
     /// Fails if there is no such image, or a document of it is missing, damaged or malformed.
