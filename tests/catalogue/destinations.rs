@@ -80,7 +80,7 @@ fn links_to_open_files_are_written_through() {
     }
     let json = ["export", "out:keep", "docker-archive:stdout", "-q", "--format", "json"];
     let refused = run(&mut bench.command(&json)).ended_with(2);
-    assert!(refused.stderr.contains("standard output is for the archive"), "{refused}");
+    assert!(refused.stderr.contains("standard output is for the tar"), "{refused}");
     assert!(fs::symlink_metadata(bench.scratch.join("stdout")).unwrap().is_symlink());
 }
 

@@ -9,6 +9,7 @@ use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use cap_fs_ext::{DirExt as _, SystemTimeSpec};
 use cap_std::fs::Metadata;
+use std::io::ErrorKind;
 use std::time::SystemTime;
 
 impl Layout {
@@ -30,10 +31,17 @@ impl Layout {
 
     /// Makes the stored manifest or index `digest` as young as one that is written now. Returns whether that succeeded: another
     /// user's file cannot be changed.
-    pub(super) fn note_commit(&self, digest: &Digest) -> bool {
+    ///
+    /// # Errors
+    /// Fails if the system reports another failure.
+    pub(super) fn note_commit(&self, digest: &Digest) -> Result<bool> {
         let now = || Some(SystemTimeSpec::SymbolicNow);
-        let directory = self.existing_blob_directory(digest.algorithm());
-        directory.is_ok_and(|directory| directory.dir().set_times(digest.hex(), now(), now()).is_ok())
+        let directory = self.existing_blob_directory(digest.algorithm())?;
+        match directory.dir().set_times(digest.hex(), now(), now()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(directory.failed(digest.hex(), "change the time of", error)),
+        }
     }
 }
 

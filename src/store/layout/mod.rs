@@ -291,7 +291,7 @@ impl Layout {
         image: &StoredImage,
         names: &[ImageName],
     ) -> Result<Vec<Replaced>> {
-        if !self.contains(&image.descriptor)? || !self.note_commit(&image.descriptor.digest) {
+        if !self.contains(&image.descriptor)? || !self.note_commit(&image.descriptor.digest)? {
             self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
         }
         let mut listed: Vec<Descriptor> = match names {
