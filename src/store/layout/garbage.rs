@@ -135,7 +135,6 @@ impl Layout {
 
     fn remove_blobs(&self, blobs: &[(Digest, u64)]) -> Result<()> {
         // Another program may have replaced the index without a sync. After a power cut, the former one would need the blobs.
-        // The removal itself needs no sync: the next collection removes what comes back.
         self.sync_index()?;
         self.root.sweep_temporaries();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -144,6 +143,8 @@ impl Layout {
                 directory.remove_tree(&digest.hex())?;
             }
             directory.sweep_temporaries();
+            // A collection that has succeeded has freed the space, also after a power cut.
+            directory.sync()?;
         }
         Ok(())
     }
