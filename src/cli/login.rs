@@ -85,7 +85,9 @@ pub(super) fn log_out(arguments: &LogoutArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let path = login_file(arguments.authfile.as_deref())?;
     let forget = |content| logged_out(&file(&path, content), &arguments.registry);
-    if !PathStatus::of(&path)?.exists() {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
+        && !PathStatus::of(directory)?.is_directory()
+    {
         // No directory is made only to find nothing in it.
         forget(None)?;
     }
