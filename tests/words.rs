@@ -69,7 +69,8 @@ fn manual_pages_have_exit_status_environment_files_examples_and_see_also() {
     }
     let verify = page(&["verify"]);
     assert!(verify.contains("OCIBUILD_CACHE_DIR") && !verify.contains("SOURCE_DATE_EPOCH"), "{verify}");
-    assert!(!verify.contains("ocibuild.lock"), "{verify}");
+    let inspect = page(&["inspect"]);
+    assert!(!inspect.contains("ocibuild.lock"), "{inspect}");
     assert!(page(&[]).contains("ocibuild\\-layout(1)"));
 }
 
