@@ -39,6 +39,8 @@ impl Root {
             ));
         }
         let temporary = temporary_name();
+        // Held until the temporary name is gone, so that a signal does not end the process before.
+        let _live = self.live_temporaries()?;
         other.dir.hard_link(name, &self.dir, &temporary).map_err(failed)?;
         let renamed = match self.is_name_of(&temporary, source) {
             Ok(true) => self.dir.rename(&temporary, &self.dir, name),

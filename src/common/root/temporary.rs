@@ -12,7 +12,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The prefix of every temporary name. The rest is 32 hexadecimal digits.
 const TEMPORARY_PREFIX: &str = ".ocibuild-";
@@ -69,14 +69,7 @@ impl Root {
         for _ in 0..100 {
             let name = temporary_name();
             // Held while the file is created, so that no file appears unnoticed while the process is being stopped.
-            let mut live = live_temporaries();
-            if live.stopped {
-                return Err(Error::new(
-                    ErrorKind::Interrupted,
-                    self.path.display().to_string(),
-                    "interrupted by a signal",
-                ));
-            }
+            let mut live = self.live_temporaries()?;
             match self.dir.open_with(&name, options) {
                 Ok(file) => {
                     let file = file.into_std();
@@ -128,6 +121,20 @@ impl Root {
                 self.dir.remove_file(&name).ok();
             }
             drop(file);
+        }
+    }
+}
+
+impl Root {
+    /// Returns the temporary files of this process. While they are held, no signal ends it.
+    ///
+    /// # Errors
+    /// Fails if a signal is ending it.
+    pub(super) fn live_temporaries(&self) -> Result<MutexGuard<'static, LiveTemporaries>> {
+        let live = live_temporaries();
+        match live.stopped {
+            true => Err(Error::new(ErrorKind::Interrupted, self.path.display().to_string(), "interrupted by a signal")),
+            false => Ok(live),
         }
     }
 }
@@ -283,12 +290,12 @@ pub fn remove_live_temporaries() {
 }
 
 /// The temporary files of this process, and whether new ones are prevented.
-struct LiveTemporaries {
+pub(super) struct LiveTemporaries {
     files: Vec<(Arc<Dir>, String)>,
     stopped: bool,
 }
 
-fn live_temporaries() -> std::sync::MutexGuard<'static, LiveTemporaries> {
+fn live_temporaries() -> MutexGuard<'static, LiveTemporaries> {
     static LIVE: Mutex<LiveTemporaries> = Mutex::new(LiveTemporaries { files: Vec::new(), stopped: false });
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
