@@ -2,7 +2,6 @@
 
 use super::flat_tar;
 use super::network::NetworkArguments;
-use super::output::print;
 use super::progress_display::Watch;
 use super::source::SourceArguments;
 use super::{Common, OutputFormat};
@@ -10,7 +9,6 @@ use clap::Args;
 use ocibuild::spec::ImagePath;
 use ocibuild::store::StoredImage;
 use ocibuild::{Error, Result};
-use serde_json::json;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -77,9 +75,11 @@ fn to_directory(
     directory: &Path,
     watch: &Watch,
 ) -> Result<()> {
+    use super::output::print;
     use super::source::list_layers;
     use ocibuild::common::progress::warn;
     use ocibuild::layers::rootfs::{ExtractAs, FlatFiles, extract};
+    use serde_json::json;
 
     let layers = list_layers(image, arguments.source.cache_directory(), watch)?;
     let user = ExtractAs::this_user();

@@ -48,10 +48,8 @@ pub fn refuses_locks(error: &io::Error) -> bool {
 /// Returns whether `error` means that only files that are open for writing can be locked, which directories never are: NFS
 /// (flock(2)).
 fn needs_writing(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    return error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error());
-    #[cfg(not(unix))]
-    return false;
+    const EBADF: i32 = 9;
+    cfg!(unix) && error.raw_os_error() == Some(EBADF)
 }
 
 /// An exclusive or shared lock of a directory, held until it is dropped.

@@ -35,6 +35,7 @@ impl<T> PathMap<T> {
         self.values.is_empty()
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.values.values()
     }

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use std::fs::File;
 
 /// The maximum number of files that are synced one by one. Beyond that, syncing the whole file system costs less.
+#[cfg(target_os = "linux")]
 const MOST_FILES: usize = 256;
 
 impl Layout {
