@@ -19,6 +19,7 @@
 //! * `upkeep`: the cache directory as a whole.
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
+//! * `contents`: options of one copy, and what is put into an image without a source.
 //! * `images`: how images are named and asked for.
 //! * `serving`: layouts as a registry, read by real clients and attacked by wrong ones.
 //! * `words`: the help of the command line, its progress and its errors.
@@ -50,6 +51,8 @@ mod catalogue;
 mod compressions;
 #[cfg(target_os = "linux")]
 mod consumers;
+#[cfg(target_os = "linux")]
+mod contents;
 #[cfg(target_os = "linux")]
 mod difference;
 #[cfg(target_os = "linux")]

@@ -9,6 +9,7 @@ pub mod image;
 mod layer_caches;
 mod lock_file;
 mod lower_layers;
+mod new_directory;
 mod placement;
 mod plan_to_json;
 mod planning;
@@ -24,7 +25,7 @@ pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
 pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
-pub use spec::{BuildSpec, LayerSpec, SecretPolicy, Source, SourceContent, SourceEntries};
+pub use spec::{BuildSpec, LayerSpec, NewDirectory, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
 use crate::cache::{LayerFacts, RecipeKey, SeriesKey};

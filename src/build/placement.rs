@@ -129,7 +129,7 @@ impl Placer<'_> {
             PathLookup::Unseen(unseen) => return Err(unknown(path, &unseen)),
         };
         if below.node.kind.is_directory() {
-            return Ok(Implied::Kept(self.attributes_of(&below, entry)));
+            return Ok(Implied::Kept(kept_attributes(&below, entry.attributes.mtime)));
         }
         if !matches!(below.node.kind, ListedKind::Symlink { .. }) {
             let reason = "is a file in a layer below, but a parent directory of a path in this layer";
@@ -169,9 +169,12 @@ impl Placer<'_> {
             }
             (kind, _) if kind.is_directory() => refuse(
                 "is a directory in a layer below; a file would hide its content".to_owned(),
-                format!(
-                    "to copy into the directory, end DST with a slash: {path}/; to replace it, first --remove {path}"
-                ),
+                match entry.kind {
+                    Kind::Symlink { .. } => format!("to replace it, first --remove {path}"),
+                    _ => format!(
+                        "to copy into the directory, end DST with a slash: {path}/; to replace it, first --remove {path}"
+                    ),
+                },
             ),
             (ListedKind::Symlink { .. }, Kind::Symlink { .. }) => Ok(Meets::Nothing),
             (ListedKind::Symlink { .. }, _) => match self.rootfs.resolve(path)? {
@@ -210,21 +213,6 @@ impl Placer<'_> {
                 self.unchecked.note(format!("whether {removed} is there to be removed"), &unseen);
                 Ok(())
             }
-        }
-    }
-
-    /// Returns the attributes that a directory has below, with the time of `entry`, since its content changes.
-    fn attributes_of(&self, below: &StackedEntry, entry: &Entry) -> Attributes {
-        // Security labels and other attributes of the machine that built the base are not copied.
-        let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
-        let xattrs = below.node.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned();
-        let xattrs: Box<Xattrs> = xattrs.collect::<Vec<_>>().into();
-        Attributes {
-            mode: below.node.mode,
-            uid: below.node.uid,
-            gid: below.node.gid,
-            mtime: entry.attributes.mtime,
-            xattrs: (!xattrs.is_empty()).then_some(xattrs),
         }
     }
 
@@ -342,7 +330,23 @@ impl Differing {
     }
 }
 
-fn unknown(path: &ImagePath, Unseen { reason, hint }: &Unseen) -> Error {
+/// Returns the attributes that a directory has below, with the time `mtime`, since its content changes.
+pub(super) fn kept_attributes(below: &StackedEntry, mtime: i64) -> Attributes {
+    // Security labels and other attributes of the machine that built the base are not copied.
+    let is_kept = |name: &[u8]| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
+    let xattrs = below.node.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned();
+    let xattrs: Box<Xattrs> = xattrs.collect::<Vec<_>>().into();
+    Attributes {
+        mode: below.node.mode,
+        uid: below.node.uid,
+        gid: below.node.gid,
+        mtime,
+        xattrs: (!xattrs.is_empty()).then_some(xattrs),
+    }
+}
+
+/// Returns the error for a directory at `path`, which depends on a layer whose content is unknown.
+pub(super) fn unknown(path: &ImagePath, Unseen { reason, hint }: &Unseen) -> Error {
     let reason = format!("its mode, owner and type are unknown: {reason}");
     Error::new(ErrorKind::NotFound, path.to_string(), reason).hint(hint)
 }

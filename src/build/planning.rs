@@ -4,7 +4,7 @@ use super::lower_layers::layers_of_base;
 use super::placement::{self, Unchecked};
 use super::{
     BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
-    runtime_checks,
+    new_directory, runtime_checks,
 };
 use crate::build::image::{Image, default_directories};
 use crate::cache::SeriesKey;
@@ -13,7 +13,7 @@ use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
-use crate::layers::tree::TreeBuilder;
+use crate::layers::tree::{Access, Content, Entry, Kind, Owner, TreeBuilder};
 use crate::spec::MOST_LAYERS;
 use crate::store::{ImageName, Layout};
 use std::collections::BTreeMap;
@@ -117,7 +117,7 @@ impl LayerSpec {
         progress: &dyn Progress,
     ) -> Result<PlannedLayer> {
         let series = self.series(policy);
-        let is_searched = self.sources.iter().any(Source::is_of_this_machine);
+        let is_searched = self.sources.iter().any(Source::is_searched);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots } = self;
         // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
         let describes_directories = !known_directories.is_empty();
@@ -147,6 +147,7 @@ impl LayerSpec {
             known.extend(known_directories);
         }
         let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
+        let sources = new_directory::add_those_with_attributes(sources, &mut builder, below.all)?;
         for source in sources {
             builder.begin_source(&source.name);
             source.add_to(&mut builder, spool, progress)?;
@@ -183,13 +184,18 @@ impl Source {
         place
     }
 
-    fn is_of_this_machine(&self) -> bool {
+    /// Returns whether it has files of this machine, or a text, which may hold secrets.
+    fn is_searched(&self) -> bool {
         match self.content {
             SourceContent::Directory(_)
             | SourceContent::DirectoryContent(_)
             | SourceContent::File(..)
-            | SourceContent::Archive(_) => true,
-            SourceContent::Entries(_) | SourceContent::Removal => false,
+            | SourceContent::Archive(_)
+            | SourceContent::Text(_) => true,
+            SourceContent::Entries(_)
+            | SourceContent::NewDirectory(_)
+            | SourceContent::Symlink(_)
+            | SourceContent::Removal => false,
         }
     }
 
@@ -208,6 +214,19 @@ impl Source {
             SourceContent::Entries(entries) => {
                 let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
                 entries(builder)
+            }
+            SourceContent::Symlink(target) => {
+                let attributes = rules.symlink(Owner::default());
+                builder.add(Entry { path: destination, kind: Kind::Symlink { target }, attributes })
+            }
+            SourceContent::Text(text) => {
+                let attributes = rules.file(Access { mode: 0o644, owner: Owner::default() });
+                let kind = Kind::File { size: text.len() as u64, content: Content::Bytes(text) };
+                builder.add(Entry { path: destination, kind, attributes })
+            }
+            // Those with attributes were added before all other sources of the layer.
+            SourceContent::NewDirectory(_) => {
+                builder.add_destination(&destination, new_directory::usual_attributes(&rules))
             }
             SourceContent::Removal => builder.remove(&destination),
         }

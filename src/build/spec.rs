@@ -8,7 +8,7 @@ use crate::common::root::Root;
 use crate::common::time::Timestamp;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Listings;
-use crate::layers::tree::{Attributes, Rules, TreeBuilder};
+use crate::layers::tree::{Attributes, Owner, Rules, TreeBuilder};
 use crate::secrets::FoundSecret;
 use crate::spec::ImagePath;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A request for an image: everything that determines its bytes.
 ///
@@ -278,6 +278,31 @@ impl Source {
         Source::new(name, SourceContent::Entries(Mutex::new(entries)), ImagePath::root())
     }
 
+    /// Makes the directory `path`. If the layers below have it, what is `None` stays unchanged; otherwise the mode is 0755,
+    /// changed by the rules as that of a copied directory, and the owner is that of the rules.
+    ///
+    /// ```
+    /// use ocibuild::Source;
+    ///
+    /// let source = Source::new_directory("/tmp".parse()?, Some(0o1777), None);
+    /// assert_eq!(source.name, "directory /tmp");
+    /// # Ok::<(), ocibuild::Error>(())
+    /// ```
+    pub fn new_directory(path: ImagePath, mode: Option<u16>, owner: Option<Owner>) -> Self {
+        let directory = NewDirectory { mode, owner };
+        Source::new(format!("directory {path}"), SourceContent::NewDirectory(directory), path)
+    }
+
+    /// Adds a symbolic link to `target` at `path`. The target is neither checked nor changed.
+    pub fn symlink(target: impl AsRef<[u8]>, path: ImagePath) -> Self {
+        Source::new(format!("link {path}"), SourceContent::Symlink(target.as_ref().into()), path)
+    }
+
+    /// Adds a file with the content `text` at `path`. Its mode is 0644, changed by the rules as that of a copied file.
+    pub fn text(text: impl AsRef<[u8]>, path: ImagePath) -> Self {
+        Source::new(format!("file {path}"), SourceContent::Text(text.as_ref().into()), path)
+    }
+
     /// Removes `path` from the layers below (a whiteout).
     pub fn removal(path: ImagePath) -> Self {
         Source::new(format!("remove {path}"), SourceContent::Removal, path)
@@ -308,8 +333,24 @@ pub enum SourceContent {
     /// Entries from a callback, which is called when they are needed. Their paths are relative to the root of the image,
     /// whatever the destination.
     Entries(Mutex<Box<SourceEntries>>),
+    /// A directory, at the destination.
+    NewDirectory(NewDirectory),
+    /// A symbolic link to this target, at the destination.
+    Symlink(Box<[u8]>),
+    /// A file with this content, at the destination.
+    Text(Arc<[u8]>),
     /// The removal of the destination from the layers below.
     Removal,
+}
+
+/// The attributes of a directory to be made. What is `None` stays as the layers below have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewDirectory {
+    /// The permission bits.
+    pub mode: Option<u16>,
+    /// The owner.
+    pub owner: Option<Owner>,
 }
 
 /// Adds the entries of a source.
@@ -323,6 +364,9 @@ impl fmt::Debug for SourceContent {
             SourceContent::File(..) => "File",
             SourceContent::Archive(_) => "Archive",
             SourceContent::Entries(_) => "Entries",
+            SourceContent::NewDirectory(_) => "NewDirectory",
+            SourceContent::Symlink(_) => "Symlink",
+            SourceContent::Text(_) => "Text",
             SourceContent::Removal => "Removal",
         })
     }

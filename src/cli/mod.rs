@@ -32,6 +32,7 @@ mod found_difference;
 mod gc;
 mod image_files;
 mod inspect;
+mod items;
 mod layer_cache;
 mod layout;
 mod layout_lock;

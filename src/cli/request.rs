@@ -49,7 +49,8 @@ pub(super) struct RequestArguments {
 }
 
 /// The flags that make a request for an image.
-const LOOKED_FOR: &str = "no robot.yaml in this directory, no --robot, --copy or --remove, and no change of a config";
+const LOOKED_FOR: &str =
+    "no robot.yaml in this directory, no --robot, no --copy or other content, and no change of a config";
 
 /// The request.
 pub(super) struct ImageRequest {
@@ -163,6 +164,6 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
         let first = first.display();
         watch.say(&format!("{}: {files} in PATH made executable, as by rcc run: {first}", robot.robot.file));
     }
-    content.add_exclusions(&mut rules.ignore)?;
+    content.exclusions.add_to(&mut rules.ignore)?;
     robot.layer_specs(rules)
 }

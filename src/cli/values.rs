@@ -4,8 +4,6 @@ use ocibuild::cache::CachePlace;
 use ocibuild::layers::tree::Owner;
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Reference, Result, Timestamp};
-use std::ffi::OsStr;
-use std::path::PathBuf;
 
 /// Returns `KEY=VALUE`, with a key.
 ///
@@ -28,41 +26,6 @@ pub(super) fn command(text: &str) -> Result<Vec<String>> {
         return words.map_err(|_| Error::usage(format!("`{text}`"), "not a JSON array of strings"));
     }
     shlex::split(text).ok_or_else(|| Error::usage(format!("`{text}`"), "unterminated quote"))
-}
-
-/// A value of `--copy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copy {
-    /// A directory, a file, a tar, or `-` for a tar on standard input.
-    pub(super) source: PathBuf,
-    /// The destination in the image.
-    pub(super) destination: ImagePath,
-    /// The form of the destination.
-    pub(super) target: CopyTarget,
-}
-
-/// The form of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CopyTarget {
-    /// `/dst`: a file gets this name.
-    Exact,
-    /// `/dst/`: a file keeps its name below this directory.
-    Directory,
-}
-
-/// Parses `SRC:DST`, split at the last colon before a slash, so that a Windows drive is not split.
-///
-/// # Errors
-/// Fails if there is no such colon, or DST leaves the image.
-pub(super) fn copy(text: &OsStr) -> Result<Copy> {
-    let malformed =
-        || Error::usage(format!("`{}`", text.to_string_lossy()), "not of the form SRC:DST with an absolute DST");
-    let bytes = ocibuild::common::root::name_bytes(text)?;
-    let at = bytes.windows(2).rposition(|pair| pair == b":/").filter(|at| *at > 0).ok_or_else(malformed)?;
-    let (source, destination) = (&bytes[..at], &bytes[at + 1..]);
-    let target = if destination.ends_with(b"/") { CopyTarget::Directory } else { CopyTarget::Exact };
-    let destination = ImagePath::new(destination).map_err(|error| Error::usage(error.object(), error.reason()))?;
-    Ok(Copy { source: ocibuild::common::root::path_of_bytes(source).into_owned(), destination, target })
 }
 
 /// Returns an absolute path in the image.
@@ -185,21 +148,6 @@ pub(super) fn repository(text: &str) -> Result<Reference> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_copy_is_split_before_its_destination() {
-        let split = |text: &str| {
-            copy(text.as_ref())
-                .map(|copy| (copy.source.display().to_string(), copy.destination.to_string(), copy.target))
-                .ok()
-        };
-        assert_eq!(split("app:/opt/app"), Some(("app".to_owned(), "/opt/app".to_owned(), CopyTarget::Exact)));
-        assert_eq!(split("C:/x:/opt/"), Some(("C:/x".to_owned(), "/opt".to_owned(), CopyTarget::Directory)));
-        assert_eq!(split("-:/"), Some(("-".to_owned(), "/".to_owned(), CopyTarget::Directory)));
-        for bad in ["app", "app:opt", ":/opt", "app:/../x"] {
-            assert_eq!(split(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn commands_are_json_or_words() {

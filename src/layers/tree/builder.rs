@@ -112,7 +112,12 @@ impl TreeBuilder {
     /// The same as [`TreeBuilder::add`].
     pub fn add_destination(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
         let place = self.place(path)?;
-        if place != ROOT && self.nodes.node(place).source == IMPLIED {
+        let TreeNode { what, source, .. } = *self.nodes.node(place);
+        if what != NodeKind::Directory {
+            let (first, second) = (self.source(source), self.source(self.current_source()));
+            return Err(Error::invalid(path.to_string(), format!("is in both {first} and {second}")));
+        }
+        if place != ROOT && source == IMPLIED {
             let attributes = self.number_of(attributes);
             let node = &mut self.nodes.list[place as usize];
             (node.attributes, node.source) = (attributes, DESTINATION);

@@ -1,0 +1,37 @@
+//! Items: the values of the flags that say what goes into an image. Each type reads one of them from text, and makes the source of it.
+//!
+//! `SRC:DST,chown=1000,exclude=*.md` is an item with two options.
+
+mod copy;
+mod directory;
+mod exclusions;
+mod file;
+mod options;
+mod symlink;
+
+pub(super) use copy::Copy;
+pub(super) use directory::DirectoryItem;
+pub(super) use exclusions::Exclusions;
+pub(super) use file::FileItem;
+pub(super) use symlink::SymlinkItem;
+
+use super::values;
+use ocibuild::spec::ImagePath;
+use ocibuild::{Error, Result};
+
+/// Reads an absolute path in the image, which must not end with a slash: an item of this kind has no name of its own to put there.
+fn path_of_item(bytes: &[u8]) -> Result<ImagePath> {
+    let path = absolute_path(bytes)?;
+    if bytes.ends_with(b"/") {
+        return Err(Error::usage(path.to_string(), "ends with a slash, so it has no name"));
+    }
+    Ok(path)
+}
+
+/// Reads an absolute path in the image.
+fn absolute_path(bytes: &[u8]) -> Result<ImagePath> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => values::image_path(text),
+        Err(_) => Err(Error::usage(format!("`{}`", String::from_utf8_lossy(bytes)), "not UTF-8")),
+    }
+}

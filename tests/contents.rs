@@ -1,0 +1,190 @@
+//! What is put into an image as wanted: options of one copy, directories, links, small files, users, and files of the host.
+
+use crate::consumers::Layout;
+use crate::listers::{Entry, listed_by_us};
+use crate::support::{Finished, Scratch, ocibuild, run};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+/// A directory with sources, and layouts beside them.
+struct Desk {
+    scratch: Scratch,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk { scratch: Scratch::new() };
+        for (path, content) in [("app/main", "#!/bin/sh\n"), ("app/notes.md", "notes"), ("app/deep/data", "data")] {
+            desk.scratch.write(path, content);
+        }
+        fs::set_permissions(desk.scratch.join("app/main"), fs::Permissions::from_mode(0o700)).unwrap();
+        desk
+    }
+
+    /// `ocibuild layout out ARGUMENTS`.
+    #[track_caller]
+    fn layout(&self, arguments: &[&str]) -> Finished {
+        let mut command = ocibuild();
+        command.current_dir(self.scratch.path()).args(["layout", "out", "--compression", "none"]).args(arguments);
+        run(&mut command)
+    }
+
+    /// The entries of all layers of the image `tag` in `out`, as lines of path, kind, mode and owner.
+    fn lines(&self, tag: &str) -> Vec<String> {
+        let image = Layout::new(self.scratch.join("out"), tag);
+        let layers = image.layers();
+        let entries = layers.iter().flat_map(|layer| listed_by_us(&image.blob(layer["digest"].as_str().unwrap())));
+        let line = |entry: Entry| {
+            let path = String::from_utf8(entry.path).unwrap();
+            format!("{path} {:?} {:04o} {}:{}", entry.kind, entry.mode, entry.uid, entry.gid)
+        };
+        entries.map(line).collect()
+    }
+
+    /// The texts of the image's history.
+    fn history(&self, tag: &str) -> Vec<String> {
+        let config = Layout::new(self.scratch.join("out"), tag).config();
+        let entries = config["history"].as_array().unwrap().clone();
+        entries.iter().map(|entry| entry["created_by"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn options_of_one_copy_do_not_touch_the_others() {
+    let desk = Desk::new();
+    let copies =
+        ["--copy", "app:/one,chown=5:6,chmod=0640,exclude=*.md,exclude=deep", "--copy", "app/:/two,exclude=main"];
+    desk.layout(&[&copies[..], &["--chown", "9", "-t", "v1"]].concat()).success();
+    assert_eq!(
+        desk.lines("v1"),
+        [
+            "one Directory 0750 5:6",
+            "one/main File 0640 5:6",
+            "two Directory 0755 9:9",
+            "two/deep Directory 0755 9:9",
+            "two/deep/data File 0644 9:9",
+            "two/notes.md File 0644 9:9",
+        ]
+    );
+    desk.layout(&["--copy", "app:/all,include=app,preserve-modes", "--exclude", "**/data", "-t", "v2"]).success();
+    assert!(desk.lines("v2").contains(&"all/main File 0700 0:0".to_owned()));
+    assert!(!desk.lines("v2").iter().any(|line| line.contains("data")));
+    desk.scratch.write("patterns", "deep\n");
+    desk.layout(&["--copy", "app:/a,ignore-file=patterns,include=deep/data", "-t", "v3"]).success();
+    assert!(desk.lines("v3").iter().any(|line| line.starts_with("a/deep/data ")));
+}
+
+#[test]
+fn a_comma_in_a_path_is_written_twice() {
+    let desk = Desk::new();
+    desk.scratch.write("a,b/f", "");
+    desk.layout(&["--copy", "a,,b:/c,,d", "--mkdir", "/e,,f", "--file", "/g,h=i,j", "-t", "v1"]).success();
+    let paths: Vec<String> = desk.lines("v1").iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(paths, ["c,d", "c,d/f", "e,f", "g,h"]);
+}
+
+#[test]
+fn directories_links_and_files_need_no_source() {
+    let desk = Desk::new();
+    let items = [
+        "--mkdir=/tmp,mode=1777",
+        "--mkdir=/var/lib/app,chown=7:8",
+        "--symlink=../tmp:/var/tmp,chown=3",
+        "--file=mode=0600,chown=7,/etc/app/key=a = 1, b = 2",
+        "--file=/etc/empty=",
+    ];
+    let built = desk.layout(&[&items[..], &["--chmod=0640", "-t", "v1"]].concat()).success();
+    assert_eq!(
+        desk.lines("v1"),
+        [
+            "etc Directory 0755 0:0",
+            "etc/app Directory 0755 0:0",
+            "etc/app/key File 0600 7:7",
+            "etc/empty File 0640 0:0",
+            "tmp Directory 1777 0:0",
+            "var Directory 0755 0:0",
+            "var/lib Directory 0755 0:0",
+            "var/lib/app Directory 0750 7:8",
+            "var/tmp Symlink 0777 3:3",
+        ]
+    );
+    let read = |path: &str| {
+        run(ocibuild().current_dir(desk.scratch.path()).args(["cat", "./out:v1", path])).success().text().to_owned()
+    };
+    assert_eq!((read("/etc/app/key"), read("/etc/empty")), ("a = 1, b = 2".to_owned(), String::new()));
+    // The bytes are the same on every machine, and in every release until CHANGELOG.md says something else.
+    assert_eq!(built.text(), "sha256:464ac1daaea8c1dc640de5bb60668d06d6c7850c2003a5a82eb93c421bbdc046");
+    let again = desk.layout(&[&items[..], &["--chmod=0640", "-t", "v1", "--jobs=1", "--no-cache"]].concat()).success();
+    assert_eq!(again.text(), built.text());
+}
+
+#[test]
+fn small_contents_that_follow_each_other_share_a_layer() {
+    let desk = Desk::new();
+    let items = ["--mkdir=/a", "--file=/b=", "--copy=app:/c", "--symlink=a:/d", "--remove=/a", "--mkdir=/e"];
+    desk.layout(&[&items[..], &["-t", "v1"]].concat()).success();
+    let expected = ["mkdir /a, file /b", "copy to /c", "symlink /d", "remove /a", "mkdir /e"];
+    assert_eq!(desk.history("v1"), expected.map(|done| format!("ocibuild: {done}")));
+    desk.layout(&["--mkdir=/a", "--layer=all", "--file=/b=", "--copy=app:/c", "--mkdir=/e", "-t", "v2"]).success();
+    assert_eq!(desk.history("v2"), ["ocibuild: mkdir /a", "all"]);
+    let planned = desk.layout(&["--mkdir=/a", "--file=/b=text", "--dry-run", "--format=json"]).success();
+    let planned: Value = serde_json::from_str(planned.text()).unwrap();
+    assert_eq!(planned["layers"][0]["createdBy"], "ocibuild: mkdir /a, file /b");
+    assert_eq!((&planned["layers"][0]["entries"], &planned["layers"][0]["bytes"]), (&2.into(), &5.into()));
+}
+
+#[test]
+fn a_directory_of_the_base_keeps_what_is_not_said() {
+    let desk = Desk::new();
+    desk.layout(&[
+        "--mkdir=/data,mode=0700,chown=7:8",
+        "--symlink=data:/link",
+        "--symlink=nowhere:/lost",
+        "-t",
+        "base",
+    ])
+    .success();
+    let made = |items: &[&str]| {
+        desk.layout(&[items, &["--base=./out:base", "-t", "v1"]].concat()).success();
+        desk.lines("v1").split_off(3)
+    };
+    assert_eq!(made(&["--mkdir=/data"]), ["data Directory 0700 7:8"]);
+    assert_eq!(made(&["--mkdir=/data,mode=0750"]), ["data Directory 0750 7:8"]);
+    assert_eq!(made(&["--mkdir=/link,chown=9"]), ["data Directory 0700 9:9"]);
+    assert_eq!(made(&["--mkdir=/link/x"]), ["data Directory 0700 7:8", "data/x Directory 0755 0:0"]);
+    assert_eq!(made(&["--mkdir=/lost,chown=9"]), ["nowhere Directory 0755 9:9"]);
+    assert_eq!(
+        made(&["--file=/link/f=x", "--symlink=f:/link/g"])[1..],
+        ["data/f File 0644 0:0", "data/g Symlink 0777 0:0"]
+    );
+    // What is asked for by name holds whatever is copied, in either order.
+    for order in [["--mkdir=/data,mode=1777", "--copy=app:/data"], ["--copy=app:/data", "--mkdir=/data,mode=1777"]] {
+        assert_eq!(made(&["--layer=x", order[0], order[1]])[0], "data Directory 1777 7:8");
+    }
+}
+
+#[test]
+fn contents_that_do_not_fit_are_refused() {
+    let desk = Desk::new();
+    desk.layout(&["--mkdir=/data", "--file=/file=x", "-t", "base"]).success();
+    for (arguments, status, reason) in [
+        (&["--copy=app:/x,owner=5"][..], 2, "option `owner`: unknown (the options are chown=UID[:GID], keep-owners"),
+        (&["--copy=app/main:/x,exclude=a"], 2, "is a file, on which `exclude` has no effect"),
+        (&["--copy=app/main:/x,skip-special"], 2, "on which `skip-special` has no effect"),
+        (&["--mkdir=/x,mode=0755", "--mkdir=/x,mode=0700"], 2, "/x: is made twice in one layer"),
+        (&["--mkdir=/x", "--file=/x=y"], 1, "/x: is in both --file /x and --mkdir /x"),
+        (&["--file=/x=", "--symlink=y:/x"], 1, "/x: is in both --file /x and --symlink /x"),
+        (
+            &["--symlink=x:/data"],
+            1,
+            "is a directory in a layer below; a file would hide its content (to replace it, first --remove",
+        ),
+        (&["--mkdir=/file,mode=0700"], 1, "/file: is a file in a layer below, which a directory would replace"),
+        (&["--mkdir=/file/x"], 1, "/file: is a file in a layer below"),
+        (&["--file=/k=password = Tr0ub4dor-and-3", "--secrets=deny"], 1, "1 secret in 1 file"),
+    ] {
+        let refused = desk.layout(&[arguments, &["--base=./out:base", "-t", "v1"]].concat());
+        refused.ended_with(status).failed_saying(reason);
+    }
+}
