@@ -1,11 +1,13 @@
 //! Layers of an existing image that become one.
 
 use super::rewrite::{ChangedImage, Draft};
+use crate::build::image::BASE_DIGEST;
 use crate::codec::compression::Compression;
 use crate::common::error::{Error, Result};
 use crate::common::progress::Progress;
 use crate::layers::rootfs::{LayerBelow, LayerPlace, Listings, Rootfs, StoredLayer, Unseen, list_layers_from};
 use crate::layers::squash::{SquashRequest, squash_layers};
+use crate::registry::BASE_NAME;
 use crate::spec::{Config, media_type};
 use crate::store::{BlobSource, Layout, StoredImage};
 use serde_json::{Value, json};
@@ -71,6 +73,9 @@ impl Squash<'_> {
             layers.truncate(self.kept);
             layers.push(listed.to_json());
         }
+        if self.kept == 0 {
+            forget_base(&mut draft.manifest);
+        }
         let store: Arc<dyn BlobSource> = self.layout.clone();
         draft.blobs = draft.blobs.with_blobs([listed.digest], store);
         draft.finish()
@@ -110,5 +115,14 @@ impl Squash<'_> {
         }
         history.push(own);
         history
+    }
+}
+
+/// Removes the annotations about the base, none of whose layers are left (image-spec, annotations.md).
+fn forget_base(manifest: &mut Value) {
+    let Some(annotations) = manifest.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    let of_base = [BASE_DIGEST, BASE_NAME].map(|key| annotations.remove(key));
+    if annotations.is_empty() && of_base.iter().any(Option::is_some) {
+        manifest.as_object_mut().map(|manifest| manifest.remove("annotations"));
     }
 }

@@ -237,6 +237,41 @@ fn hostile_layers_are_refused_or_harmless() {
     yard.refuses("squash out:v1", &["--from: the image has no layers"]);
 }
 
+/// Engines make a directory for its first file, and keep it when its files are deleted. Deletions alone make none.
+#[test]
+fn directories_without_an_entry_stay() {
+    let names = |lines: Vec<String>| -> Vec<String> {
+        lines.into_iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+    };
+    let first: &[&str] = &["a/b/x:1", "k:1", "o/x:1"];
+    let found = squashed(&[first, &["a/b/.wh.x", "c/.wh.y", "d-e/.wh.g", "d/h:1", "o/.wh..wh..opq"]], 1);
+    assert_eq!(names(found), ["a/b/", "a/", "o/", "k", "d/h"]);
+    let base: &[&str] = &["a/x:1", "b/x:1", "c:1", "e/", "e/x:1", "f/", "f/x:1"];
+    let emptied: &[&str] = &["b/.wh.y", "c/.wh.z", "e/.wh..wh..opq", "f/.wh..wh..opq", "f/y:1"];
+    let found = squashed(&[base, &["a/.wh.x", ".wh.b", ".wh.c"], emptied], 2);
+    assert_eq!(names(found), ["a/.wh.x", ".wh.b", ".wh.c", "e/.wh..wh..opq", "f/.wh..wh..opq", "f/y"]);
+    let found = squashed(&[&["a/.wh.x"], &["a/y:1"], &["a/.wh.y"]], 2);
+    assert_eq!(names(found), ["a/"]);
+}
+
+/// Once no layer of the base is left, nothing names it.
+#[test]
+fn a_base_that_is_squashed_away_is_forgotten() {
+    let yard = Yard::new();
+    image(&yard, &[&["a:1"], &["b:1"], &["c:1"]]);
+    let annotations = "--annotation org.opencontainers.image.base.name=docker.io/library/debian:stable \
+                       --annotation org.opencontainers.image.base.digest=sha256:0";
+    yard.text(&format!("edit out:v1 {annotations} --annotation k=v"));
+    let annotations = |name: &str| yard.json(&format!("inspect {name}"))["annotations"].as_object().unwrap().len();
+    yard.text("squash out:v1 --from 2 --to oci:out:above");
+    assert_eq!(annotations("out:above"), 3);
+    yard.text("squash out:v1");
+    assert_eq!(yard.json("inspect out:v1")["annotations"], json!({"k": "v"}));
+    yard.text("edit out:above --unset-annotation k");
+    yard.text("squash out:above");
+    assert_eq!(annotations("out:above"), 0);
+}
+
 /// In a registry, the lower layers stay where they are.
 #[test]
 fn layers_of_a_registry_become_one() {
@@ -262,8 +297,9 @@ fn umoci_unpacks_the_same_files() {
     }
     let yard = Yard::new();
     let base: &[&str] = &["etc/", "etc/old:1", "lib/", "lib/x:1", "gone/", "gone/x:1"];
-    let one: &[&str] = &["app/", "app/a:1", "app/h=>app/a", "app/tmp:1", "etc/.wh.old", ".wh.gone"];
-    let two: &[&str] = &["app/.wh.tmp", "app/.wh.a", "lib/", "lib/.wh..wh..opq", "lib/y:1", "l->etc"];
+    let one: &[&str] = &["app/", "app/a:1", "app/h=>app/a", "app/tmp:1", "etc/.wh.old", ".wh.gone", "m/x:1", "n/.wh.x"];
+    let two: &[&str] =
+        &["app/.wh.tmp", "app/.wh.a", "lib/", "lib/.wh..wh..opq", "lib/y:1", "l->etc", "m/.wh.x", "gone/.wh.x"];
     image(&yard, &[base, one, two]);
     let unpack = |name: &str| {
         let mut umoci = command("umoci");

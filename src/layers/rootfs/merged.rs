@@ -38,13 +38,17 @@ pub(in crate::layers) struct MergedPath {
     pub(in crate::layers) found: Option<(usize, ListedNode)>,
     /// Whether the layers hide what layers below them have at the path, or in the directory there.
     pub(in crate::layers) hides_below: bool,
+    /// Whether the layers delete or replace what layers below them have at the path, so that nothing of it is left.
+    pub(in crate::layers) replaces_below: bool,
+    /// The lowest layer whose entries are younger than every deletion of the path.
+    pub(in crate::layers) exists_from: usize,
+    /// The highest layer that has an entry of its own for the path, visible or not.
+    pub(in crate::layers) last_node: Option<usize>,
     /// Whether a layer has files below a link or file of a lower one, without an entry for a directory that replaces it. Some
     /// engines follow the link, and others replace it.
     pub(in crate::layers) is_ambiguous: bool,
     /// The same, if the layers below have a link or file at the path: the first entry for it does not replace what is there.
     pub(in crate::layers) begins_implied: bool,
-    /// Whether a layer has an entry of its own for the path, visible or not.
-    pub(in crate::layers) had_node: bool,
 }
 
 /// Iterates over the files of stacked layers, in the order of the bytes of their paths.
@@ -177,29 +181,32 @@ impl<'a> MergedFiles<'a> {
     /// Applies the entries of one path, lowest layer first.
     fn merge(&mut self, mut group: Vec<NextEntry>) -> MergedPath {
         let path = group.first_mut().map(|first| std::mem::take(&mut first.entry.path)).unwrap_or_default();
-        let (mut hides_below, mut is_ambiguous) = (false, false);
-        let (mut begins_implied, mut had_node) = (false, false);
+        let (mut hides_below, mut replaces_below) = (false, false);
+        let (mut is_ambiguous, mut begins_implied) = (false, false);
         let floor = self.floor(&path);
         let mut found: Option<(usize, ListedNode)> = None;
-        let mut floor_below = floor;
+        let (mut floor_below, mut exists_from) = (floor, floor);
+        let is_own = |node: &ListedNode| node.kind != ListedKind::ImpliedDirectory;
+        let last_node = group.iter().rfind(|next| next.entry.node.as_ref().is_some_and(is_own)).map(|next| next.layer);
         for NextEntry { entry, layer } in group.into_iter().filter(|next| next.layer >= floor) {
             hides_below |= entry.is_whiteout || entry.is_opaque;
+            replaces_below |= entry.is_whiteout;
             if entry.is_whiteout {
                 found = None;
-                floor_below = layer;
+                (floor_below, exists_from) = (layer, layer);
             }
             if entry.is_opaque {
                 floor_below = layer;
             }
             let Some(node) = entry.node else { continue };
             let is_implied = node.kind == ListedKind::ImpliedDirectory;
-            begins_implied |= is_implied && found.is_none() && floor == 0 && !hides_below;
-            had_node |= !is_implied;
+            begins_implied |= is_implied && found.is_none() && floor == 0 && !replaces_below;
             hides_below |= !node.kind.is_directory();
+            replaces_below |= !node.kind.is_directory();
             let was_directory = found.as_ref().is_some_and(|(_, before)| before.kind.is_directory());
             is_ambiguous |= found.is_some() && !was_directory && is_implied;
             if found.is_some() && !(was_directory && node.kind.is_directory()) {
-                floor_below = layer;
+                (floor_below, exists_from) = (layer, layer);
             }
             if !(was_directory && is_implied) {
                 found = Some((layer, node));
@@ -208,7 +215,7 @@ impl<'a> MergedFiles<'a> {
         if floor_below != floor || found.as_ref().is_some_and(|(_, node)| node.kind.is_directory()) {
             self.floors.push((path.clone(), floor_below));
         }
-        MergedPath { path, found, hides_below, is_ambiguous, begins_implied, had_node }
+        MergedPath { path, found, hides_below, replaces_below, exists_from, last_node, is_ambiguous, begins_implied }
     }
 
     /// Returns the next path that a layer has an entry for, visible or not.

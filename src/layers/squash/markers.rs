@@ -1,7 +1,6 @@
 //! Directories of the new layer, and what hides files of the layers below it.
 
 use super::output::{TarOutput, ambiguous, header};
-
 use crate::codec::tar::EntryType;
 use crate::common::error::{Error, Result};
 use crate::layers::rootfs::{ListedKind, ListedNode, MergedPath, PathLookup, Rootfs};
@@ -21,10 +20,13 @@ pub(super) struct Markers<'m, 'o> {
 struct ImpliedPath {
     path: Vec<u8>,
     node: ListedNode,
-    hides_below: bool,
-    /// Whether a layer has more in it than deletions.
+    /// Whether the layers below have nothing left there.
+    replaces_below: bool,
+    /// The lowest layer whose entries in it are younger than every deletion of it.
+    exists_from: usize,
+    /// Whether a layer has made it, by an entry in it. Deletions alone make no directory.
     is_real: bool,
-    /// Whether something in it is visible in the end.
+    /// Whether something in it is visible in the end, so that engines make it without an entry.
     is_needed: bool,
 }
 
@@ -33,6 +35,8 @@ struct ImpliedPath {
 enum Below {
     Nothing,
     Directory,
+    /// A directory without an entry, which some engines do not make for deletions alone.
+    ImpliedDirectory,
     Other,
 }
 
@@ -56,17 +60,16 @@ impl<'m, 'o> Markers<'m, 'o> {
         if merged.is_ambiguous || follows_a_link {
             return Err(ambiguous(&merged.path));
         }
-        if !merged.had_node {
-            return Ok(());
-        }
+        let Some(last_node) = merged.last_node else { return Ok(()) };
+        let is_visible = merged.found.as_ref().is_some_and(|(_, node)| node.kind != ListedKind::ImpliedDirectory);
         for number in 0..self.implied.len() {
             let above = &mut self.implied[number];
-            if !is_above(&above.path, &merged.path) {
+            if !is_above(&above.path, &merged.path) || last_node < above.exists_from {
                 continue;
             }
-            above.is_needed |= merged.found.is_some();
+            above.is_needed |= is_visible;
             let is_first = !std::mem::replace(&mut above.is_real, true);
-            if is_first && above.hides_below {
+            if is_first && above.replaces_below {
                 let (path, node) = (above.path.clone(), above.node.clone());
                 self.write_directory(&path, &node)?;
                 self.write_opaque(&path)?;
@@ -83,32 +86,38 @@ impl<'m, 'o> Markers<'m, 'o> {
         Ok(())
     }
 
-    /// Writes a whiteout for a path that is deleted, or a marker for the root, if the layers below have it.
+    /// Writes a whiteout for a path that is deleted, or a marker for a directory that is emptied, if the layers below have it.
     pub(super) fn deleted(&mut self, merged: &MergedPath) -> Result<()> {
-        match (merged.hides_below, merged.path.is_empty()) {
-            (false, _) => Ok(()),
-            (true, false) => self.write_whiteout(&merged.path),
-            (true, true) => {
-                self.write_opaque(&merged.path)?;
-                self.hidden.push(Vec::new());
-                Ok(())
-            }
+        if merged.replaces_below {
+            return self.write_whiteout(&merged.path);
         }
+        if merged.hides_below {
+            self.write_opaque(&merged.path)?;
+            self.hidden.push(merged.path.clone());
+        }
+        Ok(())
     }
 
     /// Writes a directory, and a marker if it hides one of the layers below.
     pub(super) fn directory(&mut self, merged: &MergedPath, node: &ListedNode) -> Result<()> {
-        let MergedPath { path, hides_below, .. } = merged;
-        if node.kind == ListedKind::ImpliedDirectory && !path.is_empty() {
-            let (path, hides_below) = (path.clone(), *hides_below);
-            self.implied.push(ImpliedPath { path, node: node.clone(), hides_below, is_real: false, is_needed: false });
-        } else {
-            if node.kind == ListedKind::Directory {
-                self.write_directory(path, node)?;
-            }
-            if *hides_below {
-                self.write_opaque(path)?;
-            }
+        let MergedPath { path, hides_below, replaces_below, exists_from, .. } = merged;
+        let is_implied = node.kind == ListedKind::ImpliedDirectory && !path.is_empty();
+        if node.kind == ListedKind::Directory {
+            self.write_directory(path, node)?;
+        }
+        // One without an entry that is deleted before is written with the first file in it.
+        if *hides_below && !(is_implied && *replaces_below) {
+            self.write_opaque(path)?;
+        }
+        if is_implied {
+            self.implied.push(ImpliedPath {
+                path: path.clone(),
+                node: node.clone(),
+                replaces_below: *replaces_below,
+                exists_from: *exists_from,
+                is_real: false,
+                is_needed: false,
+            });
         }
         if *hides_below {
             self.hidden.push(path.clone());
@@ -119,12 +128,12 @@ impl<'m, 'o> Markers<'m, 'o> {
     /// Decides about the last directory without an entry, all of whose files have come.
     fn finish_last(&mut self) -> Result<()> {
         let Some(last) = self.implied.pop() else { return Ok(()) };
-        if last.hides_below {
-            // Deletions alone make no directory.
+        if last.replaces_below {
             return if last.is_real { Ok(()) } else { self.write_whiteout(&last.path) };
         }
         // An engine has made it for files that were deleted later.
-        if last.is_real && !last.is_needed && self.look_below(&last.path)? == Below::Nothing {
+        let may_be_missing = |below| matches!(below, Below::Nothing | Below::ImpliedDirectory);
+        if last.is_real && !last.is_needed && may_be_missing(self.look_below(&last.path)?) {
             self.write_directory(&last.path, &last.node)?;
         }
         Ok(())
@@ -144,7 +153,7 @@ impl<'m, 'o> Markers<'m, 'o> {
     }
 
     fn write_opaque(&mut self, path: &[u8]) -> Result<()> {
-        if self.look_below(path)? != Below::Directory {
+        if !matches!(self.look_below(path)?, Below::Directory | Below::ImpliedDirectory) {
             return Ok(());
         }
         let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
@@ -165,8 +174,11 @@ impl<'m, 'o> Markers<'m, 'o> {
         }
         match self.below.look(&ImagePath::new(path)?)? {
             PathLookup::Absent => Ok(Below::Nothing),
-            PathLookup::Node(found) if found.node.kind.is_directory() => Ok(Below::Directory),
-            PathLookup::Node(_) => Ok(Below::Other),
+            PathLookup::Node(found) => Ok(match found.node.kind {
+                ListedKind::Directory => Below::Directory,
+                ListedKind::ImpliedDirectory => Below::ImpliedDirectory,
+                _ => Below::Other,
+            }),
             PathLookup::Unseen(unseen) => Err(Error::invalid("layers below", unseen.reason).hint(unseen.hint)),
         }
     }
