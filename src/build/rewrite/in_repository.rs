@@ -1,10 +1,10 @@
 //! Changing an image where it is: in a registry, under its tag.
 
 use super::walk::{Change, Rewritten, rewrite};
-use crate::common::error::{Error, Result};
+use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::Progress;
 use crate::registry::Repository;
-use crate::spec::{Platform, media_type};
+use crate::spec::{Descriptor, Platform, media_type};
 use crate::store::{BlobSink as _, BlobSource, TransferStats, copy_blobs};
 use std::io::Cursor;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// If the tag is that of an image for several platforms, the one for `platform` is changed, or all of them.
 ///
 /// # Errors
-/// Fails if the name has a digest, there is no such image, it is an artifact, `change` fails, or the registry cannot be reached
-/// or refuses a blob or a document. The tag names the image before then.
+/// Fails if the name has a digest, there is no such image, it is an artifact, `change` fails, another program has moved the tag
+/// since, or the registry cannot be reached or refuses a blob or a document. The tag names what it did before then.
 pub fn rewrite_in_repository(
     repository: &Arc<Repository>,
     platform: Option<&Platform>,
@@ -50,12 +50,25 @@ pub fn rewrite_in_repository(
             for (descriptor, bytes) in inner {
                 repository.put_index(descriptor, bytes)?;
             }
+            check_tag(repository, &start)?;
             repository.put_tagged(&tag, outermost, bytes)?;
         }
         (None, [only]) if media_type::is_manifest(&only.image.descriptor.media_type) => {
+            check_tag(repository, &start)?;
             repository.put_tagged(&tag, &only.image.descriptor, &only.image.manifest_bytes)?;
         }
         (None, _) => return Err(Error::invalid(reference.to_string(), "neither an image nor an index")),
     }
     Ok((rewritten, moved))
+}
+
+/// Checks that the tag still names `start`, so that what another program has pushed since is not lost. Registries
+/// do not move a tag on a condition (distribution-spec, "Pushing manifests"), so a push in the next moment is not seen.
+fn check_tag(repository: &Repository, start: &Descriptor) -> Result<()> {
+    let now = repository.resolve()?.digest;
+    if now == start.digest {
+        return Ok(());
+    }
+    let reason = format!("another program has moved the tag to {now} since it was read");
+    Err(Error::new(ErrorKind::Changed, repository.reference().to_string(), reason).hint("run the command again"))
 }
