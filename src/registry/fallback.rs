@@ -79,8 +79,8 @@ impl BlobSource for Completed {
         self.own.holds(descriptor)
     }
 
-    fn layout(&self) -> Option<&Layout> {
-        self.own.layout()
+    fn layout(&self, descriptor: &Descriptor) -> Option<&Layout> {
+        self.own.layout(descriptor)
     }
 
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {

@@ -57,8 +57,11 @@ impl BlobSource for CombinedBlobs {
         }
     }
 
-    fn layout(&self) -> Option<&Layout> {
-        self.others.layout()
+    fn layout(&self, descriptor: &Descriptor) -> Option<&Layout> {
+        match self.documents.contains_key(&descriptor.digest) {
+            true => None,
+            false => self.source_of(descriptor).layout(descriptor),
+        }
     }
 
     fn repository(&self, descriptor: &Descriptor) -> Option<&Reference> {

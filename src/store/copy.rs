@@ -127,7 +127,7 @@ fn copy_blob(
         return Err(Error::invalid(object, "a foreign layer: its license forbids copying").about_blob(&blob.digest));
     }
     let is_there = sink.contains(blob)?;
-    if let Some(layout) = source.layout().filter(|_| !is_there && sink.shares())
+    if let Some(layout) = source.layout(blob).filter(|_| !is_there && sink.shares())
         && is_whole(layout, blob)
         && sink.try_share(blob, layout)?
     {

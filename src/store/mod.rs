@@ -54,8 +54,8 @@ pub trait BlobSource: Send + Sync {
     /// Fails if the blob is missing or cannot be read.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
 
-    /// Returns the layout on this machine whose files are the blobs, so that another layout can share them.
-    fn layout(&self) -> Option<&Layout> {
+    /// Returns the layout on this machine in which the blob is a file, so that another layout can share it.
+    fn layout(&self, _: &Descriptor) -> Option<&Layout> {
         None
     }
 

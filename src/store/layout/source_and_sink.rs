@@ -7,7 +7,7 @@ use crate::store::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, Stored
 use std::io::Read;
 
 impl BlobSource for Layout {
-    fn layout(&self) -> Option<&Layout> {
+    fn layout(&self, _: &Descriptor) -> Option<&Layout> {
         Some(self)
     }
 
