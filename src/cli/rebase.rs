@@ -12,7 +12,7 @@ use ocibuild::build::rewrite::ChangedImage;
 use ocibuild::common::human_numbers::counted;
 use ocibuild::layers::rootfs::Listings;
 use ocibuild::registry::{BASE_NAME, Meanings};
-use ocibuild::{Digest, Error, Layout, Location, Platform, Reference, Result, StoredImage};
+use ocibuild::{Digest, Error, Location, Platform, Reference, Result, StoredImage};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -101,11 +101,11 @@ impl RebaseArguments {
         let recorded =
             recorded.ok_or_else(|| unknown(format!("does not record its base: no annotation {BASE_DIGEST}")))?;
         let digest: Digest = recorded.parse().map_err(|error: Error| unknown(error.to_string()))?;
-        if let Target::Layout(directory, _) = target {
-            let here = Arc::new(Layout::open(directory)?).image(Some(&format!("@{digest}")), Some(platform));
-            if let Ok(here) = here {
-                return Ok(here);
-            }
+        // What is missing or damaged in the layout is looked for in the cache and the registry.
+        if let Target::Layout(layout, _) = target
+            && let Ok(here) = layout.image(Some(&format!("@{digest}")), Some(platform))
+        {
+            return Ok(here);
         }
         let name = recorded_name(image).map_err(|error| error.hint(HINT))?.without_tag().with_digest(digest);
         self.pinned(&name, platform, watch).map_err(|error| {

@@ -12,14 +12,13 @@ use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::build::rewrite::{Change, ChangedImage, rewrite_in_layout, rewrite_in_repository};
-use ocibuild::common::human_numbers::{counted, size};
+use ocibuild::common::human_numbers::counted;
 use ocibuild::registry::LayerSources;
 use ocibuild::spec::Replaced;
-use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{BlobLocations, Layout, RemoteLayers, StoredImage, VerifiedFiles};
 use ocibuild::{Digest, Error, Location, Platform, Reference, Result};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The image to change, and the place of the result.
@@ -44,8 +43,8 @@ pub(super) struct RewritingArguments {
 
 /// Where the image is, and where the result goes.
 pub(super) enum Target {
-    /// A layout, and the name of the image in it.
-    Layout(PathBuf, Option<String>),
+    /// A layout that is open to be changed, and the name of the image in it.
+    Layout(Arc<Layout>, Option<String>),
     /// A registry.
     Registry(Reference),
     /// Another place than that of the image.
@@ -62,15 +61,13 @@ struct Outcome {
     others: usize,
     /// Whether there are artifacts about the image before, or may be.
     has_artifacts: bool,
-    /// The blobs of the layout that nothing needs any more, if that is known.
-    unneeded: Option<Vec<(Digest, u64)>>,
 }
 
 impl RewritingArguments {
     /// Returns where the image is, and where the result goes.
     ///
     /// # Errors
-    /// Fails if nothing is found at the path, or the image cannot be changed where it is.
+    /// Fails if nothing is found at the path, the layout cannot be opened, or the image cannot be changed where it is.
     pub(super) fn target(&self) -> Result<Target> {
         if let Some(to) = &self.to {
             let destination = ExportDestination::of(to.clone())?;
@@ -80,16 +77,21 @@ impl RewritingArguments {
             return Ok(Target::Elsewhere(destination));
         }
         match Location::of_image(&self.source)? {
-            Location::Layout { directory, tag } => Ok(Target::Layout(directory, tag)),
+            Location::Layout { directory, tag } => Ok(Target::Layout(self.open_layout(&directory)?, tag)),
             Location::Registry(reference) => Ok(Target::Registry(reference)),
             location => Err(Error::usage(location.to_string(), "can be changed in layouts and registries only")
                 .hint(format!("--to {location} writes it again, --to oci:DIR into a layout"))),
         }
     }
 
-    /// Returns how a layout is locked.
-    pub(super) fn locking(&self) -> LayoutLocking {
-        self.lock.locking()
+    fn open_layout(&self, directory: &Path) -> Result<Arc<Layout>> {
+        let layout = Layout::open_to_change(directory, self.lock.locking())?;
+        let known = self.cache.open().and_then(|directory| VerifiedFiles::in_cache_directory(&directory));
+        Ok(Arc::new(match known {
+            Ok(known) => layout.with_verification_cache(known),
+            // Then every blob is hashed that has to be known whole.
+            Err(_) => layout,
+        }))
     }
 
     /// Changes the image, and reports what has become of it.
@@ -99,32 +101,23 @@ impl RewritingArguments {
     pub(super) fn run(&self, target: &Target, change: Change<'_>, common: &Common, watch: &Arc<Watch>) -> Result<()> {
         let locations = blob_locations::open(&self.cache, watch);
         let outcome = match target {
-            Target::Layout(directory, name) => {
-                self.in_layout(directory, name.as_deref(), change, locations.as_ref(), watch)
-            }
+            Target::Layout(layout, name) => self.in_layout(layout, name.as_deref(), change, locations.as_ref(), watch),
             Target::Registry(reference) => self.in_registry(reference, change, locations.as_ref(), watch),
             Target::Elsewhere(destination) => self.elsewhere(destination, change, locations.as_ref(), watch),
         };
-        report(&outcome?, target, common.format, watch)
+        report(&outcome?, common.format, watch)
     }
 
     fn in_layout(
         &self,
-        directory: &Path,
+        layout: &Arc<Layout>,
         name: Option<&str>,
         change: Change<'_>,
         locations: Option<&Arc<BlobLocations>>,
         watch: &Arc<Watch>,
     ) -> Result<Outcome> {
-        let layout = Layout::open_to_change(directory, self.lock.locking())?;
-        let known = self.cache.open().and_then(|directory| VerifiedFiles::in_cache_directory(&directory));
-        let layout = Arc::new(match known {
-            Ok(known) => layout.with_verification_cache(known),
-            // Then every blob is hashed that has to be known whole.
-            Err(_) => layout,
-        });
         let completed = |image: StoredImage| change(self.with_remote_layers(image, &[], locations, watch)?);
-        let moved = rewrite_in_layout(&layout, name, self.platform.as_ref(), &completed, &**watch)?;
+        let moved = rewrite_in_layout(layout, name, self.platform.as_ref(), &completed, &**watch)?;
         for changed in &moved.rewritten.images {
             note_left_out(locations, &changed.before, &changed.image, changed.left_out.clone())?;
         }
@@ -136,7 +129,6 @@ impl RewritingArguments {
             replaced: moved.replaced,
             others: rewritten.others,
             has_artifacts: moved.artifacts > 0,
-            unneeded: moved.unneeded,
         })
     }
 
@@ -161,7 +153,6 @@ impl RewritingArguments {
             images: rewritten.images.into_iter().map(|image| (image.before, image.image)).collect(),
             replaced: Vec::new(),
             others: rewritten.others,
-            unneeded: Some(Vec::new()),
         })
     }
 
@@ -179,6 +170,7 @@ impl RewritingArguments {
         let registries: Vec<&str> = destination.registry().into_iter().collect();
         let image = self.with_remote_layers(image, &registries, locations, watch)?;
         let before = image.clone();
+        let has_artifacts = !before.referrers.is_empty();
         let changed = change(image)?.map_or(before.clone(), |ChangedImage { image, .. }| image);
         let writing = Writing {
             locking: self.lock.locking(),
@@ -196,8 +188,7 @@ impl RewritingArguments {
             images: vec![(before, changed)],
             replaced: moved.replaced,
             others: 0,
-            has_artifacts: false,
-            unneeded: Some(Vec::new()),
+            has_artifacts,
         })
     }
 
@@ -231,7 +222,7 @@ fn note_left_out(
     if left_out.is_empty() { Ok(()) } else { locations.record_remote_layers(&image.descriptor.digest, &left_out) }
 }
 
-fn report(outcome: &Outcome, target: &Target, format: OutputFormat, watch: &Watch) -> Result<()> {
+fn report(outcome: &Outcome, format: OutputFormat, watch: &Watch) -> Result<()> {
     let is_changed = outcome.before != outcome.after;
     report_replaced(&outcome.replaced, watch);
     if !is_changed {
@@ -245,13 +236,6 @@ fn report(outcome: &Outcome, target: &Target, format: OutputFormat, watch: &Watc
     }
     if is_changed && outcome.has_artifacts {
         watch.say(&format!("signatures and other artifacts about {} do not apply to the new image", outcome.before));
-    }
-    if let (Target::Layout(directory, _), Some(unneeded)) = (target, &outcome.unneeded)
-        && !unneeded.is_empty()
-    {
-        let (blobs, bytes) = (counted(unneeded.len(), "blob"), size(unneeded.iter().map(|(_, size)| size).sum()));
-        watch
-            .say(&format!("not needed any more: {blobs}, {bytes}; `ocibuild gc {}` removes them", directory.display()));
     }
     match format {
         OutputFormat::Text => print(&outcome.after.to_string()),
@@ -268,16 +252,11 @@ fn to_json(outcome: &Outcome) -> Value {
             "configDigest": image.manifest.config.digest.to_string(),
         })
     });
-    let unneeded = outcome.unneeded.as_ref().map(|blobs| {
-        let blob = |(digest, size): &(Digest, u64)| json!({"digest": digest.to_string(), "size": size});
-        blobs.iter().map(blob).collect::<Value>()
-    });
     json!({
         "digest": outcome.after.to_string(),
         "before": outcome.before.to_string(),
         "changed": outcome.before != outcome.after,
         "images": images.collect::<Vec<_>>(),
         "replaced": replaced_json(&outcome.replaced),
-        "unneeded": unneeded,
     })
 }

@@ -22,7 +22,7 @@ A name removes that name; a digest removes every name of the image; * in a name 
 Artifacts about an image are removed with its last name. Blobs are kept until `ocibuild gc` removes
 them. If one of the images does not exist, none is removed.
 
-An image is as old as its last build or copy into this layout, whatever its config says.
+An image is as old as its last build, change or copy into this layout, whatever its config says.
 
 Examples:
   ocibuild rm ./out:v1 ./out:team/app:v2
@@ -33,7 +33,7 @@ pub(super) struct RmArguments {
     /// Images of a layout: PATH:NAME, PATH:PATTERN or PATH@DIGEST; with --older-than also PATH for all of them
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<OsString>,
-    /// Remove only images that were not built or copied into the layout for AGE, such as 30d or 12h
+    /// Remove only images that were not built, changed or copied into the layout for AGE, such as 30d or 12h
     #[arg(long, value_name = "AGE", value_parser = parse_sizes::age)]
     older_than: Option<Duration>,
     /// List the images without removing them

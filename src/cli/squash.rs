@@ -44,11 +44,11 @@ pub(super) fn run(arguments: &SquashArguments) -> Result<ExitCode> {
 impl SquashArguments {
     fn squash(&self, image: StoredImage, target: &Target, watch: &Arc<Watch>) -> Result<Option<ChangedImage>> {
         let cache = &self.rewriting.cache;
-        let layout = Arc::new(match target {
-            Target::Layout(directory, _) => Layout::open_to_change(directory, self.rewriting.locking())?,
+        let layout = match target {
+            Target::Layout(layout, _) => layout.clone(),
             // On the way to another place, the layer is in the cache.
-            Target::Registry(_) | Target::Elsewhere(_) => Layout::kept(&cache.open()?, LAYERS, &**watch)?,
-        });
+            Target::Registry(_) | Target::Elsewhere(_) => Arc::new(Layout::kept(&cache.open()?, LAYERS, &**watch)?),
+        };
         let listings = cache.open().and_then(|cache| Listings::in_cache_directory(&cache)).ok();
         let squash =
             Squash { kept: self.from.get() - 1, layout: &layout, listings: listings.as_ref(), progress: &**watch };

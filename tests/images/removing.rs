@@ -53,6 +53,17 @@ fn age_is_that_of_the_last_build_or_copy() {
     yard.refuses("rm out --older-than 5", &["not a number with s, m, h, d or w"]);
 }
 
+/// An edit that leads back to an image of long ago makes it young again.
+#[test]
+fn a_change_makes_an_image_young() {
+    let yard = Yard::new();
+    yard.text("layout out -t v1 --copy a:/a");
+    std::thread::sleep(Duration::from_millis(3100));
+    yard.text("edit out:v1 --label a=1");
+    yard.text("edit out:v1 --unset-label a");
+    assert_eq!(yard.json("rm out --older-than 2s"), json!([]));
+}
+
 /// An artifact is removed with its image, never before it.
 #[test]
 fn artifacts_have_no_age_of_their_own() {

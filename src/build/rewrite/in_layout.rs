@@ -17,12 +17,10 @@ const MOST_ATTEMPTS: usize = 10;
 pub struct Moved {
     /// The images.
     pub rewritten: Rewritten,
-    /// The names that moved to the changed image, with its digest before.
+    /// The names that moved to the changed image, with the image before, and how much only that needed.
     pub replaced: Vec<Replaced>,
     /// The number of artifacts in the layout that are about the image before the change.
     pub artifacts: usize,
-    /// The blobs that no image of the layout needs any more, with their sizes; `None` if that cannot be found out.
-    pub unneeded: Option<Vec<(Digest, u64)>>,
 }
 
 /// Changes the image that `name` selects in `layout`, and moves its names to the changed image. The blobs of the image before
@@ -51,16 +49,14 @@ pub fn rewrite_in_layout(
         let Some(start) = entries.first() else { break };
         let rewritten = rewrite(&source, start, platform, &object, change)?;
         if !rewritten.is_changed() {
-            return Ok(Moved { rewritten, replaced: Vec::new(), artifacts: 0, unneeded: Some(Vec::new()) });
+            return Ok(Moved { rewritten, replaced: Vec::new(), artifacts: 0 });
         }
         store(&rewritten, layout, progress)?;
         let left_out = left_out(&entries, &rewritten, layout)?;
         let Some(replaced) = layout.replace_entries(&entries, &rewritten.after, &left_out)? else { continue };
         layout.warn_of_repairs(progress);
         let artifacts = layout.artifacts_about(rewritten.images.iter().map(|image| image.before))?;
-        // The change is done. Damage of another image is for `verify` to report.
-        let unneeded = layout.unneeded(&rewritten.before).ok();
-        return Ok(Moved { rewritten, replaced, artifacts, unneeded });
+        return Ok(Moved { rewritten, replaced, artifacts });
     }
     Err(Error::new(ErrorKind::Changed, object, "repeatedly moved by other processes").hint("run the command again"))
 }
@@ -71,11 +67,11 @@ fn store(rewritten: &Rewritten, layout: &Layout, progress: &dyn Progress) -> Res
         let image = &changed.image;
         copy_blobs(&*image.source, &changed.new_blobs, layout, progress)?;
         if changed.before != image.descriptor.digest {
-            layout.put_document(&image.manifest_bytes, &image.descriptor.media_type)?;
+            layout.put_manifest(&image.descriptor, &image.manifest_bytes)?;
         }
     }
     for (descriptor, bytes) in &rewritten.indexes {
-        layout.put_document(bytes, &descriptor.media_type)?;
+        layout.put_manifest(descriptor, bytes)?;
     }
     Ok(())
 }

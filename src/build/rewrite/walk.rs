@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The largest nesting depth of indexes.
 const DEEPEST: usize = 4;
 
+/// The maximum number of entries of indexes that are followed. Indexes may list each other many times.
+const MOST_ENTRIES: usize = 1000;
+
 /// Changes one image; `None` if it is already as it should be.
 pub type Change<'c> = &'c dyn Fn(StoredImage) -> Result<Option<ChangedImage>>;
 
@@ -62,7 +65,8 @@ pub(super) fn rewrite(
     object: &str,
     change: Change<'_>,
 ) -> Result<Rewritten> {
-    let mut walk = ImageWalk { source, platform, object, change, images: Vec::new(), indexes: Vec::new(), others: 0 };
+    let mut walk =
+        ImageWalk { source, platform, object, change, images: Vec::new(), indexes: Vec::new(), others: 0, seen: 0 };
     let after = walk.descend(start, 0)?;
     let ImageWalk { images, indexes, others, .. } = walk;
     if images.is_empty() {
@@ -79,6 +83,8 @@ struct ImageWalk<'w> {
     images: Vec<RewrittenImage>,
     indexes: Vec<(Descriptor, Vec<u8>)>,
     others: usize,
+    /// The number of entries so far.
+    seen: usize,
 }
 
 impl ImageWalk<'_> {
@@ -106,6 +112,10 @@ impl ImageWalk<'_> {
         for (number, entry) in index.manifests().iter().enumerate() {
             if chosen.is_some_and(|chosen| chosen != entry.digest) {
                 continue;
+            }
+            self.seen += 1;
+            if self.seen > MOST_ENTRIES {
+                return Err(Error::invalid(self.object, format!("refers to more than {MOST_ENTRIES} images")));
             }
             if chosen.is_none() && !self.is_image(entry)? {
                 self.others += 1;

@@ -246,6 +246,17 @@ impl Layout {
         Ok(descriptor)
     }
 
+    /// Stores a manifest or index that an entry is about to name. One that is there becomes as young as a new one.
+    ///
+    /// # Errors
+    /// Fails if it cannot be written, or `bytes` are not what `descriptor` describes.
+    pub fn put_manifest(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        match self.contains(descriptor)? && self.note_commit(&descriptor.digest)? {
+            true => Ok(()),
+            false => self.store(descriptor, &mut &*bytes),
+        }
+    }
+
     /// Stores `content` as the blob of `descriptor`, if it matches.
     fn store(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
         let algorithm = descriptor.digest.algorithm();
@@ -291,9 +302,7 @@ impl Layout {
         image: &StoredImage,
         names: &[ImageName],
     ) -> Result<Vec<Replaced>> {
-        if !self.contains(&image.descriptor)? || !self.note_commit(&image.descriptor.digest)? {
-            self.store(&image.descriptor, &mut &*image.manifest_bytes)?;
-        }
+        self.put_manifest(&image.descriptor, &image.manifest_bytes)?;
         let mut listed: Vec<Descriptor> = match names {
             [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()), left_out)],
             names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),

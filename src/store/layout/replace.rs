@@ -5,7 +5,7 @@ use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::name::Selector;
 use crate::spec::{Descriptor, Replaced};
-use crate::store::select_image::{MissingPlatform, reachable, referrers, select};
+use crate::store::select_image::{referrers, select};
 use crate::store::stored_image::without_origin;
 use crate::store::{ImageName, RemoteLayers};
 
@@ -32,7 +32,7 @@ impl Layout {
     }
 
     /// Lists the image `after`, all of whose blobs are in the layout or in `left_out`, in the place of `entries`. Returns the
-    /// names that moved, or `None` if another process has changed one of the entries since. Then nothing is changed.
+    /// names that moved, with what became unneeded, or `None` if another process has changed one of the entries since. Then nothing is changed.
     ///
     /// # Errors
     /// Fails if the index cannot be locked, read or written.
@@ -61,7 +61,7 @@ impl Layout {
             let name = ImageName::of_annotations(&entry.annotations)?;
             Some(Replaced { name, image: entry.clone(), unneeded: None })
         };
-        Ok(Some(entries.iter().filter_map(replaced).collect()))
+        Ok(Some(self.with_unneeded(entries.iter().filter_map(replaced).collect())))
     }
 
     /// Returns whether a file has the name of the blob. Its content is not read.
@@ -83,24 +83,6 @@ impl Layout {
             count += referrers(self, &index, image)?.len();
         }
         Ok(count)
-    }
-
-    /// Returns the blobs that only the image `before`, which is not listed any more, has needed, with their sizes.
-    ///
-    /// # Errors
-    /// Fails if a manifest of the layout is missing or damaged, so that it is not known what is needed.
-    pub fn unneeded(&self, before: &Descriptor) -> Result<Vec<(Digest, u64)>> {
-        let needed = self.needed()?;
-        let blobs = reachable(self, before, MissingPlatform::Skipped, &self.display())?;
-        let mut unneeded = Vec::new();
-        for blob in blobs.iter().filter(|blob| !needed.contains(&blob.digest)) {
-            if self.find_blob(&blob.digest)? {
-                unneeded.push((blob.digest, blob.size));
-            }
-        }
-        unneeded.sort_unstable();
-        unneeded.dedup();
-        Ok(unneeded)
     }
 }
 
