@@ -72,7 +72,8 @@ impl Injector {
     /// Returns an injector that logs to `log`; `None`, with a message, if it cannot run here.
     pub(super) fn new(log: PathBuf) -> Option<Injector> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let program = PROGRAM.get_or_init(compile).as_deref()?;
+        let probe = ["/dev/null", "change", "none", "0", "/bin/true"];
+        let program = PROGRAM.get_or_init(|| compile_tracer("injector", &probe)).as_deref()?;
         Some(Injector { program, log })
     }
 
@@ -80,14 +81,7 @@ impl Injector {
     pub(super) fn disturb(&self, program: &Command, class: Class, disturbance: Disturbance, number: usize) -> Command {
         let mut disturbed = Command::new(self.program);
         disturbed.arg(&self.log).args([class.word(), &disturbance.word(), &number.to_string()]);
-        disturbed.arg(program.get_program()).args(program.get_args()).env_clear();
-        for (name, value) in program.get_envs() {
-            disturbed.envs(value.map(|value| (name, value)));
-        }
-        if let Some(directory) = program.get_current_dir() {
-            disturbed.current_dir(directory);
-        }
-        disturbed
+        traced(disturbed, program)
     }
 
     /// Returns the calls that were numbered in the last run, in order, with paths below `directory`.
@@ -109,17 +103,29 @@ impl Injector {
     }
 }
 
-/// Compiles the injector for this run of the tests.
-fn compile() -> Option<PathBuf> {
+/// Returns `tracer` with `program` and its arguments, environment and directory.
+pub(super) fn traced(mut tracer: Command, program: &Command) -> Command {
+    tracer.arg(program.get_program()).args(program.get_args()).env_clear();
+    for (name, value) in program.get_envs() {
+        tracer.envs(value.map(|value| (name, value)));
+    }
+    if let Some(directory) = program.get_current_dir() {
+        tracer.current_dir(directory);
+    }
+    tracer
+}
+
+/// Compiles `NAME.c` of this folder for this run of the tests, and runs it once with the arguments `probe`.
+pub(super) fn compile_tracer(name: &str, probe: &[&str]) -> Option<PathBuf> {
     let compiler = consumer("gcc")?;
     if !cfg!(target_arch = "x86_64") {
         not_proven("the injector knows the system calls of x86-64 only, so not proven here: faults at every call");
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/injector.c");
-    let program = session().directory().join("injector");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/promise/{name}.c"));
+    let program = session().directory().join(name);
     run(command(compiler).args(["-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source)).success();
-    let probe: Finished = run(command(&program).args(["/dev/null", "change", "none", "0", "/bin/true"]));
+    let probe: Finished = run(command(&program).args(probe));
     if probe.status != 0 {
         not_proven("processes may not be traced here, so not proven: faults at every call");
         return None;

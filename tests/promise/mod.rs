@@ -12,21 +12,27 @@ mod injector;
 mod model;
 mod planted;
 mod power;
+mod recording;
+mod reordering;
 mod scenario;
 mod scenarios;
 mod tree;
 
-use crate::support::{ocibuild, run};
+use crate::support::{Finished, ocibuild, run};
 use injector::{Call, Class, Disturbance};
 use scenario::{Disturbed, Rehearsed};
 use scenarios::{READERS, SCENARIOS};
 use std::collections::BTreeSet;
 use tree::is_temporary;
 
+/// Whether everything is tried.
+fn is_complete() -> bool {
+    std::env::var("OCIBUILD_PROMISE").is_ok_and(|value| value == "all")
+}
+
 /// Chooses from what can be disturbed: all, or about `most`, which differ with `seed`.
 fn chosen<T: Copy>(all: &[T], most: usize, seed: usize) -> Vec<T> {
-    let is_complete = std::env::var("OCIBUILD_PROMISE").is_ok_and(|value| value == "all");
-    let step = if is_complete { 1 } else { all.len().div_ceil(most).max(1) };
+    let step = if is_complete() { 1 } else { all.len().div_ceil(most).max(1) };
     all.iter().skip(seed % step).step_by(step).copied().collect()
 }
 
@@ -298,15 +304,20 @@ fn fails_well(disturbed: &Disturbed, number: usize, row: &str) {
                 "{row}: the command succeeded although this call failed: {finished}"
             );
         }
-        // Each fault is a line of its own.
-        1 if ["a cache that is verified", "damaged blobs"].iter().any(|name| row.starts_with(name))
-            && !finished.stdout.is_empty() => {}
-        1 => {
-            let lines: Vec<&str> = finished.stderr.lines().collect();
-            assert!(lines.last().is_some_and(|line| line.starts_with("ocibuild: error: ")), "{row}: {finished}");
-            assert!(lines.iter().all(|line| line.starts_with("ocibuild: ")), "{row}: {finished}");
-            assert!(!finished.stderr.contains("internal error"), "{row}: {finished}");
-        }
+        1 => is_one_error(finished, row),
         _ => panic!("{row}: {finished}"),
     }
+}
+
+/// The command failed in one line.
+fn is_one_error(finished: &Finished, row: &str) {
+    // Each fault is a line of its own.
+    let lists_faults = ["a cache that is verified", "damaged blobs"].iter().any(|name| row.starts_with(name));
+    if lists_faults && !finished.stdout.is_empty() {
+        return;
+    }
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    assert!(lines.last().is_some_and(|line| line.starts_with("ocibuild: error: ")), "{row}: {finished}");
+    assert!(lines.iter().all(|line| line.starts_with("ocibuild: ")), "{row}: {finished}");
+    assert!(!finished.stderr.contains("internal error"), "{row}: {finished}");
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use super::scenario::use_program;
-use super::{calls_that_fail, changes_that_fail, kills, power, stops};
+use super::{calls_that_fail, changes_that_fail, kills, power, reordering, stops};
 use crate::support::{Scratch, command, consumer, run, run_within};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// What finds mistakes, the quick ones first.
-const SEARCHES: [(&str, fn()); 5] = [
+const SEARCHES: [(&str, fn()); 6] = [
+    ("reordered writes", reordering::every_state),
     ("kills", kills),
     ("stops", stops),
     ("changes that fail", changes_that_fail),

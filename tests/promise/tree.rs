@@ -19,7 +19,7 @@ pub(super) enum Node {
 pub(super) type Tree = BTreeMap<String, Node>;
 
 /// Files that say which process works, not what it did.
-const LOCKS: [&str; 2] = [".ocibuild.lock", ".ocibuild-lock"];
+pub(super) const LOCKS: [&str; 2] = [".ocibuild.lock", ".ocibuild-lock"];
 
 /// Reads everything below `directory` but what is in the directories or files `ignored`.
 pub(super) fn read(directory: &Path, ignored: &[&str]) -> Tree {

@@ -63,7 +63,8 @@ pub fn extract(
     check_empty(&root)?;
     root.dir().write(UNFINISHED, NOTE).map_err(|error| root.failed(UNFINISHED, "write", error))?;
     let extraction = Extraction { image, files, root: &root, attributes: AttributeWriter::new(identity) };
-    let done = extraction.run(progress);
+    // A power cut may leave the files that come now, so it has to leave the note as well.
+    let done = root.sync().and_then(|()| extraction.run(progress));
     if done.is_err() {
         remove_all(&root);
         if is_new {
