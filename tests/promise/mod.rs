@@ -221,8 +221,13 @@ const HARMLESS: &[Harmless] = &[
     Harmless { call: "linkat", is_about: is_temporary, _because: "a file that cannot be linked is copied" },
     Harmless {
         call: "openat2",
-        is_about: |path| path.ends_with("/blobs"),
-        _because: "a blob that cannot be looked up is written again",
+        is_about: |path| path.contains("/blobs"),
+        _because: "a blob that cannot be looked up is written again, and what a replaced image leaves is only counted",
+    },
+    Harmless {
+        call: "openat",
+        is_about: |path| path.ends_with("robot.yaml"),
+        _because: "whether it is a packed robot; as a YAML file, it is opened again",
     },
     Harmless {
         call: "fdatasync",
