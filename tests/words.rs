@@ -8,8 +8,8 @@ use serde_json::Value;
 #[test]
 fn words_of_other_programs_are_answered_with_ours() {
     for (words, answer) in [
-        (&["build", "."][..], "`ocibuild layout DIR` builds an image"),
-        (&["oci", "build"], "`ocibuild layout DIR` builds an image"),
+        (&["build", "."][..], "there is no build context; --copy SRC:DST copies files into the image"),
+        (&["oci", "build"], "`ocibuild build` builds an image, `ocibuild layout DIR` into a layout"),
         (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes"),
         (&["cp"], "`ocibuild export SOURCE DESTINATION` copies an image"),
         (&["run"], "docker load`, then `docker run`"),

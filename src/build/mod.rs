@@ -161,6 +161,31 @@ impl Plan {
         names: &[ImageName],
         progress: &dyn Progress,
     ) -> Result<Built> {
+        let built = self.make(layout, caches, progress)?;
+        let replaced = layout.commit_sparse(&built.remote_layers, &built.image, names)?;
+        layout.warn_of_repairs(progress);
+        Ok(Built { replaced, ..built })
+    }
+
+    /// Builds the image in `layout` as [`Plan::build`] does, and lists it nowhere: it is there for as long as nothing collects
+    /// garbage.
+    ///
+    /// # Errors
+    /// Fails as [`Plan::build`].
+    pub fn build_unlisted(
+        &self,
+        layout: &Arc<Layout>,
+        caches: Option<LayerCaches<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<Built> {
+        let built = self.make(layout, caches, progress)?;
+        layout.sync_blobs()?;
+        layout.warn_of_repairs(progress);
+        Ok(built)
+    }
+
+    /// Writes the blobs of the image.
+    fn make(&self, layout: &Arc<Layout>, caches: Option<LayerCaches<'_>>, progress: &dyn Progress) -> Result<Built> {
         self.warn_of_many_layers(progress);
         let (base, layers) =
             threads::both(|| self.copy_base(layout, progress), || self.make_layers(layout, caches, progress));
@@ -174,9 +199,7 @@ impl Plan {
         self.warn_of_foreign_programs(&layers, progress);
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let remote_layers = self.remote_layers(&layers)?;
-        let replaced = layout.commit_sparse(&remote_layers, &image, names)?;
-        layout.warn_of_repairs(progress);
-        Ok(Built { image, layers, remote_layers, secrets, replaced })
+        Ok(Built { image, layers, remote_layers, secrets, replaced: Vec::new() })
     }
 
     /// Adds every new layer to the layout, from a cache if possible. Remote layers are not downloaded.

@@ -46,6 +46,17 @@ impl ExportDestination {
         }
     }
 
+    /// Returns the path that is written.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            ExportDestination::Layout(path, _)
+            | ExportDestination::Directory(path)
+            | ExportDestination::File(path, ..)
+            | ExportDestination::Files(Some(path)) => Some(path),
+            ExportDestination::Files(None) | ExportDestination::Engine(..) | ExportDestination::Repository(..) => None,
+        }
+    }
+
     /// Returns `true` if all layers have to be compressed in one way there.
     pub(super) fn is_docker_archive(&self) -> bool {
         matches!(self, ExportDestination::File(_, ArchiveForm::Docker, _) | ExportDestination::Engine(..))

@@ -4,12 +4,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
 const COMMANDS: [(&[&str], &str); 17] = [
-    (&["build", "oci", "create", "new", "init", "b"], "`ocibuild layout DIR` builds an image"),
-    (
-        &["buildx", "bake", "bud"],
-        "`ocibuild layout DIR` builds an image; `ocibuild dockerfile` prints a Dockerfile of it",
-    ),
-    (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes"),
+    (&["oci", "create", "new", "init", "b"], "`ocibuild build` builds an image, `ocibuild layout DIR` into a layout"),
+    (&["buildx", "bake", "bud"], "`ocibuild build` builds an image; `ocibuild dockerfile` prints a Dockerfile of it"),
+    (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes, and so does `ocibuild build --push`"),
     (
         &["cp", "copy", "convert"],
         "`ocibuild export SOURCE DESTINATION` copies an image; `--copy SRC:DST` of layout copies files into one",
@@ -51,7 +48,8 @@ const COMMANDS: [(&[&str], &str); 17] = [
 ];
 
 /// Flags of theirs.
-const FLAGS: [(&[&str], &str); 11] = [
+const FLAGS: [(&[&str], &str); 12] = [
+    (&["."], "there is no build context; --copy SRC:DST copies files into the image"),
     (&["-f", "--file", "--dockerfile"], "no Dockerfile is read; `ocibuild dockerfile` prints one"),
     (
         &["--build-arg", "--target", "--ssh", "--network", "--mount"],
@@ -61,11 +59,17 @@ const FLAGS: [(&[&str], &str); 11] = [
         &["--secret"],
         "nothing runs during a build, so no secret is needed; --secrets sets what to do about secrets in sources",
     ),
-    (&["-o", "--output", "--dest"], "the layout is the first argument: ocibuild layout DIR"),
+    (
+        &["-o", "--output", "--dest"],
+        "the layout is the first argument: ocibuild layout DIR; --output DEST is a flag of `ocibuild build`",
+    ),
     (&["-v"], "-V prints the version; --volume PATH declares a volume"),
     (&["-p", "--port", "--publish"], "--expose PORT declares a port"),
-    (&["--push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes afterwards"),
-    (&["--load"], "--save FILE writes what docker load reads"),
+    (
+        &["--push"],
+        "`ocibuild build --push` pushes what it builds, `ocibuild export LAYOUT docker://REFERENCE` afterwards",
+    ),
+    (&["--load"], "`ocibuild build --load ENGINE` loads what it builds; --save FILE writes what docker load reads"),
     (&["--name"], "--tag NAME names an image"),
     (&["--add", "--append", "-a"], "--copy SRC:DST adds files"),
     (&["--ignore"], "--exclude GLOB, or --ignore-file FILE"),

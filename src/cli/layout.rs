@@ -1,40 +1,13 @@
-//! `ocibuild layout`, the main command.
+//! `ocibuild layout`: a build into an image layout.
 
-use super::blob_locations;
-use super::config::unique;
-use super::content_flags;
-use super::content_flags::LayerFlag;
-use super::destination::{ExportDestination as SaveDestination, Writing};
-use super::excluded;
-use super::explain;
-use super::layer_cache::LayerCacheArguments;
-use super::layout_lock::LayoutLockArguments;
-use super::output::{is_standard_output, print, write_result};
-use super::progress_display::Watch;
-use super::replaced::{replaced_json, report_replaced};
-use super::request::RequestArguments;
-use super::robot::own_directory;
-use super::shared_cache::SharedCacheArguments;
-use super::source::OpenedImage;
-use super::values;
-use super::{Common, OutputFormat};
+use super::build_flags::{BuildFlags, BuildTarget};
+use super::content_flags::{self, LayerFlag};
+use super::destination::ExportDestination;
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, LayerCaches, Plan, SharedLayers};
-use ocibuild::cache::FactsLookup;
-use ocibuild::codec::compression::{Compression, Encoding};
-use ocibuild::common::human_numbers::{counted, size};
-use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination, PathStatus, Root};
-use ocibuild::layers::CompressionPolicy;
-use ocibuild::robot_image::RobotImage;
-use ocibuild::secrets::FoundSecret;
-use ocibuild::store::Layout;
-use ocibuild::{Error, ImageName, Location, Result};
-use serde_json::json;
-use std::path::{Path, PathBuf};
+use ocibuild::{Location, Result};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = content_flags::HELP.to_owned() + "
@@ -46,18 +19,8 @@ pub(super) struct LayoutArguments {
     /// Image layout to write to; created if it does not exist
     #[arg(value_parser = OsStringValueParser::new().try_map(|text| Location::of_new_layout(&text)))]
     output: PathBuf,
-    /// Name the image: TAG or NAME:TAG. Repeatable [default: latest]
-    #[arg(short, long = "tag", value_name = "NAME")]
-    tags: Vec<ImageName>,
     #[command(flatten)]
-    request: RequestArguments,
-    /// Add an annotation to the manifest. Repeatable
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
-    annotations: Vec<(String, String)>,
-    #[command(flatten)]
-    cache: LayerCacheArguments,
-    #[command(flatten)]
-    shared_cache: SharedCacheArguments,
+    pub(super) flags: BuildFlags,
     /// Also write the image to a docker-archive file, or to a destination of `export`
     #[arg(
         long,
@@ -67,288 +30,16 @@ pub(super) struct LayoutArguments {
         value_parser = OsStringValueParser::new().try_map(|text| Location::of_saved(&text))
     )]
     save: Option<Location>,
-
-    /// Set the compression of new layers
-    #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
-    compression: CompressionKind,
-    /// Set the compression level: gzip 1-12 [default: 5], zstd 1-19 [default: 3]
-    #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
-    compression_level: Option<u8>,
-
-    /// Write the image ID (digest of the config) to FILE
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    iidfile: Option<PathBuf>,
-    /// Write the digest of the manifest to FILE
-    #[arg(long, value_name = "FILE", visible_alias = "digestfile", help_heading = "Output")]
-    digest_file: Option<PathBuf>,
-    /// Print the plan of the build without writing anything
-    #[arg(long, help_heading = "Output")]
-    dry_run: bool,
-    #[command(flatten)]
-    lock: LayoutLockArguments,
-    #[command(flatten)]
-    pub(super) common: Common,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CompressionKind {
-    /// Supported by all engines and registries
-    Gzip,
-    /// gzip that passes through files that rcc has already compressed; fastest
-    Reuse,
-    /// Smaller and faster than gzip; needs Docker 23 or later
-    Zstd,
-    /// No compression
-    None,
-}
-
-/// Builds the image and prints the digest of its manifest.
+/// Builds the image into the layout, and prints the digest of its manifest.
 pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
-    let watch = Arc::new(Watch::new(&arguments.common));
-    build::check_names(&arguments.tags)?;
-    arguments.check_result_files()?;
-    let destination = arguments.save.clone().map(SaveDestination::of).transpose()?;
-    arguments.shared_cache.check_policy(arguments.request.bases.network())?;
-    let bound = arguments.cache.tidy.bound()?;
-    let cache = arguments.cache.open(&arguments.request.cache_directory, &watch)?;
-    let cache = cache.map(|cache| cache.trusting(arguments.shared_cache.trusted()));
-    let policy = arguments.compression()?;
-    let network = arguments.request.bases.network();
-    let shared = arguments.shared_cache.open(network, &watch)?;
-    let known = FactsLookup { cache: cache.as_ref(), shared: shared.as_ref(), policy };
-    let unpack_in = cache.as_ref().map(|_| &arguments.request.cache_directory);
-    let packaged = arguments.request.robot_image(order, &known, unpack_in, &watch)?;
-    let robot = packaged.as_ref().map(|packaged| &packaged.image);
-    let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
-    arguments.shared_cache.check_lock(&mut arguments.request.bases.lock_file(&directory)?)?;
-    let names = arguments.names(robot)?;
-    let spec = arguments.spec(order, robot, &watch)?;
-    if arguments.dry_run {
-        let plan = spec.plan(&nearest_directory(&arguments.output)?, None, &watch)?;
-        let secrets = plan.check_secrets(&*watch)?;
-        show(&plan, &secrets, arguments.common.format)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut layout = Layout::create_locking(&arguments.output, arguments.lock.locking())?;
-    if let Some(cache) = &cache {
-        layout = layout.with_verification_cache(cache.verified_files().clone());
-    }
-    let layout = Arc::new(layout);
-    let is_sparse = arguments.request.bases.is_sparse();
-    let memory = LayerCaches {
-        cache: cache.as_ref(),
-        shared: shared.as_ref(),
-        shared_layers: if is_sparse { SharedLayers::Remote } else { SharedLayers::Fetched },
-        layout: &layout,
+    let saved = arguments.save.iter().cloned();
+    let target = BuildTarget {
+        layout: Some(arguments.output.clone()),
+        texts: saved.clone().map(|location| location.to_string()).collect(),
+        destinations: saved.map(ExportDestination::of).collect::<Result<_>>()?,
+        flag: "--save",
     };
-    let plan = spec.plan(layout.root(), Some(memory), &watch)?;
-    excluded::say(&plan, &watch);
-    let built = plan.build(&layout, Some(memory), &names, &watch)?;
-    if !built.remote_layers.is_empty()
-        && let Some(locations) = blob_locations::open(&arguments.request.cache_directory, &watch)
-    {
-        locations.record_remote_layers(&built.image.descriptor.digest, &built.remote_layers)?;
-    }
-    if let Some(robot) = robot {
-        robot.warn_of_unrewritten_paths(&watch);
-    }
-    if let Some(destination) = destination {
-        let locations = blob_locations::open(&arguments.request.cache_directory, &watch);
-        let writing = Writing {
-            locking: arguments.lock.locking(),
-            network,
-            locations: locations.as_ref(),
-            cache: cache.as_ref(),
-            cache_directory: &arguments.request.cache_directory,
-            watch: &watch,
-        };
-        let opened = OpenedImage { image: built.image.clone(), names: names.clone() };
-        report_replaced(&destination.write(&opened, &writing)?.replaced, &watch);
-    }
-    arguments.report(&plan, &built, &names, &watch)?;
-    if let Some(shared) = &shared {
-        arguments.shared_cache.publish(shared, (&plan, &built), network, &watch)?;
-    }
-    if cache.is_some() {
-        bound.keep(&arguments.request.cache_directory, &watch);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-impl LayoutArguments {
-    /// Returns the names that were given; for a robot, else the name of its directory.
-    fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
-        let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
-        let source = Root::resolve(&robot.source)?;
-        let name = if PathStatus::of(&source)?.is_directory() { source.file_name() } else { source.file_stem() };
-        let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        let parts: Vec<&str> =
-            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
-        let name = if parts.is_empty() { "robot".to_owned() } else { parts.join("-") };
-        Ok(vec![format!("{name}:latest").parse()?])
-    }
-
-    fn spec(&self, order: &[LayerFlag], robot: Option<&RobotImage>, watch: &Arc<Watch>) -> Result<BuildSpec> {
-        let request = self.request.resolve(order, robot, &self.outputs(), self.compression()?, watch)?;
-        let mut spec = request.spec;
-        spec.annotations.extend(unique(&self.annotations, "--annotation")?);
-        if !self.cache.is_on()? {
-            spec.listings = None;
-        }
-        Ok(spec)
-    }
-
-    /// Returns the paths that are written, each with a description.
-    fn outputs(&self) -> Vec<(&Path, &'static str)> {
-        let saved = self.save.as_ref().and_then(Location::path);
-        let files =
-            [(saved, "--save"), (self.iidfile.as_deref(), "--iidfile"), (self.digest_file.as_deref(), "--digest-file")];
-        let files = files.into_iter().filter_map(|(file, flag)| file.map(|file| (file, flag)));
-        std::iter::once((self.output.as_path(), "the layout")).chain(files).collect()
-    }
-
-    fn compression(&self) -> Result<CompressionPolicy> {
-        let encoding = match self.compression {
-            CompressionKind::Gzip | CompressionKind::Reuse => Encoding::Gzip,
-            CompressionKind::Zstd => Encoding::Zstd,
-            CompressionKind::None => Encoding::Plain,
-        };
-        let policy = CompressionPolicy::from(Compression::new(encoding, self.compression_level)?);
-        Ok(if self.compression == CompressionKind::Reuse { policy.with_gzip_passthrough() } else { policy })
-    }
-
-    fn iid_file(&self) -> Result<Option<Destination>> {
-        self.iidfile.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
-    }
-
-    fn digest_file(&self) -> Result<Option<Destination>> {
-        self.digest_file.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
-    }
-
-    /// Returns `true` if standard output is for the archive.
-    fn saves_to_standard_output(&self) -> bool {
-        self.save.as_ref().and_then(Location::path).is_some_and(is_standard_output)
-    }
-
-    /// Checks before the build that the files for digests can be created.
-    fn check_result_files(&self) -> Result<()> {
-        let (iid, digest) = (self.iid_file()?, self.digest_file()?);
-        if self.saves_to_standard_output() && self.common.format == OutputFormat::Json {
-            return Err(Error::usage("--format json", "standard output is for the archive of --save"));
-        }
-        if let (Some(Destination::File(iid_root, iid)), Some(Destination::File(digest_root, digest))) = (iid, digest)
-            && iid == digest
-            && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
-        {
-            return Err(Error::usage("--digest-file", "names the same file as --iidfile"));
-        }
-        Ok(())
-    }
-
-    fn report(&self, plan: &Plan, built: &Built, names: &[ImageName], watch: &Watch) -> Result<()> {
-        let image = &built.image;
-        let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
-            if let Some(file) = file {
-                write_result(&file, text)?;
-            }
-        }
-        if ocibuild::common::root::sync_was_refused() {
-            warn(
-                watch,
-                &self.output.display().to_string(),
-                "this file system does not support fsync; a crash can lose the image",
-            );
-        }
-        report_replaced(&built.replaced, watch);
-        match self.common.format {
-            OutputFormat::Text => {
-                let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for (made, planned) in built.layers.iter().zip(&plan.layers) {
-                    let layer = &made.layer;
-                    let (size, tar) = (size(layer.descriptor.size), size(layer.tar_size));
-                    let (digest, name) = (layer.descriptor.digest, &planned.name);
-                    let entries = planned.tree().map(|tree| format!(", {}", counted(tree.len(), "entry")));
-                    watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
-                    if self.cache.explain {
-                        watch.say(&format!("  {}", explain::line(made)));
-                    }
-                }
-                let layers = counted(image.manifest.layers.len(), "layer");
-                watch.say(&format!("image of {layers}, {}, in {}", size(total), self.output.display()));
-                match self.saves_to_standard_output() {
-                    true => watch.say(&digest),
-                    false => print(&digest)?,
-                }
-                Ok(())
-            }
-            OutputFormat::Json => {
-                let layers: Vec<_> = built
-                    .layers
-                    .iter()
-                    .zip(&plan.layers)
-                    .map(|(made, planned)| {
-                        let layer = &made.layer;
-                        let mut described = layer.descriptor.to_json();
-                        described["diffId"] = layer.diff_id.to_string().into();
-                        described["tarSize"] = layer.tar_size.into();
-                        explain::add_to(&mut described, made);
-                        if let Some(tree) = planned.tree() {
-                            described["entries"] = tree.len().into();
-                        }
-                        described["createdBy"] = planned.created_by.as_str().into();
-                        described
-                    })
-                    .collect();
-                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-                let result = json!({
-                    "digest": digest,
-                    "configDigest": config,
-                    "mediaType": image.descriptor.media_type,
-                    "size": image.descriptor.size,
-                    "layout": self.output.display().to_string(),
-                    "names": if names.is_empty() { vec!["latest".to_owned()] } else { names },
-                    "replaced": replaced_json(&built.replaced),
-                    "baseLayers": plan.base.layers().len(),
-                    "layers": layers,
-                    "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
-                    "excluded": plan.excluded_to_json(),
-                });
-                print(&result.to_string())
-            }
-        }
-    }
-}
-
-/// Returns the directory in which a dry run spools an archive: the layout's directory, or its nearest existing parent.
-fn nearest_directory(output: &Path) -> Result<Root> {
-    for path in output.ancestors() {
-        if PathStatus::of(path)?.is_directory() {
-            return Root::open(path);
-        }
-    }
-    Root::open(Path::new("."))
-}
-
-fn show(plan: &Plan, secrets: &[FoundSecret], format: OutputFormat) -> Result<()> {
-    let mut document = plan.to_json()?;
-    document["secrets"] = secrets.iter().map(FoundSecret::to_json).collect();
-    if format == OutputFormat::Json {
-        return print(&document.to_string());
-    }
-    let mut lines = Vec::new();
-    for layer in plan.base.layers() {
-        lines.push(format!("base layer  {}  {}", layer.digest, size(layer.size)));
-    }
-    for layer in &plan.layers {
-        let content = match layer.tree() {
-            Some(tree) => format!("{}, {}", counted(tree.len(), "entry"), size(tree.content_size())),
-            None => "from the cache".to_owned(),
-        };
-        lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
-    }
-    lines.extend(excluded::lines(plan));
-    let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
-    lines.push(format!("config      {config}"));
-    print(&lines.join("\n"))
+    arguments.flags.build(order, &target)
 }

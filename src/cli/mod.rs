@@ -3,6 +3,8 @@
 mod admission;
 mod base;
 mod blob_locations;
+mod build;
+mod build_flags;
 mod cache;
 mod cache_directory;
 mod cache_limit;
@@ -84,6 +86,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build an image for an engine, a registry or an archive
+    Build(Box<build::BuildArguments>),
     /// Build an image into an OCI image layout
     Layout(Box<layout::LayoutArguments>),
     /// Copy an image to an archive, a layout, an engine or a registry
@@ -193,6 +197,10 @@ pub(crate) fn run() -> ExitCode {
     };
     let format = cli.command.common().map_or(OutputFormat::Text, |common| common.format);
     let work = || match &cli.command {
+        Command::Build(arguments) => {
+            let order = matches.subcommand_matches("build").map(content_flags::order_of_layers).unwrap_or_default();
+            build::run(arguments, &order)
+        }
         Command::Layout(arguments) => {
             let order = matches.subcommand_matches("layout").map(content_flags::order_of_layers).unwrap_or_default();
             layout::run(arguments, &order)
@@ -267,7 +275,8 @@ fn asked_for_format(arguments: &[OsString]) -> OutputFormat {
 impl Command {
     fn common(&self) -> Option<&Common> {
         match self {
-            Command::Layout(arguments) => Some(&arguments.common),
+            Command::Build(arguments) => Some(&arguments.flags.common),
+            Command::Layout(arguments) => Some(&arguments.flags.common),
             Command::Export(arguments) => Some(&arguments.common),
             Command::Pull(arguments) => Some(&arguments.common),
             Command::Login(arguments) => Some(&arguments.common),

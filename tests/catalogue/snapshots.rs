@@ -118,6 +118,7 @@ fn every_page_of_help() {
     let mut text = String::new();
     let commands = [
         "",
+        "build",
         "layout",
         "export",
         "pull",

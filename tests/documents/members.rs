@@ -64,6 +64,7 @@ fn every_member_is_described() {
     scratch.write("src/.dockerignore", "*.map\n");
     for (command, words) in [
         ("layout", "layout out --copy src:/app -t team/app:v1"),
+        ("build", "build -o oci:built --copy src:/app -t team/app:v1"),
         ("layout --dry-run", "layout out --copy src:/app --dry-run"),
         ("export", "export out oci:copy:v1"),
         ("inspect", "inspect out"),

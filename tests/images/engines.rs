@@ -212,7 +212,7 @@ fn engines_take_an_image_and_give_it_back() {
     }
 }
 
-fn with_environment(mut command: Command, environment: &Command) -> Command {
+pub(super) fn with_environment(mut command: Command, environment: &Command) -> Command {
     command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }

@@ -1,5 +1,6 @@
 //! The names of images, and their meaning in arguments (`docs/images.md`).
 
+mod building;
 mod completing;
 mod directories;
 mod edit;

@@ -45,6 +45,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::NONE
     },
     Scenario {
+        name: "a build for a registry and an archive",
+        command: "build",
+        line: "build -t {HOST}/team/app:v1 --copy src:/srv --push --plain-http {HOST} --output oci-archive:image.tar:v1 \
+               --cache-dir cache",
+        ..Scenario::NONE
+    },
+    Scenario {
         name: "a robot whose environment is shared",
         command: "layout",
         line: "layout out -t new --robot machine/robot --base scratch --rcc-exec rcc --catalog {CATALOG} --cache-dir cache \

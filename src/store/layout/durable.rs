@@ -37,7 +37,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails if the system reports a failed sync.
-    pub(in crate::store) fn sync_blobs(&self) -> Result<()> {
+    pub(crate) fn sync_blobs(&self) -> Result<()> {
         let mut files = vec![(self.root.clone(), LAYOUT_FILE.to_owned())];
         let mut directories = vec![self.root.directory("blobs")?];
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
