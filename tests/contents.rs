@@ -1,11 +1,13 @@
 //! What is put into an image as wanted: options of one copy, directories, links, small files, users, and files of the host.
 
-use crate::consumers::Layout;
+use crate::consumers::{Layout, Podman};
 use crate::listers::{Entry, listed_by_us};
-use crate::support::{Finished, Scratch, ocibuild, run};
+use crate::support::{Finished, Scratch, consumer, not_proven, ocibuild, run};
+use ocibuild::Digest;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 /// A directory with sources, and layouts beside them.
 struct Desk {
@@ -187,4 +189,172 @@ fn contents_that_do_not_fit_are_refused() {
         let refused = desk.layout(&[arguments, &["--base=./out:base", "-t", "v1"]].concat());
         refused.ended_with(status).failed_saying(reason);
     }
+}
+
+/// A base with users, in an odd file.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# comment:\nnode:x:1000:1000:Node\\,js:/home/node:/bin/ash";
+const GROUP: &str = "root:x:0:node\nshadow:x:42:\nnode:x:1000:\n";
+
+impl Desk {
+    /// A desk with the image `base`, which has users.
+    fn with_users() -> Desk {
+        let desk = Desk::new();
+        desk.scratch.write("etc/passwd", PASSWD);
+        desk.scratch.write("etc/group", GROUP);
+        desk.layout(&["--copy=etc:/etc,chmod=0664,chown=0:42", "--mkdir=/home/node", "-t", "base"]).success();
+        desk
+    }
+
+    #[track_caller]
+    fn cat(&self, image: &str, path: &str) -> String {
+        let finished = run(ocibuild().current_dir(self.scratch.path()).args(["cat", image, path])).success();
+        String::from_utf8(finished.stdout).unwrap()
+    }
+}
+
+#[test]
+fn users_and_groups_join_those_of_the_base() {
+    let desk = Desk::with_users();
+    let items = ["--add-user=app:65532", "--add-group=staff:50", "--add-user=job:70:42:/srv/job", "--user=app"];
+    let built = desk.layout(&[&items[..], &["--base=./out:base", "-t", "v1", "--chown=9", "--chmod=0600"]].concat());
+    let built = built.success();
+    assert!(!built.stderr.contains("warning"), "{built}");
+    let added = "\napp:*:65532:65532::/home/app:/bin/sh\njob:*:70:42::/srv/job:/bin/sh\n";
+    assert_eq!(desk.cat("./out:v1", "/etc/passwd"), format!("{PASSWD}{added}"));
+    assert_eq!(desk.cat("./out:v1", "/etc/group"), format!("{GROUP}app:*:65532:\nstaff:*:50:\n"));
+    assert_eq!(desk.history("v1").last().unwrap(), "ocibuild: add-user app, add-group staff, add-user job");
+    assert_eq!(
+        desk.lines("v1").split_off(5),
+        [
+            "etc Directory 0775 0:42",
+            "etc/group File 0664 0:42",
+            "etc/passwd File 0664 0:42",
+            "home Directory 0755 0:0",
+            "home/app Directory 0755 65532:65532",
+            "srv Directory 0755 0:0",
+            "srv/job Directory 0755 70:42",
+        ]
+    );
+    // The same users again change nothing, and make no layer.
+    desk.layout(&[&items[..3], &["--base=./out:v1", "-t", "v2"]].concat()).success();
+    assert_eq!(desk.lines("v2"), desk.lines("v1"));
+    assert_eq!(desk.history("v2"), desk.history("v1"));
+}
+
+#[test]
+fn users_of_others_are_not_replaced() {
+    let desk = Desk::with_users();
+    desk.layout(&["--mkdir=/d", "--symlink=loop:/etc/passwd", "-t", "odd"]).success();
+    for (arguments, status, reason) in [
+        (&["--add-user=node:1001"][..], 1, "user node: is another user in the image: node:x:1000:1000:"),
+        (&["--add-user=app:1000"], 1, "the number 1000 belongs to another user of the image: node"),
+        (
+            &["--add-user=app:42"],
+            1,
+            "the number 42 belongs to a group of the image: shadow:x:42: (--add-user app:42:42",
+        ),
+        (&["--add-group=app:42"], 1, "group app: the number 42 belongs to another group of the image"),
+        (&["--add-user=a:5", "--add-user=b:5"], 1, "user b: the number 5 belongs to another user of the image: a:*:5"),
+        (&["--add-user=a:5:5:/etc/passwd"], 1, "/etc/passwd: the home of a is not a directory in the layers below"),
+        (&["--layer=x", "--add-user=a:5", "--copy=etc:/etc"], 1, "is in both --add-user a and etc to /etc"),
+        (&["--add-user=app"], 2, "not of the form NAME:UID[:GID[:HOME]]"),
+        (&["--add-user=5:5"], 2, "name `5`: not a letter"),
+    ] {
+        desk.layout(&[arguments, &["--base=./out:base", "-t", "v1"]].concat()).ended_with(status).failed_saying(reason);
+    }
+    let known = desk.layout(&["--add-user=other:7:7:/home/node", "--base=./out:base", "-t", "v1"]).success();
+    assert!(known.stderr.contains("/home/node: is there and stays unchanged"), "{known}");
+    desk.layout(&["--add-user=a:5", "--base=./out:odd", "-t", "v1"]).success();
+    assert_eq!(desk.cat("./out:v1", "/etc/loop"), "a:*:5:5::/home/a:/bin/sh\n");
+}
+
+/// A time zone: one hour ahead, all year (RFC 8536).
+fn zone() -> Vec<u8> {
+    let mut block = b"TZif2".to_vec();
+    block.extend([0; 15]);
+    for count in [0_u32, 0, 0, 0, 1, 4] {
+        block.extend(count.to_be_bytes());
+    }
+    block.extend(3600_i32.to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(b"CET\0");
+    [&block[..], &block, b"\nCET-1\n"].concat()
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn certificates_and_time_zones_come_from_a_path() {
+    let desk = Desk::new();
+    desk.scratch.write("authorities.pem", CERTIFICATE);
+    for file in ["zones/UTC", "zones/Europe/Berlin", "zones/right/UTC"] {
+        desk.scratch.write(file, zone());
+    }
+    let items = ["--ca-certificates=authorities.pem", "--timezones=zones", "--add-user=app:65532", "--chown=9"];
+    let built = desk.layout(&[&items[..], &["--user=app", "-t", "v1"]].concat()).success();
+    assert!(built.stderr.contains("excluded 1 path from --timezones: right/ (--timezones: right)"), "{built}");
+    let history = ["ca-certificates", "timezones", "add-user app"].map(|done| format!("ocibuild: {done}"));
+    assert_eq!(desk.history("v1"), history);
+    assert_eq!(
+        desk.lines("v1"),
+        [
+            "etc Directory 0755 0:0",
+            "etc/ssl Directory 0755 0:0",
+            "etc/ssl/certs Directory 0755 0:0",
+            "etc/ssl/certs/ca-certificates.crt File 0644 0:0",
+            "usr Directory 0755 0:0",
+            "usr/share Directory 0755 0:0",
+            "usr/share/zoneinfo Directory 0755 0:0",
+            "usr/share/zoneinfo/Europe Directory 0755 0:0",
+            "usr/share/zoneinfo/Europe/Berlin File 0644 0:0",
+            "usr/share/zoneinfo/UTC File 0644 0:0",
+            "etc Directory 0755 0:0",
+            "etc/group File 0644 0:0",
+            "etc/passwd File 0644 0:0",
+            "home Directory 0755 0:0",
+            "home/app Directory 0755 65532:65532",
+        ]
+    );
+    assert_eq!(built.text(), "sha256:50be32421695b0ef614a551def859d03af1d7142b4f98f4ede73ada5baea80f2");
+    desk.scratch
+        .write("key.pem", format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"));
+    desk.scratch.write("empty.pem", "");
+    desk.scratch.write("no-zones/UTC", "UTC");
+    for (argument, status, reason) in [
+        ("--ca-certificates=key.pem", 1, "key.pem: has a private key, which must not be in an image"),
+        ("--ca-certificates=empty.pem", 1, "empty.pem: has no PEM certificate"),
+        ("--ca-certificates=missing.pem", 1, "missing.pem: not found"),
+        ("--ca-certificates=", 2, "path: is empty"),
+        ("--timezones=app", 1, "app: not a directory of time zones: it has no zone called UTC"),
+        ("--timezones=no-zones", 1, "no-zones: not a directory of time zones"),
+        ("--timezones=missing", 1, "missing: not found"),
+        ("--timezones=key.pem", 1, "key.pem"),
+    ] {
+        desk.layout(&[argument, "-t", "v2"]).ended_with(status).failed_saying(reason);
+    }
+}
+
+/// One command makes an image without a base that runs as a user of its own, with certificates and time zones.
+#[test]
+fn an_image_without_a_base_runs_as_a_user_with_certificates_and_time_zones() {
+    let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    let (Some(podman), Some(busybox)) = (Podman::find(), consumer("busybox")) else { return };
+    if !bundle.exists() || !Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
+        not_proven("certificates and time zones of this machine: it has none");
+        return;
+    }
+    let desk = Desk::new();
+    let copy = format!("{}:/bin/busybox", busybox.display());
+    let items = ["--add-user=app:65532", "--ca-certificates", "--timezones", "--mkdir=/tmp,mode=1777", "--copy", &copy];
+    let rest = ["--user=app", "--entrypoint=/bin/busybox", "--save=app.tar", "-t", "app:v1"];
+    desk.layout(&[&items[..], &rest].concat()).success();
+    let image = podman.load(&desk.scratch.join("app.tar"));
+    let shell = |script: &str| podman.run(&image, &["sh", "-c", script]).success().text().to_owned();
+    assert_eq!(shell("busybox id -un; busybox id -u; echo $HOME"), "app\n65532\n/home/app");
+    assert_eq!(shell("TZ=Europe/Berlin busybox date -d @1720000000 +%H:%M"), "11:46");
+    let written =
+        shell("echo x >/tmp/x && echo x >$HOME/x && busybox cat /tmp/x $HOME/x; echo x >/etc/x || echo refused");
+    assert_eq!(written, "x\nx\nrefused");
+    let sums = shell("busybox sha256sum /etc/ssl/certs/ca-certificates.crt");
+    assert_eq!(sums.split(' ').next(), Digest::of(&fs::read(bundle).unwrap()).to_string().strip_prefix("sha256:"));
 }

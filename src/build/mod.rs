@@ -1,5 +1,6 @@
 //! The steps from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
+mod accounts;
 mod cache_lookup;
 mod checks;
 mod differences;
@@ -9,6 +10,7 @@ pub mod image;
 mod layer_caches;
 mod lock_file;
 mod lower_layers;
+mod new_accounts;
 mod new_directory;
 mod placement;
 mod plan_to_json;
@@ -25,6 +27,7 @@ pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
 pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
+pub use new_accounts::{NewGroup, NewUser};
 pub use spec::{BuildSpec, LayerSpec, NewDirectory, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};

@@ -4,7 +4,7 @@ use super::lower_layers::layers_of_base;
 use super::placement::{self, Unchecked};
 use super::{
     BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
-    new_directory, runtime_checks,
+    accounts, new_directory, runtime_checks,
 };
 use crate::build::image::{Image, default_directories};
 use crate::cache::SeriesKey;
@@ -77,7 +77,7 @@ impl BuildSpec {
                 layer.plan(known, ground, spool, compression, progress)?
             };
             drop(earlier);
-            layers.push(planned);
+            layers.extend(planned);
         }
         let new: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
         let config_of_base = base.config();
@@ -108,6 +108,7 @@ struct LowerLayers<'a> {
 }
 
 impl LayerSpec {
+    /// Plans the layer. Returns `None` if it would only add users and groups that are there already.
     fn plan(
         self,
         known: Option<BuiltLayer>,
@@ -115,7 +116,7 @@ impl LayerSpec {
         spool: &Root,
         policy: CompressionPolicy,
         progress: &dyn Progress,
-    ) -> Result<PlannedLayer> {
+    ) -> Result<Option<PlannedLayer>> {
         let series = self.series(policy);
         let is_searched = self.sources.iter().any(Source::is_searched);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots } = self;
@@ -127,7 +128,7 @@ impl LayerSpec {
         if let Some(known) = known {
             let content = PlannedContent::Known(Box::new(known));
             let (excluded, compression) = (Vec::new(), policy.for_unknown_files());
-            return Ok(PlannedLayer {
+            return Ok(Some(PlannedLayer {
                 name,
                 created_by,
                 content,
@@ -138,7 +139,7 @@ impl LayerSpec {
                 roots,
                 series,
                 is_searched,
-            });
+            }));
         }
         let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
         let mut known = BTreeMap::new();
@@ -147,6 +148,8 @@ impl LayerSpec {
             known.extend(known_directories);
         }
         let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
+        let adds_only_accounts = accounts::are_all(&sources);
+        let sources = accounts::add_to(sources, &mut builder, below.all, progress)?;
         let sources = new_directory::add_those_with_attributes(sources, &mut builder, below.all)?;
         for source in sources {
             builder.begin_source(&source.name);
@@ -158,9 +161,23 @@ impl LayerSpec {
             let LowerLayers { base: _, all: rootfs, unchecked } = below;
             tree = placement::Placer { rootfs, rules: &rules, unchecked, progress }.place(tree)?;
         }
+        if adds_only_accounts && tree.is_empty() {
+            return Ok(None);
+        }
         let compression = policy.for_tree(&tree);
         let content = PlannedContent::Tree(tree);
-        Ok(PlannedLayer { name, created_by, content, excluded, compression, recipe, group, roots, series, is_searched })
+        Ok(Some(PlannedLayer {
+            name,
+            created_by,
+            content,
+            excluded,
+            compression,
+            recipe,
+            group,
+            roots,
+            series,
+            is_searched,
+        }))
     }
 
     /// Returns what this layer has in common with its later builds: the place in the image, and the places on this machine.
@@ -195,6 +212,8 @@ impl Source {
             SourceContent::Entries(_)
             | SourceContent::NewDirectory(_)
             | SourceContent::Symlink(_)
+            | SourceContent::User(_)
+            | SourceContent::Group(_)
             | SourceContent::Removal => false,
         }
     }
@@ -228,6 +247,8 @@ impl Source {
             SourceContent::NewDirectory(_) => {
                 builder.add_destination(&destination, new_directory::usual_attributes(&rules))
             }
+            // They were added before all other sources of the layer, together.
+            SourceContent::User(_) | SourceContent::Group(_) => Ok(()),
             SourceContent::Removal => builder.remove(&destination),
         }
     }

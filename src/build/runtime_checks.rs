@@ -4,14 +4,11 @@ use crate::build::image::ConfigEdit;
 use crate::build::placement::Unchecked;
 use crate::common::error::{Result, one_line};
 use crate::common::progress::{Progress, warn};
-use crate::layers::rootfs::{LayerBelow, ListedKind, Program, Resolved, Rootfs, StackedEntry, has_name};
+use crate::layers::rootfs::{LayerBelow, ListedKind, Program, Resolved, Rootfs, StackedEntry, content_of, has_name};
 use crate::layers::tree::{Content, Entry, Kind, Tree};
 use crate::spec::{Config, DEFAULT_PATH, ImagePath, Platform};
 use rayon::prelude::*;
 use serde_json::Value;
-
-/// The largest passwd or group file that is read, in bytes.
-const LARGEST_ACCOUNTS: u64 = 1 << 20;
 
 /// An object that will fail, with the reason.
 pub(super) type Problem = (String, String);
@@ -86,17 +83,6 @@ fn problem_of_account(
         }
     };
     Ok(Some((object, reason)))
-}
-
-/// Returns the content of a small file, or `None` if it is not stored or too large.
-fn content_of(below: &StackedEntry) -> Option<Vec<u8>> {
-    match (&below.entry, &below.node.kind) {
-        (Some(Entry { kind: Kind::File { size, content }, .. }), _) if *size <= LARGEST_ACCOUNTS => {
-            read_start(content, *size, *size)
-        }
-        (None, ListedKind::File { content, .. }) => content.clone(),
-        _ => None,
-    }
 }
 
 /// Returns the first `length` bytes of a content. Read errors are reported later, when the layer is built.

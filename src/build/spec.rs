@@ -1,6 +1,7 @@
 //! The request for an image.
 
 use crate::build::image::{Base, ConfigEdit};
+use crate::build::new_accounts::{NewGroup, NewUser};
 use crate::cache::{LayerFacts, RecipeKey};
 use crate::codec::compression::Compression;
 use crate::common::error::Result;
@@ -303,6 +304,19 @@ impl Source {
         Source::new(format!("file {path}"), SourceContent::Text(text.as_ref().into()), path)
     }
 
+    /// Adds a user to `/etc/passwd`, with a group of its own if the image has none with its number, and makes the home of the user if
+    /// it is missing. If the layers below have the same user, nothing changes.
+    ///
+    /// The home has the mode 0755 and belongs to the user. The user has no password, and the shell `/bin/sh`.
+    pub fn user(user: NewUser) -> Self {
+        Source::new(format!("user {}", user.name()), SourceContent::User(user), ImagePath::root())
+    }
+
+    /// Adds a group to `/etc/group`. If the layers below have the same group, nothing changes.
+    pub fn group(group: NewGroup) -> Self {
+        Source::new(format!("group {}", group.name()), SourceContent::Group(group), ImagePath::root())
+    }
+
     /// Removes `path` from the layers below (a whiteout).
     pub fn removal(path: ImagePath) -> Self {
         Source::new(format!("remove {path}"), SourceContent::Removal, path)
@@ -339,6 +353,10 @@ pub enum SourceContent {
     Symlink(Box<[u8]>),
     /// A file with this content, at the destination.
     Text(Arc<[u8]>),
+    /// A user, whatever the destination.
+    User(NewUser),
+    /// A group, whatever the destination.
+    Group(NewGroup),
     /// The removal of the destination from the layers below.
     Removal,
 }
@@ -367,6 +385,8 @@ impl fmt::Debug for SourceContent {
             SourceContent::NewDirectory(_) => "NewDirectory",
             SourceContent::Symlink(_) => "Symlink",
             SourceContent::Text(_) => "Text",
+            SourceContent::User(_) => "User",
+            SourceContent::Group(_) => "Group",
             SourceContent::Removal => "Removal",
         })
     }

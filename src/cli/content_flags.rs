@@ -1,10 +1,10 @@
 //! The flags that say what goes into an image, and the layers that they make.
 
-use super::items::{Copy, DirectoryItem, Exclusions, FileItem, SymlinkItem};
+use super::items::{Copy, DirectoryItem, Exclusions, FileItem, FilesFrom, HOST, SymlinkItem};
 use super::values;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
-use ocibuild::build::{LayerSpec, Source};
+use ocibuild::build::{LayerSpec, NewGroup, NewUser, Source};
 use ocibuild::layers::tree::{ExtendedAttributes, Modes, Owner, Owners, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result, Timestamp};
@@ -25,8 +25,8 @@ A comma that belongs to a path or a value is written twice.
 A .dockerignore in the root of a directory applies to it. Files that this command writes, and
 images in a source, are excluded; --dry-run and --format json list everything that is excluded.
 
-Each --copy and --remove creates a layer; --mkdir, --symlink and --file that follow each other
-share one. --layer puts everything that follows it into one layer.";
+Each --copy, --remove, --ca-certificates and --timezones creates a layer; the others that follow
+each other share one. --layer puts everything that follows it into one layer.";
 
 #[derive(Debug, Args)]
 pub(super) struct ContentArguments {
@@ -45,6 +45,18 @@ pub(super) struct ContentArguments {
     /// Create the file PATH with the line TEXT, with options mode=MODE and chown=UID[:GID]. Repeatable
     #[arg(long = "file", value_name = "[OPTIONS,]PATH=TEXT", help_heading = "Content")]
     files: Vec<FileItem>,
+    /// Add a user to /etc/passwd, with a group and a home. Repeatable [default: GID as UID, HOME /home/NAME]
+    #[arg(long = "add-user", value_name = "NAME:UID[:GID[:HOME]]", help_heading = "Content")]
+    users: Vec<NewUser>,
+    /// Add a group to /etc/group. Repeatable
+    #[arg(long = "add-group", value_name = "NAME:GID", help_heading = "Content")]
+    groups: Vec<NewGroup>,
+    /// Add the certificate authorities of this machine, or those in FILE, as /etc/ssl/certs/ca-certificates.crt
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = HOST, value_parser = OsStringValueParser::new().try_map(|text| FilesFrom::read(&text)), help_heading = "Content")]
+    ca_certificates: Option<FilesFrom>,
+    /// Add the time zones of this machine, or those in DIR, as /usr/share/zoneinfo
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = HOST, value_parser = OsStringValueParser::new().try_map(|text| FilesFrom::read(&text)), help_heading = "Content")]
+    timezones: Option<FilesFrom>,
     /// Start a layer described as TEXT, for all content flags that follow. Repeatable
     #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]
     layers: Vec<String>,
@@ -85,8 +97,16 @@ pub(super) enum LayerFlag {
     Symlink(usize),
     /// The n-th `--file`.
     File(usize),
-    /// The n-th `--layer`.
+    /// The n-th `--add-user`.
+    User(usize),
+    /// The n-th `--add-group`.
     Group(usize),
+    /// `--ca-certificates`.
+    Certificates,
+    /// `--timezones`.
+    TimeZones,
+    /// The n-th `--layer`.
+    Layer(usize),
 }
 
 /// Returns the flags that make layers in the order of the command line, which clap's lists of values do not preserve.
@@ -98,7 +118,11 @@ pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
         ("directories", LayerFlag::Directory),
         ("symlinks", LayerFlag::Symlink),
         ("files", LayerFlag::File),
-        ("layers", LayerFlag::Group),
+        ("users", LayerFlag::User),
+        ("groups", LayerFlag::Group),
+        ("ca_certificates", |_| LayerFlag::Certificates),
+        ("timezones", |_| LayerFlag::TimeZones),
+        ("layers", LayerFlag::Layer),
     ] {
         let places = matches.indices_of(id).into_iter().flatten();
         order.extend(places.enumerate().map(|(number, place)| (place, flag(number))));
@@ -163,7 +187,7 @@ impl ContentArguments {
             sharing: LayerUse::Joint,
         };
         Ok(Some(match flag {
-            LayerFlag::Group(_) => return Ok(None),
+            LayerFlag::Layer(_) => return Ok(None),
             LayerFlag::Copy(number) => {
                 let copy = &self.copies[number];
                 let source = copy.source(rules, &self.exclusions)?;
@@ -186,11 +210,36 @@ impl ContentArguments {
                 let item = &self.files[number];
                 together(item.source(rules), format!("file {}", item.path))
             }
+            LayerFlag::User(number) => {
+                let item = self.users[number].clone();
+                let done = format!("add-user {}", item.name());
+                together(Source::user(item).rules(rules.clone()), done)
+            }
+            LayerFlag::Group(number) => {
+                let item = self.groups[number].clone();
+                let done = format!("add-group {}", item.name());
+                together(Source::group(item).rules(rules.clone()), done)
+            }
+            LayerFlag::Certificates | LayerFlag::TimeZones => return self.of_the_host(flag, rules),
         }))
     }
 
+    /// Returns what the flags for certificates and time zones add.
+    fn of_the_host(&self, flag: LayerFlag, rules: &Rules) -> Result<Option<Addition>> {
+        let (name, source) = match flag {
+            LayerFlag::Certificates => {
+                ("ca-certificates", self.ca_certificates.as_ref().map(|origin| origin.certificates(rules)))
+            }
+            LayerFlag::TimeZones => ("timezones", self.timezones.as_ref().map(|origin| origin.time_zones(rules))),
+            _ => return Ok(None),
+        };
+        let Some(source) = source.transpose()? else { return Ok(None) };
+        let source = source.named(format!("--{name}"));
+        Ok(Some(Addition { source, done: name.to_owned(), sharing: LayerUse::Own }))
+    }
+
     fn group(&self, flag: LayerFlag) -> Option<LayerSpec> {
-        let LayerFlag::Group(number) = flag else { return None };
+        let LayerFlag::Layer(number) = flag else { return None };
         self.layers.get(number).map(LayerSpec::new)
     }
 

@@ -6,6 +6,7 @@ mod copy;
 mod directory;
 mod exclusions;
 mod file;
+mod of_the_host;
 mod options;
 mod symlink;
 
@@ -13,6 +14,7 @@ pub(super) use copy::Copy;
 pub(super) use directory::DirectoryItem;
 pub(super) use exclusions::Exclusions;
 pub(super) use file::FileItem;
+pub(super) use of_the_host::{FilesFrom, HOST};
 pub(super) use symlink::SymlinkItem;
 
 use super::values;

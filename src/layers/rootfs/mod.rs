@@ -28,7 +28,7 @@ mod stored_layers;
 mod tar_facts;
 mod through_links;
 
-pub use accounts::has_name;
+pub use accounts::{Account, accounts, content_of, has_name};
 pub use content::open_file;
 pub use entry::{ListedEntry, ListedKind, ListedNode, Program};
 #[cfg(target_os = "linux")]
