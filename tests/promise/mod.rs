@@ -9,6 +9,7 @@
 //! ```
 
 mod injector;
+mod limits;
 mod model;
 mod planted;
 mod power;
