@@ -32,6 +32,13 @@ pub(super) struct CatArguments {
     pub(super) common: Common,
 }
 
+impl CatArguments {
+    /// Returns the image, for completing the path in it.
+    pub(super) fn image(&self) -> (&SourceArguments, &NetworkArguments) {
+        (&self.source, &self.network)
+    }
+}
+
 /// Writes a file of an image to standard output.
 pub(super) fn run(arguments: &CatArguments) -> Result<ExitCode> {
     if arguments.common.format == OutputFormat::Json {

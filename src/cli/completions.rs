@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In bash, zsh and fish, the names of the images in a layout are completed, too: ./out:TAB
+In bash, zsh and fish, the names of the images in a layout are completed, too: ./out:TAB, and so are the paths in an image of this
+machine: `cat`, `ls` and `extract` IMAGE TAB, and the catalogs of rcc: `--catalog` TAB.
 
 Examples:
   ocibuild completions bash > /etc/bash_completion.d/ocibuild
@@ -20,17 +21,22 @@ pub(super) struct CompletionsArguments {
     shell: Shell,
 }
 
-/// What completes the names of images in a layout, after `./out:`. The shells call `ocibuild ls`, which needs no network.
+/// What completes the names of images in a layout, after `./out:`, paths in images, and catalogs. The shells call `ocibuild ls` and
+/// `ocibuild complete`, which need no network.
 const NAMES: &str = include_str!("completion_scripts/names.sh");
 const BASH: &str = include_str!("completion_scripts/images.bash");
 const ZSH: &str = include_str!("completion_scripts/images.zsh");
 const FISH: &str = include_str!("completion_scripts/images.fish");
 
-/// Adds the names of images to the script that clap has made of the flags.
+/// Adds names and paths to the script that clap has made of the flags.
 fn with_images(shell: Shell, script: &str) -> String {
     // The function that clap calls first asks ours.
     let start = "_ocibuild() {\n";
-    let asking = script.replacen(&format!("\n{start}"), &format!("\n{start}    _ocibuild_images && return 0\n"), 1);
+    let asking = script.replacen(
+        &format!("\n{start}"),
+        &format!("\n{start}    _ocibuild_images && return 0\n    _ocibuild_candidates && return 0\n"),
+        1,
+    );
     match shell {
         Shell::Bash => format!("{NAMES}{BASH}{}", asking.trim_start()),
         // The first line of zsh's script says what it completes.

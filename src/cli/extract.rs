@@ -42,6 +42,13 @@ pub(super) struct ExtractArguments {
     pub(super) common: Common,
 }
 
+impl ExtractArguments {
+    /// Returns the image, for completing the path in it, if there is one.
+    pub(super) fn image_of_path(&self) -> Option<(&SourceArguments, &NetworkArguments)> {
+        (self.places.len() == 2).then_some((&self.source, &self.network))
+    }
+}
+
 /// Writes the files of an image into a directory, or as a tar to standard output.
 pub(super) fn run(arguments: &ExtractArguments) -> Result<ExitCode> {
     let (path, directory) = match &arguments.places[..] {

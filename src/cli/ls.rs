@@ -47,6 +47,13 @@ pub(super) struct LsArguments {
     pub(super) common: Common,
 }
 
+impl LsArguments {
+    /// Returns the image, for completing the path in it, if there is one.
+    pub(super) fn image_of_path(&self) -> Option<(&SourceArguments, &NetworkArguments)> {
+        self.path.is_some().then_some((&self.source, &self.network))
+    }
+}
+
 /// Prints the images of a layout, or the files of an image.
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
     let lists_files = arguments.path.is_some() || arguments.files.are_given();

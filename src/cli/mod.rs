@@ -11,6 +11,7 @@ mod cache_limit;
 mod cache_verify;
 mod cat;
 mod catalogs;
+mod complete;
 mod completions;
 mod config;
 mod container_files;
@@ -134,6 +135,9 @@ enum Command {
     Catalogs(catalogs::CatalogsArguments),
     /// Print a shell completion script
     Completions(completions::CompletionsArguments),
+    /// Print what completes the last word of a command line
+    #[command(hide = true)]
+    Complete(complete::CompleteArguments),
     /// Print a manual page
     Man(man::ManArguments),
 }
@@ -230,6 +234,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Cache(arguments) => cache::run(arguments),
         Command::Catalogs(arguments) => catalogs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::Complete(arguments) => complete::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     };
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -297,7 +302,7 @@ impl Command {
             Command::Serve(arguments) => Some(&arguments.common),
             Command::Cache(arguments) => Some(&arguments.common),
             Command::Catalogs(arguments) => Some(&arguments.common),
-            Command::Completions(_) | Command::Man(_) => None,
+            Command::Completions(_) | Command::Complete(_) | Command::Man(_) => None,
         }
     }
 }

@@ -79,6 +79,11 @@ impl SourceArguments {
         })
     }
 
+    /// Whether the image is in the store of an engine, which its program has to be asked for.
+    pub(super) fn is_in_an_engine(&self) -> bool {
+        matches!(Location::of_image(&self.source), Ok(Location::Engine(..)))
+    }
+
     /// Opens the image, with the repositories that have the layers that a sparse layout does not have.
     ///
     /// # Errors

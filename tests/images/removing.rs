@@ -114,6 +114,10 @@ fn a_replaced_image_is_told_with_what_it_leaves() {
     let copied = yard.json("export out:v1 oci:out:same");
     let told = copied["replaced"][0]["unneededBytes"].as_u64().unwrap();
     assert!(told > 0 && told < 2000, "without the layer of `b`: {told}");
+    let many: Vec<String> = (0..100).map(|number| format!("n{number}")).collect();
+    yard.text(&format!("layout large -t v1 --copy a:/a -t {}", many.join(" -t ")));
+    let built = yard.json("layout large -t v1 --copy b:/b");
+    assert_eq!(built["replaced"][0]["unneededBytes"], json!(null), "the images of a large layout are not read");
     let said = yard.run("layout out -t v1 --copy b:/b").success();
     assert!(said.stderr.contains("the former v1\n"), "`same` is that image, too: {said}");
     let said = yard.run("tag out:v1 same").success();

@@ -12,3 +12,15 @@ function __ocibuild_images
 end
 
 complete -c ocibuild -a '(__ocibuild_images)'
+
+# Paths in images (cat IMAGE TAB) and catalogs (--catalog TAB)
+function __ocibuild_candidates
+    set -l words (commandline -opc)
+    test (count $words) -gt 2
+    or return
+    set -l last (commandline -ct)
+    ocibuild complete -- $words[2..-1] "$last" 2>/dev/null
+end
+
+complete -c ocibuild -a '(__ocibuild_candidates)'
+complete -c ocibuild -n '__fish_seen_subcommand_from layout build dockerfile' -l catalog -r -a '(__ocibuild_candidates)'

@@ -10,3 +10,14 @@ _ocibuild_images() {
     (( ${#names} )) && compadd -Q -- "${(@)names/#/$start}"
 }
 
+# Paths in images (cat IMAGE TAB) and catalogs (--catalog TAB)
+_ocibuild_candidates() {
+    (( CURRENT > 3 )) || return 1
+    local -a found
+    found=(${(f)"$(ocibuild complete -- "${(@Q)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)"})
+    (( ${#found} )) || return 1
+    compadd -Q -S '' -- ${(M)found:#*/}
+    compadd -Q -- ${found:#*/}
+    return 0
+}
+

@@ -7,6 +7,10 @@ use crate::spec::{Descriptor, Replaced};
 use crate::store::select_image::{MissingPlatform, reachable};
 use std::collections::BTreeSet;
 
+/// The most images of a layout in which a build counts what it leaves behind: their manifests are read for that, and those of
+/// thousands take longer than a build.
+const MOST_IMAGES: usize = 100;
+
 impl Layout {
     /// Returns the size in bytes of the blobs in the layout that `images` need and no listed image does.
     ///
@@ -17,9 +21,10 @@ impl Layout {
         images.iter().map(|image| self.unneeded_besides(&mut known, image)).sum()
     }
 
-    /// Adds to each of `replaced` how much is unneeded without it. What several of them needed counts for the first one.
+    /// Adds to each of `replaced` how much is unneeded without it, except in a layout of many images. What several of them needed
+    /// counts for the first one.
     pub(super) fn with_unneeded(&self, mut replaced: Vec<Replaced>) -> Vec<Replaced> {
-        if replaced.is_empty() {
+        if replaced.is_empty() || self.index().map_or(0, |index| index.manifests().len()) > MOST_IMAGES {
             return replaced;
         }
         // The image is committed. A document that cannot be read is an error of `gc`, which removes nothing then.
