@@ -20,6 +20,7 @@
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `contents`: options of one copy, and what is put into an image without a source.
+//! * `habits`: flags that people know from other programs.
 //! * `images`: how images are named and asked for.
 //! * `serving`: layouts as a registry, read by real clients and attacked by wrong ones.
 //! * `words`: the help of the command line, its progress and its errors.
@@ -59,6 +60,8 @@ mod difference;
 mod dockerfile;
 #[cfg(target_os = "linux")]
 mod documents;
+#[cfg(target_os = "linux")]
+mod habits;
 #[cfg(target_os = "linux")]
 mod images;
 #[cfg(target_os = "linux")]

@@ -14,7 +14,7 @@
 //! its diff ID.
 
 use crate::build::Plan;
-use crate::build::image::{Base, ConfigEdit};
+use crate::build::image::{Base, ConfigEdit, HealthcheckEdit};
 use crate::common::digest::{Digest, Hasher};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
@@ -265,6 +265,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         volumes,
         stop_signal,
         author,
+        healthcheck,
     } = edit;
     let variables = inherited(base, "Env");
     let is_set = |key: &String| {
@@ -293,6 +294,7 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
     if let Some(signal) = stop_signal {
         lines.push(format!("STOPSIGNAL {}", word("stop signal", signal)?));
     }
+    lines.extend(health_instruction(healthcheck)?);
     // Setting an entrypoint clears the inherited command, both here and in a Dockerfile.
     let is_none_to_remove = || inherited(base, "Entrypoint").as_array().is_none_or(Vec::is_empty);
     if let Some(entrypoint) = entrypoint.as_ref().filter(|entrypoint| !entrypoint.is_empty() || !is_none_to_remove()) {
@@ -311,6 +313,20 @@ fn config(edit: &ConfigEdit, base: &Base, runs_as_root: bool) -> Result<Vec<Stri
         lines.push(format!("USER {}", escaped(checked_line(object, user)?)));
     }
     Ok(lines)
+}
+
+/// Returns the instruction for the health check; `None` if it does not change.
+fn health_instruction(edit: &HealthcheckEdit) -> Result<Option<String>> {
+    if *edit == HealthcheckEdit::default() {
+        return Ok(None);
+    }
+    let command = edit.command.as_ref().ok_or_else(|| cannot("health check", "change a health check of the base"))?;
+    let mut words = vec!["HEALTHCHECK".to_owned()];
+    let times = [("interval", edit.interval), ("timeout", edit.timeout), ("start-period", edit.start_period)];
+    words.extend(times.iter().filter_map(|(name, time)| Some(format!("--{name}={}ms", (*time)?.as_millis()))));
+    words.extend(edit.retries.map(|retries| format!("--retries={retries}")));
+    words.push(format!("CMD {}", json!(command)));
+    Ok(Some(words.join(" ")))
 }
 
 /// Writes one instruction for all pairs, because some builders make a layer of each instruction.

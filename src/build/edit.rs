@@ -8,7 +8,6 @@ use crate::spec::media_type;
 use crate::store::StoredImage;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// A member of a config that has one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,22 +30,6 @@ pub enum ConfigMember {
     Created,
 }
 
-/// Changes to the health check of an image, a member of Docker's that engines read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HealthcheckEdit {
-    /// The command, without a shell.
-    pub command: Option<Vec<String>>,
-    /// The time between two checks.
-    pub interval: Option<Duration>,
-    /// The time after which a check has failed.
-    pub timeout: Option<Duration>,
-    /// The time in which failures do not count.
-    pub start_period: Option<Duration>,
-    /// The number of failures in a row after which the container is unhealthy.
-    pub retries: Option<u64>,
-}
-
 /// Changes to the config and the annotations of an image. Members that are not named stay unchanged, the annotations about the
 /// base among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,8 +45,6 @@ pub struct ImageEdit {
     pub unset_ports: BTreeSet<String>,
     /// Volumes to remove.
     pub unset_volumes: BTreeSet<String>,
-    /// Changes to the health check.
-    pub healthcheck: HealthcheckEdit,
     /// The time that the image reports.
     pub created: Option<Timestamp>,
     /// Annotations of the manifest to set or replace.
@@ -106,7 +87,6 @@ impl ImageEdit {
         edit.apply(document, OBJECT)?;
         let top = document.as_object_mut().ok_or_else(|| Error::invalid(OBJECT, "expected a JSON object"))?;
         self.remove_from(top);
-        self.edit_healthcheck(top)?;
         remove_emptied(top);
         if let Some(created) = self.created.filter(|created| !is_moment(top.get("created"), *created)) {
             top.insert("created".to_owned(), created.to_string().into());
@@ -140,42 +120,6 @@ impl ImageEdit {
                 config.remove(key);
             }
         }
-    }
-
-    fn edit_healthcheck(&self, top: &mut Map<String, Value>) -> Result<()> {
-        let HealthcheckEdit { command, interval, timeout, start_period, retries } = &self.healthcheck;
-        if self.healthcheck == HealthcheckEdit::default() {
-            return Ok(());
-        }
-        let config = top.entry("config").or_insert_with(|| json!({}));
-        if config.is_null() {
-            *config = json!({});
-        }
-        let config = config.as_object_mut().ok_or_else(|| Error::invalid(OBJECT, "`config`: expected an object"))?;
-        let mut check = match config.get("Healthcheck") {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(check)) => check.clone(),
-            Some(_) => return Err(Error::invalid(OBJECT, "`Healthcheck`: expected an object")),
-        };
-        if let Some(command) = command {
-            let words = std::iter::once("CMD").chain(command.iter().map(String::as_str));
-            check.insert("Test".to_owned(), words.collect::<Vec<_>>().into());
-        }
-        if !check.contains_key("Test") {
-            return Err(Error::usage(OBJECT, "has no health check to change").hint("--healthcheck COMMAND sets one"));
-        }
-        for (key, duration) in [("Interval", interval), ("Timeout", timeout), ("StartPeriod", start_period)] {
-            if let Some(duration) = duration {
-                let nanoseconds = i64::try_from(duration.as_nanos())
-                    .map_err(|_| Error::usage(OBJECT, format!("`{key}` of the health check is too long")))?;
-                check.insert(key.to_owned(), nanoseconds.into());
-            }
-        }
-        if let Some(retries) = retries {
-            check.insert("Retries".to_owned(), (*retries).into());
-        }
-        config.insert("Healthcheck".to_owned(), check.into());
-        Ok(())
     }
 
     fn edit_annotations(&self, draft: &mut Draft) -> Result<()> {

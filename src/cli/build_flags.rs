@@ -8,10 +8,11 @@ use super::excluded;
 use super::explain;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::LayoutLockArguments;
-use super::output::{print, write_result};
+use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
+use super::result_files::ResultFiles;
 use super::robot::own_directory;
 use super::shared_cache::SharedCacheArguments;
 use super::source::OpenedImage;
@@ -23,7 +24,7 @@ use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination, PathStatus, Root};
+use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
 use ocibuild::secrets::FoundSecret;
@@ -42,7 +43,7 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     request: RequestArguments,
     /// Add an annotation to the manifest. Repeatable
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::annotation, help_heading = "Config")]
     annotations: Vec<(String, String)>,
     #[command(flatten)]
     cache: LayerCacheArguments,
@@ -56,12 +57,8 @@ pub(super) struct BuildFlags {
     #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
     compression_level: Option<u8>,
 
-    /// Write the image ID (digest of the config) to FILE
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    iidfile: Option<PathBuf>,
-    /// Write the digest of the manifest to FILE
-    #[arg(long, value_name = "FILE", visible_alias = "digestfile", help_heading = "Output")]
-    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    results: ResultFiles,
     /// Print the plan of the build without writing anything
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
@@ -232,9 +229,7 @@ impl BuildFlags {
     fn outputs<'t>(&'t self, target: &'t BuildTarget) -> Vec<(&'t Path, &'t str)> {
         let layout = target.layout.iter().map(|layout| (layout.as_path(), "the layout"));
         let destinations = target.destinations.iter().filter_map(ExportDestination::path);
-        let files = [(self.iidfile.as_deref(), "--iidfile"), (self.digest_file.as_deref(), "--digest-file")];
-        let files = files.into_iter().filter_map(|(file, flag)| file.map(|file| (file, flag)));
-        layout.chain(destinations.map(|path| (path, target.flag))).chain(files).collect()
+        layout.chain(destinations.map(|path| (path, target.flag))).chain(self.results.paths()).collect()
     }
 
     fn compression(&self) -> Result<CompressionPolicy> {
@@ -247,27 +242,12 @@ impl BuildFlags {
         Ok(if self.compression == CompressionKind::Reuse { policy.with_gzip_passthrough() } else { policy })
     }
 
-    fn iid_file(&self) -> Result<Option<Destination>> {
-        self.iidfile.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
-    }
-
-    fn digest_file(&self) -> Result<Option<Destination>> {
-        self.digest_file.as_deref().map(|file| Destination::find(file, Root::open)).transpose()
-    }
-
     /// Checks before the build that the files for digests can be created.
     fn check_result_files(&self, target: &BuildTarget) -> Result<()> {
-        let (iid, digest) = (self.iid_file()?, self.digest_file()?);
         if target.is_on_standard_output() && self.common.format == OutputFormat::Json {
             return Err(Error::usage("--format json", format!("standard output is for the tar of {}", target.flag)));
         }
-        if let (Some(Destination::File(iid_root, iid)), Some(Destination::File(digest_root, digest))) = (iid, digest)
-            && iid == digest
-            && Root::path_inside(iid_root.path(), digest_root.path()) == Some(PathBuf::new())
-        {
-            return Err(Error::usage("--digest-file", "names the same file as --iidfile"));
-        }
-        Ok(())
+        self.results.check()
     }
 
     fn report(
@@ -279,11 +259,7 @@ impl BuildFlags {
     ) -> Result<()> {
         let image = &built.image;
         let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        for (file, text) in [(self.iid_file()?, &config), (self.digest_file()?, &digest)] {
-            if let Some(file) = file {
-                write_result(&file, text)?;
-            }
-        }
+        self.results.write(image, names)?;
         if ocibuild::common::root::sync_was_refused() {
             warn(watch, &target.place(), "this file system does not support fsync; a crash can lose the image");
         }

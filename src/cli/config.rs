@@ -1,12 +1,15 @@
 //! The flags that say what an image is besides its files.
 
+use super::healthcheck::HealthcheckArguments;
 use super::progress_display::Watch;
 use super::values;
+use super::variables;
 use clap::Args;
 use ocibuild::build::image::ConfigEdit;
 use ocibuild::common::progress::warn;
 use ocibuild::{Error, Result};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
@@ -16,9 +19,12 @@ pub(super) struct ConfigArguments {
     /// Set the command or the arguments of the entrypoint: a JSON array or words
     #[arg(long, value_name = "COMMAND", value_parser = values::command, allow_hyphen_values = true, help_heading = "Config")]
     cmd: Option<std::vec::Vec<String>>,
-    /// Set an environment variable. Repeatable
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    /// Set an environment variable; KEY alone takes the value from the environment of this command. Repeatable
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = variables::variable, help_heading = "Config")]
     env: Vec<(String, String)>,
+    /// Set the environment variables in FILE, one in each line; --env and later files override them. Repeatable
+    #[arg(long = "env-file", value_name = "FILE", help_heading = "Config")]
+    env_files: Vec<PathBuf>,
     /// Remove an inherited environment variable. Repeatable
     #[arg(long, value_name = "KEY", help_heading = "Config")]
     unset_env: Vec<String>,
@@ -40,6 +46,8 @@ pub(super) struct ConfigArguments {
     /// Set the signal that stops the container
     #[arg(long, value_name = "SIGNAL", value_parser = values::signal, help_heading = "Config")]
     stop_signal: Option<String>,
+    #[command(flatten)]
+    healthcheck: HealthcheckArguments,
     /// Set the author of the image
     #[arg(long, value_name = "TEXT", help_heading = "Config")]
     author: Option<String>,
@@ -48,16 +56,21 @@ pub(super) struct ConfigArguments {
 impl ConfigArguments {
     /// Returns the changes to the base's config.
     pub(super) fn edit(&self, watch: &Watch) -> Result<ConfigEdit> {
-        for (key, _) in self.env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
+        let mut env = BTreeMap::new();
+        for file in &self.env_files {
+            env.extend(variables::read_file(file)?);
+        }
+        env.extend(unique(&self.env, "--env")?);
+        for (key, _) in env.iter().filter(|(key, value)| !value.is_empty() && sounds_secret(key)) {
             warn(watch, &format!("--env {key}"), "looks like a secret; anyone with the image can read it");
         }
-        if let Some(key) = self.unset_env.iter().find(|key| self.env.iter().any(|(set, _)| set == *key)) {
+        if let Some(key) = self.unset_env.iter().find(|key| env.contains_key(*key)) {
             return Err(Error::usage(format!("--unset-env {key}"), "the variable is also set"));
         }
         let mut edit = ConfigEdit::default();
         edit.entrypoint = self.entrypoint.clone();
         edit.cmd = self.cmd.clone();
-        edit.env = unique(&self.env, "--env")?;
+        edit.env = env;
         edit.unset_env = self.unset_env.iter().cloned().collect();
         edit.working_dir = self.workdir.clone();
         edit.user = self.user.clone();
@@ -66,6 +79,7 @@ impl ConfigArguments {
         edit.volumes = self.volumes.iter().cloned().collect();
         edit.stop_signal = self.stop_signal.clone();
         edit.author = self.author.clone();
+        edit.healthcheck = self.healthcheck.edit();
         Ok(edit)
     }
 }

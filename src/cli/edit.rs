@@ -2,17 +2,16 @@
 
 use super::Common;
 use super::config::{ConfigArguments, unique};
-use super::parse_sizes;
 use super::progress_display::Watch;
 use super::rewriting::RewritingArguments;
 use super::values;
 use clap::{Args, ValueEnum};
-use ocibuild::build::edit::{ConfigMember, HealthcheckEdit, ImageEdit};
+use ocibuild::build::edit::{ConfigMember, ImageEdit};
+use ocibuild::build::image::HealthcheckEdit;
 use ocibuild::{Error, Result, StoredImage, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -29,26 +28,11 @@ pub(super) struct EditArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// Set an annotation of the manifest. Repeatable
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::pair, help_heading = "Config")]
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::annotation, help_heading = "Config")]
     annotations: Vec<(String, String)>,
     /// Set the time of the image: RFC 3339 or seconds
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "Config")]
     created: Option<Timestamp>,
-    /// Set the command that checks the health: a JSON array or words
-    #[arg(long, value_name = "COMMAND", value_parser = values::command, help_heading = "Config")]
-    healthcheck: Option<std::vec::Vec<String>>,
-    /// Set the time between two health checks, such as 30s
-    #[arg(long, value_name = "TIME", value_parser = parse_sizes::age, help_heading = "Config")]
-    health_interval: Option<Duration>,
-    /// Set the time after which a health check has failed
-    #[arg(long, value_name = "TIME", value_parser = parse_sizes::age, help_heading = "Config")]
-    health_timeout: Option<Duration>,
-    /// Set the time after the start in which failed health checks do not count
-    #[arg(long, value_name = "TIME", value_parser = parse_sizes::age, help_heading = "Config")]
-    health_start_period: Option<Duration>,
-    /// Set the number of failed health checks in a row that make a container unhealthy
-    #[arg(long, value_name = "N", help_heading = "Config")]
-    health_retries: Option<u64>,
     /// Remove a member of the config. Repeatable
     #[arg(long, value_name = "MEMBER", help_heading = "Config")]
     unset: Vec<Member>,
@@ -97,7 +81,6 @@ impl EditArguments {
         edit.config = self.config.edit(watch)?;
         edit.annotations = unique(&self.annotations, "--annotation")?;
         edit.created = self.created;
-        edit.healthcheck = self.healthcheck();
         edit.unset = self.unset.iter().map(|member| member.of_config()).collect();
         edit.unset_labels = removed(&self.unset_labels, "--unset-label", &edit.config.labels)?;
         let ports = edit.config.exposed_ports.iter().map(|port| (port.clone(), String::new())).collect();
@@ -114,16 +97,6 @@ impl EditArguments {
             return Err(Error::usage("edit", "nothing to change").hint("--help lists the flags"));
         }
         Ok(edit)
-    }
-
-    fn healthcheck(&self) -> HealthcheckEdit {
-        let mut edit = HealthcheckEdit::default();
-        edit.command = self.healthcheck.clone();
-        edit.interval = self.health_interval;
-        edit.timeout = self.health_timeout;
-        edit.start_period = self.health_start_period;
-        edit.retries = self.health_retries;
-        edit
     }
 }
 
@@ -149,7 +122,7 @@ fn is_set(edit: &ImageEdit, member: ConfigMember) -> bool {
         ConfigMember::WorkingDir => edit.config.working_dir.is_some(),
         ConfigMember::User => edit.config.user.is_some(),
         ConfigMember::StopSignal => edit.config.stop_signal.is_some(),
-        ConfigMember::Healthcheck => edit.healthcheck != HealthcheckEdit::default(),
+        ConfigMember::Healthcheck => edit.config.healthcheck != HealthcheckEdit::default(),
         ConfigMember::Author => edit.config.author.is_some(),
         ConfigMember::Created => edit.created.is_some(),
     }

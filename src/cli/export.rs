@@ -8,6 +8,7 @@ use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
+use super::result_files::ResultFiles;
 use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
@@ -48,6 +49,8 @@ pub(super) struct ExportArguments {
     #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = super::values::repository)]
     complete_from: Vec<Reference>,
     #[command(flatten)]
+    results: ResultFiles,
+    #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
     pub(super) common: Common,
@@ -57,6 +60,7 @@ pub(super) struct ExportArguments {
 pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
+    arguments.results.check()?;
     let admission = arguments.source.admission(&arguments.network)?;
     let opened = arguments.source.open(&arguments.network, &watch)?;
     admission.admit(&opened.image, arguments.source.cache_directory(), &arguments.network, &watch)?;
@@ -85,7 +89,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     };
     let cache = cache.as_ref();
     let Some(destinations) = destinations else {
-        return to_stdout(&opened, cache, &watch).map(|()| ExitCode::SUCCESS);
+        to_stdout(&opened, cache, &watch)?;
+        arguments.results.write(&opened.image, &opened.names)?;
+        return Ok(ExitCode::SUCCESS);
     };
     if arguments.common.format == OutputFormat::Json && destinations.iter().any(ExportDestination::is_standard_output) {
         return Err(Error::usage("--format json", "standard output is for the tar"));
@@ -103,6 +109,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         moved.add(destination.write(&opened, &writing)?);
     }
     report_replaced(&moved.replaced, &watch);
+    arguments.results.write(&opened.image, &opened.names)?;
     let digest = opened.image.descriptor.digest.to_string();
     match arguments.common.format {
         // The archive is there already, and its readers take no line behind it.

@@ -48,9 +48,9 @@ const COMMANDS: [(&[&str], &str); 17] = [
 ];
 
 /// Flags of theirs.
-const FLAGS: [(&[&str], &str); 12] = [
+const FLAGS: [(&[&str], &str); 16] = [
     (&["."], "there is no build context; --copy SRC:DST copies files into the image"),
-    (&["-f", "--file", "--dockerfile"], "no Dockerfile is read; `ocibuild dockerfile` prints one"),
+    (&["-f", "--dockerfile"], "no Dockerfile is read; `ocibuild dockerfile` prints one"),
     (
         &["--build-arg", "--target", "--ssh", "--network", "--mount"],
         "nothing runs during a build; --env sets a variable",
@@ -72,7 +72,20 @@ const FLAGS: [(&[&str], &str); 12] = [
     (&["--load"], "`ocibuild build --load ENGINE` loads what it builds; --save FILE writes what docker load reads"),
     (&["--name"], "--tag NAME names an image"),
     (&["--add", "--append", "-a"], "--copy SRC:DST adds files"),
-    (&["--ignore"], "--exclude GLOB, or --ignore-file FILE"),
+    (&["--ignore", "--ignorefile"], "--exclude GLOB, or --ignore-file FILE"),
+    (
+        &["--creds", "--dest-creds", "--src-creds", "--username", "--password", "--password-stdin"],
+        "--creds-stdin reads NAME:PASSWORD from standard input, and `ocibuild login` keeps it; other users see a command line",
+    ),
+    (
+        &["--retry", "--retry-times", "--retry-delay"],
+        "failed requests are repeated up to 5 times without a flag, and interrupted transfers go on where they ended",
+    ),
+    (
+        &["--insecure", "--src-tls-verify", "--dest-tls-verify", "--allow-insecure"],
+        "--tls-verify=false, or --plain-http HOST, or --cert-dir DIR with the certificate authority",
+    ),
+    (&["--timestamp", "--source-date-epoch"], "--created TIME sets the time of the image and its files"),
 ];
 
 /// Returns a hint for a mistake on the command line: the equivalent of another program's word, or a correction.

@@ -16,6 +16,23 @@ pub(super) fn pair(text: &str) -> Result<(String, String)> {
     }
 }
 
+/// Returns `KEY=VALUE` for an annotation of the manifest, which may have the prefix `manifest:`.
+///
+/// # Errors
+/// Fails if it is not of this form, or is for something that an image for one platform does not have.
+pub(super) fn annotation(text: &str) -> Result<(String, String)> {
+    let (key, value) = pair(text)?;
+    let (scope, rest) = key.split_once(':').unwrap_or(("", &key));
+    match scope {
+        "manifest" if !rest.is_empty() => Ok((rest.to_owned(), value)),
+        "index" | "index-descriptor" | "manifest-descriptor" => {
+            let reason = "only the manifest has annotations; an image for one platform has no index";
+            Err(Error::usage(format!("annotation `{key}`"), reason).hint(format!("{rest}=VALUE")))
+        }
+        _ => Ok((key, value)),
+    }
+}
+
 /// Parses a command: a JSON array of strings, or words that are split as by a shell. No shell runs them.
 ///
 /// # Errors
@@ -159,6 +176,10 @@ mod tests {
 
     #[test]
     fn malformed_values_are_refused() {
+        let annotated = |text: &str| annotation(text).ok().map(|(key, value)| format!("{key} {value}"));
+        assert_eq!(annotated("manifest:a=b").as_deref(), Some("a b"));
+        assert_eq!(annotated("urn:a=b").as_deref(), Some("urn:a b"));
+        assert!(annotated("index:a=b").is_none() && annotated("manifest:=b").is_some());
         assert!(pair("A").is_err() && pair("=x").is_err() && pair("A=").is_ok());
         assert_eq!(owner("7").unwrap(), Owner { uid: 7, gid: 7 });
         assert!(owner("root").is_err() && owner("4294967295").is_err() && owner("4294967294:0").is_ok());

@@ -77,7 +77,7 @@ fn inspect_shows_ports_volumes_stop_signal_and_healthcheck() {
     for line in ["port         8080/tcp", "volume       /data", "stop signal  SIGINT"] {
         assert!(text.lines().any(|shown| shown == line), "{line:?} in {text}");
     }
-    // No option sets a health check, but bases have them.
+    // Written by another program.
     let entry = super::read(&yard.scratch.join("base/index.json"))["manifests"][0].clone();
     let blob = |digest: &Value| yard.scratch.join("base/blobs/sha256").join(&digest.as_str().unwrap()[7..]);
     let mut manifest = super::read(&blob(&entry["digest"]));

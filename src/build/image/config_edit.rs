@@ -1,5 +1,6 @@
 //! Changes to an image's config, made in its JSON, so that unknown members survive.
 
+use super::healthcheck::HealthcheckEdit;
 use crate::common::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ pub struct ConfigEdit {
     pub stop_signal: Option<String>,
     /// The author of the image.
     pub author: Option<String>,
+    /// Changes to the health check.
+    pub healthcheck: HealthcheckEdit,
 }
 
 impl ConfigEdit {
@@ -132,6 +135,7 @@ impl ConfigEdit {
             volumes,
             stop_signal,
             author,
+            healthcheck,
         } = other;
         self.env.retain(|key, _| !unset_env.contains(key));
         self.env.extend(env);
@@ -146,6 +150,7 @@ impl ConfigEdit {
             user: user.or(self.user),
             stop_signal: stop_signal.or(self.stop_signal),
             author: author.or(self.author),
+            healthcheck: self.healthcheck.overridden_by(healthcheck),
             ..self
         }
     }
@@ -168,6 +173,7 @@ impl ConfigEdit {
             volumes,
             stop_signal,
             author,
+            healthcheck,
         } = self;
         let top = document.as_object_mut().ok_or_else(|| Error::invalid(object, "expected a JSON object"))?;
         if let Some(author) = author {
@@ -202,6 +208,7 @@ impl ConfigEdit {
                 members.extend(names.iter().map(|name| (name.clone(), json!({}))));
             }
         }
+        healthcheck.apply(config, object)?;
         if config.is_empty() {
             top.remove("config");
         }

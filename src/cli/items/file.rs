@@ -26,7 +26,8 @@ impl FromStr for FileItem {
 
     fn from_str(text: &str) -> Result<Self> {
         // The text is not shown: it may be secret.
-        let malformed = || Error::usage("item", "not of the form PATH=TEXT with an absolute PATH");
+        let malformed =
+            || Error::usage("item", "not of the form PATH=TEXT with an absolute PATH").hint("no Dockerfile is read");
         let at = text.find('/').filter(|at| *at == 0 || text[..*at].ends_with(',')).ok_or_else(malformed)?;
         let (path, line) = text[at..].split_once('=').ok_or_else(malformed)?;
         let options = ItemOptions::read(&text[..at], OPTIONS)?;

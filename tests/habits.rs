@@ -1,0 +1,111 @@
+//! Flags that people know from docker, podman and buildah.
+
+use crate::consumers::Layout;
+use crate::support::{Finished, Scratch, ocibuild, run};
+use serde_json::{Value, json};
+use std::fs;
+
+/// `ocibuild ARGUMENTS` in `scratch`, with two variables in the environment.
+#[track_caller]
+fn program(scratch: &Scratch, arguments: &[&str]) -> Finished {
+    run(ocibuild().current_dir(scratch.path()).env("LEVEL", "3").env("MODE", "host").args(arguments))
+}
+
+fn config(scratch: &Scratch) -> Value {
+    Layout::new(scratch.join("out"), "latest").config()["config"].clone()
+}
+
+#[test]
+fn variables_come_from_flags_files_and_the_environment() {
+    let scratch = Scratch::new();
+    scratch.write("one.env", "\u{feff}# comment\n\n  A=1\nB=\"two\"  \nMODE\r\nC=\n");
+    scratch.write("two.env", "A=2\n");
+    let files = ["--env-file", "one.env", "--env-file", "two.env"];
+    program(&scratch, &[&["layout", "out", "-e", "LEVEL", "-e", "C=three"][..], &files].concat()).success();
+    assert_eq!(config(&scratch)["Env"], json!(["A=2", "B=\"two\"  ", "C=three", "LEVEL=3", "MODE=host"]));
+    for (file, reason) in [
+        ("A=1\nA=2\n", "bad.env:2: A is in the file twice"),
+        ("export A=1\n", "bad.env:1: the name `export A` contains a space"),
+        ("\n=x\n", "bad.env:2: `=x`: not of the form KEY=VALUE"),
+        ("MISSING\n", "bad.env:1: variable `MISSING`: not set in this environment"),
+    ] {
+        scratch.write("bad.env", file);
+        program(&scratch, &["layout", "out", "--env-file", "bad.env"]).ended_with(1).failed_saying(reason);
+    }
+    program(&scratch, &["layout", "out", "-e", "MISSING"]).ended_with(2).failed_saying("MISSING=VALUE sets a value");
+    program(&scratch, &["layout", "out", "--env-file", "no.env"]).ended_with(1).failed_saying("no.env: not found");
+    program(&scratch, &["layout", "out", "--env-file", "two.env", "--unset-env", "A"])
+        .ended_with(2)
+        .failed_saying("--unset-env A: the variable is also set");
+    let warned = program(&scratch, &["layout", "out", "--env-file", "two.env", "-e", "API_TOKEN=x"]).success();
+    assert!(warned.stderr.contains("--env API_TOKEN: looks like a secret"), "{warned}");
+}
+
+#[test]
+fn a_new_image_has_a_health_check() {
+    let scratch = Scratch::new();
+    let check = ["--healthcheck", "/bin/check -v", "--health-interval", "30s", "--health-retries", "2"];
+    program(&scratch, &[&["layout", "out"], &check[..]].concat()).success();
+    let expected = json!({"Test": ["CMD", "/bin/check", "-v"], "Interval": 30_000_000_000_u64, "Retries": 2});
+    assert_eq!(config(&scratch)["Healthcheck"], expected);
+    program(&scratch, &["layout", "out", "--base", "./out", "--health-timeout", "5s"]).success();
+    assert_eq!(config(&scratch)["Healthcheck"]["Timeout"], 5_000_000_000_u64);
+    program(&scratch, &["layout", "new", "--health-timeout", "5s"]).failed_saying("has no health check to change");
+    let printed = program(&scratch, &[&["dockerfile"], &check[..]].concat()).success();
+    let line = r#"HEALTHCHECK --interval=30000ms --retries=2 CMD ["/bin/check","-v"]"#;
+    assert!(printed.text().lines().any(|shown| shown == line), "{printed}");
+    program(&scratch, &["dockerfile", "--base", "./out", "--health-retries", "9"])
+        .failed_saying("health check: a Dockerfile cannot change a health check of the base");
+}
+
+#[test]
+fn results_are_written_to_files() {
+    let scratch = Scratch::new();
+    let read = |file: &str| fs::read_to_string(scratch.join(file)).unwrap();
+    let metadata = || -> Value { serde_json::from_str(&read("metadata")).unwrap() };
+    let files = ["--iidfile", "id", "--digest-file", "digest", "--metadata-file", "metadata"];
+    let names = ["-t", "team/app:v1", "-t", "latest"];
+    program(&scratch, &[&["layout", "out", "--user", "7"], &names[..], &files].concat()).success();
+    let image = Layout::new(scratch.join("out"), "latest");
+    let expected = json!({
+        "containerimage.config.digest": image.config_digest(),
+        "containerimage.descriptor": {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": image.manifest_digest(),
+            "size": fs::metadata(image.blob(&image.manifest_digest())).unwrap().len(),
+        },
+        "containerimage.digest": image.manifest_digest(),
+        "image.name": "docker.io/team/app:v1,latest",
+    });
+    assert_eq!(metadata(), expected);
+    assert_eq!((read("id"), read("digest")), (image.config_digest(), image.manifest_digest()));
+    for file in ["id", "digest", "metadata"] {
+        fs::remove_file(scratch.join(file)).unwrap();
+    }
+    program(&scratch, &[&["export", "out:latest", "oci:copy:v1"], &files[..]].concat()).success();
+    assert_eq!(metadata()["containerimage.digest"], expected["containerimage.digest"]);
+    assert_eq!((read("id"), read("digest")), (image.config_digest(), image.manifest_digest()));
+    for clash in [["--iidfile", "x", "--metadata-file", "./x"], ["--digest-file", "x", "--metadata-file", "x"]] {
+        program(&scratch, &[&["export", "out:latest", "oci:other"], &clash[..]].concat())
+            .ended_with(2)
+            .failed_saying(&format!("--metadata-file: names the same file as {}", clash[0]));
+    }
+    assert!(!scratch.join("other").exists());
+}
+
+#[test]
+fn words_of_others_mean_the_same_or_are_answered() {
+    let scratch = Scratch::new();
+    program(&scratch, &["layout", "out", "--user=7", "--annotation=manifest:a=b", "--annotation=c:d=e"]).success();
+    assert_eq!(Layout::new(scratch.join("out"), "latest").manifest()["annotations"], json!({"a": "b", "c:d": "e"}));
+    for (arguments, answer) in [
+        (&["layout", "out", "--annotation", "index:a=b"][..], "an image for one platform has no index (a=VALUE)"),
+        (&["layout", "out", "--file", "Dockerfile"], "no Dockerfile is read"),
+        (&["export", "out", "docker://r/a", "--creds", "a:b"], "--creds-stdin reads NAME:PASSWORD"),
+        (&["export", "out", "docker://r/a", "--retry-times", "3"], "failed requests are repeated up to 5 times"),
+        (&["export", "out", "docker://r/a", "--dest-tls-verify=false"], "--tls-verify=false"),
+        (&["layout", "out", "--timestamp", "0"], "--created TIME sets the time"),
+    ] {
+        program(&scratch, arguments).ended_with(2).failed_saying(answer);
+    }
+}
