@@ -7,7 +7,7 @@ use super::destination::{ExportDestination, Writing};
 use super::excluded;
 use super::explain;
 use super::layer_cache::LayerCacheArguments;
-use super::layout_lock::LayoutLockArguments;
+use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
@@ -60,10 +60,12 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     results: ResultFiles,
     /// Print the plan of the build without writing anything
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "verify_writes", help_heading = "Output")]
     dry_run: bool,
     #[command(flatten)]
     lock: LayoutLockArguments,
+    #[command(flatten)]
+    write_check: WriteCheckArguments,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -120,6 +122,8 @@ impl BuildFlags {
     pub(super) fn build(&self, order: &[LayerFlag], target: &BuildTarget) -> Result<ExitCode> {
         let watch = Arc::new(Watch::new(&self.common));
         build::check_names(&self.tags)?;
+        let check = self.write_check.check();
+        target.destinations.iter().try_for_each(|destination| destination.check(check))?;
         self.check_result_files(target)?;
         self.shared_cache.check_policy(self.request.bases.network())?;
         let bound = self.cache.tidy.bound()?;
@@ -143,7 +147,7 @@ impl BuildFlags {
             return Ok(ExitCode::SUCCESS);
         }
         let mut layout = match &target.layout {
-            Some(layout) => Layout::create_locking(layout, self.lock.locking())?,
+            Some(layout) => Layout::create_locking(layout, self.lock.locking())?.checking(self.write_check.check()),
             None => Layout::kept(&self.request.cache_directory.open()?, LAYERS, &*watch)?,
         };
         if let Some(cache) = &cache {
@@ -177,6 +181,7 @@ impl BuildFlags {
         };
         let writing = Writing {
             locking: self.lock.locking(),
+            check: self.write_check.check(),
             network,
             locations: locations.as_ref(),
             cache: cache.as_ref(),

@@ -10,7 +10,7 @@ use super::progress_display::Watch;
 use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination as Output, Root};
+use ocibuild::common::root::{Destination as Output, Root, WriteCheck};
 use ocibuild::spec::ImagePath;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
@@ -113,6 +113,21 @@ impl ExportDestination {
         })
     }
 
+    /// Refuses to read back what is written there, unless it is a layout or an archive.
+    ///
+    /// # Errors
+    /// Fails if `check` demands it, and the place is another one.
+    pub(super) fn check(&self, check: WriteCheck) -> Result<()> {
+        match self {
+            ExportDestination::Layout(..) | ExportDestination::File(..) => Ok(()),
+            ExportDestination::Directory(directory) => check_is_read_back(check, directory.display()),
+            ExportDestination::Engine(_, reference) | ExportDestination::Repository(reference, _) => {
+                check_is_read_back(check, reference)
+            }
+            ExportDestination::Files(_) => check_is_read_back(check, "files"),
+        }
+    }
+
     /// Copies the image there.
     ///
     /// # Errors
@@ -120,9 +135,7 @@ impl ExportDestination {
     pub(super) fn write(&self, opened: &OpenedImage, writing: &Writing<'_>) -> Result<TransferStats> {
         let watch = writing.watch;
         match self {
-            ExportDestination::Layout(directory, tag) => {
-                to_layout(opened, directory, writing.locking, tag.as_deref(), watch)
-            }
+            ExportDestination::Layout(directory, tag) => to_layout(opened, directory, tag.as_deref(), writing),
             ExportDestination::Directory(directory) => {
                 copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
             }
@@ -135,7 +148,7 @@ impl ExportDestination {
                 loading.finish(written)
             }
             ExportDestination::File(file, form, names) => {
-                to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing.cache, watch)
+                to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing)
             }
             ExportDestination::Files(file) => {
                 let (image, cache) = (&opened.image, writing.cache_directory);
@@ -159,10 +172,22 @@ impl ExportDestination {
     }
 }
 
+/// Refuses to read back what is written to `place`, which is no layout and no file.
+pub(super) fn check_is_read_back(check: WriteCheck, place: impl std::fmt::Display) -> Result<()> {
+    match check {
+        WriteCheck::Synced => Ok(()),
+        WriteCheck::ReadBack => {
+            let reason = format!("only layouts and archives can be read back, not {place}");
+            Err(Error::usage("--verify-writes", reason))
+        }
+    }
+}
+
 /// The context for writing to a destination.
 #[derive(Clone, Copy)]
 pub(super) struct Writing<'w> {
     pub(super) locking: LayoutLocking,
+    pub(super) check: WriteCheck,
     pub(super) network: &'w NetworkArguments,
     /// The recorded locations of blobs in registries.
     pub(super) locations: Option<&'w Arc<BlobLocations>>,
@@ -212,11 +237,11 @@ fn full_name(text: &str) -> Result<ImageName> {
 fn to_layout(
     opened: &OpenedImage,
     directory: &Path,
-    locking: LayoutLocking,
     tag: Option<&str>,
-    watch: &Watch,
+    writing: &Writing<'_>,
 ) -> Result<TransferStats> {
-    let layout = Arc::new(Layout::create_locking(directory, locking)?);
+    let watch: &Watch = writing.watch;
+    let layout = Arc::new(Layout::create_locking(directory, writing.locking)?.checking(writing.check));
     let names = match tag {
         Some(tag) => vec![tag.parse()?],
         None if opened.names.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
@@ -231,19 +256,20 @@ fn to_file(
     opened: &OpenedImage,
     file: &Path,
     (form, names): (ArchiveForm, &[ImageName]),
-    cache: Option<&Cache>,
-    watch: &Watch,
+    writing: &Writing<'_>,
 ) -> Result<TransferStats> {
+    let (cache, watch): (_, &Watch) = (writing.cache, writing.watch);
     warn_of_zstd(opened, form, watch);
     let output = Output::find(file, Root::create)?;
     let Output::File(root, name) = &output else {
+        check_is_read_back(writing.check, file.display())?;
         let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
         return to_stream(opened, stream, &file.display().to_string(), (form, names), cache, watch);
     };
     let earlier = archive_to_replace(file)?;
     root.sweep_temporaries();
-    let writer =
-        ArchiveWriter::new(BufWriter::with_capacity(1 << 20, root.temporary()?), form, file.display().to_string());
+    let temporary = BufWriter::with_capacity(1 << 20, root.temporary()?.checking(writing.check));
+    let writer = ArchiveWriter::new(temporary, form, file.display().to_string());
     let mut replaced = Vec::new();
     if let (ArchiveForm::Oci, Some(earlier)) = (form, earlier) {
         replaced = writer.keep(&earlier, names, watch)?;

@@ -1,9 +1,9 @@
 //! `ocibuild export`.
 
 use super::blob_locations;
-use super::destination::{ExportDestination, Writing, destinations, to_stdout};
+use super::destination::{ExportDestination, Writing, check_is_read_back, destinations, to_stdout};
 use super::layer_cache;
-use super::layout_lock::LayoutLockArguments;
+use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
@@ -45,6 +45,8 @@ pub(super) struct ExportArguments {
     destinations: Vec<String>,
     #[command(flatten)]
     lock: LayoutLockArguments,
+    #[command(flatten)]
+    write_check: WriteCheckArguments,
     /// Fetch layers that are missing from the layout, and have no recorded source, from this repository. Repeatable
     #[arg(long = "complete-from", value_name = "docker://REPOSITORY", value_parser = super::values::repository)]
     complete_from: Vec<Reference>,
@@ -61,6 +63,11 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
     let destinations = destinations(&arguments.destinations)?;
     arguments.results.check()?;
+    let check = arguments.write_check.check();
+    match &destinations {
+        Some(destinations) => destinations.iter().try_for_each(|destination| destination.check(check))?,
+        None => check_is_read_back(check, "standard output")?,
+    }
     let admission = arguments.source.admission(&arguments.network)?;
     let opened = arguments.source.open(&arguments.network, &watch)?;
     admission.admit(&opened.image, arguments.source.cache_directory(), &arguments.network, &watch)?;
@@ -99,6 +106,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let mut moved = TransferStats::default();
     let writing = Writing {
         locking: arguments.lock.locking(),
+        check,
         network: &arguments.network,
         locations: locations.as_ref(),
         cache,

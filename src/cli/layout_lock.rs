@@ -1,6 +1,7 @@
-//! Options for locking a layout.
+//! Options for writing a layout: its lock, and reading back.
 
 use clap::{Args, ValueEnum};
+use ocibuild::common::root::WriteCheck;
 use ocibuild::store::layout::LayoutLocking;
 use std::time::Duration;
 
@@ -12,6 +13,20 @@ pub(super) struct LayoutLockArguments {
     /// Set how to lock the layout against other ocibuild processes
     #[arg(long, value_name = "KIND", default_value = "file", help_heading = "Output")]
     layout_lock: LayoutLock,
+}
+
+/// The option to read back what was written.
+#[derive(Debug, Args)]
+pub(super) struct WriteCheckArguments {
+    /// Read layouts and archives back from the disk, past the memory of the system, and compare them with what was written
+    #[arg(long, help_heading = "Output")]
+    verify_writes: bool,
+}
+
+impl WriteCheckArguments {
+    pub(super) fn check(&self) -> WriteCheck {
+        if self.verify_writes { WriteCheck::ReadBack } else { WriteCheck::Synced }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,6 +13,7 @@ use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::build::rewrite::{Change, ChangedImage, rewrite_in_layout, rewrite_in_repository};
 use ocibuild::common::human_numbers::counted;
+use ocibuild::common::root::WriteCheck;
 use ocibuild::registry::LayerSources;
 use ocibuild::spec::Replaced;
 use ocibuild::store::{BlobLocations, Layout, RemoteLayers, StoredImage, VerifiedFiles};
@@ -174,6 +175,7 @@ impl RewritingArguments {
         let changed = change(image)?.map_or(before.clone(), |ChangedImage { image, .. }| image);
         let writing = Writing {
             locking: self.lock.locking(),
+            check: WriteCheck::Synced,
             network: &self.network,
             locations,
             cache: None,

@@ -19,6 +19,7 @@ mod injected_faults;
 mod links;
 mod numbers;
 mod output;
+mod read_back;
 mod secrets;
 mod snapshots;
 mod verifying;

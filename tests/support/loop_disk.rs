@@ -56,7 +56,8 @@ impl LoopDisk {
         (mounted.status == 0).then_some(())
     }
 
-    fn image(&self) -> PathBuf {
+    /// Returns the file that is the disk.
+    pub(crate) fn image(&self) -> PathBuf {
         self.scratch.join("disk")
     }
 

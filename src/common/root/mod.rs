@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 mod destination;
+mod from_disk;
 mod link_or_copy;
 mod path_bytes;
 mod path_status;
@@ -21,6 +22,7 @@ mod sync;
 mod temporary;
 
 pub use destination::Destination;
+pub use from_disk::WriteCheck;
 pub use path_bytes::{name_bytes, path_of_bytes, slashed};
 pub use path_status::PathStatus;
 pub use sync::{sync_content, sync_was_refused};

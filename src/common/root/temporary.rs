@@ -3,7 +3,8 @@
 #[cfg(windows)]
 use super::keep_other_writers_out;
 use super::sync::tolerate_no_sync;
-use super::{Root, is_removed};
+use super::{Root, WriteCheck, is_removed};
+use crate::common::digest::{Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, OpenOptions};
@@ -40,6 +41,8 @@ pub struct Temporary {
     name: String,
     /// Present until the file is persisted or dropped.
     file: Option<File>,
+    /// The hash of what was written one after the other, if it is to be compared with what the disk returns.
+    written: Option<Hasher>,
 }
 
 impl Root {
@@ -87,7 +90,7 @@ impl Root {
                         }
                     }
                     live.files.push((self.dir.clone(), name.clone()));
-                    return Ok(Temporary { root: self.clone(), name, file: Some(file) });
+                    return Ok(Temporary { root: self.clone(), name, file: Some(file), written: None });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::file(&self.path, "create a file", error)),
@@ -140,6 +143,29 @@ impl Root {
 }
 
 impl Temporary {
+    /// Sets what is known of the file before it gets its name. What is read back has to be written from its start to its end.
+    #[must_use]
+    pub fn checking(mut self, check: WriteCheck) -> Self {
+        self.written = (check == WriteCheck::ReadBack).then(Hasher::sha256);
+        self
+    }
+
+    /// Makes the content durable, reads it back from the disk, and compares it with what was written, which has the digest
+    /// `written`. Messages call the file `object`.
+    ///
+    /// # Errors
+    /// Returns an error if the system refuses any of this, the file system reads from memory only, or the disk returns
+    /// something else.
+    pub fn check_on_disk(&self, written: &Digest, object: &str) -> Result<()> {
+        self.sync()?;
+        let found = self.root.digest_on_disk(&self.name, written.algorithm(), object)?;
+        if found == *written {
+            return Ok(());
+        }
+        Err(Error::corrupt(object, format!("the disk returns other bytes than were written: {found}"))
+            .hint("check the disk, or write to another one"))
+    }
+
     /// Makes the content durable, still under the temporary name.
     ///
     /// # Errors
@@ -172,10 +198,13 @@ impl Temporary {
     /// Returns the open file. Another process may replace the file at once, which [`Root::is_name_of`] detects.
     ///
     /// # Errors
-    /// Returns an error if the system refuses either step, or if another file has taken the temporary name. Nothing is
-    /// left behind then.
+    /// Returns an error if the system refuses either step, the disk returns something else than was written and that is
+    /// checked, or another file has taken the temporary name. Nothing is left behind then.
     pub fn persist(mut self, name: impl AsRef<Path>) -> Result<File> {
         let name = name.as_ref();
+        if let Some(written) = self.written.take() {
+            self.check_on_disk(&written.finish(), &self.root.display(name))?;
+        }
         let file = self.file.take().ok_or_else(|| closed(&self.root.display(name)))?;
         tolerate_no_sync(file.sync_all()).map_err(|error| self.root.failed(name, "write", error))?;
         if !self.root.is_name_of(&self.name, &file)? {
@@ -251,10 +280,12 @@ impl Temporary {
 
 impl Write for Temporary {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(io::Error::other("already closed")),
+        let file = self.file.as_mut().ok_or_else(|| io::Error::other("already closed"))?;
+        let length = file.write(bytes)?;
+        if let Some(written) = &mut self.written {
+            written.update(&bytes[..length]);
         }
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

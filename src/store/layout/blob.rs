@@ -4,7 +4,7 @@ use crate::common::bounded_read::for_each_piece;
 use crate::common::digest::{Algorithm, Digest, HashState, Hasher};
 use crate::common::error::{Error, Result};
 use crate::common::file_section::copy_range;
-use crate::common::root::{Root, Temporary, sync_content};
+use crate::common::root::{Root, Temporary, WriteCheck, sync_content};
 use crate::spec::{Descriptor, media_type};
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,6 +28,7 @@ pub struct BlobWriter {
     size: u64,
     /// Whether the skipped range at the start is still missing.
     is_open: Arc<AtomicBool>,
+    check: WriteCheck,
 }
 
 /// The skipped start of an unfinished blob, which is filled from another blob.
@@ -61,10 +62,10 @@ impl Gap {
 }
 
 impl BlobWriter {
-    pub(super) fn start(directory: Root, algorithm: Algorithm) -> Result<Self> {
+    pub(super) fn start(directory: Root, algorithm: Algorithm, check: WriteCheck) -> Result<Self> {
         let temporary = directory.temporary()?;
         let (flush, hasher) = (Flush::default(), Hasher::new(algorithm));
-        Ok(BlobWriter { directory, flush, temporary, hasher, size: 0, is_open: Arc::default() })
+        Ok(BlobWriter { directory, flush, temporary, hasher, size: 0, is_open: Arc::default(), check })
     }
 
     /// Skips the first `size` bytes, whose hash state is `hasher`.
@@ -147,6 +148,10 @@ impl BlobWriter {
     fn persist(mut self, digest: &Digest) -> Result<File> {
         // The system reports a failed write only once, so the last sync would not report what this one does.
         self.flush.wait().map_err(|error| self.not_written(error))?;
+        if self.check == WriteCheck::ReadBack {
+            let object = format!("{}: blob {digest}", self.directory.path().display());
+            self.temporary.check_on_disk(digest, &object).map_err(|error| error.about_blob(digest))?;
+        }
         self.temporary.persist(digest.hex())
     }
 

@@ -92,7 +92,7 @@ impl Layout {
             }
             let after = index.to_bytes();
             self.check_readable(index.manifests().len(), after.len())?;
-            let mut temporary = self.root.temporary()?;
+            let mut temporary = self.root.temporary()?.checking(self.check);
             temporary.write_all(&after).map_err(|error| self.root.failed(INDEX_FILE, "write", error))?;
             temporary.sync()?;
             // A program that does not take the lock may have written the index; its changes must not be lost.

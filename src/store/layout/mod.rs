@@ -47,7 +47,7 @@ use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::root::{Root, is_temporary_name};
+use crate::common::root::{Root, WriteCheck, is_temporary_name};
 use crate::spec::reference::Tag;
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use crate::store::select_image;
@@ -92,6 +92,7 @@ pub struct Layout {
     verification_cache: Option<VerifiedFiles>,
     /// Held by everything that adds blobs, so that none of them is taken for garbage before the index names it.
     writing: Option<DirectoryLock>,
+    check: WriteCheck,
 }
 
 impl Layout {
@@ -99,6 +100,13 @@ impl Layout {
     #[must_use]
     pub fn with_verification_cache(mut self, cache: VerifiedFiles) -> Self {
         self.verification_cache = Some(cache);
+        self
+    }
+
+    /// Sets what is known of blobs and of the index before they get their names.
+    #[must_use]
+    pub fn checking(mut self, check: WriteCheck) -> Self {
+        self.check = check;
         self
     }
 
@@ -231,7 +239,7 @@ impl Layout {
     /// # Errors
     /// Fails if no file can be created in the layout.
     pub fn blob_writer(&self) -> Result<BlobWriter> {
-        BlobWriter::start(self.blob_directory(Algorithm::Sha256)?, Algorithm::Sha256)
+        BlobWriter::start(self.blob_directory(Algorithm::Sha256)?, Algorithm::Sha256, self.check)
     }
 
     /// Stores a document and returns its descriptor.
@@ -260,7 +268,7 @@ impl Layout {
     /// Stores `content` as the blob of `descriptor`, if it matches.
     fn store(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
         let algorithm = descriptor.digest.algorithm();
-        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm)?;
+        let mut writer = BlobWriter::start(self.blob_directory(algorithm)?, algorithm, self.check)?;
         writer.write_all_of(content, descriptor.size)?;
         let file = writer.finish_as(descriptor)?;
         self.settle(descriptor, &file)

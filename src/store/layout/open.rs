@@ -5,7 +5,7 @@ use crate::common::digest::Algorithm;
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::common::root::{Root, is_temporary_name};
+use crate::common::root::{Root, WriteCheck, is_temporary_name};
 use crate::spec::Index;
 use std::io;
 use std::path::Path;
@@ -86,7 +86,14 @@ impl Layout {
     }
 
     fn at(root: Root, locking: LayoutLocking) -> Layout {
-        Layout { root, locking, known: Mutex::default(), verification_cache: None, writing: None }
+        Layout {
+            root,
+            locking,
+            known: Mutex::default(),
+            verification_cache: None,
+            writing: None,
+            check: WriteCheck::default(),
+        }
     }
 
     /// Returns whether `oci-layout` exists.

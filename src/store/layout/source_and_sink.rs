@@ -2,6 +2,7 @@
 
 use super::Layout;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::root::WriteCheck;
 use crate::spec::{Descriptor, Replaced};
 use crate::store::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage};
 use std::io::Read;
@@ -41,10 +42,14 @@ impl BlobSink for Layout {
     }
 
     fn shares(&self) -> bool {
-        true
+        // What is shared is not written, so it would not be read back.
+        self.check == WriteCheck::Synced
     }
 
     fn try_share(&self, descriptor: &Descriptor, layout: &Layout) -> Result<bool> {
+        if !self.shares() {
+            return Ok(false);
+        }
         // If the blob is damaged, the copy that follows reports it.
         let Some(blob) = layout.open_verified(descriptor)? else { return Ok(false) };
         let algorithm = descriptor.digest.algorithm();
