@@ -101,7 +101,7 @@ impl RobotArguments {
         let given = self.given();
         match (given.first(), is_here) {
             (Some(flag), true) => {
-                let reason = "requires a robot, and ./robot.yaml is not packaged because of --copy or --remove";
+                let reason = "requires a robot, and ./robot.yaml is not packaged because of --copy or other content";
                 Err(Error::usage(*flag, reason).hint("--robot . packages both"))
             }
             (Some(flag), false) => {
@@ -109,7 +109,7 @@ impl RobotArguments {
                 Err(Error::usage(*flag, reason).hint("set one with --robot PATH"))
             }
             (None, true) => {
-                warn(watch, ROBOT_FILE, "not packaged because of --copy or --remove; --robot . packages both");
+                warn(watch, ROBOT_FILE, "not packaged because of --copy or other content; --robot . packages both");
                 Ok(None)
             }
             (None, false) => Ok(None),

@@ -105,7 +105,7 @@ fn nothing_to_build_is_an_error_and_a_robot_left_out_a_warning() {
     let unchanged = run(&mut machine.command("empty", &["layout", "two", "--base", "oci:out"])).success();
     assert!(unchanged.stderr.contains("image: no change to the base: no robot.yaml"), "{unchanged}");
     let beside = run(&mut machine.command("robot", &["layout", "out", "--copy", "conda.yaml:/x"])).success();
-    let warning = "robot.yaml: not packaged because of --copy or --remove; --robot . packages both";
+    let warning = "robot.yaml: not packaged because of --copy or other content; --robot . packages both";
     assert!(beside.stderr.contains(warning), "{beside}");
 }
 
