@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct Squash<'a> {
     /// The number of layers that stay, counted from the lowest.
     pub kept: usize,
+    /// The compression of the new layer.
+    pub compression: Compression,
     /// The layout in which the new layer is stored. Nothing refers to it there.
     pub layout: &'a Arc<Layout>,
     /// The cached listings of layers.
@@ -59,7 +61,7 @@ impl Squash<'_> {
             listings: &listings,
             below: &Rootfs::new(&below),
             source: &*image.source,
-            compression: Compression::DEFAULT_GZIP,
+            compression: self.compression,
         };
         let layer = squash_layers(&request, self.layout, self.progress)?;
         let mut draft = Draft::of(image.clone())?;

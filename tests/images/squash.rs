@@ -237,6 +237,38 @@ fn hostile_layers_are_refused_or_harmless() {
     yard.refuses("squash out:v1", &["--from: the image has no layers"]);
 }
 
+/// Layers of any compression become one of any compression, with the same tar, and what is listed in the cache is not listed again.
+#[test]
+fn every_compression_is_read_and_written() {
+    let yard = Yard::new();
+    yard.text("layout out -t v1 --copy a:/a --compression zstd");
+    yard.text("layout out -t v2 --base ./out:v1 --copy b:/b --compression none");
+    yard.text("layout out -t v3 --base ./out:v2 --copy a:/c --compression gzip");
+    let mut tars = std::collections::BTreeSet::new();
+    for (flags, kind) in [
+        ("", "tar+gzip"),
+        ("--compression gzip --compression-level 1", "tar+gzip"),
+        ("--compression zstd", "tar+zstd"),
+        ("--compression zstd --compression-level 19", "tar+zstd"),
+        ("--compression none", "tar"),
+    ] {
+        let squashed = yard.run(&format!("squash out:v3 {flags} --to oci:new:v1")).success();
+        assert_eq!(squashed.stderr.contains("list sha256:"), flags.is_empty(), "{squashed}");
+        let shown = yard.json("inspect new:v1");
+        assert_eq!(shown["layers"].as_array().unwrap().len(), 1);
+        assert_eq!(shown["layers"][0]["mediaType"], format!("application/vnd.oci.image.layer.v1.{kind}"));
+        tars.insert(shown["layers"][0]["diffId"].to_string());
+        assert_eq!(yard.text("cat new:v1 /c/file"), "a");
+        yard.run("verify new:v1").success();
+        let here = yard.text(&format!("squash out:v3 {flags} --to oci:out:here"));
+        assert_eq!(here, squashed.text(), "from the cache as well");
+        assert_eq!(yard.text("squash out:here --compression none"), here, "one layer stays as it is");
+    }
+    assert_eq!(tars.len(), 1);
+    yard.refuses("squash out:v3 --compression none --compression-level 3", &["level 3"]);
+    yard.refuses("squash out:v3 --compression reuse", &["invalid value 'reuse'"]);
+}
+
 /// Engines make a directory for its first file, and keep it when its files are deleted. Deletions alone make none.
 #[test]
 fn directories_without_an_entry_stay() {

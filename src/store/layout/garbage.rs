@@ -139,9 +139,9 @@ impl Layout {
         self.root.sweep_temporaries();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(directory) = self.find_blob_directory(algorithm)? else { continue };
-            for (digest, _) in blobs.iter().filter(|(digest, _)| digest.algorithm() == algorithm) {
-                directory.remove_tree(&digest.hex())?;
-            }
+            // Most of the time is that of freeing blocks, which several threads do at once.
+            let removed = blobs.par_iter().filter(|(digest, _)| digest.algorithm() == algorithm);
+            removed.try_for_each(|(digest, _)| directory.remove_tree(&digest.hex()))?;
             directory.sweep_temporaries();
             // A collection that has succeeded has freed the space, also after a power cut.
             directory.sync()?;
