@@ -254,3 +254,46 @@ fn an_explanation_says_where_each_layer_came_from() {
     assert!(explained("one").contains("built: no cached layer"));
     assert!(explained("two").contains("cache hit: "));
 }
+
+#[test]
+fn c4_records_of_another_format_are_left_alone() {
+    let bench = Bench::new();
+    let digest = bench.build("first").0;
+    for version in ["v0", "v2"] {
+        let directory = bench.cache().join("layers").join(version);
+        fs::create_dir(&directory).unwrap();
+        for entry in fs::read_dir(bench.cache().join("layers/v1")).unwrap().map(Result::unwrap) {
+            fs::write(directory.join(entry.file_name()), "{\"format\": \"another\"}").unwrap();
+        }
+    }
+    assert_eq!(bench.build("second").0, digest);
+    assert!(fs::read_dir(bench.cache().join("layers/v2")).unwrap().count() > 0);
+}
+
+#[test]
+fn c6_a_record_with_the_name_of_another_one_is_not_used() {
+    if is_left_out() {
+        return;
+    }
+    let bench = Bench::new();
+    let other = bench.scratch.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("file"), "other\n").unwrap();
+    settle();
+    let first = bench.build("first").0;
+    let second = bench.outcome(&mut bench.command(&other, "second"), "second").0;
+    assert_ne!(first, second);
+    let records = bench.cache().join("layers/v1");
+    let paths: Vec<PathBuf> = fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let contents: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    for distance in 1..paths.len() {
+        for (path, content) in paths.iter().zip(contents.iter().cycle().skip(distance)) {
+            fs::remove_file(path).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let out = format!("again{distance}");
+        assert_eq!(bench.build(&out).0, first);
+        let out = format!("{out}-other");
+        assert_eq!(bench.outcome(&mut bench.command(&other, &out), &out).0, second);
+    }
+}

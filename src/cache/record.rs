@@ -27,7 +27,8 @@ pub(super) struct CacheRecord {
 }
 
 impl CacheRecord {
-    /// Reads the record of `key`. Returns `None` if it is missing, truncated, altered or of another format.
+    /// Reads the record of `key`. Returns `None` if it is missing, truncated, altered, of another format or
+    /// of another key.
     pub(super) fn read(directory: &Root, key: &LayerKey) -> Option<CacheRecord> {
         CacheRecord::read_named(directory, &key.hex())
     }
@@ -35,7 +36,7 @@ impl CacheRecord {
     pub(super) fn read_named(directory: &Root, name: &str) -> Option<CacheRecord> {
         let bytes = bounded_read::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
         let (sum, body) = bytes.split_at_checked(64)?;
-        if sum != Digest::of(body).hex().as_bytes() {
+        if sum != checksum(name, body).as_bytes() {
             return None;
         }
         let value = json::parse(body, json::DOCUMENT_DEPTH, name).ok()?;
@@ -76,8 +77,13 @@ impl CacheRecord {
         }));
         let name = key.hex();
         let mut temporary = directory.temporary()?;
-        let written = temporary.write_all(Digest::of(&body).hex().as_bytes()).and_then(|()| temporary.write_all(&body));
+        let written = temporary.write_all(checksum(&name, &body).as_bytes()).and_then(|()| temporary.write_all(&body));
         written.map_err(|error| directory.failed(&name, "write", error))?;
         temporary.rename_unsynced(&name)
     }
+}
+
+/// Returns the checksum of the record `name`. A record that gets the name of another one is damaged.
+fn checksum(name: &str, body: &[u8]) -> String {
+    Digest::of(&[name.as_bytes(), body].concat()).hex()
 }
