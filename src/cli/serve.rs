@@ -82,10 +82,13 @@ fn address(text: &str) -> Result<SocketAddr> {
 
 /// Serves layouts until a signal comes.
 pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
+    if arguments.common.jobs.is_some() {
+        return Err(Error::usage("--jobs", "has no effect with serve, which has a thread for each connection"));
+    }
     let watch = Arc::new(Watch::new(&arguments.common));
     let format = arguments.common.format;
     let layouts = arguments.layouts.iter().map(layout).collect::<Result<Vec<_>>>()?;
-    let options = ServerOptions { plain_http: arguments.plain_http()?, ..arguments.options()? };
+    let options = ServerOptions { plain_http: arguments.plain_http()?, ..arguments.options(&watch)? };
     let report = {
         let watch = watch.clone();
         move |event: ServerEvent<'_>| show(event, &watch, format)
@@ -124,19 +127,30 @@ impl ServeArguments {
         }
     }
 
-    fn options(&self) -> Result<ServerOptions> {
+    fn options(&self, watch: &Watch) -> Result<ServerOptions> {
         let mut options = ServerOptions::default();
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
             options.tls = Some(ServerTls::read(certificate, key)?);
         }
         options.passwords = self.htpasswd.as_deref().map(Passwords::read).transpose()?;
         // Without a cache, only the layers of sparse images are missing, and every blob is hashed.
-        if let Some(cache) = self.cache.existing().ok().flatten() {
-            options.bases = Layout::open(&cache.path().join(BASES)).ok();
+        if let Some(cache) = if_usable(self.cache.existing(), watch).flatten() {
+            options.bases = if_usable(Layout::open(&cache.path().join(BASES)), watch);
             options.verified = VerifiedFiles::existing(&cache);
         }
         Ok(options)
     }
+}
+
+/// Returns a part of the cache, or nothing if it is missing or, with a warning, cannot be used.
+fn if_usable<T>(opened: Result<T>, watch: &Watch) -> Option<T> {
+    opened
+        .inspect_err(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                warn(watch, &error.object(), &format!("{}; the cache is not used", error.reason()));
+            }
+        })
+        .ok()
 }
 
 /// Adds what helps to an error of the start.

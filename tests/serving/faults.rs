@@ -160,16 +160,41 @@ fn slow_clients_are_ended() {
         std::thread::sleep(Duration::from_millis(200));
         slow.iter_mut().take(50).for_each(|stream| stream.write_all(b"x").unwrap());
     }
+    // One goes on: a byte now and then does not give it more time.
+    let mut answer = [0; 12];
+    slow[0].set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    while started.elapsed() < Duration::from_secs(20) && slow[0].read_exact(&mut answer).is_err() {
+        slow[0].write_all(b"x").ok();
+    }
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    slow.remove(0);
     assert_eq!(served.get("/v2/").status, 200);
     for (number, stream) in slow.iter_mut().enumerate() {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
-        match number < 50 {
+        match number < 49 {
             true => assert_eq!(Response::parse(&bytes).status, 408),
             false => assert!(bytes.is_empty()),
         }
     }
     assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+}
+
+/// A transfer of which the client takes nothing ends, and its place is free again.
+#[test]
+fn a_client_that_takes_nothing_is_ended() {
+    let yard = Yard::new();
+    yard.scratch.write("a/large", Random::new(1).bytes(64 << 20));
+    yard.text("layout out --copy a:/a -t team/app:v1 --compression none");
+    let layer = yard.json("inspect out")["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let served = yard.serve("out");
+    let mut stuck = served.connect();
+    write!(stuck, "GET /v2/team/app/blobs/{layer} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stuck.read_exact(&mut [0; 1000]).unwrap();
+    std::thread::sleep(Duration::from_secs(20));
+    assert!(served.lines("pull").is_empty(), "it has some time");
+    let pull = served.pull(0);
+    assert_eq!((pull["blobs"].clone(), pull["broken"].clone()), (1.into(), 1.into()));
 }
 
 /// The memory of a process, in KiB.

@@ -66,6 +66,7 @@ fn what_cannot_be_served_is_refused_at_the_start() {
             2,
             "other machines can reach this address, so it needs TLS (--tls-cert FILE --tls-key FILE, or --plain-http)",
         ),
+        ("serve out --jobs 2", 2, "--jobs: has no effect with serve, which has a thread for each connection"),
         ("serve out --listen 5000", 2, "not an IP address with or without a port (such as 127.0.0.1:5000)"),
         (
             "serve out --plain-http",

@@ -3,6 +3,7 @@
 use super::{Response, Yard};
 use crate::documents::undescribed;
 use crate::support::random::Random;
+use crate::support::{command, run};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -67,6 +68,18 @@ fn a_garbage_collection_waits_for_pulls() {
     assert_eq!((pull["manifests"].clone(), pull["blobs"].clone()), (json!(1), json!(1)));
     assert!(gc.wait().unwrap().success());
     assert_eq!(served.get(&format!("/v2/team/app/blobs/{layer}")).status, 404);
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_a_warning() {
+    let yard = Yard::new();
+    yard.text("layout out --copy a:/a -t team/app:v1 --no-cache");
+    fs::create_dir(yard.scratch.join("open")).unwrap();
+    run(command("chmod").arg("777").arg(yard.scratch.join("open"))).success();
+    let served = yard.serve("out --cache-dir open");
+    let warnings = served.lines("warning");
+    assert!(warnings[0]["reason"].as_str().unwrap().ends_with("; the cache is not used"), "{warnings:?}");
+    assert_eq!(served.get("/v2/team/app/manifests/v1").status, 200);
 }
 
 #[test]

@@ -117,3 +117,41 @@ impl Write for ClientStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread::{Builder, JoinHandle, sleep};
+
+    /// Returns a stream to a client that does `work` every 20 ms, for three seconds or until it fails.
+    fn with_client(
+        mut work: impl FnMut(&mut TcpStream) -> io::Result<()> + Send + 'static,
+    ) -> (ClientStream, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let busy = move || {
+            let end = Instant::now() + Duration::from_secs(3);
+            while Instant::now() < end && work(&mut client).is_ok() {
+                sleep(Duration::from_millis(20));
+            }
+        };
+        let thread = Builder::new().spawn(busy).unwrap();
+        (ClientStream::new(Arc::new(listener.accept().unwrap().0), None).unwrap(), thread)
+    }
+
+    #[test]
+    fn a_deadline_is_for_all_reads_and_writes_together() {
+        let (mut sends, one) = with_client(|client| client.write_all(b"x"));
+        let started = Instant::now();
+        sends.allow(Duration::from_millis(300));
+        while sends.read(&mut [0; 10]).is_ok_and(|read| read > 0) {}
+        let (mut takes, other) = with_client(|client| client.read_exact(&mut [0; 1000]));
+        takes.allow(Duration::from_millis(300));
+        assert!(takes.write_all(&vec![0; 64 << 20]).is_err());
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        drop((sends, takes));
+        one.join().unwrap();
+        other.join().unwrap();
+    }
+}

@@ -90,10 +90,12 @@ impl Pulls {
         let key = (client.clone(), repository.to_owned());
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = if open.len() >= MOST_PULLS && !open.contains_key(&key) { end_oldest(&mut open) } else { None };
-        let new = || OpenPull { pull: Pull::new(client, repository), requests: 0, last: now, _held: held };
+        let new = || OpenPull { pull: Pull::new(client, repository), requests: 0, last: now, _held: Vec::new() };
         let entry = open.entry(key.clone()).or_insert_with(new);
         entry.requests += 1;
         entry.last = now;
+        // The repository may have got another layout since the last request.
+        entry._held = held;
         drop(open);
         (PullRequest { pulls: self, key }, ended)
     }
@@ -196,6 +198,19 @@ mod tests {
         let pull = Pull { names, manifests: 1, blobs: 1, bytes: 15, broken: 1, ..Pull::new(&client("a"), "app") };
         assert_eq!(ended, [pull]);
         assert!(pulls.end_all().is_empty());
+    }
+
+    #[test]
+    fn a_pull_holds_what_its_last_request_holds() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = crate::common::root::Root::open(scratch.path()).unwrap();
+        let lock = Arc::new(DirectoryLock::try_of(&root).unwrap().unwrap());
+        let pulls = Pulls::default();
+        drop(pulls.begin(&client("a"), "app", Vec::new(), Instant::now()));
+        drop(pulls.begin(&client("a"), "app", vec![lock.clone()], Instant::now()));
+        assert_eq!(Arc::strong_count(&lock), 2);
+        pulls.end_all();
+        assert_eq!(Arc::strong_count(&lock), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::common::error::{Error, ErrorKind};
 use crate::spec::media_type;
 use serde_json::{Value, json};
 use std::time::{Instant, SystemTime};
-use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 /// The most names in one response; the client asks for the rest.
 const MOST_NAMES: usize = 1000;
@@ -144,7 +144,7 @@ impl Responder {
                 known(&name)?;
                 let pull = self.pull(repositories, &name, client, report)?;
                 let unread = |error| self.unread(&error, Code::BlobUnknown, report);
-                let response = self.blob(repositories, &name, &digest, request.headers());
+                let response = self.blob(repositories, &name, &digest, request);
                 let response = response.map_err(|failure| failure.refusal(unread))?;
                 Ok(response.of_pull(pull, Sent::Blob))
             }
@@ -213,7 +213,7 @@ impl Responder {
         repositories: &Repositories,
         name: &str,
         digest: &Digest,
-        headers: &HeaderMap,
+        request: &Request<()>,
     ) -> Result<RegistryResponse<'_>, Failure> {
         let Some(file) = self.images.blob(repositories, name, digest)? else {
             let reason = match repositories.place_of(digest) {
@@ -226,12 +226,12 @@ impl Responder {
             let response = RegistryResponse::new(status, body).typed("application/octet-stream");
             response.with_digest(digest).with(header::ACCEPT_RANGES, "bytes")
         };
-        if is_unchanged(headers, digest) {
+        if is_unchanged(request.headers(), digest) {
             return Ok(response(StatusCode::NOT_MODIFIED, ResponseBody::None));
         }
         let mut blob = self.files.admit(file, *digest)?;
         let size = blob.size();
-        match wanted(headers, digest, size) {
+        match wanted(request, digest, size) {
             Wanted::Whole => Ok(response(StatusCode::OK, ResponseBody::Blob(blob))),
             Wanted::Unsatisfiable => {
                 let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, Code::RangeInvalid, "beyond the blob");
@@ -388,7 +388,12 @@ fn is_unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
     values(headers, header::IF_NONE_MATCH).any(|value| value == "*" || value.trim_start_matches("W/") == etag)
 }
 
-fn wanted(headers: &HeaderMap, digest: &Digest, size: u64) -> Wanted {
+/// Returns the bytes that a request asks for. Only GET has ranges (RFC 9110, section 14.2).
+fn wanted(request: &Request<()>, digest: &Digest, size: u64) -> Wanted {
+    if request.method() != Method::GET {
+        return Wanted::Whole;
+    }
+    let headers = request.headers();
     let is_of_this = values(headers, header::IF_RANGE).all(|value| value == etag(digest));
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).filter(|_| is_of_this);
     range.map_or(Wanted::Whole, |range| Wanted::of(range, size))

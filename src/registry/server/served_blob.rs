@@ -82,10 +82,10 @@ impl HashedFiles {
     pub(super) fn admit(&self, file: File, digest: Digest) -> Result<ServedBlob> {
         let state = BlobFileState::of(&file)?;
         let mut blob = ServedBlob { file, digest, state, range: 0..state.size };
-        match self.verdict(&blob) {
-            Some(BlobVerdict::Damaged) => Err(damaged(&digest)),
+        match self.known(&blob) {
+            Some(known) => known.map(|()| blob),
             None if state.size <= SMALL => self.hash(&mut blob).map(|()| blob),
-            _ => Ok(blob),
+            None => Ok(blob),
         }
     }
 
@@ -94,12 +94,20 @@ impl HashedFiles {
     /// # Errors
     /// Fails if it cannot be read or is damaged.
     pub(super) fn prove(&self, blob: &mut ServedBlob) -> Result<()> {
-        let _alone = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.verdict(blob) {
-            Some(BlobVerdict::Intact) => Ok(()),
-            Some(BlobVerdict::Damaged) => Err(damaged(&blob.digest)),
-            None => self.hash(blob),
+        // What is known does not wait for another file that is being hashed.
+        if let Some(known) = self.known(blob) {
+            return known;
         }
+        let _alone = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known(blob).unwrap_or_else(|| self.hash(blob))
+    }
+
+    /// Returns whether the file is intact, if that is known.
+    fn known(&self, blob: &ServedBlob) -> Option<Result<()>> {
+        Some(match self.verdict(blob)? {
+            BlobVerdict::Intact => Ok(()),
+            BlobVerdict::Damaged => Err(damaged(&blob.digest)),
+        })
     }
 
     /// Passes the bytes of `blob` to `send`, at most [`PIECE`] at a time.
@@ -296,6 +304,15 @@ mod tests {
                 assert_eq!(sent(&files, blob), (case.content[1..size - 1].to_vec(), true), "{size}");
             }
         }
+    }
+
+    #[test]
+    fn a_range_of_a_known_file_does_not_wait_for_another_file() {
+        let case = Case::new(3 << 20);
+        let files = HashedFiles::default();
+        files.prove(&mut files.admit(case.open(), case.digest()).unwrap()).unwrap();
+        let _busy = files.hashing.try_lock().unwrap();
+        files.prove(&mut files.admit(case.open(), case.digest()).unwrap()).unwrap();
     }
 
     #[test]
