@@ -97,7 +97,11 @@ fn to_directory(
     let left_out = extract(image, &FlatFiles::new(&layers, path)?, directory, identity, watch)?;
     let object = directory.display().to_string();
     if let Some(text) = left_out.describe() {
-        warn(watch, &object, &format!("left out, as files are not extracted as root: {text}"));
+        let because = match identity {
+            ExtractAs::Superuser => "the system refuses it",
+            ExtractAs::User { .. } => "files are not extracted as root",
+        };
+        warn(watch, &object, &format!("left out, as {because}: {text}"));
     }
     let digest = image.descriptor.digest.to_string();
     match arguments.common.format {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Writes a tar of `lines`: a letter for the kind, a path, and
 ///
 /// * `f PATH [CONTENT]`, `d PATH`, `p PATH`: files, directories, pipes; the mode may follow the letter, as in `d0700`,
-///   and the owner the mode, as in `d0700@1:2`,
+///   and the owner the mode, as in `d0700@1:2`; `p+NAME=VALUE` has an extended attribute, and so has every kind,
 /// * `l PATH TARGET`, `h PATH TARGET`: links,
 /// * `c PATH MAJOR:MINOR`, `b PATH MAJOR:MINOR`: devices.
 fn tar_of(lines: &[&str]) -> Vec<u8> {
@@ -15,6 +15,9 @@ fn tar_of(lines: &[&str]) -> Vec<u8> {
     for line in lines {
         let mut words = line.splitn(3, ' ');
         let (kind, path, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or_default());
+        let (kind, xattr) = kind.split_once('+').unwrap_or((kind, ""));
+        let xattr = xattr.split_once('=').map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let xattrs: Vec<_> = xattr.into_iter().collect();
         let (mode, owner) = kind[1..].split_once('@').unwrap_or((&kind[1..], "0:0"));
         let pair = |text: &str| -> (u32, u32) {
             let (one, other) = text.split_once(':').unwrap();
@@ -43,7 +46,7 @@ fn tar_of(lines: &[&str]) -> Vec<u8> {
             size: content.len() as u64,
             mtime: 1_000_000_000,
             link: if is_link { rest.as_bytes() } else { b"" },
-            xattrs: &[],
+            xattrs: &xattrs,
             device: if is_device { pair(rest) } else { (0, 0) },
         };
         append(&header, &mut tar);

@@ -7,11 +7,12 @@ use crate::common::root::Root;
 use cap_std::fs::Dir;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-    fsetxattr, futimens, makedev, mknodat, symlinkat, utimensat,
+    fsetxattr, futimens, lsetxattr, makedev, mknodat, symlinkat, utimensat,
 };
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -118,14 +119,26 @@ impl AttributeWriter {
             // This clears special bits and capabilities, so it comes first.
             fchown(file, Some(uid), Some(gid))?;
         }
+        self.set_xattrs(node, |name, value| fsetxattr(file, name, value, XattrFlags::empty()));
+        fchmod(file, self.mode(node))?;
+        Ok(futimens(file, &times(node))?)
+    }
+
+    /// Sets the extended attributes that the user may set, and counts the others.
+    fn set_xattrs(&self, node: &ListedNode, set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>) {
         for (name, value) in node.xattrs.iter() {
             let is_allowed = self.identity == ExtractAs::Superuser || name.starts_with(b"user.");
-            if !is_allowed || fsetxattr(file, &name[..], value, XattrFlags::empty()).is_err() {
+            if !is_allowed || set(name, value).is_err() {
                 count(&self.xattrs);
             }
         }
-        fchmod(file, self.mode(node))?;
-        Ok(futimens(file, &times(node))?)
+    }
+
+    /// Sets the extended attributes of what cannot be opened: a link, pipe or device.
+    fn set_xattrs_by_name(&self, parent: &Dir, name: &OsStr, node: &ListedNode) {
+        // There is no call that takes a handle of the directory and a name.
+        let path = Path::new("/proc/self/fd").join(parent.as_fd().as_raw_fd().to_string()).join(name);
+        self.set_xattrs(node, |name, value| lsetxattr(&path, name, value, XattrFlags::empty()));
     }
 
     pub(super) fn make_symlink(&self, root: &Root, path: &Path, target: &[u8], node: &ListedNode) -> io::Result<()> {
@@ -134,7 +147,7 @@ impl AttributeWriter {
         if let Some((uid, gid)) = self.owner(node) {
             chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
-        node.xattrs.iter().for_each(|_| count(&self.xattrs));
+        self.set_xattrs_by_name(&parent, name, node);
         Ok(utimensat(&parent, name, &times(node), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
@@ -156,7 +169,7 @@ impl AttributeWriter {
         if let Some((uid, gid)) = self.owner(node) {
             chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
-        node.xattrs.iter().for_each(|_| count(&self.xattrs));
+        self.set_xattrs_by_name(&parent, name, node);
         chmodat(&parent, name, self.mode(node), AtFlags::empty())?;
         Ok(utimensat(&parent, name, &times(node), AtFlags::SYMLINK_NOFOLLOW)?)
     }
