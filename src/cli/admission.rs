@@ -97,6 +97,17 @@ impl NetworkArguments {
         Ok(Admission { image: ImageAdmission::new(policy, location)?, may_ask: true })
     }
 
+    /// Refuses `--signature-policy` for `command`, which shows an image whether or not it is accepted.
+    ///
+    /// # Errors
+    /// Fails if the flag is given.
+    pub(super) fn refuse_policy(&self, command: &str) -> Result<()> {
+        match &self.signature_policy {
+            None => Ok(()),
+            Some(_) => Err(Error::usage("--signature-policy", format!("has no effect with {command}"))),
+        }
+    }
+
     /// Checks whether the policy accepts layers from the shared cache in a repository.
     ///
     /// # Errors

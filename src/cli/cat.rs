@@ -46,7 +46,9 @@ pub(super) fn run(arguments: &CatArguments) -> Result<ExitCode> {
     }
     let path = ImagePath::new(arguments.path.as_bytes())?;
     let watch = Arc::new(Watch::new(&arguments.common));
+    let admission = arguments.source.admission(&arguments.network)?;
     let image = arguments.source.open_with_layers(&arguments.network, &watch)?.image;
+    admission.admit(&image, arguments.source.cache_directory(), &arguments.network, &watch)?;
     let layers = list_layers(&image, arguments.source.cache_directory(), &watch)?;
     let mut content = open_file(&image, &layers, &path, &arguments.source.spool()?)?;
     write_stdout(|out| io::copy(&mut content, out).map(drop))?;

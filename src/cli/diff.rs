@@ -89,6 +89,7 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<ExitCode> {
     let is_quiet = arguments.common.quiet;
     let is_json = arguments.common.format == OutputFormat::Json;
     arguments.check()?;
+    arguments.network.refuse_policy("diff")?;
     let watch = Arc::new(Watch::new(&arguments.common));
     let open =
         |text: &str| open_document(text, arguments.platform.as_ref(), &arguments.cache, &arguments.network, &watch);
@@ -185,16 +186,20 @@ impl DiffRun {
     ) -> io::Result<()> {
         let start = printer.count;
         let documents = DocumentComparison::new(before, after, &self.ignored)?;
+        let has_other_digest = before.descriptor.digest != after.descriptor.digest;
+        // Before anything is printed, so that a layer that cannot be read does not leave half of the output.
+        let images = match (&before.content, &after.content) {
+            (DocumentContent::Image(one), DocumentContent::Image(other)) if has_other_digest => {
+                let (images, listings) = ([&**one, &**other], self.listings.as_ref());
+                Some(ImageComparison::new(images, &self.ignored, listings, &*self.watch)?)
+            }
+            _ => None,
+        };
         for member in &documents.members {
             printer.print(&FoundDifference::Member(member))?;
         }
-        let has_other_digest = before.descriptor.digest != after.descriptor.digest;
-        if let (DocumentContent::Image(one), DocumentContent::Image(other)) = (&before.content, &after.content)
-            && has_other_digest
-        {
-            let images = [&**one, &**other];
-            let comparison = ImageComparison::new(images, &self.ignored, self.listings.as_ref(), &*self.watch)?;
-            print_image(&comparison, printer)?;
+        if let Some(comparison) = &images {
+            print_image(comparison, printer)?;
         }
         let has_no_name = printer.count == start && documents.platforms.is_empty();
         if has_other_digest && has_no_name && self.ignored.is_empty() {

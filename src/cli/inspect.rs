@@ -27,6 +27,7 @@ pub(super) struct InspectArguments {
 
 /// Prints what the image's documents say.
 pub(super) fn run(arguments: &InspectArguments) -> Result<ExitCode> {
+    arguments.network.refuse_policy("inspect")?;
     let watch = Arc::new(Watch::new(&arguments.common));
     let opened = arguments.source.open(&arguments.network, &watch)?;
     match arguments.common.format {

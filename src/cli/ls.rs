@@ -56,6 +56,7 @@ impl LsArguments {
 
 /// Prints the images of a layout, or the files of an image.
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
+    arguments.network.refuse_policy("ls")?;
     let lists_files = arguments.path.is_some() || arguments.files.are_given();
     let Some(directory) = arguments.source.layout()?.filter(|_| !lists_files) else {
         if arguments.no_trunc {

@@ -167,6 +167,16 @@ fn trouble_is_status_2() {
     assert_eq!(json.stdout, b"", "{json}");
     // Digests are enough to know that they differ.
     yard.run("diff a b --quiet").ended_with(1).printed("");
+    // Nothing is printed either where the documents alone would fill a buffer.
+    let long: &'static str = Box::leak("x".repeat(200_000).into_boxed_str());
+    let with_long_label = changed(|image| {
+        image.layers[1].entries[3].content = "print 'HELLO'";
+        image.config["config"]["Labels"]["long"] = long.into();
+    });
+    with_long_label.write(&yard.scratch.join("c"));
+    fs::copy(&blob, layer_blob(&yard, "c", 1)).unwrap();
+    let json = yard.run("diff a c --format json").ended_with(2);
+    assert!(json.stdout.is_empty(), "{}", json.stderr);
     fs::remove_file(&blob).unwrap();
     yard.run("diff a b").ended_with(2).failed_saying("missing");
 }

@@ -71,8 +71,14 @@ fn images_in_layouts_and_archives_have_policies() {
         let policy = ["--signature-policy", "policy.json"];
         let based = [&["layout", "out", "--copy", "app:/more", "--base", image][..], &policy].concat();
         let exported = [&["export", image, "oci:copy"][..], &policy].concat();
-        [command(&based), command(&exported)]
+        let printed = [&["cat", image, "/app/file"][..], &policy].concat();
+        [command(&based), command(&exported), command(&printed)]
     };
+    for words in ["inspect base", "ls base /", "diff base base"] {
+        let words = words.split(' ').chain(["--signature-policy", "policy.json"]).collect::<Vec<_>>();
+        let refused = command(&words).ended_with(2).failed_saying(&format!("has no effect with {}", words[0]));
+        assert!(refused.stderr.starts_with("ocibuild: error: --signature-policy: "), "{refused}");
+    }
     let (accept, reject) = (json!([{"type": "insecureAcceptAnything"}]), json!([{"type": "reject"}]));
     let all = ["oci:base", "oci-archive:base.tar", "docker-archive:base-docker.tar"];
     for image in all.into_iter().chain(["./base", "./base.tar", "./base-docker.tar"]) {
