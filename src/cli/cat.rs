@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Symbolic links are followed inside of the image. The layer is verified before the file is written.
+Symbolic links are followed inside of the image. Nothing is written before it is verified.
+Of a layer in a registry that was listed before, only the part with the file is fetched.
 
 Examples:
   ocibuild cat ./out:v1 /etc/os-release

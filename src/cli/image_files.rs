@@ -15,27 +15,16 @@ use std::sync::Arc;
 
 /// Which files of an image are listed.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Files of an image")]
 pub(super) struct FileArguments {
     /// List everything below the directory
-    #[arg(short = 'R', long, help_heading = "Files of an image")]
+    #[arg(short = 'R', long)]
     recursive: bool,
     /// List the N largest files, the largest first
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "recursive",
-        help_heading = "Files of an image",
-        value_parser = super::positive
-    )]
+    #[arg(long, value_name = "N", conflicts_with = "recursive", value_parser = super::positive)]
     largest: Option<NonZeroUsize>,
     /// List everything that the layer N adds or deletes; the lowest is 1
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "recursive",
-        help_heading = "Files of an image",
-        value_parser = super::positive
-    )]
+    #[arg(long, value_name = "N", conflicts_with = "recursive", value_parser = super::positive)]
     layer: Option<NonZeroUsize>,
 }
 
@@ -133,7 +122,7 @@ fn is_at_or_below(row: &Row, at: &[u8]) -> bool {
 
 /// Returns what a layer does at a path. A directory that only other paths imply is nothing that it does.
 fn rows_of(entry: ListedEntry, layer: usize) -> Vec<Row> {
-    let ListedEntry { path, node, is_whiteout, is_opaque } = entry;
+    let ListedEntry { path, node, is_whiteout, is_opaque, .. } = entry;
     let node = node.filter(|node| node.kind != ListedKind::ImpliedDirectory);
     let contents = [
         is_whiteout.then_some(RowContent::Whiteout),

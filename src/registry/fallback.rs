@@ -10,6 +10,7 @@ use crate::store::{BlobSource, Layout, StoredImage, Verified};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The annotation that names the base (annotations.md).
@@ -75,6 +76,13 @@ impl BlobSource for Completed {
         }
     }
 
+    fn open_range(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Option<Box<dyn Read + Send + '_>>> {
+        match self.elsewhere(descriptor) {
+            Some(elsewhere) if self.own.open(descriptor).is_err() => elsewhere.open_range(descriptor, range),
+            _ => self.own.open_range(descriptor, range),
+        }
+    }
+
     fn holds(&self, descriptor: &Descriptor) -> Result<bool> {
         self.own.holds(descriptor)
     }
@@ -131,6 +139,12 @@ impl BlobSource for MirroredRepository {
             blob: descriptor.clone(),
             has_begun: false,
         }))
+    }
+
+    fn open_range(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Option<Box<dyn Read + Send + '_>>> {
+        // What is wrong with a place is said when the whole blob is read.
+        let opened = self.places.iter().map(|place| place.open_range(descriptor, range.clone()));
+        Ok(opened.flatten().flatten().next())
     }
 
     fn repository(&self, _: &Descriptor) -> Option<&Reference> {

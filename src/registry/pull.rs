@@ -10,6 +10,7 @@ use crate::common::{human_numbers, json};
 use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, media_type};
 use std::io::{self, Read};
+use std::ops::{Range, RangeInclusive};
 use ureq::http::{HeaderName, Method, Uri, header};
 
 /// The largest manifest that registries must accept, in bytes (distribution-spec, "Pushing Manifests").
@@ -84,10 +85,7 @@ impl Registry {
     pub(super) fn blob(&self, image: &Reference, descriptor: &Descriptor) -> Download<'_> {
         Download {
             registry: self,
-            purpose: RequestScope {
-                scopes: Scopes::pull(image.repository()),
-                object: format!("{image}: blob {}", descriptor.digest),
-            },
+            purpose: purpose_of(image, descriptor),
             descriptor: descriptor.clone(),
             position: 0,
             attempts: self.attempts(),
@@ -95,6 +93,33 @@ impl Registry {
             answer: None,
         }
     }
+
+    /// Opens a part of a blob. Returns `None` if the registry does not send a part alone. A cut connection is an error of the
+    /// reader.
+    pub(super) fn part_of_blob(
+        &self,
+        image: &Reference,
+        descriptor: &Descriptor,
+        range: &Range<u64>,
+    ) -> Result<Option<Box<dyn Read + Send + '_>>> {
+        let purpose = purpose_of(image, descriptor);
+        let last = range.end.saturating_sub(1);
+        let mut request = HttpRequest {
+            method: Method::GET,
+            url: self.url(&purpose, &format!("blobs/{}", descriptor.digest))?,
+            headers: vec![(header::RANGE, format!("bytes={}-{last}", range.start))],
+            payload: Payload::None,
+        };
+        let answer = self.send_with_retries(&mut request, &purpose)?;
+        let said = answer.header(header::CONTENT_RANGE).unwrap_or_default();
+        let is_part = answer.status == 206 && is_range(said, range.start..=last, descriptor.size);
+        Ok(if is_part { Some(Box::new(answer.body)) } else { None })
+    }
+}
+
+/// Returns why a blob is read.
+fn purpose_of(image: &Reference, blob: &Descriptor) -> RequestScope {
+    RequestScope { scopes: Scopes::pull(image.repository()), object: format!("{image}: blob {}", blob.digest) }
 }
 
 /// Returns the media type from the header. The reader of the document checks that both agree.
@@ -152,7 +177,7 @@ impl Download<'_> {
         match asked.status {
             206 if self.position > 0 => {
                 let said = asked.header(header::CONTENT_RANGE).unwrap_or_default();
-                if !is_rest(said, self.position, size) {
+                if !is_range(said, self.position..=size.saturating_sub(1), size) {
                     let reason = format!("requested the range from byte {}, got `{said}`", self.position);
                     return Err(ExchangeError::Permanent(wrong(reason)));
                 }
@@ -235,25 +260,27 @@ impl Read for Download<'_> {
     }
 }
 
-/// Returns whether `Content-Range` names all bytes from `position` to the end (RFC 9110, section 14.4).
-fn is_rest(said: &str, position: u64, size: u64) -> bool {
+/// Returns whether `Content-Range` names these bytes (RFC 9110, section 14.4).
+fn is_range(said: &str, wanted: RangeInclusive<u64>, size: u64) -> bool {
     let parts = said.trim().strip_prefix("bytes ").and_then(|range| range.split_once('/'));
     let Some((Some((first, last)), total)) = parts.map(|(range, total)| (range.split_once('-'), total)) else {
         return false;
     };
-    first.parse() == Ok(position) && last.parse() == Ok(size - 1) && (total == "*" || total.parse() == Ok(size))
+    first.parse() == Ok(*wanted.start())
+        && last.parse() == Ok(*wanted.end())
+        && (total == "*" || total.parse() == Ok(size))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_rest;
+    use super::is_range;
 
     #[test]
-    fn only_the_rest_that_was_asked_for_is_taken() {
-        assert!(is_rest("bytes 4-9/10", 4, 10));
-        assert!(is_rest("bytes 4-9/*", 4, 10));
+    fn only_the_bytes_that_were_asked_for_are_taken() {
+        assert!(is_range("bytes 4-9/10", 4..=9, 10));
+        assert!(is_range("bytes 4-9/*", 4..=9, 10));
         for wrong in ["", "bytes 3-9/10", "bytes 4-8/10", "bytes 4-9/11", "bytes */10", "4-9/10", "bytes 4-/10"] {
-            assert!(!is_rest(wrong, 4, 10), "{wrong}");
+            assert!(!is_range(wrong, 4..=9, 10), "{wrong}");
         }
     }
 }

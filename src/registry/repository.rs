@@ -9,6 +9,7 @@ use crate::spec::{Descriptor, Platform, Replaced, media_type};
 use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener, StoredDocument, StoredImage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A repository, and the image in it that a reference names.
@@ -136,6 +137,10 @@ impl BlobSource for Repository {
             None => self.registry.manifest_of(repository, descriptor.digest)?.bytes,
         };
         Ok(Box::new(Cursor::new(bytes)))
+    }
+
+    fn open_range(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Option<Box<dyn Read + Send + '_>>> {
+        self.registry.part_of_blob(&self.reference, descriptor, &range)
     }
 
     fn repository(&self, _: &Descriptor) -> Option<&Reference> {

@@ -42,6 +42,7 @@ use crate::common::error::{Error, Result};
 use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, Replaced};
 use std::io::Read;
+use std::ops::Range;
 
 /// Opens one blob at its beginning. It may be called several times, since a network transfer may have to be repeated.
 pub type Opener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + 'a;
@@ -53,6 +54,15 @@ pub trait BlobSource: Send + Sync {
     /// # Errors
     /// Fails if the blob is missing or cannot be read.
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// Opens these bytes of a blob, which are not verified. Returns `None` where that takes as long as reading all before them.
+    ///
+    /// # Errors
+    /// Fails if the blob is missing or cannot be read.
+    fn open_range(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Option<Box<dyn Read + Send + '_>>> {
+        let _ = (descriptor, range);
+        Ok(None)
+    }
 
     /// Returns the layout on this machine in which the blob is a file, so that another layout can share it.
     fn layout(&self, _: &Descriptor) -> Option<&Layout> {

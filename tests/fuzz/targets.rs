@@ -364,7 +364,7 @@ fn with_listing_checksums(bytes: &[u8]) -> Vec<u8> {
     if bytes.len() < 128 {
         return bytes;
     }
-    bytes[..16].copy_from_slice(b"ocibuild list 1\n");
+    bytes[..16].copy_from_slice(b"ocibuild list 2\n");
     bytes[16..48].copy_from_slice(Digest::of(diff_id.to_string().as_bytes()).as_bytes());
     bytes[48..80].copy_from_slice(Digest::of(layer.digest.to_string().as_bytes()).as_bytes());
     bytes[80] = 0;

@@ -337,7 +337,7 @@ fn extract_sets_extended_attributes_of_links_and_pipes() {
     let finished = yard.run("extract out:v1 dir").success();
     assert!(!finished.stderr.contains("left out"), "{finished}");
     for (name, value) in [("link", "one"), ("pipe", "two"), ("file", "three")] {
-        let mut found = vec![0; 100];
+        let mut found = [0; 100];
         let length =
             rustix::fs::lgetxattr(yard.scratch.join("dir").join(name), "trusted.note", &mut found[..]).unwrap();
         assert_eq!(&found[..length], value.as_bytes(), "{name}");

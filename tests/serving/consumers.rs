@@ -116,6 +116,27 @@ fn builds_use_served_images() {
     assert_eq!(yard.text(&format!("cat docker://{base} /code/main")), "first");
 }
 
+/// A file of a served image costs the members that it is in, once the layer was listed.
+#[test]
+fn cat_fetches_only_the_part_of_a_layer_with_the_file() {
+    let yard = Yard::new();
+    let content = Random::new(9).bytes(12 << 20);
+    yard.scratch.write("data/large", &content);
+    yard.scratch.write("data/z/note", "text");
+    yard.text(&format!("layout out --copy data:/data -t {IMAGE}"));
+    let served = yard.serve("out");
+    let image = format!("docker://{}/{IMAGE}", served.address);
+    let bytes = |number: usize| served.pull(number)["bytes"].as_u64().unwrap();
+    yard.text(&format!("ls {image} /data"));
+    assert!(bytes(0) > 12 << 20, "the first listing reads the layer");
+    assert_eq!(yard.text(&format!("cat {image} /data/z/note")), "text");
+    assert!(bytes(1) < 2 << 20, "{}", bytes(1));
+    assert!(yard.run(&format!("cat {image} /data/large")).success().stdout == content);
+    // Without a listing the whole layer is read, and verified.
+    std::fs::remove_dir_all(yard.scratch.join("cache/listings")).unwrap();
+    assert_eq!(yard.text(&format!("cat {image} /data/z/note")), "text");
+}
+
 #[test]
 fn skopeo_lists_tags_and_inspects() {
     let Some(_) = Skopeo::find() else { return };

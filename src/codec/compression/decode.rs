@@ -5,6 +5,7 @@
 
 use super::Encoding;
 use crate::codec::compression::gzip_members::{GzipMembers, MemberRecorder, MemberSource};
+use crate::codec::compression::noted_members::{MemberNotes, NotedContent, NotedSource};
 use crate::common::error::Error;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,6 +35,14 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
 /// It adds the members that it has read to `members`.
 pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &GzipMembers) -> impl Read + Send + 'a {
     GzipReader::Before(MemberRecorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
+}
+
+/// Returns a reader of the content of a gzip `source`.
+///
+/// It adds the places and digests of the members that it has read to `notes`.
+pub fn decode_gzip_noting<'a>(source: impl Read + Send + 'a, notes: &MemberNotes) -> impl Read + Send + 'a {
+    let source = NotedSource::new(BufReader::with_capacity(BUFFER, source), notes.clone());
+    NotedContent::new(GzipReader::Before(source), notes.clone())
 }
 
 /// A reader of consecutive zstd frames.

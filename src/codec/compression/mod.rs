@@ -5,13 +5,15 @@ mod decode;
 mod detect;
 mod encode;
 mod gzip_members;
+mod noted_members;
 mod pieces;
 
 pub use block::Decompressor;
-pub use decode::{decode, decode_gzip_keeping};
+pub use decode::{decode, decode_gzip_keeping, decode_gzip_noting};
 pub use detect::Detected;
 pub use encode::{Compression, Compressor};
 pub use gzip_members::{GZIP_HEADER, GzipMembers, single_member};
+pub use noted_members::{MemberNotes, NotedMember};
 pub use pieces::CompressedPieces;
 
 /// The compression of a tar or a file.

@@ -3,6 +3,7 @@
 use super::entry::{ListedEntry, ListedKind, ListedNode};
 use super::layer_files::for_each_file;
 use super::listing::LayerListing;
+use super::ranged_file::copy_members;
 use super::stack::{LayerBelow, Resolved, Rootfs};
 use crate::codec::tar::EntryType;
 use crate::common::bounded_read::for_each_piece;
@@ -19,8 +20,8 @@ const MOST_NAMES: usize = 40;
 
 /// Opens the regular file at `path` of `image`, whose layers have these `listings`. Links are followed inside of the image.
 ///
-/// The layer is read to its end first, and the file is kept in an unnamed file of `spool`, so that what is read is known to be
-/// what the manifest names.
+/// The file is kept in an unnamed file of `spool` until it is known to be what the manifest names: the layer is read to its end, or,
+/// in a registry, the gzip members that the file is in, if the listing has their digests.
 ///
 /// # Errors
 /// Fails if there is no regular file at `path`, the layer is missing or damaged, or `spool` cannot be written.
@@ -36,11 +37,18 @@ pub fn open_file(
         Some(top) => follow_hard_links(listings, top, real.as_bytes())?,
         None => None,
     };
-    let Some(FoundNode { layer, path, node: ListedNode { kind: ListedKind::File { .. }, .. } }) = found else {
+    let Some(FoundNode { layer, path, start, node: ListedNode { kind: ListedKind::File { size, .. }, .. } }) = found
+    else {
         return Err(Error::invalid(object, "is not a regular file"));
     };
-    let file = spool.temporary_for_owner()?.into_unnamed()?;
+    let mut file = spool.temporary_for_owner()?.into_unnamed()?;
     let (layer, listing) = (&image.manifest.layers[layer], &listings[layer]);
+    let content = start..start.saturating_add(size);
+    // If that fails, the whole layer is read, which says what is wrong.
+    if let Ok(true) = copy_members(&*image.source, (layer, listing), &content, &mut file) {
+        file.rewind().map_err(|error| Error::file(spool.path(), "read", error))?;
+        return Ok(file);
+    }
     copy_out(&*image.source, (layer, listing), &path, &file, spool).map_err(|error| error.within(object))?;
     Ok(file)
 }
@@ -70,6 +78,8 @@ pub(super) struct FoundNode {
     pub(super) layer: usize,
     /// Its path there.
     pub(super) path: Vec<u8>,
+    /// Where its content begins in the tar of the layer.
+    start: u64,
     pub(super) node: ListedNode,
 }
 
@@ -79,13 +89,13 @@ pub(super) fn follow_hard_links(listings: &[Arc<LayerListing>], top: usize, path
     let (mut layer, mut path, mut links) = (top, path.to_vec(), 0);
     loop {
         match listings[layer].find(&path)? {
-            Some(ListedEntry { node: Some(node), .. }) => match node.kind {
+            Some(ListedEntry { node: Some(node), start, .. }) => match node.kind {
                 ListedKind::HardLink { target } if links < MOST_NAMES => {
                     links += 1;
                     path = target;
                 }
                 ListedKind::HardLink { .. } | ListedKind::Directory | ListedKind::ImpliedDirectory => return Ok(None),
-                _ => return Ok(Some(FoundNode { layer, path, node })),
+                _ => return Ok(Some(FoundNode { layer, path, start, node })),
             },
             Some(ListedEntry { is_whiteout: true, .. }) => return Ok(None),
             _ => match layer.checked_sub(1) {

@@ -9,6 +9,8 @@ pub struct ListedEntry {
     pub path: Vec<u8>,
     /// The node that the layer adds; `None` if it only deletes the path from the layers below.
     pub node: Option<ListedNode>,
+    /// Where the content of a file begins in the tar of the layer, in bytes; 0 for anything else.
+    pub start: u64,
     /// Whether a whiteout deletes the path from the layers below.
     pub is_whiteout: bool,
     /// Whether the layer hides the entries of the layers below in this directory (an opaque whiteout).

@@ -1,10 +1,11 @@
 //! The listing of a layer: its entries, sorted by path, in a format that is searched without parsing it.
 //!
 //! ```text
-//! header   magic, which layer this is, which blob was checked and how it is compressed, how many entries,
+//! header   magic, which layer this is, which blob was checked and how it is compressed, how many entries, how many members,
 //!          where the index begins, how many blocks there are, checksums of index and header      (128 bytes)
 //! blocks   entries in the order of their paths, each path without what it shares with the one before it in its block
 //! index    for each block its place, length, checksum and first path
+//! members  for each gzip member of the blob where it ends in blob and tar, and its SHA-256; the checksum of the index covers them
 //! ```
 //!
 //! Numbers in the header and index are little-endian; those of entries are LEB128. A look-up is a binary search in the
@@ -14,17 +15,19 @@
 use super::entry::{ListedEntry, ListedKind, ListedNode, Program};
 use super::mapped::MappedFile;
 use super::moved::{MovedDirectories, place};
-use crate::codec::compression::Encoding;
+use crate::codec::compression::{Encoding, NotedMember};
 use crate::common::digest::{DiffId, Digest};
 use crate::common::error::{Error, Result};
 use libdeflater::crc32;
 use std::fs::File;
 use std::ops::Deref;
 
-pub(super) const MAGIC: &[u8; 16] = b"ocibuild list 1\n";
+pub(super) const MAGIC: &[u8; 16] = b"ocibuild list 2\n";
 pub(super) const HEADER: usize = 128;
 /// The size of an index slot for each block, without the first path, in bytes.
 pub(super) const SLOT: usize = 24;
+/// The size of a member, in bytes.
+const MEMBER: usize = 48;
 
 /// The sorted entries of a layer.
 pub struct LayerListing {
@@ -33,6 +36,8 @@ pub struct LayerListing {
     /// The offset of the index, in bytes.
     index: usize,
     blocks: usize,
+    /// The number of gzip members, which are at the end.
+    members: usize,
     /// Where the directories of the layer are that are links in the layers below; nearly always none.
     moved: MovedDirectories,
 }
@@ -111,11 +116,13 @@ impl LayerListing {
         let entries = u64_at(header, 88)?;
         let index = usize::try_from(u64_at(header, 104)?).ok()?;
         let blocks = usize::try_from(u64_at(header, 112)?).ok()?;
+        let members = usize::try_from(u64_at(header, 96)?).ok()?;
         let index_bytes = bytes.get(index..).filter(|_| index >= HEADER)?;
-        if index_bytes.len() < blocks.checked_mul(SLOT)? || u32_at(header, 120)? != crc32(index_bytes) {
+        let least = blocks.checked_mul(SLOT)?.checked_add(members.checked_mul(MEMBER)?)?;
+        if index_bytes.len() < least || u32_at(header, 120)? != crc32(index_bytes) {
             return None;
         }
-        Some(LayerListing { bytes, entries, index, blocks, moved: MovedDirectories::new() })
+        Some(LayerListing { bytes, entries, index, blocks, members, moved: MovedDirectories::new() })
     }
 
     /// Returns the number of entries, including whiteouts and implied directories.
@@ -141,6 +148,15 @@ impl LayerListing {
     /// Returns the path at which the entry of the layer at `path` is listed.
     pub(super) fn place(&self, path: &[u8]) -> Vec<u8> {
         place(&self.moved, path)
+    }
+
+    /// Returns the gzip members of the blob, in order; none if they are not known.
+    pub(super) fn members(&self) -> impl Iterator<Item = NotedMember> + '_ {
+        let start = self.bytes.len().saturating_sub(self.members * MEMBER);
+        self.bytes[start..].chunks_exact(MEMBER).filter_map(|bytes| {
+            let digest = Digest::from_sha256(bytes.get(16..)?.try_into().ok()?);
+            Some(NotedMember { packed_end: u64_at(bytes, 0)?, end: u64_at(bytes, 8)?, digest })
+        })
     }
 
     /// Returns whether every block has its checksum. All of the listing is read for it.
@@ -285,8 +301,10 @@ impl<'a> BlockDecoder<'a> {
         path.extend_from_slice(self.string()?);
         let first = self.byte()?;
         let node = if first & KIND == 0 { None } else { Some(self.node(first & KIND)?) };
+        let is_file = node.as_ref().is_some_and(|node| matches!(node.kind, ListedKind::File { .. }));
+        let start = if is_file { self.number()? } else { 0 };
         let (is_whiteout, is_opaque) = (first & WHITEOUT != 0, first & OPAQUE != 0);
-        Some(ListedEntry { path: path.clone(), node, is_whiteout, is_opaque })
+        Some(ListedEntry { path: path.clone(), node, start, is_whiteout, is_opaque })
     }
 
     fn node(&mut self, kind: u8) -> Option<ListedNode> {

@@ -2,6 +2,7 @@
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::{HEADER, KIND, ListedBlob, MAGIC, OPAQUE, SLOT, WHITEOUT, encoding_byte};
+use crate::codec::compression::NotedMember;
 use crate::common::error::{Error, Result};
 use crate::layers::tree::MOST_ENTRIES;
 use libdeflater::crc32;
@@ -22,6 +23,7 @@ pub(super) struct ListingWriter {
     /// The encoded nodes, one after the other: an allocation for each would take more memory than they do.
     nodes: Vec<u8>,
     bytes: usize,
+    members: Vec<NotedMember>,
 }
 
 /// The stored data of one path: the flags and kind, and the place of the encoded node.
@@ -42,13 +44,16 @@ impl ListingRecord {
 }
 
 impl ListingWriter {
-    /// Adds the node at `path`. If a path has two entries, the later one counts, as for extractors.
+    /// Adds the node at `path`, whose content begins at `start` of the tar. If a path has two entries, the later one counts, as for extractors.
     ///
     /// # Errors
     /// Returns an error if the layer has more entries, or longer ones, than a listing can hold.
-    pub(super) fn add(&mut self, path: &[u8], node: &ListedNode) -> Result<()> {
+    pub(super) fn add(&mut self, path: &[u8], node: &ListedNode, start: u64) -> Result<()> {
         let mut encoded = Vec::new();
         let kind = encode(node, &mut encoded);
+        if matches!(node.kind, ListedKind::File { .. }) {
+            number(&mut encoded, start);
+        }
         if !node.kind.is_directory() {
             self.remove_below(path);
         }
@@ -125,6 +130,11 @@ impl ListingWriter {
         Ok((self.entries.entry(path.into()).or_default(), &mut self.nodes))
     }
 
+    /// Adds the gzip members of the blob.
+    pub(super) fn set_members(&mut self, members: Vec<NotedMember>) {
+        self.members = members;
+    }
+
     /// Returns the listing in the stored format.
     pub(super) fn finish(self, subject: &ListedBlob) -> Vec<u8> {
         let mut out = vec![0; HEADER];
@@ -162,6 +172,11 @@ impl ListingWriter {
         }
         let (index, blocks) = (out.len() as u64, (slots.len() / SLOT) as u64);
         slots.extend(paths);
+        for NotedMember { packed_end, end, digest } in &self.members {
+            slots.extend(packed_end.to_le_bytes());
+            slots.extend(end.to_le_bytes());
+            slots.extend(digest.as_bytes());
+        }
         let ListedBlob { layer, blob, encoding } = subject;
         let header = &mut out[..HEADER];
         header[..16].copy_from_slice(MAGIC);
@@ -169,6 +184,7 @@ impl ListingWriter {
         header[48..80].copy_from_slice(blob.as_bytes());
         header[80] = encoding_byte(*encoding);
         header[88..96].copy_from_slice(&entries.to_le_bytes());
+        header[96..104].copy_from_slice(&(self.members.len() as u64).to_le_bytes());
         header[104..112].copy_from_slice(&index.to_le_bytes());
         header[112..120].copy_from_slice(&blocks.to_le_bytes());
         header[120..124].copy_from_slice(&crc32(&slots).to_le_bytes());

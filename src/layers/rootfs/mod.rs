@@ -22,6 +22,7 @@ mod mapped;
 mod merged;
 mod moved;
 mod path_map;
+mod ranged_file;
 mod scan;
 mod stack;
 mod stored_layers;

@@ -2,7 +2,7 @@
 
 use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::ListedBlob;
-use crate::codec::compression::{Detected, Encoding};
+use crate::codec::compression::{Detected, Encoding, MemberNotes, decode_gzip_noting};
 use crate::codec::tar;
 use crate::codec::tar::Headers;
 use crate::common::digest::{DiffId, Hashing};
@@ -81,7 +81,12 @@ fn scan_stored(
         let reason = format!("declared as `{}`, but is {}", layer.media_type, actual.name());
         return Err(Error::corrupt("layer", reason));
     }
-    let mut tar = Hashing::new(detected.decode().map_err(failed)?, diff_id.as_digest().algorithm());
+    let notes = MemberNotes::default();
+    let content: Box<dyn Read + Send + '_> = match actual {
+        Encoding::Gzip => Box::new(decode_gzip_noting(detected, &notes)),
+        Encoding::Plain | Encoding::Zstd => detected.decode().map_err(failed)?,
+    };
+    let mut tar = Hashing::new(content, diff_id.as_digest().algorithm());
     let mut writer = ListingWriter::default();
     let listed = match list(&mut tar, &mut writer, facts) {
         // An entry that only our reader does not understand does not make the layer invalid.
@@ -95,6 +100,7 @@ fn scan_stored(
     if found != diff_id.as_digest() {
         return Err(Error::corrupt("layer", format!("its tar has the digest {found}, expected the diff ID {diff_id}")));
     }
+    writer.set_members(notes.take());
     Ok(match listed {
         Ok(()) => Scan::Listed(writer.finish(&ListedBlob::new(diff_id, &layer.digest, actual))),
         Err(reason) => Scan::Unlistable(reason),
@@ -119,6 +125,7 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter, mut facts: Option<&mut 
             }
             None => content(&mut source, &entry)?,
         };
+        let start = headers.position() - entry.size - tar::padding(entry.size);
         // Extractors refuse or skip paths that lead out of the image.
         let Ok(path) = ImagePath::new(&entry.path) else { continue };
         let directory = path.parent();
@@ -136,7 +143,7 @@ fn list(tar: &mut impl Read, writer: &mut ListingWriter, mut facts: Option<&mut 
                     removed.extend_from_slice(name);
                     writer.add_whiteout(&removed)?;
                 }
-                _ => writer.add(path.as_bytes(), &node(entry, &head, content)?)?,
+                _ => writer.add(path.as_bytes(), &node(entry, &head, content)?, start)?,
             },
         }
     }

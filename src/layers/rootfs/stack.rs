@@ -271,7 +271,7 @@ impl StoredLayer<'_> {
 }
 
 fn find_in_listing(listing: &LayerListing, path: &[u8]) -> Result<Option<LayerEntry>> {
-    let Some(ListedEntry { path: _, node, is_whiteout, is_opaque }) = listing.find(path)? else { return Ok(None) };
+    let Some(ListedEntry { node, is_whiteout, is_opaque, .. }) = listing.find(path)? else { return Ok(None) };
     let node = match node {
         // A hard link has the node of its target. A few programs write links to files of the layers below.
         Some(link @ ListedNode { kind: ListedKind::HardLink { .. }, .. }) => {

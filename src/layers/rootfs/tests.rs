@@ -1,8 +1,9 @@
 //! Tests of listings and stacks of layers.
 
 use super::listing::{LayerListing, ListedBlob};
+use super::ranged_file::copy_members;
 use super::*;
-use crate::codec::compression::Encoding;
+use crate::codec::compression::{Compression, Compressor, Encoding};
 use crate::codec::tar;
 use crate::common::digest::{DiffId, Digest};
 use crate::common::progress::Silent;
@@ -14,6 +15,8 @@ use crate::store::BlobSource;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
+use std::sync::Mutex;
 
 /// A source that holds one blob.
 struct One(Vec<u8>);
@@ -206,6 +209,100 @@ fn a_layer_that_is_not_what_is_said_of_it_is_refused() {
     assert!(matches!(listed, ListedLayer::Unlistable(_)));
 }
 
+/// A source whose parts are read alone, after `change`.
+struct InParts {
+    blob: Vec<u8>,
+    change: fn(&mut Vec<u8>),
+    asked: Mutex<Vec<Range<u64>>>,
+}
+
+impl BlobSource for InParts {
+    fn open(&self, _: &Descriptor) -> crate::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(&self.blob[..]))
+    }
+
+    fn open_range(&self, _: &Descriptor, range: Range<u64>) -> crate::Result<Option<Box<dyn Read + Send + '_>>> {
+        let mut part = self.blob[range.start as usize..range.end as usize].to_vec();
+        (self.change)(&mut part);
+        self.asked.lock().unwrap().push(range);
+        Ok(Some(Box::new(std::io::Cursor::new(part))))
+    }
+}
+
+/// The path of a file, and its content.
+type NamedContent = (&'static str, Vec<u8>);
+
+/// Makes a layer of files whose tar is compressed in members of `length` bytes.
+fn in_members(length: usize, change: fn(&mut Vec<u8>)) -> (InParts, Descriptor, LayerListing, Vec<NamedContent>) {
+    let noise = |length: u32, seed: u32| {
+        (0..length).map(|at| (at.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>()
+    };
+    let files = vec![("a", noise(100, 1)), ("b/large", noise(300_000, 2)), ("c", noise(10, 3)), ("empty", Vec::new())];
+    let mut tar = Vec::new();
+    for (path, content) in &files {
+        let header = tar::Header { size: content.len() as u64, ..file(path) };
+        tar::append(&header, &mut tar);
+        tar.extend(content);
+        tar.resize(tar.len() + tar::padding(header.size) as usize, 0);
+    }
+    tar.extend(tar::END);
+    let mut blob = Vec::new();
+    for part in tar.chunks(length) {
+        let mut member = Vec::new();
+        Compressor::new(Compression::Gzip(6)).unwrap().compress(part, &mut member).unwrap();
+        blob.extend(member);
+    }
+    let (layer, diff_id) = (Descriptor::of(media_type::LAYER_GZIP, &blob), DiffId::of_tar(Digest::of(&tar)));
+    let source = InParts { blob, change, asked: Mutex::default() };
+    let keep = tempfile::tempdir().unwrap();
+    let listings = Listings::in_cache_directory(&Root::open(keep.path()).unwrap()).unwrap();
+    find_or_make(Some(&listings), &layer, &diff_id, &source, &Silent).unwrap();
+    let listing = listings.find(&layer, &diff_id).unwrap();
+    (source, layer, listing, files)
+}
+
+fn copied(source: &InParts, layer: &Descriptor, listing: &LayerListing, path: &str) -> crate::Result<Option<Vec<u8>>> {
+    let found = listing.find(path.as_bytes()).unwrap().unwrap();
+    let ListedKind::File { size, .. } = found.node.unwrap().kind else { panic!("{path}") };
+    let mut out = Vec::new();
+    let content = found.start..found.start + size;
+    Ok(copy_members(source, (layer, listing), &content, &mut out)?.then_some(out))
+}
+
+#[test]
+fn a_file_is_read_from_its_members_alone() {
+    for length in [1000, 512, 4096] {
+        let (source, layer, listing, files) = in_members(length, |_| {});
+        for (path, content) in &files {
+            let read = copied(&source, &layer, &listing, path).unwrap();
+            assert_eq!(read.as_ref(), Some(content), "{path} in members of {length}");
+        }
+        let asked = source.asked.lock().unwrap();
+        let lengths: Vec<u64> = asked.iter().map(|range| range.end - range.start).collect();
+        assert_eq!(lengths.len(), 3);
+        assert!(lengths[0] < layer.size / 3 && lengths[1] < layer.size && lengths[2] < layer.size / 3, "{lengths:?}");
+    }
+    let (source, layer, listing, _) = in_members(1 << 20, |_| {});
+    assert_eq!(copied(&source, &layer, &listing, "a").unwrap(), None, "one member is the whole layer");
+    assert!(source.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_member_that_has_another_digest_is_refused() {
+    // A gzip stream that is whole, and has another content or another header.
+    let other = |part: &mut Vec<u8>| part[4] ^= 1;
+    let cut = |part: &mut Vec<u8>| part.truncate(part.len() / 2);
+    let replaced = |part: &mut Vec<u8>| {
+        part.clear();
+        Compressor::new(Compression::Gzip(1)).unwrap().compress(&[b'x'; 4096], part).unwrap();
+    };
+    for change in [other, cut, replaced] {
+        let (source, layer, listing, _) = in_members(4096, change);
+        assert!(copied(&source, &layer, &listing, "a").is_err());
+        assert!(copied(&source, &layer, &listing, "b/large").is_err());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -218,7 +315,7 @@ proptest! {
             let kind = ListedKind::Symlink { target: format!("{number}").repeat(number % 40).into_bytes() };
             let mtime = -(number as i64);
             let node = ListedNode { kind, mode: number as u16 & 0o7777, uid: 7, gid: 70_000, mtime, xattrs: Box::default() };
-            writer.add(path.as_bytes(), &node).unwrap();
+            writer.add(path.as_bytes(), &node, 0).unwrap();
             expected.insert(path.clone().into_bytes(), node);
         }
         let listing = LayerListing::own(writer.finish(&subject), &subject).unwrap();

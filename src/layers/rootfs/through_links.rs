@@ -26,9 +26,10 @@ pub(super) fn through_links(
         return Ok(listing);
     }
     let mut writer = ListingWriter::default();
+    writer.set_members(listing.members().collect());
     for entry in listing.entries() {
         let entry = entry?;
-        let path = place(&moved, &entry.path);
+        let (path, start) = (place(&moved, &entry.path), entry.start);
         if entry.is_whiteout {
             writer.add_whiteout(&path)?;
         }
@@ -40,9 +41,9 @@ pub(super) fn through_links(
             None | Some(ListedNode { kind: ListedKind::ImpliedDirectory, .. }) => {}
             Some(ListedNode { kind: ListedKind::HardLink { target }, mode, uid, gid, mtime, xattrs }) => {
                 let kind = ListedKind::HardLink { target: place(&moved, &target) };
-                writer.add(&path, &ListedNode { kind, mode, uid, gid, mtime, xattrs })?;
+                writer.add(&path, &ListedNode { kind, mode, uid, gid, mtime, xattrs }, start)?;
             }
-            Some(node) => writer.add(&path, &node)?,
+            Some(node) => writer.add(&path, &node, start)?,
         }
     }
     let listing = LayerListing::own(writer.finish(subject), subject);
