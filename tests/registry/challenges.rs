@@ -111,7 +111,7 @@ fn r10_a_token_server_that_fails_is_named() {
             }
         })
     };
-    let cases: [(Answer, &str); 8] = [
+    let cases: [(Answer, &str); 10] = [
         (|x| x.answer(401, &[], "{}"), "answered 401"),
         (|x| x.answer(403, &[], r#"{"error": "no\u001b[31m"}"#), "answered 403: no\\u{1b}[31m"),
         (|x| x.answer(500, &[], ""), "answered 500"),
@@ -119,6 +119,8 @@ fn r10_a_token_server_that_fails_is_named() {
         (|x| x.answer(200, &[], ""), "not JSON"),
         (|x| x.answer(200, &[], "{}"), "answered without a token"),
         (|x| x.answer(302, &[("Location", "/elsewhere")], ""), "answered 302"),
+        (|x| x.answer(200, &[], ["{}", &" ".repeat((1 << 20) - 2)].concat()), "answered without a token"),
+        (|x| x.answer(200, &[], ["{}", &" ".repeat((1 << 20) - 1)].concat()), "larger than 1 MiB"),
         (
             |x| {
                 x.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");

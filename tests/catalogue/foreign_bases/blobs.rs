@@ -162,9 +162,13 @@ fn b26_embedded_data_must_be_the_blob_or_is_passed_over() {
         ("B26", &|base| data(base, &|bytes| bytes[3] ^= 1), &["the embedded data of sha256:"]),
         ("B26", &|base| data(base, &|bytes| bytes.truncate(3)), &["the embedded data of sha256:"]),
         ("B26", &|base| base.edit_manifest(|it| it["config"]["data"] = json!("not base64!")), &["is not base64"]),
+        // 64 KiB of base64.
+        ("B26", &|base| data(base, &|bytes| bytes.resize(48 << 10, 0)), &["the embedded data of sha256:"]),
     ]);
     builds_on("B26", &|base| data(base, &|_| {}), &[]);
-    builds_on("B26", &|base| data(base, &|bytes| bytes.resize(1 << 20, 0)), &[]);
+    for beyond in [(48 << 10) + 1, 1 << 20] {
+        builds_on("B26", &|base| data(base, &|bytes| bytes.resize(beyond, 0)), &[]);
+    }
 }
 
 #[test]
