@@ -20,6 +20,7 @@ const BUFFER: usize = 128 << 10;
 /// # Errors
 /// Returns an error if the decoder cannot be created. The reader returns an error for malformed or truncated input.
 pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let source = Uninterrupted(source);
     match encoding {
         Encoding::Plain => Ok(Box::new(source)),
         Encoding::Gzip => Ok(Box::new(GzipReader::Before(BufReader::with_capacity(BUFFER, source)))),
@@ -34,7 +35,23 @@ pub fn decode<'a>(source: impl Read + Send + 'a, encoding: Encoding) -> io::Resu
 ///
 /// It adds the members that it has read to `members`.
 pub fn decode_gzip_keeping<'a>(source: impl Read + Send + 'a, members: &GzipMembers) -> impl Read + Send + 'a {
-    GzipReader::Before(MemberRecorder::new(BufReader::with_capacity(BUFFER, source), members.clone()))
+    let source = BufReader::with_capacity(BUFFER, Uninterrupted(source));
+    GzipReader::Before(MemberRecorder::new(source, members.clone()))
+}
+
+/// A reader whose reads are made again when a signal interrupts them. A decoder that is interrupted cannot go on, but its callers
+/// would read on, as callers of `Read` do.
+struct Uninterrupted<R>(R);
+
+impl<R: Read> Read for Uninterrupted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
 }
 
 /// Returns a reader of the content of a gzip `source`.
@@ -67,8 +84,10 @@ enum GzipReader<R> {
     Before(R),
     /// Inside a member.
     Within(Box<GzDecoder<R>>),
-    /// After the last member, or during a change of state.
+    /// After the last member.
     Done,
+    /// After an error, and during a change of state. It never reads like the end.
+    Failed,
 }
 
 impl<R: MemberSource> Read for GzipReader<R> {
@@ -78,18 +97,25 @@ impl<R: MemberSource> Read for GzipReader<R> {
         }
         let mut is_first = matches!(self, GzipReader::Before(_));
         loop {
-            match std::mem::replace(self, GzipReader::Done) {
-                GzipReader::Done => return Ok(0),
+            match std::mem::replace(self, GzipReader::Failed) {
+                GzipReader::Failed => return Err(Error::corrupt("gzip", "read after an error").into()),
+                GzipReader::Done => {
+                    *self = GzipReader::Done;
+                    return Ok(0);
+                }
                 GzipReader::Before(mut source) => {
                     let start = source.fill_buf()?;
                     if start.is_empty() && !is_first {
+                        *self = GzipReader::Done;
                         return Ok(0);
                     }
                     if start.is_empty() {
                         return Err(Error::corrupt("gzip", "truncated").into());
                     }
                     if start[0] == 0 && !is_first {
-                        return only_zeros(source).map(|()| 0);
+                        only_zeros(source)?;
+                        *self = GzipReader::Done;
+                        return Ok(0);
                     }
                     if start[0] != 0x1f {
                         let reason = if is_first { "not gzip" } else { "trailing data after the gzip stream" };
@@ -168,6 +194,47 @@ mod tests {
         let two = [gzip(b"one,"), gzip(b""), gzip(b"two")].concat();
         assert_eq!(unzip(&two).unwrap(), b"one,two");
         assert_eq!(unzip(&[&two[..], &[0; 700]].concat()).unwrap(), b"one,two");
+    }
+
+    /// A reader that is interrupted before each byte.
+    struct Interrupting<'a> {
+        bytes: &'a [u8],
+        is_due: bool,
+    }
+
+    impl Read for Interrupting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.is_due = !self.is_due;
+            if self.is_due {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = buffer.len().min(1);
+            self.bytes.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn a_read_that_is_interrupted_loses_nothing() {
+        let zstd = zstd::bulk::compress(b"one,two", 1).unwrap();
+        let gzip = [gzip(b"one,"), gzip(b"two")].concat();
+        for (bytes, encoding) in [(&gzip[..], Encoding::Gzip), (&zstd, Encoding::Zstd), (b"one,two", Encoding::Plain)] {
+            let mut out = Vec::new();
+            let interrupting = Interrupting { bytes, is_due: false };
+            io::copy(&mut decode(interrupting, encoding).unwrap(), &mut out).unwrap();
+            assert_eq!(out, b"one,two", "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_followed_by_an_end() {
+        let whole = [gzip(b"one,"), gzip(b"two")].concat();
+        for cut in 1..whole.len() {
+            let mut reader = decode(&whole[..cut], Encoding::Gzip).unwrap();
+            let mut out = Vec::new();
+            if io::copy(&mut reader, &mut out).is_err() {
+                assert!(reader.read(&mut [0]).is_err(), "cut at {cut}");
+            }
+        }
     }
 
     #[test]
