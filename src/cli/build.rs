@@ -1,6 +1,7 @@
 //! `ocibuild build`: a build that goes straight to an engine, a registry or an archive.
 
-use super::build_flags::{BuildFlags, BuildTarget};
+use super::build_flags::BuildFlags;
+use super::build_target::BuildTarget;
 use super::content_flags::{self, LayerFlag};
 use super::destination::destinations;
 use clap::{Args, ValueEnum};

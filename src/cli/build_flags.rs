@@ -1,16 +1,15 @@
 //! What the commands that build an image have in common: flags, steps and report.
 
 use super::blob_locations;
+use super::build_report::{Explains, Made, Reporting};
+use super::build_target::BuildTarget;
 use super::config::unique;
 use super::content_flags::LayerFlag;
 use super::destination::{ExportDestination, Writing};
 use super::excluded;
-use super::explain;
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
-use super::output::print;
 use super::progress_display::Watch;
-use super::replaced::{replaced_json, report_replaced};
 use super::request::RequestArguments;
 use super::result_files::ResultFiles;
 use super::robot::own_directory;
@@ -19,18 +18,14 @@ use super::source::OpenedImage;
 use super::values;
 use super::{Common, OutputFormat};
 use clap::{Args, ValueEnum};
-use ocibuild::build::{self, BuildSpec, Built, LayerCaches, Plan, SharedLayers};
+use ocibuild::build::{self, BuildSpec, LayerCaches, SharedLayers};
 use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::{Compression, Encoding};
-use ocibuild::common::human_numbers::{counted, size};
-use ocibuild::common::progress::warn;
 use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
-use ocibuild::secrets::FoundSecret;
-use ocibuild::store::{LAYERS, Layout};
-use ocibuild::{Error, ImageName, Result};
-use serde_json::json;
+use ocibuild::store::{BlobSink as _, LAYERS, Layout, StoredIndex};
+use ocibuild::{Error, ImageName, Platform, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -82,38 +77,6 @@ enum CompressionKind {
     None,
 }
 
-/// Where an image goes.
-pub(super) struct BuildTarget {
-    /// The layout that lists it. Without one, its blobs are in the cache on the way to the destinations.
-    pub(super) layout: Option<PathBuf>,
-    /// Where it is copied to.
-    pub(super) destinations: Vec<ExportDestination>,
-    /// The texts that name the destinations.
-    pub(super) texts: Vec<String>,
-    /// The flag that names files among the destinations.
-    pub(super) flag: &'static str,
-}
-
-impl BuildTarget {
-    /// Returns `true` if a tar comes out of standard output.
-    fn is_on_standard_output(&self) -> bool {
-        self.destinations.iter().any(ExportDestination::is_standard_output)
-    }
-
-    /// Returns its name in messages.
-    fn place(&self) -> String {
-        match &self.layout {
-            Some(layout) => layout.display().to_string(),
-            None => self.texts.join(", "),
-        }
-    }
-
-    /// Returns the directory in which a dry run spools an archive.
-    fn spool(&self) -> Result<Root> {
-        nearest_directory(self.layout.as_deref().unwrap_or(Path::new(".")))
-    }
-}
-
 impl BuildFlags {
     /// Builds the image, copies it to its destinations, and prints the digest of its manifest.
     ///
@@ -139,11 +102,17 @@ impl BuildFlags {
         let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
         self.shared_cache.check_lock(&mut self.request.bases.lock_file(&directory)?)?;
         let names = self.names(robot)?;
-        let spec = self.spec(order, robot, target, &watch)?;
+        let platforms = self.request.platforms()?;
+        if platforms.len() > 1 {
+            self.check_several(target)?;
+        }
+        let spec = |platform: &Option<&Platform>| self.spec(order, robot, *platform, target, &watch);
+        let specs = platforms.iter().map(spec).collect::<Result<Vec<_>>>()?;
+        let reporting = Reporting { target, names: &names, format: self.common.format, watch: &watch };
         if self.dry_run {
-            let plan = spec.plan(&target.spool()?, None, &watch)?;
-            let secrets = plan.check_secrets(&*watch)?;
-            show(&plan, &secrets, self.common.format)?;
+            let spool = target.spool()?;
+            let plans = specs.into_iter().map(|spec| spec.plan(&spool, None, &watch)).collect::<Result<Vec<_>>>()?;
+            reporting.plans(&plans)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut layout = match &target.layout {
@@ -161,16 +130,21 @@ impl BuildFlags {
             shared_layers: if is_sparse { SharedLayers::Remote } else { SharedLayers::Fetched },
             layout: &layout,
         };
-        let plan = spec.plan(layout.root(), Some(memory), &watch)?;
-        excluded::say(&plan, &watch);
-        let mut built = match &target.layout {
-            Some(_) => plan.build(&layout, Some(memory), &names, &watch)?,
-            None => plan.build_unlisted(&layout, Some(memory), &watch)?,
+        let is_listed = target.layout.is_some() && platforms.len() == 1;
+        let make = |spec: BuildSpec| {
+            let plan = spec.plan(layout.root(), Some(memory), &watch)?;
+            excluded::say(&plan, &watch);
+            let built = match is_listed {
+                true => plan.build(&layout, Some(memory), &names, &watch)?,
+                false => plan.build_unlisted(&layout, Some(memory), &watch)?,
+            };
+            Ok(Made { plan, built })
         };
-        if !built.remote_layers.is_empty()
-            && let Some(locations) = blob_locations::open(&self.request.cache_directory, &watch)
-        {
-            locations.record_remote_layers(&built.image.descriptor.digest, &built.remote_layers)?;
+        let mut made = specs.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+        for Made { built, .. } in made.iter().filter(|made| !made.built.remote_layers.is_empty()) {
+            if let Some(locations) = blob_locations::open(&self.request.cache_directory, &watch) {
+                locations.record_remote_layers(&built.image.descriptor.digest, &built.remote_layers)?;
+            }
         }
         if let Some(robot) = robot {
             robot.warn_of_unrewritten_paths(&watch);
@@ -188,18 +162,54 @@ impl BuildFlags {
             cache_directory: &self.request.cache_directory,
             watch: &watch,
         };
-        let opened = OpenedImage { image: built.image.clone(), names: names.clone() };
-        for destination in &target.destinations {
-            built.replaced.extend(destination.write(&opened, &writing)?.replaced);
+        let explains = if self.cache.explain { Explains::Yes } else { Explains::No };
+        match &mut made[..] {
+            [only] => {
+                let opened = OpenedImage { image: only.built.image.clone(), names: names.clone() };
+                for destination in &target.destinations {
+                    only.built.replaced.extend(destination.write(&opened, &writing)?.replaced);
+                }
+                let image = &only.built.image;
+                self.results.write(&image.descriptor, Some(image.manifest.config.digest), &names)?;
+                reporting.image(only, explains)?;
+            }
+            several => {
+                let images: Vec<_> = several.iter().map(|made| made.built.image.clone()).collect();
+                let index = StoredIndex::of_images(&images, &layout)?;
+                let mut replaced = match &target.layout {
+                    Some(_) => layout.commit_index(&index, &names)?,
+                    None => Vec::new(),
+                };
+                for destination in &target.destinations {
+                    replaced.extend(destination.write_index(&index, &names, &writing)?.replaced);
+                }
+                self.results.write(&index.descriptor, None, &names)?;
+                reporting.index(&index, several, &replaced, explains)?;
+            }
         }
-        self.report(target, (&plan, &built), &names, &watch)?;
         if let Some(shared) = &shared {
-            self.shared_cache.publish(shared, (&plan, &built), network, &watch)?;
+            for Made { plan, built } in &made {
+                self.shared_cache.publish(shared, (plan, built), network, &watch)?;
+            }
         }
         if cache.is_some() {
             bound.keep(&self.request.cache_directory, &watch);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Checks that the other flags fit an image for several platforms.
+    fn check_several(&self, target: &BuildTarget) -> Result<()> {
+        self.results.check_has_no_image_id()?;
+        if self.request.bases.is_sparse() {
+            return Err(Error::usage("--sparse", "is for one platform"));
+        }
+        if target.destinations.iter().any(|destination| !destination.holds_several()) {
+            let reason = "several are given, and one of the destinations holds one";
+            return Err(Error::usage("--platform", reason)
+                .hint("oci:DIR, oci-archive:FILE and docker://REFERENCE hold several"));
+        }
+        Ok(())
     }
 
     /// Returns the names that were given; for a robot, else the name of its directory.
@@ -218,10 +228,12 @@ impl BuildFlags {
         &self,
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
+        platform: Option<&Platform>,
         target: &BuildTarget,
         watch: &Arc<Watch>,
     ) -> Result<BuildSpec> {
-        let request = self.request.resolve(order, robot, &self.outputs(target), self.compression()?, watch)?;
+        let outputs = self.outputs(target);
+        let request = self.request.resolve(order, robot, platform, &outputs, self.compression()?, watch)?;
         let mut spec = request.spec;
         spec.annotations.extend(unique(&self.annotations, "--annotation")?);
         if !self.cache.is_on()? {
@@ -254,112 +266,4 @@ impl BuildFlags {
         }
         self.results.check()
     }
-
-    fn report(
-        &self,
-        target: &BuildTarget,
-        (plan, built): (&Plan, &Built),
-        names: &[ImageName],
-        watch: &Watch,
-    ) -> Result<()> {
-        let image = &built.image;
-        let (digest, config) = (image.descriptor.digest.to_string(), image.manifest.config.digest.to_string());
-        self.results.write(image, names)?;
-        if ocibuild::common::root::sync_was_refused() {
-            warn(watch, &target.place(), "this file system does not support fsync; a crash can lose the image");
-        }
-        report_replaced(&built.replaced, watch);
-        match self.common.format {
-            OutputFormat::Text => {
-                let total: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
-                for (made, planned) in built.layers.iter().zip(&plan.layers) {
-                    let layer = &made.layer;
-                    let (size, tar) = (size(layer.descriptor.size), size(layer.tar_size));
-                    let (digest, name) = (layer.descriptor.digest, &planned.name);
-                    let entries = planned.tree().map(|tree| format!(", {}", counted(tree.len(), "entry")));
-                    watch.say(&format!("layer {digest}  {size} of {tar}{}  {name}", entries.unwrap_or_default()));
-                    if self.cache.explain {
-                        watch.say(&format!("  {}", explain::line(made)));
-                    }
-                }
-                let layers = counted(image.manifest.layers.len(), "layer");
-                watch.say(&format!("image of {layers}, {}, in {}", size(total), target.place()));
-                match target.is_on_standard_output() {
-                    true => watch.say(&digest),
-                    false => print(&digest)?,
-                }
-                Ok(())
-            }
-            OutputFormat::Json => {
-                let layers: Vec<_> = built
-                    .layers
-                    .iter()
-                    .zip(&plan.layers)
-                    .map(|(made, planned)| {
-                        let layer = &made.layer;
-                        let mut described = layer.descriptor.to_json();
-                        described["diffId"] = layer.diff_id.to_string().into();
-                        described["tarSize"] = layer.tar_size.into();
-                        explain::add_to(&mut described, made);
-                        if let Some(tree) = planned.tree() {
-                            described["entries"] = tree.len().into();
-                        }
-                        described["createdBy"] = planned.created_by.as_str().into();
-                        described
-                    })
-                    .collect();
-                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-                let mut result = json!({
-                    "digest": digest,
-                    "configDigest": config,
-                    "mediaType": image.descriptor.media_type,
-                    "size": image.descriptor.size,
-                    "names": if names.is_empty() { vec!["latest".to_owned()] } else { names },
-                    "replaced": replaced_json(&built.replaced),
-                    "baseLayers": plan.base.layers().len(),
-                    "layers": layers,
-                    "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
-                    "excluded": plan.excluded_to_json(),
-                });
-                match &target.layout {
-                    Some(layout) => result["layout"] = layout.display().to_string().into(),
-                    None => result["destinations"] = json!(target.texts),
-                }
-                print(&result.to_string())
-            }
-        }
-    }
-}
-
-/// Returns the directory in which a dry run spools an archive: `output`, or its nearest existing parent.
-fn nearest_directory(output: &Path) -> Result<Root> {
-    for path in output.ancestors() {
-        if PathStatus::of(path)?.is_directory() {
-            return Root::open(path);
-        }
-    }
-    Root::open(Path::new("."))
-}
-
-fn show(plan: &Plan, secrets: &[FoundSecret], format: OutputFormat) -> Result<()> {
-    let mut document = plan.to_json()?;
-    document["secrets"] = secrets.iter().map(FoundSecret::to_json).collect();
-    if format == OutputFormat::Json {
-        return print(&document.to_string());
-    }
-    let mut lines = Vec::new();
-    for layer in plan.base.layers() {
-        lines.push(format!("base layer  {}  {}", layer.digest, size(layer.size)));
-    }
-    for layer in &plan.layers {
-        let content = match layer.tree() {
-            Some(tree) => format!("{}, {}", counted(tree.len(), "entry"), size(tree.content_size())),
-            None => "from the cache".to_owned(),
-        };
-        lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
-    }
-    lines.extend(excluded::lines(plan));
-    let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
-    lines.push(format!("config      {config}"));
-    print(&lines.join("\n"))
 }

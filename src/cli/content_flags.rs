@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, NewGroup, NewUser, Source};
 use ocibuild::layers::tree::{ExtendedAttributes, Modes, Owner, Owners, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
-use ocibuild::{Error, Result, Timestamp};
+use ocibuild::{Error, Platform, Result, Timestamp};
 
 /// Help about the content flags, for the end of a command's help.
 pub(super) const HELP: &str = "\
@@ -149,8 +149,18 @@ enum LayerUse {
 }
 
 impl ContentArguments {
-    /// Returns the layers, in the order of the command line; everything in them gets the time `mtime`.
-    pub(super) fn layers(&self, order: &[LayerFlag], mtime: Timestamp) -> Result<Vec<LayerSpec>> {
+    /// Returns whether a tar on standard input is copied.
+    pub(super) fn reads_standard_input(&self) -> bool {
+        self.copies.iter().any(Copy::is_standard_input)
+    }
+
+    /// Returns the layers for a platform, in the order of the command line; everything in them gets the time `mtime`.
+    pub(super) fn layers(
+        &self,
+        order: &[LayerFlag],
+        mtime: Timestamp,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<LayerSpec>> {
         if self.copies.iter().filter(|copy| copy.is_standard_input()).count() > 1 {
             return Err(Error::usage("standard input", "can only be copied once"));
         }
@@ -159,7 +169,7 @@ impl ContentArguments {
         let mut in_group = false;
         let mut before = LayerUse::Own;
         for flag in order {
-            let Some(Addition { source, done, sharing }) = self.addition(*flag, &rules)? else {
+            let Some(Addition { source, done, sharing }) = self.addition(*flag, &rules, platform)? else {
                 layers.extend(self.group(*flag));
                 in_group = true;
                 continue;
@@ -180,7 +190,7 @@ impl ContentArguments {
     }
 
     /// Returns what `flag` adds; `None` if it begins a group.
-    fn addition(&self, flag: LayerFlag, rules: &Rules) -> Result<Option<Addition>> {
+    fn addition(&self, flag: LayerFlag, rules: &Rules, platform: Option<&Platform>) -> Result<Option<Addition>> {
         let together = |source: Source, done: String| Addition {
             source: source.named(format!("--{done}")),
             done,
@@ -189,7 +199,7 @@ impl ContentArguments {
         Ok(Some(match flag {
             LayerFlag::Layer(_) => return Ok(None),
             LayerFlag::Copy(number) => {
-                let copy = &self.copies[number];
+                let copy = &self.copies[number].for_platform(platform)?;
                 let source = copy.source(rules, &self.exclusions)?;
                 Addition { source, done: format!("copy to {}", copy.destination), sharing: LayerUse::Own }
             }

@@ -10,14 +10,15 @@ use super::progress_display::Watch;
 use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination as Output, Root, WriteCheck};
+use ocibuild::common::root::{Destination as Output, Root, Temporary, WriteCheck};
 use ocibuild::spec::ImagePath;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{
-    BlobLocations, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, TransferStats, copy,
+    BlobLocations, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, StoredIndex, TransferStats, copy,
 };
-use ocibuild::{Error, Location, Reference, Result, Tag};
+use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
+use std::ffi::OsStr;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +61,16 @@ impl ExportDestination {
     /// Returns `true` if all layers have to be compressed in one way there.
     pub(super) fn is_docker_archive(&self) -> bool {
         matches!(self, ExportDestination::File(_, ArchiveForm::Docker, _) | ExportDestination::Engine(..))
+    }
+
+    /// Returns `true` if a multi-platform image can be there whole.
+    pub(super) fn holds_several(&self) -> bool {
+        matches!(
+            self,
+            ExportDestination::Layout(..)
+                | ExportDestination::File(_, ArchiveForm::Oci, _)
+                | ExportDestination::Repository(..)
+        )
     }
 
     /// Returns the registry that the image goes to.
@@ -125,6 +136,39 @@ impl ExportDestination {
                 check_is_read_back(check, reference)
             }
             ExportDestination::Files(_) => check_is_read_back(check, "files"),
+        }
+    }
+
+    /// Copies an index there, with all of its images.
+    ///
+    /// # Errors
+    /// Fails as [`ExportDestination::write`], and if one image only can be there.
+    pub(super) fn write_index(
+        &self,
+        index: &StoredIndex,
+        own_names: &[ImageName],
+        writing: &Writing<'_>,
+    ) -> Result<TransferStats> {
+        let watch = writing.watch;
+        match self {
+            ExportDestination::Layout(directory, tag) => {
+                let layout = Layout::create_locking(directory, writing.locking)?.checking(writing.check);
+                let moved = index.copy(&layout, &names_in_layout(tag.as_deref(), own_names)?, &**watch)?;
+                layout.warn_of_repairs(&**watch);
+                Ok(moved)
+            }
+            ExportDestination::File(file, ArchiveForm::Oci, names) => {
+                index_to_file(index, file, names.as_deref().unwrap_or(own_names), writing)
+            }
+            ExportDestination::Repository(reference, names) => {
+                let locations = writing.locations.cloned();
+                let repository = writing.network.repository_with_blob_locations(reference, locations, watch.clone())?;
+                index.copy(&*repository, names, &**watch)
+            }
+            ExportDestination::Directory(_)
+            | ExportDestination::Engine(..)
+            | ExportDestination::File(_, ArchiveForm::Docker, _)
+            | ExportDestination::Files(_) => Err(Error::invalid("destination", "holds one platform")),
         }
     }
 
@@ -242,14 +286,19 @@ fn to_layout(
 ) -> Result<TransferStats> {
     let watch: &Watch = writing.watch;
     let layout = Arc::new(Layout::create_locking(directory, writing.locking)?.checking(writing.check));
-    let names = match tag {
-        Some(tag) => vec![tag.parse()?],
-        None if opened.names.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
-        None => opened.names.clone(),
-    };
+    let names = names_in_layout(tag, &opened.names)?;
     let moved = copy(&opened.image, &*layout, &names, watch)?;
     layout.warn_of_repairs(watch);
     Ok(moved)
+}
+
+/// Returns the names that an image gets in a layout: the one that is given, else its own.
+fn names_in_layout(tag: Option<&str>, own: &[ImageName]) -> Result<Vec<ImageName>> {
+    Ok(match tag {
+        Some(tag) => vec![tag.parse()?],
+        None if own.is_empty() => vec![ImageName::of_tag(&Tag::latest())],
+        None => own.to_vec(),
+    })
 }
 
 fn to_file(
@@ -266,17 +315,54 @@ fn to_file(
         let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
         return to_stream(opened, stream, &file.display().to_string(), (form, names), cache, watch);
     };
+    replace_archive((root, name), file, (form, names), writing, |writer| {
+        let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;
+        Ok((copy(&image, writer, names, watch)?, image.descriptor.digest))
+    })
+}
+
+fn index_to_file(
+    index: &StoredIndex,
+    file: &Path,
+    names: &[ImageName],
+    writing: &Writing<'_>,
+) -> Result<TransferStats> {
+    let watch: &Watch = writing.watch;
+    let output = Output::find(file, Root::create)?;
+    let Output::File(root, name) = &output else {
+        let object = file.display().to_string();
+        check_is_read_back(writing.check, &object)?;
+        let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(&object, "no stream"))?;
+        refuse_terminal(&stream, &object)?;
+        let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), ArchiveForm::Oci, &object);
+        let moved = index.copy(&writer, names, watch)?;
+        writer.finish().flush().map_err(|error| Error::io(&object, "write", error))?;
+        return Ok(moved);
+    };
+    replace_archive((root, name), file, (ArchiveForm::Oci, names), writing, |writer| {
+        Ok((index.copy(writer, names, watch)?, index.descriptor.digest))
+    })
+}
+
+/// Replaces the file `name` in `root`, which is at the path `file`, by an archive that `write` fills; an oci-archive keeps its
+/// other images. `write` returns the digest of what it has written, too.
+fn replace_archive(
+    (root, name): (&Root, &OsStr),
+    file: &Path,
+    (form, names): (ArchiveForm, &[ImageName]),
+    writing: &Writing<'_>,
+    write: impl FnOnce(&ArchiveWriter<BufWriter<Temporary>>) -> Result<(TransferStats, Digest)>,
+) -> Result<TransferStats> {
     let earlier = archive_to_replace(file)?;
     root.sweep_temporaries();
     let temporary = BufWriter::with_capacity(1 << 20, root.temporary()?.checking(writing.check));
     let writer = ArchiveWriter::new(temporary, form, file.display().to_string());
     let mut replaced = Vec::new();
     if let (ArchiveForm::Oci, Some(earlier)) = (form, earlier) {
-        replaced = writer.keep(&earlier, names, watch)?;
+        replaced = writer.keep(&earlier, names, &**writing.watch)?;
     }
-    let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;
-    let mut moved = copy(&image, &writer, names, watch)?;
-    replaced.retain(|replaced| replaced.image.digest != image.descriptor.digest);
+    let (mut moved, digest) = write(&writer)?;
+    replaced.retain(|replaced| replaced.image.digest != digest);
     moved.replaced.extend(replaced);
     let temporary =
         writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
@@ -301,13 +387,16 @@ fn to_stream<W: Write + IsTerminal + Send>(
     cache: Option<&Cache>,
     watch: &Watch,
 ) -> Result<TransferStats> {
-    if stream.is_terminal() {
-        let object = if object == "standard output" { "-" } else { object };
-        return Err(
-            Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file")
-        );
-    }
+    refuse_terminal(&stream, object)?;
     write_archive(opened, stream, object, archive, cache, watch)
+}
+
+fn refuse_terminal(stream: &impl IsTerminal, object: &str) -> Result<()> {
+    if !stream.is_terminal() {
+        return Ok(());
+    }
+    let object = if object == "standard output" { "-" } else { object };
+    Err(Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file"))
 }
 
 fn write_archive<W: Write + Send>(

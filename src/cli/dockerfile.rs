@@ -51,7 +51,8 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     let robot = packaged.as_ref().map(|packaged| &packaged.image);
     let outputs: Vec<(&Path, &str)> =
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
-    let ImageRequest { spec, location } = request.resolve(order, robot, &outputs, plain, &watch)?;
+    let ImageRequest { spec, location } =
+        request.resolve(order, robot, request.only_platform("a Dockerfile")?, &outputs, plain, &watch)?;
     let context = arguments.context.as_deref().map(Root::create).transpose()?;
     // Archives are unpacked to list their entries, even if their content is not needed.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;

@@ -15,7 +15,7 @@ use clap::Args;
 use ocibuild::common::progress::warn;
 use ocibuild::registry::LayerSources;
 use ocibuild::store::TransferStats;
-use ocibuild::{Error, Reference, Result};
+use ocibuild::{Digest, Error, Reference, Result};
 use serde_json::json;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub(super) struct ExportArguments {
     /// Destinations to copy to; names of one repository share one copy
     #[arg(required = true)]
     destinations: Vec<String>,
+    /// Copy a multi-platform image whole, with all of its platforms
+    #[arg(long, conflicts_with_all = ["platform", "complete_from"], visible_alias = "all")]
+    all_platforms: bool,
     #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
@@ -67,6 +70,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     match &destinations {
         Some(destinations) => destinations.iter().try_for_each(|destination| destination.check(check))?,
         None => check_is_read_back(check, "standard output")?,
+    }
+    if arguments.all_platforms {
+        return all_platforms(arguments, destinations, &watch);
     }
     let admission = arguments.source.admission(&arguments.network)?;
     let opened = arguments.source.open(&arguments.network, &watch)?;
@@ -97,7 +103,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let cache = cache.as_ref();
     let Some(destinations) = destinations else {
         to_stdout(&opened, cache, &watch)?;
-        arguments.results.write(&opened.image, &opened.names)?;
+        arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
         return Ok(ExitCode::SUCCESS);
     };
     if arguments.common.format == OutputFormat::Json && destinations.iter().any(ExportDestination::is_standard_output) {
@@ -116,9 +122,58 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     for destination in &destinations {
         moved.add(destination.write(&opened, &writing)?);
     }
-    report_replaced(&moved.replaced, &watch);
-    arguments.results.write(&opened.image, &opened.names)?;
-    let digest = opened.image.descriptor.digest.to_string();
+    arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
+    report(arguments, &destinations, opened.image.descriptor.digest, moved, &watch)
+}
+
+/// Copies every platform of a multi-platform image, and prints the digest of its index.
+fn all_platforms(
+    arguments: &ExportArguments,
+    destinations: Option<Vec<ExportDestination>>,
+    watch: &Arc<Watch>,
+) -> Result<ExitCode> {
+    let only_one = |place: &str| {
+        Error::usage("--all-platforms", format!("{place} holds one platform"))
+            .hint("oci:DIR, oci-archive:FILE and docker://REFERENCE hold several")
+    };
+    let destinations = destinations.ok_or_else(|| only_one("the docker-archive on standard output"))?;
+    if let Some(place) = destinations.iter().position(|destination| !destination.holds_several()) {
+        return Err(only_one(&arguments.destinations[place]));
+    }
+    arguments.results.check_has_no_image_id()?;
+    let (index, names) = arguments.source.open_index(&arguments.network, watch)?;
+    let admission = arguments.source.admission(&arguments.network)?;
+    let images = index.images()?;
+    for image in &images {
+        admission.admit(image, arguments.source.cache_directory(), &arguments.network, watch)?;
+    }
+    let locations = blob_locations::open(arguments.source.cache_directory(), watch);
+    let writing = Writing {
+        locking: arguments.lock.locking(),
+        check: arguments.write_check.check(),
+        network: &arguments.network,
+        locations: locations.as_ref(),
+        cache: None,
+        cache_directory: arguments.source.cache_directory(),
+        watch,
+    };
+    let mut moved = TransferStats::default();
+    for destination in &destinations {
+        moved.add(destination.write_index(&index, &names, &writing)?);
+    }
+    arguments.results.write(&index.descriptor, None, &names)?;
+    report(arguments, &destinations, index.descriptor.digest, moved, watch)
+}
+
+fn report(
+    arguments: &ExportArguments,
+    destinations: &[ExportDestination],
+    digest: Digest,
+    moved: TransferStats,
+    watch: &Watch,
+) -> Result<ExitCode> {
+    report_replaced(&moved.replaced, watch);
+    let digest = digest.to_string();
     match arguments.common.format {
         // The archive is there already, and its readers take no line behind it.
         OutputFormat::Text if destinations.iter().any(ExportDestination::is_standard_output) => watch.say(&digest),

@@ -1,6 +1,7 @@
 //! `ocibuild layout`: a build into an image layout.
 
-use super::build_flags::{BuildFlags, BuildTarget};
+use super::build_flags::BuildFlags;
+use super::build_target::BuildTarget;
 use super::content_flags::{self, LayerFlag};
 use super::destination::ExportDestination;
 use clap::Args;

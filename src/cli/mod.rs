@@ -5,6 +5,8 @@ mod base;
 mod blob_locations;
 mod build;
 mod build_flags;
+mod build_report;
+mod build_target;
 mod cache;
 mod cache_directory;
 mod cache_limit;

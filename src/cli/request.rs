@@ -32,9 +32,11 @@ pub(super) struct RequestArguments {
     pub(super) bases: BaseArguments,
     #[command(flatten)]
     pub(super) cache_directory: CacheDirectory,
-    /// Select a platform of the base image, or set the platform of an image without a base
-    #[arg(long, value_name = "OS/ARCH", help_heading = "Base image")]
-    platform: Option<Platform>,
+    /// Select a platform of the base image, or set the platform of an image without a base. Several make a multi-platform image
+    ///
+    /// {os}, {arch} and {variant} in the sources of --copy are replaced by the platform's.
+    #[arg(long = "platform", value_name = "OS/ARCH[,...]", value_delimiter = ',', help_heading = "Base image")]
+    platforms: Vec<Platform>,
     #[command(flatten)]
     content: ContentArguments,
     #[command(flatten)]
@@ -61,6 +63,37 @@ pub(super) struct ImageRequest {
 }
 
 impl RequestArguments {
+    /// Returns the platforms to build for; `None` is that of the base.
+    ///
+    /// # Errors
+    /// Fails if one is given twice, or what can be read only once is needed for each.
+    pub(super) fn platforms(&self) -> Result<Vec<Option<&Platform>>> {
+        for (place, platform) in self.platforms.iter().enumerate() {
+            if self.platforms[..place].contains(platform) {
+                return Err(Error::usage("--platform", format!("{platform} is given twice")));
+            }
+        }
+        if self.platforms.len() > 1 && self.content.reads_standard_input() {
+            return Err(Error::usage("--copy -", "standard input can be read once, and there are several platforms"));
+        }
+        match &self.platforms[..] {
+            [] => Ok(vec![None]),
+            several => Ok(several.iter().map(Some).collect()),
+        }
+    }
+
+    /// Returns the platform, if one is given.
+    ///
+    /// # Errors
+    /// Fails if several are given, which `what` cannot be for.
+    pub(super) fn only_platform(&self, what: &str) -> Result<Option<&Platform>> {
+        match &self.platforms[..] {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            _ => Err(Error::usage("--platform", format!("{what} is for one platform"))),
+        }
+    }
+
     /// Returns the robot to package, if there is one. `known` has the facts of earlier builds about environments; a robot that comes in one file
     /// is unpacked and kept in `unpack_in`.
     pub(super) fn robot_image(
@@ -72,7 +105,7 @@ impl RequestArguments {
     ) -> Result<Option<RobotToPackage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
-        let platform = self.platform.clone().unwrap_or_else(Platform::linux_amd64);
+        let platform = self.only_platform("a robot's environment")?.cloned().unwrap_or_else(Platform::linux_amd64);
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
         self.robot.image(&file, &platform, self.config.user.as_deref(), known, surroundings).map(Some)
     }
@@ -82,6 +115,7 @@ impl RequestArguments {
         &self,
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
+        platform: Option<&Platform>,
         outputs: &[(&Path, &str)],
         compression: CompressionPolicy,
         watch: &Arc<Watch>,
@@ -92,15 +126,14 @@ impl RequestArguments {
         let mut config = ConfigEdit::default();
         let location = self.base_location(robot.is_some(), watch)?;
         let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
-        let (location_of_base, platform) = (location.as_ref(), self.platform.as_ref());
         let mut edit = self.config.edit(watch)?;
         self.content.check_exclusions(robot.is_some())?;
-        let copied = self.content.layers(order, created)?;
+        let copied = self.content.layers(order, created, platform)?;
         let is_nothing = robot.is_none() && copied.is_empty() && edit == ConfigEdit::default();
         if is_nothing && self.base.is_none() {
             return Err(Error::usage("image", format!("nothing to build: {LOOKED_FOR}")).hint("--help lists the flags"));
         }
-        let base = self.bases.open(location_of_base, platform, &directory, &self.cache_directory, watch)?;
+        let base = self.bases.open(location.as_ref(), platform, &directory, &self.cache_directory, watch)?;
         if let Some(robot) = robot {
             layers = robot_layers(robot, &self.content, watch)?;
             // As in rcc, the robot's search path comes before that of the container.

@@ -3,7 +3,7 @@
 use super::output::write_result;
 use clap::Args;
 use ocibuild::common::root::{Destination, Root};
-use ocibuild::{Error, ImageName, Result, StoredImage};
+use ocibuild::{Descriptor, Digest, Error, ImageName, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -48,16 +48,28 @@ impl ResultFiles {
         Ok(())
     }
 
-    /// Writes what `image` is, which has these `names`.
+    /// Refuses to write an image ID, which a multi-platform image does not have.
+    ///
+    /// # Errors
+    /// Fails if one is wanted.
+    pub(super) fn check_has_no_image_id(&self) -> Result<()> {
+        match self.iidfile {
+            Some(_) => Err(Error::usage("--iidfile", "each platform has an image ID of its own")
+                .hint("--digest-file has the digest of the index")),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what `image` is, which has these `names`. The digest of the config is absent for an index.
     ///
     /// # Errors
     /// Fails if a file cannot be written.
-    pub(super) fn write(&self, image: &StoredImage, names: &[ImageName]) -> Result<()> {
+    pub(super) fn write(&self, image: &Descriptor, config: Option<Digest>, names: &[ImageName]) -> Result<()> {
         for (file, flag) in self.paths() {
             let text = match flag {
-                "--iidfile" => image.manifest.config.digest.to_string(),
-                "--digest-file" => image.descriptor.digest.to_string(),
-                _ => metadata(image, names),
+                "--iidfile" => config.map(|config| config.to_string()).unwrap_or_default(),
+                "--digest-file" => image.digest.to_string(),
+                _ => metadata(image, config, names),
             };
             write_result(&Destination::find(file, Root::open)?, &text)?;
         }
@@ -66,14 +78,16 @@ impl ResultFiles {
 }
 
 /// Returns the members that docker buildx, buildah and podman write to such a file.
-fn metadata(image: &StoredImage, names: &[ImageName]) -> String {
+fn metadata(image: &Descriptor, config: Option<Digest>, names: &[ImageName]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let document = json!({
-        "containerimage.config.digest": image.manifest.config.digest.to_string(),
-        "containerimage.descriptor": image.descriptor.to_json(),
-        "containerimage.digest": image.descriptor.digest.to_string(),
+    let mut document = json!({
+        "containerimage.descriptor": image.to_json(),
+        "containerimage.digest": image.digest.to_string(),
         "image.name": names.join(","),
     });
+    if let Some(config) = config {
+        document["containerimage.config.digest"] = config.to_string().into();
+    }
     document.to_string()
 }
 

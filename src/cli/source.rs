@@ -6,14 +6,17 @@ use super::blob_locations;
 use super::cache_directory::CacheDirectory;
 use super::engines;
 use super::network::NetworkArguments;
+use super::open_document::open_document;
 use super::progress_display::Watch;
 use clap::Args;
+use ocibuild::common::human_numbers::counted;
+use ocibuild::common::progress::warn;
 use ocibuild::common::root::Root;
 use ocibuild::layers::rootfs::{self, LayerListing, Listings};
 use ocibuild::registry::{LayerSources, Meanings};
 use ocibuild::store::archive::{DockerArchive, OciArchive};
-use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, VerifiedFiles};
-use ocibuild::{Location, Platform, Reference, Result};
+use ocibuild::store::{DirectoryImage, ImageName, Layout, StoredImage, StoredIndex, VerifiedFiles};
+use ocibuild::{Error, Location, Platform, Reference, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -95,6 +98,41 @@ impl SourceArguments {
             locations.map(|locations| locations.remote_layers(&opened.image.descriptor.digest)).unwrap_or_default();
         let places = LayerSources { recorded: &left_out, named: &[], registries: &[] };
         Ok(OpenedImage { image: network.with_layer_sources(opened.image, places, watch)?, names: opened.names })
+    }
+
+    /// Opens the index of a multi-platform image, and returns it with its names.
+    ///
+    /// # Errors
+    /// Fails if it is missing, damaged, malformed, or an image for one platform.
+    pub(super) fn open_index(
+        &self,
+        network: &NetworkArguments,
+        watch: &Arc<Watch>,
+    ) -> Result<(StoredIndex, Vec<ImageName>)> {
+        let document = open_document(&self.source, None, &self.cache, network, watch)?;
+        let Some(mut index) = StoredIndex::of(&document)? else {
+            return Err(Error::usage("--all-platforms", format!("{} is for one platform", self.source))
+                .hint("export copies it without this flag"));
+        };
+        let names = match Location::of_image(&self.source)? {
+            Location::Layout { directory, tag } => {
+                let layout = Layout::open(&directory)?;
+                let images = index.images()?.into_iter().map(|image| image.descriptor.digest);
+                let artifacts = layout.artifacts_about(images.chain([index.descriptor.digest]))?;
+                if artifacts > 0 {
+                    let reason = format!("{} about the image stay behind", counted(artifacts, "artifact"));
+                    warn(&**watch, &self.source, &reason);
+                }
+                layout.names(tag.as_deref())?
+            }
+            Location::OciArchive { file, tag } => Arc::new(OciArchive::open(&file)?).names(tag.as_deref())?,
+            Location::Registry(reference) => {
+                index.origin = Some(base::full_name(&reference));
+                if reference.digest().is_some() { Vec::new() } else { vec![ImageName::of_reference(&reference)] }
+            }
+            Location::DockerArchive { .. } | Location::Directory(_) | Location::Engine(..) => Vec::new(),
+        };
+        Ok((index, names))
     }
 
     /// Opens the image.

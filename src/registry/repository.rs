@@ -2,11 +2,13 @@
 
 use super::push::{Mount, Session};
 use super::{ManifestDocument, Registry};
+use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::reference::{Reference, Tag};
-use crate::spec::{Descriptor, Platform, Replaced, media_type};
-use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener, StoredDocument, StoredImage};
+use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
+use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener};
+use crate::store::{StoredDocument, StoredImage, StoredIndex, Verified};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::ops::Range;
@@ -95,6 +97,26 @@ impl Repository {
         self.registry.put_manifest(self.reference.repository(), descriptor, bytes, &name).map(|_| ())
     }
 
+    /// Stores a manifest or index under the tags of `names`; without any, under its digest.
+    fn put_named(&self, descriptor: &Descriptor, bytes: &[u8], names: &[ImageName]) -> Result<Vec<Replaced>> {
+        let repository = self.reference.repository();
+        let elsewhere = names
+            .iter()
+            .filter_map(ImageName::reference)
+            .find(|name| (name.registry(), name.repository()) != (self.reference.registry(), repository));
+        if let Some(name) = elsewhere {
+            return Err(Error::usage(name.to_string(), format!("not in {}/{repository}", self.reference.registry())));
+        }
+        let tags: Vec<String> = match names {
+            [] => vec![descriptor.digest.to_string()],
+            names => names.iter().map(|name| name.tag().to_owned()).collect(),
+        };
+        for tag in tags {
+            self.registry.put_manifest(repository, descriptor, bytes, &tag)?;
+        }
+        Ok(Vec::new())
+    }
+
     /// Checks whether the repository has the blob, with no more than read access.
     ///
     /// # Errors
@@ -159,12 +181,18 @@ impl BlobSink for Repository {
 
     fn contains(&self, descriptor: &Descriptor) -> Result<bool> {
         // The list that an artifact is in may be missing although the artifact is here.
-        Ok(!media_type::is_manifest(&descriptor.media_type) && self.registry.has_blob(&self.reference, descriptor)?)
+        let is_document = media_type::refers_to_blobs(&descriptor.media_type);
+        Ok(!is_document && self.registry.has_blob(&self.reference, descriptor)?)
     }
 
     fn put(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
         if media_type::is_manifest(&descriptor.media_type) {
             return self.put_artifact(descriptor, open);
+        }
+        if media_type::is_index(&descriptor.media_type) {
+            let object = format!("{}@{}", self.reference, descriptor.digest);
+            let bytes = bounded_read::read(Verified::new(open()?, descriptor), LARGEST_MANIFEST, &object)?;
+            return self.put_index(descriptor, &bytes);
         }
         let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);
         self.registry.upload(&self.reference, descriptor, open, session)
@@ -173,7 +201,7 @@ impl BlobSink for Repository {
     fn try_mount(&self, descriptor: &Descriptor, from: &Reference) -> Result<bool> {
         let (here, there) = (&self.reference, from);
         let same_repository = here.registry() == there.registry() && here.repository() != there.repository();
-        if !same_repository || media_type::is_manifest(&descriptor.media_type) {
+        if !same_repository || media_type::refers_to_blobs(&descriptor.media_type) {
             return Ok(false);
         }
         // The registry opened an upload in response to a mount request, so it does not have the blob.
@@ -195,21 +223,10 @@ impl BlobSink for Repository {
     }
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
-        let repository = self.reference.repository();
-        let elsewhere = names
-            .iter()
-            .filter_map(ImageName::reference)
-            .find(|name| (name.registry(), name.repository()) != (self.reference.registry(), repository));
-        if let Some(name) = elsewhere {
-            return Err(Error::usage(name.to_string(), format!("not in {}/{repository}", self.reference.registry())));
-        }
-        let tags: Vec<String> = match names {
-            [] => vec![image.descriptor.digest.to_string()],
-            names => names.iter().map(|name| name.tag().to_owned()).collect(),
-        };
-        for tag in tags {
-            self.registry.put_manifest(repository, &image.descriptor, &image.manifest_bytes, &tag)?;
-        }
-        Ok(Vec::new())
+        self.put_named(&image.descriptor, &image.manifest_bytes, names)
+    }
+
+    fn commit_index(&self, index: &StoredIndex, names: &[ImageName]) -> Result<Vec<Replaced>> {
+        self.put_named(&index.descriptor, &index.bytes, names)
     }
 }

@@ -17,6 +17,7 @@ pub mod repair;
 mod select_image;
 mod stored_document;
 mod stored_image;
+mod stored_index;
 mod tar_check;
 mod verification_cache;
 mod verified_read;
@@ -35,6 +36,7 @@ pub use remote_layers::RemoteLayers;
 pub use select_image::Referrer;
 pub use stored_document::{DocumentContent, StoredDocument};
 pub use stored_image::StoredImage;
+pub use stored_index::StoredIndex;
 pub use verification_cache::VerifiedFiles;
 pub use verified_read::{Verified, read_document};
 
@@ -156,4 +158,14 @@ pub trait BlobSink: Sync {
     /// # Errors
     /// Fails if the commit is refused. The previous state is then unchanged.
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>>;
+
+    /// Commits an index, all of whose manifests and blobs were put, under `names`, as [`BlobSink::commit`] does with an image.
+    ///
+    /// # Errors
+    /// Fails as [`BlobSink::commit`], and if the sink can hold one image only.
+    fn commit_index(&self, index: &StoredIndex, names: &[ImageName]) -> Result<Vec<Replaced>> {
+        let _ = names;
+        Err(Error::usage(index.descriptor.digest.to_string(), "several platforms, and the destination holds one")
+            .hint("oci:, oci-archive: and docker:// hold several; --platform selects one"))
+    }
 }

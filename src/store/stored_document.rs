@@ -93,6 +93,16 @@ impl StoredDocument {
         })
     }
 
+    /// Returns the source of its blobs.
+    pub(super) fn source(&self) -> &Arc<dyn BlobSource> {
+        &self.source.0
+    }
+
+    /// Returns the name of the place in messages.
+    pub(super) fn object(&self) -> &str {
+        &self.object
+    }
+
     /// Returns what an index lists, in its order. Anything else lists nothing.
     pub fn listed(&self) -> &[Descriptor] {
         match &self.content {

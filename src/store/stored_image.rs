@@ -44,6 +44,14 @@ pub(super) fn without_origin(mut listed: Descriptor) -> Descriptor {
     listed
 }
 
+/// Adds the name in the registry of its origin, if known, to an entry of an index.
+pub(super) fn note_origin(listed: Descriptor, origin: Option<&Reference>) -> Descriptor {
+    match origin {
+        Some(origin) => listed.annotated(ORIGIN, origin.to_string()),
+        None => listed,
+    }
+}
+
 impl std::fmt::Debug for StoredImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoredImage").field("descriptor", &self.descriptor).finish_non_exhaustive()
@@ -98,10 +106,7 @@ impl StoredImage {
 
     /// Adds the registry of the image's origin, if known, to its entry in an index.
     pub(super) fn note_origin(&self, listed: Descriptor) -> Descriptor {
-        match &self.origin {
-            Some(origin) => listed.annotated(ORIGIN, origin.to_string()),
-            None => listed,
-        }
+        note_origin(listed, self.origin.as_ref())
     }
 
     /// Creates an image from documents in memory.

@@ -22,6 +22,14 @@ impl Skopeo {
         run(self.command().args(["copy", "--quiet"]).args(options).args([from, to]))
     }
 
+    /// Copies the image for a processor, without TLS.
+    #[track_caller]
+    pub(crate) fn copy_for(&self, architecture: &str, from: &str, to: &str) -> Finished {
+        let mut command = self.command();
+        command.args(["--override-arch", architecture, "copy", "--quiet", "--src-tls-verify=false", from, to]);
+        run(&mut command)
+    }
+
     /// The bytes of the manifest at `location`.
     #[track_caller]
     pub(crate) fn raw_manifest(&self, options: &[&str], location: &str) -> Vec<u8> {

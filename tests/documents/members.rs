@@ -65,6 +65,8 @@ fn every_member_is_described() {
     for (command, words) in [
         ("layout", "layout out --copy src:/app -t team/app:v1"),
         ("build", "build -o oci:built --copy src:/app -t team/app:v1"),
+        ("layout", "layout several --copy src:/app --platform linux/amd64,linux/arm64"),
+        ("layout --dry-run", "layout several --copy src:/app --platform linux/amd64,linux/arm64 --dry-run"),
         ("layout --dry-run", "layout out --copy src:/app --dry-run"),
         ("export", "export out oci:copy:v1"),
         ("inspect", "inspect out"),

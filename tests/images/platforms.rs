@@ -1,6 +1,9 @@
 //! Multi-platform images in layouts and archives.
 
 use super::Yard;
+use crate::consumers::{Podman, Registry, Skopeo};
+use crate::registry::server::Server;
+use crate::support::run;
 use serde_json::{Value, json};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -90,4 +93,116 @@ fn inspect_shows_ports_volumes_stop_signal_and_healthcheck() {
     let shown = r#"healthcheck  ["CMD","true"], every 30s, 3 retries"#;
     assert!(yard.text("inspect base").lines().any(|line| line == shown));
     assert_eq!(yard.json("inspect base")["config"]["config"]["Healthcheck"], check);
+}
+
+/// Makes programs for two processors.
+fn two_programs(yard: &Yard) {
+    yard.scratch.write("bin/amd64/program", "amd64");
+    yard.scratch.write("bin/arm64/program", "arm64");
+}
+
+const BOTH: &str = "--platform linux/amd64,linux/arm64 --copy bin/{arch}:/usr/bin";
+
+#[test]
+fn several_platforms_are_one_image() {
+    let yard = Yard::new();
+    two_programs(&yard);
+    let index = yard.text(&format!("layout out -t team/app:v1 {BOTH}"));
+    for (platform, content) in [("linux/amd64", "amd64"), ("linux/arm64", "arm64")] {
+        let program = yard.text(&format!("cat out:team/app:v1 /usr/bin/program --platform {platform}"));
+        assert_eq!(program, content);
+        // The same image as alone.
+        let alone = yard.text(&format!("layout alone --platform {platform} --copy bin/{content}:/usr/bin"));
+        assert_eq!(digest(&yard.json(&format!("inspect out:team/app:v1 --platform {platform}"))), alone.trim());
+    }
+    let listed = yard.json("ls out");
+    assert_eq!((&listed[0]["digest"], &listed[0]["mediaType"]), (&json!(index.trim()), &json!(INDEX)));
+    assert_eq!(listed.as_array().unwrap().len(), 1, "only the index is listed: {listed}");
+    yard.run("verify out").success();
+    assert_eq!(yard.text(&format!("layout out -t team/app:v1 {BOTH}")), index, "the second build");
+    assert_eq!(yard.text(&format!("build -t team/app:v1 {BOTH} -o oci:built")), index);
+    let document = yard.json(&format!("layout out -t other {BOTH}"));
+    assert_eq!(document["digest"], index.trim());
+    assert_eq!(document["platforms"][1]["platform"], "linux/arm64");
+    let plan = yard.json(&format!("layout out {BOTH} --dry-run"));
+    assert_eq!(plan["platforms"][1]["config"]["architecture"], "arm64");
+}
+
+#[test]
+fn each_platform_is_on_its_own_base() {
+    let yard = Yard::new();
+    two_programs(&yard);
+    yard.text(&format!("layout base -t v1 {BOTH}"));
+    yard.text("layout out --base oci:base --platform linux/arm64,linux/amd64 --copy a:/a");
+    for platform in ["amd64", "arm64"] {
+        assert_eq!(yard.text(&format!("cat out /usr/bin/program --platform linux/{platform}")), platform);
+    }
+    let missing = yard.run("layout out --base oci:base --platform linux/arm64,linux/s390x --copy a:/a").ended_with(1);
+    missing.failed_saying("linux/s390x");
+}
+
+#[test]
+fn all_platforms_are_copied() {
+    let yard = Yard::new();
+    two_programs(&yard);
+    let (server, shelf) = Server::with_shelf(|x, shelf| shelf.serve(x));
+    let host = server.host();
+    let index = yard.text(&format!("layout out -t team/app:v1 {BOTH}"));
+    let pushed = format!("docker://{host}/team/app:v1");
+    let copy = format!("export out --all-platforms oci:copy oci-archive:all.tar {pushed} --plain-http {host}");
+    assert_eq!(yard.text(&copy), index);
+    assert_eq!(yard.text(&copy), index, "a second time");
+    assert_eq!(ocibuild::Digest::of(&shelf.manifest("team/app", "v1").unwrap()).to_string(), index.trim());
+    yard.run("verify copy").success();
+    assert_eq!(yard.json("ls copy")[0]["name"], "docker.io/team/app:v1");
+    // From an archive and from a registry.
+    assert_eq!(yard.text("export oci-archive:all.tar --all-platforms oci:again:v2"), index);
+    assert_eq!(yard.text(&format!("export {pushed} --all-platforms oci:pulled --plain-http {host}")), index);
+    for place in ["again", "pulled", "oci-archive:all.tar"] {
+        assert_eq!(yard.text(&format!("cat {place} /usr/bin/program --platform linux/arm64")), "arm64", "{place}");
+    }
+}
+
+#[test]
+fn what_is_for_one_platform_is_refused() {
+    let yard = Yard::new();
+    two_programs(&yard);
+    yard.text(&format!("layout out {BOTH}"));
+    yard.text("layout one --copy a:/a");
+    let several = "hold several";
+    yard.refuses("export out docker-archive:a.tar --all-platforms", &["docker-archive:a.tar holds one", several]);
+    yard.refuses("export out - --all-platforms", &["standard output holds one"]);
+    yard.refuses("export one oci:copy --all-platforms", &["one is for one platform"]);
+    yard.refuses("export out oci:copy --all-platforms --platform linux/arm64", &["cannot be used with"]);
+    yard.refuses(&format!("build -t team/app:v1 {BOTH} --load podman"), &["--platform", several]);
+    yard.refuses(&format!("layout new {BOTH} --save saved.tar"), &["--platform", several]);
+    yard.refuses(&format!("layout new {BOTH} --iidfile id"), &["--iidfile", "--digest-file"]);
+    yard.refuses("layout new --platform linux/arm64,linux/arm64 --copy a:/a", &["linux/arm64 is given twice"]);
+    yard.refuses("layout new --copy bin/{arch}:/usr/bin", &["`bin/{arch}`", "--platform OS/ARCH"]);
+    yard.refuses("layout new --platform linux/arm64,linux/amd64 --copy -:/a", &["standard input can be read once"]);
+    yard.refuses("dockerfile --platform linux/arm64,linux/amd64 --copy a:/a", &["a Dockerfile is for one platform"]);
+    assert!(!yard.names().contains(&"new".to_owned()), "nothing was made");
+}
+
+#[test]
+fn other_programs_pull_each_platform() {
+    let (Some(registry), Some(skopeo)) = (Registry::plain(), Skopeo::find()) else { return };
+    let yard = Yard::new();
+    two_programs(&yard);
+    let name = format!("{}/team/app:v1", registry.address());
+    yard.text(&format!("build -t {name} {BOTH} --push"));
+    let podman = Podman::find();
+    for (number, arch) in ["amd64", "arm64"].iter().enumerate() {
+        let there = format!("oci:{}:v1", yard.scratch.join(format!("skopeo{number}")).display());
+        // The option of the program comes before its command; with it, skopeo takes the image of that platform.
+        let from = format!("docker://{name}");
+        skopeo.copy_for(arch, &from, &there).success();
+        assert_eq!(yard.text(&format!("cat skopeo{number} /usr/bin/program --platform linux/{arch}")), *arch);
+        if let Some(podman) = &podman {
+            let pull = ["pull", "--quiet", "--tls-verify=false", "--arch", arch, &name];
+            run(podman.command().args(pull)).success();
+            let shown = run(podman.command().args(["image", "inspect", "--format", "{{.Architecture}}", &name]));
+            assert_eq!(shown.success().text().trim(), *arch);
+        }
+    }
 }

@@ -123,15 +123,28 @@ impl Stage {
         for repository in ["team/base", "team/app", "team/cache"] {
             for tag in self.shelf.tags(repository) {
                 let bytes = self.shelf.manifest(repository, &tag).unwrap();
-                let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-                let blobs = manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
-                for digest in blobs.map(|blob| blob["digest"].as_str().unwrap().parse().unwrap()) {
-                    assert!(self.shelf.blob(repository, digest).is_some(), "{row}: {tag} lacks {digest}");
+                let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                for listed in document["manifests"].as_array().into_iter().flatten() {
+                    let manifest = self.shelf.manifest(repository, listed["digest"].as_str().unwrap());
+                    let manifest = manifest.unwrap_or_else(|| panic!("{row}: {tag} lacks {}", listed["digest"]));
+                    self.has_blobs(repository, &serde_json::from_slice(&manifest).unwrap(), row);
                 }
+                self.has_blobs(repository, &document, row);
                 published.insert(format!("{repository}:{tag}"), Digest::of(&bytes).to_string());
             }
         }
         published
+    }
+}
+
+impl Stage {
+    /// Asserts that the registry has the config and the layers of a manifest; an index has none.
+    #[track_caller]
+    fn has_blobs(&self, repository: &str, manifest: &serde_json::Value, row: &str) {
+        let blobs = manifest["layers"].as_array().into_iter().flatten().chain(manifest.get("config"));
+        for digest in blobs.map(|blob| blob["digest"].as_str().unwrap().parse().unwrap()) {
+            assert!(self.shelf.blob(repository, digest).is_some(), "{row}: {repository} lacks {digest}");
+        }
     }
 }
 

@@ -52,6 +52,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::NONE
     },
     Scenario {
+        name: "an image for two platforms",
+        command: "layout",
+        line: "layout out -t keep --platform linux/amd64,linux/arm64 --copy src:/srv",
+        ..Scenario::NONE
+    },
+    Scenario {
+        name: "a copy of all platforms",
+        command: "export",
+        line: "export out:both docker://{HOST}/team/app:v1 --all-platforms --plain-http {HOST}",
+        prepare: |stage| stage.run("layout out -t both --platform linux/amd64,linux/arm64 --copy src:/srv"),
+        ..Scenario::NONE
+    },
+    Scenario {
         name: "a robot whose environment is shared",
         command: "layout",
         line: "layout out -t new --robot machine/robot --base scratch --rcc-exec rcc --catalog {CATALOG} --cache-dir cache \

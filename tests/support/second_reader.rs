@@ -1,6 +1,6 @@
 //! The crate oci-spec as a second reader of the program's output: it shares no code with the program.
 
-use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,15 +16,25 @@ pub(super) fn read_built_image(command: &Command, stdout: &[u8]) {
     let index: ImageIndex = read(&layout.join("index.json"));
     let listed = index.manifests().iter().find(|listed| listed.digest().as_ref() == digest);
     let listed = listed.unwrap_or_else(|| panic!("{}: index.json does not list {digest}", layout.display()));
-    let manifest_file = blob(&layout, listed.digest().as_ref());
+    if *listed.media_type() == MediaType::ImageIndex {
+        let index: ImageIndex = read(&blob(&layout, listed.digest().as_ref()));
+        index.manifests().iter().for_each(|image| read_image(&layout, image));
+    } else {
+        read_image(&layout, listed);
+    }
+}
+
+#[track_caller]
+fn read_image(layout: &Path, listed: &Descriptor) {
+    let manifest_file = blob(layout, listed.digest().as_ref());
     assert_eq!(listed.size(), std::fs::metadata(&manifest_file).unwrap().len());
     let manifest: ImageManifest = read(&manifest_file);
-    let config = blob(&layout, manifest.config().digest().as_ref());
+    let config = blob(layout, manifest.config().digest().as_ref());
     if has_odd_history(&config) {
         return;
     }
     let config: ImageConfiguration = read(&config);
-    assert_eq!(config.rootfs().diff_ids().len(), manifest.layers().len(), "{digest}");
+    assert_eq!(config.rootfs().diff_ids().len(), manifest.layers().len(), "{}", listed.digest());
 }
 
 /// Reads `file`, and asserts that the parsed document has the same members with the same values.

@@ -7,7 +7,7 @@ use ocibuild::build::Source;
 use ocibuild::common::root::Root;
 use ocibuild::layers::tree::{DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owners, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
-use ocibuild::{Error, ErrorKind, Result};
+use ocibuild::{Error, ErrorKind, Platform, Result};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,9 @@ const OPTIONS: KnownOptions = &[
     ("xattrs", OptionForm::Word),
     ("skip-special", OptionForm::Word),
 ];
+
+/// What is replaced by the parts of a platform in a source.
+const PLACEHOLDERS: [&str; 3] = ["{os}", "{arch}", "{variant}"];
 
 /// A value of `--copy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,23 @@ impl Copy {
     /// Returns whether a tar on standard input is copied.
     pub(in crate::cli) fn is_standard_input(&self) -> bool {
         self.source == Path::new("-")
+    }
+
+    /// Returns this copy for one platform, whose parts take the place of `{os}`, `{arch}` and `{variant}` in the source.
+    ///
+    /// # Errors
+    /// Fails if the source has a placeholder and no platform is given.
+    pub(in crate::cli) fn for_platform(&self, platform: Option<&Platform>) -> Result<Copy> {
+        let Some(text) = self.source.to_str().filter(|text| PLACEHOLDERS.iter().any(|name| text.contains(name))) else {
+            return Ok(self.clone());
+        };
+        let platform = platform.ok_or_else(|| {
+            Error::usage(format!("`{text}`"), "depends on the platform, and none is given").hint("--platform OS/ARCH")
+        })?;
+        let values = [platform.os(), platform.architecture(), platform.variant().unwrap_or_default()];
+        let filled =
+            PLACEHOLDERS.iter().zip(values).fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+        Ok(Copy { source: PathBuf::from(filled), ..self.clone() })
     }
 
     /// Returns the source. `general` and `excluded` apply to all copies; the options of this one come first.

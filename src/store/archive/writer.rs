@@ -12,7 +12,8 @@ use crate::common::progress::Progress;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
 use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
 use crate::store::select_image::{MissingPlatform, reachable};
-use crate::store::{BlobSink, ImageName, Opener, StoredImage, Verified, copy_blobs};
+use crate::store::stored_image::note_origin;
+use crate::store::{BlobSink, ImageName, Opener, StoredImage, StoredIndex, Verified, copy_blobs};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -104,6 +105,29 @@ impl<W: Write> ArchiveState<W> {
         Ok(())
     }
 
+    /// Writes a manifest or an index as a blob. The same one may be kept under another name.
+    fn document(&mut self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let path = blob_path(descriptor);
+        if self.written.contains(&path) {
+            return Ok(());
+        }
+        self.file(&path, bytes.len() as u64, &mut &bytes[..])
+    }
+
+    /// Writes what comes after the blobs.
+    fn complete(&mut self, index: &Index, docker_list: Option<&[u8]>) -> Result<Vec<Replaced>> {
+        let index = index.to_bytes();
+        self.file(INDEX_FILE, index.len() as u64, &mut &index[..])?;
+        if let Some(list) = docker_list {
+            self.file(LIST_FILE, list.len() as u64, &mut &list[..])?;
+        }
+        let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
+        self.file(LAYOUT_FILE, version.len() as u64, &mut &version[..])?;
+        self.write(&tar::END)?;
+        self.output.flush().map_err(|error| Error::io(&self.object, "write", error))?;
+        Ok(Vec::new())
+    }
+
     fn directory(&mut self, path: &str) -> Result<()> {
         if !self.written.insert(path.to_owned()) {
             return Ok(());
@@ -152,33 +176,33 @@ impl<W: Write + Send> BlobSink for ArchiveWriter<W> {
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         let mut state = self.state();
-        let manifest = &image.manifest_bytes;
-        let path = blob_path(&image.descriptor);
-        // The same image may be kept under another name.
-        if !state.written.contains(&path) {
-            state.file(&path, manifest.len() as u64, &mut &manifest[..])?;
-        }
-        let index = index_of(state.kept.clone(), image, names, self.form).to_bytes();
-        state.file(INDEX_FILE, index.len() as u64, &mut &index[..])?;
+        let described = &image.descriptor;
+        let mut descriptor = Descriptor::new(&described.media_type, described.digest, described.size);
+        descriptor.platform = Some(image.config.platform().clone());
+        let descriptor = image.note_origin(descriptor);
+        let mut index = index_of(state.kept.clone(), &descriptor, names, self.form);
+        index.put(&image.referrers.iter().map(|referrer| referrer.listed.clone()).collect::<Vec<_>>());
+        state.document(described, &image.manifest_bytes)?;
+        let list = (self.form == ArchiveForm::Docker).then(|| docker_list(image, names));
+        state.complete(&index, list.as_deref())
+    }
+
+    fn commit_index(&self, index: &StoredIndex, names: &[ImageName]) -> Result<Vec<Replaced>> {
         if self.form == ArchiveForm::Docker {
-            let list = docker_list(image, names);
-            state.file(LIST_FILE, list.len() as u64, &mut &list[..])?;
+            return Err(Error::usage("docker-archive", "holds one platform")
+                .hint("--platform selects one; oci-archive:FILE holds several"));
         }
-        let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
-        state.file(LAYOUT_FILE, version.len() as u64, &mut &version[..])?;
-        state.write(&tar::END)?;
-        let ArchiveState { output, object, .. } = &mut *state;
-        output.flush().map_err(|error| Error::io(object, "write", error))?;
-        Ok(Vec::new())
+        let mut state = self.state();
+        let descriptor = note_origin(index.descriptor.clone(), index.origin.as_ref());
+        let list = index_of(state.kept.clone(), &descriptor, names, self.form);
+        state.document(&index.descriptor, &index.bytes)?;
+        state.complete(&list, None)
     }
 }
 
-/// Returns `index` with the image and its referrers. In the Docker form a tag alone comes with the name that `manifest.json`
-/// makes of it, so that both kinds of readers show the same.
-fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: ArchiveForm) -> Index {
-    let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
-    descriptor.platform = Some(image.config.platform().clone());
-    let descriptor = image.note_origin(descriptor);
+/// Returns `index` with an image. In the Docker form a tag alone comes with the name that `manifest.json` makes of it, so that
+/// both kinds of readers show the same.
+fn index_of(mut index: Index, descriptor: &Descriptor, names: &[ImageName], form: ArchiveForm) -> Index {
     let tagged = |name: &ImageName| {
         let tagged = descriptor.clone().annotated(REF_NAME, name.tag());
         let full = match form {
@@ -191,10 +215,9 @@ fn index_of(mut index: Index, image: &StoredImage, names: &[ImageName], form: Ar
         }
     };
     match names {
-        [] => index.put(&[descriptor]),
+        [] => index.put(std::slice::from_ref(descriptor)),
         names => index.put(&names.iter().map(tagged).collect::<Vec<_>>()),
     };
-    index.put(&image.referrers.iter().map(|referrer| referrer.listed.clone()).collect::<Vec<_>>());
     index
 }
 

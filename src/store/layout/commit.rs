@@ -4,6 +4,7 @@ use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
+use crate::spec::reference::Tag;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
 use crate::store::{ImageName, RemoteLayers, StoredImage};
 use std::collections::BTreeSet;
@@ -13,11 +14,23 @@ use std::time::{Duration, Instant};
 /// The maximum number of changes of the index by programs that do not take the lock, during one update.
 const RETRIES: usize = 20;
 
-/// Returns the descriptor of `image` for the index, under `name` and with `left_out` as its missing layers.
-pub(super) fn listed(image: &StoredImage, name: &ImageName, left_out: &RemoteLayers) -> Descriptor {
+/// Returns the descriptor of `image` for the index, without a name, and with `left_out` as its missing layers.
+pub(super) fn entry_of_image(image: &StoredImage, left_out: &RemoteLayers) -> Descriptor {
     let mut descriptor = Descriptor::new(&image.descriptor.media_type, image.descriptor.digest, image.descriptor.size);
     descriptor.platform = Some(image.config.platform().clone());
-    let descriptor = left_out.note_in(image.note_origin(descriptor.annotated(REF_NAME, name.tag())));
+    left_out.note_in(image.note_origin(descriptor))
+}
+
+/// Returns `entry` under each of `names`; without any, as `latest`.
+pub(super) fn under_names(entry: &Descriptor, names: &[ImageName]) -> Vec<Descriptor> {
+    match names {
+        [] => vec![listed(entry, &ImageName::of_tag(&Tag::latest()))],
+        names => names.iter().map(|name| listed(entry, name)).collect(),
+    }
+}
+
+fn listed(entry: &Descriptor, name: &ImageName) -> Descriptor {
+    let descriptor = entry.clone().annotated(REF_NAME, name.tag());
     match name.reference() {
         Some(reference) => descriptor.annotated(CONTAINERD_NAME, reference.to_string()),
         None => descriptor,

@@ -48,7 +48,6 @@ use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::{Root, WriteCheck, is_temporary_name};
-use crate::spec::reference::Tag;
 use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
 use crate::store::select_image;
 use crate::store::select_image::select;
@@ -311,10 +310,7 @@ impl Layout {
         names: &[ImageName],
     ) -> Result<Vec<Replaced>> {
         self.put_manifest(&image.descriptor, &image.manifest_bytes)?;
-        let mut listed: Vec<Descriptor> = match names {
-            [] => vec![commit::listed(image, &ImageName::of_tag(&Tag::latest()), left_out)],
-            names => names.iter().map(|name| commit::listed(image, name, left_out)).collect(),
-        };
+        let mut listed = commit::under_names(&commit::entry_of_image(image, left_out), names);
         listed.extend(image.referrers.iter().map(|referrer| referrer.listed.clone()));
         self.sync_blobs()?;
         let replaced = self.with_unneeded(self.publish(&listed)?);

@@ -1,10 +1,11 @@
 //! A layout as source and sink of the copy loop.
 
-use super::Layout;
+use super::{Layout, commit};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::WriteCheck;
 use crate::spec::{Descriptor, Replaced};
-use crate::store::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage};
+use crate::store::stored_image::note_origin;
+use crate::store::{BlobSink, BlobSource, ImageName, Opener, RemoteLayers, StoredImage, StoredIndex};
 use std::io::Read;
 
 impl BlobSource for Layout {
@@ -71,5 +72,14 @@ impl BlobSink for Layout {
 
     fn commit(&self, image: &StoredImage, names: &[ImageName]) -> Result<Vec<Replaced>> {
         self.commit_sparse(&RemoteLayers::default(), image, names)
+    }
+
+    fn commit_index(&self, index: &StoredIndex, names: &[ImageName]) -> Result<Vec<Replaced>> {
+        self.put_manifest(&index.descriptor, &index.bytes)?;
+        let entry = note_origin(index.descriptor.clone(), index.origin.as_ref());
+        self.sync_blobs()?;
+        let replaced = self.with_unneeded(self.publish(&commit::under_names(&entry, names))?);
+        self.check_place()?;
+        Ok(replaced)
     }
 }

@@ -1,0 +1,48 @@
+//! Where the commands that build an image put it.
+
+use super::destination::ExportDestination;
+use ocibuild::Result;
+use ocibuild::common::root::{PathStatus, Root};
+use std::path::{Path, PathBuf};
+
+/// Where an image goes.
+pub(super) struct BuildTarget {
+    /// The layout that lists it. Without one, its blobs are in the cache on the way to the destinations.
+    pub(super) layout: Option<PathBuf>,
+    /// Where it is copied to.
+    pub(super) destinations: Vec<ExportDestination>,
+    /// The texts that name the destinations.
+    pub(super) texts: Vec<String>,
+    /// The flag that names files among the destinations.
+    pub(super) flag: &'static str,
+}
+
+impl BuildTarget {
+    /// Returns `true` if a tar comes out of standard output.
+    pub(super) fn is_on_standard_output(&self) -> bool {
+        self.destinations.iter().any(ExportDestination::is_standard_output)
+    }
+
+    /// Returns its name in messages.
+    pub(super) fn place(&self) -> String {
+        match &self.layout {
+            Some(layout) => layout.display().to_string(),
+            None => self.texts.join(", "),
+        }
+    }
+
+    /// Returns the directory in which a dry run spools an archive.
+    pub(super) fn spool(&self) -> Result<Root> {
+        nearest_directory(self.layout.as_deref().unwrap_or(Path::new(".")))
+    }
+}
+
+/// Returns the directory in which a dry run spools an archive: `output`, or its nearest existing parent.
+fn nearest_directory(output: &Path) -> Result<Root> {
+    for path in output.ancestors() {
+        if PathStatus::of(path)?.is_directory() {
+            return Root::open(path);
+        }
+    }
+    Root::open(Path::new("."))
+}
