@@ -29,6 +29,10 @@ fn l1_unknown_flags_are_usage_errors() {
             (&["extra"], "unexpected argument 'extra'"),
             (&["--compression", "bzip2"], "invalid value 'bzip2'"),
             (&["--compression-level", "13"], "gzip has levels 1 to 12"),
+            (
+                &["--compression", "none", "--compression-level", "3"],
+                "compression level 3: has no effect without compression",
+            ),
             (&["--compression", "none", "--compression-level", "1"], "no compression"),
             (&["--compression", "zstd", "--compression-level", "20"], "zstd has levels 1 to 19"),
             (&["--jobs", "0"], "--jobs"),

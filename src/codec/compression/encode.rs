@@ -44,7 +44,9 @@ impl Compression {
         };
         match (encoding, level) {
             (Encoding::Plain, None) => Ok(Compression::None),
-            (Encoding::Plain, Some(level)) => Err(out_of_range(level, "no compression", "0 to 0")),
+            (Encoding::Plain, Some(level)) => {
+                Err(Error::usage(format!("compression level {level}"), "has no effect without compression"))
+            }
             (Encoding::Gzip, None) => Ok(Compression::DEFAULT_GZIP),
             (Encoding::Gzip, Some(level @ 1..=12)) => Ok(Compression::Gzip(level)),
             (Encoding::Gzip, Some(level)) => Err(out_of_range(level, "gzip", "1 to 12")),
