@@ -58,7 +58,7 @@ impl<R: Read> Read for Uninterrupted<R> {
 ///
 /// It adds the places and digests of the members that it has read to `notes`.
 pub fn decode_gzip_noting<'a>(source: impl Read + Send + 'a, notes: &MemberNotes) -> impl Read + Send + 'a {
-    let source = NotedSource::new(BufReader::with_capacity(BUFFER, source), notes.clone());
+    let source = NotedSource::new(BufReader::with_capacity(BUFFER, Uninterrupted(source)), notes.clone());
     NotedContent::new(GzipReader::Before(source), notes.clone())
 }
 
@@ -222,6 +222,14 @@ mod tests {
             let interrupting = Interrupting { bytes, is_due: false };
             io::copy(&mut decode(interrupting, encoding).unwrap(), &mut out).unwrap();
             assert_eq!(out, b"one,two", "{encoding:?}");
+        }
+        let (members, notes) = (GzipMembers::default(), MemberNotes::default());
+        let interrupting = || Interrupting { bytes: &gzip, is_due: false };
+        let keeping: Box<dyn Read> = Box::new(decode_gzip_keeping(interrupting(), &members));
+        for mut reader in [keeping, Box::new(decode_gzip_noting(interrupting(), &notes))] {
+            let mut out = Vec::new();
+            io::copy(&mut reader, &mut out).unwrap();
+            assert_eq!(out, b"one,two");
         }
     }
 

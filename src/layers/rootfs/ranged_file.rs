@@ -41,6 +41,7 @@ pub(super) fn copy_members(
     let Some(mut stored) = (if is_whole_layer { None } else { source.open_range(layer, packed)? }) else {
         return Ok(false);
     };
+    let mut left = content.end - content.start;
     for (before, member) in wanted {
         let mut hashed = Hashing::new((&mut stored).take(member.packed_end - before.packed_end), Algorithm::Sha256);
         let part = content.start.max(before.end)..content.end.min(member.end);
@@ -53,8 +54,10 @@ pub(super) fn copy_members(
         if digest != member.digest || written < length {
             return Err(Error::corrupt(object, "a part of it is not what it was"));
         }
+        left -= written;
     }
-    Ok(true)
+    // The noted members may end before the content does.
+    Ok(left == 0)
 }
 
 /// Where the member before another one ends.

@@ -282,6 +282,9 @@ fn a_file_is_read_from_its_members_alone() {
         assert_eq!(lengths.len(), 3);
         assert!(lengths[0] < layer.size / 3 && lengths[1] < layer.size && lengths[2] < layer.size / 3, "{lengths:?}");
     }
+    let (source, layer, listing, _) = in_members(512, |_| {});
+    let is_read = copy_members(&source, (&layer, &listing), &(512..1 << 40), &mut Vec::new()).unwrap();
+    assert!(!is_read, "the members end before this content");
     let (source, layer, listing, _) = in_members(1 << 20, |_| {});
     assert_eq!(copied(&source, &layer, &listing, "a").unwrap(), None, "one member is the whole layer");
     assert!(source.asked.lock().unwrap().is_empty());
