@@ -36,5 +36,6 @@ fn the_real_rcc_records_what_is_missing_and_what_is_incomplete() {
     fs::remove_dir_all(&objects).unwrap();
     layout(&[]).ended_with(1).failed_saying("(--resolve records the environment again)");
     layout(&["--resolve"]).success();
-    assert!(objects.is_dir());
+    // Not every object is there again: files of an environment that have times in them are other objects now.
+    layout(&[]).success();
 }
