@@ -73,6 +73,8 @@ fn f3_f7_with_too_little_of_anything_a_command_fails_and_loses_nothing() {
         }
     }
     eprintln!("{refused} limits were too low, {done} were not");
+    let has_run = refused + done > 0;
+    assert!(!has_run || refused > 0 && done > 0, "all limits were too low, or none");
 }
 
 /// Runs the command with a limit, and judges what it leaves; `None` if the limit cannot be set here.
