@@ -3,7 +3,7 @@
 
 use super::contract::{Bench, is_one_line, tags};
 use crate::consumers::Layout as Image;
-use crate::support::{command, consumer_as_root, is_left_out, ocibuild, run};
+use crate::support::{command, consumer_as_root, install_ocibuild, is_left_out, ocibuild, run};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
@@ -513,7 +513,7 @@ fn with_few_threads_the_work_is_done_or_refused() {
     fs::create_dir(&place).unwrap();
     std::os::unix::fs::chown(&place, Some(4242), Some(4242)).unwrap();
     // Where another user may run it.
-    fs::copy(env!("CARGO_BIN_EXE_ocibuild"), place.join("ocibuild")).unwrap();
+    install_ocibuild(&place);
     bench.scratch.write("place/src/file", vec![7; 3 << 20]);
     let as_other = |most: usize, arguments: &[&str]| {
         let mut command = command(&setpriv);

@@ -2,7 +2,7 @@
 
 use super::contract::{Bench, build, is_one_line, is_whole, no_temporaries, spec, tags, temporaries};
 use crate::consumers::{Layout as Image, Skopeo};
-use crate::support::{command, consumer_as_root, is_left_out, ocibuild, run};
+use crate::support::{command, consumer_as_root, install_ocibuild, is_left_out, ocibuild, run};
 use ocibuild::common::progress::{Event, Progress, Silent};
 use ocibuild::store::Layout;
 use std::fs;
@@ -373,8 +373,7 @@ fn s9_a_lock_file_of_another_user_locks_too() {
     for directory in ["", "blobs", "blobs/sha256"] {
         fs::set_permissions(bench.out.join(directory), fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let program = bench.scratch.join("ocibuild");
-    fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &program).unwrap();
+    let program = install_ocibuild(bench.scratch.path());
     let mut nobody = command(setpriv);
     nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     nobody.args(["layout", "out", "-q", "--tag", "new", "--copy", "src:/srv", "--lock-timeout", "0"]);

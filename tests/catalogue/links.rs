@@ -1,7 +1,7 @@
 //! One file in several layouts and in the cache: where that happens, where it does not, and who lives with it.
 
 use super::contract::{Bench, is_whole, tags};
-use crate::support::{LoopDisk, command, consumer_as_root, run};
+use crate::support::{LoopDisk, command, consumer_as_root, install_ocibuild, run};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -112,8 +112,7 @@ fn others_write_beside_read_only_blobs() {
     let bench = Bench::empty();
     bench.source();
     fs::set_permissions(bench.scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let program = bench.scratch.join("ocibuild");
-    fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &program).unwrap();
+    let program = install_ocibuild(bench.scratch.path());
     let as_user = |program: &Path, arguments: &[&str]| {
         let mut user = command(&setpriv);
         user.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(arguments);

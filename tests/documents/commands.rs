@@ -11,10 +11,10 @@
 use super::Page;
 use super::page::Block;
 use crate::consumers::{Podman, Registry};
-use crate::support::{Scratch, command, is_left_out, run, run_within};
+use crate::support::{Scratch, command, install_script, is_left_out, run, run_within};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -79,8 +79,7 @@ impl Desk {
 
     fn install_podman(&self) {
         let Some(podman) = &self.podman else { return };
-        let program = self.scratch.write("programs/podman", podman.script(":"));
-        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        install_script(&self.scratch.join("programs/podman"), &podman.script(":"));
     }
 
     /// Returns whether everything that `block` needs is there.

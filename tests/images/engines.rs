@@ -2,21 +2,18 @@
 
 use super::Yard;
 use crate::consumers::{Containerd, Docker, Podman};
-use crate::support::{Finished, command, run};
+use crate::support::{Finished, install_script, run};
 use std::fs;
 use std::process::Command;
 
 impl Yard {
-    /// Makes a program of a shell script. A process of its own writes it, since no program can be started while another one,
-    /// which a test starts in that moment, holds it open for writing.
-    fn program(&self, name: &str, script: &str) {
-        let source = self.scratch.write(format!("{name}.sh"), format!("#!/bin/sh\n{script}\n"));
-        run(command("install").args(["-D", "-m", "755"]).arg(source).arg(self.scratch.join("bin").join(name)))
-            .success();
+    /// Makes a program of a shell script.
+    pub(super) fn program(&self, name: &str, script: &str) {
+        install_script(&self.scratch.join("bin").join(name), &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// Runs a command line that finds no program but those of the yard.
-    fn run_among(&self, line: &str) -> Finished {
+    pub(super) fn run_among(&self, line: &str) -> Finished {
         run(self.command(line).env("PATH", self.scratch.join("bin")))
     }
 }

@@ -2,11 +2,10 @@
 
 use super::machine::Machine;
 use crate::catalogue::forge::gzip;
-use crate::support::run;
+use crate::support::{install_script, run};
 use serde_json::json;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 
 /// M5: rcc would not run the image, so another blueprint than the robot's is refused, unless no rcc is in the image.
 #[test]
@@ -154,8 +153,7 @@ fn resolving_records_what_is_missing_or_incomplete() {
         machine.scratch.join("recorded").display(),
         machine.scratch.join("home").display()
     );
-    let rcc = machine.scratch.write("bin/rcc", recorder);
-    fs::set_permissions(&rcc, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&machine.scratch.join("bin/rcc"), &recorder);
     let resolve = || {
         let words = ["layout", "../out", "--base", "scratch", "--environment", "direct", "--resolve"];
         let mut command = machine.command("robot", &words);

@@ -16,6 +16,8 @@ pub(crate) mod packages;
 #[cfg(target_os = "linux")]
 mod presence;
 #[cfg(target_os = "linux")]
+mod programs;
+#[cfg(target_os = "linux")]
 pub(crate) mod random;
 #[cfg(target_os = "linux")]
 pub(crate) mod real_rcc;
@@ -30,6 +32,8 @@ pub(crate) use command::{Finished, command, ocibuild, run, run_within};
 pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]
 pub(crate) use presence::{as_nobody, consumer, consumer_as_root, python_with};
+#[cfg(target_os = "linux")]
+pub(crate) use programs::{install_ocibuild, install_script};
 pub(crate) use scratch::{Scratch, session};
 pub(crate) use selection::is_left_out;
 #[cfg(target_os = "linux")]

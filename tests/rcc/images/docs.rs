@@ -3,9 +3,8 @@
 use super::Workshop;
 use crate::consumers::{Podman, Registry};
 use crate::documents::{Page, undescribed};
-use crate::support::{Finished, Scratch, command, run_within};
+use crate::support::{Finished, Scratch, command, install_script, run_within};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 const ROBOT: &str = "
@@ -64,8 +63,7 @@ impl Desk {
     }
 
     fn install(&self, name: &str, text: &str) {
-        let path = self.scratch.write(format!("programs/{name}"), text);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        install_script(&self.scratch.join("programs").join(name), text);
     }
 
     /// Runs the commands of the page at `path` that need `needs`, in `directory`.
