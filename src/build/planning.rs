@@ -13,8 +13,8 @@ use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
-use crate::layers::tree::{Access, Content, Entry, Kind, Owner, TreeBuilder};
-use crate::spec::MOST_LAYERS;
+use crate::layers::tree::{Access, Attributes, Content, Entry, Excluded, Kind, Owner, Tree, TreeBuilder};
+use crate::spec::{ImagePath, MOST_LAYERS};
 use crate::store::{ImageName, Layout};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -121,51 +121,21 @@ impl LayerSpec {
         let is_searched = self.sources.iter().any(Source::is_searched);
         let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots } = self;
         // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
-        let describes_directories = !known_directories.is_empty();
-        if describes_directories {
+        if !known_directories.is_empty() {
             placement::check_described(known_directories.keys(), below.base, below.unchecked)?;
         }
-        if let Some(known) = known {
-            let content = PlannedContent::Known(Box::new(known));
-            let (excluded, compression) = (Vec::new(), policy.for_unknown_files());
-            return Ok(Some(PlannedLayer {
-                name,
-                created_by,
-                content,
-                excluded,
-                compression,
-                recipe,
-                group,
-                roots,
-                series,
-                is_searched,
-            }));
-        }
-        let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
-        let mut known = BTreeMap::new();
-        if describes_directories {
-            known = default_directories(rules.mtime);
-            known.extend(known_directories);
-        }
-        let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
-        let adds_only_accounts = accounts::are_all(&sources);
-        let sources = accounts::add_to(sources, &mut builder, below.all, progress)?;
-        let sources = new_directory::add_those_with_attributes(sources, &mut builder, below.all)?;
-        for source in sources {
-            builder.begin_source(&source.name);
-            source.add_to(&mut builder, spool, progress)?;
-        }
-        let excluded = builder.take_excluded();
-        let mut tree = builder.finish()?;
-        if !describes_directories {
-            let LowerLayers { base: _, all: rootfs, unchecked } = below;
-            tree = placement::Placer { rootfs, rules: &rules, unchecked, progress }.place(tree)?;
-        }
-        if adds_only_accounts && tree.is_empty() {
-            return Ok(None);
-        }
-        let compression = policy.for_tree(&tree);
-        let content = PlannedContent::Tree(tree);
+        let (content, excluded, compression) = match known {
+            Some(known) => (PlannedContent::Known(Box::new(known)), Vec::new(), policy.for_unknown_files()),
+            None => {
+                let adds_only_accounts = accounts::are_all(&sources);
+                let (tree, excluded) = tree_of(sources, known_directories, below, spool, progress)?;
+                if adds_only_accounts && tree.is_empty() {
+                    return Ok(None);
+                }
+                let compression = policy.for_tree(&tree);
+                (PlannedContent::Tree(tree), excluded, compression)
+            }
+        };
         Ok(Some(PlannedLayer {
             name,
             created_by,
@@ -185,6 +155,39 @@ impl LayerSpec {
         let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
         SeriesKey::new(&self.created_by, &sources, policy)
     }
+}
+
+/// Returns the entries of `sources`, and what was excluded. A layer that describes directories itself does not depend on what is
+/// below.
+fn tree_of(
+    sources: Vec<Source>,
+    described: BTreeMap<ImagePath, Attributes>,
+    below: LowerLayers<'_>,
+    spool: &Root,
+    progress: &dyn Progress,
+) -> Result<(Tree, Vec<Excluded>)> {
+    let rules = sources.first().map(|source| source.rules.clone()).unwrap_or_default();
+    let describes_directories = !described.is_empty();
+    let mut known = BTreeMap::new();
+    if describes_directories {
+        known = default_directories(rules.mtime);
+        known.extend(described);
+    }
+    let mut builder = TreeBuilder::new(&rules).with_known_directories(known);
+    let sources = accounts::add_to(sources, &mut builder, below.all, progress)?;
+    let sources = new_directory::add_those_with_attributes(sources, &mut builder, below.all)?;
+    for source in sources {
+        builder.begin_source(&source.name);
+        source.add_to(&mut builder, spool, progress)?;
+    }
+    let excluded = builder.take_excluded();
+    let tree = builder.finish()?;
+    if describes_directories {
+        return Ok((tree, excluded));
+    }
+    let LowerLayers { base: _, all: rootfs, unchecked } = below;
+    let tree = placement::Placer { rootfs, rules: &rules, unchecked, progress }.place(tree)?;
+    Ok((tree, excluded))
 }
 
 impl Source {

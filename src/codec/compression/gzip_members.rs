@@ -105,12 +105,17 @@ impl<R: BufRead> BufRead for MemberRecorder<R> {
 
 impl<R: BufRead> Read for MemberRecorder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, buffer)
     }
+}
+
+/// Reads from the buffer of `source`, so that it sees what is consumed.
+pub(super) fn read_buffered(source: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let available = source.fill_buf()?;
+    let length = available.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&available[..length]);
+    source.consume(length);
+    Ok(length)
 }
 
 /// A source of gzip data that is notified of the members in it.

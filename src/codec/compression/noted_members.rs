@@ -1,6 +1,6 @@
 //! Notes where the members of a gzip stream end while it is read, so that later a part of it can be read and verified alone.
 
-use super::gzip_members::MemberSource;
+use super::gzip_members::{MemberSource, read_buffered};
 use crate::common::digest::{Digest, Hasher};
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,11 +92,7 @@ impl<R: BufRead> BufRead for NotedSource<R> {
 
 impl<R: BufRead> Read for NotedSource<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, buffer)
     }
 }
 

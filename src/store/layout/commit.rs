@@ -53,11 +53,20 @@ pub(super) enum ListedSince {
 }
 
 impl Layout {
+    /// Makes the blobs of the layout durable, and lists `descriptors` under their names. Returns the images that had these names,
+    /// with what became unneeded.
+    pub(super) fn list_durably(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
+        self.sync_blobs()?;
+        let replaced = self.with_unneeded(self.publish(descriptors)?);
+        self.check_place()?;
+        Ok(replaced)
+    }
+
     /// Lists `descriptors`, whose blobs are durable, and replaces entries of the same names. Returns the replaced entries.
     ///
     /// A program that does not take the lock may have read the index before, and write it back without them. So the index is
     /// checked again for a short time, and dropped entries are listed again.
-    pub(super) fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
+    fn publish(&self, descriptors: &[Descriptor]) -> Result<Vec<Replaced>> {
         let _guard = self.lock()?;
         let (listed, replaced) = self.list(descriptors)?;
         self.keep_listed(descriptors, listed, replaced)

@@ -312,10 +312,7 @@ impl Layout {
         self.put_manifest(&image.descriptor, &image.manifest_bytes)?;
         let mut listed = commit::under_names(&commit::entry_of_image(image, left_out), names);
         listed.extend(image.referrers.iter().map(|referrer| referrer.listed.clone()));
-        self.sync_blobs()?;
-        let replaced = self.with_unneeded(self.publish(&listed)?);
-        self.check_place()?;
-        Ok(replaced)
+        self.list_durably(&listed)
     }
 
     fn blob_directory(&self, algorithm: Algorithm) -> Result<Root> {

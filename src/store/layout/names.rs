@@ -14,10 +14,7 @@ impl Layout {
     pub fn tag(&self, selector: Option<&str>, names: &[ImageName]) -> Result<Vec<Replaced>> {
         let image = select(self, &self.index()?, selector, &self.display())?;
         let listed: Vec<Descriptor> = names.iter().map(|name| named(&image, name)).collect();
-        self.sync_blobs()?;
-        let replaced = self.with_unneeded(self.publish(&listed)?);
-        self.check_place()?;
-        Ok(replaced)
+        self.list_durably(&listed)
     }
 }
 
