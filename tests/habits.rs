@@ -99,7 +99,10 @@ fn words_of_others_mean_the_same_or_are_answered() {
     program(&scratch, &["layout", "out", "--user=7", "--annotation=manifest:a=b", "--annotation=c:d=e"]).success();
     assert_eq!(Layout::new(scratch.join("out"), "latest").manifest()["annotations"], json!({"a": "b", "c:d": "e"}));
     for (arguments, answer) in [
-        (&["layout", "out", "--annotation", "index:a=b"][..], "an image for one platform has no index (a=VALUE)"),
+        (
+            &["layout", "out", "--annotation", "index:a=b"][..],
+            "only manifests get annotations, not the index of several platforms (a=VALUE)",
+        ),
         (&["layout", "out", "--file", "Dockerfile"], "no Dockerfile is read"),
         (&["export", "out", "docker://r/a", "--creds", "a:b"], "--creds-stdin reads NAME:PASSWORD"),
         (&["export", "out", "docker://r/a", "--retry-times", "3"], "failed requests are repeated up to 5 times"),

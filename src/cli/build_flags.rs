@@ -116,7 +116,7 @@ impl BuildFlags {
             return Ok(ExitCode::SUCCESS);
         }
         let mut layout = match &target.layout {
-            Some(layout) => Layout::create_locking(layout, self.lock.locking())?.checking(self.write_check.check()),
+            Some(layout) => Layout::create_locking(layout, self.lock.locking())?.checking(check),
             None => Layout::kept(&self.request.cache_directory.open()?, LAYERS, &*watch)?,
         };
         if let Some(cache) = &cache {
@@ -155,7 +155,7 @@ impl BuildFlags {
         };
         let writing = Writing {
             locking: self.lock.locking(),
-            check: self.write_check.check(),
+            check,
             network,
             locations: locations.as_ref(),
             cache: cache.as_ref(),
@@ -204,12 +204,7 @@ impl BuildFlags {
         if self.request.bases.is_sparse() {
             return Err(Error::usage("--sparse", "is for one platform"));
         }
-        if target.destinations.iter().any(|destination| !destination.holds_several()) {
-            let reason = "several are given, and one of the destinations holds one";
-            return Err(Error::usage("--platform", reason)
-                .hint("oci:DIR, oci-archive:FILE and docker://REFERENCE hold several"));
-        }
-        Ok(())
+        target.destinations.iter().try_for_each(|destination| destination.check_holds_several("--platform"))
     }
 
     /// Returns the names that were given; for a robot, else the name of its directory.

@@ -47,8 +47,14 @@ impl Reporting<'_> {
             (OutputFormat::Json, [only]) => print(&only.to_string()),
             (OutputFormat::Json, several) => print(&json!({"platforms": several}).to_string()),
             (OutputFormat::Text, documents) => {
-                let lines = plans.iter().zip(documents).flat_map(|(plan, document)| plan_lines(plan, document));
-                print(&lines.collect::<Vec<_>>().join("\n"))
+                let mut lines = Vec::new();
+                for (plan, document) in plans.iter().zip(documents) {
+                    if documents.len() > 1 {
+                        lines.push(format!("{}:", plan.base.config().platform()));
+                    }
+                    lines.extend(plan_lines(plan, document));
+                }
+                print(&lines.join("\n"))
             }
         }
     }
@@ -60,9 +66,7 @@ impl Reporting<'_> {
     pub(super) fn image(&self, made: &Made, explains: Explains) -> Result<()> {
         report_replaced(&made.built.replaced, self.watch);
         self.layers(made, explains);
-        let mut document = made.to_json();
-        document["replaced"] = replaced_json(&made.built.replaced);
-        self.digest(&made.built.image.descriptor, document)
+        self.digest(&made.built.image.descriptor, &made.built.replaced, || made.to_json())
     }
 
     /// Prints the digest of an index, and describes its images.
@@ -77,23 +81,25 @@ impl Reporting<'_> {
         explains: Explains,
     ) -> Result<()> {
         report_replaced(replaced, self.watch);
-        let mut platforms = Vec::new();
         for made in images {
-            let platform = made.built.image.config.platform().to_string();
-            self.watch.say(&format!("{platform}: {}", made.built.image.descriptor.digest));
+            let image = &made.built.image;
+            self.watch.say(&format!("{}: {}", image.config.platform(), image.descriptor.digest));
             self.layers(made, explains);
-            let mut document = made.to_json();
-            document["platform"] = platform.into();
-            platforms.push(document);
         }
-        let mut document = index.descriptor.to_json();
-        document["platforms"] = platforms.into();
-        document["replaced"] = replaced_json(replaced);
-        self.digest(&index.descriptor, document)
+        let of_platform = |made: &Made| {
+            let mut document = made.to_json();
+            document["platform"] = made.built.image.config.platform().to_string().into();
+            document
+        };
+        self.digest(&index.descriptor, replaced, || {
+            let mut document = index.descriptor.to_json();
+            document["platforms"] = images.iter().map(of_platform).collect();
+            document
+        })
     }
 
-    /// Prints the digest, or `document` with the place of the image.
-    fn digest(&self, descriptor: &Descriptor, mut document: Value) -> Result<()> {
+    /// Prints the digest, or `document` with the names and the place of the image.
+    fn digest(&self, descriptor: &Descriptor, replaced: &[Replaced], document: impl FnOnce() -> Value) -> Result<()> {
         if ocibuild::common::root::sync_was_refused() {
             let reason = "this file system does not support fsync; a crash can lose the image";
             warn(self.watch, &self.target.place(), reason);
@@ -108,6 +114,8 @@ impl Reporting<'_> {
                 false => print(&digest),
             };
         }
+        let mut document = document();
+        document["replaced"] = replaced_json(replaced);
         let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
         document["names"] = if names.is_empty() { json!(["latest"]) } else { json!(names) };
         match &self.target.layout {

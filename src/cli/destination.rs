@@ -10,15 +10,16 @@ use super::progress_display::Watch;
 use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
 use ocibuild::common::progress::warn;
-use ocibuild::common::root::{Destination as Output, Root, Temporary, WriteCheck};
+use ocibuild::common::root::{Destination as Output, Root, WriteCheck};
 use ocibuild::spec::ImagePath;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{
-    BlobLocations, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, StoredIndex, TransferStats, copy,
+    BlobLocations, BlobSink, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, StoredIndex,
+    TransferStats, copy,
 };
 use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
-use std::ffi::OsStr;
+use std::fmt;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use std::sync::Arc;
 pub(super) enum ExportDestination {
     Layout(PathBuf, Option<String>),
     Directory(PathBuf),
-    Engine(ContainerEngine, Reference),
+    /// The store of an engine, and all names that the image gets in it.
+    Engine(ContainerEngine, Vec<Reference>),
     /// A file, and the names that the image gets there, if not its own.
     File(PathBuf, ArchiveForm, Option<Vec<ImageName>>),
     /// A tar of the files of the image; standard output without a path.
@@ -61,16 +63,6 @@ impl ExportDestination {
     /// Returns `true` if all layers have to be compressed in one way there.
     pub(super) fn is_docker_archive(&self) -> bool {
         matches!(self, ExportDestination::File(_, ArchiveForm::Docker, _) | ExportDestination::Engine(..))
-    }
-
-    /// Returns `true` if a multi-platform image can be there whole.
-    pub(super) fn holds_several(&self) -> bool {
-        matches!(
-            self,
-            ExportDestination::Layout(..)
-                | ExportDestination::File(_, ArchiveForm::Oci, _)
-                | ExportDestination::Repository(..)
-        )
     }
 
     /// Returns the registry that the image goes to.
@@ -116,7 +108,7 @@ impl ExportDestination {
                 ExportDestination::File(file, ArchiveForm::Docker, names)
             }
             Location::Directory(directory) => ExportDestination::Directory(directory),
-            Location::Engine(engine, name) => ExportDestination::Engine(engine, name),
+            Location::Engine(engine, name) => ExportDestination::Engine(engine, vec![name]),
             Location::Registry(reference) => {
                 let name = full_name(&reference.to_string())?;
                 ExportDestination::Repository(reference, vec![name])
@@ -131,11 +123,37 @@ impl ExportDestination {
     pub(super) fn check(&self, check: WriteCheck) -> Result<()> {
         match self {
             ExportDestination::Layout(..) | ExportDestination::File(..) => Ok(()),
-            ExportDestination::Directory(directory) => check_is_read_back(check, directory.display()),
-            ExportDestination::Engine(_, reference) | ExportDestination::Repository(reference, _) => {
-                check_is_read_back(check, reference)
+            _ => check_is_read_back(check, self),
+        }
+    }
+
+    /// Refuses a multi-platform image, which `flag` asks for, where one image only can be.
+    ///
+    /// # Errors
+    /// Fails if it does not fit there.
+    pub(super) fn check_holds_several(&self, flag: &str) -> Result<()> {
+        match self {
+            ExportDestination::Layout(..)
+            | ExportDestination::File(_, ArchiveForm::Oci, _)
+            | ExportDestination::Repository(..) => Ok(()),
+            _ => Err(holds_one(flag, self)),
+        }
+    }
+
+    /// Takes over the names of `other` if both are one repository or one engine, and returns whether they are.
+    fn takes_names_of(&mut self, other: &ExportDestination) -> bool {
+        match (self, other) {
+            (ExportDestination::Repository(here, names), ExportDestination::Repository(there, more))
+                if here.same_repository(there) =>
+            {
+                add_new(names, more);
+                true
             }
-            ExportDestination::Files(_) => check_is_read_back(check, "files"),
+            (ExportDestination::Engine(here, names), ExportDestination::Engine(there, more)) if here == there => {
+                add_new(names, more);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -158,7 +176,10 @@ impl ExportDestination {
                 Ok(moved)
             }
             ExportDestination::File(file, ArchiveForm::Oci, names) => {
-                index_to_file(index, file, names.as_deref().unwrap_or(own_names), writing)
+                let names = names.as_deref().unwrap_or(own_names);
+                to_file(file, (ArchiveForm::Oci, names), writing, &|Place { sink, .. }| {
+                    Ok((index.copy(sink, names, &**watch)?, index.descriptor.digest))
+                })
             }
             ExportDestination::Repository(reference, names) => {
                 let locations = writing.locations.cloned();
@@ -168,7 +189,7 @@ impl ExportDestination {
             ExportDestination::Directory(_)
             | ExportDestination::Engine(..)
             | ExportDestination::File(_, ArchiveForm::Docker, _)
-            | ExportDestination::Files(_) => Err(Error::invalid("destination", "holds one platform")),
+            | ExportDestination::Files(_) => Err(holds_one("--platform", self)),
         }
     }
 
@@ -183,16 +204,20 @@ impl ExportDestination {
             ExportDestination::Directory(directory) => {
                 copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
             }
-            ExportDestination::Engine(engine, name) => {
-                let mut loading = engines::store(*engine, name, writing.network)?.load()?;
-                let (object, names) = (loading.object(), [ImageName::of_reference(name)]);
-                warn_of_zstd(opened, ArchiveForm::Docker, watch);
-                let archive = (ArchiveForm::Docker, &names[..]);
-                let written = write_archive(opened, &mut loading, &object, archive, writing.cache, watch);
+            ExportDestination::Engine(engine, references) => {
+                let mut loading = engines::store(*engine, listed(references), writing.network)?.load()?;
+                let object = loading.object();
+                let names: Vec<ImageName> = references.iter().map(ImageName::of_reference).collect();
+                let content = ArchivedImage { opened, form: ArchiveForm::Docker, names: &names, writing };
+                content.warn_of_zstd();
+                let written = write_archive(&mut loading, &object, ArchiveForm::Docker, &|place| content.fill(place));
                 loading.finish(written)
             }
             ExportDestination::File(file, form, names) => {
-                to_file(opened, file, (*form, names.as_deref().unwrap_or(&opened.names)), writing)
+                let names = names.as_deref().unwrap_or(&opened.names);
+                let content = ArchivedImage { opened, form: *form, names, writing };
+                content.warn_of_zstd();
+                to_file(file, (*form, names), writing, &|place| content.fill(place))
             }
             ExportDestination::Files(file) => {
                 let (image, cache) = (&opened.image, writing.cache_directory);
@@ -216,8 +241,31 @@ impl ExportDestination {
     }
 }
 
+/// Returns the error of a multi-platform image, which `flag` asks for, for a place of one image.
+pub(super) fn holds_one(flag: &str, place: impl fmt::Display) -> Error {
+    Error::usage(flag, format!("{place} holds one platform"))
+        .hint("oci:DIR, oci-archive:FILE and docker://REFERENCE hold several")
+}
+
+impl fmt::Display for ExportDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExportDestination::Layout(path, _) => write!(f, "oci:{}", path.display()),
+            ExportDestination::Directory(path) => write!(f, "dir:{}", path.display()),
+            ExportDestination::Engine(engine, names) => {
+                write!(f, "{}:{}", engine.transport(), listed(names))
+            }
+            ExportDestination::File(path, ArchiveForm::Oci, _) => write!(f, "oci-archive:{}", path.display()),
+            ExportDestination::File(path, ArchiveForm::Docker, _) => write!(f, "docker-archive:{}", path.display()),
+            ExportDestination::Files(Some(path)) => write!(f, "rootfs:{}", path.display()),
+            ExportDestination::Files(None) => write!(f, "rootfs:-"),
+            ExportDestination::Repository(reference, _) => write!(f, "docker://{reference}"),
+        }
+    }
+}
+
 /// Refuses to read back what is written to `place`, which is no layout and no file.
-pub(super) fn check_is_read_back(check: WriteCheck, place: impl std::fmt::Display) -> Result<()> {
+pub(super) fn check_is_read_back(check: WriteCheck, place: impl fmt::Display) -> Result<()> {
     match check {
         WriteCheck::Synced => Ok(()),
         WriteCheck::ReadBack => {
@@ -242,7 +290,7 @@ pub(super) struct Writing<'w> {
     pub(super) watch: &'w Arc<Watch>,
 }
 
-/// Returns the destinations in the texts: standard output without any, and each repository once.
+/// Returns the destinations in the texts: standard output without any, and each repository and engine once.
 pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestination>>> {
     if texts.iter().any(|text| text == "-") {
         return match texts {
@@ -253,20 +301,23 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestinat
     let mut destinations: Vec<ExportDestination> = Vec::new();
     for text in texts {
         let destination = ExportDestination::named(text)?;
-        if let ExportDestination::Repository(reference, names) = &destination {
-            let same = destinations.iter_mut().find_map(|known| match known {
-                ExportDestination::Repository(known, names) if known.same_repository(reference) => Some(names),
-                _ => None,
-            });
-            if let Some(same) = same {
-                let new: Vec<_> = names.iter().filter(|name| !same.contains(name)).cloned().collect();
-                same.extend(new);
-                continue;
-            }
+        if !destinations.iter_mut().any(|known| known.takes_names_of(&destination)) {
+            destinations.push(destination);
         }
-        destinations.push(destination);
     }
     Ok(Some(destinations))
+}
+
+fn listed(names: &[Reference]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn add_new<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
+    for one in more {
+        if !known.contains(one) {
+            known.push(one.clone());
+        }
+    }
 }
 
 /// Docker knows images by repository and tag.
@@ -301,148 +352,123 @@ fn names_in_layout(tag: Option<&str>, own: &[ImageName]) -> Result<Vec<ImageName
     })
 }
 
+/// Where an archive is made.
+struct Place<'p> {
+    sink: &'p dyn BlobSink,
+    /// Returns the directory for files without a name.
+    spool: &'p dyn Fn() -> Result<Root>,
+}
+
+/// Fills an archive with an image or an index, and returns the digest of that, too.
+type Filling<'f> = &'f dyn Fn(Place<'_>) -> Result<(TransferStats, Digest)>;
+
+/// An image that goes into an archive.
+struct ArchivedImage<'i> {
+    opened: &'i OpenedImage,
+    form: ArchiveForm,
+    names: &'i [ImageName],
+    writing: &'i Writing<'i>,
+}
+
+/// Writes an archive to `file`: an existing one is replaced, and an oci-archive keeps its other images.
 fn to_file(
-    opened: &OpenedImage,
     file: &Path,
     (form, names): (ArchiveForm, &[ImageName]),
     writing: &Writing<'_>,
+    fill: Filling<'_>,
 ) -> Result<TransferStats> {
-    let (cache, watch): (_, &Watch) = (writing.cache, writing.watch);
-    warn_of_zstd(opened, form, watch);
     let output = Output::find(file, Root::create)?;
+    let object = file.display().to_string();
     let Output::File(root, name) = &output else {
-        check_is_read_back(writing.check, file.display())?;
-        let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(file.display().to_string(), "no stream"))?;
-        return to_stream(opened, stream, &file.display().to_string(), (form, names), cache, watch);
-    };
-    replace_archive((root, name), file, (form, names), writing, |writer| {
-        let image = in_one_compression(opened, form, cache, &|| Ok(root.clone()), watch)?;
-        Ok((copy(&image, writer, names, watch)?, image.descriptor.digest))
-    })
-}
-
-fn index_to_file(
-    index: &StoredIndex,
-    file: &Path,
-    names: &[ImageName],
-    writing: &Writing<'_>,
-) -> Result<TransferStats> {
-    let watch: &Watch = writing.watch;
-    let output = Output::find(file, Root::create)?;
-    let Output::File(root, name) = &output else {
-        let object = file.display().to_string();
         check_is_read_back(writing.check, &object)?;
         let stream = open_stream(&output)?.ok_or_else(|| Error::invalid(&object, "no stream"))?;
-        refuse_terminal(&stream, &object)?;
-        let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), ArchiveForm::Oci, &object);
-        let moved = index.copy(&writer, names, watch)?;
-        writer.finish().flush().map_err(|error| Error::io(&object, "write", error))?;
-        return Ok(moved);
+        return to_stream(stream, &object, form, fill);
     };
-    replace_archive((root, name), file, (ArchiveForm::Oci, names), writing, |writer| {
-        Ok((index.copy(writer, names, watch)?, index.descriptor.digest))
-    })
-}
-
-/// Replaces the file `name` in `root`, which is at the path `file`, by an archive that `write` fills; an oci-archive keeps its
-/// other images. `write` returns the digest of what it has written, too.
-fn replace_archive(
-    (root, name): (&Root, &OsStr),
-    file: &Path,
-    (form, names): (ArchiveForm, &[ImageName]),
-    writing: &Writing<'_>,
-    write: impl FnOnce(&ArchiveWriter<BufWriter<Temporary>>) -> Result<(TransferStats, Digest)>,
-) -> Result<TransferStats> {
     let earlier = archive_to_replace(file)?;
     root.sweep_temporaries();
     let temporary = BufWriter::with_capacity(1 << 20, root.temporary()?.checking(writing.check));
-    let writer = ArchiveWriter::new(temporary, form, file.display().to_string());
+    let writer = ArchiveWriter::new(temporary, form, &object);
     let mut replaced = Vec::new();
     if let (ArchiveForm::Oci, Some(earlier)) = (form, earlier) {
         replaced = writer.keep(&earlier, names, &**writing.watch)?;
     }
-    let (mut moved, digest) = write(&writer)?;
+    let (mut moved, digest) = fill(Place { sink: &writer, spool: &|| Ok(root.clone()) })?;
     replaced.retain(|replaced| replaced.image.digest != digest);
     moved.replaced.extend(replaced);
-    let temporary =
-        writer.finish().into_inner().map_err(|error| Error::io(file.display(), "write", error.into_error()))?;
+    let temporary = writer.finish().into_inner().map_err(|error| Error::io(object, "write", error.into_error()))?;
     temporary.persist(name)?;
     root.sync()?;
     Ok(moved)
 }
 
 /// Writes a docker-archive to standard output.
-pub(super) fn to_stdout(opened: &OpenedImage, cache: Option<&Cache>, watch: &Watch) -> Result<()> {
-    warn_of_zstd(opened, ArchiveForm::Docker, watch);
-    let form = (ArchiveForm::Docker, &opened.names[..]);
-    to_stream(opened, std::io::stdout(), "standard output", form, cache, watch).map(|_| ())
+pub(super) fn to_stdout(opened: &OpenedImage, writing: &Writing<'_>) -> Result<()> {
+    let content = ArchivedImage { opened, form: ArchiveForm::Docker, names: &opened.names, writing };
+    content.warn_of_zstd();
+    to_stream(std::io::stdout(), "standard output", ArchiveForm::Docker, &|place| content.fill(place)).map(|_| ())
 }
 
 /// Writes an archive to what takes bytes as they come, and is called `object`.
 fn to_stream<W: Write + IsTerminal + Send>(
-    opened: &OpenedImage,
     stream: W,
     object: &str,
-    archive: (ArchiveForm, &[ImageName]),
-    cache: Option<&Cache>,
-    watch: &Watch,
+    form: ArchiveForm,
+    fill: Filling<'_>,
 ) -> Result<TransferStats> {
-    refuse_terminal(&stream, object)?;
-    write_archive(opened, stream, object, archive, cache, watch)
-}
-
-fn refuse_terminal(stream: &impl IsTerminal, object: &str) -> Result<()> {
-    if !stream.is_terminal() {
-        return Ok(());
+    if stream.is_terminal() {
+        let object = if object == "standard output" { "-" } else { object };
+        return Err(
+            Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file")
+        );
     }
-    let object = if object == "standard output" { "-" } else { object };
-    Err(Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file"))
+    write_archive(stream, object, form, fill)
 }
 
 fn write_archive<W: Write + Send>(
-    opened: &OpenedImage,
     stream: W,
     object: &str,
-    (form, names): (ArchiveForm, &[ImageName]),
-    cache: Option<&Cache>,
-    watch: &Watch,
+    form: ArchiveForm,
+    fill: Filling<'_>,
 ) -> Result<TransferStats> {
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
     #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
     let spool = || Root::open(&std::env::temp_dir());
-    let image = in_one_compression(opened, form, cache, &spool, watch)?;
-    let moved = copy(&image, &writer, names, watch)?;
+    let (moved, _) = fill(Place { sink: &writer, spool: &spool })?;
     writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
     Ok(moved)
 }
 
-/// Returns the image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is; an
-/// oci-archive says of each layer how it is, and keeps the manifest.
-fn in_one_compression(
-    opened: &OpenedImage,
-    form: ArchiveForm,
-    cache: Option<&Cache>,
-    directory: &dyn Fn() -> Result<Root>,
-    watch: &Watch,
-) -> Result<StoredImage> {
-    if form == ArchiveForm::Oci || !opened.image.has_several_compressions() {
-        return Ok(opened.image.clone());
+impl ArchivedImage<'_> {
+    fn fill(&self, place: Place<'_>) -> Result<(TransferStats, Digest)> {
+        let image = self.in_one_compression(place.spool)?;
+        Ok((copy(&image, place.sink, self.names, &**self.writing.watch)?, image.descriptor.digest))
     }
-    let made = match cache {
-        Some(cache) => with_one_compression(&opened.image, Spool::Cache(cache), watch)?,
-        None => with_one_compression(&opened.image, Spool::Unnamed(&directory()?), watch)?,
-    };
-    let Some(image) = made else { return Ok(opened.image.clone()) };
-    let digest = image.descriptor.digest;
-    if !opened.image.referrers.is_empty() {
-        warn(watch, "docker-archive", "the referrers of the image are not copied, since its manifest changes");
-    }
-    watch.say(&format!("docker-archive: its layers were recompressed with gzip; its manifest is {digest}"));
-    Ok(image)
-}
 
-fn warn_of_zstd(opened: &OpenedImage, form: ArchiveForm, watch: &Watch) {
-    if form == ArchiveForm::Docker && opened.image.has_zstd_layers() {
-        warn(watch, "docker-archive", "the layers are zstd, which Docker before version 23 does not load");
+    /// Returns the image as it goes into an archive. Readers of a docker-archive take all layers to be compressed as one of them is;
+    /// an oci-archive says of each layer how it is, and keeps the manifest.
+    fn in_one_compression(&self, spool: &dyn Fn() -> Result<Root>) -> Result<StoredImage> {
+        let image = &self.opened.image;
+        let watch: &Watch = self.writing.watch;
+        if self.form == ArchiveForm::Oci || !image.has_several_compressions() {
+            return Ok(image.clone());
+        }
+        let made = match self.writing.cache {
+            Some(cache) => with_one_compression(image, Spool::Cache(cache), watch)?,
+            None => with_one_compression(image, Spool::Unnamed(&spool()?), watch)?,
+        };
+        let Some(made) = made else { return Ok(image.clone()) };
+        let digest = made.descriptor.digest;
+        if !image.referrers.is_empty() {
+            warn(watch, "docker-archive", "the referrers of the image are not copied, since its manifest changes");
+        }
+        watch.say(&format!("docker-archive: its layers were recompressed with gzip; its manifest is {digest}"));
+        Ok(made)
+    }
+
+    fn warn_of_zstd(&self) {
+        if self.form == ArchiveForm::Docker && self.opened.image.has_zstd_layers() {
+            let reason = "the layers are zstd, which Docker before version 23 does not load";
+            warn(&**self.writing.watch, "docker-archive", reason);
+        }
     }
 }

@@ -4,8 +4,9 @@ use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
 use ocibuild::common::root::Root;
 use ocibuild::store::{ContainerEngine, EngineProgram, EngineStore};
-use ocibuild::{Error, Reference, Result};
+use ocibuild::{Error, Result};
 use std::env;
+use std::fmt;
 use std::path::PathBuf;
 
 /// The prefixes of remote addresses.
@@ -15,7 +16,11 @@ const REMOTE: [&str; 4] = ["tcp://", "http://", "https://", "ssh://"];
 ///
 /// # Errors
 /// Fails if it is on another machine, and no connection may be opened.
-pub(super) fn store(engine: ContainerEngine, name: &Reference, network: &NetworkArguments) -> Result<EngineStore> {
+pub(super) fn store(
+    engine: ContainerEngine,
+    name: impl fmt::Display,
+    network: &NetworkArguments,
+) -> Result<EngineStore> {
     let variable = match engine {
         ContainerEngine::Docker => "DOCKER_HOST",
         ContainerEngine::Podman => "CONTAINER_HOST",

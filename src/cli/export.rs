@@ -1,7 +1,7 @@
 //! `ocibuild export`.
 
 use super::blob_locations;
-use super::destination::{ExportDestination, Writing, check_is_read_back, destinations, to_stdout};
+use super::destination::{ExportDestination, Writing, check_is_read_back, destinations, holds_one, to_stdout};
 use super::layer_cache;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::network::NetworkArguments;
@@ -12,9 +12,10 @@ use super::result_files::ResultFiles;
 use super::source::{OpenedImage, SourceArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
+use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
 use ocibuild::registry::LayerSources;
-use ocibuild::store::TransferStats;
+use ocibuild::store::{StoredImage, StoredIndex, TransferStats};
 use ocibuild::{Digest, Error, Reference, Result};
 use serde_json::json;
 use std::process::ExitCode;
@@ -71,6 +72,10 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         Some(destinations) => destinations.iter().try_for_each(|destination| destination.check(check))?,
         None => check_is_read_back(check, "standard output")?,
     }
+    let to_stream = destinations.iter().flatten().any(ExportDestination::is_standard_output);
+    if arguments.common.format == OutputFormat::Json && (destinations.is_none() || to_stream) {
+        return Err(Error::usage("--format json", "standard output is for the tar"));
+    }
     if arguments.all_platforms {
         return all_platforms(arguments, destinations, &watch);
     }
@@ -100,25 +105,21 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         true => layer_cache::open_unless_off(arguments.source.cache_directory(), &watch)?,
         false => None,
     };
-    let cache = cache.as_ref();
-    let Some(destinations) = destinations else {
-        to_stdout(&opened, cache, &watch)?;
-        arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    if arguments.common.format == OutputFormat::Json && destinations.iter().any(ExportDestination::is_standard_output) {
-        return Err(Error::usage("--format json", "standard output is for the tar"));
-    }
-    let mut moved = TransferStats::default();
     let writing = Writing {
         locking: arguments.lock.locking(),
         check,
         network: &arguments.network,
         locations: locations.as_ref(),
-        cache,
+        cache: cache.as_ref(),
         cache_directory: arguments.source.cache_directory(),
         watch: &watch,
     };
+    let Some(destinations) = destinations else {
+        to_stdout(&opened, &writing)?;
+        arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut moved = TransferStats::default();
     for destination in &destinations {
         moved.add(destination.write(&opened, &writing)?);
     }
@@ -132,14 +133,9 @@ fn all_platforms(
     destinations: Option<Vec<ExportDestination>>,
     watch: &Arc<Watch>,
 ) -> Result<ExitCode> {
-    let only_one = |place: &str| {
-        Error::usage("--all-platforms", format!("{place} holds one platform"))
-            .hint("oci:DIR, oci-archive:FILE and docker://REFERENCE hold several")
-    };
-    let destinations = destinations.ok_or_else(|| only_one("the docker-archive on standard output"))?;
-    if let Some(place) = destinations.iter().position(|destination| !destination.holds_several()) {
-        return Err(only_one(&arguments.destinations[place]));
-    }
+    let flag = "--all-platforms";
+    let destinations = destinations.ok_or_else(|| holds_one(flag, "the docker-archive on standard output"))?;
+    destinations.iter().try_for_each(|destination| destination.check_holds_several(flag))?;
     arguments.results.check_has_no_image_id()?;
     let (index, names) = arguments.source.open_index(&arguments.network, watch)?;
     let admission = arguments.source.admission(&arguments.network)?;
@@ -147,6 +143,7 @@ fn all_platforms(
     for image in &images {
         admission.admit(image, arguments.source.cache_directory(), &arguments.network, watch)?;
     }
+    warn_of_artifacts(&index, &images, watch)?;
     let locations = blob_locations::open(arguments.source.cache_directory(), watch);
     let writing = Writing {
         locking: arguments.lock.locking(),
@@ -163,6 +160,18 @@ fn all_platforms(
     }
     arguments.results.write(&index.descriptor, None, &names)?;
     report(arguments, &destinations, index.descriptor.digest, moved, watch)
+}
+
+/// Warns of artifacts about the images of a layout, since they are not copied with an index.
+fn warn_of_artifacts(index: &StoredIndex, images: &[StoredImage], watch: &Watch) -> Result<()> {
+    let Some(layout) = index.source.layout(&index.descriptor) else { return Ok(()) };
+    let images = images.iter().map(|image| image.descriptor.digest);
+    let artifacts = layout.artifacts_about(images.chain([index.descriptor.digest]))?;
+    if artifacts > 0 {
+        let reason = format!("{} about the image stay behind", counted(artifacts, "artifact"));
+        warn(watch, &layout.root().path().display().to_string(), &reason);
+    }
+    Ok(())
 }
 
 fn report(

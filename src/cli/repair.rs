@@ -17,6 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 #[derive(Debug, Args)]
+#[command(
+    mut_group("LayoutLockArguments", |group| group.requires("repair")),
+    mut_arg("authfile", |flag| flag.requires("repair")),
+    mut_arg("creds_stdin", |flag| flag.requires("repair")),
+    mut_arg("mirrors", |flag| flag.requires("repair")),
+    mut_arg("signature_policy", |flag| flag.requires("repair")),
+    mut_group("ConnectionArguments", |group| group.requires("repair"))
+)]
 pub(super) struct RepairArguments {
     /// Replace missing and damaged blobs by those of the cache or of the registries that they are known to be in
     #[arg(long)]
@@ -55,6 +63,8 @@ impl RepairArguments {
         cache: &CacheDirectory,
         watch: &Arc<Watch>,
     ) -> Result<(Report, Vec<RepairedBlob>)> {
+        self.network
+            .refuse_policy("verify --repair: a blob is the one that the layout names, wherever it comes from")?;
         let named: Vec<RepairSource> = self.from.iter().map(|text| self.place(text, watch)).collect::<Result<_>>()?;
         let cache = cache.existing()?;
         let layout = Layout::open_to_change(directory, self.lock.locking())?;

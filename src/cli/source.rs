@@ -9,8 +9,6 @@ use super::network::NetworkArguments;
 use super::open_document::open_document;
 use super::progress_display::Watch;
 use clap::Args;
-use ocibuild::common::human_numbers::counted;
-use ocibuild::common::progress::warn;
 use ocibuild::common::root::Root;
 use ocibuild::layers::rootfs::{self, LayerListing, Listings};
 use ocibuild::registry::{LayerSources, Meanings};
@@ -110,21 +108,20 @@ impl SourceArguments {
         watch: &Arc<Watch>,
     ) -> Result<(StoredIndex, Vec<ImageName>)> {
         let document = open_document(&self.source, None, &self.cache, network, watch)?;
+        let location = Location::of_image(&self.source)?;
         let Some(mut index) = StoredIndex::of(&document)? else {
-            return Err(Error::usage("--all-platforms", format!("{} is for one platform", self.source))
-                .hint("export copies it without this flag"));
-        };
-        let names = match Location::of_image(&self.source)? {
-            Location::Layout { directory, tag } => {
-                let layout = Layout::open(&directory)?;
-                let images = index.images()?.into_iter().map(|image| image.descriptor.digest);
-                let artifacts = layout.artifacts_about(images.chain([index.descriptor.digest]))?;
-                if artifacts > 0 {
-                    let reason = format!("{} about the image stay behind", counted(artifacts, "artifact"));
-                    warn(&**watch, &self.source, &reason);
+            let flag = "--all-platforms";
+            return Err(match location {
+                Location::Registry(_) if network.is_offline()? => {
+                    Error::usage(flag, format!("the cache holds {} for one platform", self.source))
+                        .hint("without --offline, all platforms are fetched")
                 }
-                layout.names(tag.as_deref())?
-            }
+                _ => Error::usage(flag, format!("{} is for one platform", self.source))
+                    .hint("export copies it without this flag"),
+            });
+        };
+        let names = match location {
+            Location::Layout { directory, tag } => Layout::open(&directory)?.names(tag.as_deref())?,
             Location::OciArchive { file, tag } => Arc::new(OciArchive::open(&file)?).names(tag.as_deref())?,
             Location::Registry(reference) => {
                 index.origin = Some(base::full_name(&reference));

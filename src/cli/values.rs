@@ -26,7 +26,7 @@ pub(super) fn annotation(text: &str) -> Result<(String, String)> {
     match scope {
         "manifest" if !rest.is_empty() => Ok((rest.to_owned(), value)),
         "index" | "index-descriptor" | "manifest-descriptor" => {
-            let reason = "only the manifest has annotations; an image for one platform has no index";
+            let reason = "only manifests get annotations, not the index of several platforms";
             Err(Error::usage(format!("annotation `{key}`"), reason).hint(format!("{rest}=VALUE")))
         }
         _ => Ok((key, value)),

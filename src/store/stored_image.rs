@@ -44,6 +44,11 @@ pub(super) fn without_origin(mut listed: Descriptor) -> Descriptor {
     listed
 }
 
+/// Returns the name in the registry of its origin that an entry of an index notes.
+pub(super) fn origin_of(listed: &Descriptor) -> Option<Reference> {
+    listed.annotations.get(ORIGIN).and_then(|origin| origin.parse().ok())
+}
+
 /// Adds the name in the registry of its origin, if known, to an entry of an index.
 pub(super) fn note_origin(listed: Descriptor, origin: Option<&Reference>) -> Descriptor {
     match origin {
@@ -99,7 +104,7 @@ impl StoredImage {
         let manifest = Manifest::read(&manifest_bytes, &descriptor.media_type, object)?;
         let config_bytes =
             read_document(&*source, &manifest.config, LARGEST_CONFIG).map_err(|error| error.within(object))?;
-        let origin = start.annotations.get(ORIGIN).and_then(|origin| origin.parse().ok());
+        let origin = origin_of(start);
         let image = StoredImage::assemble(source, descriptor, manifest_bytes, config_bytes, platform, object)?;
         Ok(StoredImage { origin, ..image })
     }

@@ -1,6 +1,7 @@
 //! A multi-platform image in a store: its index in memory, its images still in the store.
 
 use super::select_image::{MissingPlatform, reachable};
+use super::stored_image::origin_of;
 use super::{BlobSink, BlobSource, DocumentContent, ImageName, StoredDocument, StoredImage, TransferStats, copy_blobs};
 use super::{Layout, read_document};
 use crate::common::error::{Error, Result};
@@ -44,7 +45,7 @@ impl StoredIndex {
             .into();
         let described = &document.descriptor;
         let descriptor = Descriptor::new(&described.media_type, described.digest, described.size);
-        Ok(Some(StoredIndex { descriptor, bytes, origin: None, source, object }))
+        Ok(Some(StoredIndex { descriptor, bytes, origin: origin_of(described), source, object }))
     }
 
     /// Writes an index of `images` into `layout`, which has their blobs. Nothing lists it yet.
@@ -78,10 +79,13 @@ impl StoredIndex {
     pub fn images(&self) -> Result<Vec<StoredImage>> {
         let mut pending = vec![self.descriptor.clone()];
         let mut images = Vec::new();
+        let mut read = 0;
         while let Some(next) = pending.pop() {
             let document = StoredDocument::read(self.source.clone(), next, None, &self.object)?;
             pending.extend(document.listed().iter().rev().cloned());
-            if pending.len() + images.len() > MOST_MANIFESTS {
+            // Indexes may list each other many times.
+            read += 1;
+            if read + pending.len() > MOST_MANIFESTS {
                 return Err(Error::invalid(&self.object, format!("refers to more than {MOST_MANIFESTS} images")));
             }
             if let DocumentContent::Image(image) = document.content {
@@ -103,10 +107,11 @@ impl StoredIndex {
         let (manifests, blobs): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|blob| media_type::refers_to_blobs(&blob.media_type));
         let mut moved = copy_blobs(&*self.source, &blobs, sink, progress)?;
-        moved.add(copy_blobs(&*self.source, &manifests, sink, progress)?);
         // An index is found before the ones that it lists.
-        for inner in indexes.iter().rev().filter(|index| index.digest != self.descriptor.digest) {
-            moved.add(copy_blobs(&*self.source, std::slice::from_ref(inner), sink, progress)?);
+        let inner = indexes.iter().rev().filter(|index| index.digest != self.descriptor.digest);
+        // One after the other: two artifacts about one image change the same list of a registry.
+        for document in manifests.iter().chain(inner) {
+            moved.add(copy_blobs(&*self.source, std::slice::from_ref(document), sink, progress)?);
         }
         moved.replaced = sink.commit_index(self, names)?;
         Ok(moved)

@@ -50,6 +50,17 @@ fn a_build_is_loaded_under_its_names() {
     run(podman.command().args(["image", "inspect", "docker.io/team/built:v1"])).success();
 }
 
+/// The engine gets one archive, with all names.
+#[test]
+fn names_of_one_engine_share_one_archive() {
+    let yard = Yard::new();
+    yard.program("docker", "echo called >> calls; /bin/cat > loaded.tar");
+    yard.run_among("build -t team/app:v1 -t team/app:v2 --copy a:/a --load docker").success();
+    assert_eq!(fs::read_to_string(yard.scratch.join("calls")).unwrap(), "called\n");
+    let names = ["docker.io/team/app:v1", "docker.io/team/app:v2"];
+    assert_eq!(yard.json("inspect loaded.tar")["names"], serde_json::json!(names));
+}
+
 #[test]
 fn a_build_without_a_destination_is_refused() {
     let yard = Yard::new();

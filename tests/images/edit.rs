@@ -254,6 +254,8 @@ fn indexes_that_multiply_are_refused() {
     listed["annotations"] = json!({"org.opencontainers.image.ref.name": "many"});
     yard.edit_index("out", |manifests| manifests.push(listed));
     yard.run("edit out:many --label a=1").ended_with(1).failed_saying("refers to more than 1000 images");
+    let export = "export out:many --all-platforms oci:copy";
+    yard.run(export).ended_with(1).failed_saying("refers to more than 10000 images");
 }
 
 /// What another program pushes while an image is changed is not lost.

@@ -5,6 +5,7 @@ use crate::consumers::{Podman, Registry, Skopeo};
 use crate::registry::server::Server;
 use crate::support::run;
 use serde_json::{Value, json};
+use std::fs;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -124,6 +125,8 @@ fn several_platforms_are_one_image() {
     let document = yard.json(&format!("layout out -t other {BOTH}"));
     assert_eq!(document["digest"], index.trim());
     assert_eq!(document["platforms"][1]["platform"], "linux/arm64");
+    let plan = yard.text(&format!("layout out {BOTH} --dry-run"));
+    assert!(plan.starts_with("linux/amd64:\n") && plan.contains("\nlinux/arm64:\n"), "{plan}");
     let plan = yard.json(&format!("layout out {BOTH} --dry-run"));
     assert_eq!(plan["platforms"][1]["config"]["architecture"], "arm64");
 }
@@ -154,6 +157,16 @@ fn all_platforms_are_copied() {
     assert_eq!(yard.text(&copy), index, "a second time");
     assert_eq!(ocibuild::Digest::of(&shelf.manifest("team/app", "v1").unwrap()).to_string(), index.trim());
     yard.run("verify copy").success();
+    // Where the index is from stays known.
+    let origin = |layout: &str| {
+        let index: Value =
+            serde_json::from_slice(&fs::read(yard.scratch.join(layout).join("index.json")).unwrap()).unwrap();
+        index["manifests"][0]["annotations"]["dev.ocibuild.origin"].clone()
+    };
+    yard.text(&format!("export {pushed} --all-platforms oci:fetched --plain-http {host}"));
+    yard.text("export fetched --all-platforms oci:moved");
+    assert_eq!(origin("fetched"), format!("{host}/team/app:v1"));
+    assert_eq!(origin("moved"), origin("fetched"));
     assert_eq!(yard.json("ls copy")[0]["name"], "docker.io/team/app:v1");
     // From an archive and from a registry.
     assert_eq!(yard.text("export oci-archive:all.tar --all-platforms oci:again:v2"), index);
@@ -172,6 +185,11 @@ fn what_is_for_one_platform_is_refused() {
     let several = "hold several";
     yard.refuses("export out docker-archive:a.tar --all-platforms", &["docker-archive:a.tar holds one", several]);
     yard.refuses("export out - --all-platforms", &["standard output holds one"]);
+    let two_names = "docker://127.0.0.1:1/a:v1 docker://127.0.0.1:1/a:v2";
+    yard.refuses(&format!("export out {two_names} dir:d --all-platforms"), &["dir:d holds one platform"]);
+    for line in ["export one - --format json", "export out oci-archive:/dev/stdout --all-platforms --format json"] {
+        yard.refuses(line, &["--format json", "standard output is for the tar"]);
+    }
     yard.refuses("export one oci:copy --all-platforms", &["one is for one platform"]);
     yard.refuses("export out oci:copy --all-platforms --platform linux/arm64", &["cannot be used with"]);
     yard.refuses(&format!("build -t team/app:v1 {BOTH} --load podman"), &["--platform", several]);

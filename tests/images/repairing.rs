@@ -163,7 +163,9 @@ fn repair_does_not_guess_an_index() {
 fn repair_refuses_places_without_blobs() {
     let yard = Yard::new();
     two_images_with_a_backup(&yard);
-    yard.refuses("verify out --from ./backup", &["--repair"]);
+    for flags in ["--from ./backup", "--lock-timeout 1", "--plain-http localhost", "--authfile auth.json"] {
+        yard.refuses(&format!("verify out {flags}"), &["--repair"]);
+    }
     yard.refuses("verify out --repair --from docker-daemon:app", &["gives no single blobs", "oci-archive:FILE"]);
     yard.run("verify out --repair --from ./none").ended_with(1).failed_saying("./none: not found");
     yard.run("verify out --repair --from ./backup:none").ended_with(1).failed_saying("no image `none`");

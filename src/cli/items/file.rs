@@ -1,4 +1,4 @@
-//! `[OPTION,]...PATH=TEXT`: a small file. ItemOptions come before the path, so that TEXT may contain commas.
+//! `[OPTION,]...PATH=TEXT`: a small file. The options come before the path, so that TEXT may contain commas.
 
 use super::options::{ItemOptions, KnownOptions, OptionForm};
 use super::path_of_item;

@@ -10,8 +10,8 @@ use ocibuild::{Error, ErrorKind, Result};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The value that means this machine.
-pub(in crate::cli) const HOST: &str = "host";
+/// The value that means this machine. No word of a command line holds it, so every path can be named.
+pub(in crate::cli) const HOST: &str = "\0";
 
 /// Where systems keep their bundle of certificate authorities: Debian and Alpine; Fedora, twice; openSUSE; the BSDs and macOS.
 const BUNDLES: [&str; 5] = [
@@ -47,7 +47,7 @@ pub(in crate::cli) enum FilesFrom {
 }
 
 impl FilesFrom {
-    /// Reads `host` or a path.
+    /// Reads [`HOST`] or a path.
     ///
     /// # Errors
     /// Fails if it is empty.
