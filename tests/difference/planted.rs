@@ -2,6 +2,7 @@
 
 use super::image::{Entry, Image, Layer, Stored, directory, file, image, layer, link};
 use super::{Yard, lines};
+use crate::support::is_left_out;
 use ocibuild::codec::tar::EntryType;
 use serde_json::{Value, json};
 
@@ -163,6 +164,9 @@ const WAYS: &[Way] = &[
 
 #[test]
 fn each_planted_way_is_named_and_nothing_else() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::new();
     for (number, (way, change, expected)) in WAYS.iter().enumerate() {
         let [before, after] = ["a", "b"].map(|side| format!("{side}{number}"));

@@ -192,6 +192,9 @@ fn edits_at_once_keep_each_other() {
 
 #[test]
 fn mistakes_are_refused_before_anything_changes() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::new();
     yard.text("layout out -t v1 --copy a:/a");
     yard.text("export out:v1 oci-archive:out.tar");
@@ -243,6 +246,9 @@ fn signatures_of_the_image_before_are_mentioned() {
 /// An index whose entries lead to each other again and again.
 #[test]
 fn indexes_that_multiply_are_refused() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::new();
     yard.text("layout out -t v1 --copy a:/a");
     let mut listed = yard.json("inspect out")["manifest"].clone();

@@ -28,6 +28,9 @@ const ON_BASE: &str = "layout out --copy a:/a --copy b:/b --env OWN=1 --label ow
 /// What is rebased is what a build on the new base makes.
 #[test]
 fn an_image_goes_onto_another_base() {
+    if is_left_out() {
+        return;
+    }
     let yard = bases();
     let expected = yard.text(&format!("{ON_BASE} --base ./base:v2 -t expected"));
     let report = yard.json("rebase out:v1 --from ./base:v1 --onto ./base:v2");
@@ -47,6 +50,9 @@ fn an_image_goes_onto_another_base() {
 /// The annotations and the layers have to agree about the base.
 #[test]
 fn the_base_is_found_by_annotations_and_layers() {
+    if is_left_out() {
+        return;
+    }
     let yard = bases();
     let index = std::fs::read(yard.scratch.join("out/index.json")).unwrap();
     let refused = yard.run("rebase out:v1 --onto ./base:v2").ended_with(1);
@@ -76,6 +82,9 @@ fn the_base_is_found_by_annotations_and_layers() {
 
 #[test]
 fn layers_that_do_not_fit_are_conflicts() {
+    if is_left_out() {
+        return;
+    }
     let yard = bases();
     std::fs::create_dir_all(yard.scratch.join("usr/b")).unwrap();
     symlink("usr", yard.scratch.join("usr/a")).unwrap();

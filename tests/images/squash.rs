@@ -195,6 +195,9 @@ fn the_same_layers_give_the_same_digest() {
 
 #[test]
 fn hostile_layers_are_refused_or_harmless() {
+    if is_left_out() {
+        return;
+    }
     let refusal = |layers: &[&[&str]], part: &str| {
         let yard = Yard::new();
         image(&yard, layers);
@@ -240,6 +243,9 @@ fn hostile_layers_are_refused_or_harmless() {
 /// Layers of any compression become one of any compression, with the same tar, and what is listed in the cache is not listed again.
 #[test]
 fn every_compression_is_read_and_written() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::new();
     yard.text("layout out -t v1 --copy a:/a --compression zstd");
     yard.text("layout out -t v2 --base ./out:v1 --copy b:/b --compression none");
@@ -272,6 +278,9 @@ fn every_compression_is_read_and_written() {
 /// Engines make a directory for its first file, and keep it when its files are deleted. Deletions alone make none.
 #[test]
 fn directories_without_an_entry_stay() {
+    if is_left_out() {
+        return;
+    }
     let names = |lines: Vec<String>| -> Vec<String> {
         lines.into_iter().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
     };

@@ -97,6 +97,9 @@ fn check_files(hololib: &Hololib, tree: &Path) {
 
 #[test]
 fn every_way_of_storing_an_environment_gives_the_same_files() {
+    if is_left_out() {
+        return;
+    }
     let scene = Scene::new(11);
     for (name, storage) in [("gzip", Storage::Gzip), ("zstd", Storage::Zstd), ("raw", Storage::Raw)] {
         let recording = scene.record(&blueprint("3.11.7"), storage);

@@ -4,7 +4,7 @@ use super::real::layout;
 use super::server::{Exchange, Server, Shelf};
 use super::*;
 use crate::consumers;
-use crate::support::{Finished, Scratch, ocibuild, run};
+use crate::support::{Finished, Scratch, is_left_out, ocibuild, run};
 use std::process::Command;
 
 /// Starts a plain HTTP registry called `hub.corp`, and the proxy through which that name is reached.
@@ -105,6 +105,9 @@ fn plain_http_is_for_the_host_that_is_named() {
 /// M39: settings for a registry in registries.conf also apply to pushes, logins and caches.
 #[test]
 fn insecure_in_registries_conf_counts_everywhere() {
+    if is_left_out() {
+        return;
+    }
     let machine = Machine::new();
     let conf = "[[registry]]\nlocation = 'hub.corp'\ninsecure = true\n";
     let with_conf = |conf: &str, command: &mut Command| {

@@ -25,8 +25,9 @@ pub(crate) fn is_left_out() -> bool {
 
 /// Returns whether the command line of the test binary selects tests by their names.
 fn is_selected_by_name() -> bool {
-    let takes_value =
-        |flag: &str| ["--skip", "--test-threads", "--color", "--format", "--logfile", "--shuffle-seed"].contains(&flag);
+    let takes_value = |flag: &str| {
+        ["--skip", "--test-threads", "--color", "--format", "--logfile", "--shuffle-seed", "-Z"].contains(&flag)
+    };
     let arguments: Vec<String> = std::env::args().collect();
     arguments.windows(2).any(|pair| !takes_value(&pair[0]) && !pair[1].starts_with('-'))
 }

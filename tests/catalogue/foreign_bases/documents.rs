@@ -85,6 +85,9 @@ fn b17_b18_lists_and_nested_indexes_are_bounded() {
 
 #[test]
 fn b19_documents_that_two_parsers_read_differently_are_refused() {
+    if is_left_out() {
+        return;
+    }
     type Spoil = fn(&str) -> Vec<u8>;
     let spoilt: [(Spoil, &str); 5] = [
         (
