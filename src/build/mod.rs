@@ -1,6 +1,7 @@
 //! The steps from a request to an image: [`BuildSpec`] → [`Plan`] → [`Built`].
 
 mod accounts;
+pub mod add_platforms;
 mod cache_lookup;
 mod checks;
 mod differences;

@@ -7,6 +7,7 @@ use super::config::unique;
 use super::content_flags::LayerFlag;
 use super::destination::{ExportDestination, Writing};
 use super::excluded;
+use super::into_index::{self, IntoIndexArguments};
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::progress_display::Watch;
@@ -18,13 +19,14 @@ use super::source::OpenedImage;
 use super::values;
 use super::{Common, OutputFormat};
 use clap::{Args, ValueEnum};
+use ocibuild::build::add_platforms::GrownIndex;
 use ocibuild::build::{self, BuildSpec, LayerCaches, SharedLayers};
 use ocibuild::cache::FactsLookup;
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
-use ocibuild::store::{BlobSink as _, LAYERS, Layout, StoredIndex};
+use ocibuild::store::{BlobSink as _, LAYERS, Layout, RemoteLayers, StoredIndex};
 use ocibuild::{Error, ImageName, Platform, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ pub(super) struct BuildFlags {
     #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
     compression_level: Option<u8>,
 
+    #[command(flatten)]
+    into_index: IntoIndexArguments,
     #[command(flatten)]
     results: ResultFiles,
     /// Print the plan of the build without writing anything
@@ -88,6 +92,7 @@ impl BuildFlags {
         let check = self.write_check.check();
         target.destinations.iter().try_for_each(|destination| destination.check(check))?;
         self.check_result_files(target)?;
+        self.check_into_index(target)?;
         self.shared_cache.check_policy(self.request.bases.network())?;
         let bound = self.cache.tidy.bound()?;
         let cache = self.cache.open(&self.request.cache_directory, &watch)?;
@@ -130,7 +135,7 @@ impl BuildFlags {
             shared_layers: if is_sparse { SharedLayers::Remote } else { SharedLayers::Fetched },
             layout: &layout,
         };
-        let is_listed = target.layout.is_some() && platforms.len() == 1;
+        let is_listed = target.layout.is_some() && platforms.len() == 1 && !self.into_index.is_wanted();
         let make = |spec: BuildSpec| {
             let plan = spec.plan(layout.root(), Some(memory), &watch)?;
             excluded::say(&plan, &watch);
@@ -164,6 +169,11 @@ impl BuildFlags {
         };
         let explains = if self.cache.explain { Explains::Yes } else { Explains::No };
         match &mut made[..] {
+            all if self.into_index.is_wanted() => {
+                let grown = add_to_index(all, target, &layout, &names, &writing)?;
+                self.results.write(&grown.descriptor, None, &names)?;
+                reporting.grown_index(&grown, all, explains)?;
+            }
             [only] => {
                 let opened = OpenedImage { image: only.built.image.clone(), names: names.clone() };
                 for destination in &target.destinations {
@@ -184,7 +194,7 @@ impl BuildFlags {
                     replaced.extend(destination.write_index(&index, &names, &writing)?.replaced);
                 }
                 self.results.write(&index.descriptor, None, &names)?;
-                reporting.index(&index, several, &replaced, explains)?;
+                reporting.index(&index.descriptor, several, &replaced, explains)?;
             }
         }
         if let Some(shared) = &shared {
@@ -196,6 +206,17 @@ impl BuildFlags {
             bound.keep(&self.request.cache_directory, &watch);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Checks that there is one index to add to, if there is any.
+    fn check_into_index(&self, target: &BuildTarget) -> Result<()> {
+        if !self.into_index.is_wanted() {
+            return Ok(());
+        }
+        self.results.check_has_no_image_id()?;
+        into_index::check_one_name(&self.tags)?;
+        let count = usize::from(target.layout.is_some()) + target.destinations.len();
+        self.into_index.check(count, &target.destinations)
     }
 
     /// Checks that the other flags fit an image for several platforms.
@@ -260,5 +281,24 @@ impl BuildFlags {
             return Err(Error::usage("--format json", format!("standard output is for the tar of {}", target.flag)));
         }
         self.results.check()
+    }
+}
+
+/// Adds the images to the index that the name has where they go: in `layout`, which has them, or at the only destination.
+fn add_to_index(
+    made: &[Made],
+    target: &BuildTarget,
+    layout: &Arc<Layout>,
+    names: &[ImageName],
+    writing: &Writing<'_>,
+) -> Result<GrownIndex> {
+    let images: Vec<_> = made.iter().map(|made| made.built.image.clone()).collect();
+    match &target.destinations[..] {
+        [only] => into_index::add(only, names, &images, writing),
+        _ => {
+            let mut left_out = RemoteLayers::default();
+            made.iter().for_each(|made| left_out.extend(made.built.remote_layers.clone()));
+            into_index::add_in_layout(layout, names, &images, &left_out, writing)
+        }
     }
 }

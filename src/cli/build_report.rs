@@ -4,15 +4,16 @@ use super::OutputFormat;
 use super::build_target::BuildTarget;
 use super::excluded;
 use super::explain;
+use super::into_index;
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
+use ocibuild::build::add_platforms::GrownIndex;
 use ocibuild::build::{Built, Plan};
 use ocibuild::common::human_numbers::{counted, size};
 use ocibuild::common::progress::warn;
 use ocibuild::secrets::FoundSecret;
 use ocibuild::spec::Replaced;
-use ocibuild::store::StoredIndex;
 use ocibuild::{Descriptor, ImageName, Result};
 use serde_json::{Value, json};
 
@@ -75,27 +76,37 @@ impl Reporting<'_> {
     /// Fails if standard output cannot be written.
     pub(super) fn index(
         &self,
-        index: &StoredIndex,
+        index: &Descriptor,
         images: &[Made],
         replaced: &[Replaced],
         explains: Explains,
     ) -> Result<()> {
+        self.images(images, replaced, explains);
+        self.digest(index, replaced, || index_to_json(index, images))
+    }
+
+    /// Prints the digest of an index to which images were added, and describes these.
+    ///
+    /// # Errors
+    /// Fails if standard output cannot be written.
+    pub(super) fn grown_index(&self, grown: &GrownIndex, images: &[Made], explains: Explains) -> Result<()> {
+        let replaced = &grown.moved.replaced;
+        self.images(images, replaced, explains);
+        self.watch.say(&into_index::platforms(grown));
+        self.digest(&grown.descriptor, replaced, || {
+            let mut document = index_to_json(&grown.descriptor, images);
+            document["listed"] = into_index::listed_json(grown);
+            document
+        })
+    }
+
+    fn images(&self, images: &[Made], replaced: &[Replaced], explains: Explains) {
         report_replaced(replaced, self.watch);
         for made in images {
             let image = &made.built.image;
             self.watch.say(&format!("{}: {}", image.config.platform(), image.descriptor.digest));
             self.layers(made, explains);
         }
-        let of_platform = |made: &Made| {
-            let mut document = made.to_json();
-            document["platform"] = made.built.image.config.platform().to_string().into();
-            document
-        };
-        self.digest(&index.descriptor, replaced, || {
-            let mut document = index.descriptor.to_json();
-            document["platforms"] = images.iter().map(of_platform).collect();
-            document
-        })
     }
 
     /// Prints the digest, or `document` with the names and the place of the image.
@@ -145,6 +156,18 @@ impl Reporting<'_> {
             self.target.place()
         ));
     }
+}
+
+/// Returns the description of an index and of the images in it that were built, for programs.
+fn index_to_json(index: &Descriptor, images: &[Made]) -> Value {
+    let of_platform = |made: &Made| {
+        let mut document = made.to_json();
+        document["platform"] = made.built.image.config.platform().to_string().into();
+        document
+    };
+    let mut document = index.to_json();
+    document["platforms"] = images.iter().map(of_platform).collect();
+    document
 }
 
 /// Whether the reason for each hit and miss of the cache is printed.

@@ -344,7 +344,7 @@ fn to_layout(
 }
 
 /// Returns the names that an image gets in a layout: the one that is given, else its own.
-fn names_in_layout(tag: Option<&str>, own: &[ImageName]) -> Result<Vec<ImageName>> {
+pub(super) fn names_in_layout(tag: Option<&str>, own: &[ImageName]) -> Result<Vec<ImageName>> {
     Ok(match tag {
         Some(tag) => vec![tag.parse()?],
         None if own.is_empty() => vec![ImageName::of_tag(&Tag::latest())],

@@ -2,6 +2,7 @@
 
 use super::blob_locations;
 use super::destination::{ExportDestination, Writing, check_is_read_back, destinations, holds_one, to_stdout};
+use super::into_index::{self, IntoIndexArguments};
 use super::layer_cache;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::network::NetworkArguments;
@@ -16,8 +17,8 @@ use ocibuild::common::human_numbers::counted;
 use ocibuild::common::progress::warn;
 use ocibuild::registry::LayerSources;
 use ocibuild::store::{StoredImage, StoredIndex, TransferStats};
-use ocibuild::{Digest, Error, Reference, Result};
-use serde_json::json;
+use ocibuild::{Digest, Error, ImageName, Reference, Result};
+use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ pub(super) struct ExportArguments {
     #[arg(long, conflicts_with_all = ["platform", "complete_from"], visible_alias = "all")]
     all_platforms: bool,
     #[command(flatten)]
+    into_index: IntoIndexArguments,
+    #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
     write_check: WriteCheckArguments,
@@ -75,6 +78,16 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let to_stream = destinations.iter().flatten().any(ExportDestination::is_standard_output);
     if arguments.common.format == OutputFormat::Json && (destinations.is_none() || to_stream) {
         return Err(Error::usage("--format json", "standard output is for the tar"));
+    }
+    if arguments.into_index.is_wanted() {
+        let Some(destinations) = &destinations else {
+            return Err(Error::usage(
+                "--into-index",
+                "adds to images in layouts and registries, not to standard output",
+            ));
+        };
+        arguments.results.check_has_no_image_id()?;
+        arguments.into_index.check(destinations.len(), destinations)?;
     }
     if arguments.all_platforms {
         return all_platforms(arguments, destinations, &watch);
@@ -119,12 +132,15 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
         return Ok(ExitCode::SUCCESS);
     };
+    if let (true, [only]) = (arguments.into_index.is_wanted(), &destinations[..]) {
+        return into_index(arguments, only, (&[opened.image], &opened.names), &writing);
+    }
     let mut moved = TransferStats::default();
     for destination in &destinations {
         moved.add(destination.write(&opened, &writing)?);
     }
     arguments.results.write(&opened.image.descriptor, Some(opened.image.manifest.config.digest), &opened.names)?;
-    report(arguments, &destinations, opened.image.descriptor.digest, moved, &watch)
+    report(arguments, &destinations, opened.image.descriptor.digest, moved, None, &watch)
 }
 
 /// Copies every platform of a multi-platform image, and prints the digest of its index.
@@ -154,12 +170,30 @@ fn all_platforms(
         cache_directory: arguments.source.cache_directory(),
         watch,
     };
+    if let (true, [only]) = (arguments.into_index.is_wanted(), &destinations[..]) {
+        return into_index(arguments, only, (&images, &names), &writing);
+    }
     let mut moved = TransferStats::default();
     for destination in &destinations {
         moved.add(destination.write_index(&index, &names, &writing)?);
     }
     arguments.results.write(&index.descriptor, None, &names)?;
-    report(arguments, &destinations, index.descriptor.digest, moved, watch)
+    report(arguments, &destinations, index.descriptor.digest, moved, None, watch)
+}
+
+/// Adds the images to the index at the destination, and prints its digest.
+fn into_index(
+    arguments: &ExportArguments,
+    destination: &ExportDestination,
+    (images, names): (&[StoredImage], &[ImageName]),
+    writing: &Writing<'_>,
+) -> Result<ExitCode> {
+    let grown = into_index::add(destination, names, images, writing)?;
+    arguments.results.write(&grown.descriptor, None, names)?;
+    writing.watch.say(&into_index::platforms(&grown));
+    let listed = Some(into_index::listed_json(&grown));
+    let destinations = std::slice::from_ref(destination);
+    report(arguments, destinations, grown.descriptor.digest, grown.moved, listed, writing.watch)
 }
 
 /// Warns of artifacts about the images of a layout, since they are not copied with an index.
@@ -179,6 +213,7 @@ fn report(
     destinations: &[ExportDestination],
     digest: Digest,
     moved: TransferStats,
+    listed: Option<Value>,
     watch: &Watch,
 ) -> Result<ExitCode> {
     report_replaced(&moved.replaced, watch);
@@ -190,12 +225,15 @@ fn report(
         OutputFormat::Json => {
             let TransferStats { copied, copied_bytes, present, mounted, replaced } = moved;
             let blobs = json!({"copied": copied, "copiedBytes": copied_bytes, "present": present, "mounted": mounted});
-            let result = json!({
+            let mut result = json!({
                 "digest": digest,
                 "destinations": arguments.destinations,
                 "blobs": blobs,
                 "replaced": replaced_json(&replaced),
             });
+            if let Some(listed) = listed {
+                result["listed"] = listed;
+            }
             print(&result.to_string())?;
         }
     }

@@ -38,6 +38,7 @@ mod gc;
 mod healthcheck;
 mod image_files;
 mod inspect;
+mod into_index;
 mod items;
 mod layer_cache;
 mod layout;

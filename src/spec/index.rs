@@ -169,6 +169,12 @@ impl Index {
         self.manifests.iter().filter(fits).collect()
     }
 
+    /// Returns every entry that has exactly this name.
+    pub fn named(&self, name: &ImageName) -> Vec<&Descriptor> {
+        let has = |listed: &&Descriptor| ImageName::of_annotations(&listed.annotations).as_ref() == Some(name);
+        self.manifests.iter().filter(has).collect()
+    }
+
     /// Returns the only image among `candidates`, the entries of this index that `text` selects. An image that is listed
     /// twice counts once.
     ///

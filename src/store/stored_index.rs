@@ -3,13 +3,11 @@
 use super::select_image::{MissingPlatform, reachable};
 use super::stored_image::origin_of;
 use super::{BlobSink, BlobSource, DocumentContent, ImageName, StoredDocument, StoredImage, TransferStats, copy_blobs};
-use super::{Layout, read_document};
+use super::{Layout, PlatformIndex, read_document};
 use crate::common::error::{Error, Result};
 use crate::common::progress::Progress;
 use crate::spec::reference::Reference;
-use crate::spec::{Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, Platform, media_type};
-use serde_json::json;
-use std::collections::BTreeSet;
+use crate::spec::{Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, media_type};
 use std::sync::Arc;
 
 /// An index of images for several platforms, and the source of their blobs.
@@ -53,22 +51,15 @@ impl StoredIndex {
     /// # Errors
     /// Fails if two images are for one platform, or the layout cannot be written.
     pub fn of_images(images: &[StoredImage], layout: &Arc<Layout>) -> Result<StoredIndex> {
-        let mut platforms: BTreeSet<&Platform> = BTreeSet::new();
-        let mut entries = Vec::new();
-        for image in images {
-            let platform = image.config.platform();
-            if !platforms.insert(platform) {
-                return Err(Error::invalid("index", format!("two images for {platform}")));
-            }
-            let described = &image.descriptor;
-            let mut entry = Descriptor::new(&described.media_type, described.digest, described.size);
-            entry.platform = Some(platform.clone());
-            entries.push(entry.to_json());
-        }
-        let document = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries});
-        let bytes = crate::common::json::canonical(&document);
-        let descriptor = layout.put_document(&bytes, media_type::INDEX)?;
         let object = layout.root().path().display().to_string();
+        let mut index = PlatformIndex::empty(&object);
+        for image in images {
+            if index.put(image).is_some() {
+                return Err(Error::invalid("index", format!("two images for {}", image.config.platform())));
+            }
+        }
+        let (descriptor, bytes) = index.finish()?;
+        layout.put_manifest(&descriptor, &bytes)?;
         Ok(StoredIndex { descriptor, bytes: bytes.into(), origin: None, source: layout.clone(), object })
     }
 

@@ -10,6 +10,7 @@ mod files;
 mod foreign;
 mod garbage;
 mod grammar;
+mod into_index;
 mod listing;
 mod names;
 mod platforms;

@@ -1,6 +1,7 @@
 //! Entries of the index that move to a changed image.
 
 use super::Layout;
+use super::commit::under_names;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::spec::name::Selector;
@@ -62,6 +63,44 @@ impl Layout {
             Some(Replaced { name, image: entry.clone(), unneeded: None })
         };
         Ok(Some(self.with_unneeded(entries.iter().filter_map(replaced).collect())))
+    }
+
+    /// Returns the entry that has exactly this name, if there is one.
+    ///
+    /// # Errors
+    /// Fails if the index cannot be read, or several images have the name.
+    pub fn entry_named(&self, name: &ImageName) -> Result<Option<Descriptor>> {
+        let index = self.index()?;
+        let named = index.named(name);
+        match named.is_empty() {
+            true => Ok(None),
+            false => index.only(&named, Some(&name.to_string()), &self.display()).cloned().map(Some),
+        }
+    }
+
+    /// Lists `after` under `name`, all of whose blobs are in the layout or in `left_out`, in the place of `before`, or as a new
+    /// name. Returns what lost the name, or `None` if another process has given or taken the name since. Then nothing is changed.
+    ///
+    /// # Errors
+    /// Fails if the index cannot be locked, read or written.
+    pub fn replace_named(
+        &self,
+        name: &ImageName,
+        before: Option<&Descriptor>,
+        after: &Descriptor,
+        left_out: &RemoteLayers,
+    ) -> Result<Option<Vec<Replaced>>> {
+        let listed = under_names(&left_out.note_in(after.clone()), std::slice::from_ref(name));
+        self.sync_blobs()?;
+        let _guard = self.lock()?;
+        let (since, replaced) = self.change_index(|index| {
+            let is_current = index.named(name).first().copied() == before;
+            Ok(is_current.then(|| index.put(&listed)))
+        })?;
+        let Some(replaced) = replaced else { return Ok(None) };
+        let replaced = self.keep_listed(&listed, since, replaced)?;
+        self.check_place()?;
+        Ok(Some(self.with_unneeded(replaced)))
     }
 
     /// Returns whether a file has the name of the blob. Its content is not read.
