@@ -21,6 +21,7 @@
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `contents`: options of one copy, and what is put into an image without a source.
 //! * `habits`: flags that people know from other programs.
+//! * `jobs`: twelve everyday jobs as scripts, whose images engines run.
 //! * `images`: how images are named and asked for.
 //! * `serving`: layouts as a registry, read by real clients and attacked by wrong ones.
 //! * `words`: the help of the command line, its progress and its errors.
@@ -64,6 +65,8 @@ mod documents;
 mod habits;
 #[cfg(target_os = "linux")]
 mod images;
+#[cfg(target_os = "linux")]
+mod jobs;
 #[cfg(target_os = "linux")]
 mod listers;
 #[cfg(target_os = "linux")]

@@ -208,6 +208,13 @@ impl Docker {
         run(self.command().args(["run", "--rm", "--pull=never", "--network=none"]).arg(image).args(arguments))
     }
 
+    /// A shell script that is this docker, for a search path. `prepare` runs first and may change the arguments, after which they
+    /// are the command of docker in `$sub` and what follows it.
+    pub(crate) fn script(&self, prepare: &str) -> String {
+        let (host, program) = (self.host(), self.program.display());
+        format!("#!/bin/sh\nexport DOCKER_HOST='{host}'\nsub=$1; shift\n{prepare}\nexec {program} \"$sub\" \"$@\"\n")
+    }
+
     /// The program with the address of its daemon.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.program);

@@ -51,7 +51,7 @@ impl Desk {
         let variables = with_base.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
         let exports: String = variables.map(|(name, value)| format!("export {name}='{value}'\n")).collect();
         let base = workshop.base.location();
-        let base = format!("case $sub in layout|dockerfile) set -- \"$@\" --base {base} ;; esac");
+        let base = format!("case $sub in layout|build|dockerfile) set -- \"$@\" --base {base} ;; esac");
         let ocibuild = env!("CARGO_BIN_EXE_ocibuild");
         let call = format!("sub=$1; shift\n{base}\nexec ${{ALONE-unshare -n --}} {ocibuild} $sub \"$@\" --quiet\n");
         desk.install("ocibuild", &format!("#!/bin/sh\n{exports}{call}"));
@@ -101,6 +101,14 @@ impl Desk {
 fn every_command_of_the_document_works() {
     let Some(desk) = Desk::new().filter(|desk| desk.podman.is_some()) else { return };
     desk.run_page("docs/robots.md", &[], "", Network::None);
+}
+
+/// The job of tests/jobs that is about a robot.
+#[test]
+fn a_robot_with_its_environment_is_one_command() {
+    let Some(desk) = Desk::new().filter(|desk| desk.podman.is_some()) else { return };
+    let done = desk.step(include_str!("../../jobs/robot.sh"), "robot", Network::None).success();
+    assert!(done.text().lines().any(|line| line.starts_with("robot:")), "{done}");
 }
 
 /// The commands of docs/packaging-robots.md work in the directory of a robot.

@@ -1,0 +1,136 @@
+//! Base images with the Python, Node and Java of this machine, for want of those of a registry: each program with the shared
+//! libraries that it needs, and with what it reads when it starts.
+
+use crate::support::kept::kept;
+use crate::support::{Scratch, command, consumer, not_proven, ocibuild, run};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A base with `python3`, which Debian has in `/usr/lib`.
+pub(super) fn python() -> Option<PathBuf> {
+    let program = fs::canonicalize("/usr/bin/python3").ok();
+    let library = program.as_ref().and_then(|program| Some(Path::new("/usr/lib").join(program.file_name()?)));
+    let (Some(program), Some(library)) = (program, library.filter(|library| library.is_dir())) else {
+        not_proven("this machine has no /usr/bin/python3, so not proven here: that a Python program runs");
+        return None;
+    };
+    let modules = library.join("lib-dynload");
+    let copy = format!("{0}:{0},exclude=**/__pycache__,exclude=config-*,exclude=test", library.display());
+    let link = format!("{}:/usr/bin/python3", program.file_name()?.to_str()?);
+    base("python", &[&program], &["--copy", &copy, "--symlink", &link], &[&modules])
+}
+
+/// A base with `node`.
+pub(super) fn node() -> Option<PathBuf> {
+    let program = fs::canonicalize(consumer("node")?).unwrap();
+    let copy = format!("{}:/usr/bin/node", program.display());
+    let link = ["--copy", &copy];
+    base("node", &[], &link, &[&program])
+}
+
+/// A base with `java` in `/usr/bin`.
+pub(super) fn java() -> Option<PathBuf> {
+    let program = fs::canonicalize(consumer("java")?).unwrap();
+    let home = program.parent()?.parent()?;
+    if !home.join("lib/server/libjvm.so").is_file() {
+        not_proven("the java of this machine is no OpenJDK, so not proven here: that a Java program runs");
+        return None;
+    }
+    let copies = ["lib", "conf"].map(|part| {
+        let real = fs::canonicalize(home.join(part)).unwrap();
+        format!(
+            "{}:{}/{part},exclude=src.zip,exclude=security/cacerts,exclude=**/*.jar",
+            real.display(),
+            home.display()
+        )
+    });
+    let link = format!("{}:/usr/bin/java", program.display());
+    let extra = ["--copy", &copies[0], "--copy", &copies[1], "--symlink", &link];
+    base("java", &[&program], &extra, &[&home.join("lib")])
+}
+
+/// Builds the layout `name`: `programs` at their own paths, the libraries that they and the programs in `needing` load, and
+/// `extra`.
+fn base(name: &str, programs: &[&Path], extra: &[&str], needing: &[&Path]) -> Option<PathBuf> {
+    consumer("ldd")?;
+    kept(&format!("runtime-{name}-1"), |scratch| {
+        let mut libraries = BTreeSet::new();
+        for program in programs.iter().chain(needing) {
+            libraries.extend(files_in(program).iter().flat_map(|file| loaded_by(file)));
+        }
+        let own = programs.iter().map(|program| program.to_path_buf());
+        let copies: Vec<String> = own.chain(libraries).map(|file| copy_of(&file)).collect();
+        let mut build = ocibuild();
+        build.arg("layout").arg(scratch.join("layout")).args(["--compression", "none", "--env", "PATH=/usr/bin:/bin"]);
+        build.args(copies.iter().flat_map(|copy| ["--copy", copy])).args(extra);
+        build.args(["--mkdir", "/tmp,mode=1777"]);
+        run(&mut build).success();
+        Some(scratch.join("layout"))
+    })
+}
+
+/// The file itself, or the shared libraries in a directory.
+fn files_in(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let files = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|end| end == "so")).collect()
+}
+
+/// The libraries outside of its own directory that a program loads, at the paths where it looks for them.
+fn loaded_by(program: &Path) -> Vec<PathBuf> {
+    let listed = run(command("ldd").arg(program));
+    let words = listed.text().split_whitespace().filter(|word| word.starts_with('/'));
+    let is_outside = |file: &PathBuf| !file.starts_with("/usr/lib/jvm") && file.is_file();
+    words.map(|word| PathBuf::from(word.trim_end_matches(':'))).filter(is_outside).collect()
+}
+
+fn copy_of(file: &Path) -> String {
+    format!("{}:{}", fs::canonicalize(file).unwrap().display(), file.display())
+}
+
+/// Packs a jar with a class that says something; `None` without Python, which makes the zip.
+pub(super) fn jar(file: &Path, class: &str) -> Option<()> {
+    let python = consumer("python3")?;
+    let scratch = Scratch::new();
+    let compiled = scratch.write(format!("{class}.class"), class_file(class));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    run(command(python).args(["-m", "zipfile", "-c"]).arg(file).arg(compiled)).success();
+    Some(())
+}
+
+/// `public class NAME { public static void main(String[] words) { System.out.println("in the black"); } }`, compiled
+/// (The Java Virtual Machine Specification, chapter 4): this machine may have no compiler.
+fn class_file(name: &str) -> Vec<u8> {
+    let text = |text: &str| [&[1][..], &u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+    let pool = [
+        vec![7, 0, 2],
+        text(name),
+        vec![7, 0, 4],
+        text("java/lang/Object"),
+        text("main"),
+        text("([Ljava/lang/String;)V"),
+        text("Code"),
+        vec![9, 0, 9, 0, 11],
+        vec![7, 0, 10],
+        text("java/lang/System"),
+        vec![12, 0, 12, 0, 13],
+        text("out"),
+        text("Ljava/io/PrintStream;"),
+        vec![8, 0, 15],
+        text("in the black"),
+        vec![10, 0, 17, 0, 19],
+        vec![7, 0, 18],
+        text("java/io/PrintStream"),
+        vec![12, 0, 20, 0, 21],
+        text("println"),
+        text("(Ljava/lang/String;)V"),
+    ];
+    let code = [0xb2, 0, 8, 0x12, 14, 0xb6, 0, 16, 0xb1];
+    let start = [0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 49, 0, 22];
+    let class = [0, 0x21, 0, 1, 0, 3, 0, 0, 0, 0, 0, 1];
+    let method = [0, 9, 0, 5, 0, 6, 0, 1, 0, 7, 0, 0, 0, 21, 0, 2, 0, 1, 0, 0, 0, 9];
+    [&start[..], &pool.concat(), &class, &method, &code, &[0, 0, 0, 0, 0, 0]].concat()
+}
