@@ -1,6 +1,6 @@
 //! The cache of layers: the same bytes with it and without, and nothing that happens to it is an error.
 
-use crate::support::{Scratch, is_left_out, run};
+use crate::support::{Scratch, command, consumer, is_left_out, run};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -299,4 +299,50 @@ fn c6_a_record_with_the_name_of_another_one_is_not_used() {
         let out = format!("{out}-other");
         assert_eq!(bench.outcome(&mut bench.command(&other, &out), &out).0, second);
     }
+}
+
+/// Row C2: a value that is taken apart without a rest does not compile once it gets a member that the key does not list.
+#[test]
+fn c2_inputs_of_a_layer_are_taken_apart_without_a_rest() {
+    let keys = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cache/keys.rs")).unwrap();
+    for value in ["RecipeKey", "Fingerprints", "Fingerprint", "Entry", "Attributes", "FileContent", "Stamp"] {
+        let taken_apart = format!("let {value} {{ ");
+        let mut lines =
+            keys.lines().filter(|line| line.contains(&taken_apart) || line.contains(&format!("&{value} {{ ")));
+        assert!(
+            lines.clone().next().is_some() || keys.contains(&format!("for {value} {{ ")),
+            "{value} is not taken apart"
+        );
+        assert_eq!(lines.find(|line| line.contains("..")), None, "{value}");
+    }
+}
+
+/// Row C20: what a build reads of the cache does not grow with it, and `cache prune` removes what is there.
+#[test]
+fn c20_a_cache_of_very_many_records_is_looked_up_in_few_calls_and_pruned() {
+    let Some(strace) = consumer("strace") else { return };
+    let bench = Bench::new();
+    fs::remove_dir_all(bench.source()).unwrap();
+    bench.scratch.write("source/file", "content\n");
+    bench.build("out");
+    let log = bench.scratch.join("log");
+    let calls = || {
+        let build = bench.command(&bench.source(), "out");
+        let mut traced = command(&strace);
+        traced.args(["-f", "-qq", "-e", "trace=%file,getdents64,read", "-o"]).arg(&log);
+        traced.arg(build.get_program()).args(build.get_args()).env_remove("OCIBUILD_NO_CACHE");
+        run(&mut traced).success();
+        fs::read_to_string(&log).unwrap().lines().count()
+    };
+    calls();
+    let few = calls();
+    let records = bench.cache().join("layers/v1");
+    let one = fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
+    const MORE: usize = 20_000;
+    (0..MORE).for_each(|number| fs::hard_link(&one, records.join(format!("{number:064x}"))).unwrap());
+    let many = calls();
+    assert!(many <= few + few / 10, "{few} calls, and {many} beside {MORE} more records");
+    let prune = ["cache", "prune", "--keep", "0", "--quiet", "--cache-dir"];
+    run(ocibuild().args(prune).arg(bench.cache())).success();
+    assert!(fs::read_dir(&records).is_ok_and(|left| left.count() < 10));
 }

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use ocibuild::build::image::{Base, BaseLayers};
 use ocibuild::build::{LockFile, LockFileMode, LockedKind};
 use ocibuild::common::progress::warn;
+use ocibuild::common::root::WriteCheck;
 use ocibuild::registry::{BaseStore, Meanings, Pulled, StoredBase};
 use ocibuild::store::{StoredImage, VerifiedFiles};
 use ocibuild::{Digest, Error, ErrorKind, Location, Platform, Reference, Result};
@@ -187,12 +188,22 @@ pub(super) enum Freshness {
 
 /// Opens the store of bases, after making it.
 pub(super) fn open_store(cache: &CacheDirectory, freshness: Freshness, watch: &Watch) -> Result<BaseStore> {
+    open_store_checking(cache, freshness, WriteCheck::Synced, watch)
+}
+
+/// As [`open_store`]; `check` is what is known of a base before it is there.
+pub(super) fn open_store_checking(
+    cache: &CacheDirectory,
+    freshness: Freshness,
+    check: WriteCheck,
+    watch: &Watch,
+) -> Result<BaseStore> {
     let directory = cache.open()?;
     let memory = match freshness {
         Freshness::Tag => Some(VerifiedFiles::in_cache_directory(&directory)?),
         Freshness::Content => None,
     };
-    BaseStore::create(&directory, memory, watch)
+    BaseStore::create(&directory, memory, check, watch)
 }
 
 /// Refuses an image that the policy does not accept.

@@ -2,6 +2,7 @@
 
 use super::base::{self, Freshness};
 use super::cache_directory::CacheDirectory;
+use super::layout_lock::WriteCheckArguments;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
@@ -32,6 +33,8 @@ pub(super) struct PullArguments {
     #[command(flatten)]
     cache: CacheDirectory,
     #[command(flatten)]
+    write_check: WriteCheckArguments,
+    #[command(flatten)]
     network: NetworkArguments,
     #[command(flatten)]
     pub(super) common: Common,
@@ -40,7 +43,7 @@ pub(super) struct PullArguments {
 /// Brings the images into the base store, and prints what they are.
 pub(super) fn run(arguments: &PullArguments) -> Result<ExitCode> {
     let watch = Arc::new(Watch::new(&arguments.common));
-    let store = base::open_store(&arguments.cache, Freshness::Content, &watch)?;
+    let store = base::open_store_checking(&arguments.cache, Freshness::Content, arguments.write_check.check(), &watch)?;
     let platform = arguments.platform.as_ref();
     // Listings that cannot be stored are made again by the next build.
     let listings = Listings::in_cache_directory(&arguments.cache.open()?).ok();

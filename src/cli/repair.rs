@@ -1,7 +1,7 @@
 //! The places from which `verify --repair` takes blobs.
 
 use super::cache_directory::CacheDirectory;
-use super::layout_lock::LayoutLockArguments;
+use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use clap::Args;
@@ -19,6 +19,7 @@ use std::time::SystemTime;
 #[derive(Debug, Args)]
 #[command(
     mut_group("LayoutLockArguments", |group| group.requires("repair")),
+    mut_group("WriteCheckArguments", |group| group.requires("repair")),
     mut_arg("authfile", |flag| flag.requires("repair")),
     mut_arg("creds_stdin", |flag| flag.requires("repair")),
     mut_arg("mirrors", |flag| flag.requires("repair")),
@@ -34,6 +35,8 @@ pub(super) struct RepairArguments {
     from: Vec<String>,
     #[command(flatten)]
     lock: LayoutLockArguments,
+    #[command(flatten)]
+    write_check: WriteCheckArguments,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -67,7 +70,7 @@ impl RepairArguments {
             .refuse_policy("verify --repair: a blob is the one that the layout names, wherever it comes from")?;
         let named: Vec<RepairSource> = self.from.iter().map(|text| self.place(text, watch)).collect::<Result<_>>()?;
         let cache = cache.existing()?;
-        let layout = Layout::open_to_change(directory, self.lock.locking())?;
+        let layout = Layout::open_to_change(directory, self.lock.locking())?.checking(self.write_check.check());
         let layout = match cache.as_ref().and_then(VerifiedFiles::existing) {
             Some(memory) => layout.with_verification_cache(memory),
             None => layout,

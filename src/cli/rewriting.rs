@@ -2,8 +2,8 @@
 
 use super::blob_locations;
 use super::cache_directory::CacheDirectory;
-use super::destination::{ExportDestination, Writing};
-use super::layout_lock::LayoutLockArguments;
+use super::destination::{ExportDestination, Writing, check_is_read_back};
+use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
@@ -13,7 +13,6 @@ use super::{Common, OutputFormat};
 use clap::Args;
 use ocibuild::build::rewrite::{Change, ChangedImage, rewrite_in_layout, rewrite_in_repository};
 use ocibuild::common::human_numbers::counted;
-use ocibuild::common::root::WriteCheck;
 use ocibuild::registry::LayerSources;
 use ocibuild::spec::Replaced;
 use ocibuild::store::{BlobLocations, Layout, RemoteLayers, StoredImage, VerifiedFiles};
@@ -38,6 +37,8 @@ pub(super) struct RewritingArguments {
     to: Option<Location>,
     #[command(flatten)]
     lock: LayoutLockArguments,
+    #[command(flatten)]
+    write_check: WriteCheckArguments,
     #[command(flatten)]
     pub(super) network: NetworkArguments,
 }
@@ -75,18 +76,22 @@ impl RewritingArguments {
             if destination.is_standard_output() {
                 return Err(Error::usage("--to", "standard output is for the digest; name a file"));
             }
+            destination.check(self.write_check.check())?;
             return Ok(Target::Elsewhere(destination));
         }
         match Location::of_image(&self.source)? {
             Location::Layout { directory, tag } => Ok(Target::Layout(self.open_layout(&directory)?, tag)),
-            Location::Registry(reference) => Ok(Target::Registry(reference)),
+            Location::Registry(reference) => {
+                check_is_read_back(self.write_check.check(), format_args!("docker://{reference}"))?;
+                Ok(Target::Registry(reference))
+            }
             location => Err(Error::usage(location.to_string(), "can be changed in layouts and registries only")
                 .hint(format!("--to {location} writes it again, --to oci:DIR into a layout"))),
         }
     }
 
     fn open_layout(&self, directory: &Path) -> Result<Arc<Layout>> {
-        let layout = Layout::open_to_change(directory, self.lock.locking())?;
+        let layout = Layout::open_to_change(directory, self.lock.locking())?.checking(self.write_check.check());
         let known = self.cache.open().and_then(|directory| VerifiedFiles::in_cache_directory(&directory));
         Ok(Arc::new(match known {
             Ok(known) => layout.with_verification_cache(known),
@@ -175,7 +180,7 @@ impl RewritingArguments {
         let changed = change(image)?.map_or(before.clone(), |ChangedImage { image, .. }| image);
         let writing = Writing {
             locking: self.lock.locking(),
-            check: WriteCheck::Synced,
+            check: self.write_check.check(),
             network: &self.network,
             locations,
             cache: None,

@@ -1,6 +1,6 @@
 //! `ocibuild tag`.
 
-use super::layout_lock::LayoutLockArguments;
+use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::output::print;
 use super::progress_display::Watch;
 use super::replaced::{replaced_json, report_replaced};
@@ -29,6 +29,8 @@ pub(super) struct TagArguments {
     #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
+    write_check: WriteCheckArguments,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct TagArguments {
 pub(super) fn run(arguments: &TagArguments) -> Result<ExitCode> {
     let watch = Watch::new(&arguments.common);
     let (directory, image) = Location::of_layout(&arguments.image)?;
-    let layout = Layout::open_to_change(&directory, arguments.lock.locking())?;
+    let layout = Layout::open_to_change(&directory, arguments.lock.locking())?.checking(arguments.write_check.check());
     let replaced = layout.tag(image.as_deref(), &arguments.names)?;
     match arguments.common.format {
         OutputFormat::Text => report_replaced(&replaced, &watch),

@@ -17,7 +17,7 @@
 use crate::common::digest::Digest;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
-use crate::common::root::Root;
+use crate::common::root::{Root, WriteCheck};
 use crate::registry::Repository;
 use crate::spec::reference::Reference;
 use crate::spec::{CONTAINERD_NAME, Descriptor, Platform, REF_NAME, media_type};
@@ -77,12 +77,17 @@ pub struct Pulled {
 impl BaseStore {
     /// Opens the store in the cache directory `directory`, and creates it if it is missing or unreadable.
     ///
-    /// Blobs that `memory` has recorded as verified are not read again.
+    /// Blobs that `memory` has recorded as verified are not read again. `check` is what is known of a new one before it gets its name.
     ///
     /// # Errors
     /// Fails as [`Layout::kept`] does.
-    pub fn create(directory: &Root, memory: Option<VerifiedFiles>, progress: &dyn Progress) -> Result<Self> {
-        let layout = Layout::kept(directory, BASES, progress)?;
+    pub fn create(
+        directory: &Root,
+        memory: Option<VerifiedFiles>,
+        check: WriteCheck,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let layout = Layout::kept(directory, BASES, progress)?.checking(check);
         let layout = match memory {
             Some(memory) => layout.with_verification_cache(memory),
             None => layout,

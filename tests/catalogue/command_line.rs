@@ -1,5 +1,5 @@
-//! Rows L1 to L19: requests that cannot be meant, odd surroundings, and what is said about them. (L12 is about registries,
-//! L18 about `gc`; L17 is in `verifying`.)
+//! Rows L1 to L19: requests that cannot be meant, odd surroundings, and what is said about them. (L18 is about `gc`; L17 is in
+//! `verifying`.)
 
 use super::contract::{Bench, is_one_line, tags};
 use crate::consumers::Layout as Image;
@@ -330,6 +330,32 @@ fn l11_paths_that_are_not_unicode_work() {
         let refused = run(bench.layout().args(["--tag", odd]));
         is_one_line("L11", &refused, &["command line"]);
     }
+}
+
+#[test]
+fn l12_flags_that_exclude_each_other_are_usage_errors() {
+    let repository = "docker://127.0.0.1:1/cache";
+    cannot_be_meant(
+        "L12",
+        &[
+            (&["--lock", "--locked"], "'--lock' cannot be used with '--locked'"),
+            (&["--no-cache", "--cache-from", repository], "'--no-cache' cannot be used with '--cache-from"),
+            (&["--chown", "1:1", "--keep-owners"], "cannot be used with"),
+            (&["--base", "oci:out:keep", "--sparse"], "not in a registry, which --sparse requires"),
+        ],
+    );
+    let bench = Bench::keeping();
+    bench.source();
+    let words = ["build", "-q", "-t", "127.0.0.1:1/app:v1", "--copy", "src:/srv", "--push"];
+    let offline = "network access is disabled (--offline)";
+    bench.refuses_usage("L12", bench.command(&words).arg("--offline"), &[offline]);
+    bench.refuses_usage("L12", bench.command(&words).arg("--sparse"), &["cannot be used with"]);
+    let target = "docker://127.0.0.1:1/app:v1";
+    bench.refuses_usage("L12", &mut bench.command(&["export", "out:keep", target, "--offline"]), &[offline]);
+    bench.refuses_usage("L12", &mut bench.command(&["pull", target, "--offline"]), &[offline]);
+    let both = ["export", "out:keep", "oci:copy", "--all-platforms", "--platform", "linux/amd64"];
+    bench.refuses_usage("L12", &mut bench.command(&both), &["'--all-platforms' cannot be used with '--platform"]);
+    bench.refuses_usage("L12", &mut bench.command(&["verify", "out", "--from", "out"]), &["--repair"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::archives::entries;
 use super::contract::{Bench, spec};
 use crate::consumers::Layout as Image;
-use crate::support::{Scratch, command, is_left_out, run};
+use crate::support::{Scratch, command, consumer, is_left_out, run};
 use ocibuild::codec::compression::Compression;
 use ocibuild::codec::tar::EntryType;
 use ocibuild::common::progress::Silent;
@@ -106,6 +106,42 @@ fn the_digests_of_a_fixed_tree_never_change() {
         ];
         assert_eq!(found, [*layer, *config, *manifest, DIFF_ID], "{number} {flags:?}");
     }
+}
+
+/// Row F24: whatever time the machine shows, with a cache and without.
+#[test]
+fn f24_a_clock_that_is_wrong_or_goes_back_changes_no_digest() {
+    let Some(compiler) = consumer("gcc") else { return };
+    let bench = Bench::keeping();
+    fixed_tree(&bench.scratch.join("src"), 0..7);
+    let library = bench.scratch.join("clock.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalogue/clock.c");
+    run(command(compiler).args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(&library).arg(source))
+        .success();
+    let shown = |year: &str, clock: &str| {
+        let mut date = command("date");
+        run(date.arg("+%Y").env("LD_PRELOAD", &library).env("OCIBUILD_TEST_CLOCK", clock)).success().printed(year);
+    };
+    shown("1970\n", "1");
+    shown("2109\n", "4400000000");
+    let digest = |clock: Option<&str>, flags: &[&str]| {
+        let mut build = bench.layout();
+        build.args(["-t", "new", "--copy", "src:/srv"]).args(flags).env_remove("OCIBUILD_NO_CACHE");
+        if let Some(clock) = clock {
+            build.env("LD_PRELOAD", &library).env("OCIBUILD_TEST_CLOCK", clock);
+        }
+        run(&mut build).success().text().to_owned()
+    };
+    let expected = digest(None, &["--no-cache"]);
+    for clock in ["1", "-86400", "4400000000", "back"] {
+        for flags in [&["--no-cache"][..], &["--cache-dir", "cache"], &["--cache-dir", "cache"]] {
+            assert_eq!(digest(Some(clock), flags), expected, "{clock}, {flags:?}");
+        }
+        let cached = bench.command(&["cache", "verify", "--quiet", "--cache-dir", "cache"]);
+        run({ cached }.env("LD_PRELOAD", &library).env("OCIBUILD_TEST_CLOCK", clock)).success();
+        bench.is_intact(clock);
+    }
+    assert_eq!(digest(None, &["--cache-dir", "cache"]), expected);
 }
 
 #[test]

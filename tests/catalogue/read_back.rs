@@ -99,4 +99,7 @@ fn f25_other_places_cannot_be_read_back() {
             &["--verify-writes: only layouts and archives can be read back"],
         );
     }
+    let edit = ["edit", "docker://127.0.0.1:1/app", "--label", "a=b", "--verify-writes"];
+    bench.refuses_usage("F25", &mut bench.command(&edit), &["can be read back, not docker://127.0.0.1:1/app"]);
+    bench.refuses_usage("F25", &mut bench.command(&["verify", "out", "--verify-writes"]), &["--repair"]);
 }

@@ -8,6 +8,7 @@
 //     signal=N      the process gets signal N, before the call
 //     error=N       the call is not made, and fails with errno N
 //     errors=N      the same for this call and every later one but those that remove files, as on a full disk
+//     done=N        the call is made, and fails all the same with errno N, as when the answer of a server is lost
 //     hold          the process waits before the call until it is killed; LOG.held says so
 //     none          nothing; to count
 //
@@ -184,6 +185,7 @@ int main(int count, char **arguments) {
     ptrace(PTRACE_CONT, child, 0, 0);
 
     int result = 125, has_begun = 0;
+    pid_t answered = 0;
     for (;;) {
         pid_t thread = waitpid(-1, &status, __WALL);
         if (thread < 0) break;
@@ -215,6 +217,11 @@ int main(int count, char **arguments) {
                         regs.rax = -value;
                         ptrace(PTRACE_SETREGS, thread, 0, &regs);
                     }
+                    if (number == at && !strncmp(action, "done=", 5)) {
+                        answered = thread;
+                        ptrace(PTRACE_SYSCALL, thread, 0, 0);
+                        continue;
+                    }
                     if (number == at && !strcmp(action, "hold")) {
                         snprintf(path, sizeof path, "%s.held", log_path);
                         fclose(fopen(path, "w"));
@@ -224,6 +231,13 @@ int main(int count, char **arguments) {
             }
             ptrace(PTRACE_CONT, thread, 0, 0);
         } else if (event) {
+            ptrace(PTRACE_CONT, thread, 0, 0);
+        } else if (thread == answered && signal == SIGTRAP) {
+            struct user_regs_struct regs;
+            if (ptrace(PTRACE_GETREGS, thread, 0, &regs)) continue;
+            regs.rax = -value;
+            ptrace(PTRACE_SETREGS, thread, 0, &regs);
+            answered = 0;
             ptrace(PTRACE_CONT, thread, 0, 0);
         } else {
             // New threads begin with a stop of their own, which is not theirs to see.

@@ -37,6 +37,8 @@ pub(super) enum Disturbance {
     Error(i32),
     /// This call and all later ones fail.
     Errors(i32),
+    /// This call is made, and fails all the same.
+    Done(i32),
     /// The program waits before the call, until it is killed.
     Hold,
 }
@@ -49,6 +51,7 @@ impl Disturbance {
             Disturbance::Signal(signal) => format!("signal={signal}"),
             Disturbance::Error(errno) => format!("error={errno}"),
             Disturbance::Errors(errno) => format!("errors={errno}"),
+            Disturbance::Done(errno) => format!("done={errno}"),
             Disturbance::Hold => "hold".to_owned(),
         }
     }

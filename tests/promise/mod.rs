@@ -2,17 +2,21 @@
 //! is still there, and the same command again finishes the work.
 //!
 //! Every command that writes is run under an injector that stops it, kills it, or makes a system call fail, at each call in
-//! turn. By default some calls of each are tried; with `OCIBUILD_PROMISE=all`, all of them:
+//! turn. By default some calls of each are tried; with `OCIBUILD_PROMISE=all`, all of them, and with a number, that many of each
+//! kind for each scenario:
 //!
 //! ```text
-//! OCIBUILD_PROMISE=all cargo test --test all promise
+//! OCIBUILD_PROMISE=12 cargo test --test all promise -- --nocapture
 //! ```
+//!
+//! The numbers of what was tried are printed for each command.
 
 mod injector;
 mod limits;
 mod model;
 mod planted;
 mod power;
+mod read_back;
 mod recording;
 mod reordering;
 mod scenario;
@@ -21,20 +25,66 @@ mod tree;
 
 use crate::support::{Finished, ocibuild, run};
 use injector::{Call, Class, Disturbance};
-use scenario::{Disturbed, Rehearsed};
+use scenario::{Disturbed, Rehearsed, UNFINISHED};
 use scenarios::{READERS, SCENARIOS};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use tree::is_temporary;
 
-/// Whether everything is tried.
-fn is_complete() -> bool {
-    std::env::var("OCIBUILD_PROMISE").is_ok_and(|value| value == "all")
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Something of each, in a few minutes.
+    Some,
+    /// At most this many of each.
+    Number(usize),
+    Everything,
 }
 
-/// Chooses from what can be disturbed: all, or about `most`, which differ with `seed`.
+fn effort() -> Effort {
+    let asked = std::env::var("OCIBUILD_PROMISE").unwrap_or_default();
+    match asked.parse() {
+        Ok(number) => Effort::Number(number),
+        Err(_) if asked == "all" => Effort::Everything,
+        Err(_) => Effort::Some,
+    }
+}
+
+/// Whether every scenario is tried.
+fn is_complete() -> bool {
+    effort() != Effort::Some
+}
+
+/// Chooses from what can be disturbed: as many as the effort says, or about `most`, which differ with `seed`.
 fn chosen<T: Copy>(all: &[T], most: usize, seed: usize) -> Vec<T> {
-    let step = if is_complete() { 1 } else { all.len().div_ceil(most).max(1) };
+    let most = match effort() {
+        Effort::Some => most,
+        Effort::Number(number) => number.max(1),
+        Effort::Everything => all.len().max(1),
+    };
+    let step = all.len().div_ceil(most).max(1);
     all.iter().skip(seed % step).step_by(step).copied().collect()
+}
+
+/// How often each command was tried.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<&'static str, usize>);
+
+impl Tally {
+    fn add(&mut self, command: &'static str) {
+        *self.0.entry(command).or_default() += 1;
+    }
+
+    fn sum(&self) -> usize {
+        self.0.values().sum()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each: Vec<String> = self.0.iter().map(|(command, number)| format!("{command} {number}")).collect();
+        write!(out, "{} ({})", self.sum(), each.join(", "))
+    }
 }
 
 /// Returns the numbers of the calls that a disturbance can meet.
@@ -69,7 +119,7 @@ fn can_return(call: &Call, errno: i32) -> bool {
 
 /// Disturbs each scenario at calls of `class`, and lets `judge` look at each result before the command runs again.
 fn each_disturbance(class: Class, disturbances: &[Disturbance], most: usize, judge: fn(&Disturbed, usize, &str)) {
-    let (mut points, mut violations) = (0, Vec::new());
+    let (mut points, mut violations) = (Tally::default(), Vec::new());
     for (place, scenario) in SCENARIOS.iter().enumerate() {
         let rehearsed = Rehearsed::new(scenario);
         let Some(calls) = rehearsed.calls(class) else { return };
@@ -81,12 +131,12 @@ fn each_disturbance(class: Class, disturbances: &[Disturbance], most: usize, jud
                     Ok(violation) => *violation,
                     Err(_) => format!("{}: {disturbance:?} at {number}: the test itself failed", scenario.name),
                 }));
-                points += 1;
+                points.add(scenario.command);
             }
         }
     }
-    eprintln!("{points} disturbances of {} scenarios", SCENARIOS.len());
-    assert!(violations.is_empty(), "{} of {points}:\n{violations:#?}", violations.len());
+    eprintln!("{disturbances:?} at calls of {class:?}: {points} of {} scenarios", SCENARIOS.len());
+    assert!(violations.is_empty(), "{} of {}:\n{violations:#?}", violations.len(), points.sum());
 }
 
 fn one_disturbance(
@@ -106,7 +156,10 @@ fn one_disturbance(
     if disturbed.finished.status == 0 && !rehearsed.is_done(scene.path(), &row) {
         let differing = rehearsed.differing(scene.path(), &row);
         let is_left_over = could_not_remove && differing.iter().all(|path| is_temporary(path));
-        assert!(is_left_over, "{row}: exit 0, but the work is not done: {differing:?}");
+        // The image is complete: layers that the shared cache does not get are a warning.
+        let is_not_shared =
+            differing.is_empty() && disturbed.finished.stderr.contains("not pushed to the shared cache");
+        assert!(is_left_over || is_not_shared, "{row}: exit 0, but the work is not done: {differing:?}");
     }
     judge(&disturbed, number, &row);
     if disturbance != Disturbance::Kill && !could_not_remove {
@@ -157,6 +210,33 @@ fn stops() {
     });
 }
 
+/// On a network file system the answer of the server may be lost: what was renamed is reported as missing.
+#[test]
+fn f29_a_rename_that_is_done_and_reported_as_failed_is_done() {
+    let names = ["a new layout", "an archive with another image"];
+    for scenario in SCENARIOS.iter().filter(|scenario| is_complete() || names.contains(&scenario.name)) {
+        let rehearsed = Rehearsed::new(scenario);
+        let Some(calls) = rehearsed.calls(Class::Change) else { return };
+        let renames = (1..=calls.len()).filter(|number| calls[number - 1].name.starts_with("rename"));
+        for number in renames {
+            let scene = rehearsed.scene();
+            let Some(disturbed) = rehearsed.disturb(scene.path(), Class::Change, Disturbance::Done(ENOENT), number)
+            else {
+                return;
+            };
+            // Threads make their calls in another order each time.
+            let Some(call) = disturbed.calls.get(number - 1).filter(|call| call.name.starts_with("rename")) else {
+                continue;
+            };
+            let row = format!("{}: rename at {number}: {}", scenario.name, call.path);
+            assert_eq!(disturbed.finished.status, 0, "{row}: {}", disturbed.finished);
+            assert!(rehearsed.is_done(scene.path(), &row), "{row}: {:?}", rehearsed.differing(scene.path(), &row));
+            rehearsed.left_nothing(scene.path(), &row);
+        }
+    }
+}
+
+const ENOENT: i32 = 2;
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 const EDQUOT: i32 = 122;
@@ -216,6 +296,12 @@ const HARMLESS: &[Harmless] = &[
         call: "openat2",
         is_about: |path| path == "out/index.json",
         _because: "what a replaced image leaves for gc is counted when the work is done",
+    },
+    Harmless { call: "read", is_about: |path| path == "out/index.json", _because: "the same count" },
+    Harmless {
+        call: "statx",
+        is_about: |path| path == UNFINISHED,
+        _because: "what an extraction left that did not end is refused for its files too",
     },
     Harmless {
         call: "utimensat",

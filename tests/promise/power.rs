@@ -1,9 +1,9 @@
 //! Power cuts on real file systems: at each sync and rename of a command, and right after it has succeeded.
 
-use super::chosen;
 use super::injector::{Class, Disturbance, Injector};
 use super::scenario::Rehearsed;
 use super::scenarios::SCENARIOS;
+use super::{Tally, chosen};
 use crate::support::{LoopDisk, Scratch, command, run};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn f5_a_power_cut_at_any_sync_loses_nothing() {
 pub(super) fn cuts() {
     for kind in ["ext4", "xfs"] {
         let Some(disk) = LoopDisk::new(kind) else { return };
-        let mut cuts = 0;
+        let mut cuts = Tally::default();
         for (place, scenario) in SCENARIOS.iter().enumerate() {
             let rehearsed = Rehearsed::new(scenario);
             let Some(calls) = rehearsed.calls(Class::Sync) else { return };
@@ -27,12 +27,12 @@ pub(super) fn cuts() {
             for number in chosen(&numbers, 2, place) {
                 let row = format!("{kind}: {}: power cut at {number}: {:?}", scenario.name, calls[number - 1]);
                 cut_at(&rehearsed, &disk, number, &row);
-                cuts += 1;
+                cuts.add(scenario.command);
             }
             cut_after_success(&rehearsed, &disk, &format!("{kind}: {}: power cut at the end", scenario.name));
-            cuts += 1;
+            cuts.add(scenario.command);
         }
-        eprintln!("{cuts} power cuts on {kind}");
+        eprintln!("power cuts on {kind}: {cuts}");
     }
 }
 

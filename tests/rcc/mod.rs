@@ -8,6 +8,7 @@ mod machine;
 mod packed;
 mod programs;
 mod recorded;
+mod refused;
 mod resolving;
 mod restored;
 mod reused;

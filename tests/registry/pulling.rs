@@ -1,7 +1,7 @@
 //! Reading manifests and blobs from servers that cut connections and return wrong or transient responses.
 
 use super::*;
-use crate::support::is_left_out;
+use crate::support::{is_left_out, ocibuild, run};
 use std::time::Instant;
 
 const BLOB: &str = "GET /v2/team/robot/blobs/";
@@ -265,6 +265,26 @@ fn r24_a_missing_image_is_reported_in_the_escaped_words_of_the_registry() {
     }
     let server = Server::start(|x| Shelf::default().serve(x));
     assert_says(Client::new().open(&server.host()).fetch(&blob(b"x")), &["blob sha256:", "BLOB_UNKNOWN"]);
+}
+
+/// Row B11: the same bytes are one thing, whatever a registry says that they are.
+#[test]
+fn b11_a_content_type_that_contradicts_the_document_is_refused() {
+    let document = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, media_type::INDEX);
+    let shelf = |said: &'static str| {
+        let document = document.clone();
+        Server::start(move |x| x.answer(200, &[("Content-Type", said)], &document))
+    };
+    let inspect = |server: &Server, name: &str| {
+        run(ocibuild().args(["inspect", "--plain-http", &server.host(), &format!("docker://{}/{name}", server.host())]))
+    };
+    let pinned = format!("team/robot@{}", Digest::of(document.as_bytes()));
+    for name in ["team/robot:v1", &pinned] {
+        let contradicted = shelf(media_type::MANIFEST);
+        inspect(&contradicted, name).ended_with(1).failed_saying("media type");
+        inspect(&shelf(media_type::INDEX), name).failed_saying("is a multi-platform image");
+        inspect(&shelf("text/html"), name).ended_with(1).failed_saying("not a manifest but `text/html`");
+    }
 }
 
 #[test]

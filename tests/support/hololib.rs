@@ -69,35 +69,13 @@ impl Recording {
         }
     }
 
-    /// Writes catalog and objects as a `hololib.zip`, in the format of Go: deflated, with data descriptors.
+    /// Writes catalog and objects as a `hololib.zip`.
     pub(crate) fn write_zip(&self, path: &Path) {
-        let (mut out, mut directory) = (Vec::new(), Vec::new());
-        let files = self.files();
-        for (name, content) in &files {
-            let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(content).unwrap();
-            let data = encoder.finish().unwrap();
-            let mut crc = flate2::Crc::new();
-            crc.update(content);
-            let sums = [crc.sum(), u32::try_from(data.len()).unwrap(), u32::try_from(content.len()).unwrap()];
-            let sums: Vec<u8> = sums.iter().flat_map(|number| number.to_le_bytes()).collect();
-            let name_length = u16::try_from(name.len()).unwrap().to_le_bytes();
-            let offset = u32::try_from(out.len()).unwrap().to_le_bytes();
-            let method = [20, 0, 8, 0, 8, 0, 0, 0, 0, 0];
-            let empty = [0; 12];
-            out.extend([&b"PK\x03\x04"[..], &method, &empty, &name_length, &[0; 2], name.as_bytes(), &data].concat());
-            out.extend([&b"PK\x07\x08"[..], &sums].concat());
-            let head = [&b"PK\x01\x02\x14\x00"[..], &method, &sums, &name_length, &empty].concat();
-            directory.extend([&head[..], &offset, name.as_bytes()].concat());
-        }
-        let count = u16::try_from(files.len()).unwrap().to_le_bytes();
-        let places = [directory.len(), out.len()].map(|place| u32::try_from(place).unwrap().to_le_bytes()).concat();
-        out.extend_from_slice(&directory);
-        out.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &places, &[0; 2]].concat());
-        fs::write(path, out).unwrap();
+        write_zip(path, &self.files());
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
+    /// Returns the names and bytes of all files, the catalog last.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = Vec::new();
         for (digest, content) in &self.objects {
             let stored = match self.storage {
@@ -162,6 +140,33 @@ impl Recording {
     }
 }
 
+/// Writes a zip in the format of Go: deflated, with data descriptors.
+pub(crate) fn write_zip(path: &Path, files: &[(String, Vec<u8>)]) {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in files {
+        let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        let data = encoder.finish().unwrap();
+        let mut crc = flate2::Crc::new();
+        crc.update(content);
+        let sums = [crc.sum(), u32::try_from(data.len()).unwrap(), u32::try_from(content.len()).unwrap()];
+        let sums: Vec<u8> = sums.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let name_length = u16::try_from(name.len()).unwrap().to_le_bytes();
+        let offset = u32::try_from(out.len()).unwrap().to_le_bytes();
+        let method = [20, 0, 8, 0, 8, 0, 0, 0, 0, 0];
+        let empty = [0; 12];
+        out.extend([&b"PK\x03\x04"[..], &method, &empty, &name_length, &[0; 2], name.as_bytes(), &data].concat());
+        out.extend([&b"PK\x07\x08"[..], &sums].concat());
+        let head = [&b"PK\x01\x02\x14\x00"[..], &method, &sums, &name_length, &empty].concat();
+        directory.extend([&head[..], &offset, name.as_bytes()].concat());
+    }
+    let count = u16::try_from(files.len()).unwrap().to_le_bytes();
+    let places = [directory.len(), out.len()].map(|place| u32::try_from(place).unwrap().to_le_bytes()).concat();
+    out.extend_from_slice(&directory);
+    out.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &places, &[0; 2]].concat());
+    fs::write(path, out).unwrap();
+}
+
 /// Returns the digest of an object in RCC's uncompressed mode.
 pub(crate) fn checksum(content: &[u8]) -> String {
     let mut hasher = SipHasher24::new_with_key(b"Very_Random-Seed");
@@ -198,7 +203,7 @@ fn library_path(digest: &str) -> String {
     format!("library/{}/{}/{}/{digest}", &digest[..2], &digest[2..4], &digest[4..6])
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()

@@ -1,6 +1,7 @@
 //! The destination of a result that the user named by a path.
 
 use super::Root;
+use super::path_status::is_absence;
 use crate::common::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -34,6 +35,7 @@ impl Destination {
         let (target, itself) = (std::fs::metadata(path), std::fs::symlink_metadata(path));
         let metadata = match (target, itself) {
             (Ok(target), _) => target,
+            (Err(error), _) if !is_absence(&error) => return Err(Error::file(path, "inspect", error)),
             (Err(_), Ok(_)) => return refuse("is a dangling link"),
             (Err(_), Err(_)) => return of_file(path),
         };

@@ -59,7 +59,7 @@ impl PathStatus {
 }
 
 /// Returns whether an error says that nothing is there, or that text cannot be the name of a file.
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput)
 }

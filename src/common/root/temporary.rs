@@ -211,7 +211,7 @@ impl Temporary {
             return Err(Error::new(ErrorKind::Changed, self.root.display(name), "its temporary file was replaced"));
         }
         // The file is returned open, and therefore locked, so a sweep never finds it unlocked under its final name.
-        self.rename_to(name).map_err(|error| self.root.failed(name, "write", error))?;
+        self.rename_to(name, &file).map_err(|error| self.root.failed(name, "write", error))?;
         Ok(file)
     }
 
@@ -242,10 +242,9 @@ impl Temporary {
     /// # Errors
     /// Returns an error if the system refuses to rename it.
     pub fn rename_unsynced(mut self, name: impl AsRef<Path>) -> Result<()> {
-        let file = self.file.take();
-        self.rename_to(name.as_ref()).map_err(|error| self.root.failed(name.as_ref(), "write", error))?;
-        drop(file);
-        Ok(())
+        let name = name.as_ref();
+        let file = self.file.take().ok_or_else(|| closed(&self.root.display(name)))?;
+        self.rename_to(name, &file).map_err(|error| self.root.failed(name, "write", error))
     }
 
     /// Removes the name and keeps the content, which is readable through the handle until that is closed.
@@ -260,7 +259,8 @@ impl Temporary {
         }
     }
 
-    fn rename_to(&self, name: &Path) -> io::Result<()> {
+    /// Renames `file`, which has the temporary name, to `name`.
+    fn rename_to(&self, name: &Path, file: &File) -> io::Result<()> {
         let rename = || self.root.dir.rename(&self.name, &self.root.dir, name);
         let mut result = rename();
         if cfg!(windows) {
@@ -274,7 +274,15 @@ impl Temporary {
                 result = rename();
             }
         }
-        result
+        match result {
+            // A file server whose answer was lost is asked again, and finds nothing at the temporary name any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_name(name, file) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn has_name(&self, name: &Path, file: &File) -> bool {
+        self.root.is_name_of(name, file).unwrap_or(false)
     }
 }
 
