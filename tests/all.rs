@@ -20,6 +20,7 @@
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
 //! * `contents`: options of one copy, and what is put into an image without a source.
+//! * `build_file`: `ocibuild.toml`.
 //! * `habits`: flags that people know from other programs.
 //! * `jobs`: twelve everyday jobs as scripts, whose images engines run.
 //! * `images`: how images are named and asked for.
@@ -45,6 +46,8 @@ mod bases;
 mod below;
 #[cfg(target_os = "linux")]
 mod block_reuse;
+#[cfg(target_os = "linux")]
+mod build_file;
 #[cfg(target_os = "linux")]
 mod caching;
 #[cfg(target_os = "linux")]

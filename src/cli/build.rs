@@ -1,6 +1,7 @@
 //! `ocibuild build`: a build that goes straight to an engine, a registry or an archive.
 
-use super::build_flags::BuildFlags;
+use super::build_file::with_toml;
+use super::build_flags::{BuildFlags, BuildPhase};
 use super::build_target::BuildTarget;
 use super::content_flags::{self, LayerFlag};
 use super::destination::destinations;
@@ -9,14 +10,15 @@ use ocibuild::{Error, ImageName, Reference, Result};
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
-#[command(after_help = content_flags::HELP.to_owned() + "
+#[command(mut_arg("format", with_toml), after_help = content_flags::HELP.to_owned() + "
 
 Layers that are in the cache are not made again. To keep images in a layout, use `ocibuild layout DIR`.
 
 Examples:
   ocibuild build -t team/app:v1 --copy ./app:/app --entrypoint /app/main --load podman
   ocibuild build -t registry.example/team/app:v1 --base debian:stable-slim --copy ./app:/app --push
-  ocibuild build -t team/app:v1 --copy ./app:/app -o oci-archive:app.tar -o oci:./out")]
+  ocibuild build -t team/app:v1 --copy ./app:/app -o oci-archive:app.tar -o oci:./out
+  ocibuild build -f images.toml --image server --push")]
 pub(super) struct BuildArguments {
     #[command(flatten)]
     pub(super) flags: BuildFlags,
@@ -39,13 +41,21 @@ enum Engine {
 }
 
 /// Builds the image, writes it to all of its destinations, and prints the digest of its manifest.
-pub(super) fn run(arguments: &BuildArguments, order: &[LayerFlag]) -> Result<ExitCode> {
+pub(super) fn run(arguments: &BuildArguments, order: &[LayerFlag], phase: BuildPhase) -> Result<ExitCode> {
+    arguments.flags.build(order, &target(arguments)?, phase)
+}
+
+/// Returns where the image goes.
+///
+/// # Errors
+/// Fails if it goes nowhere, or a destination is malformed or needs a name that the image does not have.
+pub(super) fn target(arguments: &BuildArguments) -> Result<BuildTarget> {
     let texts = arguments.texts()?;
     let named = destinations(&texts)?;
     let Some(destinations) = named else {
         return Err(Error::usage("--output -", "names no kind of archive").hint("docker-archive:/dev/stdout"));
     };
-    arguments.flags.build(order, &BuildTarget { layout: None, destinations, texts, flag: "--output" })
+    Ok(BuildTarget { layout: None, destinations, texts, flag: "--output" })
 }
 
 impl BuildArguments {

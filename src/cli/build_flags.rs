@@ -1,6 +1,7 @@
 //! What the commands that build an image have in common: flags, steps and report.
 
 use super::blob_locations;
+use super::build_file::BuildFileArguments;
 use super::build_report::{Explains, Made, Reporting};
 use super::build_target::BuildTarget;
 use super::config::unique;
@@ -13,7 +14,6 @@ use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
 use super::progress_display::Watch;
 use super::request::RequestArguments;
 use super::result_files::ResultFiles;
-use super::robot::own_directory;
 use super::shared_cache::SharedCacheArguments;
 use super::source::OpenedImage;
 use super::values;
@@ -38,7 +38,9 @@ pub(super) struct BuildFlags {
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(super) tags: Vec<ImageName>,
     #[command(flatten)]
-    request: RequestArguments,
+    pub(super) file: BuildFileArguments,
+    #[command(flatten)]
+    pub(super) request: RequestArguments,
     /// Add an annotation to the manifest. Repeatable
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::annotation, help_heading = "Config")]
     annotations: Vec<(String, String)>,
@@ -57,10 +59,16 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     into_index: IntoIndexArguments,
     #[command(flatten)]
-    results: ResultFiles,
+    pub(super) results: ResultFiles,
     /// Print the plan of the build without writing anything
     #[arg(long, conflicts_with = "verify_writes", help_heading = "Output")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
+    /// The paths that are written for other images of the build file.
+    #[arg(skip)]
+    pub(super) written_beside: Vec<PathBuf>,
+    /// The build file that equals the flags, if a dry run is to print it.
+    #[arg(skip)]
+    pub(super) written: Option<String>,
     #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
@@ -81,13 +89,25 @@ enum CompressionKind {
     None,
 }
 
+/// What is done for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BuildPhase {
+    /// It is planned, in silence, to see whether it can be built.
+    Check,
+    /// It is built, and what is to be said is said.
+    Build,
+}
+
 impl BuildFlags {
     /// Builds the image, copies it to its destinations, and prints the digest of its manifest.
     ///
     /// # Errors
     /// Fails if a flag does not fit, a source or the base cannot be read, or a place cannot be written.
-    pub(super) fn build(&self, order: &[LayerFlag], target: &BuildTarget) -> Result<ExitCode> {
-        let watch = Arc::new(Watch::new(&self.common));
+    pub(super) fn build(&self, order: &[LayerFlag], target: &BuildTarget, phase: BuildPhase) -> Result<ExitCode> {
+        let watch = Arc::new(match phase {
+            BuildPhase::Check => Watch::Nothing,
+            BuildPhase::Build => Watch::new(&self.common),
+        });
         build::check_names(&self.tags)?;
         let check = self.write_check.check();
         target.destinations.iter().try_for_each(|destination| destination.check(check))?;
@@ -104,7 +124,7 @@ impl BuildFlags {
         let unpack_in = cache.as_ref().map(|_| &self.request.cache_directory);
         let packaged = self.request.robot_image(order, &known, unpack_in, &watch)?;
         let robot = packaged.as_ref().map(|packaged| &packaged.image);
-        let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
+        let directory = self.request.own_directory(robot)?;
         self.shared_cache.check_lock(&mut self.request.bases.lock_file(&directory)?)?;
         let names = self.names(robot)?;
         let platforms = self.request.platforms()?;
@@ -114,10 +134,14 @@ impl BuildFlags {
         let spec = |platform: &Option<&Platform>| self.spec(order, robot, *platform, target, &watch);
         let specs = platforms.iter().map(spec).collect::<Result<Vec<_>>>()?;
         let reporting = Reporting { target, names: &names, format: self.common.format, watch: &watch };
-        if self.dry_run {
+        if self.dry_run || phase == BuildPhase::Check {
             let spool = target.spool()?;
             let plans = specs.into_iter().map(|spec| spec.plan(&spool, None, &watch)).collect::<Result<Vec<_>>>()?;
-            reporting.plans(&plans)?;
+            match (phase, &self.written) {
+                (BuildPhase::Check, _) => {}
+                (BuildPhase::Build, Some(file)) => reporting.build_file(&plans, file)?,
+                (BuildPhase::Build, None) => reporting.plans(&plans)?,
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let mut layout = match &target.layout {
@@ -259,10 +283,11 @@ impl BuildFlags {
     }
 
     /// Returns the paths that are written, each with a description.
-    fn outputs<'t>(&'t self, target: &'t BuildTarget) -> Vec<(&'t Path, &'t str)> {
+    pub(super) fn outputs<'t>(&'t self, target: &'t BuildTarget) -> Vec<(&'t Path, &'t str)> {
         let layout = target.layout.iter().map(|layout| (layout.as_path(), "the layout"));
         let destinations = target.destinations.iter().filter_map(ExportDestination::path);
-        layout.chain(destinations.map(|path| (path, target.flag))).chain(self.results.paths()).collect()
+        let beside = self.written_beside.iter().map(|path| (path.as_path(), "another image"));
+        layout.chain(destinations.map(|path| (path, target.flag))).chain(self.results.paths()).chain(beside).collect()
     }
 
     fn compression(&self) -> Result<CompressionPolicy> {

@@ -60,6 +60,15 @@ impl Reporting<'_> {
         }
     }
 
+    /// Prints a build file that the plans were made from.
+    ///
+    /// # Errors
+    /// Fails as [`Reporting::plans`].
+    pub(super) fn build_file(&self, plans: &[Plan], file: &str) -> Result<()> {
+        plans.iter().try_for_each(|plan| plan.check_secrets(self.watch).map(drop))?;
+        print(file)
+    }
+
     /// Prints the digest of an image, and describes the image.
     ///
     /// # Errors

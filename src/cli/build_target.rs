@@ -31,6 +31,12 @@ impl BuildTarget {
         }
     }
 
+    /// Returns all places as `build --output` takes them.
+    pub(super) fn all_texts(&self) -> Vec<String> {
+        let layout = self.layout.iter().map(|layout| format!("oci:{}", layout.display()));
+        layout.chain(self.texts.iter().cloned()).collect()
+    }
+
     /// Returns the directory in which a dry run spools an archive.
     pub(super) fn spool(&self) -> Result<Root> {
         nearest_directory(self.layout.as_deref().unwrap_or(Path::new(".")))

@@ -109,21 +109,38 @@ pub(super) enum LayerFlag {
     Layer(usize),
 }
 
+/// The flags that make layers: their names for clap, and on the command line.
+pub(super) const LAYER_FLAGS: [(&str, &str); 10] = [
+    ("copies", "copy"),
+    ("removals", "remove"),
+    ("directories", "mkdir"),
+    ("symlinks", "symlink"),
+    ("files", "file"),
+    ("users", "add-user"),
+    ("groups", "add-group"),
+    ("ca_certificates", "ca-certificates"),
+    ("timezones", "timezones"),
+    ("layers", "layer"),
+];
+
+/// What each of them becomes.
+const NUMBERED: [fn(usize) -> LayerFlag; LAYER_FLAGS.len()] = [
+    LayerFlag::Copy,
+    LayerFlag::Remove,
+    LayerFlag::Directory,
+    LayerFlag::Symlink,
+    LayerFlag::File,
+    LayerFlag::User,
+    LayerFlag::Group,
+    |_| LayerFlag::Certificates,
+    |_| LayerFlag::TimeZones,
+    LayerFlag::Layer,
+];
+
 /// Returns the flags that make layers in the order of the command line, which clap's lists of values do not preserve.
 pub(super) fn order_of_layers(matches: &ArgMatches) -> Vec<LayerFlag> {
     let mut order: Vec<(usize, LayerFlag)> = Vec::new();
-    for (id, flag) in [
-        ("copies", LayerFlag::Copy as fn(usize) -> LayerFlag),
-        ("removals", LayerFlag::Remove),
-        ("directories", LayerFlag::Directory),
-        ("symlinks", LayerFlag::Symlink),
-        ("files", LayerFlag::File),
-        ("users", LayerFlag::User),
-        ("groups", LayerFlag::Group),
-        ("ca_certificates", |_| LayerFlag::Certificates),
-        ("timezones", |_| LayerFlag::TimeZones),
-        ("layers", LayerFlag::Layer),
-    ] {
+    for ((id, _), flag) in LAYER_FLAGS.into_iter().zip(NUMBERED) {
         let places = matches.indices_of(id).into_iter().flatten();
         order.extend(places.enumerate().map(|(number, place)| (place, flag(number))));
     }

@@ -4,8 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
 const COMMANDS: [(&[&str], &str); 17] = [
-    (&["oci", "create", "new", "init", "b"], "`ocibuild build` builds an image, `ocibuild layout DIR` into a layout"),
-    (&["buildx", "bake", "bud"], "`ocibuild build` builds an image; `ocibuild dockerfile` prints a Dockerfile of it"),
+    (&["oci", "create", "new", "b"], "`ocibuild build` builds an image, `ocibuild layout DIR` into a layout"),
+    (&["buildx", "bake", "bud"], "`ocibuild build` builds the image of the flags, or that of ocibuild.toml"),
     (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes, and so does `ocibuild build --push`"),
     (
         &["cp", "copy", "convert"],
@@ -50,7 +50,10 @@ const COMMANDS: [(&[&str], &str); 17] = [
 /// Flags of theirs.
 const FLAGS: [(&[&str], &str); 16] = [
     (&["."], "there is no build context; --copy SRC:DST copies files into the image"),
-    (&["-f", "--dockerfile"], "no Dockerfile is read; `ocibuild dockerfile` prints one"),
+    (
+        &["-f", "--dockerfile"],
+        "no Dockerfile is read; `ocibuild dockerfile` prints one; `build -f` reads ocibuild.toml",
+    ),
     (
         &["--build-arg", "--target", "--ssh", "--network", "--mount"],
         "nothing runs during a build; --env sets a variable",
@@ -107,8 +110,13 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
         Some(ContextValue::Strings(several)) => several,
         _ => &[],
     };
-    let nearest = suggested.iter().min_by_key(|suggestion| distance(word, suggestion))?;
-    (distance(word, nearest) <= FARTHEST).then(|| format!("did you mean {nearest}?"))
+    let nearest = nearest(word, suggested.iter().map(String::as_str))?;
+    Some(format!("did you mean {nearest}?"))
+}
+
+/// Returns the word of `known` that is most like `word`, if there is one that may have been meant.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    known.into_iter().min_by_key(|known| distance(word, known)).filter(|known| distance(word, known) <= FARTHEST)
 }
 
 /// The maximum edit distance between a mistyped word and its correction.

@@ -1,6 +1,7 @@
 //! `ocibuild layout`: a build into an image layout.
 
-use super::build_flags::BuildFlags;
+use super::build_file::with_toml;
+use super::build_flags::{BuildFlags, BuildPhase};
 use super::build_target::BuildTarget;
 use super::content_flags::{self, LayerFlag};
 use super::destination::ExportDestination;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
-#[command(after_help = content_flags::HELP.to_owned() + "
+#[command(mut_arg("format", with_toml), after_help = content_flags::HELP.to_owned() + "
 
 Examples:
   ocibuild layout ./out --base oci:./debian --copy ./app:/app --entrypoint 'python3 /app/main.py'
@@ -34,13 +35,20 @@ pub(super) struct LayoutArguments {
 }
 
 /// Builds the image into the layout, and prints the digest of its manifest.
-pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag]) -> Result<ExitCode> {
+pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag], phase: BuildPhase) -> Result<ExitCode> {
+    arguments.flags.build(order, &target(arguments)?, phase)
+}
+
+/// Returns where the image goes.
+///
+/// # Errors
+/// Fails if the name that the image gets in an archive is malformed.
+pub(super) fn target(arguments: &LayoutArguments) -> Result<BuildTarget> {
     let saved = arguments.save.iter().cloned();
-    let target = BuildTarget {
+    Ok(BuildTarget {
         layout: Some(arguments.output.clone()),
         texts: saved.clone().map(|location| location.to_string()).collect(),
         destinations: saved.map(ExportDestination::of).collect::<Result<_>>()?,
         flag: "--save",
-    };
-    arguments.flags.build(order, &target)
+    })
 }

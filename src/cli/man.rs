@@ -50,6 +50,7 @@ const FILES: Entries<'static> = &[
     ("cache-dir", "~/.cache/ocibuild", "The cache, or ocibuild in XDG_CACHE_HOME."),
     ("lock-file", "ocibuild.lock", "Digests of base images and downloads, written by --lock."),
     ("ignore-file", ".dockerignore", "Exclude patterns, in the root of a directory that is copied."),
+    ("build-file", "ocibuild.toml", "Flags of `build` and `layout`, if none says what is in the image."),
     ("robot", "robot.yaml, package.yaml", "The robot or action package."),
     ("authfile", "~/.docker/config.json", "Credentials, as `docker login` writes them."),
     (

@@ -4,6 +4,7 @@ mod admission;
 mod base;
 mod blob_locations;
 mod build;
+mod build_file;
 mod build_flags;
 mod build_report;
 mod build_target;
@@ -37,6 +38,7 @@ mod found_difference;
 mod gc;
 mod healthcheck;
 mod image_files;
+mod init;
 mod inspect;
 mod into_index;
 mod items;
@@ -77,6 +79,8 @@ mod values;
 mod variables;
 mod verify;
 
+use build_file::FilledCommand;
+use build_flags::BuildPhase;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ocibuild::{Error, ErrorKind, Result};
 use std::ffi::OsString;
@@ -97,6 +101,8 @@ enum Command {
     Build(Box<build::BuildArguments>),
     /// Build an image into an OCI image layout
     Layout(Box<layout::LayoutArguments>),
+    /// Write a build file to begin with
+    Init(init::InitArguments),
     /// Copy an image to an archive, a layout, an engine or a registry
     Export(export::ExportArguments),
     /// Pull base images into the cache
@@ -206,45 +212,11 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return report::arguments(&error, asked_for_format(&arguments)),
     };
     let format = cli.command.common().map_or(OutputFormat::Text, |common| common.format);
-    let work = || match &cli.command {
-        Command::Build(arguments) => {
-            let order = matches.subcommand_matches("build").map(content_flags::order_of_layers).unwrap_or_default();
-            build::run(arguments, &order)
-        }
-        Command::Layout(arguments) => {
-            let order = matches.subcommand_matches("layout").map(content_flags::order_of_layers).unwrap_or_default();
-            layout::run(arguments, &order)
-        }
-        Command::Dockerfile(arguments) => {
-            let order =
-                matches.subcommand_matches("dockerfile").map(content_flags::order_of_layers).unwrap_or_default();
-            dockerfile::run(arguments, &order)
-        }
-        Command::Export(arguments) => export::run(arguments),
-        Command::Pull(arguments) => pull::run(arguments),
-        Command::Login(arguments) => login::log_in(arguments),
-        Command::Logout(arguments) => login::log_out(arguments),
-        Command::Verify(arguments) => verify::run(arguments),
-        Command::Inspect(arguments) => inspect::run(arguments),
-        Command::Ls(arguments) => ls::run(arguments),
-        Command::Cat(arguments) => cat::run(arguments),
-        Command::Diff(arguments) => diff::run(arguments),
-        Command::Extract(arguments) => extract::run(arguments),
-        Command::Tag(arguments) => tag::run(arguments),
-        Command::Rm(arguments) => rm::run(arguments),
-        Command::Gc(arguments) => gc::run(arguments),
-        Command::Edit(arguments) => edit::run(arguments),
-        Command::Rebase(arguments) => rebase::run(arguments),
-        Command::Squash(arguments) => squash::run(arguments),
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Cache(arguments) => cache::run(arguments),
-        Command::Catalogs(arguments) => catalogs::run(arguments),
-        Command::Completions(arguments) => completions::run(arguments),
-        Command::Complete(arguments) => complete::run(arguments),
-        Command::Man(arguments) => man::run(arguments),
-    };
+    let is_comparing = matches!(cli.command, Command::Diff(_));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        set_threads(cli.command.common()).and_then(|()| work())
+        let images = build_file::filled(&arguments, matches, cli)?;
+        set_threads(images.first().and_then(|image| image.cli.command.common()))?;
+        run_all(&images)
     }));
     if !matches!(result, Ok(Ok(_))) {
         signals::wait_if_interrupted();
@@ -256,7 +228,70 @@ pub(crate) fn run() -> ExitCode {
             .hint("please report it; completed images are not affected"),
     };
     let status = report::failure(&error, format);
-    if matches!(cli.command, Command::Diff(_)) { ExitCode::from(diff::TROUBLE) } else { status }
+    if is_comparing { ExitCode::from(diff::TROUBLE) } else { status }
+}
+
+/// Runs a command, or the same one for several images: for all of them or for none, as far as that can be seen before.
+fn run_all(images: &[FilledCommand]) -> Result<ExitCode> {
+    if let [only] = images {
+        return only.run(BuildPhase::Build);
+    }
+    for phase in [BuildPhase::Check, BuildPhase::Build] {
+        for image in images {
+            let name = image.image.as_deref().unwrap_or_default();
+            if let (BuildPhase::Build, Some(common)) = (phase, image.cli.command.common()) {
+                progress_display::Watch::new(common).say(&format!("image {name}"));
+            }
+            image.run(phase).map_err(|error| error.within(format!("image {name}")))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl FilledCommand {
+    /// Runs the command.
+    fn run(&self, phase: BuildPhase) -> Result<ExitCode> {
+        let FilledCommand { matches, cli, image: _ } = self;
+        match &cli.command {
+            Command::Build(arguments) => {
+                let order = matches.subcommand_matches("build").map(content_flags::order_of_layers).unwrap_or_default();
+                build::run(arguments, &order, phase)
+            }
+            Command::Layout(arguments) => {
+                let order =
+                    matches.subcommand_matches("layout").map(content_flags::order_of_layers).unwrap_or_default();
+                layout::run(arguments, &order, phase)
+            }
+            Command::Dockerfile(arguments) => {
+                let order =
+                    matches.subcommand_matches("dockerfile").map(content_flags::order_of_layers).unwrap_or_default();
+                dockerfile::run(arguments, &order)
+            }
+            Command::Init(arguments) => init::run(arguments),
+            Command::Export(arguments) => export::run(arguments),
+            Command::Pull(arguments) => pull::run(arguments),
+            Command::Login(arguments) => login::log_in(arguments),
+            Command::Logout(arguments) => login::log_out(arguments),
+            Command::Verify(arguments) => verify::run(arguments),
+            Command::Inspect(arguments) => inspect::run(arguments),
+            Command::Ls(arguments) => ls::run(arguments),
+            Command::Cat(arguments) => cat::run(arguments),
+            Command::Diff(arguments) => diff::run(arguments),
+            Command::Extract(arguments) => extract::run(arguments),
+            Command::Tag(arguments) => tag::run(arguments),
+            Command::Rm(arguments) => rm::run(arguments),
+            Command::Gc(arguments) => gc::run(arguments),
+            Command::Edit(arguments) => edit::run(arguments),
+            Command::Rebase(arguments) => rebase::run(arguments),
+            Command::Squash(arguments) => squash::run(arguments),
+            Command::Serve(arguments) => serve::run(arguments),
+            Command::Cache(arguments) => cache::run(arguments),
+            Command::Catalogs(arguments) => catalogs::run(arguments),
+            Command::Completions(arguments) => completions::run(arguments),
+            Command::Complete(arguments) => complete::run(arguments),
+            Command::Man(arguments) => man::run(arguments),
+        }
+    }
 }
 
 /// Replaces `help COMMAND` by `COMMAND --help`, and `version` by `--version`.
@@ -288,6 +323,7 @@ impl Command {
         match self {
             Command::Build(arguments) => Some(&arguments.flags.common),
             Command::Layout(arguments) => Some(&arguments.flags.common),
+            Command::Init(arguments) => Some(&arguments.common),
             Command::Export(arguments) => Some(&arguments.common),
             Command::Pull(arguments) => Some(&arguments.common),
             Command::Login(arguments) => Some(&arguments.common),

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// A view of the work.
 pub(super) enum Watch {
+    /// Nothing, because the same work is done again with another view.
+    Nothing,
     /// Warnings only.
     Quiet,
     /// Warnings only, each as a JSON object.
@@ -74,7 +76,7 @@ impl Watch {
     pub(super) fn say(&self, line: &str) {
         let line = &ocibuild::common::error::message_text(line);
         match self {
-            Watch::Quiet | Watch::Json => {}
+            Watch::Nothing | Watch::Quiet | Watch::Json => {}
             Watch::Lines(_) => complain(line),
             Watch::Bars { all, .. } => all.suspend(|| complain(line)),
         }
@@ -85,6 +87,7 @@ impl Watch {
             (ocibuild::common::error::message_text(object), ocibuild::common::error::message_text(reason));
         let line = format!("ocibuild: warning: {object}: {reason}");
         match self {
+            Watch::Nothing => {}
             Watch::Json => complain(&json!({"warning": {"object": object, "reason": reason}}).to_string()),
             Watch::Quiet | Watch::Lines(_) => complain(&line),
             Watch::Bars { all, .. } => all.suspend(|| complain(&line)),
@@ -117,7 +120,7 @@ impl Progress for Watch {
             return;
         }
         match self {
-            Watch::Quiet | Watch::Json => {}
+            Watch::Nothing | Watch::Quiet | Watch::Json => {}
             Watch::Lines(steps) => {
                 let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {

@@ -42,14 +42,18 @@ pub(super) fn arguments(error: &clap::Error, format: OutputFormat) -> ExitCode {
         // What was typed may be right: the system did not say what it means.
         return failure(source, format);
     }
+    let hint =
+        familiar_words::hint(error).map_or_else(|| "see --help".to_owned(), |hint| format!("{hint}; see --help"));
+    failure(&Error::usage("command line", mistake(error)).hint(hint), format)
+}
+
+/// Returns what clap found wrong, in one line.
+pub(super) fn mistake(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let what = text.split("\n\n").next().unwrap_or_default();
     let what: Vec<&str> = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let what = what.join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let hint =
-        familiar_words::hint(error).map_or_else(|| "see --help".to_owned(), |hint| format!("{hint}; see --help"));
-    failure(&Error::usage("command line", what).hint(hint), format)
+    what.strip_prefix("error: ").unwrap_or(&what).to_owned()
 }
 
 /// Returns the name of a kind in JSON.

@@ -48,6 +48,9 @@ pub(super) struct RequestArguments {
     created: Option<Timestamp>,
     #[command(flatten)]
     robot: RobotArguments,
+    /// The directory of the build file; empty without one, and in the working directory.
+    #[arg(skip)]
+    pub(super) directory: PathBuf,
 }
 
 /// The flags that make a request for an image.
@@ -73,12 +76,28 @@ impl RequestArguments {
                 return Err(Error::usage("--platform", format!("{platform} is given twice")));
             }
         }
-        if self.platforms.len() > 1 && self.content.reads_standard_input() {
+        if self.platforms.len() > 1 && self.reads_standard_input() {
             return Err(Error::usage("--copy -", "standard input can be read once, and there are several platforms"));
         }
         match &self.platforms[..] {
             [] => Ok(vec![None]),
             several => Ok(several.iter().map(Some).collect()),
+        }
+    }
+
+    /// Returns whether a tar on standard input is copied.
+    pub(super) fn reads_standard_input(&self) -> bool {
+        self.content.reads_standard_input()
+    }
+
+    /// Returns the directory of the robot; without one, that of the build file.
+    ///
+    /// # Errors
+    /// Fails if it cannot be seen what the robot is.
+    pub(super) fn own_directory(&self, robot: Option<&RobotImage>) -> Result<PathBuf> {
+        match robot {
+            Some(robot) => own_directory(&robot.source),
+            None => Ok(Path::new(".").join(&self.directory)),
         }
     }
 
@@ -104,7 +123,7 @@ impl RequestArguments {
         watch: &Arc<Watch>,
     ) -> Result<Option<RobotToPackage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
-        let Some(file) = self.robot.file(copies_something, watch)? else { return Ok(None) };
+        let Some(file) = self.robot.file(&self.directory, copies_something, watch)? else { return Ok(None) };
         let platform = self.only_platform("a robot's environment")?.cloned().unwrap_or_else(Platform::linux_amd64);
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
         self.robot.image(&file, &platform, self.config.user.as_deref(), known, surroundings).map(Some)
@@ -125,7 +144,7 @@ impl RequestArguments {
         let mut layers = Vec::new();
         let mut config = ConfigEdit::default();
         let location = self.base_location(robot.is_some(), watch)?;
-        let directory = robot.map_or(Ok(PathBuf::from(".")), |robot| own_directory(&robot.source))?;
+        let directory = self.own_directory(robot)?;
         let mut edit = self.config.edit(watch)?;
         self.content.check_exclusions(robot.is_some())?;
         let copied = self.content.layers(order, created, platform)?;

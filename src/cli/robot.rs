@@ -86,16 +86,22 @@ impl From<Mode> for EnvironmentMode {
 }
 
 impl RobotArguments {
-    /// Returns the robot's file, if there is a robot to package: the one named, or the one here if nothing else is asked for.
+    /// Returns the robot's file, if there is a robot to package: the one named, or the one in `directory` if nothing else is asked for.
     ///
     /// # Errors
     /// Fails if a flag requires a robot, and there is not a robot.
-    pub(super) fn file(&self, copies_something: CopiesSomething, watch: &Watch) -> Result<Option<PathBuf>> {
-        let is_here = PathStatus::of(Path::new(ROBOT_FILE))?.exists();
+    pub(super) fn file(
+        &self,
+        directory: &Path,
+        copies_something: CopiesSomething,
+        watch: &Watch,
+    ) -> Result<Option<PathBuf>> {
+        let here = directory.join(ROBOT_FILE);
+        let is_here = PathStatus::of(&here)?.exists();
         match (&self.robot, copies_something) {
             (Some(path), _) if PathStatus::of(path)?.is_directory() => return robot_file_in(path).map(Some),
             (Some(path), _) => return Ok(Some(path.clone())),
-            (None, CopiesSomething::No) if is_here => return Ok(Some(PathBuf::from(ROBOT_FILE))),
+            (None, CopiesSomething::No) if is_here => return Ok(Some(here)),
             (None, _) => {}
         }
         let given = self.given();

@@ -120,6 +120,7 @@ fn every_page_of_help() {
         "",
         "build",
         "layout",
+        "init",
         "export",
         "pull",
         "login",

@@ -160,6 +160,14 @@ fn commands_about_caching_work() {
 }
 
 #[test]
+fn commands_about_build_files_work() {
+    if is_left_out() {
+        return;
+    }
+    run_page("docs/build-file.md");
+}
+
+#[test]
 fn commands_about_json_work() {
     if is_left_out() {
         return;

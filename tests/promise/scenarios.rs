@@ -167,6 +167,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::NONE
     },
     Scenario {
+        name: "a build file to begin with",
+        command: "init",
+        line: "init new.toml",
+        again: Again::NothingLeft("is not overwritten"),
+        ..Scenario::NONE
+    },
+    Scenario {
         name: "the files of an image in a directory",
         command: "extract",
         line: "extract out:app tree",

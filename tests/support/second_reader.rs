@@ -8,19 +8,25 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Reads every document of the image that an `ocibuild layout` has just built; `stdout` is its output.
+/// Reads every document of the images that an `ocibuild layout` has just built; `stdout` is its output.
 #[track_caller]
 pub(super) fn read_built_image(command: &Command, stdout: &[u8]) {
     let Some(layout) = built_layout(command) else { return };
-    let Some(digest) = printed_digest(stdout) else { return };
+    for digest in stdout.split(|byte| *byte == b'\n').filter_map(printed_digest) {
+        read_listed_image(&layout, &digest);
+    }
+}
+
+#[track_caller]
+fn read_listed_image(layout: &Path, digest: &str) {
     let index: ImageIndex = read(&layout.join("index.json"));
     let listed = index.manifests().iter().find(|listed| listed.digest().as_ref() == digest);
     let listed = listed.unwrap_or_else(|| panic!("{}: index.json does not list {digest}", layout.display()));
     if *listed.media_type() == MediaType::ImageIndex {
-        let index: ImageIndex = read(&blob(&layout, listed.digest().as_ref()));
-        index.manifests().iter().for_each(|image| read_image(&layout, image));
+        let index: ImageIndex = read(&blob(layout, listed.digest().as_ref()));
+        index.manifests().iter().for_each(|image| read_image(layout, image));
     } else {
-        read_image(&layout, listed);
+        read_image(layout, listed);
     }
 }
 
@@ -85,9 +91,9 @@ fn built_layout(command: &Command) -> Option<PathBuf> {
     directory.join("index.json").is_file().then_some(directory)
 }
 
-/// Returns the digest on standard output, in either format; `None` after `--dry-run`.
-fn printed_digest(stdout: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(stdout).ok()?.trim_end();
+/// Returns the digest in a line of standard output, in either format; `None` after `--dry-run`.
+fn printed_digest(line: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(line).ok()?.trim_end();
     let digest = match serde_json::from_str::<Value>(text) {
         Ok(document) => document["digest"].as_str()?.to_owned(),
         Err(_) => text.to_owned(),

@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// The options: the flags for all copies, for one of them.
-const OPTIONS: KnownOptions = &[
+pub(in crate::cli) const OPTIONS: KnownOptions = &[
     ("chown", OptionForm::Value("UID[:GID]")),
     ("keep-owners", OptionForm::Word),
     ("chmod", OptionForm::Value("MODE")),

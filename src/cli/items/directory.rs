@@ -1,15 +1,13 @@
 //! `PATH[,mode=MODE][,chown=UID[:GID]]`: a directory.
 
 use super::absolute_path;
-use super::options::{ItemOptions, KnownOptions, OptionForm};
+use super::options::{ItemOptions, PLACED_OPTIONS};
 use crate::cli::values;
 use ocibuild::build::Source;
 use ocibuild::layers::tree::{Owner, Rules};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result};
 use std::str::FromStr;
-
-const OPTIONS: KnownOptions = &[("mode", OptionForm::Value("MODE")), ("chown", OptionForm::Value("UID[:GID]"))];
 
 /// A value of `--mkdir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +21,7 @@ impl FromStr for DirectoryItem {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (path, options) = ItemOptions::split(text.as_bytes(), OPTIONS)?;
+        let (path, options) = ItemOptions::split(text.as_bytes(), PLACED_OPTIONS)?;
         let path = absolute_path(&path)?;
         if path.is_root() {
             return Err(Error::usage("/", "is in every image"));

@@ -1,6 +1,6 @@
 //! `[OPTION,]...PATH=TEXT`: a small file. The options come before the path, so that TEXT may contain commas.
 
-use super::options::{ItemOptions, KnownOptions, OptionForm};
+use super::options::{ItemOptions, PLACED_OPTIONS};
 use super::path_of_item;
 use crate::cli::values;
 use ocibuild::build::Source;
@@ -8,8 +8,6 @@ use ocibuild::layers::tree::{Modes, Owner, Owners, Rules};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result};
 use std::str::FromStr;
-
-const OPTIONS: KnownOptions = &[("mode", OptionForm::Value("MODE")), ("chown", OptionForm::Value("UID[:GID]"))];
 
 /// A value of `--file`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +28,7 @@ impl FromStr for FileItem {
             || Error::usage("item", "not of the form PATH=TEXT with an absolute PATH").hint("no Dockerfile is read");
         let at = text.find('/').filter(|at| *at == 0 || text[..*at].ends_with(',')).ok_or_else(malformed)?;
         let (path, line) = text[at..].split_once('=').ok_or_else(malformed)?;
-        let options = ItemOptions::read(&text[..at], OPTIONS)?;
+        let options = ItemOptions::read(&text[..at], PLACED_OPTIONS)?;
         let end = if line.is_empty() || line.ends_with('\n') { "" } else { "\n" };
         Ok(FileItem {
             path: path_of_item(path.as_bytes())?,

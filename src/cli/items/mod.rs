@@ -10,12 +10,13 @@ mod of_the_host;
 mod options;
 mod symlink;
 
-pub(super) use copy::Copy;
+pub(super) use copy::{Copy, OPTIONS as COPY_OPTIONS};
 pub(super) use directory::DirectoryItem;
 pub(super) use exclusions::Exclusions;
 pub(super) use file::FileItem;
 pub(super) use of_the_host::{FilesFrom, HOST};
-pub(super) use symlink::SymlinkItem;
+pub(super) use options::{ItemOptions, KnownOptions, OptionForm, PLACED_OPTIONS, doubled};
+pub(super) use symlink::{OPTIONS as SYMLINK_OPTIONS, SymlinkItem};
 
 use super::values;
 use ocibuild::spec::ImagePath;

@@ -4,7 +4,7 @@ use ocibuild::{Error, Result};
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OptionForm {
+pub(in crate::cli) enum OptionForm {
     /// No value.
     Word,
     /// One value of this form.
@@ -14,11 +14,15 @@ pub(super) enum OptionForm {
 }
 
 /// The options that an item can have, with their forms.
-pub(super) type KnownOptions = &'static [(&'static str, OptionForm)];
+pub(in crate::cli) type KnownOptions = &'static [(&'static str, OptionForm)];
+
+/// The options of what is put at a path.
+pub(in crate::cli) const PLACED_OPTIONS: KnownOptions =
+    &[("mode", OptionForm::Value("MODE")), ("chown", OptionForm::Value("UID[:GID]"))];
 
 /// The options that an item has.
 #[derive(Debug)]
-pub(super) struct ItemOptions {
+pub(in crate::cli) struct ItemOptions {
     given: Vec<(&'static str, String)>,
 }
 
@@ -27,7 +31,7 @@ impl ItemOptions {
     ///
     /// # Errors
     /// Fails if an option is unknown, is given twice, lacks its value, or has one that it does not take.
-    pub(super) fn split(text: &[u8], known: KnownOptions) -> Result<(Vec<u8>, ItemOptions)> {
+    pub(in crate::cli) fn split(text: &[u8], known: KnownOptions) -> Result<(Vec<u8>, ItemOptions)> {
         let mut parts = split_at_commas(text).into_iter();
         let item = parts.next().unwrap_or_default();
         let mut options = ItemOptions { given: Vec::new() };
@@ -43,7 +47,7 @@ impl ItemOptions {
     ///
     /// # Errors
     /// The same as [`ItemOptions::split`].
-    pub(super) fn read(text: &str, known: KnownOptions) -> Result<ItemOptions> {
+    pub(in crate::cli) fn read(text: &str, known: KnownOptions) -> Result<ItemOptions> {
         match text.strip_suffix(',') {
             Some(options) => ItemOptions::split(format!(",{options}").as_bytes(), known).map(|(_, options)| options),
             None => Ok(ItemOptions { given: Vec::new() }),
@@ -70,6 +74,11 @@ impl ItemOptions {
         }
         self.given.push((name, value));
         Ok(())
+    }
+
+    /// Returns the options that are given, with their values, in order.
+    pub(in crate::cli) fn into_given(self) -> Vec<(&'static str, String)> {
+        self.given
     }
 
     /// Returns whether the option `name` is given.
@@ -108,6 +117,11 @@ fn listed(known: KnownOptions) -> String {
         OptionForm::Value(value) | OptionForm::Values(value) => format!("{name}={value}"),
     });
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns `text` with each comma written twice.
+pub(in crate::cli) fn doubled(text: &str) -> String {
+    text.replace(',', ",,")
 }
 
 /// Splits at single commas; two commas become one.

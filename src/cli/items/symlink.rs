@@ -9,7 +9,8 @@ use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result};
 use std::str::FromStr;
 
-const OPTIONS: KnownOptions = &[("chown", OptionForm::Value("UID[:GID]"))];
+/// The options.
+pub(in crate::cli) const OPTIONS: KnownOptions = &[("chown", OptionForm::Value("UID[:GID]"))];
 
 /// The longest target of a link, in bytes (Linux, `PATH_MAX` without its end).
 const LONGEST_TARGET: usize = 4095;

@@ -1,0 +1,137 @@
+//! Build files with several images.
+
+use super::{bench, program};
+use crate::consumers::Layout;
+use serde_json::Value;
+use std::fs;
+
+const TWO: &str = r#"
+output = "oci:out"
+user = 1
+env = ["A=1"]
+copy = "app:/app"
+
+[[image]]
+name = "one"
+tag = "team/one:v1"
+
+[[image]]
+name = "two"
+tag = ["team/two:v1", "team/two:latest"]
+user = 2
+[image.env]
+A = 2
+[[image.copy]]
+source = "app/main"
+destination = "/main"
+"#;
+
+#[test]
+fn a_build_makes_all_images_of_a_file() {
+    let scratch = bench();
+    scratch.write("ocibuild.toml", TWO);
+    let built = program(&scratch, &["build"]).success();
+    let digests: Vec<&str> = built.text().lines().collect();
+    let image = |name| Layout::new(scratch.join("out"), name);
+    let (one, two) = (image("docker.io/team/one:v1"), image("docker.io/team/two:v1"));
+    assert_eq!(digests, [one.manifest_digest(), two.manifest_digest()]);
+    assert_eq!((&one.config()["config"]["User"], &two.config()["config"]["User"]), (&"1".into(), &"2".into()));
+    assert_eq!(one.layers()[0], two.layers()[0]);
+    assert_eq!(two.layers().len(), 2);
+    let only = program(&scratch, &["build", "-q", "--image", "two", "-o", "oci:other"]).success();
+    assert_eq!(only.text(), digests[1]);
+    assert_eq!(Layout::new(scratch.join("other"), "latest").index()["manifests"].as_array().unwrap().len(), 2);
+    let layout = program(&scratch, &["layout", "third", "-q"]).success();
+    assert_eq!(layout.text(), built.text());
+    for (words, reason) in [
+        (&["--image", "tow"][..], "--image tow: is not in ocibuild.toml (did you mean two?)"),
+        (&["--image", "two", "--image", "two"], "--image two: given twice"),
+        (&["-t", "a"], "`one` and `two` have both the name a in oci:out"),
+        (&["--creds-stdin"], "--creds-stdin: standard input can be read once, and there are several images"),
+    ] {
+        let refused = program(&scratch, &[&["build", "-q"], words].concat()).ended_with(2);
+        refused.failed_saying(reason);
+    }
+    fs::remove_file(scratch.join("ocibuild.toml")).unwrap();
+    program(&scratch, &["build", "--image", "one"]).ended_with(2).failed_saying("--image: there is no build file");
+}
+
+#[test]
+fn a_layer_that_images_share_is_made_once() {
+    let scratch = bench();
+    scratch.write("ocibuild.toml", TWO);
+    let mut build = crate::support::ocibuild();
+    build.current_dir(scratch.path()).env_remove("OCIBUILD_NO_CACHE").env("OCIBUILD_CACHE_DIR", scratch.join("cache"));
+    let built = crate::support::run(build.args(["build", "--format", "json"])).success();
+    let documents: Vec<Value> = built.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let compressed = |document: &Value| document["layers"][0]["bytesCompressed"].as_u64().unwrap();
+    assert_eq!(documents.len(), 2);
+    assert!(compressed(&documents[0]) > 0 && compressed(&documents[1]) == 0, "{documents:#?}");
+    assert_eq!(documents[0]["layers"][0]["digest"], documents[1]["layers"][0]["digest"]);
+}
+
+#[test]
+fn what_is_written_for_one_image_is_not_in_another() {
+    let scratch = bench();
+    let file = "copy = \".:/all\"\nexclude = [\"*.toml\"]\n[[image]]\nname = \"a\"\ntag = \"a\"\noutput = \"oci:out\"\n\
+                digest-file = \"a.digest\"\n[[image]]\nname = \"b\"\noutput = \"rootfs:b.tar\"\ntag = \"b\"\n";
+    scratch.write("ocibuild.toml", file);
+    let built = program(&scratch, &["build", "-q"]).success();
+    assert!(scratch.join("a.digest").is_file() && scratch.join("b.tar").is_file());
+    assert_eq!(program(&scratch, &["build", "-q"]).success().text(), built.text());
+    let digests: Vec<&str> = built.text().lines().collect();
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn nothing_is_written_unless_all_images_can_be() {
+    let scratch = bench();
+    for (change, reason) in [
+        ("copy = \"absent:/x\"", "absent: not found"),
+        ("output = \"oci:out\"\ntag = \"team/one:v1\"", "`one` and `three` have both the name docker.io/team/one:v1"),
+        ("base = \"oci:absent\"", "absent: not found"),
+        ("chown = \"root\"", "ocibuild.toml:23:1: chown: owner `root`"),
+        ("load = \"podman\"", "--load: the image has no name"),
+        ("digest-file = \"absent/digest\"", "absent"),
+    ] {
+        scratch.write("ocibuild.toml", format!("{TWO}\n[[image]]\nname = \"three\"\n{change}\n"));
+        let refused = program(&scratch, &["build"]);
+        assert!(refused.status != 0 && refused.stderr.contains(reason), "{change}: {refused}");
+        assert!(!scratch.join("out").exists(), "{change}");
+    }
+    for (file, reason) in [
+        ("[[image]]\nuser = 1\n", "ocibuild.toml:1:1: the image has no name"),
+        ("[[image]]\nname = \"a b\"\n", "ocibuild.toml:1:1: `a b` is no name of an image of this file"),
+        ("[[image]]\nname = \"a\"\n[[image]]\nname = \"a\"\n", "ocibuild.toml:3:1: two images are called `a`"),
+        ("[[image]]\nname = \"a\"\nimport = []\n", "ocibuild.toml:3:1: `import` is for the top of the file"),
+        ("image = 1\n", "ocibuild.toml:1:9: images are written as `[[image]]`"),
+        (
+            "output = \"dir:x\"\nuser = 1\n[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\ntag = \"b\"\n",
+            "dir:x holds one image",
+        ),
+        (
+            "output = \"oci:x\"\ndigest-file = \"d\"\nuser = 1\n[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\ntag = \"b\"\n",
+            "digest-file is the same file for `a` and `b`",
+        ),
+        (
+            "output = \"oci:x\"\ncopy = \"-:/\"\n[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\ntag = \"b\"\n",
+            "standard input can be read once",
+        ),
+    ] {
+        scratch.write("ocibuild.toml", file);
+        let refused = program(&scratch, &["build"]);
+        assert!(refused.status != 0 && refused.stderr.contains(reason), "{file}: {refused}");
+    }
+}
+
+#[test]
+fn the_file_of_several_images_is_written_with_what_they_share_in_each() {
+    let scratch = bench();
+    scratch.write("ocibuild.toml", TWO);
+    let digests = program(&scratch, &["build", "-q"]).success().text().to_owned();
+    let written = program(&scratch, &["build", "-q", "--dry-run", "--format", "toml"]).success().text().to_owned();
+    scratch.write("ocibuild.toml", format!("{written}\n"));
+    assert_eq!(program(&scratch, &["build", "-q"]).success().text(), digests, "{written}");
+    let again = program(&scratch, &["build", "-q", "--dry-run", "--format", "toml"]).success();
+    assert_eq!(again.text(), written);
+}
