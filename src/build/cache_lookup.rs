@@ -117,20 +117,19 @@ impl CacheLookup<'_> {
         &self,
         cache: &Cache,
         planned: &PlannedLayer,
-        mut earlier: PreviousLayer,
+        earlier: PreviousLayer,
         fingerprints: Fingerprints,
     ) -> LookupResult {
         let CacheLookup { caches: LayerCaches { layout, .. }, policy: _, progress } = *self;
-        let layer = earlier.layer.clone();
+        let PreviousLayer { layer, entries, blocks } = earlier;
         if let Some((key, _)) = LayerKey::of_files(&fingerprints, planned.compression) {
             let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
             cache.keep(&key, &kept, layout, progress);
         }
-        for (entry, fingerprint) in earlier.entries.iter_mut().zip(fingerprints.lasting(cache.now())) {
-            entry.fingerprint = fingerprint;
-        }
-        cache.keep_blocks(&planned.series, &earlier, progress);
-        let work = Work { reused: earlier.blocks.len(), ..Work::default() };
+        let now = fingerprints.lasting(cache.now());
+        let entries = entries.into_iter().zip(now).map(|(entry, fingerprint)| PreviousEntry { fingerprint, ..entry });
+        cache.keep_blocks(&planned.series, (&layer, &blocks), entries, progress);
+        let work = Work { reused: blocks.len(), ..Work::default() };
         LookupResult::Hit(Box::new(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::SameContent) }))
     }
 
@@ -159,7 +158,7 @@ impl CacheLookup<'_> {
             |earlier: &PreviousBuild| Differences::between(&earlier.entries, tree, &fingerprints.entries, &contents);
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
-            cache.keep_blocks(&planned.series, &PreviousLayer { layer: layer.clone(), entries, blocks }, progress);
+            cache.keep_blocks(&planned.series, (&layer, &blocks), entries, progress);
         };
         let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, LayerOrigin::Made) }
@@ -167,13 +166,15 @@ impl CacheLookup<'_> {
 }
 
 /// Returns the entries of a tree in the form that the next build compares.
-fn entries(tree: &Tree, fingerprints: impl Iterator<Item = Fingerprint>, contents: &[u32]) -> Vec<PreviousEntry> {
-    let parts = tree.entries().zip(fingerprints).zip(contents);
-    let entry = parts.map(|((entry, fingerprint), &content)| PreviousEntry {
+fn entries(
+    tree: &Tree,
+    fingerprints: impl ExactSizeIterator<Item = Fingerprint>,
+    contents: &[u32],
+) -> impl ExactSizeIterator<Item = PreviousEntry> {
+    tree.entries().zip(fingerprints).zip(contents).map(|((entry, fingerprint), &content)| PreviousEntry {
         path: entry.path.as_bytes().into(),
         fingerprint,
         size: entry.size(),
         content,
-    });
-    entry.collect()
+    })
 }

@@ -15,7 +15,7 @@
 
 use crate::build::Plan;
 use crate::build::image::{Base, ConfigEdit, HealthcheckEdit};
-use crate::common::digest::{Digest, Hasher};
+use crate::common::digest::{Digest, HashingWriter};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::{Progress, warn};
@@ -27,7 +27,7 @@ use crate::spec::Platform;
 use crate::store::Location;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 
 /// The name of the file that builders read.
 pub const FILE_NAME: &str = DOCKERFILE;
@@ -132,11 +132,11 @@ impl Dockerfile {
         let mut names = Vec::new();
         for (number, tree) in &self.tars {
             let file = BufWriter::with_capacity(1 << 20, directory.temporary()?);
-            let mut hashed = HashingWriter { file, hasher: Hasher::sha256() };
+            let mut hashed = HashingWriter::new(file);
             write_tar(tree, &format!("layer {number}"), &mut hashed, progress)?;
-            let name = tar_name(*number, &hashed.hasher.finish());
-            let file =
-                hashed.file.into_inner().map_err(|error| Error::io(directory.display(&name), "write", error.into()))?;
+            let (file, digest) = hashed.finish();
+            let name = tar_name(*number, &digest);
+            let file = file.into_inner().map_err(|error| Error::io(directory.display(&name), "write", error.into()))?;
             file.persist(&name)?;
             names.push(name);
         }
@@ -155,24 +155,6 @@ impl Dockerfile {
         };
         let text = self.instructions.iter().map(line).collect::<Vec<_>>().join("\n");
         Written { text, context: names }
-    }
-}
-
-/// A writer that hashes the bytes that pass through it.
-struct HashingWriter<W> {
-    file: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for HashingWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 

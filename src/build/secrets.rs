@@ -19,7 +19,7 @@ use crate::layers::tree::{Content, Entry, Kind, Tree};
 use crate::secrets::{FoundLine, FoundSecret, find_in_content, find_in_file, is_searched};
 use crate::store::Layout;
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -232,12 +232,14 @@ fn renamed(mut found: Vec<FoundSecret>, name: &str) -> Vec<FoundSecret> {
     found
 }
 
-/// Returns which entries are unchanged since a previous tree, according to the file system.
+/// Returns which entries are unchanged since a previous tree, according to the file system. Both are sorted by path.
 fn unchanged(earlier: &[PreviousEntry], tree: &Tree, now: &[Fingerprint]) -> Vec<bool> {
-    let before: HashMap<&[u8], Fingerprint> = earlier.iter().map(|entry| (&*entry.path, entry.fingerprint)).collect();
+    let mut before = earlier.iter().peekable();
     let is_same = |(entry, now): (Entry, &Fingerprint)| {
-        let before = before.get(entry.path.as_bytes());
-        now.whole.is_some() && before.is_some_and(|before| before.whole == now.whole)
+        let path = entry.path.as_bytes();
+        while before.next_if(|before| *before.path < *path).is_some() {}
+        let before = before.peek().filter(|before| *before.path == *path);
+        now.whole.is_some() && before.is_some_and(|before| before.fingerprint.whole == now.whole)
     };
     tree.entries().zip(now).map(is_same).collect()
 }

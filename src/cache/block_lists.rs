@@ -13,7 +13,7 @@
 use super::Cache;
 use crate::cache::keys::SeriesKey;
 use crate::common::bounded_read;
-use crate::common::digest::{DiffId, Digest, HashState};
+use crate::common::digest::{Algorithm, DiffId, Digest, HashState, Hashing, HashingWriter};
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
@@ -21,13 +21,15 @@ use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, Previous
 use crate::layers::{Block, Layer};
 use crate::spec::Descriptor;
 use crate::store::OpenBlob;
-use std::io::Write;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
 
 const MAGIC: &[u8; 18] = b"ocibuild blocks 1\n";
 /// The length of a SHA-256, in bytes.
 const HASH: usize = 32;
 /// The maximum size of a list, in bytes: about 700,000 entries. Larger layers have no list.
 const LARGEST: u64 = 64 << 20;
+/// The length of an entry without a path of its own, in bytes.
+const SHORTEST_ENTRY: u64 = 41;
 /// The maximum total length of the paths of a list, in bytes. Each path is stored without what it shares with the previous one,
 /// so a list could name a thousand times its own size.
 const LONGEST_PATHS: usize = 512 << 20;
@@ -41,10 +43,17 @@ impl Cache {
         Some((earlier, blob))
     }
 
-    /// Keeps the block list of a layer for the next build in `series`. A failure only costs time, so it is a warning.
-    pub fn keep_blocks(&self, series: &SeriesKey, layer: &PreviousLayer, progress: &dyn Progress) {
+    /// Keeps the block list of a layer for the next build in `series`: its blocks, and the entries of its tree. A failure only
+    /// costs time, so it is a warning.
+    pub fn keep_blocks(
+        &self,
+        series: &SeriesKey,
+        (layer, blocks): (&Layer, &[DoneBlock]),
+        entries: impl ExactSizeIterator<Item = PreviousEntry>,
+        progress: &dyn Progress,
+    ) {
         let own = series.own_name();
-        let written = write(&self.blocks, &own, &encoded(layer))
+        let written = write_list(&self.blocks, &own, (layer, blocks), entries)
             .and_then(|()| write(&self.blocks, &series.latest_name(), own.as_bytes()));
         if let Err(error) = written {
             warn(progress, &error.object(), &format!("{}; the next build compresses everything again", error.reason()));
@@ -72,110 +81,134 @@ pub(super) fn subject(directory: &Root, name: &str) -> Option<Digest> {
     let read = crate::common::file_section::read_full_at(&file, &mut start, 0).ok()?;
     let mut reader = BlockListReader(&start[..read]);
     reader.expect(MAGIC)?;
-    reader.take(HASH)?;
+    reader.digest()?;
     reader.digest()
 }
 
 fn read(directory: &Root, name: &str) -> Option<PreviousLayer> {
-    let bytes = bounded_read::read(directory.open_file(name).ok()?, LARGEST, name).ok()?;
-    let mut reader = BlockListReader(&bytes);
-    reader.expect(MAGIC)?;
-    let sum = reader.digest()?;
-    if sum != Digest::of(reader.0) {
-        return None;
-    }
-    let layer = reader.layer().filter(PreviousLayer::is_consistent)?;
-    reader.0.is_empty().then_some(layer)
+    let mut file = directory.open_file(name).ok()?;
+    let mut start = BlockListReader(&mut file);
+    start.expect(MAGIC)?;
+    let sum = start.digest()?;
+    let most_entries = file.metadata().ok()?.len() / SHORTEST_ENTRY;
+    let mut reader = BlockListReader(BufReader::new(Hashing::new(file.take(LARGEST), Algorithm::Sha256)));
+    let layer = reader.layer(most_entries)?;
+    let is_end = reader.0.fill_buf().ok()?.is_empty();
+    let (found, _) = reader.0.into_inner().finish().ok()?;
+    (is_end && found == sum && layer.is_consistent()).then_some(layer)
 }
 
 fn write(directory: &Root, name: &str, bytes: &[u8]) -> Result<()> {
-    if bytes.len() as u64 > LARGEST {
-        return Ok(());
-    }
     let mut temporary = directory.temporary()?;
     temporary.write_all(bytes).map_err(|error| directory.failed(name, "write", error))?;
     temporary.rename_unsynced(name)
 }
 
-fn encoded(earlier: &PreviousLayer) -> Vec<u8> {
-    let PreviousLayer { layer: Layer { descriptor, diff_id, tar_size }, entries, blocks } = earlier;
-    let mut out = BlockListWriter([&MAGIC[..], &[0; HASH]].concat());
-    out.bytes(descriptor.digest.as_bytes());
-    out.u64(descriptor.size);
-    out.bytes(diff_id.as_digest().as_bytes());
-    out.u64(*tar_size);
-    out.string(descriptor.media_type.as_bytes());
-    out.length(entries.len());
-    let mut before: &[u8] = b"";
-    for PreviousEntry { path, fingerprint: Fingerprint { shape, whole }, size, content } in entries {
-        let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
-        out.bytes(&(shared as u16).to_be_bytes());
-        out.string(&path[shared..]);
-        out.u64(*shape);
-        out.bytes(&[u8::from(whole.is_some())]);
-        out.bytes(&whole.unwrap_or_default());
-        out.u64(*size);
-        out.u32(*content);
-        before = path;
+/// Writes a list as its entries come, since all of them together would be the largest part of the memory of a build.
+fn write_list(
+    directory: &Root,
+    name: &str,
+    (layer, blocks): (&Layer, &[DoneBlock]),
+    entries: impl ExactSizeIterator<Item = PreviousEntry>,
+) -> Result<()> {
+    let failed = |error| directory.failed(name, "write", error);
+    let mut file = directory.temporary()?;
+    file.write_all(&[&MAGIC[..], &[0; HASH]].concat()).map_err(failed)?;
+    let mut out = BlockListWriter(BufWriter::new(HashingWriter::new(file)));
+    out.list(layer, blocks, entries).map_err(failed)?;
+    let hashed = out.0.into_inner().map_err(|error| failed(error.into_error()))?;
+    if hashed.size() > LARGEST {
+        return Ok(());
     }
-    out.length(blocks.len());
-    for DoneBlock { block: Block { entry, offset, length }, packed, sum, tar, blob } in blocks {
-        out.length(*entry);
-        out.u64(*offset);
-        out.u64(*length);
-        out.u32(*packed);
-        out.u32(*sum);
-        out.bytes(tar.as_bytes());
-        out.bytes(blob.as_bytes());
-    }
-    let BlockListWriter(mut bytes) = out;
-    let sum = Digest::of(&bytes[MAGIC.len() + HASH..]);
-    bytes[MAGIC.len()..][..HASH].copy_from_slice(sum.as_bytes());
-    bytes
+    let (mut file, sum) = hashed.finish();
+    file.seek(SeekFrom::Start(MAGIC.len() as u64)).map_err(failed)?;
+    file.write_all(sum.as_bytes()).map_err(failed)?;
+    file.rename_unsynced(name)
 }
 
-struct BlockListWriter(Vec<u8>);
+struct BlockListWriter<W>(W);
 
-impl BlockListWriter {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+impl<W: Write> BlockListWriter<W> {
+    fn list(
+        &mut self,
+        layer: &Layer,
+        blocks: &[DoneBlock],
+        entries: impl ExactSizeIterator<Item = PreviousEntry>,
+    ) -> io::Result<()> {
+        let Layer { descriptor, diff_id, tar_size } = layer;
+        self.bytes(descriptor.digest.as_bytes())?;
+        self.u64(descriptor.size)?;
+        self.bytes(diff_id.as_digest().as_bytes())?;
+        self.u64(*tar_size)?;
+        self.string(descriptor.media_type.as_bytes())?;
+        self.length(entries.len())?;
+        let mut before: Box<[u8]> = Box::default();
+        for entry in entries {
+            self.entry(&entry, &before)?;
+            before = entry.path;
+        }
+        self.length(blocks.len())?;
+        blocks.iter().try_for_each(|block| self.block(block))
     }
 
-    fn u32(&mut self, number: u32) {
-        self.bytes(&number.to_be_bytes());
+    fn entry(&mut self, entry: &PreviousEntry, before: &[u8]) -> io::Result<()> {
+        let PreviousEntry { path, fingerprint: Fingerprint { shape, whole }, size, content } = entry;
+        let shared = before.iter().zip(path).take_while(|(a, b)| a == b).count();
+        self.bytes(&(shared as u16).to_be_bytes())?;
+        self.string(&path[shared..])?;
+        self.u64(*shape)?;
+        self.bytes(&[u8::from(whole.is_some())])?;
+        self.bytes(&whole.unwrap_or_default())?;
+        self.u64(*size)?;
+        self.u32(*content)
     }
 
-    fn u64(&mut self, number: u64) {
-        self.bytes(&number.to_be_bytes());
+    fn block(&mut self, done: &DoneBlock) -> io::Result<()> {
+        let DoneBlock { block: Block { entry, offset, length }, packed, sum, tar, blob } = done;
+        self.length(*entry)?;
+        self.u64(*offset)?;
+        self.u64(*length)?;
+        self.u32(*packed)?;
+        self.u32(*sum)?;
+        self.bytes(tar.as_bytes())?;
+        self.bytes(blob.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn u32(&mut self, number: u32) -> io::Result<()> {
+        self.bytes(&number.to_be_bytes())
+    }
+
+    fn u64(&mut self, number: u64) -> io::Result<()> {
+        self.bytes(&number.to_be_bytes())
     }
 
     /// Writes a number of items in memory. A number that is too large makes the list inconsistent.
-    fn length(&mut self, length: usize) {
-        self.u32(u32::try_from(length).unwrap_or(u32::MAX));
+    fn length(&mut self, length: usize) -> io::Result<()> {
+        self.u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
-    fn string(&mut self, text: &[u8]) {
-        self.bytes(&(text.len() as u16).to_be_bytes());
-        self.bytes(text);
+    fn string(&mut self, text: &[u8]) -> io::Result<()> {
+        self.bytes(&(text.len() as u16).to_be_bytes())?;
+        self.bytes(text)
     }
 }
 
-/// The rest of a list. Every method returns `None` if there are not enough bytes.
-struct BlockListReader<'a>(&'a [u8]);
+/// The rest of a list. Every method returns `None` if there are not enough bytes, or they cannot be read.
+struct BlockListReader<R>(R);
 
-impl<'a> BlockListReader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
+impl<R: Read> BlockListReader<R> {
     fn array<const LENGTH: usize>(&mut self) -> Option<[u8; LENGTH]> {
-        self.take(LENGTH)?.try_into().ok()
+        let mut array = [0; LENGTH];
+        self.0.read_exact(&mut array).ok()?;
+        Some(array)
     }
 
-    fn expect(&mut self, bytes: &[u8]) -> Option<()> {
-        (self.take(bytes.len())? == bytes).then_some(())
+    fn expect<const LENGTH: usize>(&mut self, bytes: &[u8; LENGTH]) -> Option<()> {
+        (self.array()? == *bytes).then_some(())
     }
 
     fn u16(&mut self) -> Option<u16> {
@@ -194,18 +227,22 @@ impl<'a> BlockListReader<'a> {
         self.array().map(Digest::from_sha256)
     }
 
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let length = self.u16()?;
-        self.take(usize::from(length))
+    /// Reads a string, and returns it behind `start`.
+    fn string_after(&mut self, start: &[u8]) -> Option<Box<[u8]>> {
+        let mut text = vec![0; start.len() + usize::from(self.u16()?)];
+        text[..start.len()].copy_from_slice(start);
+        self.0.read_exact(&mut text[start.len()..]).ok()?;
+        Some(text.into())
     }
 
-    fn layer(&mut self) -> Option<PreviousLayer> {
+    fn layer(&mut self, most_entries: u64) -> Option<PreviousLayer> {
         let (digest, size) = (self.digest()?, self.u64()?);
         let (diff_id, tar_size) = (DiffId::of_tar(self.digest()?), self.u64()?);
-        let media_type = std::str::from_utf8(self.string()?).ok()?;
-        let layer = Layer { descriptor: Descriptor::new(media_type, digest, size), diff_id, tar_size };
+        let media_type = self.string_after(b"")?;
+        let descriptor = Descriptor::new(std::str::from_utf8(&media_type).ok()?, digest, size);
+        let layer = Layer { descriptor, diff_id, tar_size };
         let count = self.u32()?;
-        let mut entries: Vec<PreviousEntry> = Vec::new();
+        let mut entries: Vec<PreviousEntry> = Vec::with_capacity(u64::from(count).min(most_entries) as usize);
         let mut left = LONGEST_PATHS;
         for _ in 0..count {
             let before = entries.last().map_or(&b""[..], |entry| &entry.path);
@@ -220,7 +257,7 @@ impl<'a> BlockListReader<'a> {
 
     fn entry(&mut self, before: &[u8]) -> Option<PreviousEntry> {
         let shared = before.get(..usize::from(self.u16()?))?;
-        let path = [shared, self.string()?].concat().into();
+        let path = self.string_after(shared)?;
         let shape = self.u64()?;
         let [has_whole] = self.array()?;
         let whole = self.array()?;

@@ -64,7 +64,7 @@ impl LayerKey {
         for Fingerprint { shape: _, whole } in entries {
             key.bytes(&(*whole)?);
         }
-        let newest = newest.iter().copied().max().unwrap_or(i128::MIN);
+        let newest = newest.iter().copied().max().unwrap_or(i64::MIN);
         Some((LayerKey(key.finish()), time(newest)?))
     }
 
@@ -139,7 +139,7 @@ pub struct Fingerprints {
     /// In the order of the tree.
     pub entries: Vec<Fingerprint>,
     /// The newest time of the file of each entry, in nanoseconds since the epoch.
-    newest: Vec<i128>,
+    newest: Vec<i64>,
 }
 
 impl Fingerprints {
@@ -151,7 +151,7 @@ impl Fingerprints {
 
     /// Returns the fingerprints that later builds can rely on, for files that were read at `recorded`. Files that could change
     /// again without a new time have none.
-    pub fn lasting(&self, recorded: SystemTime) -> impl Iterator<Item = Fingerprint> {
+    pub fn lasting(&self, recorded: SystemTime) -> impl ExactSizeIterator<Item = Fingerprint> {
         let racy = move |newest| time(newest).is_none_or(|newest| is_racy(newest, recorded));
         self.entries.iter().zip(&self.newest).map(move |(&Fingerprint { shape, whole }, &newest)| {
             let whole = whole.filter(|_| !racy(newest));
@@ -160,13 +160,13 @@ impl Fingerprints {
     }
 }
 
-fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
+fn fingerprint(entry: &Entry) -> (Fingerprint, i64) {
     let mut key = KeyHasher::new("entry");
     let content = key.entry(entry);
     let without_stamp = key.digest();
     let (whole, newest) = match content {
         // An entry without content has no file whose time could matter.
-        None => (Some(without_stamp), i128::MIN),
+        None => (Some(without_stamp), i64::MIN),
         Some(content) => match key.content(content) {
             Some(newest) => (Some(key.finish()), newest),
             None => (None, 0),
@@ -183,7 +183,7 @@ fn fingerprint(entry: &Entry) -> (Fingerprint, i128) {
 }
 
 /// Converts nanoseconds since the epoch; earlier times become the epoch.
-fn time(nanoseconds: i128) -> Option<SystemTime> {
+fn time(nanoseconds: i64) -> Option<SystemTime> {
     let since = Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX));
     UNIX_EPOCH.checked_add(since)
 }
@@ -254,11 +254,11 @@ impl KeyHasher {
     }
 
     /// Hashes the identity of a content, and returns its newest time. Returns `None` for content that must be read.
-    fn content(&mut self, content: &Content) -> Option<i128> {
+    fn content(&mut self, content: &Content) -> Option<i64> {
         match content {
             Content::Bytes(bytes) => {
                 self.bytes(Digest::of(bytes).as_bytes());
-                Some(i128::MIN)
+                Some(i64::MIN)
             }
             Content::File(file) => {
                 let FileContent { directory: _, name: _, stamp } = &**file;
@@ -266,8 +266,8 @@ impl KeyHasher {
                 self.number(*device);
                 self.number(*inode);
                 self.number(*size);
-                self.bytes(&modified.to_be_bytes());
-                self.bytes(&changed.to_be_bytes());
+                self.bytes(&i128::from(*modified).to_be_bytes());
+                self.bytes(&i128::from(*changed).to_be_bytes());
                 Some(*modified.max(changed))
             }
             Content::Stored(_) | Content::Spooled { .. } => None,

@@ -163,7 +163,8 @@ impl Scene {
             entries: vec![entry("app/one", Some([1; 16])), entry("app/other", None)],
             blocks: vec![DoneBlock { block, packed, sum: 5, tar: state, blob: state }],
         };
-        self.cache.keep_blocks(series, &kept, &Silent);
+        let entries = kept.entries.iter().cloned();
+        self.cache.keep_blocks(series, (&kept.layer, &kept.blocks), entries, &Silent);
         kept
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::SerializableState as _;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 /// A hash function that the image specification registers (descriptor.md, "Registered algorithms").
@@ -329,6 +329,44 @@ impl<R: Read> Read for Hashing<R> {
         self.hasher.update(&buffer[..read]);
         self.size += read as u64;
         Ok(read)
+    }
+}
+
+/// A writer that computes the SHA-256 of the bytes that pass through it.
+#[derive(Debug)]
+pub struct HashingWriter<W> {
+    sink: W,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Creates a writer that hashes what goes to `sink`.
+    pub fn new(sink: W) -> Self {
+        HashingWriter { sink, hasher: Hasher::sha256(), size: 0 }
+    }
+
+    /// Returns the number of bytes written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns the sink, and the digest of what went to it.
+    pub fn finish(self) -> (W, Digest) {
+        (self.sink, self.hasher.finish())
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.sink.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
     }
 }
 

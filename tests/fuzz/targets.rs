@@ -8,7 +8,6 @@ use ocibuild::codec::tar::Headers;
 use ocibuild::common::digest::DiffId;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
-use ocibuild::layers::incremental::PreviousLayer;
 use ocibuild::layers::rootfs::{LayerListing, ListedLayer, Listings, find_or_make};
 use ocibuild::layers::tree::{Rules, TreeBuilder};
 use ocibuild::layers::{CompressionPolicy, Layer};
@@ -316,7 +315,7 @@ static CACHE: LazyLock<(Cache, PathBuf)> = LazyLock::new(|| {
         tar_size: 0,
     };
     // An empty list, to learn the name of the file.
-    cache.keep_blocks(&series(), &PreviousLayer { layer, entries: Vec::new(), blocks: Vec::new() }, &Silent);
+    cache.keep_blocks(&series(), (&layer, &[]), std::iter::empty(), &Silent);
     let lists = std::fs::read_dir(path.join("blocks/v1")).unwrap().map(|entry| entry.unwrap().path());
     let list = lists.filter(|path| path.file_name().unwrap().len() == 64).last().unwrap();
     (cache, list)

@@ -13,11 +13,11 @@ pub struct Stamp {
     pub inode: u64,
     /// Its size in bytes.
     pub size: u64,
-    /// Its modification time, in nanoseconds since the epoch.
-    pub modified: i128,
+    /// Its modification time, in nanoseconds since the epoch; a time that does not fit is the nearest one that does.
+    pub modified: i64,
     /// The time of the last change to anything about the file, including its name and mode; the modification time if the
     /// system does not report it.
-    pub changed: i128,
+    pub changed: i64,
 }
 
 impl Stamp {
@@ -44,19 +44,24 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-fn changed(metadata: &cap_std::fs::Metadata, _: i128) -> i128 {
+fn changed(metadata: &cap_std::fs::Metadata, _: i64) -> i64 {
     use cap_std::fs::MetadataExt as _;
-    i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
+    nearest(i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()))
 }
 
 #[cfg(not(unix))]
-fn changed(_: &cap_std::fs::Metadata, modified: i128) -> i128 {
+fn changed(_: &cap_std::fs::Metadata, modified: i64) -> i64 {
     modified
 }
 
-fn nanoseconds(time: SystemTime) -> i128 {
-    match time.duration_since(UNIX_EPOCH) {
+fn nanoseconds(time: SystemTime) -> i64 {
+    nearest(match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),
-    }
+    })
+}
+
+/// Returns the nearest time that a stamp can hold: the years 1677 to 2262. File systems have later ones, which no file needs.
+pub(in crate::layers::tree) fn nearest(nanoseconds: i128) -> i64 {
+    nanoseconds.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }

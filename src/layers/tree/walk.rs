@@ -168,6 +168,8 @@ impl Walk<'_> {
             }
             Ok(())
         })?;
+        // They stay until the whole walk is done.
+        entries.shrink_to_fit();
         let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
         Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, lost_bits })
     }

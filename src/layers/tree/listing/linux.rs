@@ -3,6 +3,7 @@
 use super::{FileKind, Status};
 use crate::common::error::Result;
 use crate::common::root::Root;
+use crate::layers::tree::stamp::nearest;
 use crate::layers::tree::{Owner, PathKind, Stamp};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
@@ -92,7 +93,7 @@ fn kind(file_type: FileType) -> FileKind {
 }
 
 fn status(stat: &Stat) -> Status {
-    let time = |seconds, nanoseconds| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    let time = |seconds, nanoseconds| nearest(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
     Status {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
         mode: stat.st_mode,
