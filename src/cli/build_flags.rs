@@ -57,7 +57,7 @@ pub(super) struct BuildFlags {
     compression_level: Option<u8>,
 
     #[command(flatten)]
-    into_index: IntoIndexArguments,
+    pub(super) into_index: IntoIndexArguments,
     #[command(flatten)]
     pub(super) results: ResultFiles,
     /// Print the plan of the build without writing anything

@@ -71,6 +71,18 @@ fn a_layer_that_images_share_is_made_once() {
 }
 
 #[test]
+fn images_of_one_name_can_be_the_platforms_of_an_index() {
+    let scratch = bench();
+    let images = ["amd64", "arm64"].map(|arch| format!("[[image]]\nname = \"{arch}\"\nplatform = \"linux/{arch}\"\n"));
+    let top = "tag = \"a:v1\"\noutput = \"oci:out\"\ninto-index = true\ncopy = \"app:/app\"\n";
+    scratch.write("ocibuild.toml", format!("{top}{}", images.concat()));
+    program(&scratch, &["build", "-q"]).success();
+    let words = ["layout", "once", "-q", "-t", "a:v1", "--platform", "linux/amd64,linux/arm64", "--copy", "app:/app"];
+    let once = program(&scratch, &words).success();
+    assert_eq!(Layout::new(scratch.join("out"), "v1").manifest_digest(), once.text());
+}
+
+#[test]
 fn what_is_written_for_one_image_is_not_in_another() {
     let scratch = bench();
     let file = "copy = \".:/all\"\nexclude = [\"*.toml\"]\n[[image]]\nname = \"a\"\ntag = \"a\"\noutput = \"oci:out\"\n\

@@ -2,6 +2,7 @@
 
 mod images;
 mod same_digest;
+mod schema;
 
 use crate::consumers::Layout;
 use crate::support::{Finished, Scratch, ocibuild, run};

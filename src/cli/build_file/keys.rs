@@ -155,3 +155,46 @@ fn form_of(arg: &Arg) -> KeyForm {
         _ => KeyForm::Value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::build_file::item_tables::table_of;
+    use crate::cli::build_file::paths::PATHS;
+
+    /// Flags whose paths are in the image.
+    const IN_THE_IMAGE: [&str; 3] = ["home", "volume", "workdir"];
+
+    #[test]
+    fn every_flag_with_a_path_is_known_to_have_one() {
+        for keys in [FileKeys::of("build"), FileKeys::of("layout")] {
+            for key in keys.all() {
+                let names = key.arg.get_value_names().unwrap_or_default();
+                let words = ["DEST", "DIR", "FILE", "IMAGE", "PATH"];
+                let has_path = names.iter().any(|name| words.iter().any(|word| name.contains(word)));
+                let is_known = PATHS.iter().any(|(flag, _)| *flag == key.name)
+                    || table_of(key.name).is_some()
+                    || IN_THE_IMAGE.contains(&key.name);
+                assert!(is_known || !has_path || key.form == KeyForm::Switch, "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn flags_that_are_listed_exist() {
+        let program = Cli::command();
+        let exists = |name: &str| {
+            let has = |command: &str| {
+                let command = program.find_subcommand(command).unwrap();
+                command.get_arguments().any(|arg| arg.get_long() == Some(name))
+            };
+            has("build") || has("layout") || ["help", "version"].contains(&name)
+        };
+        let paths = PATHS.iter().map(|(name, _)| *name);
+        for name in OF_ONE_RUN.into_iter().chain(DESTINATIONS).chain(PAIRS).chain(paths) {
+            assert!(exists(name), "{name}");
+        }
+        let layer_flags = crate::cli::content_flags::LAYER_FLAGS;
+        assert!(layer_flags.iter().all(|(_, name)| exists(name) && table_of(name).is_some()));
+    }
+}

@@ -5,7 +5,7 @@ use ocibuild::{Location, Reference, Result};
 
 /// Where the path in a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PathIn {
+pub(super) enum PathIn {
     /// All of it.
     Whole,
     /// All of it, unless no file is there.
@@ -19,7 +19,7 @@ enum PathIn {
 }
 
 /// The flags whose values hold a path, without those that are items.
-const PATHS: [(&str, PathIn); 18] = [
+pub(super) const PATHS: [(&str, PathIn); 18] = [
     ("authfile", PathIn::Whole),
     ("base", PathIn::Image),
     ("cache-dir", PathIn::Whole),

@@ -69,6 +69,10 @@ impl<'i> NamedImage<'i> {
         if let Some((_, flag)) = self.flags.results.paths().find(|(file, _)| is_file_of_other(file)) {
             return refused(format!("{flag} is the same file for `{one}` and `{two}`"));
         }
+        if self.flags.into_index.is_wanted() && other.flags.into_index.is_wanted() {
+            // They are platforms of one image.
+            return Ok(());
+        }
         let has_one_name = self.flags.tags.is_empty() && other.flags.tags.is_empty();
         let shared_name = self.flags.tags.iter().find(|tag| other.flags.tags.contains(tag));
         let mut places: Vec<&String> =
