@@ -19,6 +19,7 @@
 //! * `upkeep`: the cache directory as a whole.
 //! * `compressions`: archives of images whose layers are compressed in different ways.
 //! * `sources`: what of a directory or tar goes into an image.
+//! * `split_copies`: copies in several layers.
 //! * `contents`: options of one copy, and what is put into an image without a source.
 //! * `build_file`: `ocibuild.toml`.
 //! * `habits`: flags that people know from other programs.
@@ -80,6 +81,8 @@ mod rcc;
 mod serving;
 #[cfg(target_os = "linux")]
 mod sources;
+#[cfg(target_os = "linux")]
+mod split_copies;
 #[cfg(target_os = "linux")]
 mod upkeep;
 #[cfg(target_os = "linux")]

@@ -48,6 +48,9 @@ use cache_lookup::{CacheLookup, LookupResult};
 use secrets::Search;
 use std::sync::Arc;
 
+/// The most layers that all engines can run. Docker 20.10 and 28 on overlay2 fail with "max depth exceeded" from 126 on.
+const MOST_STACKED: usize = 125;
+
 /// An image before it is hashed: every path is known, but no file has been opened for its
 /// content.
 #[derive(Debug)]
@@ -266,9 +269,8 @@ impl Plan {
     /// Checks the programs of new layers; layers from caches were checked when they were built.
     fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
         let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == LayerOrigin::Made);
-        for tree in made.filter_map(|(_, planned)| planned.tree()) {
-            runtime_checks::warn_of_foreign_programs(tree, self.base.config().platform(), progress);
-        }
+        let trees: Vec<&Tree> = made.filter_map(|(_, planned)| planned.tree()).collect();
+        runtime_checks::warn_of_foreign_programs(&trees, self.base.config().platform(), progress);
     }
 
     /// Returns the layers that are not in the layout.
@@ -302,8 +304,6 @@ impl Plan {
 
     fn warn_of_many_layers(&self, progress: &dyn Progress) {
         let count = self.base.layers().len() + self.layers.len();
-        // Docker 20.10 and 28 on overlay2 fail with "max depth exceeded" from 126 on.
-        const MOST_STACKED: usize = 125;
         if count > MOST_STACKED {
             warn(progress, "image", &format!("{count} layers; Docker cannot run images with more than {MOST_STACKED}"));
         }

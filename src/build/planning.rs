@@ -3,8 +3,8 @@
 use super::lower_layers::layers_of_base;
 use super::placement::{self, Unchecked};
 use super::{
-    BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, Plan, PlannedContent, PlannedLayer, Source, SourceContent,
-    accounts, new_directory, runtime_checks,
+    BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, MOST_STACKED, Plan, PlannedContent, PlannedLayer, Source,
+    SourceContent, accounts, new_directory, runtime_checks,
 };
 use crate::build::image::{Image, default_directories};
 use crate::cache::SeriesKey;
@@ -13,6 +13,7 @@ use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
+use crate::layers::split::{Split, TreePart, split_tree};
 use crate::layers::tree::{Access, Attributes, Content, Entry, Excluded, Kind, Owner, Tree, TreeBuilder};
 use crate::spec::{ImagePath, MOST_LAYERS};
 use crate::store::{ImageName, Layout};
@@ -69,12 +70,13 @@ impl BuildSpec {
         let mut layers: Vec<PlannedLayer> = Vec::new();
         let below = layers_of_base(&base, listings, progress)?;
         let mut unchecked = Unchecked::default();
+        let room = room_for_parts(base.layers().len(), &self.layers);
         for (layer, known) in self.layers.into_iter().zip(known) {
             let earlier: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
             let planned = {
                 let (base, all) = (Rootfs::new(&below), Rootfs::new(below.iter().chain(&earlier)));
                 let ground = LowerLayers { base: &base, all: &all, unchecked: &mut unchecked };
-                layer.plan(known, ground, spool, compression, progress)?
+                layer.plan(known, ground, spool, (compression, room), progress)?
             };
             drop(earlier);
             layers.extend(planned);
@@ -98,6 +100,14 @@ fn check_layer_count(count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Returns the number of layers that each layer to be split can become. It does not depend on files, so that a layer keeps its
+/// parts when another one gets more.
+fn room_for_parts(base: usize, layers: &[LayerSpec]) -> usize {
+    let split = layers.iter().filter(|layer| layer.split != Split::Undivided).count();
+    let others = base + layers.len() - split;
+    MOST_STACKED.saturating_sub(others) / split.max(1)
+}
+
 /// The layers below a layer.
 struct LowerLayers<'a> {
     /// The base image.
@@ -108,52 +118,55 @@ struct LowerLayers<'a> {
 }
 
 impl LayerSpec {
-    /// Plans the layer. Returns `None` if it would only add users and groups that are there already.
+    /// Plans the layer, in at most `room` parts. Returns nothing if it would only add users and groups that are there already.
     fn plan(
         self,
         known: Option<BuiltLayer>,
         below: LowerLayers<'_>,
         spool: &Root,
-        policy: CompressionPolicy,
+        (policy, room): (CompressionPolicy, usize),
         progress: &dyn Progress,
-    ) -> Result<Option<PlannedLayer>> {
-        let series = self.series(policy);
+    ) -> Result<Vec<PlannedLayer>> {
+        let places: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
         let is_searched = self.sources.iter().any(Source::is_searched);
-        let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots } = self;
+        let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots, split } = self;
         // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
         if !known_directories.is_empty() {
             placement::check_described(known_directories.keys(), below.base, below.unchecked)?;
         }
-        let (content, excluded, compression) = match known {
-            Some(known) => (PlannedContent::Known(Box::new(known)), Vec::new(), policy.for_unknown_files()),
-            None => {
-                let adds_only_accounts = accounts::are_all(&sources);
-                let (tree, excluded) = tree_of(sources, known_directories, below, spool, progress)?;
-                if adds_only_accounts && tree.is_empty() {
-                    return Ok(None);
-                }
-                let compression = policy.for_tree(&tree);
-                (PlannedContent::Tree(tree), excluded, compression)
+        let layer = |part: Option<String>, content, excluded, compression| {
+            let part = part.map(|part| format!(", {part}")).unwrap_or_default();
+            let created_by = format!("{created_by}{part}");
+            PlannedLayer {
+                name: format!("{name}{part}"),
+                content,
+                excluded,
+                compression,
+                recipe: recipe.clone(),
+                group: group.clone(),
+                roots: roots.clone(),
+                // A later build has the same part in a layer with the same text.
+                series: SeriesKey::new(&created_by, &places, policy),
+                created_by,
+                is_searched,
             }
         };
-        Ok(Some(PlannedLayer {
-            name,
-            created_by,
-            content,
-            excluded,
-            compression,
-            recipe,
-            group,
-            roots,
-            series,
-            is_searched,
-        }))
-    }
-
-    /// Returns what this layer has in common with its later builds: the place in the image, and the places on this machine.
-    fn series(&self, policy: CompressionPolicy) -> SeriesKey {
-        let sources: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
-        SeriesKey::new(&self.created_by, &sources, policy)
+        if let Some(known) = known {
+            let content = PlannedContent::Known(Box::new(known));
+            return Ok(vec![layer(None, content, Vec::new(), policy.for_unknown_files())]);
+        }
+        let adds_only_accounts = accounts::are_all(&sources);
+        let (tree, excluded) = tree_of(sources, known_directories, below, spool, progress)?;
+        if adds_only_accounts && tree.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limits = if recipe.is_none() { split } else { Split::Undivided }.limits(room);
+        let mut excluded = Some(excluded);
+        let parts = split_tree(tree, limits).into_iter().map(|TreePart { name, tree }| {
+            let compression = policy.for_tree(&tree);
+            layer(name, PlannedContent::Tree(tree), excluded.take().unwrap_or_default(), compression)
+        });
+        Ok(parts.collect())
     }
 }
 

@@ -165,14 +165,15 @@ fn program_of(entry: &Entry) -> Option<Program> {
     read_start(content, Program::HEAD as u64, *size).map(|head| Program::of_head(&head))
 }
 
-/// Warns about programs for another processor in a layer that was just built.
-pub(super) fn warn_of_foreign_programs(tree: &Tree, platform: &Platform, progress: &dyn Progress) {
+/// Warns about programs for another processor in layers that were just built.
+pub(super) fn warn_of_foreign_programs(trees: &[&Tree], platform: &Platform, progress: &dyn Progress) {
     let is_program = |entry: &Entry| entry.attributes.mode & 0o111 != 0;
     let foreign = |entry: Entry| {
         let foreign = program_of(&entry)?.foreign_to(platform.architecture())?;
         Some((entry.path, foreign))
     };
-    let found: Vec<_> = tree.par_entries().filter(is_program).filter_map(foreign).collect();
+    let found_in = |tree: &&Tree| tree.par_entries().filter(is_program).filter_map(foreign).collect::<Vec<_>>();
+    let found: Vec<_> = trees.iter().flat_map(found_in).collect();
     if let Some((path, architecture)) = found.first() {
         let others = if found.len() > 1 { format!("; so are {} others", found.len() - 1) } else { String::new() };
         let reason = format!("is a program for {architecture}{others}, and the image is for {platform}");

@@ -9,6 +9,7 @@ use crate::common::root::Root;
 use crate::common::time::Timestamp;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Listings;
+use crate::layers::split::Split;
 use crate::layers::tree::{Attributes, Owner, Rules, TreeBuilder};
 use crate::secrets::FoundSecret;
 use crate::spec::ImagePath;
@@ -154,10 +155,12 @@ pub struct LayerSpec {
     pub group: Option<RecipeKey>,
     /// Directories and files that contain all of its entries, if they are known without reading the sources; otherwise empty.
     pub roots: Vec<ImagePath>,
+    /// Whether it becomes several layers. Without effect on a layer with a recipe.
+    pub split: Split,
 }
 
 impl LayerSpec {
-    /// Creates an empty layer, which messages and its history entry call `name`.
+    /// Creates an empty layer, which messages and its history entry call `name`. It is not split.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         LayerSpec {
@@ -168,6 +171,7 @@ impl LayerSpec {
             recipe: None,
             group: None,
             roots: Vec::new(),
+            split: Split::Undivided,
         }
     }
 
@@ -201,6 +205,12 @@ impl LayerSpec {
     /// layer from a cache, and a layer from another machine with an entry outside them is rejected.
     pub fn roots(self, roots: impl IntoIterator<Item = ImagePath>) -> Self {
         LayerSpec { roots: roots.into_iter().collect(), ..self }
+    }
+
+    /// Sets whether it becomes several layers: by packages where their directories show them, otherwise by directories. The image
+    /// has the same files, with the same attributes.
+    pub fn split(self, split: Split) -> Self {
+        LayerSpec { split, ..self }
     }
 }
 

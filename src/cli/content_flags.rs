@@ -5,6 +5,7 @@ use super::values;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, NewGroup, NewUser, Source};
+use ocibuild::layers::split::Split;
 use ocibuild::layers::tree::{ExtendedAttributes, Modes, Owner, Owners, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Platform, Result, Timestamp};
@@ -19,7 +20,7 @@ Sources of --copy:
 
 Options of one --copy, instead of the flags for all of them:
   SRC:DST,chown=UID[:GID],keep-owners,chmod=MODE,preserve-modes,exclude=GLOB,include=GLOB,
-  ignore-file=FILE,xattrs,skip-special
+  ignore-file=FILE,xattrs,skip-special,split=auto|packages|none|N
 A comma that belongs to a path or a value is written twice.
 
 A .dockerignore in the root of a directory applies to it. Files that this command writes, and
@@ -82,6 +83,11 @@ pub(super) struct ContentArguments {
     /// Skip devices, sockets and pipes instead of failing
     #[arg(long, help_heading = "Content")]
     skip_special: bool,
+    /// Split each copy and a robot's environment into layers by package or directory, at most N [default: auto]
+    ///
+    /// auto splits a copy of more than 64 MiB into up to 32 layers, and an environment from 32 MiB on into up to 16; packages also splits smaller ones, and so does a number. The files of the image are the same.
+    #[arg(long, value_name = "auto|packages|none|N", help_heading = "Layers")]
+    split: Option<Split>,
 }
 
 /// One flag that adds to a layer, in the order of the command line.
@@ -154,6 +160,8 @@ struct Addition {
     /// What is done, for the history.
     done: String,
     sharing: LayerUse,
+    /// Whether the layer is split, if it has one of its own.
+    split: Split,
 }
 
 /// Whether additions that follow each other share a layer.
@@ -186,7 +194,7 @@ impl ContentArguments {
         let mut in_group = false;
         let mut before = LayerUse::Own;
         for flag in order {
-            let Some(Addition { source, done, sharing }) = self.addition(*flag, &rules, platform)? else {
+            let Some(Addition { source, done, sharing, split }) = self.addition(*flag, &rules, platform)? else {
                 layers.extend(self.group(*flag));
                 in_group = true;
                 continue;
@@ -200,7 +208,10 @@ impl ContentArguments {
                     last.created_by = format!("{}, {done}", last.created_by);
                     last.sources.push(source);
                 }
-                _ => layers.push(LayerSpec::new(&source.name).created_by(format!("ocibuild: {done}")).source(source)),
+                _ => {
+                    let layer = LayerSpec::new(&source.name).created_by(format!("ocibuild: {done}")).source(source);
+                    layers.push(layer.split(split));
+                }
             }
         }
         Ok(layers)
@@ -212,18 +223,20 @@ impl ContentArguments {
             source: source.named(format!("--{done}")),
             done,
             sharing: LayerUse::Joint,
+            split: Split::Undivided,
         };
         Ok(Some(match flag {
             LayerFlag::Layer(_) => return Ok(None),
             LayerFlag::Copy(number) => {
                 let copy = &self.copies[number].for_platform(platform)?;
                 let source = copy.source(rules, &self.exclusions)?;
-                Addition { source, done: format!("copy to {}", copy.destination), sharing: LayerUse::Own }
+                let split = copy.split.unwrap_or(self.split());
+                Addition { source, done: format!("copy to {}", copy.destination), sharing: LayerUse::Own, split }
             }
             LayerFlag::Remove(number) => {
                 let path = &self.removals[number];
                 let source = Source::removal(path.clone()).named(format!("--remove {path}")).rules(rules.clone());
-                Addition { source, done: format!("remove {path}"), sharing: LayerUse::Own }
+                Addition { source, done: format!("remove {path}"), sharing: LayerUse::Own, split: Split::Undivided }
             }
             LayerFlag::Directory(number) => {
                 let item = &self.directories[number];
@@ -262,12 +275,34 @@ impl ContentArguments {
         };
         let Some(source) = source.transpose()? else { return Ok(None) };
         let source = source.named(format!("--{name}"));
-        Ok(Some(Addition { source, done: name.to_owned(), sharing: LayerUse::Own }))
+        Ok(Some(Addition { source, done: name.to_owned(), sharing: LayerUse::Own, split: Split::Undivided }))
     }
 
     fn group(&self, flag: LayerFlag) -> Option<LayerSpec> {
         let LayerFlag::Layer(number) = flag else { return None };
         self.layers.get(number).map(LayerSpec::new)
+    }
+
+    /// Returns how copies and environments are split, unless a copy has an option of its own.
+    pub(super) fn split(&self) -> Split {
+        self.split.unwrap_or_default()
+    }
+
+    /// Requires that `--split` and the options of that name have an effect.
+    pub(super) fn check_split(&self, order: &[LayerFlag], has_environment: bool) -> Result<()> {
+        let begins_group = |flag: &LayerFlag| matches!(flag, LayerFlag::Layer(_));
+        let (own, grouped) = order.split_at(order.iter().position(begins_group).unwrap_or(order.len()));
+        let is_split =
+            |flag: &LayerFlag| matches!(flag, LayerFlag::Copy(number) if self.copies[*number].split.is_some());
+        if grouped.iter().any(is_split) {
+            return Err(Error::usage("option `split`", "has no effect after --layer, which makes one layer"));
+        }
+        let is_copy = |flag: &LayerFlag| matches!(flag, LayerFlag::Copy(_));
+        if self.split.is_some() && !own.iter().any(is_copy) && !has_environment {
+            let reason = "has no effect without a --copy that has a layer of its own, or a robot's environment";
+            return Err(Error::usage("--split", reason));
+        }
+        Ok(())
     }
 
     /// Requires that what the flags exclude is excluded from something.

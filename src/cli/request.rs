@@ -126,7 +126,9 @@ impl RequestArguments {
         let Some(file) = self.robot.file(&self.directory, copies_something, watch)? else { return Ok(None) };
         let platform = self.only_platform("a robot's environment")?.cloned().unwrap_or_else(Platform::linux_amd64);
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
-        self.robot.image(&file, &platform, self.config.user.as_deref(), known, surroundings).map(Some)
+        self.robot
+            .image(&file, &platform, (self.config.user.as_deref(), self.content.split()), known, surroundings)
+            .map(Some)
     }
 
     /// Returns the request. `outputs` are the paths that the command writes, each with a description; they are excluded from sources.
@@ -146,6 +148,7 @@ impl RequestArguments {
         let location = self.base_location(robot.is_some(), watch)?;
         let directory = self.own_directory(robot)?;
         let mut edit = self.config.edit(watch)?;
+        self.content.check_split(order, robot.is_some_and(|robot| robot.environment.is_some()))?;
         self.content.check_exclusions(robot.is_some())?;
         let copied = self.content.layers(order, created, platform)?;
         let is_nothing = robot.is_none() && copied.is_empty() && edit == ConfigEdit::default();

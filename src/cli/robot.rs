@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 use ocibuild::cache::FactsLookup;
 use ocibuild::common::progress::warn;
 use ocibuild::common::root::{PathStatus, Root};
+use ocibuild::layers::split::Split;
 use ocibuild::rcc::Robot;
 use ocibuild::robot_image::{
-    Environment, EnvironmentMode, EnvironmentRequirement, ImagePaths, RobotImage, Scrubbing, Shipping, Split,
-    check_launcher,
+    Environment, EnvironmentMode, EnvironmentRequirement, ImagePaths, RobotImage, Scrubbing, Shipping, check_launcher,
 };
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
@@ -37,9 +37,6 @@ pub(super) struct RobotArguments {
     /// Set how the image ships the environment [default: sealed]
     #[arg(long, value_name = "MODE", help_heading = "Robot")]
     environment: Option<Mode>,
-    /// Split the environment into layers by package, at most N [default: packages, from 32 MiB]
-    #[arg(long, value_name = "packages|none|N", help_heading = "Robot")]
-    split: Option<Split>,
     #[command(flatten)]
     search: EnvironmentArguments,
     /// Set the Linux rcc binary to include in the image [default: rcc on PATH]
@@ -130,7 +127,6 @@ impl RobotArguments {
             root,
             task,
             environment,
-            split,
             search,
             rcc_exec,
             rcc_download,
@@ -143,7 +139,6 @@ impl RobotArguments {
             ("--root", root.is_some()),
             ("--task", task.is_some()),
             ("--environment", environment.is_some()),
-            ("--split", split.is_some()),
             ("--rcc-exec", rcc_exec.is_some()),
             ("--rcc-download", rcc_download.is_given()),
             ("--home", home.is_some()),
@@ -154,12 +149,12 @@ impl RobotArguments {
         own.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).chain(search.given()).collect()
     }
 
-    /// Reads the robot and finds everything that its image needs, for `platform`.
+    /// Reads the robot and finds everything that its image needs, for `platform`. `split` says how its environment is split.
     pub(super) fn image(
         &self,
         file: &Path,
         platform: &Platform,
-        user: Option<&str>,
+        (user, split): (Option<&str>, Split),
         known: &FactsLookup<'_>,
         surroundings: Surroundings<'_>,
     ) -> Result<RobotToPackage> {
@@ -183,7 +178,6 @@ impl RobotArguments {
             Some(FoundEnvironment { hololib, name, blueprint }) => {
                 let required = EnvironmentRequirement { platform, blueprint: blueprint.as_ref() };
                 let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
-                let split = self.split.unwrap_or_default();
                 let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
                 Some(Arc::new(Environment::open(hololib, &name, &required, shipping, known, watch)?))
             }

@@ -23,6 +23,7 @@ pub mod incremental;
 mod layer;
 mod ordered_output;
 pub mod rootfs;
+pub mod split;
 pub mod squash;
 pub mod tree;
 mod write;

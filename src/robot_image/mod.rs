@@ -35,7 +35,6 @@ pub use launcher_check::check_launcher;
 pub use rcc_release::rcc_release_url;
 pub use requirement::EnvironmentRequirement;
 pub use scrub::Scrubbing;
-pub use split::Split;
 
 use crate::build::image::ConfigEdit;
 use crate::cache::{LayerFacts, RecipeKey};
@@ -43,6 +42,7 @@ use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, Silent};
 use crate::common::root::Root;
 use crate::common::time::Timestamp;
+use crate::layers::split::Split;
 use crate::layers::tree::{Attributes, Content, Entry, Kind, Modes, Owners, Rules, TreeBuilder};
 use crate::rcc::Robot;
 use crate::spec::ImagePath;

@@ -1,4 +1,4 @@
-//! The number of layers of an environment, and the packages in each.
+//! The packages in each layer of an environment.
 //!
 //! A large package gets a layer of its own. Small packages are collected in a few groups, in the group that a package's
 //! name determines: so a new version of a package changes only the layer that it is in, and an additional package
@@ -6,81 +6,13 @@
 //! that hardly any new version moves to another layer.
 
 use crate::common::digest::Digest;
-use crate::common::error::{Error, Result};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::str::FromStr;
-
-/// The rule for splitting an environment into layers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Split {
-    /// By packages, if the environment is large enough.
-    #[default]
-    WhereWorthIt,
-    /// By packages.
-    Packages,
-    /// Not at all.
-    Undivided,
-    /// By packages, into at most this many layers: 1 to 100.
-    AtMost(u8),
-}
-
-/// The smallest environment in bytes that is worth splitting.
-///
-/// Measured on two cores, with one wheel after another: below this size, the update of one package saves less than 9 MB
-/// and a quarter of a second, which is about the cost of the requests for the additional layers.
-const WORTH_IT: u64 = 32 << 20;
-
-/// The default maximum number of layers of an environment.
-const USUAL_MOST: u8 = 16;
-
-/// The maximum number of layers. Docker stacks 125, and the base and the robot have some, too.
-const MOST: u8 = 100;
 
 /// The binary logarithm of the size from which a package gets a layer of its own.
 ///
 /// 4 MiB are little more than 1 MB in a layer, which takes as long to send as the requests for another layer.
 const SMALLEST_ALONE: u32 = 22;
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match (text, text.parse()) {
-            ("packages", _) => Ok(Split::Packages),
-            ("none", _) => Ok(Split::Undivided),
-            (_, Ok(most @ 1..=MOST)) => Ok(Split::AtMost(most)),
-            _ => Err(Error::usage(format!("`{text}`"), format!("not `packages`, `none` or a number from 1 to {MOST}"))),
-        }
-    }
-}
-
-impl Split {
-    /// Returns the maximum number of layers for an environment of `size` bytes.
-    pub(super) fn most_layers(self, size: u64) -> u8 {
-        match self {
-            Split::WhereWorthIt if size < WORTH_IT => 1,
-            Split::WhereWorthIt | Split::Packages => USUAL_MOST,
-            Split::Undivided => 1,
-            Split::AtMost(most) => most,
-        }
-    }
-
-    /// Returns whether several layers were requested explicitly.
-    pub(super) fn is_asked_for(self) -> bool {
-        matches!(self, Split::Packages | Split::AtMost(2..))
-    }
-
-    /// Returns bytes that distinguish this choice from others in a recipe.
-    pub(super) fn key(self) -> [u8; 2] {
-        match self {
-            Split::WhereWorthIt => [0, 0],
-            Split::Packages => [1, 0],
-            Split::Undivided => [2, 0],
-            Split::AtMost(most) => [3, most],
-        }
-    }
-}
 
 /// Splits packages of these sizes among fewer than `most_layers` layers.
 ///
@@ -174,7 +106,7 @@ mod tests {
 
     #[test]
     fn there_are_never_more_layers_than_wanted() {
-        for most in 1..=MOST {
+        for most in 1..=100 {
             for packages in [&PACKAGES[..], &PACKAGES[..1], &[]] {
                 let divided = divided(packages, most);
                 assert!(divided.len() < usize::from(most), "{most}: {divided:?}");
@@ -185,20 +117,5 @@ mod tests {
         let names: Vec<String> = (0..1000).map(|number| format!("p{number}")).collect();
         let many = names.iter().map(|name| (name.as_str(), u64::MAX)).collect();
         assert_eq!(divide(&many, 16).len(), 15);
-    }
-
-    #[test]
-    fn a_choice_is_a_word_or_a_number_of_layers() {
-        for (text, split) in [
-            ("packages", Split::Packages),
-            ("none", Split::Undivided),
-            ("1", Split::AtMost(1)),
-            ("100", Split::AtMost(100)),
-        ] {
-            assert_eq!(text.parse::<Split>().unwrap(), split);
-        }
-        for bad in ["", "0", "101", "256", "-1", "all", "1.5"] {
-            assert!(bad.parse::<Split>().is_err(), "{bad}");
-        }
     }
 }

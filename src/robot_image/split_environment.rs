@@ -4,8 +4,9 @@
 //! files of several layers need are in each of them: so an empty `__init__.py` does not link one package to another.
 //! The last layer holds the files that belong to no package.
 
-use super::split::{Split, divide};
+use super::split::divide;
 use crate::common::error::Result;
+use crate::layers::split::Split;
 use crate::rcc::packages::Packages;
 use crate::rcc::{Catalog, CatalogEntry, CatalogEntryKind, FileEntry};
 use std::collections::{BTreeMap, BTreeSet, HashSet};

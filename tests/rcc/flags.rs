@@ -64,7 +64,6 @@ fn flags_for_robots_need_a_robot() {
     for (flag, value) in [
         ("--task", Some("x")),
         ("--environment", Some("direct")),
-        ("--split", Some("none")),
         ("--catalog", Some("x")),
         ("--hololib", Some("x")),
         ("--resolve", None),

@@ -5,6 +5,7 @@ use super::options::{ItemOptions, KnownOptions, OptionForm};
 use crate::cli::values;
 use ocibuild::build::Source;
 use ocibuild::common::root::Root;
+use ocibuild::layers::split::Split;
 use ocibuild::layers::tree::{DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owners, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
@@ -22,6 +23,7 @@ pub(in crate::cli) const OPTIONS: KnownOptions = &[
     ("ignore-file", OptionForm::Value("FILE")),
     ("xattrs", OptionForm::Word),
     ("skip-special", OptionForm::Word),
+    ("split", OptionForm::Value("auto|packages|none|N")),
 ];
 
 /// What is replaced by the parts of a platform in a source.
@@ -40,6 +42,7 @@ pub(in crate::cli) struct Copy {
     exclusions: Exclusions,
     xattrs: Option<ExtendedAttributes>,
     special_files: Option<SpecialFiles>,
+    pub(in crate::cli) split: Option<Split>,
 }
 
 /// The form of a destination.
@@ -82,6 +85,7 @@ impl Copy {
             exclusions,
             xattrs: options.has("xattrs").then_some(ExtendedAttributes::Keep),
             special_files: options.has("skip-special").then_some(SpecialFiles::Skip),
+            split: options.value("split", str::parse)?,
         })
     }
 
@@ -169,7 +173,8 @@ impl Copy {
 
     fn check_options_of_file(&self) -> Result<()> {
         let special = self.special_files.map(|_| "skip-special");
-        match self.exclusions.first_given().or(special) {
+        let split = self.split.map(|_| "split");
+        match self.exclusions.first_given().or(special).or(split) {
             Some(name) => {
                 let object = format!("--copy {}", self.source.display());
                 Err(Error::usage(object, format!("is a file, on which `{name}` has no effect")))

@@ -9,6 +9,7 @@ mod base_names;
 mod builder;
 mod content;
 mod directory;
+mod divided;
 mod entry;
 mod excluded;
 mod extended_attributes;

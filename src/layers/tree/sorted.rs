@@ -16,7 +16,7 @@ pub(super) const WHITEOUT_PREFIX: &[u8] = b".wh.";
 #[derive(Debug, Clone)]
 pub struct Tree {
     /// The root, and the entries in order.
-    nodes: Nodes,
+    pub(super) nodes: Nodes,
 }
 
 /// The origin of an entry's name and attributes.
