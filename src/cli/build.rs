@@ -38,6 +38,8 @@ enum Engine {
     /// docker, or containerd if there is no docker
     Docker,
     Podman,
+    /// containerd, through ctr
+    Containerd,
 }
 
 /// Builds the image, writes it to all of its destinations, and prints the digest of its manifest.
@@ -66,6 +68,7 @@ impl BuildArguments {
             let transport = match engine {
                 Engine::Docker => "docker-daemon:",
                 Engine::Podman => "containers-storage:",
+                Engine::Containerd => "containerd:",
             };
             texts.extend(self.references("--load")?.iter().map(|name| format!("{transport}{name}")));
         }

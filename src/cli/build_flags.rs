@@ -11,6 +11,7 @@ use super::excluded;
 use super::into_index::{self, IntoIndexArguments};
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
+use super::namespace::NamespaceArguments;
 use super::progress_display::Watch;
 use super::request::RequestArguments;
 use super::result_files::ResultFiles;
@@ -58,6 +59,8 @@ pub(super) struct BuildFlags {
 
     #[command(flatten)]
     pub(super) into_index: IntoIndexArguments,
+    #[command(flatten)]
+    namespace: NamespaceArguments,
     #[command(flatten)]
     pub(super) results: ResultFiles,
     /// Print the plan of the build without writing anything
@@ -113,6 +116,7 @@ impl BuildFlags {
         target.destinations.iter().try_for_each(|destination| destination.check(check))?;
         self.check_result_files(target)?;
         self.check_into_index(target)?;
+        self.namespace.check(&target.destinations)?;
         self.shared_cache.check_policy(self.request.bases.network())?;
         let bound = self.cache.tidy.bound()?;
         let cache = self.cache.open(&self.request.cache_directory, &watch)?;
@@ -186,6 +190,7 @@ impl BuildFlags {
             locking: self.lock.locking(),
             check,
             network,
+            namespace: self.namespace.name(),
             locations: locations.as_ref(),
             cache: cache.as_ref(),
             cache_directory: &self.request.cache_directory,

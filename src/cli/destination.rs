@@ -205,7 +205,8 @@ impl ExportDestination {
                 copy(&opened.image, &DirectoryWriter::create(directory)?, &[], &**watch)
             }
             ExportDestination::Engine(engine, references) => {
-                let mut loading = engines::store(*engine, listed(references), writing.network)?.load()?;
+                let store = engines::store(*engine, listed(references), writing.network)?;
+                let mut loading = store.in_namespace(writing.namespace).load()?;
                 let object = loading.object();
                 let names: Vec<ImageName> = references.iter().map(ImageName::of_reference).collect();
                 let content = ArchivedImage { opened, form: ArchiveForm::Docker, names: &names, writing };
@@ -281,6 +282,8 @@ pub(super) struct Writing<'w> {
     pub(super) locking: LayoutLocking,
     pub(super) check: WriteCheck,
     pub(super) network: &'w NetworkArguments,
+    /// The namespace of containerd, if not that of the environment.
+    pub(super) namespace: Option<&'w str>,
     /// The recorded locations of blobs in registries.
     pub(super) locations: Option<&'w Arc<BlobLocations>>,
     /// The cache of layers that an archive compresses again.

@@ -1,4 +1,4 @@
-//! The image stores of docker and podman, at the addresses in the environment.
+//! The image stores of docker, podman and containerd, at the addresses in the environment.
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
@@ -24,6 +24,8 @@ pub(super) fn store(
     let variable = match engine {
         ContainerEngine::Docker => "DOCKER_HOST",
         ContainerEngine::Podman => "CONTAINER_HOST",
+        // It is the path of a socket.
+        ContainerEngine::Containerd => "CONTAINERD_ADDRESS",
     };
     let host = env::var_os(variable).filter(|host| !host.is_empty());
     let is_remote = host.as_ref().and_then(|host| host.to_str()).is_some_and(|host| {
@@ -39,6 +41,7 @@ pub(super) fn store(
     }
     let programs = match engine {
         ContainerEngine::Podman => vec![EngineProgram::Podman],
+        ContainerEngine::Containerd => vec![EngineProgram::Ctr],
         // An address of docker's is not one of containerd's.
         ContainerEngine::Docker if host.is_some() => vec![EngineProgram::Docker],
         ContainerEngine::Docker => vec![EngineProgram::Docker, EngineProgram::Ctr],

@@ -5,6 +5,7 @@ use super::destination::{ExportDestination, Writing, check_is_read_back, destina
 use super::into_index::{self, IntoIndexArguments};
 use super::layer_cache;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
+use super::namespace::NamespaceArguments;
 use super::network::NetworkArguments;
 use super::output::print;
 use super::progress_display::Watch;
@@ -29,8 +30,9 @@ Destinations:
   oci-archive:FILE[:TAG]           a tar of an OCI image layout
   oci:DIR[:TAG]                    another OCI image layout
   dir:DIR                          one image in a directory, in the format of skopeo
-  docker-daemon:NAME               the image store of docker or containerd, through its CLI
+  docker-daemon:NAME               the image store of docker, through its CLI (that of containerd without docker)
   containers-storage:NAME          the image store of podman, through its CLI
+  containerd:NAME                  the image store of containerd, through ctr
   docker://REFERENCE               a repository of a registry
   rootfs:FILE                      a tar of the files that a container of the image starts with
   -                                a docker-archive on standard output
@@ -50,6 +52,8 @@ pub(super) struct ExportArguments {
     all_platforms: bool,
     #[command(flatten)]
     into_index: IntoIndexArguments,
+    #[command(flatten)]
+    namespace: NamespaceArguments,
     #[command(flatten)]
     lock: LayoutLockArguments,
     #[command(flatten)]
@@ -79,6 +83,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     if arguments.common.format == OutputFormat::Json && (destinations.is_none() || to_stream) {
         return Err(Error::usage("--format json", "standard output is for the tar"));
     }
+    arguments.namespace.check(destinations.as_deref().unwrap_or_default())?;
     if arguments.into_index.is_wanted() {
         let Some(destinations) = &destinations else {
             return Err(Error::usage(
@@ -122,6 +127,7 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         locking: arguments.lock.locking(),
         check,
         network: &arguments.network,
+        namespace: arguments.namespace.name(),
         locations: locations.as_ref(),
         cache: cache.as_ref(),
         cache_directory: arguments.source.cache_directory(),
@@ -165,6 +171,7 @@ fn all_platforms(
         locking: arguments.lock.locking(),
         check: arguments.write_check.check(),
         network: &arguments.network,
+        namespace: arguments.namespace.name(),
         locations: locations.as_ref(),
         cache: None,
         cache_directory: arguments.source.cache_directory(),

@@ -49,6 +49,7 @@ mod lock_arguments;
 mod login;
 mod ls;
 mod man;
+mod namespace;
 mod network;
 mod open_document;
 mod output;

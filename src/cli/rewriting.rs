@@ -182,6 +182,7 @@ impl RewritingArguments {
             locking: self.lock.locking(),
             check: self.write_check.check(),
             network: &self.network,
+            namespace: None,
             locations,
             cache: None,
             cache_directory: &self.cache,

@@ -1,7 +1,7 @@
 //! Images in the store of a container engine, read and written as archives by the engine's own program.
 //!
 //! The program inherits the environment, so that it finds its store or daemon as it always does (`DOCKER_HOST`,
-//! `CONTAINER_HOST`, `CONTAINERD_ADDRESS`, contexts).
+//! `CONTAINER_HOST`, `CONTAINERD_ADDRESS`, `CONTAINERD_NAMESPACE`, contexts).
 
 use super::StoredImage;
 use super::archive;
@@ -35,6 +35,8 @@ pub enum ContainerEngine {
     Docker,
     /// podman's (`containers-storage:`).
     Podman,
+    /// containerd's (`containerd:`).
+    Containerd,
 }
 
 /// A program that reads and writes the store of an engine.
@@ -54,6 +56,7 @@ pub struct EngineStore {
     engine: ContainerEngine,
     programs: Vec<EngineProgram>,
     path: Vec<PathBuf>,
+    namespace: Option<String>,
 }
 
 /// A running program that loads the archive which is written to it.
@@ -71,6 +74,7 @@ impl ContainerEngine {
         match self {
             ContainerEngine::Docker => "docker-daemon",
             ContainerEngine::Podman => "containers-storage",
+            ContainerEngine::Containerd => "containerd",
         }
     }
 }
@@ -104,7 +108,13 @@ impl EngineProgram {
 impl EngineStore {
     /// Returns the store of `engine`, reached by the first of `programs` that is in one of the directories `path`.
     pub fn new(engine: ContainerEngine, programs: Vec<EngineProgram>, path: Vec<PathBuf>) -> Self {
-        EngineStore { engine, programs, path }
+        EngineStore { engine, programs, path, namespace: None }
+    }
+
+    /// Sets the namespace of containerd, which is otherwise that of the environment.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<&str>) -> Self {
+        EngineStore { namespace: namespace.map(str::to_owned), ..self }
     }
 
     /// Reads the image `name` from the store, through an unnamed file in `directory`.
@@ -159,6 +169,9 @@ impl EngineStore {
         for program in &self.programs {
             for directory in self.path.iter().filter(|directory| directory.is_absolute()) {
                 let mut command = Command::new(directory.join(program.name()));
+                if let (EngineProgram::Ctr, Some(namespace)) = (program, &self.namespace) {
+                    command.arg(format!("--namespace={namespace}"));
+                }
                 command.args(arguments(*program)).args(image).stderr(Stdio::piped());
                 connect(&mut command)?;
                 match command.spawn() {
@@ -181,6 +194,7 @@ impl EngineStore {
         let hint = match self.engine {
             ContainerEngine::Docker => "docker-archive:FILE is what `docker save` writes and `docker load` reads",
             ContainerEngine::Podman => "docker-archive:FILE is what `podman save` writes and `podman load` reads",
+            ContainerEngine::Containerd => "docker-archive:FILE is what `ctr image import` reads",
         };
         let reason = format!("{} not found in PATH", names.join(" or "));
         Error::new(ErrorKind::NotFound, self.engine.transport(), reason).hint(hint)

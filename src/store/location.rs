@@ -7,6 +7,7 @@
 //! dir:DIR                               one image in a directory, as skopeo writes it
 //! docker-daemon:NAME                    the store of docker on this machine
 //! containers-storage:NAME               the store of podman
+//! containerd:NAME                       the store of containerd
 //! docker://REFERENCE                    a registry
 //! ./DIR, ./FILE, with NAME and DIGEST   what is found at the path
 //! REFERENCE                             where nothing is found there: a registry
@@ -61,7 +62,7 @@ pub enum Location {
     },
     /// `dir:DIR`, the one image of a directory, which has no name there.
     Directory(PathBuf),
-    /// `docker-daemon:NAME` or `containers-storage:NAME`, an image in the store of an engine, by its full name with a tag.
+    /// `docker-daemon:NAME`, `containers-storage:NAME` or `containerd:NAME`, an image in the store of an engine, by its full name with a tag.
     Engine(ContainerEngine, Reference),
     /// `docker://REFERENCE`, an image in a registry.
     Registry(Reference),
@@ -69,7 +70,7 @@ pub enum Location {
 
 /// The transports that can be written, each with the form of its address.
 pub const TRANSPORTS: &str = "oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR, docker-daemon:NAME, \
-     containers-storage:NAME, docker://REFERENCE";
+     containers-storage:NAME, containerd:NAME, docker://REFERENCE";
 
 /// Transports of skopeo that are not supported.
 const OTHER_TRANSPORTS: [&str; 3] = ["ostree:", "sif:", "tarball:"];
@@ -259,7 +260,7 @@ fn explicit(text: &str) -> Option<Result<Location>> {
             directory => Ok(Location::Directory(PathBuf::from(directory))),
         });
     }
-    for engine in [ContainerEngine::Docker, ContainerEngine::Podman] {
+    for engine in [ContainerEngine::Docker, ContainerEngine::Podman, ContainerEngine::Containerd] {
         let rest = text.strip_prefix(engine.transport()).and_then(|rest| rest.strip_prefix(':'));
         if let Some(name) = rest {
             return Some(in_engine(text, name).map(|name| Location::Engine(engine, name)));

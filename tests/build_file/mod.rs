@@ -366,5 +366,5 @@ fn the_schema_knows_every_key() {
     let own = ["image", "import", "variables"].len();
     assert_eq!(known.len() + own, schema["properties"].as_object().unwrap().len(), "{known:?}");
     assert_eq!(schema["properties"]["copy"]["anyOf"][0]["anyOf"][1]["required"], json!(["source", "destination"]));
-    assert_eq!(schema["properties"]["load"]["anyOf"][0]["enum"], json!(["docker", "podman"]));
+    assert_eq!(schema["properties"]["load"]["anyOf"][0]["enum"], json!(["docker", "podman", "containerd"]));
 }

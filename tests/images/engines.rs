@@ -47,6 +47,16 @@ fn the_program_of_the_engine_gets_an_archive() {
         assert_eq!(yard.json("inspect loaded.tar")["names"][0], name);
         assert_eq!(yard.json("inspect loaded.tar")["manifest"]["digest"], digest);
     }
+    yard.program("ctr", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    yard.run_among("build -t team/app:v2 -t team/app:v3 --copy a:/a --load containerd --namespace k8s.io").success();
+    let asked = fs::read_to_string(yard.scratch.join("asked")).unwrap();
+    assert_eq!(asked.trim(), "--namespace=k8s.io image import -");
+    assert_eq!(yard.json("inspect loaded.tar")["names"][1], "docker.io/team/app:v3");
+    fs::remove_file(yard.scratch.join("bin/ctr")).unwrap();
+    let missing = yard.run_among("export out containerd:team/app").ended_with(1);
+    missing.failed_saying("containerd: ctr not found in PATH (docker-archive:FILE is what `ctr image import` reads)");
+    yard.refuses("export out oci:copy --namespace k8s.io", &["--namespace", "is that of containerd"]);
+    yard.refuses("export out containerd:app --namespace a/b", &["`a/b`", "not a namespace"]);
     // containerd without docker.
     fs::remove_file(yard.scratch.join("bin/docker")).unwrap();
     yard.program("ctr", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
@@ -209,6 +219,15 @@ fn engines_take_an_image_and_give_it_back() {
         let mut environment = containerd.environment();
         environment.env("PATH", yard.scratch.join("bin"));
         assert_eq!(there_and_back(&yard, "docker-daemon:engines:1", &environment), config);
+        fs::remove_dir_all(yard.scratch.join("back")).ok();
+        assert_eq!(there_and_back(&yard, "containerd:engines:2", &environment), config);
+        // Another namespace is another store.
+        let build = yard.command("build -t engines:3 --copy a:/a --load containerd --namespace other");
+        run(&mut with_environment(build, &environment)).success();
+        let absent = run(&mut with_environment(yard.command("inspect containerd:engines:3"), &environment));
+        absent.ended_with(1).failed_saying("ctr image export: failed (exit status: 1): ");
+        environment.env("CONTAINERD_NAMESPACE", "other");
+        run(&mut with_environment(yard.command("inspect containerd:engines:3"), &environment)).success();
     }
 }
 
