@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// No refusal takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// No refusal takes more memory, in KiB.
+const MEMORY: u64 = 200 << 10;
+
 /// A scratch directory with a place `out` to build into.
 pub(crate) struct Bench {
     pub(crate) scratch: Scratch,
@@ -80,6 +83,7 @@ impl Bench {
         let started = Instant::now();
         let finished = run(command);
         assert!(started.elapsed() < PATIENCE, "{row}: took {:?}: {finished}", started.elapsed());
+        assert!(finished.memory < MEMORY, "{row}: took {} KiB of memory: {finished}", finished.memory);
         assert_eq!(finished.status, status, "{row}: {finished}");
         is_one_line(row, &finished, words);
         let after = fs::read(self.out.join("index.json")).ok();

@@ -169,5 +169,6 @@ fn through_pipes(command: &mut Command) -> Finished {
         stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         status: status.code().or(signal).unwrap(),
+        memory: 0,
     }
 }

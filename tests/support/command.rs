@@ -49,6 +49,8 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
     /// Its exit status; 128 plus the signal's number if a signal ended it.
     pub(crate) status: i32,
+    /// The most memory in KiB that it was seen to have. It is looked at all the time, so that only its last moments do not count.
+    pub(crate) memory: u64,
 }
 
 impl Finished {
@@ -111,7 +113,9 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
     let started = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut pause = Duration::from_millis(1);
+    let mut memory = 0;
     let status = loop {
+        memory = memory.max(memory_of(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -132,7 +136,15 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
         stdout,
         stderr: String::from_utf8_lossy(&content(&mut stderr)).into_owned(),
         status: number(status),
+        memory,
     }
+}
+
+/// Returns the most memory in KiB that a process has had, as far as the system tells.
+fn memory_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 fn content(file: &mut File) -> Vec<u8> {

@@ -32,12 +32,12 @@ impl Destination {
         let refuse = |reason: &str| Err(Error::invalid(path.display().to_string(), reason));
         let of_file = |path: &Path| Root::of_file(path, &open).map(|(root, name)| Destination::File(root, name));
         #[expect(clippy::disallowed_methods, reason = "this module is the one place with ambient authority")]
-        let (target, itself) = (std::fs::metadata(path), std::fs::symlink_metadata(path));
-        let metadata = match (target, itself) {
-            (Ok(target), _) => target,
-            (Err(error), _) if !is_absence(&error) => return Err(Error::file(path, "inspect", error)),
-            (Err(_), Ok(_)) => return refuse("is a dangling link"),
-            (Err(_), Err(_)) => return of_file(path),
+        let (target, itself) = (std::fs::metadata(path), || std::fs::symlink_metadata(path));
+        let metadata = match target {
+            Ok(target) => target,
+            Err(error) if !is_absence(&error) => return Err(Error::file(path, "inspect", error)),
+            Err(_) if itself().is_ok() => return refuse("is a dangling link"),
+            Err(_) => return of_file(path),
         };
         if metadata.is_dir() {
             return refuse("is a directory");
