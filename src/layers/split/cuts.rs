@@ -1,6 +1,7 @@
 //! Where a list of files is cut into parts.
 //!
-//! The heaviest part is cut in two until there are as many parts as wanted, or none is too heavy. A cut is in the middle
+//! The heaviest part is cut in two until there are as many parts as wanted, or none is too heavy; weights within a fifth of
+//! each other count as one. A cut is in the middle
 //! quarter of a part, counted in bytes. Of the places there, it is the one whose two neighbours have the fewest directories in
 //! common, files of different packages before all others; of several such places, the one with the lowest hash of the name
 //! behind it.
@@ -91,14 +92,11 @@ pub(super) fn cut(leaves: &[Leaf], own: usize, limits: SplitLimits) -> Vec<usize
     };
     let mut solid = Vec::new();
     while open.len() + solid.len() < usize::from(limits.most) {
-        // Of parts with the same weight, the first one: so the result depends on nothing else.
-        let heaviest =
-            (0..open.len()).max_by_key(|number| (places.weight(&open[*number]), Reverse(open[*number].start)));
-        let Some(part) = heaviest.map(|number| open.swap_remove(number)) else { break };
-        if places.weight(&part) <= limits.uncut {
-            open.push(part);
-            break;
-        }
+        let too_heavy = (0..open.len()).filter(|number| places.weight(&open[*number]) > limits.uncut);
+        // Of parts with similar weights, the one whose name says so: an edit that makes another one a little heavier must not
+        // decide which of them is cut.
+        let key = |number: &usize| (power(places.weight(&open[*number])), leaves[open[*number].start].hash);
+        let Some(part) = too_heavy.max_by_key(key).map(|number| open.swap_remove(number)) else { break };
         match places.best(&part, smallest) {
             Some(at) => open.extend([part.start..at, at..part.end]),
             None => solid.push(part),
@@ -107,6 +105,13 @@ pub(super) fn cut(leaves: &[Leaf], own: usize, limits: SplitLimits) -> Vec<usize
     let mut starts: Vec<usize> = open.into_iter().chain(solid).map(|part| part.start).collect();
     starts.sort_unstable();
     starts
+}
+
+/// Returns the power of two that a weight has, in quarters.
+fn power(weight: u64) -> u32 {
+    let exponent = weight.checked_ilog2().unwrap_or(0);
+    let quarter = weight >> exponent.saturating_sub(2) & 3;
+    4 * exponent + u32::try_from(quarter).unwrap_or(0)
 }
 
 /// The places between leaves.
@@ -143,7 +148,9 @@ impl<'a> Places<'a> {
         // A file covers the middle quarter: it is cut off on the side where there is more.
         let sides = [first.checked_sub(1), Some(first)].into_iter().flatten().filter(|place| inner.contains(place));
         let lighter = |place: &usize| self.weight(&(part.start..*place)).min(self.weight(&(*place..part.end)));
-        sides.max_by_key(|place| (lighter(place), Reverse(*place))).filter(|place| lighter(place) >= smallest)
+        sides
+            .max_by_key(|place| (power(lighter(place)), Reverse(self.leaves[*place].hash)))
+            .filter(|place| lighter(place) >= smallest)
     }
 
     /// Returns the first place with at least this weight before it.

@@ -202,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn packages_of_the_same_size_are_not_cut_in_turn() {
+        let path = |package: u64, file: u64| format!("/site-packages/p{package}/{file}");
+        let files: Files = (0..6).map(|number| (path(number / 3, number % 3), 3 * MIB + 10)).collect();
+        let parts = |files: &Files| -> Vec<Vec<String>> {
+            let paths = |part: TreePart| part.tree.entries().map(|entry| entry.path.to_string()).collect();
+            split(files, Split::AtMost(3)).into_iter().map(paths).collect()
+        };
+        let before = parts(&files);
+        assert_eq!(before.len(), 3);
+        for edited in files.keys() {
+            for size in [3 * MIB, 3 * MIB + 20] {
+                let mut other = files.clone();
+                other.insert(edited.clone(), size);
+                assert_eq!(parts(&other), before, "{edited}");
+            }
+        }
+    }
+
+    #[test]
     fn a_part_is_cut_as_soon_as_it_is_too_large() {
         let files = |count: u64| -> Files { (0..count).map(|number| (format!("/data/{number:03}"), MIB)).collect() };
         let sizes = |count| parts(&files(count)).iter().map(|part| size(part) / MIB).collect::<Vec<_>>();
