@@ -49,6 +49,8 @@ pub(super) fn run(arguments: &InitArguments) -> Result<ExitCode> {
         return Err(error.hint("ocibuild init FILE writes another file"));
     }
     let (directory, name) = Root::of_file(file, Root::open)?;
+    // A run that was killed leaves its unfinished file.
+    directory.sweep_temporaries();
     directory.replace_file(&name, START.replace(PLACEHOLDER, &name_of(directory.path())).as_bytes())?;
     match arguments.common.format {
         OutputFormat::Text => print(&shown)?,
