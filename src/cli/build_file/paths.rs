@@ -44,7 +44,8 @@ pub(super) const PATHS: [(&str, PathIn); 18] = [
 const LOCAL: [&str; 5] = ["oci:", "oci-archive:", "docker-archive:", "dir:", "rootfs:"];
 
 /// The transports whose address is not a path, and some that are not supported.
-const REMOTE: [&str; 6] = ["docker://", "docker-daemon:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+const REMOTE: [&str; 7] =
+    ["docker://", "docker-daemon:", "containers-storage:", "containerd:", "ostree:", "sif:", "tarball:"];
 
 /// Returns the value of `flag` for the working directory, which in the file is for `directory`.
 ///
@@ -141,6 +142,7 @@ mod tests {
             ("output", "oci-archive:out.tar", "oci-archive:sub/out.tar"),
             ("output", "rootfs:-", "rootfs:-"),
             ("output", "docker://a/b", "docker://a/b"),
+            ("output", "containerd:a/b:v1", "containerd:a/b:v1"),
             ("copy", "a,,b:/c,ignore-file=x", "sub/a,,b:/c,ignore-file=sub/x"),
             ("copy", "-:/", "-:/"),
             ("ca-certificates", "a.pem", "sub/a.pem"),
