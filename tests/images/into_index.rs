@@ -86,6 +86,11 @@ fn the_order_of_platforms_does_not_matter() {
     for platform in PLATFORMS {
         assert_eq!(yard.text(&format!("cat home /usr/bin/program --platform {platform}")), platform);
     }
+    // A manifest, which other programs write in place, is no second name of a file in another layout.
+    yard.text("export home oci:linked:v1 --into-index");
+    let manifest = &entries(&index_of(&yard, "linked", "v1"))[0].1;
+    let file = yard.scratch.join("linked/blobs").join(manifest.replacen(':', "/", 1));
+    assert_eq!(std::os::unix::fs::MetadataExt::nlink(&file.metadata().unwrap()), 1);
     // Whole indexes are added, too.
     yard.text(&format!("layout half -t v1 {}", content(&PLATFORMS[..2])));
     yard.text(&format!("layout rest -t v1 {}", content(&PLATFORMS[2..])));

@@ -22,6 +22,7 @@ use crate::spec::{Descriptor, Platform};
 use crate::store::{
     BlobSink, BlobSource, PlatformIndex, RemoteLayers, StoredDocument, StoredImage, TransferStats, copy_blobs,
 };
+use std::io::Cursor;
 use std::sync::Arc;
 
 /// The number of times that the work is repeated because other processes have moved the name.
@@ -67,7 +68,11 @@ fn store(
         let is_moved = |blob: &&Descriptor| left_out.repository(&blob.digest).is_none();
         let blobs: Vec<Descriptor> = image.manifest.blobs().filter(is_moved).cloned().collect();
         moved.add(copy_blobs(&*image.source, &blobs, sink, progress)?);
-        moved.add(copy_blobs(&*image.source, std::slice::from_ref(&image.descriptor), sink, progress)?);
+        // Written, not shared: other programs write manifests of a layout in place.
+        if !sink.contains(&image.descriptor)? {
+            let open = || Ok(Box::new(Cursor::new(image.manifest_bytes.clone())) as _);
+            sink.put(&image.descriptor, &open)?;
+        }
         if !image.referrers.is_empty() {
             let artifacts = counted(image.referrers.len(), "artifact");
             let reason = format!("{artifacts} about the image stay behind: `export` without --into-index copies them");
