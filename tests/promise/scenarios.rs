@@ -58,6 +58,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::NONE
     },
     Scenario {
+        name: "a platform that is added to an image",
+        command: "layout",
+        line: "layout out -t keep --platform linux/arm64 --into-index --copy src:/srv",
+        ..Scenario::NONE
+    },
+    Scenario {
         name: "a copy of all platforms",
         command: "export",
         line: "export out:both docker://{HOST}/team/app:v1 --all-platforms --plain-http {HOST}",
