@@ -1,8 +1,8 @@
 //! Random build files beside their command lines.
 
 use super::{bench, program};
-use crate::support::Scratch;
 use crate::support::random::Random;
+use crate::support::{Scratch, is_left_out};
 use std::fs;
 
 /// The number of files.
@@ -173,6 +173,9 @@ fn printed(scratch: &Scratch, arguments: &[&str]) -> String {
 
 #[test]
 fn random_files_and_their_command_lines_give_one_digest_and_one_file() {
+    if is_left_out() {
+        return;
+    }
     let scratch = bench();
     for seed in 0..FILES {
         let both = BothForms::random(&mut Random::new(seed));

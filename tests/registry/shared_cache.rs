@@ -382,6 +382,9 @@ fn a_layer_that_the_registry_has_lost_is_not_left_there() {
 
 #[test]
 fn a_cache_that_takes_nothing_does_not_undo_the_build() {
+    if is_left_out() {
+        return;
+    }
     let yard = Yard::with_script(|x, shelf| match x.request.method.as_str() {
         "POST" | "PUT" | "PATCH" => x.refuse(403, "DENIED", "read only"),
         _ => shelf.serve(x),

@@ -152,7 +152,7 @@ fn layers_hide_what_is_below_them() {
 fn a_kept_listing_is_found_and_a_damaged_one_is_made_again() {
     let keep = tempfile::tempdir().unwrap();
     let listings = Listings::in_cache_directory(&Root::open(keep.path()).unwrap()).unwrap();
-    let names: Vec<String> = (0..2000).map(|number| format!("some/directory/{number}/file")).collect();
+    let names: Vec<String> = (0..1400).map(|number| format!("some/directory/{number}/file")).collect();
     let base = layer(&names.iter().map(|name| file(name)).collect::<Vec<_>>());
     let found = || {
         let below = [base.below(Some(&listings))];
