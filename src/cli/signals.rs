@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Set when a termination signal arrives, and never cleared.
-static TOLD: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What the first signal does instead of ending the process.
 static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
@@ -38,7 +38,7 @@ pub(super) fn clean_up_on_signals() {
             if let Some(stop) = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return stop();
             }
-            TOLD.store(true, Ordering::SeqCst);
+            INTERRUPTED.store(true, Ordering::SeqCst);
             ocibuild::common::root::remove_live_temporaries();
             super::network::abandon_uploads();
             std::process::exit(128 + signal);
@@ -52,7 +52,7 @@ pub(super) fn clean_up_on_signals() {
 
 /// Waits for the end if the process is being ended: work that fails because its files are being removed has not failed.
 pub(super) fn wait_if_interrupted() {
-    while TOLD.load(Ordering::SeqCst) {
+    while INTERRUPTED.load(Ordering::SeqCst) {
         std::thread::park();
     }
 }

@@ -51,12 +51,12 @@ impl<'p> Attempts<'p> {
     /// Waits as [`Attempts::wait_after`] does, for the time in `Retry-After` if there is one.
     pub(super) fn wait_for_retry(&mut self, headers: &HeaderMap, error: Error) -> Result<()> {
         match retry_after(headers) {
-            Some(told) if told > self.policy.deadline => Err(Error::new(
+            Some(requested) if requested > self.policy.deadline => Err(Error::new(
                 ErrorKind::Network,
                 error.object(),
-                format!("rate limited until {} ({})", until(headers, told), error.reason()),
+                format!("rate limited until {} ({})", until(headers, requested), error.reason()),
             )),
-            Some(told) => self.wait(told, error),
+            Some(requested) => self.wait(requested, error),
             None => self.wait_after(error),
         }
     }

@@ -325,10 +325,10 @@ impl Survey<'_> {
         if layers != diff_ids {
             self.fault(object, format!("{} but {}", counted(layers, "layer"), counted(diff_ids, "diff ID")));
         }
-        if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
+        if let Some(described) = config.layers_in_history().filter(|described| *described != layers) {
             self.fault(
                 format!("blob {}", manifest.config.digest),
-                format!("the history has {}, the image has {layers}", counted(told, "layer")),
+                format!("the history has {}, the image has {layers}", counted(described, "layer")),
             );
         }
         for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {

@@ -46,11 +46,11 @@ impl Litter {
         if self.0.is_empty() {
             return;
         }
-        let told = |(name, Amount { files, bytes }): (&&str, &Amount)| {
+        let text = |(name, Amount { files, bytes }): (&&str, &Amount)| {
             format!("{name} ({} of {})", counted(*files, "file"), size(*bytes))
         };
-        let told: Vec<String> = self.0.iter().map(told).collect();
-        warn(progress, object, &format!("contains {}, which is copied too (--exclude skips it)", told.join(", ")));
+        let texts: Vec<String> = self.0.iter().map(text).collect();
+        warn(progress, object, &format!("contains {}, which is copied too (--exclude skips it)", texts.join(", ")));
     }
 }
 
