@@ -140,8 +140,13 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
     }
 }
 
-/// Returns the most memory in KiB that a process has had, as far as the system tells.
+/// Returns the most memory in KiB that a process has had, as far as the system tells. A process that does not run its own
+/// program yet still has the memory of this one.
 fn memory_of(process: u32) -> u64 {
+    let program = std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    if program.is_none_or(|program| std::env::current_exe().is_ok_and(|own| own == program)) {
+        return 0;
+    }
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
