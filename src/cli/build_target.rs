@@ -1,8 +1,9 @@
 //! Where the commands that build an image put it.
 
 use super::destination::ExportDestination;
-use ocibuild::Result;
+use super::taken_place::TakenPlace;
 use ocibuild::common::root::{PathStatus, Root};
+use ocibuild::{ImageName, Result};
 use std::path::{Path, PathBuf};
 
 /// Where an image goes.
@@ -35,6 +36,19 @@ impl BuildTarget {
     pub(super) fn all_texts(&self) -> Vec<String> {
         let layout = self.layout.iter().map(|layout| format!("oci:{}", layout.display()));
         layout.chain(self.texts.iter().cloned()).collect()
+    }
+
+    /// Returns what an image with these names takes for itself.
+    ///
+    /// # Errors
+    /// Fails if the name that it gets in a layout is malformed.
+    pub(super) fn taken(&self, names: &[ImageName]) -> Result<Vec<TakenPlace>> {
+        let layout = self.layout.iter().map(|layout| ExportDestination::Layout(layout.clone(), None));
+        let mut taken = Vec::new();
+        for destination in layout.chain(self.destinations.iter().cloned()) {
+            taken.extend(destination.taken(names)?);
+        }
+        Ok(taken)
     }
 
     /// Returns the directory in which a dry run spools an archive.

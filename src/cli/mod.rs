@@ -75,6 +75,7 @@ mod signals;
 mod source;
 mod squash;
 mod tag;
+mod taken_place;
 mod unpacked_robot;
 mod values;
 mod variables;
@@ -253,21 +254,11 @@ impl FilledCommand {
     /// Runs the command.
     fn run(&self, phase: BuildPhase) -> Result<ExitCode> {
         let FilledCommand { matches, cli, image: _ } = self;
+        let order = || matches.subcommand().map(|(_, typed)| content_flags::order_of_layers(typed)).unwrap_or_default();
         match &cli.command {
-            Command::Build(arguments) => {
-                let order = matches.subcommand_matches("build").map(content_flags::order_of_layers).unwrap_or_default();
-                build::run(arguments, &order, phase)
-            }
-            Command::Layout(arguments) => {
-                let order =
-                    matches.subcommand_matches("layout").map(content_flags::order_of_layers).unwrap_or_default();
-                layout::run(arguments, &order, phase)
-            }
-            Command::Dockerfile(arguments) => {
-                let order =
-                    matches.subcommand_matches("dockerfile").map(content_flags::order_of_layers).unwrap_or_default();
-                dockerfile::run(arguments, &order)
-            }
+            Command::Build(arguments) => build::run(arguments, &order(), phase),
+            Command::Layout(arguments) => layout::run(arguments, &order(), phase),
+            Command::Dockerfile(arguments) => dockerfile::run(arguments, &order()),
             Command::Init(arguments) => init::run(arguments),
             Command::Export(arguments) => export::run(arguments),
             Command::Pull(arguments) => pull::run(arguments),

@@ -95,6 +95,12 @@ fn what_is_written_for_one_image_is_not_in_another() {
     assert_eq!(digests[0], digests[1]);
 }
 
+/// A file with two images, and where they go.
+fn two_outputs(one: &str, two: &str) -> String {
+    let image = |name: &str, output: &str| format!("[[image]]\nname = \"{name}\"\noutput = \"{output}\"\n");
+    format!("user = 1\n{}{}", image("a", one), image("b", two))
+}
+
 #[test]
 fn nothing_is_written_unless_all_images_can_be() {
     let scratch = bench();
@@ -125,6 +131,12 @@ fn nothing_is_written_unless_all_images_can_be() {
             "output = \"oci:x\"\ndigest-file = \"d\"\nuser = 1\n[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\ntag = \"b\"\n",
             "digest-file is the same file for `a` and `b`",
         ),
+        (&two_outputs("dir:x", "dir:./x"), "dir:x holds one image, and `a` and `b` go there"),
+        (&two_outputs("oci:x:v1", "oci:./x:v1"), "`a` and `b` have both the name v1 in oci:x"),
+        (&two_outputs("oci:x", "oci:app/../x"), "`a` and `b` have both the name latest in oci:x"),
+        (&two_outputs("docker-archive:x:a:1", "docker-archive:x:b:1"), "docker-archive:x holds one image"),
+        (&two_outputs("oci:x", "rootfs:-"), "standard output can have only one tar, and there are several images"),
+        (&two_outputs("rootfs:x", "oci:y\"\niidfile = \"./x"), "--iidfile of `b` is written for `a`, too"),
         (
             "output = \"oci:x\"\ncopy = \"-:/\"\n[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\ntag = \"b\"\n",
             "standard input can be read once",

@@ -4,8 +4,10 @@ use super::FilledCommand;
 use super::given::is_typed;
 use crate::cli::build_flags::BuildFlags;
 use crate::cli::build_target::BuildTarget;
+use crate::cli::taken_place::TakenPlace;
 use crate::cli::{Command, build, layout};
-use ocibuild::{Error, Location, Result};
+use ocibuild::common::root::Root;
+use ocibuild::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// An image of a file, and where it goes.
@@ -13,6 +15,8 @@ struct NamedImage<'i> {
     name: &'i str,
     flags: &'i BuildFlags,
     target: BuildTarget,
+    /// What it takes for itself.
+    taken: Vec<TakenPlace>,
 }
 
 /// Checks that no image takes what is another one's: its name in a place, a place for one image, a file, or standard input. No image will
@@ -50,7 +54,8 @@ impl<'i> NamedImage<'i> {
             Command::Layout(arguments) => (&arguments.flags, layout::target(arguments)),
             _ => return Ok(None),
         };
-        let target = target.map_err(|error| error.within(format!("image {name}")))?;
+        let within = |error: Error| error.within(format!("image {name}"));
+        let target = target.map_err(within)?;
         let typed = image.matches.subcommand().map(|(_, typed)| typed);
         let once = "standard input can be read once, and there are several images";
         if flags.request.reads_standard_input() {
@@ -59,49 +64,42 @@ impl<'i> NamedImage<'i> {
         if typed.is_some_and(|typed| is_typed(typed, "creds_stdin")) {
             return Err(Error::usage("--creds-stdin", once).hint("`ocibuild login` keeps the credentials"));
         }
-        Ok(Some(NamedImage { name, flags, target }))
+        if target.is_on_standard_output() {
+            let reason = "standard output can have only one tar, and there are several images";
+            return Err(Error::usage(format!("image {name}: {}", target.flag), reason).hint("--image NAME builds one"));
+        }
+        let taken = target.taken(&flags.tags).map_err(within)?;
+        Ok(Some(NamedImage { name, flags, target, taken }))
     }
 
     fn check_beside(&self, other: &NamedImage<'_>) -> Result<()> {
         let (one, two) = (self.name, other.name);
         let refused = |reason: String| Err(Error::usage("image", reason).hint("--image NAME builds one"));
-        let is_file_of_other = |file: &Path| other.flags.results.paths().any(|(known, _)| known == file);
-        if let Some((_, flag)) = self.flags.results.paths().find(|(file, _)| is_file_of_other(file)) {
+        if let Some((_, flag)) = self.flags.results.paths().find(|(file, _)| other.writes(file)) {
             return refused(format!("{flag} is the same file for `{one}` and `{two}`"));
+        }
+        if let Some((_, flag)) = other.flags.results.paths().find(|(file, _)| self.writes(file)) {
+            return refused(format!("{flag} of `{two}` is written for `{one}`, too"));
         }
         if self.flags.into_index.is_wanted() && other.flags.into_index.is_wanted() {
             // They are platforms of one image.
             return Ok(());
         }
-        let has_one_name = self.flags.tags.is_empty() && other.flags.tags.is_empty();
-        let shared_name = self.flags.tags.iter().find(|tag| other.flags.tags.contains(tag));
-        let mut places: Vec<&String> =
-            self.target.texts.iter().filter(|text| other.target.texts.contains(text)).collect();
-        let layout = self.target.layout.as_ref().map(|layout| format!("oci:{}", layout.display()));
-        places.extend(&layout);
-        for place in places {
-            match (holds_several(place), shared_name) {
-                (false, _) => return refused(format!("{place} holds one image, and `{one}` and `{two}` go there")),
-                (true, Some(name)) => {
-                    return refused(format!("`{one}` and `{two}` have both the name {name} in {place}"));
+        for taken in &self.taken {
+            let Some(place) = other.taken.iter().find(|place| taken.excludes(place)) else { continue };
+            return refused(match (&taken.name, &place.name) {
+                (Some(name), Some(_)) => {
+                    format!("`{one}` and `{two}` have both the name {name} in {}", taken.shown)
                 }
-                (true, None) if has_one_name => {
-                    return refused(format!("`{one}` and `{two}` have no tag, and both go to {place}"));
-                }
-                (true, None) => {}
-            }
+                _ => format!("{} holds one image, and `{one}` and `{two}` go there", taken.shown),
+            });
         }
         Ok(())
     }
-}
 
-/// Returns whether images with other names can be beside each other at a place.
-fn holds_several(place: &str) -> bool {
-    let located = Location::of_destination(place);
-    matches!(
-        located,
-        Ok(Location::Layout { tag: None, .. }
-            | Location::OciArchive { tag: None, .. }
-            | Location::DockerArchive { reference: None, .. })
-    )
+    /// Returns whether the file at `path` is written for this image.
+    fn writes(&self, path: &Path) -> bool {
+        let real = Root::resolve_new(path);
+        self.flags.outputs(&self.target).into_iter().any(|(known, _)| Root::resolve_new(known) == real)
+    }
 }

@@ -153,9 +153,15 @@ impl Root {
     /// Returns the path of `inner` below `outer`, with slashes; empty if both are the same. `inner` need not exist.
     pub fn path_inside(outer: &Path, inner: &Path) -> Option<PathBuf> {
         let outer = std::fs::canonicalize(outer).ok()?;
+        Root::resolve_new(inner)?.strip_prefix(&outer).ok().map(|rest| slashed(rest).into_owned())
+    }
+
+    /// Returns the real path of what is at `path`, or will be there when it is created; `None` if it is at no directory that can be
+    /// seen.
+    pub fn resolve_new(path: &Path) -> Option<PathBuf> {
         let mut missing = PathBuf::new();
         // Missing directories will be created below the nearest directory that exists.
-        let existing = inner.ancestors().find_map(|path| {
+        let existing = path.ancestors().find_map(|path| {
             let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
             let found = std::fs::canonicalize(path).ok();
             if found.is_none() {
@@ -163,8 +169,7 @@ impl Root {
             }
             found
         })?;
-        let whole: PathBuf = existing.join(missing).components().collect();
-        whole.strip_prefix(&outer).ok().map(|rest| slashed(rest).into_owned())
+        Some(existing.join(missing).components().collect())
     }
 
     /// Returns the path as the user wrote it.
