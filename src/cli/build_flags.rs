@@ -262,11 +262,7 @@ impl BuildFlags {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
         let source = Root::resolve(&robot.source)?;
         let name = if PathStatus::of(&source)?.is_directory() { source.file_name() } else { source.file_stem() };
-        let name = name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        let parts: Vec<&str> =
-            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
-        let name = if parts.is_empty() { "robot".to_owned() } else { parts.join("-") };
-        Ok(vec![format!("{name}:latest").parse()?])
+        Ok(vec![format!("{}:latest", values::repository_of(name, "robot")).parse()?])
     }
 
     fn spec(

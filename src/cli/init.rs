@@ -4,11 +4,12 @@ use super::Common;
 use super::OutputFormat;
 use super::build_file::{BUILD_FILE, schema};
 use super::output::print;
+use super::values;
 use clap::Args;
 use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::{Error, Result};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -51,17 +52,11 @@ pub(super) fn run(arguments: &InitArguments) -> Result<ExitCode> {
     let (directory, name) = Root::of_file(file, Root::open)?;
     // A run that was killed leaves its unfinished file.
     directory.sweep_temporaries();
-    directory.replace_file(&name, START.replace(PLACEHOLDER, &name_of(directory.path())).as_bytes())?;
+    let image = values::repository_of(Root::resolve(directory.path())?.file_name(), "app");
+    directory.replace_file(&name, START.replace(PLACEHOLDER, &image).as_bytes())?;
     match arguments.common.format {
         OutputFormat::Text => print(&shown)?,
         OutputFormat::Json => print(&json!({"file": shown}).to_string())?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the name of a directory, as far as an image can have it.
-fn name_of(directory: &Path) -> String {
-    let name = directory.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let parts: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "app".to_owned() } else { parts.join("-") }
 }

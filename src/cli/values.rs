@@ -4,6 +4,7 @@ use ocibuild::cache::CachePlace;
 use ocibuild::layers::tree::Owner;
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Location, Reference, Result, Timestamp};
+use std::ffi::OsStr;
 
 /// Returns `KEY=VALUE`, with a key.
 ///
@@ -14,6 +15,13 @@ pub(super) fn pair(text: &str) -> Result<(String, String)> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(Error::usage(format!("`{text}`"), "not of the form KEY=VALUE")),
     }
+}
+
+/// Returns a name for an image that is made of the name of a file or directory, or `fallback` if nothing of that can be in one.
+pub(super) fn repository_of(file_name: Option<&OsStr>, fallback: &str) -> String {
+    let name = file_name.map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let parts: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { fallback.to_owned() } else { parts.join("-") }
 }
 
 /// Returns `KEY=VALUE` for an annotation of the manifest, which may have the prefix `manifest:`.

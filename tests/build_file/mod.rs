@@ -286,6 +286,9 @@ fn a_file_to_begin_with_builds_and_all_of_its_keys_are_real() {
     assert_eq!(program(&scratch, &["build", "-q"]).success().text(), built.text(), "the layout is left out");
     program(&scratch, &["init", "other.toml", "--format", "json"]).success().printed("{\"file\":\"other.toml\"}\n");
     let start = fs::read_to_string(scratch.join("other.toml")).unwrap();
+    fs::create_dir(scratch.join("My App")).unwrap();
+    run(ocibuild().current_dir(scratch.join("My App")).arg("init")).success();
+    assert!(fs::read_to_string(scratch.join("My App/ocibuild.toml")).unwrap().contains("\ntag = \"my-app:latest\"\n"));
     // The sentences begin with capitals, the keys and tables do not.
     let is_key = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[' || c == 'L');
     let uncommented = start.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
