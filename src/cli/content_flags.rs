@@ -164,6 +164,12 @@ struct Addition {
     split: Split,
 }
 
+/// Returns what a flag for files of the host adds.
+fn of_the_host(name: &str, source: Source) -> Addition {
+    let source = source.named(format!("--{name}"));
+    Addition { source, done: name.to_owned(), sharing: LayerUse::Own, split: Split::Undivided }
+}
+
 /// Whether additions that follow each other share a layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LayerUse {
@@ -260,22 +266,15 @@ impl ContentArguments {
                 let done = format!("add-group {}", item.name());
                 together(Source::group(item).rules(rules.clone()), done)
             }
-            LayerFlag::Certificates | LayerFlag::TimeZones => return self.of_the_host(flag, rules),
-        }))
-    }
-
-    /// Returns what the flags for certificates and time zones add.
-    fn of_the_host(&self, flag: LayerFlag, rules: &Rules) -> Result<Option<Addition>> {
-        let (name, source) = match flag {
             LayerFlag::Certificates => {
-                ("ca-certificates", self.ca_certificates.as_ref().map(|origin| origin.certificates(rules)))
+                let source = self.ca_certificates.as_ref().map(|origin| origin.certificates(rules));
+                return source.map(|source| Ok(of_the_host("ca-certificates", source?))).transpose();
             }
-            LayerFlag::TimeZones => ("timezones", self.timezones.as_ref().map(|origin| origin.time_zones(rules))),
-            _ => return Ok(None),
-        };
-        let Some(source) = source.transpose()? else { return Ok(None) };
-        let source = source.named(format!("--{name}"));
-        Ok(Some(Addition { source, done: name.to_owned(), sharing: LayerUse::Own, split: Split::Undivided }))
+            LayerFlag::TimeZones => {
+                let source = self.timezones.as_ref().map(|origin| origin.time_zones(rules));
+                return source.map(|source| Ok(of_the_host("timezones", source?))).transpose();
+            }
+        }))
     }
 
     fn group(&self, flag: LayerFlag) -> Option<LayerSpec> {

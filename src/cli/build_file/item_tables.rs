@@ -1,7 +1,7 @@
 //! Items written as tables: `[[copy]]` with a source and a destination is `--copy SOURCE:DESTINATION`.
 
 use crate::cli::items::{
-    COPY_OPTIONS, ItemOptions, KnownOptions, OptionForm, PLACED_OPTIONS, SYMLINK_OPTIONS, doubled,
+    COPY_OPTIONS, ItemOptions, KnownOptions, OptionForm, PLACED_OPTIONS, SYMLINK_OPTIONS, colon_of_pair, doubled,
 };
 use ocibuild::{Error, Result};
 
@@ -169,7 +169,7 @@ impl ItemTable {
             }
             ItemShape::Pair => {
                 let (item, options) = self.item_and_options(text)?;
-                let at = item.rfind(":/").ok_or_else(malformed)?;
+                let at = colon_of_pair(item.as_bytes()).ok_or_else(malformed)?;
                 (vec![(first, item[..at].to_owned()), (second, item[at + 1..].to_owned())], options)
             }
             ItemShape::Assignment => {

@@ -73,9 +73,8 @@ impl TableReader<'_> {
         match (key.form, value.get_ref()) {
             (KeyForm::Switch | KeyForm::SwitchOrValue, DeValue::Boolean(true)) => one(FlagSetting::On),
             (KeyForm::Switch | KeyForm::SwitchOrValue, DeValue::Boolean(false)) => one(FlagSetting::Off),
-            (KeyForm::Switch, _) => Err(place.error(format!("`{}` is true or false", key.name))),
             (KeyForm::Choice, DeValue::Boolean(choice)) => one(FlagSetting::Value(choice.to_string())),
-            (KeyForm::Choice, _) => Err(place.error(format!("`{}` is true or false", key.name))),
+            (KeyForm::Switch | KeyForm::Choice, _) => Err(place.error(format!("`{}` is true or false", key.name))),
             (KeyForm::Command, DeValue::Array(words)) => {
                 let words = words.iter().map(|word| self.text(key.name, word, NumberForm::Decimal));
                 let words = words.collect::<Result<Vec<_>>>()?;

@@ -1,5 +1,6 @@
 //! `SRC:DST[,OPTION]...`: files of this machine.
 
+use super::colon_of_pair;
 use super::exclusions::{Exclusions, add_file};
 use super::options::{ItemOptions, KnownOptions, OptionForm};
 use crate::cli::values;
@@ -55,7 +56,7 @@ enum CopyTarget {
 }
 
 impl Copy {
-    /// Reads `SRC:DST`, split at the last colon before a slash, so that a Windows drive is not split, and the options behind it.
+    /// Reads `SRC:DST` and the options behind it.
     ///
     /// # Errors
     /// Fails if there is no such colon, DST leaves the image, or an option is wrong.
@@ -63,7 +64,7 @@ impl Copy {
         let (item, options) = ItemOptions::split(ocibuild::common::root::name_bytes(text)?, OPTIONS)?;
         let shown = || format!("`{}`", String::from_utf8_lossy(&item));
         let malformed = || Error::usage(shown(), "not of the form SRC:DST with an absolute DST");
-        let at = item.windows(2).rposition(|pair| pair == b":/").filter(|at| *at > 0).ok_or_else(malformed)?;
+        let at = colon_of_pair(&item).ok_or_else(malformed)?;
         let (source, destination) = (&item[..at], &item[at + 1..]);
         let target = if destination.ends_with(b"/") { CopyTarget::Directory } else { CopyTarget::Exact };
         let destination = ImagePath::new(destination).map_err(|error| Error::usage(error.object(), error.reason()))?;

@@ -22,6 +22,11 @@ use super::values;
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Result};
 
+/// Returns where `A:/B` is split: at the last colon before a slash, so that the colon of a Windows drive stays in A.
+pub(super) fn colon_of_pair(item: &[u8]) -> Option<usize> {
+    item.windows(2).rposition(|pair| pair == b":/").filter(|at| *at > 0)
+}
+
 /// Reads an absolute path in the image, which must not end with a slash: an item of this kind has no name of its own to put there.
 fn path_of_item(bytes: &[u8]) -> Result<ImagePath> {
     let path = absolute_path(bytes)?;

@@ -1,7 +1,7 @@
 //! `TARGET:PATH[,chown=UID[:GID]]`: a symbolic link.
 
 use super::options::{ItemOptions, KnownOptions, OptionForm};
-use super::path_of_item;
+use super::{colon_of_pair, path_of_item};
 use crate::cli::values;
 use ocibuild::build::Source;
 use ocibuild::layers::tree::{Owner, Owners, Rules};
@@ -26,12 +26,11 @@ pub(in crate::cli) struct SymlinkItem {
 impl FromStr for SymlinkItem {
     type Err = Error;
 
-    /// Splits at the last colon before a slash, as for a copy.
     fn from_str(text: &str) -> Result<Self> {
         let (item, options) = ItemOptions::split(text.as_bytes(), OPTIONS)?;
         let item = String::from_utf8_lossy(&item).into_owned();
         let malformed = || Error::usage(format!("`{item}`"), "not of the form TARGET:PATH with an absolute PATH");
-        let at = item.rfind(":/").filter(|at| *at > 0).ok_or_else(malformed)?;
+        let at = colon_of_pair(item.as_bytes()).ok_or_else(malformed)?;
         let (target, path) = (item[..at].to_owned(), path_of_item(&item.as_bytes()[at + 1..])?);
         if target.len() > LONGEST_TARGET || target.contains('\0') {
             return Err(Error::usage(
