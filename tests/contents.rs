@@ -2,11 +2,11 @@
 
 use crate::consumers::{Docker, Layout, Podman};
 use crate::listers::{Entry, listed_by_us};
-use crate::support::{Finished, Scratch, consumer, not_proven, ocibuild, run};
+use crate::support::{Finished, Scratch, command, consumer, not_proven, ocibuild, run};
 use ocibuild::Digest;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 /// A directory with sources, and layouts beside them.
@@ -320,6 +320,7 @@ fn certificates_and_time_zones_come_from_a_path() {
         .write("key.pem", format!("{CERTIFICATE}-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"));
     desk.scratch.write("empty.pem", "");
     desk.scratch.write("no-zones/UTC", "UTC");
+    pack(&desk.scratch, "no-zones.tar", &["no-zones"], Packing::Tar).unwrap();
     for (argument, status, reason) in [
         ("--ca-certificates=key.pem", 1, "key.pem: has a private key, which must not be in an image"),
         ("--ca-certificates=empty.pem", 1, "empty.pem: has no PEM certificate"),
@@ -329,9 +330,72 @@ fn certificates_and_time_zones_come_from_a_path() {
         ("--timezones=no-zones", 1, "no-zones: not a directory of time zones"),
         ("--timezones=missing", 1, "missing: not found"),
         ("--timezones=key.pem", 1, "key.pem"),
+        ("--timezones=no-zones.tar", 1, "no-zones.tar: no directory in it has a time zone called UTC"),
     ] {
         desk.layout(&[argument, "-t", "v2"]).ended_with(status).failed_saying(reason);
     }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Packing {
+    Tar,
+    Zip,
+}
+
+/// Packs directories by `tar`, or by the zip of Python.
+fn pack(scratch: &Scratch, archive: &str, directories: &[&str], packing: Packing) -> Option<()> {
+    let mut packing = match packing {
+        Packing::Tar => {
+            let mut tar = command("tar");
+            tar.args(["--sort=name", "-caf", archive]);
+            tar
+        }
+        Packing::Zip => {
+            let mut python = command(consumer("python3")?);
+            python.args(["-m", "zipfile", "-c", archive]);
+            python
+        }
+    };
+    run(packing.current_dir(scratch.path()).args(directories)).success();
+    Some(())
+}
+
+#[test]
+fn time_zones_in_an_archive_are_those_of_the_same_directory() {
+    let desk = Desk::new();
+    let package = "package/usr/share/zoneinfo";
+    for file in ["Etc/UTC", "Europe/Berlin", "posix/UTC", "right/UTC", "tzdata.zi"] {
+        desk.scratch.write(format!("{package}/{file}"), zone());
+    }
+    symlink("Etc/UTC", desk.scratch.join(package).join("UTC")).unwrap();
+    fs::hard_link(desk.scratch.join(package).join("Europe/Berlin"), desk.scratch.join(package).join("Europe/Vaduz"))
+        .unwrap();
+    desk.scratch.write("package/usr/share/doc/copyright", "public domain");
+    let expected = desk.layout(&[&format!("--timezones={package}"), "-t", "v1"]).success();
+    let lines = desk.lines("v1");
+    assert!(lines.iter().any(|line| line.starts_with("usr/share/zoneinfo/UTC Symlink")), "{lines:?}");
+    for (archive, packed) in [("zones.tar", "package"), ("zones.tar.gz", package), ("other.tgz", "package/usr/share")] {
+        pack(&desk.scratch, archive, &[packed], Packing::Tar).unwrap();
+        let built = desk.layout(&[&format!("--timezones={archive}"), "-t", "v2"]).success();
+        let excluded = "excluded 1 path from --timezones: right/ (--timezones: right)";
+        assert!(built.stderr.contains(excluded), "{built}");
+        assert_eq!(desk.lines("v2"), lines, "{archive}");
+        assert_eq!(desk.cat("./out:v2", "/usr/share/zoneinfo/Europe/Vaduz").len(), zone().len());
+    }
+    // A zip made by Python has the targets of links, not links.
+    let Some(()) = pack(&desk.scratch, "zones.zip", &["package/usr"], Packing::Zip) else { return };
+    let zipped = desk.layout(&["--timezones=zones.zip", "-t", "v3"]).success();
+    let names =
+        |lines: &[String]| lines.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&desk.lines("v3")), names(&lines));
+    let again = desk.layout(&["--timezones=zones.zip", "-t", "v4"]).success();
+    assert_eq!((again.text(), expected.text() == again.text()), (zipped.text(), false));
+    let whole = fs::read(desk.scratch.join("zones.zip")).unwrap();
+    desk.scratch.write("cut.zip", &whole[..whole.len() / 2]);
+    desk.layout(&["--timezones=cut.zip", "-t", "v5"]).ended_with(1).failed_saying("cut.zip");
+    let whole = fs::read(desk.scratch.join("zones.tar")).unwrap();
+    desk.scratch.write("cut.tar", &whole[..1500]);
+    desk.layout(&["--timezones=cut.tar", "-t", "v5"]).ended_with(1).failed_saying("cut.tar: malformed tar");
 }
 
 /// One command makes an image without a base that runs as a user of its own, with certificates and time zones.

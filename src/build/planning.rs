@@ -224,6 +224,7 @@ impl Source {
             | SourceContent::DirectoryContent(_)
             | SourceContent::File(..)
             | SourceContent::Archive(_)
+            | SourceContent::TimeZones { .. }
             | SourceContent::Text(_) => true,
             SourceContent::Entries(_)
             | SourceContent::NewDirectory(_)
@@ -245,6 +246,9 @@ impl Source {
             SourceContent::Archive(reader) => {
                 let reader = reader.into_inner().unwrap_or_else(PoisonError::into_inner);
                 builder.add_archive(reader, &name, spool, &destination, &rules, progress)
+            }
+            SourceContent::TimeZones { archive, shown } => {
+                builder.add_time_zones(archive, &shown, spool, &destination, &rules, progress)
             }
             SourceContent::Entries(entries) => {
                 let entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);

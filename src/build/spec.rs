@@ -16,6 +16,7 @@ use crate::spec::ImagePath;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -284,6 +285,13 @@ impl Source {
         Source::copied(name, SourceContent::Archive(Mutex::new(Box::new(tar))), destination)
     }
 
+    /// Unpacks the time zones of an archive, a zip or a tar, into `destination`: those of the first directory with a zone called UTC.
+    /// Messages call the archive `name`.
+    pub fn time_zones(name: impl fmt::Display, archive: File, destination: ImagePath) -> Self {
+        let shown = name.to_string();
+        Source::copied(name, SourceContent::TimeZones { archive, shown }, destination)
+    }
+
     /// Adds the entries that `entries` gives to a [`TreeBuilder`]. Their paths are relative to the root of the image.
     pub fn entries(name: impl Into<String>, entries: Box<SourceEntries>) -> Self {
         Source::new(name, SourceContent::Entries(Mutex::new(entries)), ImagePath::root())
@@ -354,6 +362,13 @@ pub enum SourceContent {
     File(Root, OsString),
     /// The entries of a tar, plain or compressed.
     Archive(Mutex<Box<dyn Read + Send>>),
+    /// The time zones in a zip or a tar.
+    TimeZones {
+        /// The archive.
+        archive: File,
+        /// Its name in messages.
+        shown: String,
+    },
     /// Entries from a callback, which is called when they are needed. Their paths are relative to the root of the image,
     /// whatever the destination.
     Entries(Mutex<Box<SourceEntries>>),
@@ -391,6 +406,7 @@ impl fmt::Debug for SourceContent {
             SourceContent::DirectoryContent(_) => "DirectoryContent",
             SourceContent::File(..) => "File",
             SourceContent::Archive(_) => "Archive",
+            SourceContent::TimeZones { .. } => "TimeZones",
             SourceContent::Entries(_) => "Entries",
             SourceContent::NewDirectory(_) => "NewDirectory",
             SourceContent::Symlink(_) => "Symlink",

@@ -55,8 +55,8 @@ pub(super) struct ContentArguments {
     /// Add the certificate authorities of this machine, or those in FILE, as /etc/ssl/certs/ca-certificates.crt
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = HOST, value_parser = OsStringValueParser::new().try_map(|text| FilesFrom::read(&text)), help_heading = "Content")]
     ca_certificates: Option<FilesFrom>,
-    /// Add the time zones of this machine, or those in DIR, as /usr/share/zoneinfo
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = HOST, value_parser = OsStringValueParser::new().try_map(|text| FilesFrom::read(&text)), help_heading = "Content")]
+    /// Add the time zones of this machine, or those in a directory, tar or zip, as /usr/share/zoneinfo
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = HOST, value_parser = OsStringValueParser::new().try_map(|text| FilesFrom::read(&text)), help_heading = "Content")]
     timezones: Option<FilesFrom>,
     /// Start a layer described as TEXT, for all content flags that follow. Repeatable
     #[arg(long = "layer", value_name = "TEXT", help_heading = "Content")]

@@ -1,4 +1,5 @@
-//! Formats of bytes: tar archives, and gzip and zstd compression.
+//! Formats of bytes: tar archives, zips, and gzip and zstd compression.
 
 pub mod compression;
 pub mod tar;
+pub(crate) mod zip;

@@ -1,10 +1,10 @@
 //! Files that programs expect and an image without a base lacks: certificate authorities and time zones, of this machine or from a
-//! path.
+//! path, which may be an archive of time zones.
 
 use ocibuild::build::Source;
 use ocibuild::common::bounded_read;
 use ocibuild::common::root::{PathStatus, Root};
-use ocibuild::layers::tree::{Modes, Owner, Owners, Rules};
+use ocibuild::layers::tree::{Modes, Owner, Owners, Rules, is_time_zone};
 use ocibuild::registry::certificates;
 use ocibuild::{Error, ErrorKind, Result};
 use std::ffi::OsStr;
@@ -33,9 +33,6 @@ const KEY: &[u8] = b"PRIVATE KEY-----";
 
 /// Where systems and containers keep time zones.
 const ZONES: &str = "/usr/share/zoneinfo";
-
-/// How a file with a time zone begins (RFC 8536).
-const ZONE_MARK: &[u8] = b"TZif";
 
 /// Where files come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +74,16 @@ impl FilesFrom {
         Ok(Source::text(pem, BUNDLE.parse()?).rules(of_root(general).modes(Modes::Set(0o644))))
     }
 
-    /// Returns the source of a directory of time zones.
+    /// Returns the source of a directory or an archive of time zones.
     ///
     /// # Errors
-    /// Fails if it is missing, cannot be read, or has no zone called UTC.
+    /// Fails if it is missing, cannot be read, or is a directory that has no zone called UTC.
     pub(in crate::cli) fn time_zones(&self, general: &Rules) -> Result<Source> {
         let flag = "--timezones";
+        let mut rules = of_root(general);
+        rules.ignore.begin_list(flag);
+        // These count leap seconds, which the clocks of containers do not.
+        rules.ignore.add("right")?;
         let directory = match self {
             FilesFrom::Path(directory) => directory.as_path(),
             FilesFrom::Host => Path::new(ZONES),
@@ -90,20 +91,18 @@ impl FilesFrom {
         let is_there = PathStatus::of(directory)?.is_directory();
         if !is_there && *self == FilesFrom::Host {
             let reason = format!("this machine has no time zones in {ZONES}");
-            return Err(Error::new(ErrorKind::NotFound, flag, reason).hint("install tzdata, or --timezones=DIR"));
+            return Err(Error::new(ErrorKind::NotFound, flag, reason).hint("install tzdata, or --timezones=PATH"));
+        }
+        if PathStatus::of(directory)?.is_file() {
+            let file = Root::open_named_file(directory)?;
+            return Ok(Source::time_zones(directory.display(), file, ZONES.parse()?).rules(rules));
         }
         let root = Root::open(directory)?;
-        let mut start = Vec::new();
         let zone = root.open_linked_file("UTC").map_err(|error| no_zones(directory).hint(error.to_string()))?;
-        let read = bounded_read::read_start(zone, ZONE_MARK.len() as u64, &mut start);
-        read.map_err(|error| Error::file(&directory.join("UTC"), "read", error))?;
-        if start != ZONE_MARK {
+        let is_zone = is_time_zone(zone).map_err(|error| Error::file(&directory.join("UTC"), "read", error))?;
+        if !is_zone {
             return Err(no_zones(directory));
         }
-        let mut rules = of_root(general);
-        rules.ignore.begin_list(flag);
-        // These count leap seconds, which the clocks of containers do not.
-        rules.ignore.add("right")?;
         Ok(Source::directory_content(root, ZONES.parse()?).rules(rules))
     }
 }

@@ -22,6 +22,7 @@ mod pattern;
 mod rules;
 mod sorted;
 mod stamp;
+mod time_zones;
 mod unwanted_directories;
 mod walk;
 
@@ -35,3 +36,4 @@ pub use images::{DOCKERFILE, DOCKERFILE_MARK, ImageForm};
 pub use rules::{Access, ExtendedAttributes, FileChanges, Modes, Owner, Owners, Rules, SpecialFiles};
 pub use sorted::{EntryOrigin, Tree};
 pub use stamp::Stamp;
+pub use time_zones::is_time_zone;

@@ -10,7 +10,6 @@
 //! A `hololib.zip` has members of the same names. Either is untrusted, and may change while it is read: RCC removes
 //! files without coordination.
 
-mod archive;
 mod home;
 mod restore;
 mod small_objects;
@@ -18,17 +17,18 @@ mod stored;
 
 use super::{Catalog, CatalogLimits, CatalogName, NamedObject};
 use crate::codec::compression::Encoding;
+use crate::codec::zip::Archive;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::common::root::Root;
+use crate::layers::tree::Stamp;
 use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-pub(in crate::rcc) use archive::{Archive, Start};
 pub use home::{Holotree, Product, Sharing, local_channel};
 pub use restore::Restorer;
 pub use stored::StoredObject;
@@ -92,7 +92,7 @@ impl Hololib {
                 let which = root.dir().dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
                 format!("directory {:?} {which:?}", root.path())
             }
-            ObjectPlace::Archive(archive, shown) => format!("archive {shown} {}", archive.identity()),
+            ObjectPlace::Archive(archive, shown) => format!("archive {shown} {}", identity(archive.file())),
         }
     }
 
@@ -223,6 +223,12 @@ impl Hololib {
         };
         catalog.objects().par_iter().filter_map(missing).collect()
     }
+}
+
+/// Returns a string that distinguishes this file from others, and from its own earlier versions.
+fn identity(file: &File) -> String {
+    let stamp = cap_std::fs::Metadata::from_file(file).and_then(|metadata| Stamp::of(&metadata));
+    stamp.map_or_else(|_| "unknown".to_owned(), |stamp| format!("{stamp:?}"))
 }
 
 fn is_writable_by_all(root: &Root) -> bool {

@@ -1,8 +1,8 @@
 //! A library object in its stored form.
 
-use super::archive::{Archive, ZipMember};
 use crate::codec::compression;
 use crate::codec::compression::{Encoding, GzipMembers};
+use crate::codec::zip::{Archive, ZipMember};
 use crate::common::bounded_read::read_full;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::file_section::{Section, read_full_at};

@@ -3,11 +3,11 @@
 //! A wrapped robot is a zip of the robot's directory. A bundle holds that directory as `robot/`, may hold a
 //! `hololib.zip`, and may begin with a program that does not belong to the zip.
 
+use crate::codec::zip::{Archive, Start};
 use crate::common::error::{Error, Result};
 use crate::common::file_section::read_full_at;
 use crate::common::human_numbers::size;
 use crate::common::root::Root;
-use crate::rcc::hololib::{Archive, Start};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A strict reader of `hololib.zip`, in place.
+//! A strict reader of zips, in place: `hololib.zip`, packed robots, archives of time zones.
 //!
 //! A zip holds all metadata twice, and tools differ in which copy they use. Here the central directory is
 //! authoritative, and every local header must agree with it. There must be no other bytes before, between or after the
@@ -23,7 +23,7 @@ use structure::members_of;
 
 /// An open zip whose structure has been checked. Members can be read independently, from any thread.
 #[derive(Debug)]
-pub(in crate::rcc) struct Archive {
+pub(crate) struct Archive {
     shown: String,
     file: Arc<File>,
     members: HashMap<String, ZipMember>,
@@ -31,7 +31,7 @@ pub(in crate::rcc) struct Archive {
 
 /// The location of a member's data, and its expected size and checksum.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::rcc) struct ZipMember {
+pub(crate) struct ZipMember {
     method: Method,
     crc: u32,
     compressed: u64,
@@ -42,7 +42,7 @@ pub(in crate::rcc) struct ZipMember {
 
 /// The offset at which the members of a zip begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rcc) enum Start {
+pub(crate) enum Start {
     /// At the beginning of the file.
     OfFile,
     /// At the beginning of the file, or after a program. Offsets may or may not include the program.
@@ -51,29 +51,27 @@ pub(in crate::rcc) enum Start {
 
 impl ZipMember {
     /// Returns the uncompressed size, in bytes.
-    pub(in crate::rcc) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Returns whether the owner's execute bit is recorded for the member.
-    pub(in crate::rcc) fn is_program(&self) -> bool {
+    pub(crate) fn is_program(&self) -> bool {
         self.is_program
     }
 }
 
 impl Archive {
-    /// Returns a string that distinguishes this file from others, and from its own earlier versions.
-    pub(super) fn identity(&self) -> String {
-        let metadata = cap_std::fs::Metadata::from_file(&self.file);
-        let stamp = metadata.and_then(|metadata| crate::layers::tree::Stamp::of(&metadata));
-        stamp.map_or_else(|_| "unknown".to_owned(), |stamp| format!("{stamp:?}"))
+    /// Returns the file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Opens `file` and checks its structure.
     ///
     /// # Errors
     /// Returns an error if it is not exactly one zip, or could be read in two ways.
-    pub(in crate::rcc) fn open(file: File, shown: &str) -> Result<Archive> {
+    pub(crate) fn open(file: File, shown: &str) -> Result<Archive> {
         Archive::open_from(file, shown, Start::OfFile)
     }
 
@@ -81,13 +79,13 @@ impl Archive {
     ///
     /// # Errors
     /// Fails if [`Archive::open`] does.
-    pub(in crate::rcc) fn open_from(file: File, shown: &str, start: Start) -> Result<Archive> {
+    pub(crate) fn open_from(file: File, shown: &str, start: Start) -> Result<Archive> {
         let members = members_of(&file, shown, start)?;
         Ok(Archive { shown: shown.to_owned(), file: Arc::new(file), members })
     }
 
     /// Returns the names of all members, with `/` as separator, in no particular order.
-    pub(in crate::rcc) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
     }
 
@@ -95,13 +93,13 @@ impl Archive {
     ///
     /// # Errors
     /// Returns an error if there is no such member.
-    pub(in crate::rcc) fn member(&self, name: &str) -> Result<ZipMember> {
+    pub(crate) fn member(&self, name: &str) -> Result<ZipMember> {
         let missing = || Error::new(ErrorKind::NotFound, format!("{}: {name}", self.shown), "not found");
         self.members.get(name).copied().ok_or_else(missing)
     }
 
     /// Opens a member for reading. The reader ends without error only if size and checksum were right.
-    pub(in crate::rcc) fn read(&self, member: ZipMember) -> Box<dyn Read + Send> {
+    pub(crate) fn read(&self, member: ZipMember) -> Box<dyn Read + Send> {
         let data = Section::new(self.file.clone(), member.offset, member.compressed);
         let checked = |source| MemberReader::new(source, member.size, member.crc);
         match member.method {
