@@ -15,8 +15,8 @@ use ocibuild::spec::ImagePath;
 use ocibuild::store::archive::{ArchiveForm, ArchiveWriter, archive_to_replace};
 use ocibuild::store::layout::LayoutLocking;
 use ocibuild::store::{
-    BlobLocations, BlobSink, ContainerEngine, DirectoryWriter, ImageName, Layout, StoredImage, StoredIndex,
-    TransferStats, copy,
+    BlobLocations, BlobSink, ContainerEngine, DirectoryWriter, EngineStore, ImageName, Layout, StoredImage,
+    StoredIndex, TransferStats, copy,
 };
 use ocibuild::{Digest, Error, Location, Reference, Result, Tag};
 use std::fmt;
@@ -206,13 +206,12 @@ impl ExportDestination {
             }
             ExportDestination::Engine(engine, references) => {
                 let store = engines::store(*engine, listed(references), writing.network)?;
-                let mut loading = store.in_namespace(writing.namespace).load()?;
-                let object = loading.object();
-                let names: Vec<ImageName> = references.iter().map(ImageName::of_reference).collect();
-                let content = ArchivedImage { opened, form: ArchiveForm::Docker, names: &names, writing };
-                content.warn_of_zstd();
-                let written = write_archive(&mut loading, &object, ArchiveForm::Docker, &|place| content.fill(place));
-                loading.finish(written)
+                let store = store.in_namespace(writing.namespace);
+                let verified = writing.cache.map(|cache| cache.verified_files().clone());
+                match engines::pulled((*engine, &store), &opened.image, references, verified, watch)? {
+                    Some(moved) => Ok(moved),
+                    None => to_engine(&store, opened, references, writing),
+                }
             }
             ExportDestination::File(file, form, names) => {
                 let names = names.as_deref().unwrap_or(&opened.names);
@@ -332,6 +331,24 @@ fn full_name(text: &str) -> Result<ImageName> {
     Ok(ImageName::of_reference(&reference))
 }
 
+/// Loads an archive of the image into an engine, and checks that it is there.
+fn to_engine(
+    store: &EngineStore,
+    opened: &OpenedImage,
+    references: &[Reference],
+    writing: &Writing<'_>,
+) -> Result<TransferStats> {
+    let mut loading = store.load()?;
+    let object = loading.object();
+    let names: Vec<ImageName> = references.iter().map(ImageName::of_reference).collect();
+    let content = ArchivedImage { opened, form: ArchiveForm::Docker, names: &names, writing };
+    content.warn_of_zstd();
+    let written = write_archive(&mut loading, &object, ArchiveForm::Docker, &|place| content.fill(place));
+    let (moved, digest) = loading.finish(written)?;
+    engines::check_has(store, references, &[opened.image.manifest.config.digest, digest])?;
+    Ok(moved)
+}
+
 fn to_layout(
     opened: &OpenedImage,
     directory: &Path,
@@ -424,7 +441,7 @@ fn to_stream<W: Write + IsTerminal + Send>(
             Error::usage(object, "an archive cannot be written to a terminal").hint("redirect it, or name a file")
         );
     }
-    write_archive(stream, object, form, fill)
+    write_archive(stream, object, form, fill).map(|(moved, _)| moved)
 }
 
 fn write_archive<W: Write + Send>(
@@ -432,13 +449,13 @@ fn write_archive<W: Write + Send>(
     object: &str,
     form: ArchiveForm,
     fill: Filling<'_>,
-) -> Result<TransferStats> {
+) -> Result<(TransferStats, Digest)> {
     let writer = ArchiveWriter::new(BufWriter::with_capacity(1 << 20, stream), form, object);
     #[expect(clippy::disallowed_methods, reason = "no directory is beside a stream")]
     let spool = || Root::open(&std::env::temp_dir());
-    let (moved, _) = fill(Place { sink: &writer, spool: &spool })?;
+    let filled = fill(Place { sink: &writer, spool: &spool })?;
     writer.finish().flush().map_err(|error| Error::io(object, "write", error))?;
-    Ok(moved)
+    Ok(filled)
 }
 
 impl ArchivedImage<'_> {

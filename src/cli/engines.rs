@@ -2,10 +2,13 @@
 
 use super::cache_directory::CacheDirectory;
 use super::network::NetworkArguments;
+use super::progress_display::Watch;
 use ocibuild::common::root::Root;
-use ocibuild::store::{ContainerEngine, EngineProgram, EngineStore};
-use ocibuild::{Error, Result};
+use ocibuild::registry::pull_into_engine;
+use ocibuild::store::{ContainerEngine, EngineProgram, EngineStore, StoredImage, TransferStats, VerifiedFiles};
+use ocibuild::{Digest, Error, Reference, Result};
 use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -21,18 +24,8 @@ pub(super) fn store(
     name: impl fmt::Display,
     network: &NetworkArguments,
 ) -> Result<EngineStore> {
-    let variable = match engine {
-        ContainerEngine::Docker => "DOCKER_HOST",
-        ContainerEngine::Podman => "CONTAINER_HOST",
-        // It is the path of a socket.
-        ContainerEngine::Containerd => "CONTAINERD_ADDRESS",
-    };
-    let host = env::var_os(variable).filter(|host| !host.is_empty());
-    let is_remote = host.as_ref().and_then(|host| host.to_str()).is_some_and(|host| {
-        let host = host.to_ascii_lowercase();
-        REMOTE.iter().any(|scheme| host.starts_with(scheme))
-    });
-    if is_remote && network.is_offline()? {
+    let variable = variable_of_host(engine);
+    if is_remote(engine) && network.is_offline()? {
         let object = format!("{}:{name}", engine.transport());
         return Err(Error::usage(
             object,
@@ -43,11 +36,71 @@ pub(super) fn store(
         ContainerEngine::Podman => vec![EngineProgram::Podman],
         ContainerEngine::Containerd => vec![EngineProgram::Ctr],
         // An address of docker's is not one of containerd's.
-        ContainerEngine::Docker if host.is_some() => vec![EngineProgram::Docker],
+        ContainerEngine::Docker if host(engine).is_some() => vec![EngineProgram::Docker],
         ContainerEngine::Docker => vec![EngineProgram::Docker, EngineProgram::Ctr],
     };
     let path: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
     Ok(EngineStore::new(engine, programs, path))
+}
+
+/// Lets an engine of this machine pull the image from here, so that it gets only the layers that it lacks. Returns `None` if it has to
+/// get an archive instead, and says why where the engine is the reason. `verified` is the record of verified blobs.
+///
+/// # Errors
+/// Fails if no program of the engine is found.
+pub(super) fn pulled(
+    (engine, store): (ContainerEngine, &EngineStore),
+    image: &StoredImage,
+    names: &[Reference],
+    verified: Option<VerifiedFiles>,
+    watch: &Watch,
+) -> Result<Option<TransferStats>> {
+    let reason = if is_remote(engine) {
+        format!("{} is another machine", variable_of_host(engine))
+    } else {
+        let ids = [image.manifest.config.digest, image.descriptor.digest];
+        let pulled = pull_into_engine(store, image, names, verified).and_then(|moved| match moved {
+            Some(moved) => check_has(store, names, &ids).map(|()| Some(moved)),
+            None => Ok(None),
+        });
+        match pulled {
+            Ok(moved) => return Ok(moved),
+            // There is nothing to read an archive either.
+            Err(error) if error.object() == engine.transport() => return Err(error),
+            Err(error) => error.to_string(),
+        }
+    };
+    watch.say(&format!("{}: loads an archive with all layers instead of pulling: {reason}", engine.transport()));
+    Ok(None)
+}
+
+/// Checks that the engine has the image under all of its names. `ids` are the digests by which an engine may call it.
+///
+/// # Errors
+/// Fails if it has another image or none.
+pub(super) fn check_has(store: &EngineStore, names: &[Reference], ids: &[Digest]) -> Result<()> {
+    names.iter().try_for_each(|name| store.check_has(name, ids))
+}
+
+/// Returns whether the address of an engine in the environment is on another machine.
+fn is_remote(engine: ContainerEngine) -> bool {
+    host(engine).and_then(|host| host.into_string().ok()).is_some_and(|host| {
+        let host = host.to_ascii_lowercase();
+        REMOTE.iter().any(|scheme| host.starts_with(scheme))
+    })
+}
+
+fn host(engine: ContainerEngine) -> Option<OsString> {
+    env::var_os(variable_of_host(engine)).filter(|host| !host.is_empty())
+}
+
+fn variable_of_host(engine: ContainerEngine) -> &'static str {
+    match engine {
+        ContainerEngine::Docker => "DOCKER_HOST",
+        ContainerEngine::Podman => "CONTAINER_HOST",
+        // It is the path of a socket.
+        ContainerEngine::Containerd => "CONTAINERD_ADDRESS",
+    }
 }
 
 /// Returns the directory for an archive while it is read, without leftovers of killed processes.

@@ -17,6 +17,7 @@ mod blob_content;
 mod challenge;
 pub mod credential_helper;
 pub mod credentials;
+mod engine_pull;
 mod error_response;
 mod fallback;
 mod fetch;
@@ -36,6 +37,7 @@ mod transport;
 pub mod trust;
 
 pub use base_store::{BaseStore, Meanings, Pulled, StoredBase};
+pub use engine_pull::pull_into_engine;
 pub use fallback::{BASE_NAME, Fallback, MirroredRepository};
 pub use fetch::fetch;
 pub use layer_sources::LayerSources;

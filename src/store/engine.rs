@@ -6,8 +6,10 @@
 use super::StoredImage;
 use super::archive;
 use crate::common::bounded_read;
+use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::root::Root;
+use crate::common::threads;
 use crate::spec::Platform;
 use crate::spec::reference::Reference;
 use std::io::{self, Read, Write};
@@ -96,6 +98,39 @@ impl EngineProgram {
         }
     }
 
+    /// Returns the arguments that pull an image over plain HTTP; its name follows.
+    fn to_pull(self) -> &'static [&'static str] {
+        match self {
+            EngineProgram::Docker => &["pull", "--quiet"],
+            EngineProgram::Podman => &["pull", "--quiet", "--tls-verify=false"],
+            EngineProgram::Ctr => &["image", "pull", "--plain-http"],
+        }
+    }
+
+    /// Returns the arguments that give an image another name; both names follow.
+    fn to_tag(self) -> &'static [&'static str] {
+        match self {
+            EngineProgram::Docker | EngineProgram::Podman => &["tag"],
+            EngineProgram::Ctr => &["image", "tag", "--force"],
+        }
+    }
+
+    /// Returns the arguments that print the digest of an image; what says its name follows.
+    fn to_identify(self) -> &'static [&'static str] {
+        match self {
+            EngineProgram::Docker | EngineProgram::Podman => &["image", "inspect", "--format", "{{.Id}}"],
+            EngineProgram::Ctr => &["image", "list"],
+        }
+    }
+
+    /// Returns the argument of [`EngineProgram::to_identify`] that says the name of the image.
+    fn named(self, name: &Reference) -> String {
+        match self {
+            EngineProgram::Docker | EngineProgram::Podman => name.to_string(),
+            EngineProgram::Ctr => format!("name=={name}"),
+        }
+    }
+
     /// Returns the arguments that write an archive to standard output; the name of the image follows.
     fn to_save(self) -> &'static [&'static str] {
         match self {
@@ -125,11 +160,11 @@ impl EngineStore {
         let archive = directory.temporary()?;
         let share = || archive.share().map_err(|error| Error::file(directory.path(), "create a file", error));
         let name = name.to_string();
-        let (object, mut process) = self.start(EngineProgram::to_save, Some(&name), &|command| {
+        let (object, mut process) = self.start(EngineProgram::to_save, &|_| vec![name.clone()], &|command| {
             command.stdin(Stdio::null()).stdout(share()?);
             Ok(())
         })?;
-        let complaint = process.stderr.take().map(complaint_of).unwrap_or_default();
+        let complaint = process.stderr.take().map(start_of).unwrap_or_default();
         let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
         check(&object, status, &complaint)?;
         archive::read_saved(archive.into_unnamed()?, &object, &name, platform)
@@ -140,12 +175,12 @@ impl EngineStore {
     /// # Errors
     /// Fails if no program is found, or it cannot be started.
     pub fn load(&self) -> Result<Loading> {
-        let (object, mut process) = self.start(EngineProgram::to_load, None, &|command| {
+        let (object, mut process) = self.start(EngineProgram::to_load, &|_| Vec::new(), &|command| {
             command.stdin(Stdio::piped()).stdout(Stdio::null());
             Ok(())
         })?;
         let (input, errors) = (process.stdin.take(), process.stderr.take());
-        let read = move || errors.map(complaint_of).unwrap_or_default();
+        let read = move || errors.map(start_of).unwrap_or_default();
         match Builder::new().spawn(read) {
             Ok(complaint) => Ok(Loading { object, process, input, complaint }),
             Err(error) => {
@@ -157,12 +192,59 @@ impl EngineStore {
         }
     }
 
+    /// Lets the engine pull the image `source`, which is named by its digest, over plain HTTP, and replaces that name by `names`.
+    ///
+    /// # Errors
+    /// Fails if no program is found, or it does not pull the image or change its names.
+    pub fn pull(&self, source: &str, names: &[Reference]) -> Result<()> {
+        self.run(EngineProgram::to_pull, &|_| vec![source.to_owned()])?;
+        let tag = |name: &Reference| {
+            self.run(EngineProgram::to_tag, &|_| vec![source.to_owned(), name.to_string()]).map(drop)
+        };
+        let tagged = names.iter().try_for_each(tag);
+        let untagged = self.run(|_| &["image", "rm"], &|_| vec![source.to_owned()]);
+        tagged.and(untagged.map(drop))
+    }
+
+    /// Checks that the image `name` of the engine has one of the `digests`: engines call an image by its config or its manifest.
+    ///
+    /// # Errors
+    /// Fails if it has not, no program is found, or it fails.
+    pub fn check_has(&self, name: &Reference, digests: &[Digest]) -> Result<()> {
+        let (object, output) = self.run(EngineProgram::to_identify, &|program| vec![program.named(name)])?;
+        let output = String::from_utf8_lossy(&output).into_owned();
+        let digest = |word: &str| word.parse().or_else(|_| format!("sha256:{word}").parse::<Digest>()).ok();
+        match output.split_whitespace().find_map(digest) {
+            Some(found) if digests.contains(&found) => Ok(()),
+            Some(found) => Err(Error::new(ErrorKind::Changed, object, format!("{name} is another image, {found}"))),
+            None => Err(Error::new(ErrorKind::NotFound, object, format!("has no image {name}"))),
+        }
+    }
+
+    /// Runs a program to its end. Returns its name in messages, and the start of what it prints.
+    fn run(
+        &self,
+        arguments: fn(EngineProgram) -> &'static [&'static str],
+        operands: &dyn Fn(EngineProgram) -> Vec<String>,
+    ) -> Result<(String, Vec<u8>)> {
+        let (object, mut process) = self.start(arguments, operands, &|command| {
+            command.stdin(Stdio::null()).stdout(Stdio::piped());
+            Ok(())
+        })?;
+        let (output, errors) = (process.stdout.take(), process.stderr.take());
+        let read = || errors.map(start_of).unwrap_or_default();
+        let (complaint, output) = threads::both(read, || output.map(start_of).unwrap_or_default());
+        let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
+        check(&object, status, &complaint.unwrap_or_default())?;
+        Ok((object, output))
+    }
+
     /// Starts the first program that is found. Returns its name in messages. Relative directories are skipped: they would
     /// mean the working directory, which may contain programs of other users.
     fn start(
         &self,
         arguments: fn(EngineProgram) -> &'static [&'static str],
-        image: Option<&str>,
+        operands: &dyn Fn(EngineProgram) -> Vec<String>,
         connect: &dyn Fn(&mut Command) -> Result<()>,
     ) -> Result<(String, Child)> {
         let mut refused = None;
@@ -172,11 +254,11 @@ impl EngineStore {
                 if let (EngineProgram::Ctr, Some(namespace)) = (program, &self.namespace) {
                     command.arg(format!("--namespace={namespace}"));
                 }
-                command.args(arguments(*program)).args(image).stderr(Stdio::piped());
+                command.args(arguments(*program)).args(operands(*program)).stderr(Stdio::piped());
                 connect(&mut command)?;
                 match command.spawn() {
                     Ok(process) => {
-                        let words = arguments(*program).iter().filter(|word| **word != "-");
+                        let words = arguments(*program).iter().filter(|word| !word.starts_with(['-', '{']));
                         let words: Vec<&str> = std::iter::once(program.name()).chain(words.copied()).collect();
                         return Ok((words.join(" "), process));
                     }
@@ -284,7 +366,7 @@ fn unread(_: &ChildStdin) -> u64 {
 }
 
 /// Returns the start of what a program says. The rest is read and dropped, so that the program does not wait.
-fn complaint_of(mut errors: impl Read) -> Vec<u8> {
+fn start_of(mut errors: impl Read) -> Vec<u8> {
     // What cannot be read is only missing in a message.
     let mut output = Vec::new();
     bounded_read::read_start(&mut errors, LONGEST_COMPLAINT, &mut output).ok();

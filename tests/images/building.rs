@@ -54,7 +54,8 @@ fn a_build_is_loaded_under_its_names() {
 #[test]
 fn names_of_one_engine_share_one_archive() {
     let yard = Yard::new();
-    yard.program("docker", "echo called >> calls; /bin/cat > loaded.tar");
+    let digest = yard.text("layout same -q --copy a:/a");
+    yard.engine("docker", &digest, "echo called >> calls; /bin/cat > loaded.tar");
     yard.run_among("build -t team/app:v1 -t team/app:v2 --copy a:/a --load docker").success();
     assert_eq!(fs::read_to_string(yard.scratch.join("calls")).unwrap(), "called\n");
     let names = ["docker.io/team/app:v1", "docker.io/team/app:v2"];

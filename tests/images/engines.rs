@@ -12,6 +12,12 @@ impl Yard {
         install_script(&self.scratch.join("bin").join(name), &format!("#!/bin/sh\n{script}\n"));
     }
 
+    /// Makes the program of an engine which pulls nothing, calls every image `id`, and loads archives by a shell script.
+    pub(super) fn engine(&self, name: &str, id: &str, load: &str) {
+        let answers = "*pull*) echo no pulls >&2; exit 9;;\n*inspect*|*list*) echo HEAD; echo";
+        self.program(name, &format!("case \"$*\" in\n{answers} {id}; exit;;\nesac\n{load}"));
+    }
+
     /// Runs a command line that finds no program but those of the yard.
     pub(super) fn run_among(&self, line: &str) -> Finished {
         run(self.command(line).env("PATH", self.scratch.join("bin")))
@@ -32,8 +38,9 @@ fn spooled(yard: &Yard) -> Vec<String> {
 fn the_program_of_the_engine_gets_an_archive() {
     let yard = Yard::new();
     let digest = yard.text("layout out -t v1 --copy a:/a");
-    yard.program("docker", r#"echo "$DOCKER_HOST $*" > asked; /bin/cat > loaded.tar; echo Loaded image"#);
-    yard.program("podman", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    let config = yard.json("inspect out")["configDigest"].as_str().unwrap().to_owned();
+    yard.engine("docker", &config, r#"echo "$DOCKER_HOST $*" > asked; /bin/cat > loaded.tar; echo Loaded image"#);
+    yard.engine("podman", &config["sha256:".len()..], r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
     for (destination, asked, name) in [
         ("docker-daemon:team/app", "unix:///d load", "docker.io/team/app:latest"),
         ("containers-storage:localhost/app:v2", "load", "localhost/app:v2"),
@@ -47,7 +54,7 @@ fn the_program_of_the_engine_gets_an_archive() {
         assert_eq!(yard.json("inspect loaded.tar")["names"][0], name);
         assert_eq!(yard.json("inspect loaded.tar")["manifest"]["digest"], digest);
     }
-    yard.program("ctr", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    yard.engine("ctr", &digest, r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
     yard.run_among("build -t team/app:v2 -t team/app:v3 --copy a:/a --load containerd --namespace k8s.io").success();
     let asked = fs::read_to_string(yard.scratch.join("asked")).unwrap();
     assert_eq!(asked.trim(), "--namespace=k8s.io image import -");
@@ -59,7 +66,7 @@ fn the_program_of_the_engine_gets_an_archive() {
     yard.refuses("export out containerd:app --namespace a/b", &["`a/b`", "not a namespace"]);
     // containerd without docker.
     fs::remove_file(yard.scratch.join("bin/docker")).unwrap();
-    yard.program("ctr", r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
+    yard.engine("ctr", &digest, r#"echo "$*" > asked; /bin/cat > loaded.tar"#);
     yard.run_among("export out docker-daemon:team/app:v3").success();
     assert_eq!(fs::read_to_string(yard.scratch.join("asked")).unwrap().trim(), "image import -");
     assert_eq!(yard.json("inspect loaded.tar")["names"][0], "docker.io/team/app:v3");
@@ -120,7 +127,9 @@ fn faults_of_the_program_are_quoted() {
         fails("export out docker-daemon:app", "docker load: exited before it had read the archive");
     }
     // A program may wait before it reads.
-    yard.program("docker", "/bin/sleep 0.1; /bin/cat > /dev/null; /bin/sleep 0.1");
+    let digest =
+        yard.text("ls out --format json").split('"').find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    yard.engine("docker", &digest, "/bin/sleep 0.1; /bin/cat > /dev/null; /bin/sleep 0.1");
     yard.run_among("export out docker-daemon:app").success();
     // More than a pipe holds.
     yard.scratch.write("big/file", vec![0; 1 << 20]);
@@ -151,7 +160,7 @@ fn half_an_archive_is_not_loaded() {
     damaged[20] ^= 1;
     fs::remove_file(&file).unwrap();
     fs::write(&file, damaged).unwrap();
-    yard.program("docker", "/bin/cat > /dev/null && echo all of it > loaded");
+    yard.engine("docker", "", "/bin/cat > /dev/null && echo all of it > loaded");
     yard.run_among("export out docker-daemon:app").ended_with(1).failed_saying("its content has the digest");
     assert!(!yard.scratch.join("loaded").exists());
 }
@@ -160,9 +169,9 @@ fn half_an_archive_is_not_loaded() {
 #[test]
 fn offline_forbids_stores_of_other_machines() {
     let yard = Yard::new();
-    yard.text("layout out --copy a:/a");
-    yard.program("docker", "/bin/cat > /dev/null");
-    yard.program("podman", "/bin/cat > /dev/null");
+    let digest = yard.text("layout out --copy a:/a");
+    yard.engine("docker", &digest, "/bin/cat > /dev/null");
+    yard.engine("podman", &digest, "/bin/cat > /dev/null");
     let export = |destination: &str, variable: &str, host: &str| {
         let mut command: Command = yard.command(&format!("export out {destination}:app --offline"));
         run(command.env("PATH", yard.scratch.join("bin")).env(variable, host))
@@ -176,6 +185,85 @@ fn offline_forbids_stores_of_other_machines() {
     ] {
         let refused = export(destination, variable, host).ended_with(2);
         refused.failed_saying(&format!("{variable} is a remote address, and network access is disabled (--offline)"));
+    }
+}
+
+/// An engine that does not pull gets an archive, and has the image in the end.
+#[test]
+fn an_engine_that_does_not_pull_gets_an_archive_and_is_asked_for_the_image() {
+    let yard = Yard::new();
+    let digest = yard.text("layout out --copy a:/a");
+    let load = r#"echo "$*" >> asked; /bin/cat > /dev/null"#;
+    yard.engine("docker", &digest, load);
+    let export = |host: &str| {
+        let mut command = yard.command("export out docker-daemon:app");
+        run(command.env("PATH", yard.scratch.join("bin")).env("DOCKER_HOST", host))
+    };
+    let says = |finished: Finished, reason: &str| {
+        let line = format!("docker-daemon: loads an archive with all layers instead of pulling: {reason}");
+        assert!(finished.stderr.lines().any(|said| said.ends_with(&line)), "{finished}");
+    };
+    says(export("unix:///d").success(), "docker pull: failed (exit status: 9): no pulls");
+    says(export("tcp://10.0.0.1:2375").success(), "DOCKER_HOST is another machine");
+    yard.program("docker", "case \"$1\" in load) /bin/cat > /dev/null;; esac");
+    let none = export("unix:///d").ended_with(1);
+    none.failed_saying("docker image inspect: has no image docker.io/library/app:latest");
+    let other = format!("sha256:{}", "0".repeat(64));
+    yard.engine("docker", &other, load);
+    export("unix:///d").ended_with(1).failed_saying(&format!("docker.io/library/app:latest is another image, {other}"));
+    // The one that pulled it has another image, too.
+    yard.program("docker", &format!("case \"$*\" in *inspect*) echo {other};; load) /bin/cat > loaded;; esac"));
+    says(
+        export("unix:///d").ended_with(1),
+        &format!("docker image inspect: docker.io/library/app:latest is another image, {other}"),
+    );
+    assert!(yard.scratch.join("loaded").is_file());
+}
+
+/// Loads an image and its next version into a store, and returns the digest of the config of that.
+fn load_twice(yard: &Yard, destination: &str, environment: &Command) -> String {
+    // No other test has these layers.
+    for source in ["a", "b"] {
+        yard.scratch.write(format!("{source}/file"), format!("{destination} {}", yard.scratch.path().display()));
+    }
+    let load = || -> serde_json::Value {
+        yard.text("layout twice -q -t v1 --copy a:/a --copy b:/b");
+        let export = yard.command(&format!("export twice:v1 {destination} --format json"));
+        let loaded = run(&mut with_environment(export, environment)).success();
+        serde_json::from_str::<serde_json::Value>(loaded.text()).unwrap()["blobs"].clone()
+    };
+    let blobs = load();
+    assert_eq!((&blobs["copied"], &blobs["present"]), (&3.into(), &0.into()), "{blobs}");
+    yard.scratch.write("b/file", "changed");
+    let blobs = load();
+    assert_eq!((&blobs["copied"], &blobs["present"]), (&2.into(), &1.into()), "{blobs}");
+    yard.json("inspect twice:v1")["configDigest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_engine_gets_only_the_layers_that_it_lacks() {
+    let yard = Yard::new();
+    if let Some(podman) = Podman::find() {
+        let config = load_twice(&yard, "containers-storage:localhost/twice:1", &podman.command());
+        assert_eq!(podman.image_id("localhost/twice:1"), config);
+        let names = run(podman.command().args(["image", "inspect", "--format", "{{.RepoTags}}", "localhost/twice:1"]));
+        assert_eq!(names.success().text(), "[localhost/twice:1]");
+    }
+    for docker in Docker::all() {
+        let name = format!("ocibuild-twice-{}:1", std::process::id());
+        load_twice(&yard, &format!("docker-daemon:{name}"), &docker.command());
+        let all = "{{.RepoTags}} {{.RepoDigests}}";
+        let names = run(docker.command().args(["image", "inspect", "--format", all, &name])).success();
+        assert!(names.text().starts_with(&format!("[{name}] ")) && !names.text().contains("127.0.0.1"), "{names}");
+    }
+    if let Some(containerd) = Containerd::find() {
+        fs::create_dir_all(yard.scratch.join("bin")).unwrap();
+        std::os::unix::fs::symlink(containerd.program(), yard.scratch.join("bin/ctr")).unwrap();
+        let mut environment = containerd.environment();
+        environment.env("PATH", yard.scratch.join("bin"));
+        load_twice(&yard, "containerd:twice:1", &environment);
+        let mut list = with_environment(crate::support::command(containerd.program()), &environment);
+        assert_eq!(run(list.args(["image", "list", "-q"])).success().text(), "docker.io/library/twice:1");
     }
 }
 

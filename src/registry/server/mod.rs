@@ -38,7 +38,8 @@ use client_stream::ClientStream;
 use connections::Connections;
 use respond::Responder;
 use served_blob::{HashedFiles, ServedBlob, is_damage};
-use served_images::ServedImages;
+use served_images::{ONE_IMAGE, ServedImages};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -139,6 +140,34 @@ impl RegistryServer {
     pub fn bind(
         address: SocketAddr,
         layouts: Vec<Layout>,
+        mut options: ServerOptions,
+        report: Box<ServerReport>,
+    ) -> Result<RegistryServer> {
+        let images = ServedImages::new(layouts, options.bases.take(), SystemTime::now())?;
+        RegistryServer::listen(address, images, options, report)
+    }
+
+    /// Listens on a free port of this machine alone, and serves the manifest and the blobs with the given `digests` in one repository.
+    /// Returns its name, with the address in front.
+    ///
+    /// # Errors
+    /// Fails if there is no free port, or the layout cannot be read.
+    pub(super) fn bind_image(
+        layout: Layout,
+        digests: &BTreeSet<Digest>,
+        options: ServerOptions,
+        report: Box<ServerReport>,
+    ) -> Result<(RegistryServer, String)> {
+        let images = ServedImages::of_blobs(layout, digests.clone());
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let server = RegistryServer::listen(address, images, options, report)?;
+        let repository = format!("{}/{ONE_IMAGE}", server.address);
+        Ok((server, repository))
+    }
+
+    fn listen(
+        address: SocketAddr,
+        images: ServedImages,
         options: ServerOptions,
         report: Box<ServerReport>,
     ) -> Result<RegistryServer> {
@@ -150,7 +179,6 @@ impl RegistryServer {
         if options.tls.is_none() && !may_be_plain {
             return Err(Error::usage(address.to_string(), "other machines can reach this address, so it needs TLS"));
         }
-        let images = ServedImages::new(layouts, options.bases, SystemTime::now())?;
         let listening = TcpListener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = listening.map_err(|error| Error::io(address, "listen", error))?;
         let shared = ServerState {

@@ -25,6 +25,9 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
+/// The repository of an image that is served alone.
+pub(super) const ONE_IMAGE: &str = "image";
+
 /// A layout that is served.
 #[derive(Debug)]
 struct ServedLayout {
@@ -40,6 +43,8 @@ pub(super) struct ServedImages {
     layouts: Vec<ServedLayout>,
     /// The base images of this machine, which have layers of sparse images.
     bases: Option<Layout>,
+    /// The only blobs that are served, whatever the indexes list.
+    only: Option<BTreeSet<Digest>>,
     current: Mutex<Current>,
 }
 
@@ -110,12 +115,34 @@ impl ServedImages {
             return Err(Error::invalid(object, reason).hint(hint));
         }
         let current = Mutex::new(Current { stamps, unreadable: BTreeMap::new(), repositories });
-        Ok(ServedImages { layouts, bases, current })
+        Ok(ServedImages { layouts, bases, only: None, current })
+    }
+
+    /// Serves these blobs of `layout` in the repository [`ONE_IMAGE`], listed or not.
+    pub(super) fn of_blobs(layout: Layout, blobs: BTreeSet<Digest>) -> Self {
+        let layouts = vec![ServedLayout { layout, own_repository: None, held: Mutex::default() }];
+        let content = RepositoryContent { layouts: BTreeSet::from([0]), tags: BTreeMap::new() };
+        let repositories = Repositories {
+            indexes: vec![Arc::new(Index::empty())],
+            content: BTreeMap::from([(ONE_IMAGE.to_owned(), content)]),
+            ..Repositories::default()
+        };
+        let (stamps, unreadable) = (vec![None], BTreeMap::new());
+        let current = Mutex::new(Current { stamps, unreadable, repositories: Arc::new(repositories) });
+        ServedImages { layouts, bases: None, only: Some(blobs), current }
+    }
+
+    /// Returns whether a blob may be served.
+    fn is_served(&self, digest: &Digest) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(digest))
     }
 
     /// Returns what is served now. `problems` has what was not wrong before.
     pub(super) fn refresh(&self, now: SystemTime) -> Refreshed {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.only.is_some() {
+            return Refreshed { repositories: current.repositories.clone(), problems: Vec::new() };
+        }
         let mut indexes = current.repositories.indexes.clone();
         let (mut has_changed, mut problems) = (false, Vec::new());
         for (number, served) in self.layouts.iter().enumerate() {
@@ -162,7 +189,7 @@ impl ServedImages {
         name: &str,
         digest: &Digest,
     ) -> Result<Option<StoredManifest>> {
-        for number in repositories.layouts_of(name) {
+        for number in repositories.layouts_of(name).filter(|_| self.is_served(digest)) {
             let found = self.layouts[number].layout.manifest_document(&repositories.indexes[number], digest)?;
             if found.is_some() {
                 return Ok(found);
@@ -176,7 +203,7 @@ impl ServedImages {
     /// # Errors
     /// Fails if the file system cannot be read.
     pub(super) fn blob(&self, repositories: &Repositories, name: &str, digest: &Digest) -> Result<Option<File>> {
-        for number in repositories.layouts_of(name) {
+        for number in repositories.layouts_of(name).filter(|_| self.is_served(digest)) {
             if let Some(file) = self.layouts[number].layout.blob_file(digest)? {
                 return Ok(Some(file));
             }
