@@ -6,6 +6,7 @@ use ocibuild::build::image::Base;
 use ocibuild::build::{BuildSpec, Built, BuiltLayer, LayerCaches, LayerOrigin, LayerSpec, Source};
 use ocibuild::cache::Cache;
 use ocibuild::codec::compression::Compression;
+use ocibuild::common::digest::Digest;
 use ocibuild::common::progress::Silent;
 use ocibuild::common::root::Root;
 use ocibuild::layers::Work;
@@ -144,10 +145,11 @@ fn one_edited_file_costs_one_block_wherever_it_is() {
             assert_ne!(built.layer, first.layer);
             let changed = built.differences.unwrap().changed.unwrap();
             assert_eq!((changed.count, &changed.first[..]), (1, format!("srv/{file}").as_bytes()));
-            // Reverting the edit gives back the very same bytes.
+            // Reverting the edit gives back the very same bytes, of a block that an earlier layer has.
             edit(&bench.source().join(file));
             let again = bench.build();
-            assert_eq!((&again.layer, again.work.compressed), (&first.layer, 1));
+            let compressed = usize::from(compression == Compression::None);
+            assert_eq!((&again.layer, again.work.compressed), (&first.layer, compressed));
         }
     }
 }
@@ -218,19 +220,87 @@ fn a_damaged_list_or_blob_costs_time_only() {
         },
     ];
     let mut number = 0;
-    for below in ["blocks/v1", "store/blobs/sha256"] {
+    for below in [&["blocks/v1", "block-index/v1"][..], &["store/blobs/sha256"]] {
         for damage in damages {
             // What was emptied before stays empty.
-            for file in bench.files(below).iter().filter(|file| fs::metadata(file).unwrap().len() > 0) {
-                damage(file);
+            let files = below.iter().flat_map(|below| bench.files(below));
+            for file in files.filter(|file| fs::metadata(file).unwrap().len() > 0) {
+                damage(&file);
             }
             edit(&bench.source().join(format!("package{number:02}/module{:03}", number * 7)));
             number += 1;
             let built = bench.build();
-            assert_eq!(built.work.reused, 0, "{below}");
+            assert_eq!(built.work.reused, 0, "{below:?}");
             edit(&bench.source().join("package12/module089"));
             assert_eq!(bench.build().work.compressed, 1, "the next one is quick again");
         }
+    }
+}
+
+#[test]
+fn blocks_of_any_earlier_layer_are_not_compressed_again() {
+    for compression in [Compression::Gzip(1), Compression::Zstd(3)] {
+        let mut bench = Bench::new(compression);
+        write_tree(&bench.source());
+        let all = bench.build().work.compressed;
+        // The list of the build before now knows half of the blocks.
+        let half = ["package00", "package01", "package02", "package03", "package04", "package05"];
+        half.iter().for_each(|name| fs::rename(bench.source().join(name), bench.scratch.join(name)).unwrap());
+        bench.build();
+        half.iter().for_each(|name| fs::rename(bench.scratch.join(name), bench.source().join(name)).unwrap());
+        edit(&bench.source().join("package00/module000"));
+        let work = bench.build().work;
+        assert_eq!((work.reused, work.compressed), (all - 1, 1), "{compression}");
+        // Without any list, as in a layer of other sources.
+        fs::remove_dir_all(bench.scratch.join("cache/blocks")).unwrap();
+        edit(&bench.source().join("package12/module089"));
+        let work = bench.build().work;
+        assert_eq!((work.reused, work.compressed), (all - 1, 1), "{compression}");
+        // Of another compression there are none.
+        fs::remove_dir_all(bench.scratch.join("cache/blocks")).unwrap();
+        edit(&bench.source().join("package12/module089"));
+        bench.compression = Compression::Gzip(2);
+        assert_eq!(bench.build().work, Work { reused: 0, ..bench.build_of(&bench.source(), None).work });
+    }
+}
+
+#[test]
+fn an_index_that_is_wrong_costs_time_only() {
+    let mut bench = Bench::new(Compression::Gzip(1));
+    write_tree(&bench.source());
+    bench.build();
+    type Mistake = fn(&mut [[u8; 12]]);
+    let mistakes: [Mistake; 4] = [
+        // Other blocks than it says.
+        |blocks| blocks.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1)),
+        // Blocks that end later or earlier than it says.
+        |blocks| {
+            for pair in blocks.chunks_exact_mut(2) {
+                pair[0][11] ^= 1;
+                let change = i32::from(pair[0][11] & 1) * 2 - 1;
+                let other = i32::from_be_bytes(pair[1][8..].try_into().unwrap()) - change;
+                pair[1][8..].copy_from_slice(&other.to_be_bytes());
+            }
+        },
+        // Blocks that are all one.
+        |blocks| {
+            let first = blocks[0];
+            blocks.iter_mut().for_each(|block| block[..8].copy_from_slice(&first[..8]));
+        },
+        // Blocks beyond the end of the blob.
+        |blocks| blocks[0][8] = 0x7f,
+    ];
+    for mistake in mistakes {
+        fs::remove_dir_all(bench.scratch.join("cache/blocks")).unwrap();
+        for file in bench.files("block-index/v1") {
+            let mut index = fs::read(&file).unwrap();
+            mistake(index[23 + 32 + 32 + 8..].as_chunks_mut().0);
+            let sum = Digest::of(&index[23 + 32..]);
+            index[23..23 + 32].copy_from_slice(sum.as_bytes());
+            fs::write(&file, index).unwrap();
+        }
+        edit(&bench.source().join("package06/module045"));
+        bench.build();
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::{BuiltLayer, Differences, LayerCaches, LayerOrigin, PlannedLayer};
 use crate::cache::{Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey};
+use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
 use crate::common::progress::Progress;
-use crate::layers::incremental::{Comparison, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
+use crate::layers::incremental::{Comparison, DoneBlock, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
 use crate::layers::tree::Tree;
 use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
 
@@ -134,11 +135,21 @@ impl CacheLookup<'_> {
     }
 
     /// Stores a layer with a recipe under the key that is looked up before its tree is known.
-    pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, layer: &Layer) {
+    pub(super) fn keep_by_recipe(&self, planned: &PlannedLayer, made: &MadeLayer) {
         let CacheLookup { caches: LayerCaches { cache, layout, .. }, policy, progress } = *self;
         let (Some(cache), Some((recipe, facts))) = (cache, &planned.recipe) else { return };
+        let MadeLayer { layer, blocks, .. } = made;
         let kept = CachedLayer { layer: layer.clone(), facts: facts.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
+        self.index_blocks(cache, planned, (layer, blocks));
+    }
+
+    /// Keeps the blocks of a layer for others. A layer that passes gzip through has blocks that no compressor makes.
+    fn index_blocks(&self, cache: &Cache, planned: &PlannedLayer, (layer, blocks): (&Layer, &[DoneBlock])) {
+        let compression = planned.compression;
+        if !compression.passes_gzip_through() && compression.compression() != Compression::None {
+            cache.index_blocks(layer, blocks, compression.compression(), self.progress);
+        }
     }
 
     /// Stores the layer of `tree`, and returns its differences from the previous one.
@@ -159,6 +170,7 @@ impl CacheLookup<'_> {
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
             cache.keep_blocks(&planned.series, (&layer, &blocks), entries, progress);
+            self.index_blocks(cache, planned, (&layer, &blocks));
         };
         let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, LayerOrigin::Made) }

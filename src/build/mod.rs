@@ -32,10 +32,12 @@ pub use new_accounts::{NewGroup, NewUser};
 pub use spec::{BuildSpec, LayerSpec, NewDirectory, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
-use crate::cache::{LayerFacts, RecipeKey, SeriesKey};
+use crate::cache::{Cache, LayerFacts, RecipeKey, SeriesKey, StoredBlocks};
+use crate::codec::compression::Compression;
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
+use crate::layers::incremental::BlockStore;
 use crate::layers::tree::{Excluded, Tree};
 use crate::layers::{
     CompressionPolicy, ContentVisitor, Layer, LayerCompression, LayerRequest, MadeLayer, Work, write_layers,
@@ -225,6 +227,7 @@ impl Plan {
         };
         let lookups = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
         let cache = caches.and_then(|caches| caches.cache);
+        let store = self.stored_blocks(cache);
         let searches = self.find_secrets(&lookups, cache, progress)?;
         let visitors: Vec<_> = searches.iter().map(Search::visitor).collect();
         let mut requests = Vec::new();
@@ -235,6 +238,7 @@ impl Plan {
                     name: &planned.name,
                     compression: planned.compression,
                     reuse: found.reuse(),
+                    store: store.as_ref().map(|store| store as &dyn BlockStore),
                     visitor: visitor.as_ref().map(|visit| ContentVisitor(visit)),
                 }),
                 _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
@@ -254,8 +258,9 @@ impl Plan {
                 Some(lookup.keep(planned, planned.tree()?, *parts, made.next()?))
             }
             (LookupResult::Partial(_) | LookupResult::Miss, lookup) => {
-                let MadeLayer { layer, work, .. } = made.next()?;
-                lookup.iter().for_each(|lookup| lookup.keep_by_recipe(planned, &layer));
+                let made = made.next()?;
+                lookup.iter().for_each(|lookup| lookup.keep_by_recipe(planned, &made));
+                let MadeLayer { layer, work, .. } = made;
                 Some(BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) })
             }
         });
@@ -264,6 +269,13 @@ impl Plan {
             self.keep_secrets(cache, &built, &found, layout, progress);
         }
         Ok((built, all))
+    }
+
+    /// Returns the compressed blocks that the cache has, unless nothing is compressed.
+    fn stored_blocks<'c>(&self, cache: Option<&'c Cache>) -> Option<StoredBlocks<'c>> {
+        let compression = self.compression.compression();
+        let cache = cache.filter(|_| compression != Compression::None);
+        cache.map(|cache| cache.stored_blocks(compression))
     }
 
     /// Checks the programs of new layers; layers from caches were checked when they were built.

@@ -101,6 +101,11 @@ impl LayerKey {
     }
 }
 
+/// Returns the key of everything but its content that determines the compressed bytes of a block.
+pub(super) fn block_format(compression: Compression) -> Digest {
+    KeyHasher::layer("block", compression.into()).finish()
+}
+
 /// The key of the successive builds of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeriesKey {

@@ -5,6 +5,7 @@
 //!   CACHEDIR.TAG           makes backup programs skip the directory
 //!   layers/v1/<key>        records: the key of a layer's bytes → the layer, one small file each
 //!   blocks/v1/<series>     the block list of a layer's last build, for the next one, and the name of the latest list
+//!   block-index/v1/<layer> the blocks of each layer that was made here, for layers that have some of them too
 //!   verified/v2/<file>     blobs that were found intact, and are durable
 //!   store/                 the blobs, an image layout without images
 //!   bases/                 base images (see `store::BaseStore`)
@@ -24,6 +25,7 @@
 //!
 //! [`SharedCache`] has the layers that other machines share in a repository of a registry.
 
+mod block_index;
 mod block_lists;
 mod facts;
 mod facts_lookup;
@@ -37,6 +39,7 @@ mod shared_artifact;
 mod shared_cache;
 mod shared_layer_check;
 
+pub use block_index::StoredBlocks;
 pub use facts::{EnvironmentFacts, LayerFacts};
 pub use facts_lookup::FactsLookup;
 pub use keys::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
@@ -59,6 +62,7 @@ use std::time::SystemTime;
 pub struct Cache {
     layers: Root,
     blocks: Root,
+    block_index: Root,
     verified: VerifiedFiles,
     store: Layout,
     now: SystemTime,
@@ -83,9 +87,10 @@ impl Cache {
         }
         let layers = directory.create_directory("layers")?.create_directory("v1")?;
         let blocks = directory.create_directory("blocks")?.create_directory("v1")?;
+        let block_index = directory.create_directory("block-index")?.create_directory("v1")?;
         let verified = VerifiedFiles::in_cache_directory(&directory)?;
         let store = Layout::kept(&directory, LAYERS, progress)?.with_verification_cache(verified.clone());
-        Ok(Cache { layers, blocks, verified, store, now, trusted: Vec::new() })
+        Ok(Cache { layers, blocks, block_index, verified, store, now, trusted: Vec::new() })
     }
 
     /// Allows layers from `repositories`. Without this, only layers from this machine are used.

@@ -235,6 +235,7 @@ fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
 fn lists_go_with_their_blobs() {
     let scene = Scene::new();
     let kept = scene.keep_blocks(&series(), b"content");
+    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5), &Silent);
     let kinds = |upkeep: &Upkeep| -> Vec<Vec<maintenance::ItemKind>> {
         let items = upkeep.items().unwrap();
         let files = items.iter().filter(|item| item.kind != maintenance::ItemKind::Note).map(|item| {
@@ -246,14 +247,20 @@ fn lists_go_with_their_blobs() {
     };
     use super::maintenance::ItemKind::{BlockList, Key, Layer, Leftover};
     let upkeep = scene.upkeep(at(1_000_000));
-    assert_eq!(kinds(&upkeep), [vec![Layer, Key, BlockList, BlockList]]);
+    assert_eq!(kinds(&upkeep), [vec![Layer, Key, BlockList, BlockList, BlockList]]);
     let garbage = scene.directory.path().join("cache/blocks/v1").join("0".repeat(64));
     assert_eq!(upkeep.discard_damaged_files().unwrap(), Vec::<String>::new());
     fs::write(&garbage, b"garbage").unwrap();
     assert_eq!(upkeep.discard_damaged_files().unwrap(), [garbage.display().to_string()]);
+    let index = scene.directory.path().join("cache/block-index/v1").join(kept.layer.descriptor.digest.hex());
+    let mut torn = fs::read(&index).unwrap();
+    torn.truncate(torn.len() - 12);
+    fs::write(&index, &torn).unwrap();
+    assert_eq!(upkeep.discard_damaged_files().unwrap(), [index.display().to_string()]);
+    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5), &Silent);
     fs::remove_file(scene.blob(&kept.layer)).unwrap();
     let pruned = upkeep.prune(CacheLimits::default()).unwrap();
-    assert_eq!(pruned.items, [(Leftover, 3)].into());
+    assert_eq!(pruned.items, [(Leftover, 4)].into());
     assert_eq!(kinds(&upkeep), Vec::<Vec<_>>::new());
 
     scene.keep_blocks(&series(), b"others");

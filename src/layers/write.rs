@@ -11,8 +11,8 @@ use crate::layers::Layer;
 use crate::layers::LayerCompression;
 use crate::layers::block_boundaries::{Block, Blocks, cut};
 use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
-use crate::layers::incremental::DoneBlock;
 use crate::layers::incremental::Sums;
+use crate::layers::incremental::{BlockStore, DoneBlock};
 use crate::layers::incremental::{Packed, Packer, Packing, Prefix, Reuse};
 use crate::layers::ordered_output::Sequence;
 use crate::layers::tree::Tree;
@@ -38,6 +38,8 @@ pub struct LayerRequest<'a> {
     pub compression: LayerCompression,
     /// Blocks that need not be compressed, because an earlier blob holds them.
     pub reuse: Option<&'a Reuse>,
+    /// The compressed blocks of other layers.
+    pub store: Option<&'a dyn BlockStore>,
     /// Called with the files, except for those in blocks that are taken over.
     pub visitor: Option<ContentVisitor<'a>>,
 }
@@ -101,7 +103,8 @@ fn gap<'a>(request: &LayerRequest<'a>, writer: &mut BlobWriter) -> Result<Option
 /// # Errors
 /// Returns an error if a source cannot be read or has changed.
 pub fn hash_layer(tree: &Tree, name: &str, progress: &dyn Progress) -> Result<DiffId> {
-    let request = LayerRequest { tree, name, compression: Compression::None.into(), reuse: None, visitor: None };
+    let request =
+        LayerRequest { tree, name, compression: Compression::None.into(), reuse: None, store: None, visitor: None };
     let lines = [Line::start(&request, None, progress)];
     run(&lines)?;
     let [Line { blocks, tar, activity, .. }] = lines;
@@ -366,7 +369,8 @@ impl<'a> Line<'a> {
     }
 
     fn packing(&self, number: usize) -> Packing<'_> {
-        self.request.reuse.map_or(Packing::Compress, |reuse| reuse.packing(number))
+        let copy = self.request.reuse.and_then(|reuse| reuse.packing(number));
+        copy.unwrap_or(Packing::Compress(self.request.store))
     }
 
     fn finish(self, layout: &Layout) -> Result<MadeLayer> {

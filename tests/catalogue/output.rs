@@ -195,6 +195,7 @@ fn many_entries(count: usize) {
         name: "many",
         compression: ocibuild::codec::compression::Compression::None.into(),
         reuse: None,
+        store: None,
         visitor: None,
     };
     let layer = ocibuild::layers::write_layers(&[request], &layout, &Silent).unwrap().remove(0).layer;

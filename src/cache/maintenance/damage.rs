@@ -1,8 +1,8 @@
 //! Damaged and unreadable files of the cache.
 
 use super::{ItemKind, Upkeep, files, is_hex, stored};
-use crate::cache::block_lists;
 use crate::cache::record::CacheRecord;
+use crate::cache::{block_index, block_lists};
 use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::Result;
 use crate::common::root::Root;
@@ -35,9 +35,10 @@ impl Upkeep {
     /// Fails if a directory cannot be read, or a file cannot be removed.
     pub fn discard_damaged_files(&self) -> Result<Vec<String>> {
         let mut damaged = Vec::new();
-        let kinds: [(&str, ItemKind, IsWhole); 4] = [
+        let kinds: [(&str, ItemKind, IsWhole); 5] = [
             ("layers/v1", ItemKind::Key, |directory, name| Ok(CacheRecord::read_named(directory, name).is_some())),
             ("blocks/v1", ItemKind::BlockList, |directory, name| Ok(block_lists::is_whole(directory, name))),
+            ("block-index/v1", ItemKind::BlockList, |directory, name| Ok(block_index::is_whole(directory, name))),
             (files::DOWNLOADS, ItemKind::Download, is_what_its_name_says),
             (KEPT, ItemKind::Signatures, |directory, name| Ok(kept_in(directory, name).is_some())),
         ];

@@ -1,4 +1,4 @@
-//! Cached layers: each a blob, its keys, and its block lists.
+//! Cached layers: each a blob, its keys, its block lists and its block index.
 
 use super::{Item, ItemKind, Stored, is_hex, stored};
 use crate::cache::block_lists;
@@ -33,6 +33,9 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
     let subject = |file: &Stored| block_lists::subject(&file.directory, &file.name);
     let subjects: BTreeMap<String, Digest> =
         lists.iter().filter_map(|file| Some((file.name.clone(), subject(file)?))).collect();
+    let indexes = stored(directory, "block-index/v1", ItemKind::BlockList)?;
+    let indexes = indexes.into_iter().filter(|file| is_hex(&file.name, 64));
+    let indexes: Vec<Stored> = indexes.collect();
     let mut layers: BTreeMap<Digest, Item> = BTreeMap::new();
     for algorithm in ["sha256", "sha512"] {
         for file in stored(directory, &format!("store/blobs/{algorithm}"), ItemKind::Layer)? {
@@ -47,8 +50,9 @@ pub(super) fn items(directory: &Root) -> Result<Vec<Item>> {
         let list = block_lists::latest(&file.directory, &file.name);
         (list.and_then(|list| subjects.get(&list).copied()), file)
     });
+    let indexes = indexes.into_iter().map(|file| (format!("sha256:{}", file.name).parse().ok(), file));
     let mut useless = Vec::new();
-    for (digest, file) in keys.into_iter().chain(lists).chain(latest) {
+    for (digest, file) in keys.into_iter().chain(lists).chain(latest).chain(indexes) {
         match digest.and_then(|digest| layers.get_mut(&digest)) {
             Some(layer) => layer.add(file),
             None => useless.push(Item::of(ItemKind::Leftover, file)),

@@ -27,8 +27,20 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The directories of the cache that may hold temporary files. Those of running builds and of unpacked robots are apart.
-const DIRECTORIES: [&str; 11] =
-    ["bases", "blocks", "layers", "left-out", "listings", DOWNLOADS, "seen", "signatures", "store", "used", "verified"];
+const DIRECTORIES: [&str; 12] = [
+    "bases",
+    "block-index",
+    "blocks",
+    "layers",
+    "left-out",
+    "listings",
+    DOWNLOADS,
+    "seen",
+    "signatures",
+    "store",
+    "used",
+    "verified",
+];
 
 /// How many levels of directories one of these has, as in `store/blobs/sha256`.
 const DEEPEST: usize = 2;

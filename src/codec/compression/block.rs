@@ -34,7 +34,13 @@ impl Decompressor {
             }
             Encoding::Gzip => {
                 out.resize(length, 0);
-                self.gzip.gzip_decompress(packed, out).map_err(|_| damaged())?
+                let written = self.gzip.gzip_decompress(packed, out).map_err(|_| damaged())?;
+                // libdeflate ignores what follows a member, so the member has to be the end (RFC 1952, section 2.3.1).
+                let trailer = [libdeflater::crc32(out).to_le_bytes(), (length as u32).to_le_bytes()].concat();
+                if !packed.ends_with(&trailer) {
+                    return Err(damaged());
+                }
+                written
             }
             Encoding::Zstd => {
                 out.resize(length, 0);
@@ -67,7 +73,10 @@ mod tests {
             for wrong in [block.len() - 1, block.len() + 1] {
                 assert!(decompressor.decompress(&packed, encoding, wrong, &mut out).is_err(), "{compression}");
             }
-            packed.truncate(packed.len() - 1);
+            let whole = packed.len();
+            packed.push(0);
+            assert!(decompressor.decompress(&packed, encoding, block.len(), &mut out).is_err(), "{compression}");
+            packed.truncate(whole - 1);
             assert!(decompressor.decompress(&packed, encoding, block.len(), &mut out).is_err(), "{compression}");
         }
     }

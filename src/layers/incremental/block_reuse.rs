@@ -1,5 +1,5 @@
-//! The sources of a block's compressed bytes: the compressor, a blob that holds the block already, or files that hold
-//! ranges of it in gzip.
+//! The sources of a block's compressed bytes: the compressor, a blob that holds the block already, a store of the blocks of
+//! other layers, or files that hold ranges of it in gzip.
 //!
 //! Why a layer with reused blocks is correct: its digest is the hash of the written bytes, except for its prefix, whose
 //! hash resumes from a state that the build of the earlier layer kept. The prefix is copied from the earlier blob, whose
@@ -7,7 +7,7 @@
 //! that were read from files now, again except for the prefix. That both belong to the same tar follows from the record
 //! of the earlier layer: it was written by the build that made the blob, is protected by a checksum, and belongs to its
 //! digest. If files are read, the checksum of each block is also compared with that record, so that wrong stamps of a
-//! file system cause a compression, and not a wrong layer.
+//! file system cause a compression, and not a wrong layer. A block from a store is decompressed and compared.
 
 use crate::codec::compression::{Compression, Compressor};
 use crate::common::digest::Hasher;
@@ -15,6 +15,8 @@ use crate::common::error::{Error, Result};
 use crate::common::file_section::append_from;
 use crate::layers::block_boundaries::Blocks;
 use crate::layers::fill_block::Taken;
+use crate::layers::incremental::block_comparer::BlockComparer;
+use crate::layers::incremental::block_store::BlockStore;
 use crate::layers::incremental::previous_layer::DoneBlock;
 use crate::store::OpenBlob;
 use std::collections::BTreeMap;
@@ -69,8 +71,8 @@ impl Prefix {
 /// The source of one block's compressed bytes.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::layers) enum Packing<'a> {
-    /// The compressor produces them.
-    Compress,
+    /// A store of blocks has them, or the compressor produces them.
+    Compress(Option<&'a dyn BlockStore>),
     /// They are copied from a blob, if they hold the right block.
     Copy(&'a OpenBlob, BlockPlace),
     /// The compressor produces them, except for ranges of the block that are already gzip.
@@ -82,7 +84,7 @@ pub(in crate::layers) enum Packing<'a> {
 pub(in crate::layers) enum Packed {
     /// From the compressor.
     Compressed(Vec<u8>),
-    /// From an earlier blob.
+    /// From the blob of an earlier layer.
     Copied(Vec<u8>),
 }
 
@@ -95,12 +97,9 @@ impl Packed {
 }
 
 impl Reuse {
-    /// Returns the source of the bytes of block `number`.
-    pub(in crate::layers) fn packing(&self, number: usize) -> Packing<'_> {
-        match self.places.get(&number) {
-            Some(&place) => Packing::Copy(&self.blob, place),
-            None => Packing::Compress,
-        }
+    /// Returns the source of the bytes of block `number`, if it is the blob.
+    pub(in crate::layers) fn packing(&self, number: usize) -> Option<Packing<'_>> {
+        self.places.get(&number).map(|&place| Packing::Copy(&self.blob, place))
     }
 }
 
@@ -108,6 +107,7 @@ impl Reuse {
 #[derive(Debug, Default)]
 pub(in crate::layers) struct Packer {
     compressor: Option<(Compression, Compressor)>,
+    comparer: BlockComparer,
 }
 
 impl Packer {
@@ -124,7 +124,14 @@ impl Packer {
                 copied(blob, place).map(Packed::Copied)
             }
             Packing::TakeOver(taken) => self.join(block, taken, compression).map(Packed::Compressed),
-            Packing::Copy(..) | Packing::Compress => self.compress(block, compression).map(Packed::Compressed),
+            Packing::Compress(Some(store)) if store.compression() == compression => {
+                let stored = store.find(sum, block.len() as u64);
+                match stored.filter(|packed| self.comparer.is_packed(block, packed, compression)) {
+                    Some(packed) => Ok(Packed::Copied(packed)),
+                    None => self.compress(block, compression).map(Packed::Compressed),
+                }
+            }
+            Packing::Copy(..) | Packing::Compress(_) => self.compress(block, compression).map(Packed::Compressed),
         }
     }
 

@@ -5,12 +5,13 @@
 //! attributes and sizes are equal, as in a fresh checkout, the block is made and compared with the data of the earlier
 //! blob, byte by byte. That is still several times faster than compressing it.
 
-use crate::codec::compression::{Compression, Decompressor};
+use crate::codec::compression::Compression;
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::Result;
 use crate::common::progress::{Activity, Progress};
 use crate::layers::block_boundaries::{Block, Blocks, Run, cut};
 use crate::layers::fill_block::{fill, is_part_of_stream};
+use crate::layers::incremental::block_comparer::BlockComparer;
 use crate::layers::incremental::block_reuse::{BlockPlace, Prefix, Reuse, copied};
 use crate::layers::incremental::previous_layer::{DoneBlock, Fingerprint, PreviousLayer, span};
 use crate::layers::tree::Tree;
@@ -48,16 +49,16 @@ pub fn compare(
     let activity = activity(&blocks, &found, name, progress);
     let compared: Vec<Option<(usize, usize)>> = found
         .into_par_iter()
-        .map_init(BlockComparer::default, |examiner, (number, found)| {
+        .map_init(Default::default, |(comparer, filled): &mut (BlockComparer, Vec<u8>), (number, found)| {
             let known = match found {
                 BlockMatch::Same(known) => return Ok(Some((number, known))),
                 BlockMatch::SameShape(known) if !is_part_of_stream(tree, &blocks, number) => known,
                 BlockMatch::SameShape(_) => return Ok(None),
             };
             let Some(block) = blocks.get(number) else { return Ok(None) };
-            fill(tree, &block, &mut None, None, &mut examiner.filled).map_err(|error| error.within(name))?;
+            fill(tree, &block, &mut None, None, filled).map_err(|error| error.within(name))?;
             activity.iter().for_each(|activity| activity.advance(block.length));
-            Ok(examiner.is_at(&blob, places[known], compression).then_some((number, known)))
+            Ok(is_at(comparer, filled, &blob, places[known], compression).then_some((number, known)))
         })
         .collect::<Result<_>>()?;
     activity.into_iter().for_each(|activity| activity.finish("compared"));
@@ -189,25 +190,16 @@ fn prefix(blocks: &Blocks, in_place: usize, earlier: &PreviousLayer) -> Prefix {
     }
 }
 
-/// Compares blocks. Each thread has its own.
-#[derive(Debug, Default)]
-struct BlockComparer {
-    decompressor: Decompressor,
-    filled: Vec<u8>,
-    earlier: Vec<u8>,
-}
-
-impl BlockComparer {
-    /// Returns whether the last filled block is at `place`. A block that cannot be read counts as different.
-    fn is_at(&mut self, blob: &OpenBlob, place: BlockPlace, compression: Compression) -> bool {
-        let Ok(packed) = copied(blob, place) else { return false };
-        place.tar_length == self.filled.len() as u64
-            && self
-                .decompressor
-                .decompress(&packed, compression.encoding(), self.filled.len(), &mut self.earlier)
-                .is_ok()
-            && self.earlier == self.filled
-    }
+/// Returns whether `block` is at `place` of the blob. A block that cannot be read counts as different.
+fn is_at(
+    comparer: &mut BlockComparer,
+    block: &[u8],
+    blob: &OpenBlob,
+    place: BlockPlace,
+    compression: Compression,
+) -> bool {
+    place.tar_length == block.len() as u64
+        && copied(blob, place).is_ok_and(|packed| comparer.is_packed(block, &packed, compression))
 }
 
 #[cfg(test)]
@@ -237,7 +229,8 @@ mod tests {
     }
 
     fn write(tree: &Tree, layout: &Layout, reuse: Option<&Reuse>) -> Result<MadeLayer> {
-        let request = LayerRequest { tree, name: "layer", compression: COMPRESSION.into(), reuse, visitor: None };
+        let request =
+            LayerRequest { tree, name: "layer", compression: COMPRESSION.into(), reuse, store: None, visitor: None };
         write_layers(&[request], layout, &Silent).map(|mut made| made.remove(0))
     }
 
