@@ -167,6 +167,7 @@ fn names(directory: &Root) -> Vec<String> {
     named.into_iter().map(|(_, name)| name).collect()
 }
 
+/// The checksum and the length of a block's content, and its length in the blob.
 type ListedBlock = ((u32, u32), u32);
 
 /// Reads the index `name`: the size of its blob, and at most `room` blocks of this compression.
@@ -175,9 +176,8 @@ fn read(directory: &Root, name: &str, compression: Compression, room: usize) -> 
     let bytes = bounded_read::read(directory.open_file(name).ok()?, largest as u64, name).ok()?;
     let (format, size, blocks) = parse(&bytes)?;
     (format == keys::block_format(compression).as_bytes()).then_some(())?;
-    let listed: Vec<ListedBlock> = blocks.iter().map(|&[sum, length, packed]| ((sum, length), packed)).collect();
-    let total: u64 = listed.iter().map(|(_, packed)| u64::from(*packed)).sum();
-    (total == size).then_some((size, listed))
+    let total: u64 = blocks.iter().map(|(_, packed)| u64::from(*packed)).sum();
+    (total == size).then_some((size, blocks))
 }
 
 /// Returns whether the index `name` can be used.
@@ -189,18 +189,15 @@ pub(super) fn is_whole(directory: &Root, name: &str) -> bool {
     bytes.is_ok_and(|bytes| parse(&bytes).is_some())
 }
 
-/// Returns the format of the blocks, the size of the blob and the numbers of each block.
-fn parse(bytes: &[u8]) -> Option<(&[u8], u64, Vec<[u32; 3]>)> {
+/// Returns the format of the blocks, the size of the blob and the blocks.
+fn parse(bytes: &[u8]) -> Option<(&[u8], u64, Vec<ListedBlock>)> {
     let (sum, body) = bytes.strip_prefix(MAGIC)?.split_at_checked(HASH)?;
     (Digest::of(body).as_bytes() == sum).then_some(())?;
     let (format, body) = body.split_at_checked(HASH)?;
     let (size, blocks) = body.split_first_chunk::<8>()?;
     let (blocks, rest) = blocks.as_chunks::<ENTRY>();
-    let number = |block: &[u8; ENTRY], at: usize| {
-        let bytes = [block[at], block[at + 1], block[at + 2], block[at + 3]];
-        u32::from_be_bytes(bytes)
-    };
-    let blocks = blocks.iter().map(|block| [0, 4, 8].map(|at| number(block, at)));
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+    let blocks = blocks.iter().map(|block| ((number(&block[..4]), number(&block[4..8])), number(&block[8..])));
     rest.is_empty().then(|| (format, u64::from_be_bytes(*size), blocks.collect()))
 }
 

@@ -303,6 +303,28 @@ fn what_was_built_before_is_found_without_opening_an_object() {
     yard.layout("second", "out", &[&split[..], &["--no-cache"]].concat()).failed_saying("corrupt: ");
 }
 
+#[test]
+fn another_environment_reuses_the_blocks_of_a_layer() {
+    let yard = Yard::new();
+    for (robot, changed) in [("first", None), ("second", Some(2))] {
+        for number in 0..6_u32 {
+            let numbers = (0..200_000).map(|at: u32| at.wrapping_mul(number + 3) ^ u32::from(changed == Some(number)));
+            let content: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
+            yard.scratch.write(format!("tree-{robot}/share/data{number}"), content);
+        }
+        yard.record(robot, &[]);
+    }
+    let one_layer = ["--split", "none"];
+    yard.build("first", &one_layer);
+    let second = yard.build("second", &one_layer);
+    let layers = second.document["layers"].as_array().unwrap();
+    let of_environment = |layer: &&Value| layer["createdBy"].as_str().unwrap().contains("environment");
+    let blocks = &layers.iter().find(of_environment).unwrap()["blocks"];
+    let count = |kind: &str| blocks[kind].as_u64().unwrap();
+    assert!(count("reused") > 2 * count("compressed"), "{blocks}");
+    assert_eq!(yard.build("second", &[&one_layer[..], &["--no-cache"]].concat()).digest(), second.digest());
+}
+
 /// The objects with the large files of the large packages.
 fn large_objects(hololib: &Path) -> Vec<PathBuf> {
     let (mut found, mut pending) = (Vec::new(), vec![hololib.join("library")]);
