@@ -15,7 +15,7 @@ fn f25_every_command_that_changes_a_layout_reads_back_on_request() {
         let scene = rehearsed.scene();
         let reading_back = || {
             let mut program = rehearsed.command(scene.path());
-            program.arg("--verify-writes").stdin(rehearsed.stdin(scene.path()));
+            program.arg("--verify-writes");
             program
         };
         let row = format!("{}: not read back", scenario.name);
@@ -27,7 +27,7 @@ fn f25_every_command_that_changes_a_layout_reads_back_on_request() {
         is_one_error(&refused, &row);
         rehearsed.is_safe(scene.path(), &row);
         rehearsed.left_nothing(scene.path(), &row);
-        let finished = run(&mut reading_back());
+        let finished = run(reading_back().stdin(rehearsed.stdin(scene.path())));
         if finished.stderr.contains("has no direct reads") {
             not_proven("no direct reads on this file system, so not proven: that writes are read back");
             return;
