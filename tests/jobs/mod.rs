@@ -10,7 +10,7 @@ use crate::consumers::{Docker, Podman, Registry};
 use crate::support::{Scratch, command, consumer, install_script, not_proven, run, run_within};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -41,6 +41,16 @@ impl Machine {
         });
         let dockers = Docker::all().map(|docker| Machine::new("docker", &docker.script(ALONE)));
         podman.into_iter().chain(dockers).collect()
+    }
+
+    /// One for each engine that is here, with the base image that `make` gives as the layout `name`.
+    fn all_with(name: &str, make: fn() -> Option<PathBuf>) -> Vec<Machine> {
+        let machines = Machine::all();
+        let Some(base) = machines.first().and_then(|_| make()) else { return Vec::new() };
+        for machine in &machines {
+            symlink(&base, machine.scratch.join("work").join(name)).unwrap();
+        }
+        machines
     }
 
     fn new(engine: &'static str, script: &str) -> Machine {
@@ -115,9 +125,7 @@ fn a_static_program_without_a_base() {
 
 #[test]
 fn a_python_program_with_its_packages() {
-    for machine in Machine::all() {
-        let Some(base) = runtimes::python() else { return };
-        symlink(base, machine.scratch.join("work/python")).unwrap();
+    for machine in Machine::all_with("python", runtimes::python) {
         machine.write("packages/words/__init__.py", "GREETING = 'a report'\n");
         machine.write("report.py", "import json, os, words\nprint(json.dumps([words.GREETING, os.getuid()]))\n");
         machine.does(include_str!("python.sh"), "[\"a report\", 1000]");
@@ -126,9 +134,7 @@ fn a_python_program_with_its_packages() {
 
 #[test]
 fn a_node_program_with_its_modules() {
-    for machine in Machine::all() {
-        let Some(base) = runtimes::node() else { return };
-        symlink(base, machine.scratch.join("work/node")).unwrap();
+    for machine in Machine::all_with("node", runtimes::node) {
         machine.write("greeter/node_modules/words/index.js", "module.exports = 'good morning'\n");
         machine.write("greeter/main.js", "console.log(require('words'), process.getuid())\n");
         machine.does(include_str!("node.sh"), "good morning 1000");
@@ -137,9 +143,7 @@ fn a_node_program_with_its_modules() {
 
 #[test]
 fn a_java_program_with_its_libraries() {
-    for machine in Machine::all() {
-        let Some(base) = runtimes::java() else { return };
-        symlink(base, machine.scratch.join("work/java")).unwrap();
+    for machine in Machine::all_with("java", runtimes::java) {
         let (Some(()), Some(())) = (
             runtimes::jar(&machine.scratch.join("work/ledger.jar"), "Main"),
             runtimes::jar(&machine.scratch.join("work/lib/other.jar"), "Other"),
