@@ -5,7 +5,7 @@ use super::cache_directory::CacheDirectory;
 use super::engines;
 use super::flat_tar;
 use super::network::NetworkArguments;
-use super::output::{is_standard_output, open_stream};
+use super::output::open_stream;
 use super::progress_display::Watch;
 use super::source::OpenedImage;
 use ocibuild::cache::{Cache, Spool, with_one_compression};
@@ -43,7 +43,9 @@ impl ExportDestination {
     /// Returns `true` if what is written comes out of standard output.
     pub(super) fn is_standard_output(&self) -> bool {
         match self {
-            ExportDestination::File(file, ..) | ExportDestination::Files(Some(file)) => is_standard_output(file),
+            ExportDestination::File(file, ..) | ExportDestination::Files(Some(file)) => {
+                Output::is_standard_output(file)
+            }
             ExportDestination::Files(None) => true,
             _ => false,
         }

@@ -1,10 +1,9 @@
 //! The two streams: results on standard output, everything else on standard error.
 
-use ocibuild::common::root::{Destination, Root};
+use ocibuild::common::root::Destination;
 use ocibuild::{Error, Result};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 /// Prints a result.
 ///
@@ -30,11 +29,6 @@ pub(super) fn write_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>)
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", error)),
         _ => Ok(()),
     }
-}
-
-/// Returns `true` if what is written to `file` comes out of standard output.
-pub(super) fn is_standard_output(file: &Path) -> bool {
-    matches!(Destination::find(file, Root::open), Ok(Destination::Descriptor(1, _)))
 }
 
 /// Opens what takes bytes as they come; nothing for a regular file.

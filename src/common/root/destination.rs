@@ -19,6 +19,11 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// Returns whether `path` leads to the standard output of this process.
+    pub fn is_standard_output(path: &Path) -> bool {
+        descriptor(path) == Some(1)
+    }
+
     /// Finds the destination that `path` leads to, following links. The directory of a regular file is opened with
     /// `open`.
     ///
@@ -35,9 +40,12 @@ impl Destination {
         let (target, itself) = (std::fs::metadata(path), || std::fs::symlink_metadata(path));
         let metadata = match target {
             Ok(target) => target,
-            Err(error) if !is_absence(&error) => return Err(Error::file(path, "inspect", error)),
-            Err(_) if itself().is_ok() => return refuse("is a dangling link"),
-            Err(_) => return of_file(path),
+            Err(error) if is_absence(&error) => match itself() {
+                Ok(_) => return refuse("is a dangling link"),
+                Err(error) if is_absence(&error) => return of_file(path),
+                Err(error) => return Err(Error::file(path, "inspect", error)),
+            },
+            Err(error) => return Err(Error::file(path, "inspect", error)),
         };
         if metadata.is_dir() {
             return refuse("is a directory");
