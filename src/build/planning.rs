@@ -8,14 +8,15 @@ use super::{
 };
 use crate::build::image::{Image, default_directories};
 use crate::cache::SeriesKey;
-use crate::common::error::{Error, Result};
+use crate::common::error::Result;
+use crate::common::limits::Limit;
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
 use crate::layers::split::{Split, TreePart, split_tree};
 use crate::layers::tree::{Access, Attributes, Content, Entry, Excluded, Kind, Owner, Tree, TreeBuilder};
-use crate::spec::{ImagePath, MOST_LAYERS};
+use crate::spec::ImagePath;
 use crate::store::{ImageName, Layout};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -94,10 +95,7 @@ impl BuildSpec {
 
 /// Fails if an image cannot have `count` layers. Called before sources are walked or files are written.
 fn check_layer_count(count: usize) -> Result<()> {
-    if count > MOST_LAYERS {
-        return Err(Error::invalid("image", format!("{count} layers, more than {MOST_LAYERS}")));
-    }
-    Ok(())
+    Limit::Layers.check(count, "image", "layer")
 }
 
 /// Returns the number of layers that each layer to be split can become. It does not depend on files, so that a layer keeps its

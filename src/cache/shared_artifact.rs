@@ -13,8 +13,9 @@ use super::{LayerFacts, LayerKey};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::layers::Layer;
-use crate::spec::{Descriptor, MOST_LAYERS, media_type};
+use crate::spec::{Descriptor, media_type};
 use serde_json::{Value, json};
 
 /// The artifact type (manifest.md, "Guidelines for Artifact Usage").
@@ -97,9 +98,7 @@ impl CacheManifest {
             return Err(wrong("not in the format of the cache"));
         }
         let layers = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
-        if layers.len() > MOST_LAYERS {
-            return Err(wrong("too many layers"));
-        }
+        Limit::Layers.check(layers.len(), object, "layer")?;
         let layers = layers.iter().map(|layer| Descriptor::read(layer, object)).collect::<Result<Vec<_>>>()?;
         let is_layer = |layer: &Descriptor| media_type::layer_encoding(&layer.media_type).is_some();
         if !layers.iter().all(is_layer) {

@@ -45,6 +45,7 @@ mod items;
 mod layer_cache;
 mod layout;
 mod layout_lock;
+mod limits;
 mod lock_arguments;
 mod login;
 mod ls;
@@ -216,6 +217,7 @@ pub(crate) fn run() -> ExitCode {
     let format = cli.command.common().map_or(OutputFormat::Text, |common| common.format);
     let is_comparing = matches!(cli.command, Command::Diff(_));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        limits::set_from_environment()?;
         let images = build_file::filled(&arguments, matches, cli)?;
         set_threads(images.first().and_then(|image| image.cli.command.common()))?;
         run_all(&images)

@@ -1,23 +1,25 @@
 //! Reads foreign bytes into memory, up to a stated limit.
 
 use crate::common::error::{Error, Result};
-use crate::common::human_numbers::size;
+use crate::common::limits::MostBytes;
 use std::io::{self, Read};
 
 /// The size of the pieces in which a stream is read, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// Reads all of `source`, and fails as soon as it exceeds `limit` bytes.
+/// Reads all of `source`, and fails as soon as it exceeds `most`: a number of bytes, or a limit that people may change.
 ///
 /// # Errors
-/// Returns an error if `source` cannot be read, or holds more than `limit` bytes.
-pub fn read(source: impl Read, limit: u64, object: &str) -> Result<Vec<u8>> {
+/// Returns an error if `source` cannot be read, or holds more than `most`.
+pub fn read(source: impl Read, most: impl Into<MostBytes>, object: &str) -> Result<Vec<u8>> {
+    let bound = most.into();
     let mut bytes = Vec::new();
     #[expect(clippy::disallowed_methods, reason = "this is the bounded wrapper that everything else must use")]
-    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Error::io(object, "read", error))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::invalid(object, format!("larger than {}", size(limit))));
-    }
+    source
+        .take(bound.bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io(object, "read", error))?;
+    bound.check(bytes.len() as u64, object)?;
     Ok(bytes)
 }
 
@@ -63,23 +65,23 @@ pub fn for_each_piece(mut source: impl Read, object: &str, mut take: impl FnMut(
     }
 }
 
-/// Returns a reader of `source` that fails as soon as more than `limit` bytes are read. Messages call it `object`.
-pub fn reader<'a>(source: impl Read + 'a, limit: u64, object: &'a str) -> impl Read + 'a {
-    Bounded { source, left: limit, limit, object }
+/// Returns a reader of `source` that fails as soon as more than `most` is read. Messages call it `object`.
+pub fn reader<'a>(source: impl Read + 'a, most: impl Into<MostBytes>, object: &'a str) -> impl Read + 'a {
+    let bound = most.into();
+    Bounded { source, left: bound.bytes, bound, object }
 }
 
 struct Bounded<'a, R> {
     source: R,
     left: u64,
-    limit: u64,
+    bound: MostBytes,
     object: &'a str,
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
-        let too_large = || Error::invalid(self.object, format!("larger than {}", size(self.limit)));
-        self.left = self.left.checked_sub(read as u64).ok_or_else(too_large)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| self.bound.exceeded(self.object))?;
         Ok(read)
     }
 }

@@ -10,6 +10,7 @@ pub mod file_section;
 #[doc(hidden)]
 pub mod human_numbers;
 pub mod json;
+pub mod limits;
 pub mod progress;
 pub mod root;
 #[doc(hidden)]

@@ -49,6 +49,7 @@ pub use secret::Secret;
 pub use transport::{ClientCertificate, Network, Timeouts, Transport, certificates};
 
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::MostBytes;
 use crate::common::progress::Progress;
 use crate::spec::reference::DEFAULT_REGISTRY;
 use authentication::{Authentication, RequestScope, Scopes, TokenContext};
@@ -265,8 +266,9 @@ impl Registry {
         &self,
         request: &mut HttpRequest<'_, '_>,
         purpose: &RequestScope,
-        limit: u64,
+        most: impl Into<MostBytes>,
     ) -> Result<(Answer, Vec<u8>)> {
+        let bound = most.into();
         let mut attempts = self.attempts();
         loop {
             let mut answer = self.send_with_retries(request, purpose)?;
@@ -275,12 +277,11 @@ impl Registry {
             }
             let mut bytes = Vec::new();
             let body = answer.body.within(self.transport.document_time());
-            match io::copy(&mut body.take(limit + 1), &mut bytes) {
-                Ok(read) if read > limit => {
-                    let reason = format!("the document is larger than {}", crate::common::human_numbers::size(limit));
-                    return Err(Error::invalid(&purpose.object, reason));
+            match io::copy(&mut body.take(bound.bytes.saturating_add(1)), &mut bytes) {
+                Ok(read) => {
+                    bound.check(read, &purpose.object)?;
+                    return Ok((answer, bytes));
                 }
-                Ok(_) => return Ok((answer, bytes)),
                 Err(error) => match self.transport.body_fault(&answer.url, error).about(&purpose.object) {
                     ExchangeError::Transient(error) => attempts.wait_after(error)?,
                     fault => return Err(fault.error()),

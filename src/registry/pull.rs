@@ -6,15 +6,13 @@ use super::transport::{Answer, ExchangeError, HttpRequest, Payload};
 use super::{Registry, origin};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::{Limit, MostBytes};
 use crate::common::{human_numbers, json};
 use crate::spec::reference::Reference;
 use crate::spec::{Descriptor, media_type};
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 use ureq::http::{HeaderName, Method, Uri, header};
-
-/// The largest manifest that registries must accept, in bytes (distribution-spec, "Pushing Manifests").
-const LARGEST_ACCEPTED_MANIFEST: u64 = 4 << 20;
 
 /// The progress of a download after which the count of failures starts again, in bytes.
 const GOOD_STEP: u64 = 1 << 20;
@@ -64,7 +62,9 @@ impl Registry {
             headers: vec![(header::ACCEPT, accepted)],
             payload: Payload::None,
         };
-        let (answer, bytes) = self.document(&mut request, &purpose, LARGEST_ACCEPTED_MANIFEST)?;
+        // By default, the largest manifest that registries must accept (distribution-spec, "Pushing Manifests").
+        let largest = MostBytes::from(Limit::DocumentSize).half();
+        let (answer, bytes) = self.document(&mut request, &purpose, largest)?;
         let media_type = type_of(&answer, &bytes, &object)?;
         let claimed = match answer.header(CONTENT_DIGEST) {
             Some(text) => Some(text.parse::<Digest>().map_err(|error| error.within(&object))?),

@@ -8,8 +8,9 @@ use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::spec::reference::Tag;
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, media_type};
+use crate::spec::{Artifact, Descriptor, Index, media_type};
 use crate::store::{Opener, Verified};
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ impl Repository {
     /// Fails if the manifest is not what `descriptor` says, the registry refuses it, or the list cannot be read or written.
     pub(super) fn put_artifact(&self, descriptor: &Descriptor, open: &Opener<'_>) -> Result<()> {
         let object = format!("{}@{}", self.reference().clone().without_tag().without_digest(), descriptor.digest);
-        let bytes = bounded_read::read(Verified::new(open()?, descriptor), LARGEST_MANIFEST, &object)?;
+        let bytes = bounded_read::read(Verified::new(open()?, descriptor), Limit::DocumentSize, &object)?;
         let artifact = Artifact::read(&bytes, &descriptor.media_type, &object)?;
         let repository = self.reference().repository();
         let is_listed = self.registry().put_manifest(repository, descriptor, &bytes, &descriptor.digest.to_string())?;

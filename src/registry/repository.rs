@@ -5,8 +5,9 @@ use super::{ManifestDocument, Registry};
 use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::spec::reference::{Reference, Tag};
-use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
+use crate::spec::{Descriptor, Platform, Replaced, media_type};
 use crate::store::{BlobLocations, BlobSink, BlobSource, ImageName, Opener};
 use crate::store::{StoredDocument, StoredImage, StoredIndex, Verified};
 use std::collections::BTreeMap;
@@ -191,7 +192,7 @@ impl BlobSink for Repository {
         }
         if media_type::is_index(&descriptor.media_type) {
             let object = format!("{}@{}", self.reference, descriptor.digest);
-            let bytes = bounded_read::read(Verified::new(open()?, descriptor), LARGEST_MANIFEST, &object)?;
+            let bytes = bounded_read::read(Verified::new(open()?, descriptor), Limit::DocumentSize, &object)?;
             return self.put_index(descriptor, &bytes);
         }
         let session = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);

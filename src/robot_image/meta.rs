@@ -5,8 +5,9 @@ use super::catalog_file::CatalogFile;
 use crate::codec::compression::{Compression, Compressor, Detected};
 use crate::common::bounded_read;
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::layers::tree::StoredFiles;
-use crate::rcc::{Catalog, CatalogLimits, Space};
+use crate::rcc::{Catalog, Space};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -130,7 +131,7 @@ pub(super) fn gzip(content: &[u8]) -> Result<Arc<[u8]>> {
 pub(super) fn document(stored: impl Read + Send, object: &str) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::io(object, "read", error);
     let content = Detected::new(stored).and_then(Detected::decode).map_err(failed)?;
-    bounded_read::read(content, CatalogLimits::default().document, object)
+    bounded_read::read(content, Limit::CatalogSize, object)
 }
 
 /// Replaces members of the outermost object of a document that is known to be JSON.

@@ -2,9 +2,10 @@
 
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
-use super::{MOST_LAYERS, media_type};
+use super::media_type;
 use crate::common::error::{Error, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use serde_json::Value;
 
 /// The manifest of an artifact (manifest.md, "Guidelines for Artifact Usage").
@@ -41,9 +42,7 @@ impl Artifact {
         let mut blobs: Vec<Descriptor> = config.iter().cloned().collect();
         for key in ["layers", "blobs"] {
             let listed = json::array_at(&value, key, object)?.map_or(&[][..], |listed| listed);
-            if listed.len() > MOST_LAYERS {
-                return Err(Error::invalid(object, format!("{} {key}, more than {MOST_LAYERS}", listed.len())));
-            }
+            Limit::Layers.check(listed.len(), object, key.trim_end_matches('s'))?;
             let read = |blob: &Value| Descriptor::read(blob, object);
             blobs.extend(listed.iter().map(read).collect::<Result<Vec<_>>>()?);
         }
@@ -79,7 +78,7 @@ mod tests {
         let mut signature = image.clone();
         signature["subject"] = Descriptor::of(media_type::MANIFEST, b"image").to_json();
         assert!(read(&signature).unwrap().is_some());
-        sbom["layers"] = vec![image["layers"][0].clone(); MOST_LAYERS + 1].into();
+        sbom["layers"] = vec![image["layers"][0].clone(); 501].into();
         assert!(read(&sbom).unwrap_err().to_string().contains("more than 500"));
     }
 }

@@ -2,10 +2,11 @@
 
 use super::descriptor::Descriptor;
 use super::manifest::check_type;
-use super::{CONTAINERD_NAME, MOST_MANIFESTS, Platform, REF_NAME, media_type};
+use super::{CONTAINERD_NAME, Platform, REF_NAME, media_type};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::spec::name::{ImageName, Selector};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,9 +48,7 @@ impl Index {
         }
         let listed = json::array_at(&document, "manifests", object)?
             .ok_or_else(|| Error::invalid(object, "an index without `manifests`"))?;
-        if listed.len() > MOST_MANIFESTS {
-            return Err(Error::invalid(object, format!("{} manifests, more than {MOST_MANIFESTS}", listed.len())));
-        }
+        Limit::Manifests.check(listed.len(), object, "manifest")?;
         let manifests = listed.iter().map(|manifest| Descriptor::read(manifest, object)).collect::<Result<Vec<_>>>()?;
         Ok(Index { document, manifests })
     }

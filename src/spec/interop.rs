@@ -9,9 +9,10 @@
 //! Bytes that are hashed never come from `oci_spec`, which writes maps in random order: they are written by
 //! [`crate::common::json::canonical`].
 
-use super::{Config, Descriptor, Index, LARGEST_MANIFEST, Manifest, Platform, media_type};
+use super::{Config, Descriptor, Index, Manifest, Platform, media_type};
 use crate::common::error::{Error, Result};
 use crate::common::json;
+use crate::common::limits::{Limit, MostBytes};
 use oci_spec::image as oci;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -159,9 +160,7 @@ impl Config {
 
 fn read_index(document: &Value) -> Result<Index> {
     let bytes = json::canonical(document);
-    if bytes.len() as u64 > LARGEST_MANIFEST {
-        return Err(Error::invalid("index", format!("{} bytes, more than {LARGEST_MANIFEST}", bytes.len())));
-    }
+    MostBytes::from(Limit::DocumentSize).check(bytes.len() as u64, "index")?;
     let claimed = document["mediaType"].as_str().unwrap_or(media_type::INDEX).to_owned();
     Index::read(&bytes, &claimed, "index")
 }

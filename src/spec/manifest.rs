@@ -1,9 +1,10 @@
 //! Image manifests.
 
 use super::descriptor::{Descriptor, annotations};
-use super::{MOST_LAYERS, media_type};
+use super::media_type;
 use crate::common::error::{Error, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -49,9 +50,7 @@ impl Manifest {
         }
         let listed = json::array_at(&value, "layers", object)?
             .ok_or_else(|| Error::invalid(object, "a manifest without `layers`"))?;
-        if listed.len() > MOST_LAYERS {
-            return Err(Error::invalid(object, format!("{} layers, more than {MOST_LAYERS}", listed.len())));
-        }
+        Limit::Layers.check(listed.len(), object, "layer")?;
         let layers = listed.iter().map(|layer| Descriptor::read(layer, object)).collect::<Result<Vec<_>>>()?;
         if let Some(layer) = layers.iter().find(|layer| claims_to_be_a_document(&layer.media_type)) {
             let reason = format!("layer {} has the media type `{}`", layer.digest, layer.media_type);

@@ -25,15 +25,3 @@ pub use path::ImagePath;
 pub use platform::Platform;
 
 pub use crate::spec::name::{CONTAINERD_NAME, REF_NAME};
-
-/// The largest manifest or index that is read, in bytes. Registries refuse anything larger than half of it.
-pub const LARGEST_MANIFEST: u64 = 8 << 20;
-
-/// The largest image config that is read, in bytes.
-pub const LARGEST_CONFIG: u64 = 8 << 20;
-
-/// The largest number of layers. No engine can stack more.
-pub const MOST_LAYERS: usize = 500;
-
-/// The largest number of manifests in an index.
-pub const MOST_MANIFESTS: usize = 10_000;

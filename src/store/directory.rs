@@ -18,8 +18,9 @@ use crate::common::digest::Digest;
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::common::root::{PathStatus, Root, is_temporary_name};
-use crate::spec::{Descriptor, LARGEST_MANIFEST, Platform, Replaced, media_type};
+use crate::spec::{Descriptor, Platform, Replaced, media_type};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -78,7 +79,7 @@ impl DirectoryImage {
             }
             _ => error,
         })?;
-        let bytes = bounded_read::read(file, LARGEST_MANIFEST, &object)?;
+        let bytes = bounded_read::read(file, Limit::DocumentSize, &object)?;
         let document = json::parse(&bytes, json::DOCUMENT_DEPTH, &object)?;
         let media_type = match json::string_at(&document, "mediaType", &object)? {
             Some(found) => found,

@@ -3,9 +3,9 @@
 use super::{DocumentContent, StoredDocument, StoredImage};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
-use crate::common::human_numbers;
 use crate::common::json;
-use crate::spec::{Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, Platform, media_type};
+use crate::common::limits::{Limit, MostBytes};
+use crate::spec::{Descriptor, Platform, media_type};
 use serde_json::{Value, json};
 
 /// The annotation by which an attestation of BuildKit names the image that it is about.
@@ -116,16 +116,10 @@ impl PlatformIndex {
     /// # Errors
     /// Fails if the index is larger than readers accept.
     pub fn finish(mut self) -> Result<(Descriptor, Vec<u8>)> {
-        if self.entries.len() > MOST_MANIFESTS {
-            let reason = format!("the index would list {} images, more than {MOST_MANIFESTS}", self.entries.len());
-            return Err(Error::invalid(self.object, reason));
-        }
+        Limit::Manifests.check(self.entries.len(), &self.object, "image")?;
         self.document["manifests"] = self.entries.into_iter().map(|entry| entry.member).collect();
         let bytes = json::canonical(&self.document);
-        if bytes.len() as u64 > LARGEST_MANIFEST {
-            let reason = format!("the index would be larger than {}", human_numbers::size(LARGEST_MANIFEST));
-            return Err(Error::invalid(self.object, reason));
-        }
+        MostBytes::from(Limit::DocumentSize).check(bytes.len() as u64, &format!("index of {}", self.object))?;
         Ok((Descriptor::of(&self.media_type, &bytes), bytes))
     }
 }

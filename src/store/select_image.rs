@@ -3,8 +3,9 @@
 use super::{BlobSource, read_document};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::Limit;
 use crate::spec::name::{ImageName, Selector};
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Manifest, media_type};
+use crate::spec::{Artifact, Descriptor, Index, Manifest, media_type};
 
 /// The number of indexes that are opened for a digest that the layout does not list itself.
 const MOST_INDEXES: usize = 1000;
@@ -109,7 +110,7 @@ pub(super) fn artifact(source: &dyn BlobSource, listed: &Descriptor) -> Result<O
     if media_type::is_index(&listed.media_type) {
         return Ok(None);
     }
-    let read = read_document(source, listed, LARGEST_MANIFEST)
+    let read = read_document(source, listed, Limit::DocumentSize)
         .and_then(|bytes| Artifact::read(&bytes, &listed.media_type, "manifest"));
     match read {
         Err(error) if !error.is_of_the_content() => Err(error),
@@ -140,7 +141,7 @@ pub(super) fn reachable(
     while let Some(next) = pending.pop() {
         let is_index = media_type::is_index(&next.media_type);
         if media_type::refers_to_blobs(&next.media_type) {
-            let bytes = match read_document(source, &next, LARGEST_MANIFEST) {
+            let bytes = match read_document(source, &next, Limit::DocumentSize) {
                 Err(error)
                     if missing == MissingPlatform::Skipped
                         && error.kind() == ErrorKind::NotFound
@@ -174,7 +175,7 @@ fn find_inside(source: &dyn BlobSource, entries: Vec<&Descriptor>, digest: Diges
             return Ok(Some(listed));
         }
         if media_type::is_index(&listed.media_type) {
-            let inner = read_document(source, &listed, LARGEST_MANIFEST)
+            let inner = read_document(source, &listed, Limit::DocumentSize)
                 .and_then(|bytes| Index::read(&bytes, &listed.media_type, "index"));
             match inner {
                 Ok(inner) => pending.extend(inner.manifests().iter().cloned()),

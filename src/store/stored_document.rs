@@ -3,7 +3,8 @@
 use super::{BlobSource, StoredImage, read_document};
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use crate::common::limits::Limit;
+use crate::spec::{Artifact, Descriptor, Index, Platform, media_type};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl StoredDocument {
         entry: Option<Value>,
         object: &str,
     ) -> Result<StoredDocument> {
-        let bytes = read_document(&*source, &descriptor, LARGEST_MANIFEST).map_err(|error| error.within(object))?;
+        let bytes = read_document(&*source, &descriptor, Limit::DocumentSize).map_err(|error| error.within(object))?;
         let document = json::parse(&bytes, json::DOCUMENT_DEPTH, object)?;
         let content = if media_type::is_index(&descriptor.media_type) {
             DocumentContent::Index(Index::read(&bytes, &descriptor.media_type, object)?)

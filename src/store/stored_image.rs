@@ -4,8 +4,9 @@ use super::{BlobSource, Referrer, read_document};
 use crate::codec::compression::Encoding;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers::counted;
+use crate::common::limits::Limit;
 use crate::spec::reference::Reference;
-use crate::spec::{Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type};
+use crate::spec::{Config, Descriptor, Index, Manifest, Platform, media_type};
 use std::sync::Arc;
 
 /// The annotation in `index.json` that records an image's name in the registry of its origin. With it, a layout on another
@@ -89,7 +90,8 @@ impl StoredImage {
             if depth > DEEPEST_INDEX {
                 return Err(Error::invalid(object, format!("nesting of indexes deeper than {DEEPEST_INDEX}")));
             }
-            let bytes = read_document(&*source, &descriptor, LARGEST_MANIFEST).map_err(|error| error.within(object))?;
+            let bytes =
+                read_document(&*source, &descriptor, Limit::DocumentSize).map_err(|error| error.within(object))?;
             let index = Index::read(&bytes, &descriptor.media_type, object)?;
             descriptor = index.choose(platform, object)?.clone();
         }
@@ -100,10 +102,10 @@ impl StoredImage {
             ));
         }
         let manifest_bytes =
-            read_document(&*source, &descriptor, LARGEST_MANIFEST).map_err(|error| error.within(object))?;
+            read_document(&*source, &descriptor, Limit::DocumentSize).map_err(|error| error.within(object))?;
         let manifest = Manifest::read(&manifest_bytes, &descriptor.media_type, object)?;
         let config_bytes =
-            read_document(&*source, &manifest.config, LARGEST_CONFIG).map_err(|error| error.within(object))?;
+            read_document(&*source, &manifest.config, Limit::DocumentSize).map_err(|error| error.within(object))?;
         let origin = origin_of(start);
         let image = StoredImage::assemble(source, descriptor, manifest_bytes, config_bytes, platform, object)?;
         Ok(StoredImage { origin, ..image })

@@ -5,9 +5,10 @@ use super::stored_image::origin_of;
 use super::{BlobSink, BlobSource, DocumentContent, ImageName, StoredDocument, StoredImage, TransferStats, copy_blobs};
 use super::{Layout, PlatformIndex, read_document};
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::common::progress::Progress;
 use crate::spec::reference::Reference;
-use crate::spec::{Descriptor, LARGEST_MANIFEST, MOST_MANIFESTS, media_type};
+use crate::spec::{Descriptor, media_type};
 use std::sync::Arc;
 
 /// An index of images for several platforms, and the source of their blobs.
@@ -38,7 +39,7 @@ impl StoredIndex {
     pub fn of(document: &StoredDocument) -> Result<Option<StoredIndex>> {
         let DocumentContent::Index(_) = &document.content else { return Ok(None) };
         let (source, object) = (document.source().clone(), document.object().to_owned());
-        let bytes = read_document(&*source, &document.descriptor, LARGEST_MANIFEST)
+        let bytes = read_document(&*source, &document.descriptor, Limit::DocumentSize)
             .map_err(|error| error.within(&object))?
             .into();
         let described = &document.descriptor;
@@ -76,8 +77,9 @@ impl StoredIndex {
             pending.extend(document.listed().iter().rev().cloned());
             // Indexes may list each other many times.
             read += 1;
-            if read + pending.len() > MOST_MANIFESTS {
-                return Err(Error::invalid(&self.object, format!("refers to more than {MOST_MANIFESTS} images")));
+            if (read + pending.len()) as u64 > Limit::Manifests.value() {
+                let reason = format!("refers to more than {} images", Limit::Manifests.value());
+                return Err(Error::invalid(&self.object, reason).hint(Limit::Manifests.advice()));
             }
             if let DocumentContent::Image(image) = document.content {
                 images.push(*image);

@@ -4,7 +4,7 @@ use super::BlobSource;
 use crate::common::bounded_read;
 use crate::common::digest::{Digest, Hasher};
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::human_numbers;
+use crate::common::limits::MostBytes;
 use crate::spec::Descriptor;
 use std::io::{self, Read};
 
@@ -85,14 +85,12 @@ impl<R: Read> Read for Verified<R> {
 /// Reads and verifies a whole manifest, index or config.
 ///
 /// # Errors
-/// Fails if it is missing, larger than `limit` bytes, or does not match its descriptor.
-pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+/// Fails if it is missing, larger than `most`, or does not match its descriptor.
+pub fn read_document(source: &dyn BlobSource, descriptor: &Descriptor, most: impl Into<MostBytes>) -> Result<Vec<u8>> {
     let object = format!("blob {}", descriptor.digest);
-    if descriptor.size > limit {
-        return Err(Error::invalid(object, format!("larger than {}", human_numbers::size(limit)))
-            .about_blob(&descriptor.digest));
-    }
-    bounded_read::read(Verified::new(source.open(descriptor)?, descriptor), limit, &object)
+    let bound = most.into();
+    bound.check(descriptor.size, &object).map_err(|error| error.about_blob(&descriptor.digest))?;
+    bounded_read::read(Verified::new(source.open(descriptor)?, descriptor), bound, &object)
 }
 
 #[cfg(test)]

@@ -7,12 +7,11 @@ use crate::codec::compression::Detected;
 use crate::common::digest::{DiffId, Digest, Hashing};
 use crate::common::error::{Error, ErrorKind, Result, one_line};
 use crate::common::human_numbers::counted;
+use crate::common::limits::Limit;
 use crate::common::progress::{Activity, Progress, warn};
 use crate::spec::name::ImageName;
 use crate::spec::reference::Reference;
-use crate::spec::{
-    Artifact, Config, Descriptor, Index, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, Platform, media_type,
-};
+use crate::spec::{Artifact, Config, Descriptor, Index, Manifest, Platform, media_type};
 use crate::store::tar_check::check_tar;
 use crate::store::{BlobSource, Layout, RemoteLayers, read_document};
 use rayon::prelude::*;
@@ -273,7 +272,7 @@ impl Survey<'_> {
         const DEEPEST: usize = 4;
         let object = format!("blob {}", descriptor.digest);
         let media_type = &descriptor.media_type;
-        let result = read_document(self.layout, descriptor, LARGEST_MANIFEST).and_then(|bytes| {
+        let result = read_document(self.layout, descriptor, Limit::DocumentSize).and_then(|bytes| {
             if media_type::is_index(media_type) {
                 Index::read(&bytes, media_type, &object).map(VerifiedDocument::Index)
             } else if let Ok(Some(artifact)) = Artifact::read(&bytes, media_type, &object) {
@@ -340,7 +339,7 @@ impl Survey<'_> {
 
     fn read_config(&self, descriptor: &Descriptor) -> Result<Config> {
         let object = format!("blob {}", descriptor.digest);
-        Config::read(&read_document(self.layout, descriptor, LARGEST_CONFIG)?, &object)
+        Config::read(&read_document(self.layout, descriptor, Limit::DocumentSize)?, &object)
     }
 }
 

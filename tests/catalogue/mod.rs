@@ -16,6 +16,7 @@ mod durable;
 mod file_system;
 mod foreign_bases;
 mod injected_faults;
+pub(crate) mod limits;
 mod links;
 mod numbers;
 mod output;

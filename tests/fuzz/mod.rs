@@ -1,7 +1,7 @@
 //! Fuzz targets: functions that read untrusted bytes. None of them may panic, hang, or allocate without bound.
 //!
-//! A target is a function in `targets`. Its seeds are the files in `corpus/<target>/`; a file that ends in `.hex` holds
-//! hexadecimal digits. `cargo test` runs each target on a few thousand mutations of its seeds. A long run takes new mutations
+//! A target is a function in `targets`. Its seeds are the files in `corpus/<target>/`, with every input that was found to
+//! do harm; a file that ends in `.hex` holds hexadecimal digits. `cargo test` runs each target on a few thousand mutations of its seeds. A long run takes new mutations
 //! until its time is over, for each target:
 //!
 //! ```text
@@ -105,6 +105,8 @@ fn run_of_one_target() {
     let end = Instant::now() + Duration::from_secs(variable("OCIBUILD_FUZZ_SECONDS").unwrap());
     let mut seed = variable("OCIBUILD_FUZZ_SEED").unwrap();
     let mut inputs = 0;
+    // As they are: among them is what was found before.
+    seeds(target.name).iter().for_each(|bytes| (target.read)(bytes));
     loop {
         writeln!(std::io::stderr(), "fuzz::{name}: OCIBUILD_FUZZ_SEED={seed} after {inputs} inputs").unwrap();
         round(target, seed);

@@ -5,7 +5,7 @@ use super::injector::traced;
 use super::scenario::Rehearsed;
 use super::scenarios::SCENARIOS;
 use super::{chosen, is_complete, is_one_error};
-use crate::support::{Finished, Scratch, command, consumer, consumer_as_root, run};
+use crate::support::{Finished, Scratch, Used, command, consumer, consumer_as_root, run};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::ExitStatusExt;
@@ -169,6 +169,6 @@ fn through_pipes(command: &mut Command) -> Finished {
         stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         status: status.code().or(signal).unwrap(),
-        memory: 0,
+        used: Used::default(),
     }
 }

@@ -1,9 +1,11 @@
 //! Rows Y and H: robots and recorded environments that are not what they should be, given to the program.
 
 use super::machine::{STAGE, conda};
-use crate::catalogue::contract::Bench;
+use crate::catalogue::contract::{Bench, is_cheap};
+use crate::catalogue::limits::holds_to_the_number;
 use crate::support::hololib::{Recording, Storage, gzip, write_zip};
 use crate::support::{Finished, command, consumer_as_root, run, static_program};
+use ocibuild::common::limits::Limit;
 use ocibuild::common::progress::Silent;
 use ocibuild::rcc::{Blueprint, BlueprintOptions};
 use serde_json::{Value, json};
@@ -154,6 +156,7 @@ impl Recorded {
     #[track_caller]
     fn builds(&self, more: &[&str]) -> Finished {
         let finished = run(&mut self.command(more)).success();
+        is_cheap("a robot", &finished);
         self.bench.is_intact("a robot");
         finished
     }
@@ -312,4 +315,91 @@ fn c17_c18_a_damaged_library_matters_where_it_is_read() {
     let missing = recorded.bench.scratch.join("cache");
     fs::remove_dir_all(missing).unwrap();
     recorded.bench.refuses("C18", &mut recorded.command(&[]), &["library/", "corrupt: expected"]);
+}
+
+/// The robot with `more` in its file.
+fn with_yaml(more: &str) -> Recorded {
+    let recorded = Recorded::new().written();
+    recorded.bench.scratch.write("robot/robot.yaml", format!("{TASKS}condaConfigFile: conda.yaml\n{more}\n"));
+    recorded
+}
+
+#[test]
+fn y6_y7_y16_yaml_is_read_up_to_its_limits() {
+    let nested = |depth: usize| format!("more: {}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+    with_yaml(&nested(64)).builds(&[]);
+    let beyond = with_yaml(&nested(65));
+    beyond.bench.refuses("Y7", &mut beyond.command(&[]), &["robot.yaml:", "nesting deeper than 64"]);
+    // Each alias is a list of 99.
+    let aliases = |number: usize| format!("a: &a [{}]\nb: [{}]", "x,".repeat(99), "*a,".repeat(number));
+    with_yaml(&aliases(100)).builds(&[]);
+    let beyond = with_yaml(&aliases(101));
+    beyond.bench.refuses("Y6", &mut beyond.command(&[]), &["robot.yaml:", "too many aliases"]);
+    let long = with_yaml(&"#".repeat((1 << 20) - 200));
+    let size = fs::metadata(long.bench.scratch.join("robot/robot.yaml")).unwrap().len();
+    long.builds(&[]);
+    holds_to_the_number(&long.bench, &|| long.command(&[]), Limit::YamlSize, size, &["robot.yaml: larger than"]);
+    let comment = |size: u64| with_yaml(&"#".repeat(usize::try_from(size).unwrap()));
+    let others = size - ((1 << 20) - 200);
+    comment((1 << 20) - others).builds(&[]);
+    let beyond = comment((1 << 20) - others + 1);
+    beyond.bench.refuses("Y16", &mut beyond.command(&[]), &["robot.yaml: larger than 1 MiB (OCIBUILD_MAX_YAML_SIZE"]);
+}
+
+#[test]
+fn h17_directories_of_a_catalog_nest_up_to_the_limit() {
+    let nested = |depth: usize| {
+        let folder = |below: Value| json!({ "name": "d", "mode": 0o755_u32 | 1 << 31, "subdirs": below, "files": {} });
+        let mut recorded = Recorded::new();
+        let deepest = (1..depth).fold(folder(json!({})), |below, _| folder(json!({ "d": below })));
+        recorded.recording.document["tree"]["subdirs"]["d"] = deepest;
+        recorded.written()
+    };
+    nested(256).builds(&[]);
+    let beyond = nested(257);
+    beyond.bench.refuses("H17", &mut beyond.command(&[]), &["too deep: more than 256 levels"]);
+}
+
+#[test]
+fn h18_h20_catalogs_are_read_up_to_the_limits_that_are_set() {
+    let recorded = Recorded::new().written();
+    let size = serde_json::to_vec_pretty(&recorded.recording.document).unwrap().len() as u64;
+    let words = ["catalog ", "larger than"];
+    holds_to_the_number(&recorded.bench, &|| recorded.command(&[]), Limit::CatalogSize, size, &words);
+    // The image has more.
+    let entries = 4;
+    let limit = Limit::Entries.variable();
+    let mut beyond = recorded.command(&[]);
+    let words = ["catalog ", "more than 3 entries", "OCIBUILD_MAX_ENTRIES sets the limit)"];
+    recorded.bench.refuses("H18", beyond.env(limit, (entries - 1).to_string()), &words);
+    let listed = |entries: u64| {
+        let mut list = recorded.bench.command(&["catalogs", "--hololib", "home/.robocorp/hololib"]);
+        run(list.env(limit, entries.to_string()).env("HOME", recorded.bench.scratch.join("home"))).success()
+    };
+    assert!(listed(entries - 1).text().contains("more than 3 entries"), "{}", listed(entries - 1));
+    assert!(!listed(entries).text().contains("more than"), "{}", listed(entries));
+}
+
+#[test]
+fn a31_members_of_a_zip_are_read_up_to_the_limits_that_are_set() {
+    let recorded = Recorded::new();
+    let zip = recorded.bench.scratch.join("hololib.zip");
+    let files = recorded.recording.files();
+    write_zip(&zip, &files);
+    let listed = |limit: Limit, value: u64| {
+        let mut list = recorded.bench.command(&["catalogs", "--hololib", "hololib.zip"]);
+        run(list.env(limit.variable(), value.to_string()))
+    };
+    let members = files.len() as u64;
+    listed(Limit::Entries, members).success();
+    listed(Limit::Entries, members - 1)
+        .ended_with(1)
+        .failed_saying("hololib.zip: 4 members, more than 3 (OCIBUILD_MAX_ENTRIES");
+    // A central header of 46 bytes and a name for each (APPNOTE.TXT, 4.3.12).
+    let directory = files.iter().map(|(name, _)| 46 + name.len() as u64).sum::<u64>();
+    listed(Limit::CatalogSize, directory - 1)
+        .ended_with(1)
+        .failed_saying("central directory of hololib.zip: larger than");
+    let at = listed(Limit::CatalogSize, directory);
+    assert!(!at.stderr.contains("central directory"), "{at}");
 }

@@ -49,8 +49,17 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
     /// Its exit status; 128 plus the signal's number if a signal ended it.
     pub(crate) status: i32,
-    /// The most memory in KiB that it was seen to have. It is looked at all the time, so that only its last moments do not count.
+    /// What it was seen to use. It is looked at all the time, so that only its last moments do not count.
+    pub(crate) used: Used,
+}
+
+/// What a process used, as far as the system tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Used {
+    /// The most memory at once, in KiB.
     pub(crate) memory: u64,
+    /// The time of all its threads on processors. On a busy machine it takes longer.
+    pub(crate) processor: Duration,
 }
 
 impl Finished {
@@ -113,9 +122,9 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
     let started = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut pause = Duration::from_millis(1);
-    let mut memory = 0;
+    let mut used = Used::default();
     let status = loop {
-        memory = memory.max(memory_of(child.id()));
+        used = used.or_more(used_by(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -136,20 +145,28 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
         stdout,
         stderr: String::from_utf8_lossy(&content(&mut stderr)).into_owned(),
         status: number(status),
-        memory,
+        used,
     }
 }
 
-/// Returns the most memory in KiB that a process has had, as far as the system tells. A process that does not run its own
-/// program yet still has the memory of this one.
-fn memory_of(process: u32) -> u64 {
-    let program = std::fs::read_link(format!("/proc/{process}/exe")).ok();
-    if program.is_none_or(|program| std::env::current_exe().is_ok_and(|own| own == program)) {
-        return 0;
+impl Used {
+    fn or_more(self, other: Used) -> Used {
+        Used { memory: self.memory.max(other.memory), processor: self.processor.max(other.processor) }
     }
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+}
+
+/// Returns what a process has used. One that does not run its own program yet still has the memory of this one.
+fn used_by(process: u32) -> Used {
+    let program = std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    let has_begun = program.is_some_and(|program| std::env::current_exe().is_ok_and(|own| own != program));
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
+    let (status, stat) = (read("status"), read("stat"));
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+    let memory = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).filter(|_| has_begun);
+    // Behind the name, which may have spaces: fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let hundredths: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Used { memory: memory.unwrap_or_default(), processor: Duration::from_millis(hundredths * 10) }
 }
 
 fn content(file: &mut File) -> Vec<u8> {
@@ -195,6 +212,14 @@ mod tests {
             "\n    sh -c 'echo out; echo err >&2; exit 7'\nwhich ended with status 7\n--- standard output\nout\n\n\
              --- standard error\nerr\n\n---"
         );
+    }
+
+    #[test]
+    fn what_a_program_uses_is_known() {
+        let busy = shell("i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done");
+        assert!(busy.used.processor > Duration::from_millis(50), "{:?}", busy.used);
+        assert!((500..50_000).contains(&busy.used.memory), "{:?}", busy.used);
+        assert!(shell("sleep 1").used.processor < Duration::from_millis(500));
     }
 
     #[test]

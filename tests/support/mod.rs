@@ -27,7 +27,7 @@ mod selection;
 #[cfg(target_os = "linux")]
 mod static_program;
 
-pub(crate) use command::{Finished, command, ocibuild, run, run_within};
+pub(crate) use command::{Finished, Used, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]

@@ -2,11 +2,11 @@
 
 use super::{Base, ConfigEdit};
 use crate::common::error::{Error, Result};
-use crate::common::human_numbers;
 use crate::common::json;
+use crate::common::limits::{Limit, MostBytes};
 use crate::common::time::Timestamp;
 use crate::layers::Layer;
-use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, Manifest, media_type};
+use crate::spec::{Descriptor, Manifest, media_type};
 use crate::store::{Layout, StoredImage};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -73,24 +73,18 @@ pub fn assemble(image: &Image, base: &Base, layers: &[NewLayer<'_>], layout: &Ar
         ..Descriptor::new("", layer.digest, layer.size)
     });
     let manifest = Manifest {
-        config: layout.put_document(within(&config_bytes, LARGEST_CONFIG, "config")?, media_type::CONFIG)?,
+        config: layout.put_document(within(&config_bytes, "config")?, media_type::CONFIG)?,
         layers: inherited.chain(layers.iter().map(|new| new.layer.descriptor.clone())).collect(),
         annotations: image.annotations.clone(),
     };
     let manifest_bytes = manifest.to_bytes();
-    let descriptor =
-        layout.put_document(within(&manifest_bytes, LARGEST_MANIFEST, "manifest")?, media_type::MANIFEST)?;
+    let descriptor = layout.put_document(within(&manifest_bytes, "manifest")?, media_type::MANIFEST)?;
     StoredImage::assemble(layout.clone(), descriptor, manifest_bytes, config_bytes, None, "the new image")
 }
 
 /// Checks that a document is small enough to be read again.
-fn within<'a>(bytes: &'a [u8], limit: u64, name: &str) -> Result<&'a [u8]> {
-    if bytes.len() as u64 > limit {
-        return Err(Error::invalid(
-            format!("{name} of the new image"),
-            format!("larger than {}", human_numbers::size(limit)),
-        ));
-    }
+fn within<'a>(bytes: &'a [u8], name: &str) -> Result<&'a [u8]> {
+    MostBytes::from(Limit::DocumentSize).check(bytes.len() as u64, &format!("{name} of the new image"))?;
     Ok(bytes)
 }
 

@@ -13,11 +13,12 @@ mod history;
 use super::rewrite::{ChangedImage, Draft};
 use crate::build::image::{BASE_DIGEST, BaseLayers};
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::common::progress::{Progress, warn};
 use crate::layers::rootfs::Listings;
 use crate::registry::BASE_NAME;
 use crate::spec::reference::Reference;
-use crate::spec::{Descriptor, MOST_LAYERS, media_type};
+use crate::spec::{Descriptor, media_type};
 use crate::store::StoredImage;
 use serde_json::{Value, json};
 
@@ -108,10 +109,7 @@ impl Rebase<'_> {
     fn replace_layers(&self, draft: &mut Draft, first_own: usize) -> Result<()> {
         let image = draft.image().clone();
         let own = &image.manifest.layers[first_own..];
-        if self.new.manifest.layers.len() + own.len() > MOST_LAYERS {
-            let count = self.new.manifest.layers.len() + own.len();
-            return Err(Error::invalid("image", format!("would have {count} layers, more than {MOST_LAYERS}")));
-        }
+        Limit::Layers.check(self.new.manifest.layers.len() + own.len(), "rebased image", "layer")?;
         let manifest = &image.descriptor.media_type;
         let of_base = self.new.manifest.layers.iter().map(|layer| {
             let media_type = media_type::layer_in(manifest, &layer.media_type).to_owned();

@@ -1,10 +1,10 @@
 //! The documents of one image while they are changed.
 
 use crate::common::digest::Digest;
-use crate::common::error::{Error, Result};
-use crate::common::human_numbers;
+use crate::common::error::Result;
 use crate::common::json;
-use crate::spec::{Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST};
+use crate::common::limits::{Limit, MostBytes};
+use crate::spec::Descriptor;
 use crate::store::{BlobSource, CombinedBlobs, RemoteLayers, StoredImage};
 use serde_json::Value;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Draft {
         let before = json::parse(&image.manifest_bytes, json::DOCUMENT_DEPTH, "manifest")?;
         let mut config_bytes = image.config_bytes.to_vec();
         if config != *image.config.document() {
-            config_bytes = within(json::canonical(&config), LARGEST_CONFIG, "config")?;
+            config_bytes = within(json::canonical(&config), "config")?;
             let described = described(&image.manifest.config, &config_bytes);
             let had_data = manifest["config"].get("data").is_some();
             described.replace_in(&mut manifest["config"]);
@@ -73,7 +73,7 @@ impl Draft {
         if manifest == before {
             return Ok(None);
         }
-        let manifest_bytes = within(json::canonical(&manifest), LARGEST_MANIFEST, "manifest")?;
+        let manifest_bytes = within(json::canonical(&manifest), "manifest")?;
         let mut descriptor = described(&image.descriptor, &manifest_bytes);
         descriptor.annotations.clear();
         let blobs = blobs.with_document(Digest::of(&config_bytes), config_bytes.as_slice().into());
@@ -91,12 +91,7 @@ fn described(before: &Descriptor, bytes: &[u8]) -> Descriptor {
 }
 
 /// Checks that a document is small enough to be read again.
-fn within(bytes: Vec<u8>, limit: u64, name: &str) -> Result<Vec<u8>> {
-    match bytes.len() as u64 > limit {
-        true => {
-            let reason = format!("would be larger than {}", human_numbers::size(limit));
-            Err(Error::invalid(format!("{name} of the changed image"), reason))
-        }
-        false => Ok(bytes),
-    }
+fn within(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>> {
+    MostBytes::from(Limit::DocumentSize).check(bytes.len() as u64, &format!("{name} of the changed image"))?;
+    Ok(bytes)
 }

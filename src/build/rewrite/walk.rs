@@ -4,7 +4,8 @@ use super::ChangedImage;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use crate::common::limits::Limit;
+use crate::spec::{Artifact, Descriptor, Index, Platform, media_type};
 use crate::store::{BlobSource, RemoteLayers, StoredImage, read_document};
 use std::sync::Arc;
 
@@ -157,7 +158,7 @@ impl ImageWalk<'_> {
     }
 
     fn document(&self, listed: &Descriptor) -> Result<Vec<u8>> {
-        read_document(&**self.source, listed, LARGEST_MANIFEST).map_err(|error| {
+        read_document(&**self.source, listed, Limit::DocumentSize).map_err(|error| {
             let is_missing = error.kind() == ErrorKind::NotFound;
             let error = error.within(self.object);
             if is_missing { error.hint("--platform selects one of the images that are there") } else { error }

@@ -3,8 +3,9 @@
 use super::{Item, ItemKind, Stored, existing, files, stored};
 use crate::common::digest::Digest;
 use crate::common::error::Result;
+use crate::common::limits::Limit;
 use crate::common::root::Root;
-use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, Manifest};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, Manifest};
 use crate::store::{BASES, Layout, read_document};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +59,7 @@ fn shortest(names: BTreeSet<&str>) -> String {
 fn needed_by(listed: &Descriptor, layout: Option<&Layout>) -> Result<Vec<Digest>> {
     let object = listed.digest.to_string();
     let read = |layout| {
-        read_document(layout, listed, LARGEST_MANIFEST)
+        read_document(layout, listed, Limit::DocumentSize)
             .and_then(|bytes| Manifest::read(&bytes, &listed.media_type, &object))
     };
     let manifest = layout.map(|layout| readable(read(layout))).transpose()?.flatten();

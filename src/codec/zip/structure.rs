@@ -8,15 +8,9 @@ use super::records::{
 use super::{Start, ZipMember};
 use crate::common::error::{Error, Result};
 use crate::common::file_section::read_full_at;
-use crate::common::human_numbers;
+use crate::common::limits::{Limit, MostBytes};
 use std::collections::HashMap;
 use std::fs::File;
-
-/// The maximum number of members in an archive.
-const MEMBER_LIMIT: u64 = 10_000_000;
-
-/// The maximum size of the central directory, in bytes.
-const DIRECTORY_LIMIT: u64 = 1 << 30;
 
 /// Checks the structure of the zip in `file` and returns its members by name.
 ///
@@ -93,12 +87,9 @@ impl ArchiveReader<'_> {
                 return Err(self.corrupt(reason));
             }
         }
-        if end.entries > MEMBER_LIMIT || end.directory_size > DIRECTORY_LIMIT {
-            return Err(self.corrupt(format!(
-                "more than {MEMBER_LIMIT} members, or a directory larger than {}",
-                human_numbers::size(DIRECTORY_LIMIT)
-            )));
-        }
+        Limit::Entries.check(usize::try_from(end.entries).unwrap_or(usize::MAX), self.shown, "member")?;
+        MostBytes::from(Limit::CatalogSize)
+            .check(end.directory_size, &format!("central directory of {}", self.shown))?;
         Ok(end)
     }
 

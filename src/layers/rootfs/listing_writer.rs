@@ -4,7 +4,7 @@ use super::entry::{ListedKind, ListedNode, Program};
 use super::listing::{HEADER, KIND, ListedBlob, MAGIC, OPAQUE, SLOT, WHITEOUT, encoding_byte};
 use crate::codec::compression::NotedMember;
 use crate::common::error::{Error, Result};
-use crate::layers::tree::MOST_ENTRIES;
+use crate::common::limits::Limit;
 use libdeflater::crc32;
 use std::collections::BTreeMap;
 
@@ -124,7 +124,8 @@ impl ListingWriter {
         if !self.entries.contains_key(path) {
             self.bytes += path.len();
         }
-        if self.entries.len() >= MOST_ENTRIES || self.bytes > MOST_BYTES {
+        Limit::Entries.check(self.entries.len() + 1, "layer", "entry")?;
+        if self.bytes > MOST_BYTES {
             return Err(Error::invalid("layer", "has more entries than its index"));
         }
         Ok((self.entries.entry(path.into()).or_default(), &mut self.nodes))

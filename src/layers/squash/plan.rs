@@ -6,8 +6,8 @@ use super::output::{TarOutput, ambiguous, display, header};
 use crate::codec::tar::{EntryType, Header};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::layers::rootfs::{LayerListing, ListedKind, ListedNode, MergedFiles, PathLookup};
-use crate::layers::tree::MOST_ENTRIES;
 use crate::spec::ImagePath;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -83,10 +83,7 @@ impl SquashPlan {
     }
 
     fn check_count(&self) -> Result<()> {
-        match self.visible.len() + self.names.len() > MOST_ENTRIES {
-            true => Err(Error::invalid("image", format!("more than {MOST_ENTRIES} files"))),
-            false => Ok(()),
-        }
+        Limit::Entries.check(self.visible.len() + self.names.len(), "image", "file")
     }
 
     /// Returns what becomes of the entry at `path` in layer `layer`.

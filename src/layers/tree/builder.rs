@@ -4,6 +4,7 @@ use super::nodes::{DESTINATION, IMPLIED, KNOWN, NodeKind, Nodes, ROOT, TreeNode,
 use super::sorted::WHITEOUT_PREFIX;
 use super::{Attributes, Cause, Content, Entry, Excluded, Kind, PathKind, Rules, Tree};
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::common::root::slashed;
 use crate::spec::ImagePath;
 use hashbrown::HashTable;
@@ -12,9 +13,6 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-
-/// The largest number of entries in a tree.
-pub(crate) const MOST_ENTRIES: usize = 10_000_000;
 
 /// Collects entries from one or more sources.
 #[derive(Debug)]
@@ -249,9 +247,8 @@ impl TreeBuilder {
             return Ok(found);
         }
         let TreeBuilder { nodes, places, hasher, .. } = self;
-        if nodes.list.len() > MOST_ENTRIES {
-            return Err(Error::invalid("layer", format!("more than {MOST_ENTRIES} entries")));
-        }
+        // The root is no entry.
+        Limit::Entries.check(nodes.list.len(), "layer", "entry")?;
         let number = nodes.push(parent, name);
         places.insert_unique(hash, number, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
         Ok(number)

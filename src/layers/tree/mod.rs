@@ -26,7 +26,6 @@ mod time_zones;
 mod unwanted_directories;
 mod walk;
 
-pub(crate) use builder::MOST_ENTRIES;
 pub use builder::TreeBuilder;
 pub use content::{Content, ContentStream, FileContent, SourceDirectory, StoredFile, StoredFiles};
 pub use entry::{Attributes, Entry, Kind, PathKind, Xattrs};

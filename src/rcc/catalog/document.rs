@@ -5,6 +5,7 @@
 use super::CatalogLimits;
 use super::name::is_platform;
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::rcc::ObjectDigest;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::{Cell, RefCell};
@@ -85,7 +86,13 @@ impl CatalogTree {
 /// Returns an error if `source` cannot be read, is not JSON, is not a catalog, or exceeds a limit.
 pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> Result<CatalogDocument> {
     let listing = RefCell::new(CatalogTree::default());
-    let reading = Reading { place: RefCell::new(Vec::new()), directory: Cell::new(0), listing, limits };
+    let reading = Reading {
+        place: RefCell::new(Vec::new()),
+        directory: Cell::new(0),
+        listing,
+        is_over: Cell::new(false),
+        limits,
+    };
     let mut deserializer = serde_json::Deserializer::from_reader(source);
     // The depth of directories is limited below; unknown members are skipped without recursion.
     deserializer.disable_recursion_limit();
@@ -100,7 +107,10 @@ pub(super) fn parse(source: impl Read, limits: &CatalogLimits, object: &str) -> 
         }
         let place = reading.place.borrow().join("/");
         let object = if place.is_empty() { object.to_owned() } else { format!("{object}: `{place}`") };
-        Error::invalid(object, error.to_string())
+        let error = Error::invalid(object, error.to_string());
+        // Others come from a caller of the library.
+        let is_set_by_people = limits.entries as u64 == Limit::Entries.value();
+        if reading.is_over.get() && is_set_by_people { error.hint(Limit::Entries.advice()) } else { error }
     })
 }
 
@@ -111,6 +121,8 @@ struct Reading<'a> {
     /// The index of the directory being read.
     directory: Cell<usize>,
     listing: RefCell<CatalogTree>,
+    /// Whether there are too many entries.
+    is_over: Cell<bool>,
     limits: &'a CatalogLimits,
 }
 
@@ -119,7 +131,10 @@ impl Reading<'_> {
         let CatalogTree { directories, files, .. } = &*self.listing.borrow();
         // Neither the root nor the entry about to be read counts.
         match directories.len() + files.len() > self.limits.entries {
-            true => Err(E::custom(format_args!("more than {} entries", self.limits.entries))),
+            true => {
+                self.is_over.set(true);
+                Err(E::custom(format_args!("more than {} entries", self.limits.entries)))
+            }
             false => Ok(()),
         }
     }

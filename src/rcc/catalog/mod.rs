@@ -14,6 +14,7 @@ use crate::codec::compression::{Detected, Encoding};
 use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest, Hashing};
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use crate::common::progress;
 use crate::common::progress::Progress;
 use list::CatalogEntries;
@@ -37,7 +38,8 @@ pub struct CatalogLimits {
 
 impl Default for CatalogLimits {
     fn default() -> Self {
-        CatalogLimits { document: 1 << 30, depth: 256, entries: 10_000_000 }
+        let entries = usize::try_from(Limit::Entries.value()).unwrap_or(usize::MAX);
+        CatalogLimits { document: Limit::CatalogSize.value(), depth: 256, entries }
     }
 }
 
@@ -125,7 +127,8 @@ impl Catalog {
         watcher: &dyn Progress,
     ) -> Result<Catalog> {
         let object = format!("catalog {name}");
-        let bounded = bounded_read::reader(unwrap(stored, &object)?, limits.document, &object);
+        let bounded =
+            bounded_read::reader(unwrap(stored, &object)?, Limit::CatalogSize.bound_of(limits.document), &object);
         // The document is parsed during reading and not kept: it is several times as large as the resulting entries.
         let mut bytes = Hashing::new(bounded, Algorithm::Sha256);
         let document = document::parse(BufReader::with_capacity(BUFFER, &mut bytes), limits, &object)?;

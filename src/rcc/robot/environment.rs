@@ -3,10 +3,10 @@
 use super::Robot;
 use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::Limit;
 use crate::common::progress::Progress;
 use crate::common::root::Root;
 use crate::rcc::blueprint::{Blueprint, BlueprintOptions};
-use crate::rcc::yaml;
 use crate::spec::Platform;
 
 impl Robot {
@@ -52,7 +52,7 @@ impl Robot {
             ErrorKind::NotFound => error.hint(format!("`condaConfigFile` of {}", self.file)),
             _ => error,
         })?;
-        let bytes = bounded_read::read(file, yaml::SIZE_LIMIT, &shown)?;
+        let bytes = bounded_read::read(file, Limit::YamlSize, &shown)?;
         Blueprint::read(&bytes, &shown, options, watcher).map(Some)
     }
 }

@@ -10,6 +10,7 @@ mod programs;
 use super::yaml::{self, Value, YamlDocument, YamlNode};
 use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::Limit;
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::common::root::{Root, slashed};
@@ -87,7 +88,7 @@ impl Robot {
         let folder = name.as_ref().parent().unwrap_or(Path::new(""));
         let unfit = || Error::invalid(&shown, "the name is not Unicode");
         let folder = slashed(folder).to_str().ok_or_else(unfit)?.to_owned();
-        let bytes = bounded_read::read(file, yaml::SIZE_LIMIT, &shown)?;
+        let bytes = bounded_read::read(file, Limit::YamlSize, &shown)?;
         let name = slashed(name.as_ref()).to_str().ok_or_else(unfit)?.to_owned();
         match Robot::is_package(&name) {
             true => Robot::of_package(&bytes, &shown, &name, &folder),
@@ -439,6 +440,9 @@ mod tests {
             assert_eq!(error(name), format!("{shown}/{name}: not a regular file"));
         }
         root.dir().write("large.yaml", "#".repeat(2 << 20)).unwrap();
-        assert_eq!(error("large.yaml"), format!("{shown}/large.yaml: larger than 1 MiB"));
+        assert_eq!(
+            error("large.yaml"),
+            format!("{shown}/large.yaml: larger than 1 MiB (OCIBUILD_MAX_YAML_SIZE sets the limit)")
+        );
     }
 }

@@ -1,11 +1,8 @@
 //! Parses bytes into the tree of a document.
 
-use super::{
-    ALIAS_LIMIT, DEPTH_LIMIT, Quoting, SIZE_LIMIT, Scalar, SourcePosition, Value, YamlDocument, YamlKey, YamlNode,
-    plain,
-};
+use super::{ALIAS_LIMIT, DEPTH_LIMIT, Quoting, Scalar, SourcePosition, Value, YamlDocument, YamlKey, YamlNode, plain};
 use crate::common::error::{Error, Result};
-use crate::common::human_numbers;
+use crate::common::limits::{Limit, MostBytes};
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,13 +11,11 @@ use std::rc::Rc;
 /// Parses the only document in `bytes`, which messages call `name`.
 ///
 /// # Errors
-/// Returns an error if `bytes` is larger than [`SIZE_LIMIT`], not UTF-8 or not YAML, holds a second document, a
+/// Returns an error if `bytes` is larger than [`Limit::YamlSize`], not UTF-8 or not YAML, holds a second document, a
 /// duplicate key, a tag other than those of text, lists and maps, nests deeper than [`DEPTH_LIMIT`], or its aliases
 /// expand to more than [`ALIAS_LIMIT`] nodes.
 pub(crate) fn load(bytes: &[u8], name: &str) -> Result<YamlDocument> {
-    if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(Error::invalid(name, format!("larger than {}", human_numbers::size(SIZE_LIMIT))));
-    }
+    MostBytes::from(Limit::YamlSize).check(bytes.len() as u64, name)?;
     let text = utf8(bytes, name)?;
     let mut options = Options::default();
     options.flow_nesting_limit = DEPTH_LIMIT;
@@ -374,9 +369,12 @@ mod tests {
 
     #[test]
     fn the_size_limit_itself_is_allowed_and_one_more_is_not() {
-        let limit = usize::try_from(SIZE_LIMIT).unwrap();
+        let limit = usize::try_from(Limit::YamlSize.value()).unwrap();
         assert!(load("#".repeat(limit).as_bytes(), "x").is_ok());
-        assert_eq!(refusal(&"#".repeat(limit + 1)), "x.yaml: larger than 1 MiB");
+        assert_eq!(
+            refusal(&"#".repeat(limit + 1)),
+            "x.yaml: larger than 1 MiB (OCIBUILD_MAX_YAML_SIZE sets the limit)"
+        );
     }
 
     #[test]

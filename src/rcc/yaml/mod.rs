@@ -18,9 +18,6 @@ use std::rc::Rc;
 
 pub(super) use load::load;
 
-/// The size limit of a file, in bytes: a hundred times the largest seen.
-pub(super) const SIZE_LIMIT: u64 = 1 << 20;
-
 /// The maximum depth of nested collections.
 pub(super) const DEPTH_LIMIT: usize = 64;
 

@@ -6,9 +6,10 @@ use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::common::root::Root;
 use crate::registry::Repository;
-use crate::spec::{Descriptor, LARGEST_MANIFEST, Manifest, REF_NAME};
+use crate::spec::{Descriptor, Manifest, REF_NAME};
 use crate::store::{BlobSource, Layout, read_document};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -66,7 +67,7 @@ pub fn attached_in_layout(layout: &Layout, digest: &Digest) -> Result<Vec<Signat
         name.is_some_and(|name| *name == tag || name.ends_with(&format!(":{tag}")))
     };
     let Some(found) = index.manifests().iter().find(has_tag) else { return Ok(Vec::new()) };
-    let bytes = read_document(layout, found, LARGEST_MANIFEST)?;
+    let bytes = read_document(layout, found, Limit::DocumentSize)?;
     let object = format!("signatures of {digest}");
     listed(layout, &Manifest::read(&bytes, &found.media_type, &object)?, &object)
 }

@@ -6,9 +6,10 @@ use crate::common::digest::{Algorithm, DiffId, Digest, Hashing};
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
 use crate::common::json;
+use crate::common::limits::Limit;
 use crate::spec::name::{ImageName, split_digest};
 use crate::spec::reference::Reference;
-use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Manifest, Platform, media_type};
+use crate::spec::{Config, Descriptor, Manifest, Platform, media_type};
 use crate::store::layout::INDEX_FILE;
 use crate::store::{BlobSource, StoredImage};
 use rayon::prelude::*;
@@ -142,7 +143,7 @@ impl DockerArchive {
 
     fn describe_image(&self, listed: &DockerImage) -> Result<Described> {
         let object = self.members.object();
-        let config_bytes = self.members.document(&listed.config, LARGEST_CONFIG)?;
+        let config_bytes = self.members.document(&listed.config, Limit::DocumentSize)?;
         let config = Config::read(&config_bytes, &format!("{object}: {}", listed.config))?;
         if listed.layers.len() != config.diff_ids().len() {
             let (layers, diff_ids) =

@@ -5,6 +5,7 @@ use crate::codec::tar::{Ending, EntryType, Headers};
 use crate::common::bounded_read;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::file_section::Section;
+use crate::common::limits::MostBytes;
 use crate::common::root::Root;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -112,9 +113,9 @@ impl ArchiveMembers {
     }
 
     /// Reads a small member completely.
-    pub(super) fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+    pub(super) fn document(&self, name: &str, most: impl Into<MostBytes>) -> Result<Vec<u8>> {
         let (section, _) = self.member(name)?;
-        bounded_read::read(section, limit, &format!("{}: {name}", self.object))
+        bounded_read::read(section, most, &format!("{}: {name}", self.object))
     }
 }
 

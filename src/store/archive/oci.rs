@@ -2,7 +2,8 @@
 
 use super::members::{ArchiveMembers, LIST_FILE};
 use crate::common::error::{Error, Result};
-use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, media_type};
+use crate::common::limits::Limit;
+use crate::spec::{Descriptor, Index, Platform, media_type};
 use crate::store::layout::open::check_version_document;
 use crate::store::layout::{INDEX_FILE, LAYOUT_FILE};
 use crate::store::select_image;
@@ -37,7 +38,7 @@ impl OciArchive {
             }
         }
         check_version_document(&members.document(LAYOUT_FILE, 64 << 10)?, &object)?;
-        let index = members.document(INDEX_FILE, LARGEST_MANIFEST)?;
+        let index = members.document(INDEX_FILE, Limit::DocumentSize)?;
         let index = Index::read(&index, media_type::INDEX, &format!("{object}: index.json"))?;
         Ok(OciArchive { members, index })
     }

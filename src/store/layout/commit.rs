@@ -4,8 +4,9 @@ use super::{BETWEEN_LOOKS, INDEX_FILE, Layout};
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::human_numbers;
+use crate::common::limits::Limit;
 use crate::spec::reference::Tag;
-use crate::spec::{CONTAINERD_NAME, Descriptor, Index, LARGEST_MANIFEST, MOST_MANIFESTS, REF_NAME, Replaced};
+use crate::spec::{CONTAINERD_NAME, Descriptor, Index, REF_NAME, Replaced};
 use crate::store::{ImageName, RemoteLayers, StoredImage};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -167,15 +168,17 @@ impl Layout {
 
     /// Refuses an index beyond the limits of reading, since no image in it could be read any more.
     fn check_readable(&self, manifests: usize, bytes: usize) -> Result<()> {
-        let too_much = |reason: String| {
+        let too_much = |reason: String, limit: Limit| {
             let object = self.root.display(INDEX_FILE);
-            Err(Error::invalid(object, format!("would contain {reason}")).hint("build into another layout"))
+            let hint = format!("build into another layout; {}", limit.advice());
+            Err(Error::invalid(object, format!("would contain {reason}")).hint(hint))
         };
-        if manifests > MOST_MANIFESTS {
-            return too_much(format!("{manifests} images, more than {MOST_MANIFESTS}"));
+        let (most, largest) = (Limit::Manifests.value(), Limit::DocumentSize.value());
+        if manifests as u64 > most {
+            return too_much(format!("{manifests} images, more than {most}"), Limit::Manifests);
         }
-        if bytes as u64 > LARGEST_MANIFEST {
-            return too_much(format!("more than {}", human_numbers::size(LARGEST_MANIFEST)));
+        if bytes as u64 > largest {
+            return too_much(format!("more than {}", human_numbers::size(largest)), Limit::DocumentSize);
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use super::Layout;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, Result};
-use crate::spec::{Config, Descriptor, LARGEST_CONFIG, Platform, media_type};
+use crate::common::limits::Limit;
+use crate::spec::{Config, Descriptor, Platform, media_type};
 use crate::store::select_image::{MissingPlatform, artifact, is_artifact, reachable};
 use crate::store::{ImageName, RemoteLayers, read_document};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +90,7 @@ impl Layout {
             return Ok(content);
         }
         for config in blobs.iter().filter(|blob| media_type::is_config(&blob.media_type)) {
-            let bytes = read_document(self, config, LARGEST_CONFIG)?;
+            let bytes = read_document(self, config, Limit::DocumentSize)?;
             let config = Config::read(&bytes, &self.display())?;
             let platform = config.platform().clone();
             if !content.platforms.contains(&platform) {

@@ -47,8 +47,9 @@ use crate::common::bounded_read;
 use crate::common::digest::{Algorithm, Digest};
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::limits::{Limit, MostBytes};
 use crate::common::root::{Root, WriteCheck, is_temporary_name};
-use crate::spec::{Descriptor, Index, LARGEST_MANIFEST, Platform, Replaced, media_type};
+use crate::spec::{Descriptor, Index, Platform, Replaced, media_type};
 use crate::store::select_image;
 use crate::store::select_image::select;
 use known_blobs::KnownBlobs;
@@ -332,14 +333,14 @@ impl Layout {
     }
 
     fn index_bytes(&self) -> Result<Vec<u8>> {
-        self.document(INDEX_FILE, LARGEST_MANIFEST)
+        self.document(INDEX_FILE, Limit::DocumentSize)
     }
 
     /// Reads a document of the layout. Other tools write it in place, so an empty one is read again for a moment.
-    fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
-        let until = Instant::now() + BEING_WRITTEN;
+    fn document(&self, name: &str, most: impl Into<MostBytes>) -> Result<Vec<u8>> {
+        let (until, bound) = (Instant::now() + BEING_WRITTEN, most.into());
         loop {
-            let bytes = bounded_read::read(self.root.open_file(name)?, limit, &self.root.display(name))?;
+            let bytes = bounded_read::read(self.root.open_file(name)?, bound, &self.root.display(name))?;
             if !bytes.is_empty() || Instant::now() >= until {
                 return Ok(bytes);
             }

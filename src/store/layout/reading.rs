@@ -5,7 +5,8 @@ use crate::common::digest::Digest;
 use crate::common::directory_lock::DirectoryLock;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::json;
-use crate::spec::{Artifact, Descriptor, Index, LARGEST_MANIFEST, media_type};
+use crate::common::limits::Limit;
+use crate::spec::{Artifact, Descriptor, Index, media_type};
 use crate::store::read_document;
 use crate::store::select_image::{artifact, is_plainly_image};
 use cap_fs_ext::MetadataExt as _;
@@ -91,7 +92,7 @@ impl Layout {
         let Some(file) = self.blob_file(digest)? else { return Ok(None) };
         let size = file.metadata().map_err(|error| Error::io(self.display(), "read", error))?.len();
         let mut descriptor = Descriptor::new("", *digest, size);
-        let bytes = read_document(self, &descriptor, LARGEST_MANIFEST)?;
+        let bytes = read_document(self, &descriptor, Limit::DocumentSize)?;
         let own_type = type_of(&bytes);
         let Some(media_type) = own_type.or_else(|| listed.map(|listed| listed.media_type.clone())) else {
             return Ok(None);
@@ -124,7 +125,7 @@ impl Layout {
     /// Fails if the manifest is missing, damaged or malformed.
     pub(crate) fn describe_referrer(&self, listed: &Descriptor) -> Result<Descriptor> {
         let object = self.display();
-        let bytes = read_document(self, listed, LARGEST_MANIFEST)?;
+        let bytes = read_document(self, listed, Limit::DocumentSize)?;
         let artifact_type = Artifact::read(&bytes, &listed.media_type, &object)?.map(|artifact| artifact.artifact_type);
         let document = json::parse(&bytes, json::DOCUMENT_DEPTH, &object)?;
         let mut described = Descriptor::new(&listed.media_type, listed.digest, listed.size);

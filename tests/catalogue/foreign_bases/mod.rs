@@ -6,7 +6,7 @@ mod configs;
 mod documents;
 mod layers;
 
-use super::contract::Bench;
+use super::contract::{Bench, is_cheap};
 use super::forge::Forged;
 use crate::support::run;
 use serde_json::Value;
@@ -39,6 +39,7 @@ fn builds_on(row: &str, forge: &dyn Fn(&Forged), arguments: &[&str]) -> (Value, 
     build.arg("--copy").arg(format!("{}:/srv", bench.source().display()));
     let built = run(&mut build);
     assert_eq!(built.status, 0, "{row}: {built}");
+    is_cheap(row, &built);
     bench.is_intact(row);
     let out = crate::consumers::Layout::new(&bench.out, "new");
     assert_eq!(built.text(), out.manifest_digest(), "{row}");
