@@ -5,7 +5,7 @@
 use crate::codec::compression::Compression;
 use crate::common::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::layers::incremental::Fingerprint;
-use crate::layers::tree::{Attributes, Content, Entry, FileContent, Kind, Stamp, Tree};
+use crate::layers::tree::{Attributes, Content, Entry, Kind, Stamp, Tree};
 use crate::layers::{CompressionPolicy, LayerCompression};
 use rayon::prelude::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -266,8 +266,7 @@ impl KeyHasher {
                 Some(i64::MIN)
             }
             Content::File(file) => {
-                let FileContent { directory: _, name: _, stamp } = &**file;
-                let Stamp { device, inode, size, modified, changed } = stamp;
+                let Stamp { device, inode, size, modified, changed } = file.stamp();
                 self.number(*device);
                 self.number(*inode);
                 self.number(*size);

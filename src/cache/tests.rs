@@ -5,12 +5,11 @@ use crate::common::digest::{DiffId, Digest, Hasher};
 use crate::common::progress::Silent;
 use crate::layers::incremental::{DoneBlock, Fingerprint, PreviousEntry, PreviousLayer};
 use crate::layers::tree::{
-    Attributes, Content, Entry, FileContent, Kind, Rules, SourceDirectory, Stamp, Tree, TreeBuilder,
+    Attributes, Content, Entry, Kind, Rules, SourceDirectory, SourceFile, Stamp, Tree, TreeBuilder,
 };
 use crate::layers::{Block, CompressionPolicy};
 use crate::spec::ImagePath;
 use crate::spec::{Descriptor, media_type};
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -323,10 +322,15 @@ fn a_cache_is_tidied_once_a_day_for_the_same_limits() {
 const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, modified: 4, changed: 5 };
 
 fn entry() -> Entry {
+    entry_with(STAMP)
+}
+
+fn entry_with(stamp: Stamp) -> Entry {
     let root = Root::open(&std::env::current_dir().unwrap()).unwrap();
-    let directory = Arc::new(SourceDirectory { root, path: PathBuf::new() });
-    let file = FileContent { directory, name: OsStr::new("f").into(), stamp: STAMP };
-    let kind = Kind::File { size: 3, content: Content::File(Arc::new(file)) };
+    let mut directory = SourceDirectory::new(root, PathBuf::new());
+    let number = directory.add(b"f", stamp).unwrap();
+    let content = Content::File(SourceFile::new(Arc::new(directory), number).unwrap());
+    let kind = Kind::File { size: 3, content };
     Entry {
         path: ImagePath::new(b"f").unwrap(),
         kind,
@@ -344,12 +348,6 @@ fn tree(entries: &[Entry]) -> Tree {
 
 /// Returns entries that differ from the default in one field each.
 fn changes() -> Vec<Entry> {
-    let with_stamp = |stamp: Stamp| {
-        let mut changed = entry();
-        let Kind::File { content: Content::File(file), .. } = &mut changed.kind else { panic!("no file") };
-        Arc::make_mut(file).stamp = stamp;
-        changed
-    };
     let with_attributes = |change: fn(&mut Attributes)| {
         let mut changed = entry();
         change(&mut changed.attributes);
@@ -357,11 +355,11 @@ fn changes() -> Vec<Entry> {
     };
     let xattrs: Box<crate::layers::tree::Xattrs> = vec![(b"user.a".to_vec(), b"b".to_vec())].into();
     vec![
-        with_stamp(Stamp { device: 9, ..STAMP }),
-        with_stamp(Stamp { inode: 9, ..STAMP }),
-        with_stamp(Stamp { size: 9, ..STAMP }),
-        with_stamp(Stamp { modified: 9, ..STAMP }),
-        with_stamp(Stamp { changed: 9, ..STAMP }),
+        entry_with(Stamp { device: 9, ..STAMP }),
+        entry_with(Stamp { inode: 9, ..STAMP }),
+        entry_with(Stamp { size: 9, ..STAMP }),
+        entry_with(Stamp { modified: 9, ..STAMP }),
+        entry_with(Stamp { changed: 9, ..STAMP }),
         with_attributes(|attributes| attributes.mode = 0o600),
         with_attributes(|attributes| attributes.uid = 1),
         with_attributes(|attributes| attributes.gid = 1),

@@ -1,6 +1,6 @@
 //! An environment that is much larger than the memory it may take.
 
-use crate::support::{Scratch, is_left_out, ocibuild};
+use crate::support::{Scratch, is_left_out, most_own_memory, ocibuild};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ocibuild::Digest;
@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 const CONDA: &str = "channels: [conda-forge]\ndependencies: [python=3.11.7]\n";
 /// What rcc computes of `CONDA`.
@@ -46,7 +44,7 @@ fn a_hololib_of_very_many_files_takes_little_memory() {
         build.arg("--robot").arg(scratch.join("robot")).args(["--catalog", HASH]);
         build.arg("--hololib").arg(scratch.join("hololib")).arg("--rcc-exec").arg(program(&scratch));
         build.args(["--jobs", &THREADS.to_string()]).args(arguments);
-        let most = most_memory(&mut build);
+        let most = most_own_memory(&mut build);
         assert!(most <= BOUND, "{arguments:?}: {} KiB, more than {} KiB", most >> 10, BOUND >> 10);
         // A bound that nothing comes near would show nothing.
         assert!(most > 8 << 20, "{arguments:?}: {} KiB", most >> 10);
@@ -62,28 +60,6 @@ fn program(scratch: &Scratch) -> std::path::PathBuf {
         program[at] = value;
     }
     scratch.write("rcc", program)
-}
-
-/// The most memory of its own that the program had while it ran, in bytes. Its text does not count: that is as large as the
-/// compiler made it, and can be read again.
-fn most_memory(command: &mut Command) -> u64 {
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let mut most = 0;
-    let status = loop {
-        most = most.max(memory(&child));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
-    assert!(status.success(), "{command:?}: {status}");
-    most
-}
-
-fn memory(child: &Child) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB"));
-    own.map_or(0, |kibibytes| kibibytes.trim().parse::<u64>().unwrap() << 10)
 }
 
 /// Records an environment of so many files, each another one, in packages of all sizes.

@@ -12,6 +12,8 @@ pub(crate) mod kept;
 #[cfg(target_os = "linux")]
 mod loop_disk;
 #[cfg(target_os = "linux")]
+mod own_memory;
+#[cfg(target_os = "linux")]
 pub(crate) mod packages;
 #[cfg(target_os = "linux")]
 mod presence;
@@ -30,6 +32,8 @@ mod static_program;
 pub(crate) use command::{Finished, Used, command, ocibuild, run, run_within};
 #[cfg(target_os = "linux")]
 pub(crate) use loop_disk::LoopDisk;
+#[cfg(target_os = "linux")]
+pub(crate) use own_memory::most_own_memory;
 #[cfg(target_os = "linux")]
 pub(crate) use presence::{as_nobody, consumer, consumer_as_root, python_with};
 #[cfg(target_os = "linux")]

@@ -4,17 +4,13 @@
 //! would be read as further entries, and anyone who can append to a source file could put a setuid program into the
 //! image. So a content yields exactly the announced number of bytes, or fails.
 
-use super::Stamp;
+use super::SourceFile;
 use crate::codec::compression::GzipMembers;
 use crate::common::bounded_read::read_full;
-use crate::common::error::{Error, ErrorKind, Result};
+use crate::common::error::{Error, Result};
 use crate::common::file_section::append_from;
-use crate::common::root::Root;
-use cap_std::fs::Metadata;
-use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The source of a file's bytes.
@@ -23,7 +19,7 @@ pub enum Content {
     /// Bytes in memory.
     Bytes(Arc<[u8]>),
     /// A file in a source directory. It may change at any moment.
-    File(Arc<FileContent>),
+    File(SourceFile),
     /// A file in the store of another program, in any format.
     Stored(StoredFile),
     /// A range of a file that no other process can reach.
@@ -74,26 +70,6 @@ pub struct StoredFile {
     pub files: Arc<dyn StoredFiles>,
     /// The number of this file.
     pub number: u32,
-}
-
-/// A file as the directory walk found it.
-#[derive(Debug, Clone)]
-pub struct FileContent {
-    /// The directory that it is in, shared by all of its files.
-    pub directory: Arc<SourceDirectory>,
-    /// Its name there.
-    pub name: Box<OsStr>,
-    /// Its identity, size and times when it was found.
-    pub stamp: Stamp,
-}
-
-/// A directory with files to copy.
-#[derive(Debug)]
-pub struct SourceDirectory {
-    /// The directory that the user named.
-    pub root: Root,
-    /// The path of this directory below `root`; empty for `root` itself.
-    pub path: PathBuf,
 }
 
 impl Content {
@@ -220,125 +196,5 @@ impl ContentStream {
         let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink());
         self.position += skipped.map_err(|error| Error::io("content", "read", error))?;
         Ok(())
-    }
-}
-
-impl FileContent {
-    /// Returns the path of the file, for messages.
-    pub fn display(&self) -> String {
-        self.directory.root.display(self.path())
-    }
-
-    /// Returns the path of the file below the directory that the user named.
-    fn path(&self) -> PathBuf {
-        self.directory.path.join(&*self.name)
-    }
-
-    fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        let failed = |error: io::Error| Error::io(self.display(), "read", error);
-        let opened = self.directory.root.open_described_file(self.path());
-        let (file, metadata) = opened.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Invalid => self.changed("removed during the build"),
-            _ => error,
-        })?;
-        self.compare(&metadata)?;
-        let end = buffer.len() + length;
-        let read = append_from(&file, offset, length, buffer).map_err(failed)?;
-        if read < length {
-            return Err(self.changed(&format!(
-                "modified during the build: expected {size} bytes, found {}",
-                offset + read as u64
-            )));
-        }
-        let is_last_part = offset + length as u64 == size;
-        if is_last_part && read > length {
-            return Err(self.changed(&format!("modified during the build: expected {size} bytes, found more")));
-        }
-        buffer.truncate(end);
-        self.compare(&Metadata::from_file(&file).map_err(failed)?)
-    }
-
-    /// Checks that the open file is the one that the walk found, unmodified.
-    fn compare(&self, metadata: &Metadata) -> Result<()> {
-        let now = Stamp::of(metadata).map_err(|error| Error::io(self.display(), "read", error))?;
-        if now.has_content_of(&self.stamp) {
-            return Ok(());
-        }
-        let what = match (now.inode == self.stamp.inode, now.size == self.stamp.size) {
-            (false, _) => "replaced during the build".to_owned(),
-            (true, false) => {
-                format!("modified during the build: expected {} bytes, found {}", self.stamp.size, now.size)
-            }
-            (true, true) => "modified during the build".to_owned(),
-        };
-        Err(self.changed(&what))
-    }
-
-    fn changed(&self, reason: &str) -> Error {
-        Error::new(ErrorKind::Changed, self.display(), reason).hint("retry when nothing is writing to it")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::time::SystemTime;
-
-    fn found(content: &[u8]) -> (tempfile::TempDir, Content, u64) {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("f"), content).unwrap();
-        let root = Root::open(directory.path()).unwrap();
-        let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
-        let directory_of_it = Arc::new(SourceDirectory { root, path: PathBuf::new() });
-        let file = FileContent { directory: directory_of_it, name: OsStr::new("f").into(), stamp };
-        (directory, Content::File(Arc::new(file)), content.len() as u64)
-    }
-
-    fn read(content: &Content, size: u64) -> Result<Vec<u8>> {
-        let mut buffer = Vec::new();
-        content.append(0, size as usize, size, &mut buffer)?;
-        Ok(buffer)
-    }
-
-    #[test]
-    fn a_file_at_rest_is_read_whole_and_in_parts() {
-        let (_keep, content, size) = found(b"0123456789");
-        assert_eq!(read(&content, size).unwrap(), b"0123456789");
-        let mut parts = b"in front ".to_vec();
-        content.append(3, 4, size, &mut parts).unwrap();
-        content.append(7, 3, size, &mut parts).unwrap();
-        assert_eq!(parts, b"in front 3456789");
-    }
-
-    #[test]
-    fn every_change_is_noticed() {
-        type Change = fn(&std::path::Path);
-        let changes: [(Change, &str); 5] = [
-            (|file| fs::write(file, b"0123456789 and a forged header").unwrap(), "found 30"),
-            (|file| fs::write(file, b"01234").unwrap(), "found 5"),
-            (|file| fs::remove_file(file).unwrap(), "removed during the build"),
-            (
-                |file| {
-                    fs::write(file.with_extension("new"), b"9876543210").unwrap();
-                    fs::rename(file.with_extension("new"), file).unwrap();
-                },
-                "replaced during the build",
-            ),
-            (
-                |file| {
-                    let file = fs::File::options().write(true).open(file).unwrap();
-                    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-                },
-                "modified during the build",
-            ),
-        ];
-        for (change, reason) in changes {
-            let (keep, content, size) = found(b"0123456789");
-            change(&keep.path().join("f"));
-            let error = read(&content, size).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Changed);
-            assert!(error.to_string().contains(reason), "{error}");
-        }
     }
 }

@@ -1,15 +1,14 @@
 //! Trees from source directories and files.
 
-use super::content::SourceDirectory;
 use super::extended_attributes::{keeps_xattrs, xattrs};
 use super::listing::Status;
 use super::lost_special_bits::Losses;
 use super::unwanted_directories::Litter;
-use super::walk::{FoundEntry, WalkResult, WalkedDirectory, file_kind, image_path, walk_directory};
-use super::{Cause, Content, Entry, Kind, PathKind, Rules, TreeBuilder};
+use super::walk::{FoundEntry, FoundKind, WalkResult, WalkedDirectory, image_path, walk_directory};
+use super::{Cause, Entry, Kind, PathKind, Rules, SourceDirectory, SourceFile, Stamp, TreeBuilder};
 use crate::common::error::{Error, Result};
 use crate::common::progress::Progress;
-use crate::common::root::Root;
+use crate::common::root::{Root, name_bytes};
 use crate::spec::ImagePath;
 use rayon::slice::ParallelSliceMut as _;
 use std::collections::BTreeMap;
@@ -71,16 +70,22 @@ impl TreeBuilder {
         }
         join_hard_links(&mut found)?;
         let mut litter = Litter::default();
-        for WalkedDirectory { path, entries } in &found {
-            let files = entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count();
-            litter.count(path, destination, files, entries.iter().map(FoundEntry::size).sum());
+        for directory in &found {
+            let WalkedDirectory { path, source: _, entries } = directory;
+            let files = entries.iter().filter(|entry| entry.kind.is_file()).count();
+            litter.count(path, destination, files, entries.iter().map(|entry| directory.size(entry)).sum());
         }
         litter.warn(&root.path().display().to_string(), progress);
-        let entries = || found.iter().flat_map(|directory| &directory.entries);
-        self.reserve(entries().count(), entries().map(|found| found.name.len()).sum());
-        for WalkedDirectory { path, entries } in found {
-            for FoundEntry { name, kind, attributes, has_other_names: _ } in entries {
-                self.add_to(&path, &name, kind, attributes)?;
+        let names = |directory: &WalkedDirectory| directory.source.names_length();
+        self.reserve(found.iter().map(|found| found.entries.len()).sum(), found.iter().map(names).sum());
+        for WalkedDirectory { path, source, entries } in found {
+            for FoundEntry { number, kind, attributes, has_other_names: _ } in entries {
+                let kind = match kind {
+                    FoundKind::SourceFile => Kind::of_file(SourceFile::of(&source, number)),
+                    FoundKind::Directory => Kind::Directory,
+                    FoundKind::Other(kind) => *kind,
+                };
+                self.add_to(&path, source.name(number), kind, attributes)?;
             }
         }
         Ok(())
@@ -108,8 +113,10 @@ impl TreeBuilder {
         if keeps_xattrs(rules) {
             attributes.xattrs = xattrs(&file.into_std(), &root.display(name))?;
         }
-        let directory = Arc::new(SourceDirectory { root: root.clone(), path: PathBuf::new() });
-        self.add(Entry { path: destination.clone(), kind: file_kind(directory, name, &status), attributes })
+        let mut directory = SourceDirectory::new(root.clone(), PathBuf::new());
+        let number = directory.add(name_bytes(name)?, status.stamp)?;
+        let kind = Kind::of_file(SourceFile::of(&Arc::new(directory), number));
+        self.add(Entry { path: destination.clone(), kind, attributes })
     }
 }
 
@@ -130,13 +137,14 @@ fn walk_root(root: &Root, destination: &ImagePath, rules: &Rules) -> Result<Entr
 fn remove(found: &mut [WalkedDirectory], path: &ImagePath) {
     let above = path.parent().and_then(|parent| found.binary_search_by(|other| other.path.cmp(&parent)).ok());
     if let Some(above) = above {
-        found[above].entries.retain(|entry| *entry.name != *path.name());
+        let WalkedDirectory { source, entries, .. } = &mut found[above];
+        entries.retain(|entry| source.name(entry.number) != path.name());
     }
 }
 
 /// Opens the files of a private source if none of them is readable to others: the umask then closed them.
 fn open_if_all_are_closed(found: &mut [WalkedDirectory], rules: &Rules) {
-    let is_file = |found: &FoundEntry| matches!(found.kind, Kind::File { .. });
+    let is_file = |found: &FoundEntry| found.kind.is_file();
     let is_closed = |found: &FoundEntry| found.attributes.mode & 0o044 == 0;
     let all = || found.iter().flat_map(|directory| &directory.entries);
     if all().all(|entry| !is_file(entry) || is_closed(entry)) {
@@ -148,11 +156,11 @@ fn open_if_all_are_closed(found: &mut [WalkedDirectory], rules: &Rules) {
 /// Turns names of the same file into hard links. The first name in the order of paths stays the file.
 fn join_hard_links(found: &mut [WalkedDirectory]) -> Result<()> {
     let mut linked = Vec::new();
-    for WalkedDirectory { path, entries } in found {
-        for FoundEntry { name, kind, .. } in entries.iter_mut().filter(|found| found.has_other_names) {
-            if let Kind::File { content: Content::File(file), .. } = kind {
-                let file = (file.stamp.device, file.stamp.inode);
-                linked.push((path.join_name(name)?, file, kind));
+    for WalkedDirectory { path, source, entries } in found {
+        for FoundEntry { number, kind, .. } in entries.iter_mut().filter(|found| found.has_other_names) {
+            if let FoundKind::SourceFile = kind {
+                let Stamp { device, inode, .. } = *source.stamp(*number);
+                linked.push((path.join_name(source.name(*number))?, (device, inode), kind));
             }
         }
     }
@@ -160,7 +168,7 @@ fn join_hard_links(found: &mut [WalkedDirectory]) -> Result<()> {
     let mut first_names: BTreeMap<(u64, u64), ImagePath> = BTreeMap::new();
     for (path, file, kind) in linked {
         match first_names.get(&file) {
-            Some(target) => *kind = Kind::HardLink { target: target.clone() },
+            Some(target) => *kind = FoundKind::Other(Box::new(Kind::HardLink { target: target.clone() })),
             None => drop(first_names.insert(file, path)),
         }
     }

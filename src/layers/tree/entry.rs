@@ -1,6 +1,6 @@
 //! One entry of a tree.
 
-use super::Content;
+use super::{Content, SourceFile};
 use crate::codec::tar;
 use crate::spec::ImagePath;
 
@@ -37,6 +37,13 @@ pub enum Kind {
         /// The file it names, which sorts before this entry.
         target: ImagePath,
     },
+}
+
+impl Kind {
+    /// Returns the kind of a file with the content that it has in its source.
+    pub(super) fn of_file(file: SourceFile) -> Kind {
+        Kind::File { size: file.stamp().size, content: Content::File(file) }
+    }
 }
 
 /// Names and values of extended attributes.

@@ -1,18 +1,16 @@
 //! The parallel walk of a source directory.
 
-use super::content::{FileContent, SourceDirectory};
 use super::extended_attributes::{keeps_xattrs, xattrs};
 use super::images::{self, ImageForm};
 use super::listing::{DirectoryListing, FileKind, ListedFile, Status};
 use super::lost_special_bits::Losses;
 use super::rules::{SPECIAL_HINT, SpecialFiles};
-use super::{Access, Attributes, Cause, Content, Kind, PathKind, Rules};
+use super::{Access, Attributes, Cause, Content, Kind, PathKind, Rules, SourceDirectory};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, is_temporary_name, name_bytes, slashed};
 use crate::spec::ImagePath;
 use crate::store::{LAYOUT_FILE, archive};
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,21 +37,48 @@ pub(super) fn walk_directory(
 /// A directory with its path in the image and its entries.
 pub(super) struct WalkedDirectory {
     pub(super) path: ImagePath,
+    /// The names and stamps of the entries.
+    pub(super) source: Arc<SourceDirectory>,
     pub(super) entries: Vec<FoundEntry>,
 }
 
-/// An entry as the walk found it.
+/// An entry as the walk found it. All of them are in memory at the same time.
 pub(super) struct FoundEntry {
-    pub(super) name: Box<[u8]>,
-    pub(super) kind: Kind,
+    /// The number in the source directory.
+    pub(super) number: u32,
+    pub(super) kind: FoundKind,
     pub(super) attributes: Attributes,
     pub(super) has_other_names: bool,
 }
 
-impl FoundEntry {
-    /// Returns the length of the content in bytes; zero for everything but a file.
-    pub(super) fn size(&self) -> u64 {
-        if let Kind::File { size, .. } = self.kind { size } else { 0 }
+/// The kind of an entry.
+pub(super) enum FoundKind {
+    /// A file with the content that it has in the source.
+    SourceFile,
+    /// A directory.
+    Directory,
+    /// A link, or a file with other content.
+    Other(Box<Kind>),
+}
+
+impl FoundKind {
+    pub(super) fn is_file(&self) -> bool {
+        match self {
+            FoundKind::SourceFile => true,
+            FoundKind::Directory => false,
+            FoundKind::Other(kind) => matches!(**kind, Kind::File { .. }),
+        }
+    }
+}
+
+impl WalkedDirectory {
+    /// Returns the length of the entry's content in bytes; zero for everything but a file.
+    pub(super) fn size(&self, entry: &FoundEntry) -> u64 {
+        match &entry.kind {
+            FoundKind::SourceFile => self.source.stamp(entry.number).size,
+            FoundKind::Other(kind) if let Kind::File { size, .. } = **kind => size,
+            FoundKind::Directory | FoundKind::Other(_) => 0,
+        }
     }
 }
 
@@ -105,13 +130,12 @@ impl Walk<'_> {
     /// are open than threads run.
     fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: PendingDirectory) {
         let PendingDirectory { path, is_excluded } = place;
-        let directory = Arc::new(SourceDirectory { root: self.root.clone(), path });
-        let listed = self.list(&directory, is_excluded);
+        let listed = self.list(path.clone(), is_excluded);
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match listed {
             // An excluded directory is reported once, without the entries in it.
             Ok(DirectoryContents { image: Some(_), .. }) if is_excluded => {}
-            Ok(DirectoryContents { image: Some(form), .. }) => bag.images.push((directory.path.clone(), form)),
+            Ok(DirectoryContents { image: Some(form), .. }) => bag.images.push((path, form)),
             Ok(DirectoryContents { directory, below, excluded, lost_bits, image: None }) => {
                 bag.found.push(directory);
                 bag.excluded.extend(excluded);
@@ -123,9 +147,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Returns the entries of `directory`, and the directories below it.
-    fn list(&self, directory: &Arc<SourceDirectory>, is_excluded: bool) -> Result<DirectoryContents> {
-        let relative = &*directory.path;
+    /// Returns the entries of the directory at `path`, and the directories below it.
+    fn list(&self, path: PathBuf, is_excluded: bool) -> Result<DirectoryContents> {
+        let relative = &*path;
+        let mut source = SourceDirectory::new(self.root.clone(), path.clone());
         let failed = |error| self.root.failed(relative, "read directory", error);
         let here = self.destination.join(&image_path(relative)?)?;
         let (mut entries, mut below, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
@@ -159,7 +184,7 @@ impl Walk<'_> {
                 excluded.push((path(), PathKind::Other, Cause::Image(ImageForm::Archive)));
                 return Ok(());
             }
-            match self.found(&here, directory, &entry, &status)? {
+            match self.found(&here, &mut source, &entry, &status)? {
                 Some(found) => {
                     lost_bits.note(status.kind == FileKind::File, status.access(), path, self.rules);
                     entries.push(found);
@@ -170,8 +195,10 @@ impl Walk<'_> {
         })?;
         // They stay until the whole walk is done.
         entries.shrink_to_fit();
+        source.shrink_to_fit();
         let image = image.filter(|_| !self.rules.ignore.keeps(&slashed(relative)));
-        Ok(DirectoryContents { directory: WalkedDirectory { path: here, entries }, below, excluded, image, lost_bits })
+        let directory = WalkedDirectory { path: here, source: Arc::new(source), entries };
+        Ok(DirectoryContents { directory, below, excluded, image, lost_bits })
     }
 
     /// Returns the kind of image that `entry` makes of `directory`. The directory that the user named never counts as an
@@ -213,21 +240,23 @@ impl Walk<'_> {
         self.root.failed(directory.join(entry.name()), "read", error)
     }
 
-    /// Converts `entry` of `directory`, whose path in the image is `here`, to an entry of the tree.
+    /// Converts `entry` of `source`, whose path in the image is `here`, to an entry of the tree.
     fn found(
         &self,
         here: &ImagePath,
-        directory: &Arc<SourceDirectory>,
+        source: &mut SourceDirectory,
         entry: &ListedFile<'_>,
         status: &Status,
     ) -> Result<Option<FoundEntry>> {
-        let object = || self.root.display(directory.path.join(entry.name()));
+        let path = || source.path().join(entry.name());
+        let object = || self.root.display(path());
         let (kind, mut attributes) = match status.kind {
-            FileKind::Directory => (Kind::Directory, self.rules.directory(status.access())),
-            FileKind::File => self.file(directory, entry, status),
+            FileKind::Directory => (FoundKind::Directory, self.rules.directory(status.access())),
+            FileKind::File => self.file(path, status),
             FileKind::Symlink => {
                 let target = entry.target().map_err(|error| Error::io(object(), "read link", error))?;
-                (Kind::Symlink { target: image_bytes(&target)?.into() }, self.rules.symlink(status.owner))
+                let kind = Kind::Symlink { target: image_bytes(&target)?.into() };
+                (FoundKind::Other(Box::new(kind)), self.rules.symlink(status.owner))
             }
             FileKind::Special if self.rules.special_files == SpecialFiles::Skip => return Ok(None),
             FileKind::Special => {
@@ -241,15 +270,18 @@ impl Walk<'_> {
         }
         let name = name_bytes(entry.name())?;
         here.check_name(name)?;
-        Ok(Some(FoundEntry { name: name.into(), kind, attributes, has_other_names: status.has_other_names }))
+        let number = source.add(name, status.stamp)?;
+        Ok(Some(FoundEntry { number, kind, attributes, has_other_names: status.has_other_names }))
     }
 
-    /// Returns the content and attributes of a regular file, with the changes that the rules name.
-    fn file(&self, directory: &Arc<SourceDirectory>, entry: &ListedFile<'_>, status: &Status) -> (Kind, Attributes) {
-        let path = || directory.path.join(entry.name());
-        let kind = match self.rules.changes.content(path) {
-            Some(content) => Kind::File { size: content.len() as u64, content: Content::Bytes(content.clone()) },
-            None => file_kind(directory.clone(), entry.name(), status),
+    /// Returns the content and attributes of the regular file at `path`, with the changes that the rules name.
+    fn file(&self, path: impl Fn() -> PathBuf, status: &Status) -> (FoundKind, Attributes) {
+        let kind = match self.rules.changes.content(&path) {
+            Some(content) => {
+                let (size, content) = (content.len() as u64, Content::Bytes(content.clone()));
+                FoundKind::Other(Box::new(Kind::File { size, content }))
+            }
+            None => FoundKind::SourceFile,
         };
         (kind, self.rules.file(Access { mode: self.rules.changes.mode(path, status.mode), owner: status.owner }))
     }
@@ -263,13 +295,6 @@ impl Walk<'_> {
             );
         }
     }
-}
-
-/// Returns a regular file of `directory`, whose content is read later.
-pub(super) fn file_kind(directory: Arc<SourceDirectory>, name: &OsStr, status: &Status) -> Kind {
-    let stamp = status.stamp;
-    let content = Content::File(Arc::new(FileContent { directory, name: name.into(), stamp }));
-    Kind::File { size: stamp.size, content }
 }
 
 /// Converts a path of this platform to an image path.
