@@ -50,10 +50,30 @@ impl BothForms {
         self.words.push(format!("--{name}"));
     }
 
+    /// A name and a value of a list or a table, of which a file has one form for each flag.
+    fn pairs(&mut self, name: &str, pairs: &[(String, String)], random: &mut Random) {
+        let words: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if random.once_in(2) {
+            return self.list(name, &words);
+        }
+        self.tables += &format!("[{name}]\n");
+        for (key, value) in pairs {
+            self.tables += &format!("{} = {}\n", quoted(key), quoted(value));
+        }
+        self.words.extend(words.iter().map(|word| format!("--{name}={word}")));
+    }
+
     fn table(&mut self, name: &str, parts: &[(&str, &str)], word: String) {
         self.tables += &format!("[[{name}]]\n");
         for (part, value) in parts {
-            self.tables += &format!("{part} = {}\n", quoted(value));
+            // A switch has no value, and a number needs no quotes.
+            let value = match *value {
+                "" => "true".to_owned(),
+                mode if *part == "mode" => quoted(mode),
+                number if number.parse::<u32>().is_ok() && !number.starts_with('0') => number.to_owned(),
+                text => quoted(text),
+            };
+            self.tables += &format!("{part} = {value}\n");
         }
         self.words.push(word);
     }
@@ -94,7 +114,40 @@ impl BothForms {
             parts.push(("exclude", glob));
             word += &format!(",exclude={}", doubled(glob));
         }
+        let options = ["keep-owners", "preserve-modes", "xattrs", "skip-special", "split"];
+        for option in options {
+            let fits = match option {
+                "keep-owners" => !word.contains("chown"),
+                // They have no effect on a file.
+                "skip-special" => source.ends_with("app"),
+                "split" => source.ends_with("app") && !self.words.iter().any(|word| word.starts_with("--layer=")),
+                _ => true,
+            };
+            if fits && random.once_in(4) {
+                let value = if option == "split" { "none" } else { "" };
+                parts.push((option, value));
+                word += &if value.is_empty() { format!(",{option}") } else { format!(",{option}={value}") };
+            }
+        }
         self.table("copy", &parts, word);
+    }
+
+    fn account(&mut self, random: &mut Random, number: usize) {
+        let (name, id, group) = (format!("u{number}"), (1000 + number).to_string(), (2000 + number).to_string());
+        let mut parts = vec![("name", name.as_str()), ("uid", id.as_str())];
+        match random.below(4) {
+            0 => self.table("add-group", &[("name", &name), ("gid", &id)], format!("--add-group={name}:{id}")),
+            1 => self.table("add-user", &parts, format!("--add-user={name}:{id}")),
+            2 => {
+                parts.push(("gid", &group));
+                self.table("add-user", &parts, format!("--add-user={name}:{id}:{group}"));
+            }
+            _ => {
+                // The group of a user without one has the user's number.
+                parts.push(("home", "/srv/h,m"));
+                self.table("add-user", &parts, format!("--add-user={name}:{id}:{id}:/srv/h,m"));
+            }
+        }
     }
 
     fn random(random: &mut Random) -> BothForms {
@@ -133,10 +186,9 @@ impl BothForms {
         }
         both.list("expose", &[(1 + random.below(9)).to_string(), "53/udp".to_owned()]);
         for name in ["env", "label", "annotation"] {
-            let count = random.below(3);
-            let pairs: Vec<String> = (0..count).map(|number| format!("K{number}={}", text(random))).collect();
+            let pairs: Vec<_> = (0..random.below(3)).map(|number| (format!("K.{number}"), text(random))).collect();
             if !pairs.is_empty() {
-                both.list(name, &pairs);
+                both.pairs(name, &pairs, random);
             }
         }
         for number in 0..1 + random.below(6) {
@@ -149,10 +201,7 @@ impl BothForms {
                     let word = format!("--symlink={}:{path}", doubled(&target));
                     both.table("symlink", &[("target", &target), ("path", &path)], word);
                 }
-                6 => {
-                    let (name, id) = (format!("u{number}"), (1000 + number).to_string());
-                    both.table("add-user", &[("name", &name), ("uid", &id)], format!("--add-user={name}:{id}"));
-                }
+                6 => both.account(random, number),
                 _ => {
                     let title = text(random);
                     both.table("layer", &[("description", &title)], format!("--layer={title}"));
@@ -190,5 +239,10 @@ fn random_files_and_their_command_lines_give_one_digest_and_one_file() {
         assert_eq!(printed(&scratch, &["-f", "written.toml"]), digest, "{seed}:\n{written}");
         let again = printed(&scratch, &[&["-f", "written.toml"][..], &as_toml].concat());
         assert_eq!(again, written, "{seed}");
+        // Imported by another file, in another directory, and one of several images.
+        fs::create_dir_all(scratch.join("sub")).unwrap();
+        fs::write(scratch.join("sub/several.toml"), "import = [\"../random.toml\"]\n[[image]]\nname = \"i\"\n")
+            .unwrap();
+        assert_eq!(printed(&scratch, &["-f", "sub/several.toml"]), digest, "{seed}:\n{file}");
     }
 }
