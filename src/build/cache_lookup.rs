@@ -37,6 +37,17 @@ pub(super) struct PreviousBuild {
 }
 
 impl LookupResult {
+    /// Returns the key by which builds know a layer that has to be made.
+    pub(super) fn key_to_make(&self, planned: &PlannedLayer, policy: CompressionPolicy) -> Option<LayerKey> {
+        match self {
+            LookupResult::Hit(_) => None,
+            LookupResult::Partial(parts) => {
+                LayerKey::of_files(&parts.fingerprints, planned.compression).map(|(key, _)| key)
+            }
+            LookupResult::Miss => planned.recipe.as_ref().map(|(recipe, _)| LayerKey::of_recipe(recipe, policy)),
+        }
+    }
+
     /// Returns the blocks that a layer to be built can reuse.
     pub(super) fn reuse(&self) -> Option<&Reuse> {
         match self {
@@ -65,6 +76,13 @@ impl CacheLookup<'_> {
         let CacheLookup { caches, policy, progress } = *self;
         let (group, compression) = (planned.shared_group(policy), planned.compression);
         let has_no_cache = caches.cache.is_none() && !caches.may_be_shared(group.as_ref());
+        // A build beside this one may have made it since it was planned.
+        if let (Some((recipe, _)), Some(_)) = (&planned.recipe, caches.in_flight)
+            && let Some(found) =
+                caches.find(group.as_ref(), &LayerKey::of_recipe(recipe, policy), LayerOrigin::SameRecipe, progress)
+        {
+            return Ok(LookupResult::Hit(Box::new(found)));
+        }
         if has_no_cache || planned.recipe.is_some() || compression.passes_gzip_through() {
             return Ok(LookupResult::Miss);
         }

@@ -1,6 +1,6 @@
 //! The caches of layers: the cache of this machine, and the shared caches in registries.
 
-use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, Plan, PlannedContent, PlannedLayer};
+use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, LayersInFlight, Plan, PlannedContent, PlannedLayer};
 use crate::cache::{
     Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey, RecipeKey, SharedCache, SharedFind, SharedLayer,
 };
@@ -26,6 +26,8 @@ pub struct LayerCaches<'a> {
     pub shared_layers: SharedLayers,
     /// The layout to which layers are added.
     pub layout: &'a Layout,
+    /// The layers that builds beside this one are making, if there are any.
+    pub in_flight: Option<&'a LayersInFlight>,
 }
 
 /// The handling of a layer from a shared cache.
@@ -43,7 +45,8 @@ const TRANSFERS: usize = 4;
 impl<'a> LayerCaches<'a> {
     /// Returns the caches without the shared ones.
     pub fn of(cache: &'a Cache, layout: &'a Layout) -> Self {
-        LayerCaches { cache: Some(cache), shared: None, shared_layers: SharedLayers::Fetched, layout }
+        let shared_layers = SharedLayers::Fetched;
+        LayerCaches { cache: Some(cache), shared: None, shared_layers, layout, in_flight: None }
     }
 
     /// Looks up `layers` by their recipes, concurrently.

@@ -9,6 +9,7 @@ pub mod dockerfile;
 pub mod edit;
 pub mod image;
 mod layer_caches;
+mod layers_in_flight;
 mod lock_file;
 mod lower_layers;
 mod new_accounts;
@@ -26,6 +27,7 @@ pub mod squash;
 pub use checks::{check_names, exclude_outputs};
 pub use differences::{DifferenceGroup, Differences};
 pub use layer_caches::{LayerCaches, Shareable, SharedLayers};
+pub use layers_in_flight::LayersInFlight;
 pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
 pub use new_accounts::{NewGroup, NewUser};
@@ -47,6 +49,7 @@ use crate::spec::reference::Reference;
 use crate::spec::{ImagePath, Replaced};
 use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
 use cache_lookup::{CacheLookup, LookupResult};
+use layers_in_flight::Claimed;
 use secrets::Search;
 use std::sync::Arc;
 
@@ -220,12 +223,8 @@ impl Plan {
         progress: &dyn Progress,
     ) -> Result<(Vec<BuiltLayer>, Vec<FoundSecret>)> {
         let lookup = caches.map(|caches| CacheLookup { caches, policy: self.compression, progress });
-        let find = |planned: &PlannedLayer| match (&planned.content, &lookup) {
-            (PlannedContent::Known(known), _) => Ok(LookupResult::Hit(known.clone())),
-            (PlannedContent::Tree(tree), Some(lookup)) => lookup.find(planned, tree),
-            (PlannedContent::Tree(_), None) => Ok(LookupResult::Miss),
-        };
-        let lookups = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+        // Other builds wait for the claimed layers until they are in the cache.
+        let (lookups, _claimed) = self.look_up(lookup.as_ref())?;
         let cache = caches.and_then(|caches| caches.cache);
         let store = self.stored_blocks(cache);
         let searches = self.find_secrets(&lookups, cache, progress)?;
@@ -276,6 +275,27 @@ impl Plan {
         let compression = self.compression.compression();
         let cache = cache.filter(|_| compression != Compression::None);
         cache.map(|cache| cache.stored_blocks(compression))
+    }
+
+    /// Looks up all layers, and claims those that have to be made, so that no build beside this one makes them, too.
+    fn look_up<'l>(&self, lookup: Option<&CacheLookup<'l>>) -> Result<(Vec<LookupResult>, Option<Claimed<'l>>)> {
+        let find = |planned: &PlannedLayer| match (&planned.content, lookup) {
+            (PlannedContent::Known(known), _) => Ok(LookupResult::Hit(known.clone())),
+            (PlannedContent::Tree(tree), Some(lookup)) => lookup.find(planned, tree),
+            (PlannedContent::Tree(_), None) => Ok(LookupResult::Miss),
+        };
+        loop {
+            let lookups = self.layers.iter().map(find).collect::<Result<Vec<_>>>()?;
+            let in_flight = lookup.filter(|lookup| lookup.caches.cache.is_some());
+            let Some(in_flight) = in_flight.and_then(|lookup| lookup.caches.in_flight) else {
+                return Ok((lookups, None));
+            };
+            let keys = lookups.iter().zip(&self.layers);
+            let keys = keys.filter_map(|(found, planned)| found.key_to_make(planned, self.compression)).collect();
+            if let Some(claimed) = in_flight.claim(keys) {
+                return Ok((lookups, Some(claimed)));
+            }
+        }
     }
 
     /// Checks the programs of new layers; layers from caches were checked when they were built.

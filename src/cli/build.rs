@@ -1,13 +1,12 @@
 //! `ocibuild build`: a build that goes straight to an engine, a registry or an archive.
 
 use super::build_file::with_toml;
-use super::build_flags::{BuildFlags, BuildPhase};
+use super::build_flags::BuildFlags;
 use super::build_target::BuildTarget;
-use super::content_flags::{self, LayerFlag};
+use super::content_flags;
 use super::destination::destinations;
 use clap::{Args, ValueEnum};
 use ocibuild::{Error, ImageName, Reference, Result};
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(mut_arg("format", with_toml), after_help = content_flags::HELP.to_owned() + "
@@ -40,11 +39,6 @@ enum Engine {
     Podman,
     /// containerd, through ctr
     Containerd,
-}
-
-/// Builds the image, writes it to all of its destinations, and prints the digest of its manifest.
-pub(super) fn run(arguments: &BuildArguments, order: &[LayerFlag], phase: BuildPhase) -> Result<ExitCode> {
-    arguments.flags.build(order, &target(arguments)?, phase)
 }
 
 /// Returns where the image goes.

@@ -1,13 +1,10 @@
-//! What the commands that build an image have in common: flags, steps and report.
+//! What the commands that build an image have in common: flags and their checks.
 
-use super::blob_locations;
 use super::build_file::BuildFileArguments;
-use super::build_report::{Explains, Made, Reporting};
 use super::build_target::BuildTarget;
 use super::config::unique;
 use super::content_flags::LayerFlag;
-use super::destination::{ExportDestination, Writing};
-use super::excluded;
+use super::destination::ExportDestination;
 use super::into_index::{self, IntoIndexArguments};
 use super::layer_cache::LayerCacheArguments;
 use super::layout_lock::{LayoutLockArguments, WriteCheckArguments};
@@ -16,21 +13,16 @@ use super::progress_display::Watch;
 use super::request::RequestArguments;
 use super::result_files::ResultFiles;
 use super::shared_cache::SharedCacheArguments;
-use super::source::OpenedImage;
 use super::values;
 use super::{Common, OutputFormat};
 use clap::{Args, ValueEnum};
-use ocibuild::build::add_platforms::GrownIndex;
-use ocibuild::build::{self, BuildSpec, LayerCaches, SharedLayers};
-use ocibuild::cache::FactsLookup;
+use ocibuild::build::{self, BuildSpec};
 use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
-use ocibuild::store::{BlobSink as _, LAYERS, Layout, RemoteLayers, StoredIndex};
 use ocibuild::{Error, ImageName, Platform, Result};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -46,9 +38,9 @@ pub(super) struct BuildFlags {
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = values::annotation, help_heading = "Config")]
     annotations: Vec<(String, String)>,
     #[command(flatten)]
-    cache: LayerCacheArguments,
+    pub(super) cache: LayerCacheArguments,
     #[command(flatten)]
-    shared_cache: SharedCacheArguments,
+    pub(super) shared_cache: SharedCacheArguments,
 
     /// Set the compression of new layers
     #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
@@ -60,7 +52,7 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     pub(super) into_index: IntoIndexArguments,
     #[command(flatten)]
-    namespace: NamespaceArguments,
+    pub(super) namespace: NamespaceArguments,
     #[command(flatten)]
     pub(super) results: ResultFiles,
     /// Print the plan of the build without writing anything
@@ -73,9 +65,9 @@ pub(super) struct BuildFlags {
     #[arg(skip)]
     pub(super) written: Option<String>,
     #[command(flatten)]
-    lock: LayoutLockArguments,
+    pub(super) lock: LayoutLockArguments,
     #[command(flatten)]
-    write_check: WriteCheckArguments,
+    pub(super) write_check: WriteCheckArguments,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -92,149 +84,19 @@ enum CompressionKind {
     None,
 }
 
-/// What is done for an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BuildPhase {
-    /// It is planned, in silence, to see whether it can be built.
-    Check,
-    /// It is built, and what is to be said is said.
-    Build,
-}
-
 impl BuildFlags {
-    /// Builds the image, copies it to its destinations, and prints the digest of its manifest.
+    /// Checks that the flags fit each other and the target.
     ///
     /// # Errors
-    /// Fails if a flag does not fit, a source or the base cannot be read, or a place cannot be written.
-    pub(super) fn build(&self, order: &[LayerFlag], target: &BuildTarget, phase: BuildPhase) -> Result<ExitCode> {
-        let watch = Arc::new(match phase {
-            BuildPhase::Check => Watch::Nothing,
-            BuildPhase::Build => Watch::new(&self.common),
-        });
+    /// Fails if one does not, or a file for digests cannot be created.
+    pub(super) fn check(&self, target: &BuildTarget) -> Result<()> {
         build::check_names(&self.tags)?;
         let check = self.write_check.check();
         target.destinations.iter().try_for_each(|destination| destination.check(check))?;
         self.check_result_files(target)?;
         self.check_into_index(target)?;
         self.namespace.check(&target.destinations)?;
-        self.shared_cache.check_policy(self.request.bases.network())?;
-        let bound = self.cache.tidy.bound()?;
-        let cache = self.cache.open(&self.request.cache_directory, &watch)?;
-        let cache = cache.map(|cache| cache.trusting(self.shared_cache.trusted()));
-        let policy = self.compression()?;
-        let network = self.request.bases.network();
-        let shared = self.shared_cache.open(network, &watch)?;
-        let known = FactsLookup { cache: cache.as_ref(), shared: shared.as_ref(), policy };
-        let unpack_in = cache.as_ref().map(|_| &self.request.cache_directory);
-        let packaged = self.request.robot_image(order, &known, unpack_in, &watch)?;
-        let robot = packaged.as_ref().map(|packaged| &packaged.image);
-        let directory = self.request.own_directory(robot)?;
-        self.shared_cache.check_lock(&mut self.request.bases.lock_file(&directory)?)?;
-        let names = self.names(robot)?;
-        let platforms = self.request.platforms()?;
-        if platforms.len() > 1 {
-            self.check_several(target)?;
-        }
-        let spec = |platform: &Option<&Platform>| self.spec(order, robot, *platform, target, &watch);
-        let specs = platforms.iter().map(spec).collect::<Result<Vec<_>>>()?;
-        let reporting = Reporting { target, names: &names, format: self.common.format, watch: &watch };
-        if self.dry_run || phase == BuildPhase::Check {
-            let spool = target.spool()?;
-            let plans = specs.into_iter().map(|spec| spec.plan(&spool, None, &watch)).collect::<Result<Vec<_>>>()?;
-            match (phase, &self.written) {
-                (BuildPhase::Check, _) => {}
-                (BuildPhase::Build, Some(file)) => reporting.build_file(&plans, file)?,
-                (BuildPhase::Build, None) => reporting.plans(&plans)?,
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut layout = match &target.layout {
-            Some(layout) => Layout::create_locking(layout, self.lock.locking())?.checking(check),
-            None => Layout::kept(&self.request.cache_directory.open()?, LAYERS, &*watch)?,
-        };
-        if let Some(cache) = &cache {
-            layout = layout.with_verification_cache(cache.verified_files().clone());
-        }
-        let layout = Arc::new(layout);
-        let is_sparse = self.request.bases.is_sparse();
-        let memory = LayerCaches {
-            cache: cache.as_ref(),
-            shared: shared.as_ref(),
-            shared_layers: if is_sparse { SharedLayers::Remote } else { SharedLayers::Fetched },
-            layout: &layout,
-        };
-        let is_listed = target.layout.is_some() && platforms.len() == 1 && !self.into_index.is_wanted();
-        let make = |spec: BuildSpec| {
-            let plan = spec.plan(layout.root(), Some(memory), &watch)?;
-            excluded::say(&plan, &watch);
-            let built = match is_listed {
-                true => plan.build(&layout, Some(memory), &names, &watch)?,
-                false => plan.build_unlisted(&layout, Some(memory), &watch)?,
-            };
-            Ok(Made { plan, built })
-        };
-        let mut made = specs.into_iter().map(make).collect::<Result<Vec<_>>>()?;
-        for Made { built, .. } in made.iter().filter(|made| !made.built.remote_layers.is_empty()) {
-            if let Some(locations) = blob_locations::open(&self.request.cache_directory, &watch) {
-                locations.record_remote_layers(&built.image.descriptor.digest, &built.remote_layers)?;
-            }
-        }
-        if let Some(robot) = robot {
-            robot.warn_of_unrewritten_paths(&watch);
-        }
-        let locations = match target.destinations.is_empty() {
-            true => None,
-            false => blob_locations::open(&self.request.cache_directory, &watch),
-        };
-        let writing = Writing {
-            locking: self.lock.locking(),
-            check,
-            network,
-            namespace: self.namespace.name(),
-            locations: locations.as_ref(),
-            cache: cache.as_ref(),
-            cache_directory: &self.request.cache_directory,
-            watch: &watch,
-        };
-        let explains = if self.cache.explain { Explains::Yes } else { Explains::No };
-        match &mut made[..] {
-            all if self.into_index.is_wanted() => {
-                let grown = add_to_index(all, target, &layout, &names, &writing)?;
-                self.results.write(&grown.descriptor, None, &names)?;
-                reporting.grown_index(&grown, all, explains)?;
-            }
-            [only] => {
-                let opened = OpenedImage { image: only.built.image.clone(), names: names.clone() };
-                for destination in &target.destinations {
-                    only.built.replaced.extend(destination.write(&opened, &writing)?.replaced);
-                }
-                let image = &only.built.image;
-                self.results.write(&image.descriptor, Some(image.manifest.config.digest), &names)?;
-                reporting.image(only, explains)?;
-            }
-            several => {
-                let images: Vec<_> = several.iter().map(|made| made.built.image.clone()).collect();
-                let index = StoredIndex::of_images(&images, &layout)?;
-                let mut replaced = match &target.layout {
-                    Some(_) => layout.commit_index(&index, &names)?,
-                    None => Vec::new(),
-                };
-                for destination in &target.destinations {
-                    replaced.extend(destination.write_index(&index, &names, &writing)?.replaced);
-                }
-                self.results.write(&index.descriptor, None, &names)?;
-                reporting.index(&index.descriptor, several, &replaced, explains)?;
-            }
-        }
-        if let Some(shared) = &shared {
-            for Made { plan, built } in &made {
-                self.shared_cache.publish(shared, (plan, built), network, &watch)?;
-            }
-        }
-        if cache.is_some() {
-            bound.keep(&self.request.cache_directory, &watch);
-        }
-        Ok(ExitCode::SUCCESS)
+        self.shared_cache.check_policy(self.request.bases.network())
     }
 
     /// Checks that there is one index to add to, if there is any.
@@ -249,7 +111,7 @@ impl BuildFlags {
     }
 
     /// Checks that the other flags fit an image for several platforms.
-    fn check_several(&self, target: &BuildTarget) -> Result<()> {
+    pub(super) fn check_several(&self, target: &BuildTarget) -> Result<()> {
         self.results.check_has_no_image_id()?;
         if self.request.bases.is_sparse() {
             return Err(Error::usage("--sparse", "is for one platform"));
@@ -258,14 +120,14 @@ impl BuildFlags {
     }
 
     /// Returns the names that were given; for a robot, else the name of its directory.
-    fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
+    pub(super) fn names(&self, robot: Option<&RobotImage>) -> Result<Vec<ImageName>> {
         let Some(robot) = robot.filter(|_| self.tags.is_empty()) else { return Ok(self.tags.clone()) };
         let source = Root::resolve(&robot.source)?;
         let name = if PathStatus::of(&source)?.is_directory() { source.file_name() } else { source.file_stem() };
         Ok(vec![format!("{}:latest", values::repository_of(name, "robot")).parse()?])
     }
 
-    fn spec(
+    pub(super) fn spec(
         &self,
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
@@ -291,7 +153,7 @@ impl BuildFlags {
         layout.chain(destinations.map(|path| (path, target.flag))).chain(self.results.paths()).chain(beside).collect()
     }
 
-    fn compression(&self) -> Result<CompressionPolicy> {
+    pub(super) fn compression(&self) -> Result<CompressionPolicy> {
         let encoding = match self.compression {
             CompressionKind::Gzip | CompressionKind::Reuse => Encoding::Gzip,
             CompressionKind::Zstd => Encoding::Zstd,
@@ -307,24 +169,5 @@ impl BuildFlags {
             return Err(Error::usage("--format json", format!("standard output is for the tar of {}", target.flag)));
         }
         self.results.check()
-    }
-}
-
-/// Adds the images to the index that the name has where they go: in `layout`, which has them, or at the only destination.
-fn add_to_index(
-    made: &[Made],
-    target: &BuildTarget,
-    layout: &Arc<Layout>,
-    names: &[ImageName],
-    writing: &Writing<'_>,
-) -> Result<GrownIndex> {
-    let images: Vec<_> = made.iter().map(|made| made.built.image.clone()).collect();
-    match &target.destinations[..] {
-        [only] => into_index::add(only, names, &images, writing),
-        _ => {
-            let mut left_out = RemoteLayers::default();
-            made.iter().for_each(|made| left_out.extend(made.built.remote_layers.clone()));
-            into_index::add_in_layout(layout, names, &images, &left_out, writing)
-        }
     }
 }

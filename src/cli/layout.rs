@@ -1,15 +1,14 @@
 //! `ocibuild layout`: a build into an image layout.
 
 use super::build_file::with_toml;
-use super::build_flags::{BuildFlags, BuildPhase};
+use super::build_flags::BuildFlags;
 use super::build_target::BuildTarget;
-use super::content_flags::{self, LayerFlag};
+use super::content_flags;
 use super::destination::ExportDestination;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use ocibuild::{Location, Result};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(mut_arg("format", with_toml), after_help = content_flags::HELP.to_owned() + "
@@ -32,11 +31,6 @@ pub(super) struct LayoutArguments {
         value_parser = OsStringValueParser::new().try_map(|text| Location::of_saved(&text))
     )]
     save: Option<Location>,
-}
-
-/// Builds the image into the layout, and prints the digest of its manifest.
-pub(super) fn run(arguments: &LayoutArguments, order: &[LayerFlag], phase: BuildPhase) -> Result<ExitCode> {
-    arguments.flags.build(order, &target(arguments)?, phase)
 }
 
 /// Returns where the image goes.

@@ -7,6 +7,7 @@ mod build;
 mod build_file;
 mod build_flags;
 mod build_report;
+mod build_steps;
 mod build_target;
 mod cache;
 mod cache_directory;
@@ -83,8 +84,9 @@ mod variables;
 mod verify;
 
 use build_file::FilledCommand;
-use build_flags::BuildPhase;
+use build_steps::Build;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use content_flags::LayerFlag;
 use ocibuild::{Error, ErrorKind, Result};
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -235,32 +237,40 @@ pub(crate) fn run() -> ExitCode {
     if is_comparing { ExitCode::from(diff::TROUBLE) } else { status }
 }
 
-/// Runs a command, or the same one for several images: for all of them or for none, as far as that can be seen before.
+/// Runs a command, or the same one for several images.
 fn run_all(images: &[FilledCommand]) -> Result<ExitCode> {
     if let [only] = images {
-        return only.run(BuildPhase::Build);
+        return only.run();
     }
-    for phase in [BuildPhase::Check, BuildPhase::Build] {
-        for image in images {
-            let name = image.image.as_deref().unwrap_or_default();
-            if let (BuildPhase::Build, Some(common)) = (phase, image.cli.command.common()) {
-                progress_display::Watch::new(common).say(&format!("image {name}"));
-            }
-            image.run(phase).map_err(|error| error.within(format!("image {name}")))?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let builds = images.iter().map(FilledCommand::build).collect::<Result<Vec<_>>>()?;
+    build_steps::run_all(&builds.into_iter().flatten().collect::<Vec<_>>())
 }
 
 impl FilledCommand {
+    /// Returns the build that the command is, if it is one.
+    fn build(&self) -> Result<Option<Build<'_>>> {
+        let (flags, target) = match &self.cli.command {
+            Command::Build(arguments) => (&arguments.flags, build::target(arguments)),
+            Command::Layout(arguments) => (&arguments.flags, layout::target(arguments)),
+            _ => return Ok(None),
+        };
+        Ok(Some(Build { name: self.image.as_deref(), flags, order: self.order(), target: target? }))
+    }
+
+    /// Returns the flags that make layers, in their order.
+    fn order(&self) -> Vec<LayerFlag> {
+        self.matches.subcommand().map(|(_, typed)| content_flags::order_of_layers(typed)).unwrap_or_default()
+    }
+
     /// Runs the command.
-    fn run(&self, phase: BuildPhase) -> Result<ExitCode> {
-        let FilledCommand { matches, cli, image: _ } = self;
-        let order = || matches.subcommand().map(|(_, typed)| content_flags::order_of_layers(typed)).unwrap_or_default();
-        match &cli.command {
-            Command::Build(arguments) => build::run(arguments, &order(), phase),
-            Command::Layout(arguments) => layout::run(arguments, &order(), phase),
-            Command::Dockerfile(arguments) => dockerfile::run(arguments, &order()),
+    fn run(&self) -> Result<ExitCode> {
+        if let Some(build) = self.build()? {
+            return build.run();
+        }
+        match &self.cli.command {
+            // They were run above.
+            Command::Build(_) | Command::Layout(_) => Ok(ExitCode::SUCCESS),
+            Command::Dockerfile(arguments) => dockerfile::run(arguments, &self.order()),
             Command::Init(arguments) => init::run(arguments),
             Command::Export(arguments) => export::run(arguments),
             Command::Pull(arguments) => pull::run(arguments),

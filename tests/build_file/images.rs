@@ -59,15 +59,65 @@ fn a_build_makes_all_images_of_a_file() {
 #[test]
 fn a_layer_that_images_share_is_made_once() {
     let scratch = bench();
-    scratch.write("ocibuild.toml", TWO);
-    let mut build = crate::support::ocibuild();
-    build.current_dir(scratch.path()).env_remove("OCIBUILD_NO_CACHE").env("OCIBUILD_CACHE_DIR", scratch.join("cache"));
-    let built = crate::support::run(build.args(["build", "--format", "json"])).success();
-    let documents: Vec<Value> = built.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let compressed = |document: &Value| document["layers"][0]["bytesCompressed"].as_u64().unwrap();
-    assert_eq!(documents.len(), 2);
-    assert!(compressed(&documents[0]) > 0 && compressed(&documents[1]) == 0, "{documents:#?}");
-    assert_eq!(documents[0]["layers"][0]["digest"], documents[1]["layers"][0]["digest"]);
+    scratch.write("app/large", vec![7; 8 << 20]);
+    let images = (0..6).map(|number| {
+        let shared = format!("tag = \"a:{number}\"\nuser = {number}\n");
+        let own = format!("[[image.file]]\npath = \"/own\"\ntext = \"{number}\"\n");
+        format!("[[image]]\nname = \"i{number}\"\n{shared}{own}")
+    });
+    scratch
+        .write("ocibuild.toml", format!("output = \"oci:out\"\ncopy = \"app:/app\"\n{}", images.collect::<String>()));
+    let build = |cache: &str, jobs: &str| {
+        let mut build = crate::support::ocibuild();
+        build
+            .current_dir(scratch.path())
+            .env_remove("OCIBUILD_NO_CACHE")
+            .env("OCIBUILD_CACHE_DIR", scratch.join(cache));
+        let built = crate::support::run(build.args(["build", "--format", "json", "--jobs", jobs])).success();
+        built.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let one_by_one = build("cache", "1");
+    let index = fs::read(scratch.join("out/index.json")).unwrap();
+    for jobs in ["2", "6"] {
+        fs::remove_dir_all(scratch.join("out")).unwrap();
+        let documents = build(jobs, jobs);
+        assert_eq!(fs::read(scratch.join("out/index.json")).unwrap(), index);
+        let compressed = |layer: usize| {
+            let of = |document: &Value| document["layers"][layer]["bytesCompressed"].as_u64().unwrap();
+            documents.iter().filter(|document| of(document) > 0).count()
+        };
+        assert_eq!((compressed(0), compressed(1)), (1, 6), "{documents:#?}");
+        for (number, (document, alone)) in documents.iter().zip(&one_by_one).enumerate() {
+            assert_eq!(document["names"][0], format!("docker.io/library/a:{number}"));
+            assert_eq!(
+                (&document["digest"], &document["layers"][0]["digest"]),
+                (&alone["digest"], &one_by_one[0]["layers"][0]["digest"])
+            );
+        }
+    }
+}
+
+#[test]
+fn where_one_image_fails_the_others_are_built() {
+    let scratch = bench();
+    scratch.write("secret/settings", "password = Tr0ub4dor-and-3\n");
+    let image = |name: &str, more: &str| format!("[[image]]\nname = \"{name}\"\ntag = \"a:{name}\"\n{more}\n");
+    let secret = "secrets = \"deny\"\ncopy = \"secret:/s\"\noutput = \"oci:out\"";
+    let unreachable = "output = [\"oci:out\", \"dir:secret/settings/x\"]";
+    let to_layout = "output = \"oci:out\"";
+    let images = [("one", secret), ("two", to_layout), ("three", unreachable), ("four", to_layout)];
+    let file: String = images.iter().map(|(name, more)| image(name, more)).collect();
+    scratch.write("ocibuild.toml", format!("user = 1\n{file}"));
+    for jobs in ["1", "3"] {
+        let built = program(&scratch, &["build", "-q", "--jobs", jobs]).ended_with(1);
+        let digests: Vec<&str> = std::str::from_utf8(&built.stdout).unwrap().lines().collect();
+        let digest = |tag: &str| Layout::new(scratch.join("out"), tag).manifest_digest();
+        assert_eq!(digests, [digest("two"), digest("four")], "{built}");
+        let errors: Vec<&str> = built.stderr.lines().filter(|line| line.contains("error: ")).collect();
+        assert!(errors.len() == 2 && errors.iter().any(|line| line.contains("error: image one: ")), "{built}");
+        assert!(errors.iter().any(|line| line.contains("error: image three: ")), "{built}");
+        fs::remove_dir_all(scratch.join("out")).unwrap();
+    }
 }
 
 #[test]
