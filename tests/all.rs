@@ -72,9 +72,11 @@ mod images;
 #[cfg(target_os = "linux")]
 mod jobs;
 #[cfg(target_os = "linux")]
+mod linking;
 mod listers;
 #[cfg(target_os = "linux")]
 mod promise;
+mod python_environments;
 #[cfg(target_os = "linux")]
 mod rcc;
 #[cfg(target_os = "linux")]

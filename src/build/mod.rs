@@ -10,6 +10,8 @@ pub mod edit;
 pub mod image;
 mod layer_caches;
 mod layers_in_flight;
+mod linking;
+mod loaders;
 mod lock_file;
 mod lower_layers;
 mod new_accounts;
@@ -17,6 +19,8 @@ mod new_directory;
 mod placement;
 mod plan_to_json;
 mod planning;
+mod programs;
+mod python;
 pub mod rebase;
 pub mod rewrite;
 mod runtime_checks;
@@ -31,6 +35,7 @@ pub use layers_in_flight::LayersInFlight;
 pub use lock_file::{LOCK_FILE, LockFile, LockFileMode, LockedKind};
 pub use lower_layers::list_base;
 pub use new_accounts::{NewGroup, NewUser};
+pub use python::PythonEnvironment;
 pub use spec::{BuildSpec, LayerSpec, NewDirectory, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
@@ -40,7 +45,7 @@ use crate::common::error::{Error, Result};
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
 use crate::layers::incremental::BlockStore;
-use crate::layers::tree::{Excluded, Tree};
+use crate::layers::tree::{Excluded, PythonEnvironments, Tree};
 use crate::layers::{
     CompressionPolicy, ContentVisitor, Layer, LayerCompression, LayerRequest, MadeLayer, Work, write_layers,
 };
@@ -50,6 +55,7 @@ use crate::spec::{ImagePath, Replaced};
 use crate::store::{ImageName, Layout, RemoteLayers, StoredImage, copy_blobs};
 use cache_lookup::{CacheLookup, LookupResult};
 use layers_in_flight::Claimed;
+use loaders::Loaders;
 use secrets::Search;
 use std::sync::Arc;
 
@@ -73,6 +79,10 @@ pub struct Plan {
     pub secrets: SecretPolicy,
     /// The secrets that were found before the plan was made, in an environment.
     pub known_secrets: Vec<FoundSecret>,
+    /// The Python virtual environments that were relocated, by their paths.
+    pub python_environments: Vec<PythonEnvironment>,
+    /// The loaders of programs that the image has.
+    loaders: Loaders,
 }
 
 /// A layer before it is hashed.
@@ -94,6 +104,8 @@ pub struct PlannedLayer {
     /// What contains all of its entries; empty if that is unknown.
     roots: Vec<ImagePath>,
     series: SeriesKey,
+    /// The directories that its copies go to, with what becomes of Python environments in them.
+    copied: Vec<(ImagePath, PythonEnvironments)>,
     /// Whether its sources are files of this machine, which may hold secrets.
     is_searched: bool,
 }
@@ -208,7 +220,7 @@ impl Plan {
             .zip(&self.layers)
             .map(|(built, planned)| NewLayer { layer: &built.layer, created_by: &planned.created_by })
             .collect();
-        self.warn_of_foreign_programs(&layers, progress);
+        self.warn_of_programs(&layers, progress);
         let image = assemble(&self.image, &self.base, &new, layout)?;
         let remote_layers = self.remote_layers(&layers)?;
         Ok(Built { image, layers, remote_layers, secrets, replaced: Vec::new() })
@@ -299,10 +311,11 @@ impl Plan {
     }
 
     /// Checks the programs of new layers; layers from caches were checked when they were built.
-    fn warn_of_foreign_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
+    fn warn_of_programs(&self, layers: &[BuiltLayer], progress: &dyn Progress) {
         let made = layers.iter().zip(&self.layers).filter(|(built, _)| built.origin == LayerOrigin::Made);
         let trees: Vec<&Tree> = made.filter_map(|(_, planned)| planned.tree()).collect();
-        runtime_checks::warn_of_foreign_programs(&trees, self.base.config().platform(), progress);
+        let config = self.base.config();
+        programs::warn_of_programs(&trees, config.platform(), self.loaders, progress);
     }
 
     /// Returns the layers that are not in the layout.
@@ -353,6 +366,13 @@ impl PlannedLayer {
     /// Returns the entries, if they are known.
     pub fn tree(&self) -> Option<&Tree> {
         match &self.content {
+            PlannedContent::Tree(tree) => Some(tree),
+            PlannedContent::Known(_) => None,
+        }
+    }
+
+    fn tree_mut(&mut self) -> Option<&mut Tree> {
+        match &mut self.content {
             PlannedContent::Tree(tree) => Some(tree),
             PlannedContent::Known(_) => None,
         }

@@ -1,6 +1,6 @@
 //! A plan as JSON, for `--dry-run`.
 
-use super::Plan;
+use super::{Plan, PythonEnvironment};
 use crate::common::error::Result;
 use crate::layers::tree::Excluded;
 use crate::spec::media_type;
@@ -34,12 +34,18 @@ impl Plan {
             "config": self.image.config(&self.base)?,
             "annotations": self.image.annotations,
             "excluded": self.excluded_to_json(),
+            "pythonEnvironments": self.python_environments_to_json(),
         }))
     }
 
     /// Returns the excluded paths, by source, cause and path.
     pub fn excluded(&self) -> impl Iterator<Item = &Excluded> {
         self.layers.iter().flat_map(|layer| &layer.excluded)
+    }
+
+    /// Returns the relocated Python environments as JSON: a list with one member for each.
+    pub fn python_environments_to_json(&self) -> Value {
+        self.python_environments.iter().map(PythonEnvironment::to_json).collect()
     }
 
     /// Returns the excluded paths as JSON: a list with one member for each source and cause.

@@ -1,7 +1,9 @@
 //! From a request to a plan: walks the sources, and places their entries on the layers below.
 
+use super::loaders::Loaders;
 use super::lower_layers::layers_of_base;
 use super::placement::{self, Unchecked};
+use super::python::PythonRelocation;
 use super::{
     BuildSpec, Built, BuiltLayer, LayerCaches, LayerSpec, MOST_STACKED, Plan, PlannedContent, PlannedLayer, Source,
     SourceContent, accounts, new_directory, runtime_checks,
@@ -15,7 +17,9 @@ use crate::common::root::Root;
 use crate::layers::CompressionPolicy;
 use crate::layers::rootfs::Rootfs;
 use crate::layers::split::{Split, TreePart, split_tree};
-use crate::layers::tree::{Access, Attributes, Content, Entry, Excluded, Kind, Owner, Tree, TreeBuilder};
+use crate::layers::tree::{
+    Access, Attributes, Content, Entry, Excluded, Kind, Owner, PythonEnvironments, Tree, TreeBuilder,
+};
 use crate::spec::ImagePath;
 use crate::store::{ImageName, Layout};
 use std::collections::BTreeMap;
@@ -82,14 +86,22 @@ impl BuildSpec {
             drop(earlier);
             layers.extend(planned);
         }
-        let new: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
         let config_of_base = base.config();
+        let platform = config_of_base.platform();
+        let (loaders, relocation) = {
+            let new: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
+            let rootfs = Rootfs::new(below.iter().chain(&new));
+            let loaders = if layers.is_empty() { Loaders::default() } else { Loaders::find(&rootfs, platform)? };
+            (loaders, PythonRelocation::plan(&layers, (&rootfs, loaders), (&config, platform), &mut unchecked)?)
+        };
+        let python_environments = relocation.apply(&mut layers);
+        let new: Vec<_> = layers.iter().map(|layer| layer.below(caches, listings, progress)).collect();
         runtime_checks::warn_of_problems((&config_of_base, &below), (&config, &new), &mut unchecked, progress)?;
         drop(new);
         drop(below);
         unchecked.warn(progress);
         let (secrets, known_secrets) = (self.secrets, self.known_secrets);
-        Ok(Plan { base, layers, image, compression, secrets, known_secrets })
+        Ok(Plan { base, layers, image, compression, secrets, known_secrets, python_environments, loaders })
     }
 }
 
@@ -127,6 +139,7 @@ impl LayerSpec {
     ) -> Result<Vec<PlannedLayer>> {
         let places: Vec<Vec<u8>> = self.sources.iter().map(Source::place).collect();
         let is_searched = self.sources.iter().any(Source::is_searched);
+        let copied: Vec<_> = self.sources.iter().filter_map(Source::copied_to).collect();
         let LayerSpec { name, created_by, sources, known_directories, recipe, group, roots, split } = self;
         // Such a layer has the same bytes on every base, so that images share it. It depends on no layer below.
         if !known_directories.is_empty() {
@@ -146,6 +159,7 @@ impl LayerSpec {
                 // A later build has the same part in a layer with the same text.
                 series: SeriesKey::new(&created_by, &places, policy),
                 created_by,
+                copied: copied.clone(),
                 is_searched,
             }
         };
@@ -213,6 +227,16 @@ impl Source {
             place.extend_from_slice(real.as_os_str().as_encoded_bytes());
         }
         place
+    }
+
+    /// Returns the directory that a copy goes to, with what becomes of Python environments in it.
+    fn copied_to(&self) -> Option<(ImagePath, PythonEnvironments)> {
+        match self.content {
+            SourceContent::Directory(_) | SourceContent::DirectoryContent(_) | SourceContent::Archive(_) => {
+                Some((self.destination.clone(), self.rules.python))
+            }
+            _ => None,
+        }
     }
 
     /// Returns whether it has files of this machine, or a text, which may hold secrets.

@@ -1,13 +1,14 @@
 //! Checks for images that cannot run, as far as their files show.
 
 use crate::build::image::ConfigEdit;
+use crate::build::linking::ElfFile;
+use crate::build::loaders::{Libc, Loaders};
 use crate::build::placement::Unchecked;
 use crate::common::error::{Result, one_line};
 use crate::common::progress::{Progress, warn};
 use crate::layers::rootfs::{LayerBelow, ListedKind, Program, Resolved, Rootfs, StackedEntry, content_of, has_name};
-use crate::layers::tree::{Content, Entry, Kind, Tree};
+use crate::layers::tree::{Content, Entry, Kind};
 use crate::spec::{Config, DEFAULT_PATH, ImagePath, Platform};
-use rayon::prelude::*;
 use serde_json::Value;
 
 /// An object that will fail, with the reason.
@@ -54,7 +55,10 @@ pub(super) fn problems(
     }
     let words = |key: &str| config[key].as_array().into_iter().flatten().filter_map(Value::as_str);
     if let Some(program) = words("Entrypoint").chain(words("Cmd")).next() {
-        problems.extend(ProgramSearch { config, rootfs }.problem_of_program(program, platform, unchecked)?);
+        problems.extend(
+            ProgramSearch { config, rootfs, loaders: Loaders::find(rootfs, platform)? }
+                .problem_of_program(program, platform, unchecked)?,
+        );
     }
     Ok(problems)
 }
@@ -96,6 +100,7 @@ fn read_start(content: &Content, length: u64, size: u64) -> Option<Vec<u8>> {
 struct ProgramSearch<'a> {
     config: &'a Value,
     rootfs: &'a Rootfs<'a>,
+    loaders: Loaders,
 }
 
 impl ProgramSearch<'_> {
@@ -115,7 +120,7 @@ impl ProgramSearch<'_> {
                     unchecked.note(format!("whether {object} is there and can run"), &unseen);
                     return Ok(None);
                 }
-                Resolved::Node(real, below) => match unusable_because(&below, platform) {
+                Resolved::Node(real, below) => match unusable_because(&below, platform, self.loaders) {
                     None => return Ok(None),
                     Some(reason) => drop(unusable.get_or_insert(format!("{real} {reason}"))),
                 },
@@ -146,39 +151,32 @@ impl ProgramSearch<'_> {
 }
 
 /// Returns the reason why a program cannot run.
-fn unusable_because(below: &StackedEntry, platform: &Platform) -> Option<String> {
+fn unusable_because(below: &StackedEntry, platform: &Platform, loaders: Loaders) -> Option<String> {
     let ListedKind::File { program, .. } = below.node.kind else { return Some("is not a file".to_owned()) };
     if below.node.mode & 0o111 == 0 {
         return Some(format!("is not executable: its mode is {:04o}", below.node.mode));
     }
     let program = below.entry.as_ref().map_or(Some(program), program_of)?;
-    let foreign = program.foreign_to(platform.architecture())?;
-    Some(format!("is a program for {foreign}, and the image is for {platform}"))
+    if let Some(foreign) = program.foreign_to(platform.architecture()) {
+        return Some(format!("is a program for {foreign}, and the image is for {platform}"));
+    }
+    let loader = ElfFile::of(below.entry.as_ref()?)?.loader()?;
+    loaders.missing(&loader).map(|libc| format!("needs {loader}, {}", missing_loader(libc)))
 }
 
-fn program_of(entry: &Entry) -> Option<Program> {
+/// Returns the reason why a program cannot start in an image that does not have its loader.
+pub(super) fn missing_loader(libc: Libc) -> String {
+    let libc = libc.name();
+    format!("which the image does not have, so it cannot start (use a base with {libc}, or link it statically)")
+}
+
+pub(super) fn program_of(entry: &Entry) -> Option<Program> {
     let Kind::File { size, content } = &entry.kind else { return None };
     // Library files of a hololib are already for the platform, and reading them would mean inflating them.
     if matches!(content, Content::Stored(_)) || *size < Program::HEAD as u64 {
         return None;
     }
     read_start(content, Program::HEAD as u64, *size).map(|head| Program::of_head(&head))
-}
-
-/// Warns about programs for another processor in layers that were just built.
-pub(super) fn warn_of_foreign_programs(trees: &[&Tree], platform: &Platform, progress: &dyn Progress) {
-    let is_program = |entry: &Entry| entry.attributes.mode & 0o111 != 0;
-    let foreign = |entry: Entry| {
-        let foreign = program_of(&entry)?.foreign_to(platform.architecture())?;
-        Some((entry.path, foreign))
-    };
-    let found_in = |tree: &&Tree| tree.par_entries().filter(is_program).filter_map(foreign).collect::<Vec<_>>();
-    let found: Vec<_> = trees.iter().flat_map(found_in).collect();
-    if let Some((path, architecture)) = found.first() {
-        let others = if found.len() > 1 { format!("; so are {} others", found.len() - 1) } else { String::new() };
-        let reason = format!("is a program for {architecture}{others}, and the image is for {platform}");
-        warn(progress, &path.to_string(), &reason);
-    }
 }
 
 /// Warns about shell syntax in a command that runs without a shell.

@@ -7,6 +7,7 @@ use super::explain;
 use super::into_index;
 use super::output::print;
 use super::progress_display::Watch;
+use super::relocated;
 use super::replaced::{replaced_json, report_replaced};
 use ocibuild::build::add_platforms::GrownIndex;
 use ocibuild::build::{Built, Plan};
@@ -212,6 +213,7 @@ impl Made {
             "layers": layers.collect::<Vec<_>>(),
             "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
             "excluded": plan.excluded_to_json(),
+            "pythonEnvironments": plan.python_environments_to_json(),
         })
     }
 }
@@ -229,6 +231,7 @@ fn plan_lines(plan: &Plan, document: &Value) -> Vec<String> {
         lines.push(format!("new layer   {content}, {}  {}", plan.compression, layer.name));
     }
     lines.extend(excluded::lines(plan));
+    lines.extend(relocated::lines(plan));
     let config = serde_json::to_string_pretty(&document["config"]).unwrap_or_default();
     lines.push(format!("config      {config}"));
     lines

@@ -11,6 +11,7 @@ use super::destination::Writing;
 use super::excluded;
 use super::into_index;
 use super::progress_display::Watch;
+use super::relocated;
 use super::robot::RobotToPackage;
 use super::source::OpenedImage;
 use super::{report, signals};
@@ -157,6 +158,7 @@ impl<'b> PreparedBuild<'b> {
         let make = |spec: BuildSpec| {
             let plan = spec.plan(layout.root(), Some(memory), watch)?;
             excluded::say(&plan, watch);
+            relocated::say(&plan, watch);
             let built = match is_listed && listing == Listing::AtOnce {
                 true => plan.build(&layout, Some(memory), &self.names, watch)?,
                 false => plan.build_unlisted(&layout, Some(memory), watch)?,

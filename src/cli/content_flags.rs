@@ -6,7 +6,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgMatches, Args};
 use ocibuild::build::{LayerSpec, NewGroup, NewUser, Source};
 use ocibuild::layers::split::Split;
-use ocibuild::layers::tree::{ExtendedAttributes, Modes, Owner, Owners, Rules, SpecialFiles};
+use ocibuild::layers::tree::{ExtendedAttributes, Modes, Owner, Owners, PythonEnvironments, Rules, SpecialFiles};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, Platform, Result, Timestamp};
 
@@ -20,7 +20,7 @@ Sources of --copy:
 
 Options of one --copy, instead of the flags for all of them:
   SRC:DST,chown=UID[:GID],keep-owners,chmod=MODE,preserve-modes,exclude=GLOB,include=GLOB,
-  ignore-file=FILE,xattrs,skip-special,split=auto|packages|none|N
+  ignore-file=FILE,xattrs,skip-special,split=auto|packages|none|N,python-venv=relocate|keep
 A comma that belongs to a path or a value is written twice.
 
 A .dockerignore in the root of a directory applies to it. Files that this command writes, and
@@ -83,6 +83,11 @@ pub(super) struct ContentArguments {
     /// Skip devices, sockets and pipes instead of failing
     #[arg(long, help_heading = "Content")]
     skip_special: bool,
+    /// Relocate Python virtual environments to where they are copied, or keep them unchanged [default: relocate]
+    ///
+    /// The absolute paths that an environment holds become those of its new place. It is an error if it cannot work there: because the image lacks its version of Python or its C library, or because a package of it is installed from a directory that is not copied.
+    #[arg(long, value_name = "relocate|keep", help_heading = "Content")]
+    python_venv: Option<PythonEnvironments>,
     /// Split each copy and a robot's environment into layers by package or directory, at most N [default: auto]
     ///
     /// auto splits a copy of more than 64 MiB into up to 32 layers, and an environment from 32 MiB on into up to 16; packages also splits smaller ones, and so does a number. The files of the image are the same.
@@ -304,8 +309,11 @@ impl ContentArguments {
         Ok(())
     }
 
-    /// Requires that what the flags exclude is excluded from something.
+    /// Requires that what the flags exclude is excluded from something, and that environments can be in it.
     pub(super) fn check_exclusions(&self, is_robot: bool) -> Result<()> {
+        if self.python_venv.is_some() && self.copies.is_empty() {
+            return Err(Error::usage("--python-venv", "has no effect without --copy"));
+        }
         match self.exclusions.first_given() {
             Some(name) if self.copies.is_empty() && !is_robot => {
                 Err(Error::usage(format!("--{name}"), "has no effect without --copy or --robot")
@@ -326,6 +334,7 @@ impl ContentArguments {
             .modes(modes)
             .mtime(mtime)
             .xattrs(if self.xattrs { ExtendedAttributes::Keep } else { ExtendedAttributes::Drop })
+            .python(self.python_venv.unwrap_or(PythonEnvironments::Relocate))
             .special_files(if self.skip_special { SpecialFiles::Skip } else { SpecialFiles::Refuse })
     }
 }

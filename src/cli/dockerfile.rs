@@ -6,6 +6,7 @@ use super::environment_switches;
 use super::excluded;
 use super::output::print;
 use super::progress_display::Watch;
+use super::relocated;
 use super::request::{ImageRequest, RequestArguments};
 use super::{Common, OutputFormat};
 use clap::Args;
@@ -58,6 +59,7 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;
     let plan = spec.plan(&spool, None, &*watch)?;
     excluded::say(&plan, &watch);
+    relocated::say(&plan, &watch);
     let secrets = plan.check_secrets(&*watch)?;
     let dockerfile = Dockerfile::of(&plan, location.as_ref(), &*watch)?;
     let written = match &context {
@@ -71,8 +73,13 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
         OutputFormat::Text => print(written.text().trim_end())?,
         OutputFormat::Json => {
             let secrets: Vec<_> = secrets.iter().map(FoundSecret::to_json).collect();
-            let (text, context, excluded) = (written.text(), written.context(), plan.excluded_to_json());
-            let result = json!({"dockerfile": text, "context": context, "secrets": secrets, "excluded": excluded});
+            let result = json!({
+                "dockerfile": written.text(),
+                "context": written.context(),
+                "secrets": secrets,
+                "excluded": plan.excluded_to_json(),
+                "pythonEnvironments": plan.python_environments_to_json(),
+            });
             print(&result.to_string())?;
         }
     }

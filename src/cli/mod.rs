@@ -61,6 +61,7 @@ mod progress_display;
 mod pull;
 mod rcc_download;
 mod rebase;
+mod relocated;
 mod repair;
 mod replaced;
 mod report;

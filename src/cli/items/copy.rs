@@ -7,7 +7,9 @@ use crate::cli::values;
 use ocibuild::build::Source;
 use ocibuild::common::root::Root;
 use ocibuild::layers::split::Split;
-use ocibuild::layers::tree::{DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owners, Rules, SpecialFiles};
+use ocibuild::layers::tree::{
+    DOCKERIGNORE, ExtendedAttributes, IgnoreRules, Modes, Owners, PythonEnvironments, Rules, SpecialFiles,
+};
 use ocibuild::spec::ImagePath;
 use ocibuild::{Error, ErrorKind, Platform, Result};
 use std::ffi::OsStr;
@@ -25,6 +27,7 @@ pub(in crate::cli) const OPTIONS: KnownOptions = &[
     ("xattrs", OptionForm::Word),
     ("skip-special", OptionForm::Word),
     ("split", OptionForm::Value("auto|packages|none|N")),
+    ("python-venv", OptionForm::Value("relocate|keep")),
 ];
 
 /// What is replaced by the parts of a platform in a source.
@@ -44,6 +47,7 @@ pub(in crate::cli) struct Copy {
     xattrs: Option<ExtendedAttributes>,
     special_files: Option<SpecialFiles>,
     pub(in crate::cli) split: Option<Split>,
+    python: Option<PythonEnvironments>,
 }
 
 /// The form of a destination.
@@ -87,6 +91,7 @@ impl Copy {
             xattrs: options.has("xattrs").then_some(ExtendedAttributes::Keep),
             special_files: options.has("skip-special").then_some(SpecialFiles::Skip),
             split: options.value("split", str::parse)?,
+            python: options.value("python-venv", str::parse)?,
         })
     }
 
@@ -155,6 +160,7 @@ impl Copy {
             .modes(self.modes.unwrap_or(general.modes))
             .xattrs(self.xattrs.unwrap_or(general.xattrs))
             .special_files(self.special_files.unwrap_or(general.special_files))
+            .python(self.python.unwrap_or(general.python))
     }
 
     fn excluding(&self, mut rules: Rules, excluded: &Exclusions) -> Result<Rules> {
@@ -175,7 +181,8 @@ impl Copy {
     fn check_options_of_file(&self) -> Result<()> {
         let special = self.special_files.map(|_| "skip-special");
         let split = self.split.map(|_| "split");
-        match self.exclusions.first_given().or(special).or(split) {
+        let python = self.python.map(|_| "python-venv");
+        match self.exclusions.first_given().or(special).or(split).or(python) {
             Some(name) => {
                 let object = format!("--copy {}", self.source.display());
                 Err(Error::usage(object, format!("is a file, on which `{name}` has no effect")))

@@ -1,6 +1,6 @@
 //! The rules by which source files become entries, the same on every machine.
 
-use super::{Attributes, IgnoreRules};
+use super::{Attributes, IgnoreRules, PythonEnvironments};
 use crate::common::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub struct Rules {
     pub special_files: SpecialFiles,
     /// Files that are changed when they are copied.
     pub changes: FileChanges,
+    /// The handling of Python virtual environments.
+    pub python: PythonEnvironments,
 }
 
 /// Files of a copied directory that are changed when they are copied, by their paths in it.
@@ -140,6 +142,7 @@ impl Default for Rules {
             xattrs: ExtendedAttributes::Drop,
             special_files: SpecialFiles::Refuse,
             changes: FileChanges::default(),
+            python: PythonEnvironments::Keep,
         }
     }
 }
@@ -173,6 +176,12 @@ impl Rules {
     #[must_use]
     pub fn xattrs(self, xattrs: ExtendedAttributes) -> Self {
         Rules { xattrs, ..self }
+    }
+
+    /// Sets the handling of Python virtual environments. They are kept unchanged by default.
+    #[must_use]
+    pub fn python(self, python: PythonEnvironments) -> Self {
+        Rules { python, ..self }
     }
 
     /// Sets the handling of devices, sockets and pipes.

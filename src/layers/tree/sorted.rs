@@ -1,10 +1,11 @@
 //! A finished tree.
 
-use super::nodes::{DESTINATION, IMPLIED, Nodes};
+use super::nodes::{DESTINATION, IMPLIED, NodeKind, Nodes};
 use super::{Attributes, Content, Entry};
 use crate::spec::ImagePath;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator as _, ParallelIterator as _};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// The prefix of whiteouts (layer.md, "Whiteouts"). No other entry may have it.
 pub(super) const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -108,6 +109,39 @@ impl Tree {
     /// Returns whether entry `number` is a whiteout.
     pub fn is_removal(&self, number: usize) -> bool {
         self.nodes.name(number as u32 + 1).starts_with(WHITEOUT_PREFIX)
+    }
+
+    /// Returns the numbers of the entries with this name, whatever directory they are in.
+    pub fn named<'t>(&'t self, name: &'t [u8]) -> impl Iterator<Item = usize> + 't {
+        (0..self.len()).filter(move |number| self.nodes.name(*number as u32 + 1) == name)
+    }
+
+    /// Returns the entries in `directory` at any depth, with their numbers, in order.
+    pub fn entries_below(&self, directory: &ImagePath) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        let mut start = directory.as_bytes().to_vec();
+        if !start.is_empty() {
+            start.push(b'/');
+        }
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.path(middle).as_bytes() < &*start { low = middle + 1 } else { high = middle }
+        }
+        self.entries_from(low).take_while(move |(_, entry)| entry.path.as_bytes().starts_with(&start))
+    }
+
+    /// Replaces the content of entry `number`, if it is a file.
+    pub fn set_content(&mut self, number: usize, content: Arc<[u8]>) {
+        if let NodeKind::File(file) = self.nodes.node(number as u32 + 1).what {
+            self.nodes.files[file as usize] = (content.len() as u64, Content::Bytes(content));
+        }
+    }
+
+    /// Replaces the target of entry `number`, if it is a symbolic link.
+    pub fn set_target(&mut self, number: usize, target: Box<[u8]>) {
+        if let NodeKind::Symlink(link) = self.nodes.node(number as u32 + 1).what {
+            self.nodes.targets[link as usize] = target;
+        }
     }
 
     /// Replaces the attributes of entry `number`.
