@@ -6,9 +6,11 @@
 //! * `registry`: a registry. `registry.example` is replaced by its address, and it is a mirror of `docker.io`;
 //! * `podman`: podman, as root;
 //! * `checkout`: the checkout; only commands that run the program are run;
+//! * `java`, `node`, `python`, `rust`, `static`: a program of that language and its base, see `languages`;
 //! * `robot`: a robot with an environment; `rcc::images::docs` runs these.
 
 use super::Page;
+use super::languages::{self, LANGUAGES};
 use super::page::Block;
 use crate::consumers::{Podman, Registry};
 use crate::support::{Scratch, command, install_script, is_left_out, run, run_within};
@@ -18,6 +20,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+/// Containers have no network, and images come from the store alone.
+const ALONE: &str = "case $sub in run) set -- --network=none --pull=never \"$@\" ;; esac";
 
 /// A step may build and push several images while other tests run.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -33,6 +38,7 @@ struct Desk {
     scratch: Scratch,
     registry: Option<Registry>,
     podman: Option<Podman>,
+    languages: Vec<&'static str>,
 }
 
 impl Desk {
@@ -50,7 +56,7 @@ impl Desk {
         symlink(env!("CARGO_BIN_EXE_ocibuild"), scratch.join("programs/ocibuild")).unwrap();
         let blocks = page.blocks();
         let is_needed = |what: &str| blocks.iter().any(|block| block.needs.contains(what));
-        let mut desk = Desk { scratch, registry: None, podman: None };
+        let mut desk = Desk { scratch, registry: None, podman: None, languages: Vec::new() };
         if is_needed("registry") {
             desk.registry = Registry::plain();
             desk.fill_registry();
@@ -58,6 +64,9 @@ impl Desk {
         if is_needed("podman") {
             desk.podman = Podman::find();
             desk.install_podman();
+        }
+        for language in LANGUAGES.into_iter().filter(|language| is_needed(language)) {
+            desk.add_language(language);
         }
         desk
     }
@@ -77,9 +86,21 @@ impl Desk {
         run(&mut self.shell(push, &BTreeSet::from(["registry"]))).success();
     }
 
+    fn add_language(&mut self, language: &'static str) {
+        let Some(base) = languages::prepare(language, &self.scratch) else { return };
+        if let Some((base, name)) = base {
+            if self.registry.is_none() {
+                return;
+            }
+            let export = format!("ocibuild export {} docker://registry.example/{name}", base.display());
+            run_within(PATIENCE, &mut self.shell(&export, &BTreeSet::from(["registry"]))).success();
+        }
+        self.languages.push(language);
+    }
+
     fn install_podman(&self) {
         let Some(podman) = &self.podman else { return };
-        install_script(&self.scratch.join("programs/podman"), &podman.script(":"));
+        install_script(&self.scratch.join("programs/podman"), &podman.script(ALONE));
     }
 
     /// Returns whether everything that `block` needs is there.
@@ -87,7 +108,7 @@ impl Desk {
         block.needs.iter().all(|need| match *need {
             "registry" => self.registry.is_some(),
             "podman" => self.podman.is_some(),
-            need => need == "checkout",
+            need => need == "checkout" || self.languages.contains(&need),
         })
     }
 
@@ -168,6 +189,14 @@ fn commands_about_build_files_work() {
 }
 
 #[test]
+fn commands_about_languages_work() {
+    if is_left_out() {
+        return;
+    }
+    run_page("docs/languages.md");
+}
+
+#[test]
 fn commands_about_json_work() {
     if is_left_out() {
         return;
@@ -181,7 +210,8 @@ fn every_page_with_commands_is_run() {
     for page in Page::all() {
         let blocks = page.blocks();
         if page.path != ROBOTS {
-            let unknown = blocks.iter().flat_map(|block| &block.needs).find(|need| !NEEDS.contains(need));
+            let is_unknown = |need: &&&str| !NEEDS.contains(need) && !LANGUAGES.contains(need);
+            let unknown = blocks.iter().flat_map(|block| &block.needs).find(is_unknown);
             assert_eq!(unknown, None, "{}: a block needs something unknown", page.path);
         }
         let elsewhere = |block: &&Block<'_>| block.needs.contains("robot") || block.steps().is_empty();

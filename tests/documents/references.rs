@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// Flags of other programs that documents name.
-const FLAGS_OF_OTHERS: [&str; 21] = [
+const FLAGS_OF_OTHERS: [&str; 23] = [
     "--all",
     "--attach",
     "--detach",
@@ -14,6 +14,7 @@ const FLAGS_OF_OTHERS: [&str; 21] = [
     "--image",
     "--lib",
     "--name",
+    "--omit",
     "--path",
     "--preserve-digests",
     "--read-only",
@@ -22,6 +23,7 @@ const FLAGS_OF_OTHERS: [&str; 21] = [
     "--rm",
     "--secret",
     "--src-tls-verify",
+    "--target",
     "--test",
     "--time",
     "--tmpfs",

@@ -3,7 +3,7 @@
 //! In a script, `$ENGINE` is the program of an engine, and `$REGISTRY` a registry with the image `team/app:v1`. The script about a
 //! robot is run where a real rcc has recorded an environment, by `rcc::images::docs`.
 
-mod runtimes;
+pub(crate) mod runtimes;
 
 use crate::bases::busybox_root;
 use crate::consumers::{Docker, Podman, Registry};
@@ -104,7 +104,7 @@ impl Machine {
 }
 
 /// Compiles the program of the jobs without shared libraries; a stand-in for what Go and Rust make.
-fn compile_clock(program: &Path) -> Option<()> {
+pub(crate) fn compile_clock(program: &Path) -> Option<()> {
     let compiler = consumer("gcc")?;
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jobs/clock.c");

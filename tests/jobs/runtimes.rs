@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A base with `python3`, which Debian has in `/usr/lib`.
-pub(super) fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let program = fs::canonicalize("/usr/bin/python3").ok();
     let library = program.as_ref().and_then(|program| Some(Path::new("/usr/lib").join(program.file_name()?)));
     let (Some(program), Some(library)) = (program, library.filter(|library| library.is_dir())) else {
@@ -22,7 +22,7 @@ pub(super) fn python() -> Option<PathBuf> {
 }
 
 /// A base with `node`.
-pub(super) fn node() -> Option<PathBuf> {
+pub(crate) fn node() -> Option<PathBuf> {
     let program = fs::canonicalize(consumer("node")?).unwrap();
     let copy = format!("{}:/usr/bin/node", program.display());
     let link = ["--copy", &copy];
@@ -30,7 +30,7 @@ pub(super) fn node() -> Option<PathBuf> {
 }
 
 /// A base with `java` in `/usr/bin`.
-pub(super) fn java() -> Option<PathBuf> {
+pub(crate) fn java() -> Option<PathBuf> {
     let program = fs::canonicalize(consumer("java")?).unwrap();
     let home = program.parent()?.parent()?;
     if !home.join("lib/server/libjvm.so").is_file() {
@@ -92,7 +92,7 @@ fn copy_of(file: &Path) -> String {
 }
 
 /// Packs a jar with a class that says something; `None` without Python, which makes the zip.
-pub(super) fn jar(file: &Path, class: &str) -> Option<()> {
+pub(crate) fn jar(file: &Path, class: &str) -> Option<()> {
     let python = consumer("python3")?;
     let scratch = Scratch::new();
     let compiled = scratch.write(format!("{class}.class"), class_file(class));
