@@ -30,7 +30,7 @@ const ORDINARY_SEED: u64 = 1;
 const ADDRESS_SPACE: u64 = 4 << 20;
 
 /// The memory that a target may use at once, in KiB, including that of the test binary.
-const MEMORY: u64 = 512 << 10;
+const MEMORY: u64 = 200 << 10;
 
 /// The time that one input may take on a busy machine. Most take less than a millisecond.
 const SLOWEST: Duration = Duration::from_secs(10);

@@ -57,11 +57,15 @@ fn b14_b15_documents_are_read_up_to_a_limit() {
 
 #[test]
 fn b16_nesting_is_refused_before_the_stack_overflows() {
-    let nested = |document: Value| {
-        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let nested_to = |document: Value, depth: usize| {
+        // The document itself is the first level.
+        let deep = format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         let text = document.to_string();
         format!("{},\"deep\":{deep}}}", &text[..text.len() - 1]).into_bytes()
     };
+    builds_on("B16", &|base| base.set_config(&nested_to(base.config(), 64)), &[]);
+    each_is_refused(&[("B16", &|base| base.set_config(&nested_to(base.config(), 65)), &["nesting too deep"])]);
+    let nested = |document: Value| nested_to(document, 1_000_000);
     each_is_refused(&[
         ("B16", &|base| base.set_manifest(&nested(base.manifest())), &["nesting too deep"]),
         ("B16", &|base| base.set_config(&nested(base.config())), &["nesting too deep"]),
