@@ -88,13 +88,22 @@ impl Limit {
         Ok(())
     }
 
-    /// Refuses `object` if it has more than the limit; `what` names what there is so much of: "501 layers".
+    /// Refuses `object` if it has more than the limit; `what` names one of them: "layer".
     pub(crate) fn check(self, number: usize, object: &str, what: &str) -> Result<()> {
         if number as u64 <= self.value() {
             return Ok(());
         }
         let reason = format!("{}, more than {}", human_numbers::counted(number, what), self.value());
         Err(Error::invalid(object, reason).hint(self.advice()))
+    }
+
+    /// Refuses `object` if it has more than the limit so far, and perhaps more are to come; `what` names one of them: "entry".
+    pub(crate) fn check_so_far(self, number: usize, object: &str, what: &str) -> Result<()> {
+        if number as u64 <= self.value() {
+            return Ok(());
+        }
+        let most = human_numbers::counted(usize::try_from(self.value()).unwrap_or(usize::MAX), what);
+        Err(Error::invalid(object, format!("more than {most}")).hint(self.advice()))
     }
 
     /// Returns the bound of `bytes`, which is this limit, or one that a caller of the library has set instead.

@@ -124,7 +124,7 @@ impl ListingWriter {
         if !self.entries.contains_key(path) {
             self.bytes += path.len();
         }
-        Limit::Entries.check(self.entries.len() + 1, "layer", "entry")?;
+        Limit::Entries.check_so_far(self.entries.len() + 1, "layer", "entry")?;
         if self.bytes > MOST_BYTES {
             return Err(Error::invalid("layer", "has more entries than its index"));
         }

@@ -83,7 +83,7 @@ impl SquashPlan {
     }
 
     fn check_count(&self) -> Result<()> {
-        Limit::Entries.check(self.visible.len() + self.names.len(), "image", "file")
+        Limit::Entries.check_so_far(self.visible.len() + self.names.len(), "image", "file")
     }
 
     /// Returns what becomes of the entry at `path` in layer `layer`.

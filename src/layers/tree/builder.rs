@@ -248,7 +248,7 @@ impl TreeBuilder {
         }
         let TreeBuilder { nodes, places, hasher, .. } = self;
         // The root is no entry.
-        Limit::Entries.check(nodes.list.len(), "layer", "entry")?;
+        Limit::Entries.check_so_far(nodes.list.len(), "layer", "entry")?;
         let number = nodes.push(parent, name);
         places.insert_unique(hash, number, |&other| hasher.hash_one((nodes.node(other).parent, nodes.name(other))));
         Ok(number)
