@@ -409,6 +409,21 @@ mod tests {
     }
 
     #[test]
+    fn an_image_served_alone_is_all_that_is_served() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("out");
+        let listed = layout(&path, &[("v1", None), ("v2", None)]).index().unwrap().manifests().to_vec();
+        let only = BTreeSet::from([listed[0].digest]);
+        let images = ServedImages::of_blobs(Layout::open(&path).unwrap(), only);
+        let repositories = images.refresh(SystemTime::now()).repositories;
+        let is_served = |digest| images.blob(&repositories, ONE_IMAGE, digest).unwrap().is_some();
+        assert_eq!(listed.iter().map(|listed| is_served(&listed.digest)).collect::<Vec<_>>(), [true, false]);
+        assert!(images.manifest(&repositories, ONE_IMAGE, &listed[1].digest).unwrap().is_none());
+        assert_eq!(repositories.names().collect::<Vec<_>>(), [ONE_IMAGE]);
+        assert_eq!(repositories.tags(ONE_IMAGE).count(), 0);
+    }
+
+    #[test]
     fn changed_indexes_are_read_again() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("out");
