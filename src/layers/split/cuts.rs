@@ -10,7 +10,7 @@
 //! all others there. For an edit of a few bytes that is improbable, and the other parts stay as they are even then.
 
 use super::SplitLimits;
-use super::packages::package_of;
+use super::packages::LeafName;
 use siphasher::sip::SipHasher13;
 use std::cmp::Reverse;
 use std::hash::Hasher as _;
@@ -38,13 +38,13 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    /// Describes entry number `entry`. `previous` is the path before it.
-    pub(super) fn after(previous: &[u8], (entry, path): (usize, &[u8]), size: u64) -> Leaf {
-        let package = package_of(path);
-        let (closeness, name_length) = match package {
-            Some(package) if package_of(previous) != Some(package) => (0, package.len()),
+    /// Describes entry number `entry`. `previous` is the name before it.
+    pub(super) fn after(previous: &LeafName, (entry, name): (usize, &LeafName), size: u64) -> Leaf {
+        let path = name.path();
+        let (closeness, name_length) = match name.package() {
+            Some(package) if previous.package() != Some(package) => (0, package.len()),
             _ => {
-                let shared = shared_directories(previous, path);
+                let shared = shared_directories(previous.path(), path);
                 let name = path[shared..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| shared + at);
                 (1 + path[..shared].iter().filter(|byte| **byte == b'/').count(), name)
             }

@@ -20,7 +20,7 @@ pub use choice::{Split, SplitLimits};
 use crate::layers::tree::Tree;
 use crate::spec::ImagePath;
 use cuts::{Leaf, cut};
-use packages::package_of;
+use packages::LeafName;
 
 /// One of the parts of a tree.
 #[derive(Debug)]
@@ -56,8 +56,7 @@ pub fn split_tree(tree: Tree, limits: SplitLimits) -> Vec<TreePart> {
         if start == own {
             return Some("own files".to_owned());
         }
-        let path = tree.entry(leaf.entry())?.path;
-        let begin = ImagePath::new(path.as_bytes().get(..leaf.name_length())?).ok()?;
+        let begin = ImagePath::new(tree.path(leaf.entry()).as_bytes().get(..leaf.name_length())?).ok()?;
         Some(format!("from {begin}"))
     };
     starts.iter().zip(trees).map(|(start, tree)| TreePart { name: name(*start), tree }).collect()
@@ -67,14 +66,15 @@ pub fn split_tree(tree: Tree, limits: SplitLimits) -> Vec<TreePart> {
 /// belong to no package.
 fn leaves(tree: &Tree) -> (Vec<Leaf>, usize) {
     let (mut of_packages, mut own) = (Vec::new(), Vec::new());
-    let (mut last_of_packages, mut last_own) = (ImagePath::root(), ImagePath::root());
-    for (number, entry) in tree.entries().enumerate().filter(|(number, _)| tree.is_leaf(*number)) {
-        let (leaves, last) = match package_of(entry.path.as_bytes()) {
+    let (mut last_of_packages, mut last_own) = (LeafName::root(), LeafName::root());
+    for number in (0..tree.len()).filter(|number| tree.is_leaf(*number)) {
+        let name = LeafName::of(tree.path(number));
+        let (leaves, last) = match name.package() {
             Some(_) => (&mut of_packages, &mut last_of_packages),
             None => (&mut own, &mut last_own),
         };
-        leaves.push(Leaf::after(last.as_bytes(), (number, entry.path.as_bytes()), entry.size()));
-        *last = entry.path;
+        leaves.push(Leaf::after(last, (number, &name), tree.size(number)));
+        *last = name;
     }
     let begin_of_own = of_packages.len();
     of_packages.append(&mut own);

@@ -3,10 +3,39 @@
 //! Package managers put what they install into directories whose names are known. Files in such a directory change when a
 //! package is updated, and then most files of the package change; all others are someone's own and change at any time.
 
+use crate::spec::ImagePath;
+
+/// The path of a file, link or empty directory, and where the name of its package ends.
+pub(super) struct LeafName {
+    path: ImagePath,
+    package: Option<usize>,
+}
+
+impl LeafName {
+    /// Returns the name before the first one.
+    pub(super) fn root() -> LeafName {
+        LeafName { path: ImagePath::root(), package: None }
+    }
+
+    pub(super) fn of(path: ImagePath) -> LeafName {
+        let package = package_of(path.as_bytes()).map(<[u8]>::len);
+        LeafName { path, package }
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        self.path.as_bytes()
+    }
+
+    /// Returns the start of the path that it has in common with the other files of its package. `None` if it is in none.
+    pub(super) fn package(&self) -> Option<&[u8]> {
+        self.package.map(|length| &self.path()[..length])
+    }
+}
+
 /// Returns the start of `path` that it has in common with the other files of its package. `None` if it is in none.
 ///
 /// It ends before the version, where a version is part of a name: so the parts of an image stay the same with another version.
-pub(super) fn package_of(path: &[u8]) -> Option<&[u8]> {
+fn package_of(path: &[u8]) -> Option<&[u8]> {
     let mut start = 0;
     let mut above: &[u8] = b"";
     for name in path.split(|byte| *byte == b'/') {

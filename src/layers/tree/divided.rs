@@ -2,6 +2,8 @@
 
 use super::Tree;
 use super::nodes::{NodeKind, Nodes, ROOT};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use std::collections::HashSet;
 
 impl Tree {
     /// Returns whether entry `number` is a file, a link or an empty directory, and not an additional name of a file.
@@ -14,51 +16,47 @@ impl Tree {
     ///
     /// Directories are in each tree that has something in them; additional names of a file are where the file is.
     pub(crate) fn divided(&self, part_of: &[u8], count: usize) -> Vec<Tree> {
-        (0..count).map(|part| Tree::of_sorted(self.nodes.selected(&self.kept_in(part_of, part)))).collect()
-    }
-
-    /// Returns for each node whether it is in a part.
-    fn kept_in(&self, part_of: &[u8], part: usize) -> Vec<bool> {
-        let mut kept = vec![false; self.nodes.list.len()];
-        kept[ROOT as usize] = true;
-        for (number, node) in self.nodes.list.iter().enumerate().skip(1) {
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); count];
+        let mut directories = HashSet::new();
+        for (number, node) in (0..).zip(&self.nodes.list).skip(1) {
             let leaf = match node.what {
-                NodeKind::HardLink(file) => file as usize,
+                NodeKind::HardLink(file) => file,
                 _ if node.is_parent => continue,
                 _ => number,
             };
-            let mut above = number;
-            while usize::from(part_of[leaf - 1]) == part && !kept[above] {
-                kept[above] = true;
-                above = self.nodes.list[above].parent as usize;
+            let part = part_of[leaf as usize - 1];
+            let members = &mut members[usize::from(part)];
+            members.push(number);
+            let mut above = node.parent;
+            while above != ROOT && directories.insert((above, part)) {
+                members.push(above);
+                above = self.nodes.node(above).parent;
             }
         }
-        kept
+        // `a-b` is between `a` and `a/c`, so a directory may be needed behind the place that it has.
+        members.iter_mut().for_each(|members| members.sort_unstable());
+        members.par_iter().map(|members| Tree::of_sorted(self.nodes.selected(members))).collect()
     }
 }
 
 impl Nodes {
-    /// Returns the nodes that are `kept`, in the same order. The directory of each of them, and the file of each link, must be.
-    fn selected(&self, kept: &[bool]) -> Nodes {
-        let mut places = vec![ROOT; self.list.len()];
-        let count = kept.iter().filter(|kept| **kept).count();
-        let mut place = 0;
-        for (number, _) in kept.iter().enumerate().skip(1).filter(|(_, kept)| **kept) {
-            place += 1;
-            places[number] = place;
-        }
+    /// Returns the nodes `members`, in the same order, which is that of their numbers. The directory of each of them, and the file
+    /// of each link, must be among them.
+    fn selected(&self, members: &[u32]) -> Nodes {
+        let place = |number: u32| members.binary_search(&number).map_or(ROOT, |place| place as u32 + 1);
         let mut selected = Nodes::new(self.attributes[0].clone());
         selected.attributes.clone_from(&self.attributes);
-        selected.reserve(count, 0);
-        for (number, node) in self.list.iter().enumerate().skip(1).filter(|(number, _)| kept[*number]) {
-            let new = selected.push(places[node.parent as usize], self.name(number as u32));
+        selected.reserve(members.len(), 0);
+        for &number in members {
+            let node = self.node(number);
+            let new = selected.push(place(node.parent), self.name(number));
             let what = match node.what {
                 NodeKind::Directory => NodeKind::Directory,
                 NodeKind::File(file) => NodeKind::File(add(&mut selected.files, &self.files[file as usize])),
                 NodeKind::Symlink(target) => {
                     NodeKind::Symlink(add(&mut selected.targets, &self.targets[target as usize]))
                 }
-                NodeKind::HardLink(file) => NodeKind::HardLink(places[file as usize]),
+                NodeKind::HardLink(file) => NodeKind::HardLink(place(file)),
             };
             let copy = &mut selected.list[new as usize];
             (copy.what, copy.attributes, copy.source) = (what, node.attributes, node.source);

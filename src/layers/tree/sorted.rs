@@ -154,12 +154,21 @@ impl Tree {
         self.nodes.list[number + 1].attributes = known as u32;
     }
 
-    fn path(&self, number: usize) -> ImagePath {
+    /// Returns the path of entry `number`, which there must be.
+    pub(crate) fn path(&self, number: usize) -> ImagePath {
         self.nodes.path(number as u32 + 1)
     }
 
     fn made(&self, number: usize) -> Entry {
         self.nodes.entry(number as u32 + 1)
+    }
+
+    /// Returns the size of the file that entry `number` is, in bytes; zero for everything else.
+    pub(crate) fn size(&self, number: usize) -> u64 {
+        match self.nodes.node(number as u32 + 1).what {
+            NodeKind::File(file) => self.nodes.files[file as usize].0,
+            NodeKind::Directory | NodeKind::Symlink(_) | NodeKind::HardLink(_) => 0,
+        }
     }
 
     /// Returns the sources of its file contents.
