@@ -96,8 +96,10 @@ pub(super) fn add(
             let (locations, watch) = (writing.locations.cloned(), writing.watch.clone());
             let repository = writing.network.repository_with_blob_locations(reference, locations, watch)?;
             let grown = add_platforms_in_repository(&repository, images, &**writing.watch)?;
-            for (image, locations) in images.iter().zip(writing.locations.into_iter().cycle()) {
-                blob_locations::record(locations, reference, &image.manifest, writing.watch);
+            if let Some(locations) = writing.locations {
+                images
+                    .iter()
+                    .for_each(|image| blob_locations::record(locations, reference, &image.manifest, writing.watch));
             }
             Ok(grown)
         }

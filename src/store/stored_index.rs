@@ -52,7 +52,7 @@ impl StoredIndex {
     /// # Errors
     /// Fails if two images are for one platform, or the layout cannot be written.
     pub fn of_images(images: &[StoredImage], layout: &Arc<Layout>) -> Result<StoredIndex> {
-        let object = layout.root().path().display().to_string();
+        let object = layout.display();
         let mut index = PlatformIndex::empty(&object);
         for image in images {
             if index.put(image).is_some() {
