@@ -1,6 +1,7 @@
 //! Copies in several layers: the same files as in one layer, and an edit that changes few of them.
 
-use crate::consumers::{Layout, Umoci};
+use crate::bases::busybox_root;
+use crate::consumers::{Containerd, Docker, Layout, Podman, Registry, Skopeo, Umoci, crane};
 use crate::support::random::Random;
 use crate::support::{Finished, Scratch, command, is_left_out, ocibuild, run};
 use serde_json::Value;
@@ -110,6 +111,75 @@ fn the_files_are_those_of_the_image_in_one_layer() {
     let names = |line: &String| line.starts_with("app/main.py f 4750") && line.split(' ').nth(6) == Some("2");
     assert!(one.iter().any(names), "{one:#?}");
     assert_eq!(one, several);
+}
+
+/// Prints each entry of `/app` with its kind, mode, owner, time, names and content.
+const LISTING: &str = "\
+cd /app
+busybox find . -exec stat -c '%n %F %a %u:%g %Y' {} +
+busybox find . -type f -exec stat -c '%n %s %h' {} +
+busybox find . -type f -exec sha256sum {} +
+busybox find . -type l -exec busybox readlink {} +
+sleep 0.3";
+
+/// The image in one layer and the one in several are the same to every program that reads images.
+#[test]
+fn other_programs_read_the_files_of_all_layers() {
+    let (Some(registry), Some(skopeo)) = (Registry::plain(), Skopeo::find()) else { return };
+    let shop = Shop::new();
+    let Some(()) = busybox_root(&shop.scratch.join("busybox")) else { return };
+    let names = ["one", "several"].map(|tag| format!("{}/team/shop:{tag}", registry.address()));
+    for (name, copy) in names.iter().zip(["--copy=app:/app", "--copy=app:/app,split=5"]) {
+        let more = ["--copy=busybox:/", "--preserve-modes", "--keep-owners", "--secrets=allow"];
+        shop.layout(name, &[&[copy], &more[..]].concat()).success();
+        let mut push = ocibuild();
+        push.current_dir(shop.scratch.path()).args(["export", &format!("./out:{name}"), &format!("docker://{name}")]);
+        run(&mut push).success();
+    }
+    let listings = |program: &str, listing: &dyn Fn(&str) -> Finished| {
+        let [one, several] = [&names[0], &names[1]].map(|name| {
+            let mut lines: Vec<String> = listing(name).success().text().lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        });
+        let has = |start: &str| several.iter().any(|line| line.starts_with(start));
+        assert!(has("./main.py regular file 4750 0:0 ") && has("./main.py 13 2"), "{program}: {several:#?}");
+        assert_eq!(one, several, "{program}");
+    };
+    let command_line = ["sh", "-c", LISTING];
+    let copied = Layout::new(shop.scratch.join("copied"), "several");
+    skopeo.copy(&["--src-tls-verify=false"], &format!("docker://{}", names[1]), &copied.location()).success();
+    assert_eq!(copied.layers().len(), 6);
+    run(ocibuild().arg("verify").arg(&copied.path)).success();
+    if let Some(podman) = Podman::find() {
+        listings("podman", &|name| {
+            podman.pull(name).success();
+            podman.run(name, &command_line)
+        });
+    }
+    for docker in Docker::all() {
+        listings("docker", &|name| {
+            docker.pull(name);
+            docker.run(name, &command_line)
+        });
+    }
+    if let Some(containerd) = Containerd::find() {
+        listings("containerd", &|name| {
+            run(containerd.environment().args(["image", "pull", "--plain-http", name])).success();
+            containerd.run(name, &command_line, |finished| finished.text().contains("main.py"))
+        });
+    }
+    let Some(crane) = crane() else { return };
+    let tars = names.map(|name| {
+        run(command(&crane).args(["validate", "--remote", &name])).success();
+        let tar = shop.scratch.join("crane.tar");
+        run(command(&crane).args(["export", &name]).arg(&tar)).success();
+        let listed = run(command("tar").args(["--list", "--verbose", "--numeric-owner", "--file"]).arg(&tar)).success();
+        let mut lines: Vec<String> = listed.text().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    });
+    assert_eq!(tars[0], tars[1], "crane");
 }
 
 #[test]
