@@ -97,17 +97,18 @@ impl Build<'_> {
         let shared = flags.shared_cache.open(flags.request.bases.network(), watch)?;
         let known = FactsLookup { cache: cache.as_ref(), shared: shared.as_ref(), policy };
         let unpack_in = cache.as_ref().map(|_| &flags.request.cache_directory);
-        let robot = flags.request.robot_image(order, &known, unpack_in, watch)?;
-        let image = robot.as_ref().map(|packaged| &packaged.image);
-        let directory = flags.request.own_directory(image)?;
-        flags.shared_cache.check_lock(&mut flags.request.bases.lock_file(&directory)?)?;
-        let names = flags.names(image)?;
         let platforms = flags.request.platforms()?;
         if platforms.len() > 1 {
             flags.check_several(target)?;
         }
-        let spec = |platform: &Option<&Platform>| flags.spec(order, image, *platform, target, watch);
-        let specs = platforms.iter().map(spec).collect::<Result<Vec<_>>>()?;
+        let robot = flags.request.robot_images(order, &known, unpack_in, watch)?;
+        let images = robot.as_ref().map_or(&[][..], |packaged| &packaged.images);
+        let directory = flags.request.own_directory(images.first())?;
+        flags.shared_cache.check_lock(&mut flags.request.bases.lock_file(&directory)?)?;
+        let names = flags.names(images.first())?;
+        let image_of_each = images.iter().map(Some).chain(std::iter::repeat(None));
+        let spec = |(platform, image): (&Option<&Platform>, _)| flags.spec(order, image, *platform, target, watch);
+        let specs = platforms.iter().zip(image_of_each).map(spec).collect::<Result<Vec<_>>>()?;
         Ok(PreparedBuild { build: self, watch: watch.clone(), bound, cache, shared, robot, names, specs })
     }
 }
@@ -183,7 +184,7 @@ impl FinishedBuild<'_> {
             }
         }
         if let Some(robot) = robot {
-            robot.image.warn_of_unrewritten_paths(watch);
+            robot.images.iter().for_each(|image| image.warn_of_unrewritten_paths(watch));
         }
         let locations = match target.destinations.is_empty() {
             true => None,

@@ -48,12 +48,12 @@ pub(super) fn run(arguments: &DockerfileArguments, order: &[LayerFlag]) -> Resul
     };
     let plain = Compression::None.into();
     let known = FactsLookup { cache: None, shared: None, policy: plain };
-    let packaged = request.robot_image(order, &known, unpack_in, &watch)?;
-    let robot = packaged.as_ref().map(|packaged| &packaged.image);
+    let platform = request.only_platform("a Dockerfile")?;
+    let packaged = request.robot_images(order, &known, unpack_in, &watch)?;
+    let robot = packaged.as_ref().and_then(|packaged| packaged.images.first());
     let outputs: Vec<(&Path, &str)> =
         arguments.context.iter().map(|context| (context.as_path(), "the context")).collect();
-    let ImageRequest { spec, location } =
-        request.resolve(order, robot, request.only_platform("a Dockerfile")?, &outputs, plain, &watch)?;
+    let ImageRequest { spec, location } = request.resolve(order, robot, platform, &outputs, plain, &watch)?;
     let context = arguments.context.as_deref().map(Root::create).transpose()?;
     // Archives are unpacked to list their entries, even if their content is not needed.
     let spool = context.clone().map_or_else(|| Root::open(Path::new(".")), Ok)?;

@@ -56,6 +56,7 @@ mod network;
 mod open_document;
 mod output;
 mod parse_sizes;
+mod placeholders;
 mod product;
 mod progress_display;
 mod pull;

@@ -2,6 +2,7 @@
 
 use super::base::BaseArguments;
 use super::cache_directory::CacheDirectory;
+use super::placeholders::filled;
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::build::{LockFileMode, LockedKind};
@@ -14,9 +15,12 @@ use ocibuild::{Digest, Error, ErrorKind, Platform, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The processor that RCC's releases for Linux are for.
+const RELEASED: &str = "amd64";
+
 #[derive(Debug, Args)]
 pub(super) struct RccDownloadArguments {
-    /// Download the Linux rcc to include, by version or URL
+    /// Download the Linux rcc to include, by version or URL; {os} and {arch} as in --rcc-exec
     #[arg(long, value_name = "VERSION|URL", conflicts_with = "rcc_exec", help_heading = "Robot")]
     rcc_download: Option<String>,
     /// Download from URL/vVERSION/linux64/rcc [default: RCC's release page]
@@ -48,6 +52,18 @@ impl RccDownloadArguments {
         self.rcc_download.is_some()
     }
 
+    /// Checks that there can be a download for each of `platforms`.
+    ///
+    /// # Errors
+    /// Fails if rcc is not released for one of them, or there are several, and a digest is given.
+    pub(super) fn check_platforms(&self, platforms: &[Platform]) -> Result<()> {
+        if platforms.len() > 1 && self.rcc_sha256.is_some() {
+            return Err(Error::usage("--rcc-sha256", "is the digest of one program, and there are several platforms"));
+        }
+        let Some(wanted) = &self.rcc_download else { return Ok(()) };
+        platforms.iter().try_for_each(|platform| self.url(wanted, platform).map(drop))
+    }
+
     /// Returns the file with the requested rcc, if there is a request. The lock file is in `directory` unless it is named.
     ///
     /// # Errors
@@ -59,7 +75,7 @@ impl RccDownloadArguments {
         surroundings: Surroundings<'_>,
     ) -> Result<Option<PathBuf>> {
         let Some(wanted) = &self.rcc_download else { return Ok(None) };
-        let url = self.url(wanted)?;
+        let url = self.url(wanted, platform)?;
         let mut lock = surroundings.bases.lock_file(directory)?;
         // The file is shared, and a signature in the query changes with every download.
         let name = bare_url(&url);
@@ -92,15 +108,22 @@ impl RccDownloadArguments {
         Ok(Some(path))
     }
 
-    fn url(&self, wanted: &str) -> Result<String> {
+    fn url(&self, wanted: &str, platform: &Platform) -> Result<String> {
         if wanted.contains("://") {
             return match &self.rcc_mirror {
-                None => Ok(wanted.to_owned()),
+                None => Ok(filled(wanted, platform)),
                 Some(_) => Err(Error::usage("--rcc-mirror", "--rcc-download already has a URL")),
             };
         }
         let url = rcc_release_url(wanted, self.rcc_mirror.as_deref());
-        url.ok_or_else(|| Error::usage(format!("--rcc-download {wanted}"), "neither a version nor a URL"))
+        let url = url.ok_or_else(|| Error::usage(format!("--rcc-download {wanted}"), "neither a version nor a URL"))?;
+        match (platform.architecture(), &self.rcc_mirror) {
+            (RELEASED, _) | (_, Some(_)) => Ok(url),
+            (_, None) => {
+                Err(Error::usage(format!("--rcc-download {wanted}"), format!("rcc is not released for {platform}"))
+                    .hint("--rcc-exec FILE, or a URL, names one; {arch} in it is replaced"))
+            }
+        }
     }
 }
 
@@ -122,7 +145,16 @@ mod tests {
     fn url(wanted: &str, mirror: Option<&str>) -> String {
         let rcc_mirror = mirror.map(str::to_owned);
         let arguments = RccDownloadArguments { rcc_download: None, rcc_mirror, rcc_sha256: None };
-        arguments.url(wanted).unwrap_or_else(|error| error.reason())
+        arguments.url(wanted, &Platform::linux_amd64()).unwrap_or_else(|error| error.reason())
+    }
+
+    #[test]
+    fn each_platform_has_an_address_of_its_own() {
+        let arguments = RccDownloadArguments { rcc_download: None, rcc_mirror: None, rcc_sha256: None };
+        let arm: Platform = "linux/arm64".parse().unwrap();
+        assert_eq!(arguments.url("https://m.io/rcc-{os}-{arch}", &arm).unwrap(), "https://m.io/rcc-linux-arm64");
+        let error = arguments.url("19.0.2", &arm).unwrap_err().to_string();
+        assert!(error.starts_with("--rcc-download 19.0.2: rcc is not released for linux/arm64 (--rcc-exec"), "{error}");
     }
 
     #[test]

@@ -113,9 +113,9 @@ impl RequestArguments {
         }
     }
 
-    /// Returns the robot to package, if there is one. `known` has the facts of earlier builds about environments; a robot that comes in one file
-    /// is unpacked and kept in `unpack_in`.
-    pub(super) fn robot_image(
+    /// Returns the robot to package, if there is one, with an image for each platform. `known` has the facts of earlier builds about
+    /// environments; a robot that comes in one file is unpacked and kept in `unpack_in`.
+    pub(super) fn robot_images(
         &self,
         order: &[LayerFlag],
         known: &FactsLookup<'_>,
@@ -124,11 +124,11 @@ impl RequestArguments {
     ) -> Result<Option<RobotToPackage>> {
         let copies_something = if order.is_empty() { CopiesSomething::No } else { CopiesSomething::Yes };
         let Some(file) = self.robot.file(&self.directory, copies_something, watch)? else { return Ok(None) };
-        let platform = self.only_platform("a robot's environment")?.cloned().unwrap_or_else(Platform::linux_amd64);
+        let default = [Platform::linux_amd64()];
+        let platforms = if self.platforms.is_empty() { &default } else { &self.platforms[..] };
         let surroundings = Surroundings { bases: &self.bases, cache: &self.cache_directory, unpack_in, watch };
-        self.robot
-            .image(&file, &platform, (self.config.user.as_deref(), self.content.split()), known, surroundings)
-            .map(Some)
+        let user_and_split = (self.config.user.as_deref(), self.content.split());
+        self.robot.images(&file, platforms, user_and_split, known, surroundings).map(Some)
     }
 
     /// Returns the request. `outputs` are the paths that the command writes, each with a description; they are excluded from sources.

@@ -1,6 +1,7 @@
 //! The flags that describe a robot.
 
 use super::cache_directory::CacheDirectory;
+use super::placeholders::filled_path;
 use super::progress_display::Watch;
 use super::rcc_download::{RccDownloadArguments, Surroundings};
 use super::robot_environment::{EnvironmentArguments, EnvironmentSearch, FoundEnvironment};
@@ -39,7 +40,7 @@ pub(super) struct RobotArguments {
     environment: Option<Mode>,
     #[command(flatten)]
     search: EnvironmentArguments,
-    /// Set the Linux rcc binary to include in the image [default: rcc on PATH]
+    /// Set the Linux rcc binary to include in the image; {os} and {arch} are replaced by the platform's [default: rcc on PATH]
     #[arg(long, visible_alias = "rcc-binary", value_name = "FILE", help_heading = "Robot")]
     rcc_exec: Option<PathBuf>,
     #[command(flatten)]
@@ -149,16 +150,21 @@ impl RobotArguments {
         own.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).chain(search.given()).collect()
     }
 
-    /// Reads the robot and finds everything that its image needs, for `platform`. `split` says how its environment is split.
-    pub(super) fn image(
+    /// Reads the robot and finds everything that its images need, one for each of `platforms`. `split` says how their environments
+    /// are split.
+    ///
+    /// # Errors
+    /// Fails if something is missing or does not fit. With several platforms, the error names the one that it is about.
+    pub(super) fn images(
         &self,
         file: &Path,
-        platform: &Platform,
+        platforms: &[Platform],
         (user, split): (Option<&str>, Split),
         known: &FactsLookup<'_>,
         surroundings: Surroundings<'_>,
     ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
+        self.rcc_download.check_platforms(platforms)?;
         let Packaged { directory, name, source, unpacked } = self.packaged(file, surroundings.unpack_in)?;
         let mut robot = Robot::open(&directory, &name, watch)?;
         if unpacked.is_some() {
@@ -168,34 +174,53 @@ impl RobotArguments {
         let mode = self.mode(&robot)?;
         let task = self.choose_task(&robot, mode, watch)?;
         let places = self.places(user)?;
-        let rcc = self.rcc_exec.clone().or_else(|| on_path("rcc"));
-        let inner = unpacked.as_ref().map(|_| directory.path().join(&name));
+        let (environment, launcher) = (None, None);
+        let image = RobotImage { robot, directory, file: name, source, task, environment, mode, places, launcher };
+        let inner = unpacked.as_ref().map(|_| image.directory.path().join(&image.file));
         let packed = inner.as_ref().map(|_| file);
-        let file = inner.as_deref().unwrap_or(file);
-        let search =
-            EnvironmentSearch { robot: &robot, directory: &directory, file, packed, platform, mode, rcc, watch };
-        let environment = match self.search.find(&search)? {
-            Some(FoundEnvironment { hololib, name, blueprint }) => {
-                let required = EnvironmentRequirement { platform, blueprint: blueprint.as_ref() };
-                let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
-                let shipping = Shipping { mode, places: places.clone(), scrubbing, split };
-                Some(Arc::new(Environment::open(hololib, &name, &required, shipping, known, watch)?))
-            }
-            None => {
-                warn(watch, &robot.file, "has no environment, so the image has none");
-                None
-            }
+        let request = PlatformRequest {
+            file: inner.as_deref().unwrap_or(file),
+            packed,
+            image: &image,
+            split,
+            known,
+            surroundings,
         };
-        let lock_directory = own_directory(&source)?;
+        let images = match platforms {
+            [only] => vec![self.for_platform(only, &request)?],
+            several => several
+                .iter()
+                .map(|platform| self.for_platform(platform, &request).map_err(|error| error.within(platform)))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        if images.iter().any(|image| image.environment.is_none()) {
+            warn(watch, &image.robot.file, "has no environment, so the image has none");
+        }
+        Ok(RobotToPackage { images, _unpacked: unpacked })
+    }
+
+    /// Returns the image with the environment and the rcc for `platform`.
+    fn for_platform(&self, platform: &Platform, request: &PlatformRequest<'_>) -> Result<RobotImage> {
+        let PlatformRequest { file, packed, image, split, known, surroundings } = *request;
+        let (mode, watch): (_, &Watch) = (image.mode, surroundings.watch);
+        let rcc = self.rcc_exec(platform).or_else(|| on_path("rcc"));
+        let (robot, directory) = (&image.robot, &image.directory);
+        let search = EnvironmentSearch { robot, directory, file, packed, platform, mode, rcc, watch };
+        let open = |FoundEnvironment { hololib, name, blueprint }| {
+            let required = EnvironmentRequirement { platform, blueprint: blueprint.as_ref() };
+            let scrubbing = if self.scrub { Scrubbing::Overwrite } else { Scrubbing::Warn };
+            let shipping = Shipping { mode, places: image.places.clone(), scrubbing, split };
+            Environment::open(hololib, &name, &required, shipping, known, watch).map(Arc::new)
+        };
+        let environment = self.search.find(&search)?.map(open).transpose()?;
         let launcher = match mode {
             EnvironmentMode::Direct => None,
-            _ => Some(match self.rcc_download.launcher(platform, &lock_directory, surroundings)? {
+            _ => Some(match self.rcc_download.launcher(platform, &own_directory(&image.source)?, surroundings)? {
                 Some(fetched) => fetched,
                 None => self.launcher(platform)?,
             }),
         };
-        let image = RobotImage { robot, directory, file: name, source, task, environment, mode, places, launcher };
-        Ok(RobotToPackage { image, _unpacked: unpacked })
+        Ok(RobotImage { environment, launcher, ..image.clone() })
     }
 
     /// Returns the mode of the image. An action package has no task that rcc could run, so it is always `direct`.
@@ -275,9 +300,14 @@ impl RobotArguments {
         Ok(None)
     }
 
+    /// Returns the rcc that was named for `platform`.
+    fn rcc_exec(&self, platform: &Platform) -> Option<PathBuf> {
+        self.rcc_exec.as_deref().map(|path| filled_path(path, platform).into_owned())
+    }
+
     fn launcher(&self, platform: &Platform) -> Result<PathBuf> {
-        let found = match &self.rcc_exec {
-            Some(path) => path.clone(),
+        let found = match self.rcc_exec(platform) {
+            Some(path) => path,
             None => on_path("rcc").ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "rcc", "not on PATH")
                     .hint(format!("set the static rcc for {platform} with --rcc-exec FILE; see rcc's release page"))
@@ -288,10 +318,25 @@ impl RobotArguments {
     }
 }
 
-/// A robot's image, and the directory that the robot was unpacked into, which has to stay while the image is built.
+/// A robot's images, one for each platform, and the directory that the robot was unpacked into, which has to stay while they are
+/// built.
 pub(super) struct RobotToPackage {
-    pub(super) image: RobotImage,
+    pub(super) images: Vec<RobotImage>,
     _unpacked: Option<UnpackedRobot>,
+}
+
+/// What an image for one platform is made of.
+#[derive(Clone, Copy)]
+struct PlatformRequest<'r> {
+    /// The robot's file, for commands.
+    file: &'r Path,
+    /// The file that the robot was packed in, if it was.
+    packed: Option<&'r Path>,
+    /// The image, still without an environment and rcc.
+    image: &'r RobotImage,
+    split: Split,
+    known: &'r FactsLookup<'r>,
+    surroundings: Surroundings<'r>,
 }
 
 /// The source of a robot.

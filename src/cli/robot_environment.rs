@@ -1,5 +1,6 @@
 //! Finding the environment of a robot, in the homes of rcc or where the flags say.
 
+use super::placeholders::{filled, filled_path};
 use super::product::{ProductName, rcc_homes};
 use super::progress_display::Watch;
 use clap::Args;
@@ -12,10 +13,10 @@ use std::process::Command;
 
 #[derive(Debug, Args)]
 pub(super) struct EnvironmentArguments {
-    /// Select a catalog by blueprint hash, name or file [default: the one that rcc would use]
+    /// Select a catalog by blueprint hash, name or file; {os} and {arch} as in --rcc-exec [default: the one that rcc would use]
     #[arg(long, value_name = "HASH|FILE", help_heading = "Robot")]
     catalog: Option<String>,
-    /// Read catalogs from a hololib directory or hololib.zip [default: rcc's hololib]
+    /// Read catalogs from a hololib directory or hololib.zip; {os} and {arch} as in --rcc-exec [default: rcc's hololib]
     #[arg(long, value_name = "DIR|ZIP", help_heading = "Robot")]
     hololib: Option<PathBuf>,
     /// Select the product whose rcc recorded the environment [default: any with a hololib]
@@ -73,7 +74,7 @@ impl EnvironmentArguments {
     pub(super) fn find(&self, search: &EnvironmentSearch<'_>) -> Result<Option<FoundEnvironment>> {
         let homes = rcc_homes(self.product)?;
         if let Some(selector) = &self.catalog {
-            return self.named_catalog(selector, &homes, search).map(Some);
+            return self.named_catalog(&filled(selector, search.platform), &homes, search).map(Some);
         }
         let Some(blueprints) = blueprints(&homes, search)? else { return Ok(None) };
         // With several homes, the default product's is the one that rcc uses without a flag.
@@ -106,7 +107,7 @@ impl EnvironmentArguments {
     /// Returns the hololib that was named, else the zip beside the robot, which rcc itself prefers, else those of the homes.
     fn hololibs(&self, homes: &[RccHome], search: &EnvironmentSearch<'_>) -> Result<Vec<Hololib>> {
         if let Some(path) = &self.hololib {
-            return Ok(vec![Hololib::open(path, search.watch)?]);
+            return Ok(vec![Hololib::open(&filled_path(path, search.platform), search.watch)?]);
         }
         let zip = Path::new(&search.robot.folder).join("hololib.zip");
         match search.directory.open_file(&zip) {

@@ -91,7 +91,7 @@ pub struct Shipping {
 }
 
 /// Everything that determines the content of a robot's image, besides its base.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RobotImage {
     /// The robot.
     pub robot: Robot,

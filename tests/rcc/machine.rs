@@ -53,6 +53,19 @@ impl Machine {
         hash
     }
 
+    /// As [`Machine::record`], on linux/arm64 and into the hololib `hololib`.
+    pub(super) fn record_on_arm(&self, hololib: &str, version: &str) {
+        let tree = self.scratch.join(format!("arm-tree-{version}"));
+        fs::create_dir_all(tree.join("bin")).unwrap();
+        fs::write(tree.join("bin/python"), format!("python {version} for arm64")).unwrap();
+        fs::write(tree.join("rcc_activate.json"), "{}").unwrap();
+        let blueprint = blueprint(version);
+        let stage = "/home/robot/.robocorp/holotree/hdc4d952_eb558489e116a1t";
+        let mut recording = Recording::of(&tree, stage, blueprint.text(), &blueprint.hash().to_string(), Storage::Gzip);
+        recording.document["platform"] = "linux_arm64".into();
+        recording.write(&self.scratch.join(hololib));
+    }
+
     /// Writes a robot that needs the environment `conda`, and records that with more files below `home`.
     pub(super) fn robot_of(&self, directory: &str, conda: &str, home: &str, more: &[(&str, &str)]) {
         self.robot_stored(directory, conda, home, more, Storage::Gzip);

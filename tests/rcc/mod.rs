@@ -6,6 +6,7 @@ mod images;
 mod large;
 mod machine;
 mod packed;
+mod platforms;
 mod programs;
 mod recorded;
 mod refused;

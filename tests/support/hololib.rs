@@ -54,7 +54,8 @@ impl Recording {
 
     /// Returns the file name of the catalog.
     pub(crate) fn catalog_name(&self) -> String {
-        format!("{}v12.linux_amd64", self.document["blueprint"].as_str().unwrap())
+        let [blueprint, platform] = ["blueprint", "platform"].map(|member| self.document[member].as_str().unwrap());
+        format!("{blueprint}v12.{platform}")
     }
 
     /// Writes catalog and objects below `hololib`.

@@ -8,8 +8,8 @@ use ocibuild::{Location, Reference, Result};
 pub(super) enum PathIn {
     /// All of it.
     Whole,
-    /// All of it, unless no file is there.
-    WholeIfThere,
+    /// All of it, if it has a slash or a file is there.
+    WholeIfPath,
     /// All of it, or behind a host and `=`.
     BehindHost,
     /// The place of an image that is read.
@@ -23,7 +23,7 @@ pub(super) const PATHS: [(&str, PathIn); 18] = [
     ("authfile", PathIn::Whole),
     ("base", PathIn::Image),
     ("cache-dir", PathIn::Whole),
-    ("catalog", PathIn::WholeIfThere),
+    ("catalog", PathIn::WholeIfPath),
     ("cert-dir", PathIn::BehindHost),
     ("digest-file", PathIn::Whole),
     ("env-file", PathIn::Whole),
@@ -58,10 +58,10 @@ pub(super) fn from_here(flag: &str, value: &str, directory: &str) -> Result<Stri
     let Some((_, place)) = PATHS.iter().find(|(name, _)| *name == flag) else { return item(flag, value, directory) };
     Ok(match place {
         PathIn::Whole => joined(directory, value),
-        PathIn::WholeIfThere => {
+        PathIn::WholeIfPath => {
             let path = joined(directory, value);
-            let is_there = ocibuild::common::root::PathStatus::of(path.as_ref())?.exists();
-            if is_there { path } else { value.to_owned() }
+            let is_path = value.contains('/') || ocibuild::common::root::PathStatus::of(path.as_ref())?.exists();
+            if is_path { path } else { value.to_owned() }
         }
         PathIn::BehindHost => match value.split_once('=') {
             Some((host, path)) if !host.contains('/') => format!("{host}={}", joined(directory, path)),

@@ -3,6 +3,7 @@
 use super::colon_of_pair;
 use super::exclusions::{Exclusions, add_file};
 use super::options::{ItemOptions, KnownOptions, OptionForm};
+use crate::cli::placeholders::{filled, has_placeholder};
 use crate::cli::values;
 use ocibuild::build::Source;
 use ocibuild::common::root::Root;
@@ -29,9 +30,6 @@ pub(in crate::cli) const OPTIONS: KnownOptions = &[
     ("split", OptionForm::Value("auto|packages|none|N")),
     ("python-venv", OptionForm::Value("relocate|keep")),
 ];
-
-/// What is replaced by the parts of a platform in a source.
-const PLACEHOLDERS: [&str; 3] = ["{os}", "{arch}", "{variant}"];
 
 /// A value of `--copy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,16 +103,13 @@ impl Copy {
     /// # Errors
     /// Fails if the source has a placeholder and no platform is given.
     pub(in crate::cli) fn for_platform(&self, platform: Option<&Platform>) -> Result<Copy> {
-        let Some(text) = self.source.to_str().filter(|text| PLACEHOLDERS.iter().any(|name| text.contains(name))) else {
+        let Some(text) = self.source.to_str().filter(|text| has_placeholder(text)) else {
             return Ok(self.clone());
         };
         let platform = platform.ok_or_else(|| {
             Error::usage(format!("`{text}`"), "depends on the platform, and none is given").hint("--platform OS/ARCH")
         })?;
-        let values = [platform.os(), platform.architecture(), platform.variant().unwrap_or_default()];
-        let filled =
-            PLACEHOLDERS.iter().zip(values).fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
-        Ok(Copy { source: PathBuf::from(filled), ..self.clone() })
+        Ok(Copy { source: PathBuf::from(filled(text, platform)), ..self.clone() })
     }
 
     /// Returns the source. `general` and `excluded` apply to all copies; the options of this one come first.
