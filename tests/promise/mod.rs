@@ -388,7 +388,7 @@ const HARMLESS: &[Harmless] = &[
 
 /// The directories that commands write to.
 fn is_output(path: &str) -> bool {
-    ["", "out", "out/blobs/sha256", "new", "there", "context", "image"].contains(&path)
+    ["", "out", "out/blobs/sha256", "new", "there", "context", "image", "project"].contains(&path)
 }
 
 /// The command failed in one line, or took no notice of a fault that does no harm.

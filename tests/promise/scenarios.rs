@@ -175,7 +175,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a build file to begin with",
         command: "init",
-        line: "init new.toml",
+        // The name of the directory is in the file.
+        prepare: |stage| stage.write("project/run.sh", "echo done\n"),
+        line: "init project/new.toml",
         again: Again::NothingLeft("is not overwritten"),
         ..Scenario::NONE
     },
