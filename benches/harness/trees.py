@@ -12,6 +12,32 @@ from .measure import call
 WHEELS = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "pyarrow", "playwright", "sympy", "plotly", "jupyterlab",
           "django", "botocore", "opencv-python-headless", "notebook", "nltk")
 
+# Two environments: what both have, and what they have in other versions.
+IN_BOTH = ("scipy==1.14.1", "matplotlib==3.9.2", "pyarrow==17.0.0", "playwright==1.47.0", "sympy==1.13.2", "django==5.1.1",
+           "opencv-python-headless==4.10.0.84", "notebook==7.2.2", "nltk==3.9.1", "pillow==10.4.0", "lxml==5.3.0", "sqlalchemy==2.0.35",
+           "cryptography==43.0.1", "babel==2.16.0")
+ONLY_FIRST = ("numpy==2.1.1", "pandas==2.2.2", "scikit-learn==1.5.1", "plotly==5.23.0", "jupyterlab==4.2.4", "botocore==1.35.10",
+              "boto3==1.35.10", "pydantic-core==2.23.3")
+ONLY_SECOND = ("numpy==2.1.3", "pandas==2.2.3", "scikit-learn==1.5.2", "plotly==5.24.1", "jupyterlab==4.2.5", "botocore==1.35.30",
+               "boto3==1.35.30", "pydantic-core==2.23.4")
+
+
+def install_versions(first, second):
+    """Fills two directories with environments of 22 packages, of which eight have other versions."""
+    for directory, packages in ((first, ONLY_FIRST), (second, ONLY_SECOND)):
+        call(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--no-deps",
+             "--no-compile", "--target", directory, *IN_BOTH, *packages)
+
+
+def write_small_files(directory, count):
+    """Fills `directory` with `count` files of a few bytes, a hundred in each of its directories, and returns it."""
+    for number in range(count // 100):
+        package = directory / f"package{number:05}"
+        package.mkdir(parents=True)
+        for module in range(100):
+            (package / f"module{module:05}.py").write_text(f"{module}\n")
+    return directory
+
 
 def install_wheels(directory):
     """Fills `directory` with wheels, without building anything."""
