@@ -30,6 +30,17 @@ impl Read for Section {
     }
 }
 
+/// Asks the system to read a range of a file into memory, and does not wait for it. Where this cannot be asked for, the range is
+/// read when it is needed.
+pub fn read_ahead(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length) {
+        rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed).ok();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}
+
 /// Reads at most `buffer.len()` bytes of `file` from `offset`.
 ///
 /// # Errors

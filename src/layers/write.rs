@@ -10,7 +10,7 @@ use crate::layers::ContentVisitor;
 use crate::layers::Layer;
 use crate::layers::LayerCompression;
 use crate::layers::block_boundaries::{Block, Blocks, cut};
-use crate::layers::fill_block::{HalfRead, Taken, fill, is_part_of_stream};
+use crate::layers::fill_block::{BlockFiles, HalfRead, Taken, is_part_of_stream};
 use crate::layers::incremental::Sums;
 use crate::layers::incremental::{BlockStore, DoneBlock};
 use crate::layers::incremental::{Packed, Packer, Packing, Prefix, Reuse};
@@ -205,6 +205,20 @@ struct Ticket {
     line: usize,
 }
 
+/// A block that a thread is to make.
+struct ScheduledBlock {
+    line: usize,
+    number: usize,
+    ticket: Arc<Ticket>,
+}
+
+impl WritePosition {
+    /// Returns the number of blocks that no thread has taken.
+    fn left(&self, line: &Line<'_>) -> usize {
+        line.blocks.len() - self.next
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.schedule.lock();
@@ -223,32 +237,48 @@ impl Schedule {
     /// Returns the next block to make, lowest layer first. Returns `None` if all blocks are taken or an error has
     /// occurred.
     ///
-    /// This cannot wait for ever: the lowest block of each layer that is in memory is being processed, and when it is
-    /// finished, it and the blocks after it return their tickets.
-    fn next(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<(usize, usize, Arc<Ticket>)> {
+    /// This cannot wait for ever: the lowest block of each layer that has a ticket is being processed, or is the next one of a
+    /// thread that waits for nothing. When it is finished, it and the blocks after it return their tickets.
+    fn next(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<ScheduledBlock> {
         let mut state = self.lock();
         loop {
-            if state.error.is_some() {
+            if state.error.is_some() || !lines.iter().zip(&state.lines).any(|(line, position)| position.left(line) > 0)
+            {
                 return None;
             }
-            let mut unfinished =
-                (0..lines.len()).filter(|&line| state.lines[line].next < lines[line].blocks.len()).peekable();
-            unfinished.peek()?;
-            let free = unfinished.find(|&line| {
-                let WritePosition { next, in_memory, in_stream } = state.lines[line];
-                in_memory < MOST_OF_ONE_LAYER && !(in_stream && lines[line].is_in_stream(next))
-            });
-            if let Some(line) = free.filter(|_| state.tickets > 0) {
-                state.tickets -= 1;
-                let position = &mut state.lines[line];
-                position.in_memory += 1;
-                let block = position.next;
-                position.next += 1;
-                position.in_stream |= lines[line].is_in_stream(block);
-                return Some((line, block, Arc::new(Ticket { schedule: self.clone(), line })));
+            if let Some(block) = self.take(&mut state, lines) {
+                return Some(block);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Returns a block to make after the current one, if there are enough for all threads. Does not wait: others may wait for
+    /// the current one.
+    fn next_but_one(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<ScheduledBlock> {
+        let mut state = self.lock();
+        let left: usize = lines.iter().zip(&state.lines).map(|(line, position)| position.left(line)).sum();
+        if state.error.is_some() || left < 2 * rayon::current_num_threads() {
+            return None;
+        }
+        self.take(&mut state, lines)
+    }
+
+    fn take(self: &Arc<Self>, state: &mut WriteState, lines: &[Line<'_>]) -> Option<ScheduledBlock> {
+        let free = (0..lines.len()).find(|&line| {
+            let position @ WritePosition { next, in_memory, in_stream } = state.lines[line];
+            position.left(&lines[line]) > 0
+                && in_memory < MOST_OF_ONE_LAYER
+                && !(in_stream && lines[line].is_in_stream(next))
+        });
+        let line = free.filter(|_| state.tickets > 0)?;
+        state.tickets -= 1;
+        let position = &mut state.lines[line];
+        position.in_memory += 1;
+        let number = position.next;
+        position.next += 1;
+        position.in_stream |= lines[line].is_in_stream(number);
+        Some(ScheduledBlock { line, number, ticket: Arc::new(Ticket { schedule: self.clone(), line }) })
     }
 
     /// Records that the current range of a stored file has been read.
@@ -277,15 +307,29 @@ impl Drop for TellOthers<'_> {
 fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
     let _guard = TellOthers(schedule);
     let mut packer = Packer::default();
-    while let Some((line, block, ticket)) = schedule.next(lines) {
-        let filled = lines[line].fill(block);
-        if lines[line].is_in_stream(block) {
+    let mut ahead = None;
+    loop {
+        let Some(current) = ahead.take().or_else(|| schedule.next(lines).map(|block| opened(lines, block))) else {
+            return;
+        };
+        // The files of the next block are read from the disk while the current one is compressed.
+        ahead = schedule.next_but_one(lines).map(|block| opened(lines, block));
+        let (ScheduledBlock { line, number, ticket }, files) = current;
+        let filled = files.and_then(|files| lines[line].fill(number, files));
+        if lines[line].is_in_stream(number) {
             schedule.end_of_stream_part(line);
         }
-        if let Err(error) = filled.and_then(|filled| lines[line].advance(block, filled, ticket, &mut packer)) {
+        if let Err(error) = filled.and_then(|filled| lines[line].advance(number, filled, ticket, &mut packer)) {
             schedule.fail(error.within(lines[line].request.name));
         }
     }
+}
+
+/// Opens the first files of a block.
+fn opened<'a>(lines: &'a [Line<'_>], block: ScheduledBlock) -> (ScheduledBlock, Result<BlockFiles<'a>>) {
+    let line = &lines[block.line];
+    let files = line.block(block.number).and_then(|range| BlockFiles::open(line.request.tree, &range));
+    (block, files)
 }
 
 impl<'a> Line<'a> {
@@ -321,15 +365,14 @@ impl<'a> Line<'a> {
         self.blocks.get(number).ok_or_else(|| Error::invalid(self.request.name, "block not found"))
     }
 
-    fn fill(&self, number: usize) -> Result<(Vec<u8>, Vec<Taken>)> {
+    fn fill(&self, number: usize, files: BlockFiles<'_>) -> Result<(Vec<u8>, Vec<Taken>)> {
         let (mut bytes, mut taken) = (Vec::new(), Vec::new());
-        let block = self.block(number)?;
         let taking = self.request.compression.passes_gzip_through().then_some(&mut taken);
         if self.is_in_stream(number) {
             let mut half_read = self.half_read.lock().unwrap_or_else(PoisonError::into_inner);
-            fill(self.request.tree, &block, &mut half_read, taking, &mut bytes)?;
+            files.fill(&mut half_read, taking, &mut bytes)?;
         } else {
-            fill(self.request.tree, &block, &mut None, taking, &mut bytes)?;
+            files.fill(&mut None, taking, &mut bytes)?;
         }
         Ok((bytes, taken))
     }

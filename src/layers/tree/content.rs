@@ -90,7 +90,7 @@ impl Content {
                 }
                 Ok(())
             }
-            Content::File(file) => file.append(offset, length, size, buffer),
+            Content::File(file) => file.open(offset, length as u64)?.append(offset, length, size, buffer),
             Content::Stored(stored) if length as u64 == size => {
                 let start = buffer.len();
                 buffer.resize(start + length, 0);

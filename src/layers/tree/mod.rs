@@ -37,6 +37,7 @@ pub use images::{DOCKERFILE, DOCKERFILE_MARK, ImageForm};
 pub use python_environments::PythonEnvironments;
 pub use rules::{Access, ExtendedAttributes, FileChanges, Modes, Owner, Owners, Rules, SpecialFiles};
 pub use sorted::{EntryOrigin, Tree};
+pub(in crate::layers) use source_directory::OpenSourceFile;
 pub use source_directory::{SourceDirectory, SourceFile};
 pub use stamp::Stamp;
 pub use time_zones::is_time_zone;

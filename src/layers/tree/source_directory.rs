@@ -2,9 +2,10 @@
 
 use super::Stamp;
 use crate::common::error::{Error, ErrorKind, Result};
-use crate::common::file_section::append_from;
+use crate::common::file_section::{append_from, read_ahead};
 use crate::common::root::{Root, path_of_bytes};
 use cap_std::fs::Metadata;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,13 @@ pub struct SourceDirectory {
 pub struct SourceFile {
     directory: Arc<SourceDirectory>,
     number: u32,
+}
+
+/// An open file of a source directory, unchanged when it was opened.
+#[derive(Debug)]
+pub(in crate::layers) struct OpenSourceFile {
+    source: SourceFile,
+    file: File,
 }
 
 impl SourceDirectory {
@@ -108,29 +116,19 @@ impl SourceFile {
         self.directory.path.join(path_of_bytes(self.directory.name(self.number)))
     }
 
-    /// Appends `length` bytes from `offset` of a content of `size` bytes to `buffer`.
-    pub(super) fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        let failed = |error: io::Error| Error::io(self.display(), "read", error);
+    /// Opens the file, and has the system read the `length` bytes from `offset` while other work is done.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened, or has changed since it was found.
+    pub(in crate::layers) fn open(&self, offset: u64, length: u64) -> Result<OpenSourceFile> {
         let opened = self.directory.root.open_described_file(self.path());
         let (file, metadata) = opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => self.changed("removed during the build"),
             _ => error,
         })?;
         self.compare(&metadata)?;
-        let end = buffer.len() + length;
-        let read = append_from(&file, offset, length, buffer).map_err(failed)?;
-        if read < length {
-            return Err(self.changed(&format!(
-                "modified during the build: expected {size} bytes, found {}",
-                offset + read as u64
-            )));
-        }
-        let is_last_part = offset + length as u64 == size;
-        if is_last_part && read > length {
-            return Err(self.changed(&format!("modified during the build: expected {size} bytes, found more")));
-        }
-        buffer.truncate(end);
-        self.compare(&Metadata::from_file(&file).map_err(failed)?)
+        read_ahead(&file, offset, length);
+        Ok(OpenSourceFile { source: self.clone(), file })
     }
 
     /// Checks that the open file is the one that the walk found, unmodified.
@@ -153,6 +151,31 @@ impl SourceFile {
     }
 }
 
+impl OpenSourceFile {
+    /// Appends `length` bytes from `offset` of a content of `size` bytes to `buffer`.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is shorter or longer than `size`, or has changed since it was found.
+    pub(in crate::layers) fn append(&self, offset: u64, length: usize, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let OpenSourceFile { source, file } = self;
+        let failed = |error: io::Error| Error::io(source.display(), "read", error);
+        let end = buffer.len() + length;
+        let read = append_from(file, offset, length, buffer).map_err(failed)?;
+        if read < length {
+            return Err(source.changed(&format!(
+                "modified during the build: expected {size} bytes, found {}",
+                offset + read as u64
+            )));
+        }
+        let is_last_part = offset + length as u64 == size;
+        if is_last_part && read > length {
+            return Err(source.changed(&format!("modified during the build: expected {size} bytes, found more")));
+        }
+        buffer.truncate(end);
+        source.compare(&Metadata::from_file(file).map_err(failed)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +194,7 @@ mod tests {
 
     fn read(content: &SourceFile, size: u64) -> Result<Vec<u8>> {
         let mut buffer = Vec::new();
-        content.append(0, size as usize, size, &mut buffer)?;
+        content.open(0, size)?.append(0, size as usize, size, &mut buffer)?;
         Ok(buffer)
     }
 
@@ -180,8 +203,8 @@ mod tests {
         let (_keep, content, size) = found(b"0123456789");
         assert_eq!(read(&content, size).unwrap(), b"0123456789");
         let mut parts = b"in front ".to_vec();
-        content.append(3, 4, size, &mut parts).unwrap();
-        content.append(7, 3, size, &mut parts).unwrap();
+        content.open(3, 4).unwrap().append(3, 4, size, &mut parts).unwrap();
+        content.open(7, 3).unwrap().append(7, 3, size, &mut parts).unwrap();
         assert_eq!(parts, b"in front 3456789");
     }
 

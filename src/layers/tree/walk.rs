@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The number of directories that are listed at the same time, for each thread. Where the disk has to be read, most of them wait.
+const WAITING: usize = 4;
+
 /// Lists `root` and all directories below it, in parallel. `device` is the file system of `root`.
 ///
 /// # Errors
@@ -29,7 +32,12 @@ pub(super) fn walk_directory(
 ) -> Result<WalkResult> {
     let warned_of_mount = AtomicBool::new(false);
     let walk = Walk { root, destination, rules, progress, device, warned_of_mount, found: Mutex::default() };
-    rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
+    let run = || rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
+    match rayon::ThreadPoolBuilder::new().num_threads(WAITING * rayon::current_num_threads()).build() {
+        Ok(pool) => pool.install(run),
+        // The system has no more threads.
+        Err(_) => run(),
+    }
     let mut result = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     result.error.take().map_or(Ok(result), Err)
 }
