@@ -123,9 +123,7 @@ impl Plan {
 
 /// Returns the secrets that were found in the layer with this diff ID when it was built.
 fn noted(cache: Option<&Cache>, diff_id: &DiffId, compression: LayerCompression) -> Option<Vec<FoundSecret>> {
-    let facts = cache?.facts(&LayerKey::of_tar(diff_id, compression))?;
-    // The list of a full layer may lack what an unchanged file holds.
-    facts.into_secrets().filter(|found| found.len() < MOST_OF_A_LAYER)
+    cache?.facts(&LayerKey::of_tar(diff_id, compression))?.into_secrets()
 }
 
 /// The secrets of one layer.
@@ -191,7 +189,9 @@ impl<'a> SourceSearcher<'a, '_> {
             },
             LookupResult::Partial(parts) => {
                 let Some(earlier) = &parts.earlier else { return self.search_all() };
-                let Some(before) = noted(cache, &earlier.diff_id, compression) else {
+                let before = noted(cache, &earlier.diff_id, compression);
+                // A full list may lack what an unchanged file holds.
+                let Some(before) = before.filter(|before| before.len() < MOST_OF_A_LAYER) else {
                     return search(tree, &layer.name, |_, _| false).map(Search::Done);
                 };
                 let known = unchanged(&earlier.entries, tree, &parts.fingerprints.entries);

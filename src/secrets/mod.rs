@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The version of the rules: findings of another version are searched for again.
-pub const RULES: u64 = 2;
+pub const RULES: u64 = 3;
 
 /// A secret in the content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

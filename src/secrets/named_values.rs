@@ -91,7 +91,8 @@ const SECRET_KEYS: [&str; 31] = [
 ];
 
 /// Tokens of language models and of lists that go on, and other numbers.
-const HARMLESS_TOKENS: [&str; 26] = [
+const HARMLESS_TOKENS: [&str; 28] = [
+    "audio",
     "begin",
     "bos",
     "cls",
@@ -99,6 +100,7 @@ const HARMLESS_TOKENS: [&str; 26] = [
     "end",
     "eos",
     "image",
+    "input",
     "marker",
     "mask",
     "max",
@@ -106,6 +108,7 @@ const HARMLESS_TOKENS: [&str; 26] = [
     "next",
     "nextpage",
     "num",
+    "output",
     "pad",
     "page",
     "prefix",
@@ -117,7 +120,6 @@ const HARMLESS_TOKENS: [&str; 26] = [
     "suffix",
     "unk",
     "video",
-    "audio",
 ];
 
 /// Passes of a compiler and of a test.

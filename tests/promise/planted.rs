@@ -6,7 +6,7 @@
 
 use super::scenario::use_program;
 use super::{calls_that_fail, changes_that_fail, kills, power, reordering, stops};
-use crate::support::{Scratch, command, consumer, run, run_within};
+use crate::support::{command, consumer, run, run_within};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +34,8 @@ fn planted_mistakes_are_found() {
         run(command(&git).args(["apply", "--check"]).arg(patch).current_dir(root)).success();
     }
     if std::env::var("OCIBUILD_PROMISE").is_ok_and(|value| value == "planted") {
+        let found = finding_search();
+        assert_eq!(found, None, "a search fails without any mistake");
         patches.iter().for_each(|patch| is_found(root, &git, patch));
     }
 }
@@ -45,22 +47,34 @@ fn patches(root: &Path) -> Vec<PathBuf> {
     patches
 }
 
+/// Returns the first search that fails.
+fn finding_search() -> Option<&'static str> {
+    SEARCHES.iter().find(|(_, search)| std::panic::catch_unwind(search).is_err()).map(|(name, _)| *name)
+}
+
 /// Compiles a copy of the program with the mistake, and asserts that a search finds it.
 fn is_found(root: &Path, git: &Path, patch: &Path) {
     let name = patch.file_stem().unwrap().display();
-    let copy = Scratch::new();
+    let planted = root.join("target/planted");
+    // Always the same directory, so that only this crate is compiled again.
+    let copy = planted.join("source");
+    fs::remove_dir_all(&copy).ok();
     for part in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "tests/all.rs"] {
         let to = copy.join(part);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         run(command("cp").arg("-r").arg(root.join(part)).arg(to)).success();
     }
-    run(command(git).arg("apply").arg(patch).current_dir(copy.path())).success();
-    let target = root.join("target/planted");
+    // The copy is no part of the repository that it is in.
+    let mut apply = command(git);
+    apply.arg("apply").arg(patch).current_dir(&copy).env("GIT_CEILING_DIRECTORIES", &planted);
+    run(&mut apply).success();
     let mut build = std::process::Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--bin", "ocibuild"]).current_dir(copy.path()).env("CARGO_TARGET_DIR", &target);
+    build
+        .args(["build", "--quiet", "--bin", "ocibuild"])
+        .current_dir(&copy)
+        .env("CARGO_TARGET_DIR", planted.join("target"));
     run_within(PATIENCE, &mut build).success();
-    use_program(target.join("debug/ocibuild"));
-    let found = SEARCHES.iter().find(|(_, search)| std::panic::catch_unwind(search).is_err());
-    let (search, _) = found.unwrap_or_else(|| panic!("{name}: not found"));
+    use_program(planted.join("target/debug/ocibuild"));
+    let search = finding_search().unwrap_or_else(|| panic!("{name}: not found"));
     eprintln!("{name}: found by {search}");
 }
