@@ -74,8 +74,10 @@ def median(runs, figure):
     return statistics.median(run[figure] for run in runs)
 
 
-def keep(document, file, scratch):
+def keep(document, file, scratch, *trees):
     """Writes what was measured, without the names of directories on this machine."""
     text = json.dumps(document, indent=1, default=str)
+    for tree in trees:
+        text = text.replace(str(tree), tree.name.upper())
     file.parent.mkdir(exist_ok=True)
     file.write_text(text.replace(str(scratch), "SCRATCH").replace(str(ROOT), "SOURCE") + "\n")
