@@ -27,8 +27,9 @@ const SMALLEST_TAKEN: u64 = 8 << 10;
 /// The largest number of files that one thread opens before it reads the first of them, so that a disk reads them at the same
 /// time.
 const MOST_OPEN: usize = 32;
-/// The largest number of files that all threads open ahead. macOS gives a process 256 handles.
-const MOST_OPEN_IN_ALL: usize = 128;
+/// The largest number of files that all threads open ahead for one block each. Each thread has the files of up to two blocks
+/// open, and macOS gives a process 256 handles.
+const MOST_OPEN_IN_ALL: usize = 64;
 
 /// A range of a block that its source holds in gzip.
 #[derive(Debug)]

@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The number of directories that are listed at the same time, for each thread. Where the disk has to be read, most of them wait.
+/// The number of threads that list directories, for each thread of the build. Where the disk has to be read, most of them wait.
 const WAITING: usize = 4;
+/// The number of threads beyond which no more are started because some wait.
+const MOST_WAITING: usize = 32;
 
 /// Lists `root` and all directories below it, in parallel. `device` is the file system of `root`.
 ///
@@ -33,7 +35,9 @@ pub(super) fn walk_directory(
     let warned_of_mount = AtomicBool::new(false);
     let walk = Walk { root, destination, rules, progress, device, warned_of_mount, found: Mutex::default() };
     let run = || rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
-    match rayon::ThreadPoolBuilder::new().num_threads(WAITING * rayon::current_num_threads()).build() {
+    let threads = rayon::current_num_threads();
+    let threads = threads.max((WAITING * threads).min(MOST_WAITING));
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(run),
         // The system has no more threads.
         Err(_) => run(),
