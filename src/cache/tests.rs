@@ -329,7 +329,7 @@ fn entry_with(stamp: Stamp) -> Entry {
     let root = Root::open(&std::env::current_dir().unwrap()).unwrap();
     let mut directory = SourceDirectory::new(root, PathBuf::new());
     let number = directory.add(b"f", stamp).unwrap();
-    let content = Content::File(SourceFile::new(Arc::new(directory), number).unwrap());
+    let content = Content::File(SourceFile::of(&Arc::new(directory), number));
     let kind = Kind::File { size: 3, content };
     Entry {
         path: ImagePath::new(b"f").unwrap(),

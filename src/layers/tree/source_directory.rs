@@ -7,7 +7,7 @@ use crate::common::root::{Root, path_of_bytes};
 use cap_std::fs::Metadata;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory with files to copy.
@@ -43,7 +43,7 @@ pub(in crate::layers) struct OpenSourceFile {
 
 impl SourceDirectory {
     /// Creates the directory at `path` below `root`, without files.
-    pub fn new(root: Root, path: PathBuf) -> Self {
+    pub(crate) fn new(root: Root, path: PathBuf) -> Self {
         SourceDirectory { root, path, names: Vec::new(), ends: Vec::new(), stamps: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl SourceDirectory {
     ///
     /// # Errors
     /// Returns an error if all names together have 4 GiB.
-    pub fn add(&mut self, name: &[u8], stamp: Stamp) -> Result<u32> {
+    pub(crate) fn add(&mut self, name: &[u8], stamp: Stamp) -> Result<u32> {
         let end = u32::try_from(self.names.len() + name.len());
         let end = end.map_err(|_| Error::invalid(self.root.display(&self.path), "has more than 4 GiB of names"))?;
         self.names.extend_from_slice(name);
@@ -61,7 +61,7 @@ impl SourceDirectory {
     }
 
     /// Returns the path below the directory that the user named.
-    pub(super) fn path(&self) -> &PathBuf {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -91,13 +91,8 @@ impl SourceDirectory {
 }
 
 impl SourceFile {
-    /// Returns file `number` of `directory`, or `None` if there are fewer files.
-    pub fn new(directory: Arc<SourceDirectory>, number: u32) -> Option<Self> {
-        ((number as usize) < directory.ends.len()).then_some(SourceFile { directory, number })
-    }
-
     /// Returns file `number` of `directory`, which has it.
-    pub(super) fn of(directory: &Arc<SourceDirectory>, number: u32) -> Self {
+    pub(crate) fn of(directory: &Arc<SourceDirectory>, number: u32) -> Self {
         SourceFile { directory: directory.clone(), number }
     }
 
@@ -189,7 +184,7 @@ mod tests {
         let stamp = Stamp::of(&root.dir().metadata("f").unwrap()).unwrap();
         let mut source = SourceDirectory::new(root, PathBuf::new());
         let number = source.add(b"f", stamp).unwrap();
-        (directory, SourceFile::new(Arc::new(source), number).unwrap(), content.len() as u64)
+        (directory, SourceFile::of(&Arc::new(source), number), content.len() as u64)
     }
 
     fn read(content: &SourceFile, size: u64) -> Result<Vec<u8>> {
