@@ -131,18 +131,17 @@ impl Found {
     /// Reads the indexes, those of the layers that were used last first.
     fn read(cache: &Cache, compression: Compression) -> Found {
         let mut found = Found::default();
-        for name in names(&cache.block_index) {
+        for digest in layers(&cache.block_index) {
             let room = MOST_BLOCKS - found.blocks.len();
-            found.add(&cache.block_index, &name, compression, room);
+            found.add(&cache.block_index, digest, compression, room);
         }
         found.blocks.sort_by_key(|block| (block.key, block.blob));
         found
     }
 
-    /// Adds the blocks of the index `name`, if there are at most `room`. Returns `None` if it cannot be used.
-    fn add(&mut self, directory: &Root, name: &str, compression: Compression, room: usize) -> Option<()> {
-        let (size, listed) = read(directory, name, compression, room)?;
-        let digest: Digest = format!("sha256:{name}").parse().ok()?;
+    /// Adds the blocks of the layer `digest`, if there are at most `room`. Returns `None` if its index cannot be used.
+    fn add(&mut self, directory: &Root, digest: Digest, compression: Compression, room: usize) -> Option<()> {
+        let (size, listed) = read(directory, &digest.hex(), compression, room)?;
         let blob = u32::try_from(self.blobs.len()).ok()?;
         let mut offset = 0;
         for (key, packed) in listed {
@@ -155,16 +154,16 @@ impl Found {
     }
 }
 
-/// Returns the names of all indexes, that of the layer that was used last first.
-fn names(directory: &Root) -> Vec<String> {
+/// Returns the layers that have an index, the one that was used last first.
+fn layers(directory: &Root) -> Vec<Digest> {
     let Ok(entries) = directory.dir().entries() else { return Vec::new() };
-    let named = entries.flatten().filter_map(|entry| {
-        let used = entry.metadata().ok()?.modified().ok()?.into_std();
-        Some((used, entry.file_name().into_string().ok()?))
+    let indexed = entries.flatten().filter_map(|entry| {
+        let digest = format!("sha256:{}", entry.file_name().to_str()?).parse().ok()?;
+        Some((entry.metadata().ok()?.modified().ok()?.into_std(), digest))
     });
-    let mut named: Vec<(SystemTime, String)> = named.collect();
-    named.sort_by(|a, b| b.cmp(a));
-    named.into_iter().map(|(_, name)| name).collect()
+    let mut indexed: Vec<(SystemTime, Digest)> = indexed.collect();
+    indexed.sort_by(|a, b| b.cmp(a));
+    indexed.into_iter().map(|(_, digest)| digest).collect()
 }
 
 /// The checksum and the length of a block's content, and its length in the blob.
