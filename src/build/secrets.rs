@@ -206,6 +206,7 @@ impl<'a> SourceSearcher<'a, '_> {
                 let before = renamed(before, &layer.name).into_iter();
                 found.extend(before.filter(|secret| same_paths.contains(&secret.path)));
                 found.sort();
+                found.truncate(MOST_OF_A_LAYER);
                 Ok(Search::Done(found))
             }
             LookupResult::Miss => self.search_all(),
