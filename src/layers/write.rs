@@ -255,7 +255,7 @@ impl Schedule {
 
     /// Returns a block to make after the current one, if there are enough for all threads. Does not wait: others may wait for
     /// the current one.
-    fn next_but_one(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<ScheduledBlock> {
+    fn next_without_waiting(self: &Arc<Self>, lines: &[Line<'_>]) -> Option<ScheduledBlock> {
         let mut state = self.lock();
         let left: usize = lines.iter().zip(&state.lines).map(|(line, position)| position.left(line)).sum();
         if state.error.is_some() || left < 2 * rayon::current_num_threads() {
@@ -313,7 +313,7 @@ fn work(lines: &[Line<'_>], schedule: &Arc<Schedule>) {
             return;
         };
         // The files of the next block are read from the disk while the current one is compressed.
-        ahead = schedule.next_but_one(lines).map(|block| opened(lines, block));
+        ahead = schedule.next_without_waiting(lines).map(|block| opened(lines, block));
         let (ScheduledBlock { line, number, ticket }, files) = current;
         let filled = files.and_then(|files| lines[line].fill(number, files));
         if lines[line].is_in_stream(number) {
