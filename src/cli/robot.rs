@@ -165,6 +165,7 @@ impl RobotArguments {
     ) -> Result<RobotToPackage> {
         let watch: &Watch = surroundings.watch;
         self.rcc_download.check_platforms(platforms)?;
+        self.search.check_platforms(platforms)?;
         let Packaged { directory, name, source, unpacked } = self.packaged(file, surroundings.unpack_in)?;
         let mut robot = Robot::open(&directory, &name, watch)?;
         if unpacked.is_some() {

@@ -8,6 +8,7 @@ use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::rcc::{Blueprint, CatalogLimits, CatalogName, Hololib, RccHome, Robot};
 use ocibuild::robot_image::EnvironmentMode;
 use ocibuild::{Error, ErrorKind, Platform, Result};
+use std::env::consts;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,8 +23,8 @@ pub(super) struct EnvironmentArguments {
     /// Select the product whose rcc recorded the environment [default: any with a hololib]
     #[arg(long, value_name = "NAME", help_heading = "Robot")]
     product: Option<ProductName>,
-    /// Run the local rcc to create the environment if it is missing or incomplete
-    #[arg(long, help_heading = "Robot")]
+    /// Run the local rcc to create the environment if it is missing or incomplete; for the platform of this machine only
+    #[arg(long, conflicts_with_all = ["catalog", "hololib"], help_heading = "Robot")]
     resolve: bool,
 }
 
@@ -70,6 +71,20 @@ impl EnvironmentArguments {
         given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
+    /// Checks that `--resolve` can have an effect for one of `platforms`.
+    ///
+    /// # Errors
+    /// Fails if none of them is that of this machine.
+    pub(super) fn check_platforms(&self, platforms: &[Platform]) -> Result<()> {
+        if !self.resolve || platforms.iter().any(is_recorded_here) {
+            return Ok(());
+        }
+        let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        let reason = format!("rcc on this machine records no environment for {}", wanted.join(", "));
+        let hint = "record it on such a machine, and name its hololib with --hololib";
+        Err(Error::usage("--resolve", reason).hint(hint))
+    }
+
     /// Finds the environment; nothing for a robot that runs without one.
     pub(super) fn find(&self, search: &EnvironmentSearch<'_>) -> Result<Option<FoundEnvironment>> {
         let homes = rcc_homes(self.product)?;
@@ -91,13 +106,19 @@ impl EnvironmentArguments {
             let candidates = self.candidates(&homes, &blueprints, search)?;
             best(candidates, completeness, &command, search)
         };
-        let completeness = if self.resolve { Completeness::Required } else { Completeness::Preferred };
+        let resolves = self.resolve && is_recorded_here(search.platform);
+        let completeness = if resolves { Completeness::Required } else { Completeness::Preferred };
         match find(completeness) {
-            Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
+            Err(error) if error.kind() == ErrorKind::NotFound && resolves => {
                 let running = words.join(" ");
                 search.watch.say(&format!("{}: {}; running rcc {running}", error.object(), error.reason()));
                 run_rcc(search.rcc.as_deref(), &words)?;
                 find(Completeness::Required)
+                    .map_err(|error| error.hint(format!("rcc {running} succeeded without recording it")))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && self.resolve => {
+                let hint = "record it on a machine of that platform; `rcc holotree export` and `import` bring it here";
+                Err(error.hint(hint))
             }
             found => found,
         }
@@ -158,6 +179,13 @@ impl EnvironmentArguments {
         }
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("catalog {selector}"), "not found")))
     }
+}
+
+/// Returns whether the rcc of this machine records environments for `platform`: it does so only for the one that it runs on.
+fn is_recorded_here(platform: &Platform) -> bool {
+    let machine: Result<Platform> = format!("{}/{}", consts::OS, consts::ARCH).parse();
+    let named = |platform: &Platform| (platform.os().to_owned(), platform.architecture().to_owned());
+    machine.is_ok_and(|machine| named(&machine) == named(platform))
 }
 
 /// Whether library files may be missing.

@@ -1,7 +1,8 @@
 //! Robots for several platforms: each image has the rcc and the environment for its own.
 
 use super::machine::Machine;
-use crate::support::{Finished, is_left_out, run, static_program};
+use crate::support::{Finished, install_script, is_left_out, run, static_program};
+use std::fs;
 
 /// The robot's environment for both platforms, each in a hololib of its own, and an rcc for each.
 fn machine() -> Machine {
@@ -117,4 +118,66 @@ fn what_is_missing_for_a_platform_is_named() {
     );
     let words = ["dockerfile", "--platform", "linux/amd64,linux/arm64"];
     run(&mut machine.command("robot", &words)).ended_with(2).failed_saying("a Dockerfile is for one platform");
+}
+
+/// rcc records for the platform on which it runs, so `--resolve` does so for that one of several, and never runs for another.
+#[test]
+fn resolving_is_for_the_platform_of_this_machine() {
+    let (own, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
+    let machine = Machine::new();
+    machine.robot("robot", "3.11", "");
+    machine.record("amd64", "3.11");
+    machine.record_on_arm("arm64/hololib", "3.11");
+    let file = |name: &str| machine.scratch.join(name).display().to_string();
+    let recorder = format!("#!/bin/sh\necho run >> {}\n[ -e {} ] || ", file("log"), file("records-nothing"));
+    let copy = format!("cp -r {}/. {}/\n", file(own), file("home/.robocorp"));
+    install_script(&machine.scratch.join("bin/rcc"), &(recorder + &copy));
+    let runs = || fs::read_to_string(machine.scratch.join("log")).unwrap_or_default().lines().count();
+    let direct = |out: &str, words: &str| {
+        let line = format!("layout ../{out} --base scratch --environment direct {words}");
+        let mut command = machine.command("robot", &line.split_whitespace().collect::<Vec<_>>());
+        run(command.env("PATH", format!("{}:/usr/bin:/bin", file("bin"))))
+    };
+
+    let refused = direct("no", &format!("--resolve --platform linux/{other}")).ended_with(2);
+    refused.failed_saying(&format!(
+        "--resolve: rcc on this machine records no environment for linux/{other} (record it on such a machine, and name its \
+         hololib with --hololib)"
+    ));
+    for flag in ["--hololib=../amd64/hololib", "--catalog=x"] {
+        let both = direct("no", &format!("--resolve {flag}")).ended_with(2);
+        assert!(both.stderr.contains("'--resolve' cannot be used with"), "{both}");
+    }
+    assert_eq!(runs(), 0);
+    machine.scratch.write("records-nothing", "");
+    fs::create_dir_all(machine.scratch.join("home/.robocorp/hololib/catalog")).unwrap();
+    let unrecorded = direct("no", "--resolve").ended_with(1);
+    assert!(
+        unrecorded.stderr.ends_with("(rcc holotree variables --robot robot.yaml succeeded without recording it)\n"),
+        "{unrecorded}"
+    );
+    fs::remove_file(machine.scratch.join("records-nothing")).unwrap();
+
+    // Of both platforms, one is recorded. For the other, rcc is not run again.
+    let half = direct("no", &format!("{BOTH} --resolve")).ended_with(1);
+    assert_eq!(runs(), 2);
+    let said = format!("linux/{other}: blueprint ");
+    assert!(half.stderr.contains(&said), "{half}");
+    let hint = "(record it on a machine of that platform; `rcc holotree export` and `import` bring it here)\n";
+    assert!(half.stderr.ends_with(hint), "{half}");
+    assert!(!machine.scratch.join("no").exists());
+    let import = |from: &str| {
+        let copy = ["-r", &format!("{}/.", file(from)), &file("home/.robocorp/hololib")];
+        run(std::process::Command::new("cp").args(copy)).success();
+    };
+    import(&format!("{other}/hololib"));
+    let resolved = direct("both", &format!("{BOTH} --resolve")).success();
+    assert_eq!(runs(), 2, "nothing is missing");
+    // What is incomplete is recorded again, and gives the same images.
+    fs::remove_dir_all(machine.scratch.join("home/.robocorp/hololib/library")).unwrap();
+    import(&format!("{other}/hololib"));
+    assert_eq!(direct("again", &format!("{BOTH} --resolve")).success().text(), resolved.text());
+    assert_eq!(runs(), 3);
+    let separate = direct("separate", &format!("{BOTH} --hololib=../{{arch}}/hololib")).success();
+    assert_eq!(separate.text(), resolved.text());
 }
