@@ -30,6 +30,7 @@ impl Plan {
             .collect();
         Ok(json!({
             "baseLayers": base_layers,
+            "compression": self.compression.to_string(),
             "layers": layers,
             "config": self.image.config(&self.base)?,
             "annotations": self.image.annotations,

@@ -2,6 +2,7 @@
 
 use super::build_file::BuildFileArguments;
 use super::build_target::BuildTarget;
+use super::compression::CompressionArguments;
 use super::config::unique;
 use super::content_flags::LayerFlag;
 use super::destination::ExportDestination;
@@ -15,9 +16,8 @@ use super::result_files::ResultFiles;
 use super::shared_cache::SharedCacheArguments;
 use super::values;
 use super::{Common, OutputFormat};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocibuild::build::{self, BuildSpec};
-use ocibuild::codec::compression::{Compression, Encoding};
 use ocibuild::common::root::{PathStatus, Root};
 use ocibuild::layers::CompressionPolicy;
 use ocibuild::robot_image::RobotImage;
@@ -42,13 +42,8 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     pub(super) shared_cache: SharedCacheArguments,
 
-    /// Set the compression of new layers
-    #[arg(long, value_name = "KIND", default_value = "gzip", help_heading = "Layers")]
-    compression: CompressionKind,
-    /// Set the compression level: gzip 1-12 [default: 5], zstd 1-19 [default: 3]
-    #[arg(long, value_name = "LEVEL", help_heading = "Layers")]
-    compression_level: Option<u8>,
-
+    #[command(flatten)]
+    pub(super) compression: CompressionArguments,
     #[command(flatten)]
     pub(super) into_index: IntoIndexArguments,
     #[command(flatten)]
@@ -70,18 +65,6 @@ pub(super) struct BuildFlags {
     pub(super) write_check: WriteCheckArguments,
     #[command(flatten)]
     pub(super) common: Common,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CompressionKind {
-    /// Supported by all engines and registries
-    Gzip,
-    /// gzip that passes through files that rcc has already compressed; fastest
-    Reuse,
-    /// Smaller and faster than gzip; needs Docker 23 or later
-    Zstd,
-    /// No compression
-    None,
 }
 
 impl BuildFlags {
@@ -132,11 +115,12 @@ impl BuildFlags {
         order: &[LayerFlag],
         robot: Option<&RobotImage>,
         platform: Option<&Platform>,
+        compression: CompressionPolicy,
         target: &BuildTarget,
         watch: &Arc<Watch>,
     ) -> Result<BuildSpec> {
         let outputs = self.outputs(target);
-        let request = self.request.resolve(order, robot, platform, &outputs, self.compression()?, watch)?;
+        let request = self.request.resolve(order, robot, platform, &outputs, compression, watch)?;
         let mut spec = request.spec;
         spec.annotations.extend(unique(&self.annotations, "--annotation")?);
         if !self.cache.is_on()? {
@@ -151,16 +135,6 @@ impl BuildFlags {
         let destinations = target.destinations.iter().filter_map(ExportDestination::path);
         let beside = self.written_beside.iter().map(|path| (path.as_path(), "another image"));
         layout.chain(destinations.map(|path| (path, target.flag))).chain(self.results.paths()).chain(beside).collect()
-    }
-
-    pub(super) fn compression(&self) -> Result<CompressionPolicy> {
-        let encoding = match self.compression {
-            CompressionKind::Gzip | CompressionKind::Reuse => Encoding::Gzip,
-            CompressionKind::Zstd => Encoding::Zstd,
-            CompressionKind::None => Encoding::Plain,
-        };
-        let policy = CompressionPolicy::from(Compression::new(encoding, self.compression_level)?);
-        Ok(if self.compression == CompressionKind::Reuse { policy.with_gzip_passthrough() } else { policy })
     }
 
     /// Checks before the build that the files for digests can be created.

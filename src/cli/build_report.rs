@@ -210,6 +210,7 @@ impl Made {
             "mediaType": image.descriptor.media_type,
             "size": image.descriptor.size,
             "baseLayers": plan.base.layers().len(),
+            "compression": plan.compression.to_string(),
             "layers": layers.collect::<Vec<_>>(),
             "secrets": built.secrets.iter().map(FoundSecret::to_json).collect::<Vec<_>>(),
             "excluded": plan.excluded_to_json(),

@@ -93,8 +93,9 @@ impl Build<'_> {
         let bound = flags.cache.tidy.bound()?;
         let cache = flags.cache.open(&flags.request.cache_directory, watch)?;
         let cache = cache.map(|cache| cache.trusting(flags.shared_cache.trusted()));
-        let policy = flags.compression()?;
-        let shared = flags.shared_cache.open(flags.request.bases.network(), watch)?;
+        let (network, namespace) = (flags.request.bases.network(), flags.namespace.name());
+        let policy = flags.compression.choose(target, network, namespace, watch)?;
+        let shared = flags.shared_cache.open(network, watch)?;
         let known = FactsLookup { cache: cache.as_ref(), shared: shared.as_ref(), policy };
         let unpack_in = cache.as_ref().map(|_| &flags.request.cache_directory);
         let platforms = flags.request.platforms()?;
@@ -107,7 +108,8 @@ impl Build<'_> {
         flags.shared_cache.check_lock(&mut flags.request.bases.lock_file(&directory)?)?;
         let names = flags.names(images.first())?;
         let image_of_each = images.iter().map(Some).chain(std::iter::repeat(None));
-        let spec = |(platform, image): (&Option<&Platform>, _)| flags.spec(order, image, *platform, target, watch);
+        let spec =
+            |(platform, image): (&Option<&Platform>, _)| flags.spec(order, image, *platform, policy, target, watch);
         let specs = platforms.iter().zip(image_of_each).map(spec).collect::<Result<Vec<_>>>()?;
         Ok(PreparedBuild { build: self, watch: watch.clone(), bound, cache, shared, robot, names, specs })
     }

@@ -312,7 +312,8 @@ pub(super) fn destinations(texts: &[String]) -> Result<Option<Vec<ExportDestinat
     Ok(Some(destinations))
 }
 
-fn listed(names: &[Reference]) -> String {
+/// Returns the names as they are shown.
+pub(super) fn listed(names: &[Reference]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

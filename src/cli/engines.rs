@@ -24,8 +24,9 @@ pub(super) fn store(
     name: impl fmt::Display,
     network: &NetworkArguments,
 ) -> Result<EngineStore> {
-    let variable = variable_of_host(engine);
-    if is_remote(engine) && network.is_offline()? {
+    if let Some(variable) = remote_address(engine)
+        && network.is_offline()?
+    {
         let object = format!("{}:{name}", engine.transport());
         return Err(Error::usage(
             object,
@@ -55,8 +56,8 @@ pub(super) fn pulled(
     verified: Option<VerifiedFiles>,
     watch: &Watch,
 ) -> Result<Option<TransferStats>> {
-    let reason = if is_remote(engine) {
-        format!("{} is another machine", variable_of_host(engine))
+    let reason = if let Some(variable) = remote_address(engine) {
+        format!("{variable} is another machine")
     } else {
         let ids = [image.manifest.config.digest, image.descriptor.digest];
         let pulled = pull_into_engine(store, image, names, verified).and_then(|moved| match moved {
@@ -82,12 +83,10 @@ pub(super) fn check_has(store: &EngineStore, names: &[Reference], ids: &[Digest]
     names.iter().try_for_each(|name| store.check_has(name, ids))
 }
 
-/// Returns whether the address of an engine in the environment is on another machine.
-fn is_remote(engine: ContainerEngine) -> bool {
-    host(engine).and_then(|host| host.into_string().ok()).is_some_and(|host| {
-        let host = host.to_ascii_lowercase();
-        REMOTE.iter().any(|scheme| host.starts_with(scheme))
-    })
+/// Returns the variable of the environment that has the address of an engine, if that is on another machine.
+pub(super) fn remote_address(engine: ContainerEngine) -> Option<&'static str> {
+    let host = host(engine)?.into_string().ok()?.to_ascii_lowercase();
+    REMOTE.iter().any(|scheme| host.starts_with(scheme)).then(|| variable_of_host(engine))
 }
 
 fn host(engine: ContainerEngine) -> Option<OsString> {

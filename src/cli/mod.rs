@@ -17,6 +17,7 @@ mod cat;
 mod catalogs;
 mod complete;
 mod completions;
+mod compression;
 mod config;
 mod container_files;
 mod content_flags;

@@ -61,6 +61,23 @@ pub struct EngineStore {
     namespace: Option<String>,
 }
 
+/// A program of an engine that was started.
+struct StartedProgram {
+    program: EngineProgram,
+    /// Its name in messages.
+    object: String,
+    process: Child,
+}
+
+/// What a program of an engine has printed.
+pub(super) struct EngineAnswer {
+    pub(super) program: EngineProgram,
+    /// The name of the program in messages.
+    pub(super) object: String,
+    /// The start of it.
+    pub(super) output: String,
+}
+
 /// A running program that loads the archive which is written to it.
 #[derive(Debug)]
 pub struct Loading {
@@ -82,7 +99,7 @@ impl ContainerEngine {
 }
 
 impl EngineProgram {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             EngineProgram::Docker => "docker",
             EngineProgram::Podman => "podman",
@@ -160,10 +177,11 @@ impl EngineStore {
         let archive = directory.temporary()?;
         let share = || archive.share().map_err(|error| Error::file(directory.path(), "create a file", error));
         let name = name.to_string();
-        let (object, mut process) = self.start(EngineProgram::to_save, &|_| vec![name.clone()], &|command| {
-            command.stdin(Stdio::null()).stdout(share()?);
-            Ok(())
-        })?;
+        let StartedProgram { object, mut process, .. } =
+            self.start(EngineProgram::to_save, &|_| vec![name.clone()], &|command| {
+                command.stdin(Stdio::null()).stdout(share()?);
+                Ok(())
+            })?;
         let complaint = process.stderr.take().map(start_of).unwrap_or_default();
         let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
         check(&object, status, &complaint)?;
@@ -175,10 +193,11 @@ impl EngineStore {
     /// # Errors
     /// Fails if no program is found, or it cannot be started.
     pub fn load(&self) -> Result<Loading> {
-        let (object, mut process) = self.start(EngineProgram::to_load, &|_| Vec::new(), &|command| {
-            command.stdin(Stdio::piped()).stdout(Stdio::null());
-            Ok(())
-        })?;
+        let StartedProgram { object, mut process, .. } =
+            self.start(EngineProgram::to_load, &|_| Vec::new(), &|command| {
+                command.stdin(Stdio::piped()).stdout(Stdio::null());
+                Ok(())
+            })?;
         let (input, errors) = (process.stdin.take(), process.stderr.take());
         let read = move || errors.map(start_of).unwrap_or_default();
         match Builder::new().spawn(read) {
@@ -211,8 +230,8 @@ impl EngineStore {
     /// # Errors
     /// Fails if it has not, no program is found, or it fails.
     pub fn check_has(&self, name: &Reference, digests: &[Digest]) -> Result<()> {
-        let (object, output) = self.run(EngineProgram::to_identify, &|program| vec![program.named(name)])?;
-        let output = String::from_utf8_lossy(&output).into_owned();
+        let EngineAnswer { object, output, .. } =
+            self.run(EngineProgram::to_identify, &|program| vec![program.named(name)])?;
         let digest = |word: &str| word.parse().or_else(|_| format!("sha256:{word}").parse::<Digest>()).ok();
         match output.split_whitespace().find_map(digest) {
             Some(found) if digests.contains(&found) => Ok(()),
@@ -221,13 +240,16 @@ impl EngineStore {
         }
     }
 
-    /// Runs a program to its end. Returns its name in messages, and the start of what it prints.
-    fn run(
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// Fails if no program is found, or it fails.
+    pub(super) fn run(
         &self,
         arguments: fn(EngineProgram) -> &'static [&'static str],
         operands: &dyn Fn(EngineProgram) -> Vec<String>,
-    ) -> Result<(String, Vec<u8>)> {
-        let (object, mut process) = self.start(arguments, operands, &|command| {
+    ) -> Result<EngineAnswer> {
+        let StartedProgram { program, object, mut process } = self.start(arguments, operands, &|command| {
             command.stdin(Stdio::null()).stdout(Stdio::piped());
             Ok(())
         })?;
@@ -236,17 +258,17 @@ impl EngineStore {
         let (complaint, output) = threads::both(read, || output.map(start_of).unwrap_or_default());
         let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
         check(&object, status, &complaint.unwrap_or_default())?;
-        Ok((object, output))
+        Ok(EngineAnswer { program, object, output: String::from_utf8_lossy(&output).into_owned() })
     }
 
-    /// Starts the first program that is found. Returns its name in messages. Relative directories are skipped: they would
-    /// mean the working directory, which may contain programs of other users.
+    /// Starts the first program that is found. Relative directories are skipped: they would mean
+    /// the working directory, which may contain programs of other users.
     fn start(
         &self,
         arguments: fn(EngineProgram) -> &'static [&'static str],
         operands: &dyn Fn(EngineProgram) -> Vec<String>,
         connect: &dyn Fn(&mut Command) -> Result<()>,
-    ) -> Result<(String, Child)> {
+    ) -> Result<StartedProgram> {
         let mut refused = None;
         for program in &self.programs {
             for directory in self.path.iter().filter(|directory| directory.is_absolute()) {
@@ -260,7 +282,7 @@ impl EngineStore {
                     Ok(process) => {
                         let words = arguments(*program).iter().filter(|word| !word.starts_with(['-', '{']));
                         let words: Vec<&str> = std::iter::once(program.name()).chain(words.copied()).collect();
-                        return Ok((words.join(" "), process));
+                        return Ok(StartedProgram { program: *program, object: words.join(" "), process });
                     }
                     // A directory of PATH may itself be missing or be a file.
                     Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}

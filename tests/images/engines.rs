@@ -1,6 +1,7 @@
 //! Images in the stores of docker, podman and containerd.
 
 use super::Yard;
+use crate::bases::busybox_root;
 use crate::consumers::{Containerd, Docker, Podman};
 use crate::support::{Finished, install_script, is_left_out, run};
 use std::fs;
@@ -264,6 +265,119 @@ fn an_engine_gets_only_the_layers_that_it_lacks() {
         load_twice(&yard, "containerd:twice:1", &environment);
         let mut list = with_environment(crate::support::command(containerd.program()), &environment);
         assert_eq!(run(list.args(["image", "list", "-q"])).success().text(), "docker.io/library/twice:1");
+    }
+}
+
+/// Builds an image with `--compression auto`, and returns the compression, what it was chosen for and the types of the layers.
+fn built_automatically(yard: &Yard, line: &str, environment: &Command) -> (String, String, String) {
+    let build = |more: &str| {
+        let command = yard.command(&format!("build --compression auto --copy a:/a {line} {more}"));
+        run(&mut with_environment(command, environment)).success()
+    };
+    let json = |more: &str| serde_json::from_str::<serde_json::Value>(build(more).text()).unwrap();
+    let built = json("--format json");
+    let planned = json("--format json --dry-run");
+    let types = |document: &serde_json::Value| {
+        let layers = document["layers"].as_array().unwrap().iter();
+        layers.map(|layer| layer["mediaType"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((&planned["compression"], types(&planned)), (&built["compression"], types(&built)));
+    let said = build("");
+    let line = said.stderr.lines().find_map(|line| line.split_once("compression: ")).expect("the choice is said").1;
+    let chosen = built["compression"].as_str().unwrap();
+    let reason = line.strip_prefix(chosen).and_then(|rest| rest.strip_prefix(", ")).expect("the choice comes first");
+    (chosen.to_owned(), reason.to_owned(), types(&built))
+}
+
+const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// What reads the image decides about its compression, and all readers have to read zstd.
+#[test]
+fn zstd_is_for_engines_that_read_it() {
+    let yard = Yard::new();
+    let engine = |name: &str, version: &str| {
+        let prints = format!("case \"$*\" in *version*) printf '{version}'; exit;; esac");
+        yard.program(name, &format!("{prints}\n/bin/cat > /dev/null"));
+    };
+    let refuses =
+        |line: &str, status: i32| run(yard.command(line).env("PATH", yard.scratch.join("bin"))).ended_with(status);
+    let dry = |line: &str| {
+        let line = format!("build --dry-run -t app:1 --copy a:/a --compression auto {line}");
+        let planned = run(yard.command(&line).env("PATH", yard.scratch.join("bin"))).success();
+        let kind = if planned.text().contains(", zstd 2  ") { "zstd" } else { "gzip" };
+        let (_, line) = planned.stderr.lines().find_map(|line| line.split_once("compression: ")).unwrap();
+        assert!(line.starts_with(kind), "{planned}");
+        line.to_owned()
+    };
+    engine("docker", "20.10.24");
+    engine("podman", "5.8.6");
+    engine("ctr", "Client:\\n  Version: 2.0\\n\\nServer:\\n  Version: 1.5.2\\n");
+    assert_eq!(dry("--load podman"), "zstd 2, read by podman 5.8.6");
+    assert_eq!(dry("--load docker"), "gzip 5, since docker 20.10.24 is not known to read zstd");
+    assert_eq!(dry("--load containerd"), "gzip 5, since ctr 1.5.2 is not known to read zstd");
+    assert_eq!(dry("--load podman --load docker"), "gzip 5, since docker 20.10.24 is not known to read zstd");
+    engine("docker", "28.5.2");
+    assert_eq!(dry("--load podman --load docker"), "zstd 2, read by podman 5.8.6 and docker 28.5.2");
+    assert_eq!(dry("-o rootfs:files.tar"), "zstd 2, read by ocibuild");
+    for place in ["oci-archive:x.tar", "docker-archive:x.tar", "oci:x", "dir:x", "docker://127.0.0.1:1/app:1"] {
+        let expected = format!("gzip 5, since it is not known what reads {place}");
+        assert_eq!(dry(&format!("--load podman -o {place}")), expected);
+    }
+    let layout = run(yard.command("layout out --copy a:/a --compression auto").env("PATH", yard.scratch.join("bin")));
+    assert!(layout.success().stderr.contains("compression: gzip 5, since it is not known what reads out\n"));
+    let mut remote = yard.command("build --dry-run -t app:1 --copy a:/a --compression auto --load docker");
+    let remote = run(remote.env("PATH", yard.scratch.join("bin")).env("DOCKER_HOST", "tcp://10.0.0.1:2375")).success();
+    assert!(remote.stderr.contains("compression: gzip 5, since DOCKER_HOST is another machine, which gets an archive"));
+
+    let level = refuses("build -t app:1 --copy a:/a --compression auto --compression-level 3 --load podman", 2);
+    level.failed_saying("--compression-level: `--compression auto` chooses the level");
+    engine("podman", "");
+    let none = refuses("build -t app:1 --copy a:/a --compression auto --load podman", 1);
+    none.failed_saying("podman version: printed no version");
+    yard.program("podman", "echo no daemon >&2; exit 1");
+    let none = refuses("build -t app:1 --copy a:/a --compression auto --load podman", 1);
+    none.failed_saying("podman version: failed (exit status: 1): no daemon");
+
+    yard.scratch.write("ocibuild.toml", "tag = 'app:1'\ncopy = 'a:/a'\ncompression = 'auto'\nload = 'docker'\n");
+    let of_file = run(yard.command("build -f ocibuild.toml --dry-run").env("PATH", yard.scratch.join("bin"))).success();
+    assert!(of_file.stderr.contains("compression: zstd 2, read by docker 28.5.2\n"), "{of_file}");
+}
+
+/// The real engines run what was chosen for them.
+#[test]
+fn engines_run_what_was_chosen_for_them() {
+    let yard = Yard::new();
+    let Some(()) = busybox_root(&yard.scratch.join("root")) else { return };
+    yard.text("layout below --copy root:/");
+    let base = "--base oci:below --entrypoint /bin/cat --cmd /a/file";
+    yard.scratch.write("a/file", "it runs");
+    if let Some(podman) = Podman::find() {
+        let line = format!("{base} -t localhost/chosen:1 --load podman");
+        let (compression, reason, types) = built_automatically(&yard, &line, &podman.command());
+        assert!(reason.starts_with("read by podman "), "{reason}");
+        assert_eq!((&*compression, &*types), ("zstd 2", ZSTD));
+        assert_eq!(podman.run("localhost/chosen:1", &[]).success().text(), "it runs");
+    }
+    for docker in Docker::all() {
+        let name = format!("ocibuild-chosen-{}:1", std::process::id());
+        let line = format!("{base} -t {name} --load docker");
+        let (compression, reason, types) = built_automatically(&yard, &line, &docker.command());
+        let expected = if reason.starts_with("since ") { ("gzip 5", GZIP) } else { ("zstd 2", ZSTD) };
+        assert_eq!((&*compression, &*types), expected, "{reason}");
+        assert_eq!(reason.contains("docker 20."), reason.starts_with("since "), "{reason}");
+        assert_eq!(docker.run(&name, &[]).success().text(), "it runs");
+    }
+    if let Some(containerd) = Containerd::find() {
+        fs::create_dir_all(yard.scratch.join("bin")).unwrap();
+        std::os::unix::fs::symlink(containerd.program(), yard.scratch.join("bin/ctr")).unwrap();
+        let mut environment = containerd.environment();
+        environment.env("PATH", yard.scratch.join("bin"));
+        let line = format!("{base} -t chosen:1 --load containerd");
+        let (compression, reason, types) = built_automatically(&yard, &line, &environment);
+        assert_eq!((&*compression, &*types), ("zstd 2", ZSTD), "{reason}");
+        let ran = containerd.run("docker.io/library/chosen:1", &[], |finished| finished.text() == "it runs");
+        assert_eq!(ran.success().text(), "it runs");
     }
 }
 
