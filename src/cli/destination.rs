@@ -348,7 +348,7 @@ fn to_engine(
     content.warn_of_zstd();
     let written = write_archive(&mut loading, &object, ArchiveForm::Docker, &|place| content.fill(place));
     let (moved, digest) = loading.finish(written)?;
-    engines::check_has(store, references, &[opened.image.manifest.config.digest, digest])?;
+    store.check_has(references, &[opened.image.manifest.config.digest, digest])?;
     Ok(moved)
 }
 

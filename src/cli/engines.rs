@@ -6,7 +6,7 @@ use super::progress_display::Watch;
 use ocibuild::common::root::Root;
 use ocibuild::registry::pull_into_engine;
 use ocibuild::store::{ContainerEngine, EngineProgram, EngineStore, StoredImage, TransferStats, VerifiedFiles};
-use ocibuild::{Digest, Error, Reference, Result};
+use ocibuild::{Error, Reference, Result};
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -59,12 +59,7 @@ pub(super) fn pulled(
     let reason = if let Some(variable) = remote_address(engine) {
         format!("{variable} is another machine")
     } else {
-        let ids = [image.manifest.config.digest, image.descriptor.digest];
-        let pulled = pull_into_engine(store, image, names, verified).and_then(|moved| match moved {
-            Some(moved) => check_has(store, names, &ids).map(|()| Some(moved)),
-            None => Ok(None),
-        });
-        match pulled {
+        match pull_into_engine(store, image, names, verified) {
             Ok(moved) => return Ok(moved),
             // There is nothing to read an archive either.
             Err(error) if error.object() == engine.transport() => return Err(error),
@@ -73,14 +68,6 @@ pub(super) fn pulled(
     };
     watch.say(&format!("{}: loads an archive with all layers instead of pulling: {reason}", engine.transport()));
     Ok(None)
-}
-
-/// Checks that the engine has the image under all of its names. `ids` are the digests by which an engine may call it.
-///
-/// # Errors
-/// Fails if it has another image or none.
-pub(super) fn check_has(store: &EngineStore, names: &[Reference], ids: &[Digest]) -> Result<()> {
-    names.iter().try_for_each(|name| store.check_has(name, ids))
 }
 
 /// Returns the variable of the environment that has the address of an engine, if that is on another machine.

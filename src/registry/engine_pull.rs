@@ -16,7 +16,7 @@ use std::thread::{Builder, scope};
 /// this one is; [`EngineStore::load`] works then, too.
 ///
 /// # Errors
-/// Fails if the server cannot be started, or the engine does not pull the image or give it its names.
+/// Fails if the server cannot be started, or as [`EngineStore::pull`].
 pub fn pull_into_engine(
     store: &EngineStore,
     image: &StoredImage,
@@ -39,7 +39,8 @@ pub fn pull_into_engine(
     scope(|scope| {
         let serving = Builder::new().spawn_scoped(scope, || server.run());
         let serving = serving.map_err(|error| Error::io("threads", "start", error))?;
-        let pulled = store.pull(&format!("{repository}@{}", image.descriptor.digest), names);
+        let source = format!("{repository}@{}", image.descriptor.digest);
+        let pulled = store.pull(&source, names, &[image.manifest.config.digest, image.descriptor.digest]);
         stop.stop();
         let served = serving.join().unwrap_or_else(|_| Err(Error::invalid("server", "stopped unexpectedly")));
         pulled.and(served)

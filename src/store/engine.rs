@@ -212,31 +212,42 @@ impl EngineStore {
     }
 
     /// Lets the engine pull the image `source`, which is named by its digest, over plain HTTP, and replaces that name by `names`.
+    /// `digests` are those by which an engine may call the image.
     ///
     /// # Errors
-    /// Fails if no program is found, or it does not pull the image or change its names.
-    pub fn pull(&self, source: &str, names: &[Reference]) -> Result<()> {
+    /// Fails if no program is found, or the engine does not pull the image, change its names or have it under all of them in the end.
+    pub fn pull(&self, source: &str, names: &[Reference], digests: &[Digest]) -> Result<()> {
         self.run(EngineProgram::to_pull, &|_| vec![source.to_owned()])?;
         let tag = |name: &Reference| {
             self.run(EngineProgram::to_tag, &|_| vec![source.to_owned(), name.to_string()]).map(drop)
         };
         let tagged = names.iter().try_for_each(tag);
-        let untagged = self.run(|_| &["image", "rm"], &|_| vec![source.to_owned()]);
-        tagged.and(untagged.map(drop))
+        let untag = || self.run(|_| &["image", "rm"], &|_| vec![source.to_owned()]).map(drop);
+        // Each takes most of its time to start.
+        let (untagged, checked) = threads::both(untag, || tagged.and_then(|()| self.check_has(names, digests)));
+        let stopped = || Err(Error::invalid(self.engine.transport(), "stopped unexpectedly"));
+        checked.and(untagged.unwrap_or_else(stopped))
     }
 
-    /// Checks that the image `name` of the engine has one of the `digests`: engines call an image by its config or its manifest.
+    /// Checks that the image with each of the `names` in the engine has one of the `digests`: engines call an image by its config or its
+    /// manifest.
     ///
     /// # Errors
-    /// Fails if it has not, no program is found, or it fails.
-    pub fn check_has(&self, name: &Reference, digests: &[Digest]) -> Result<()> {
-        let EngineAnswer { object, output, .. } =
-            self.run(EngineProgram::to_identify, &|program| vec![program.named(name)])?;
+    /// Fails if one has not, no program is found, or it fails.
+    pub fn check_has(&self, names: &[Reference], digests: &[Digest]) -> Result<()> {
+        let named = |program: EngineProgram| names.iter().map(|name| program.named(name)).collect();
+        let EngineAnswer { object, output, .. } = self.run(EngineProgram::to_identify, &named)?;
         let digest = |word: &str| word.parse().or_else(|_| format!("sha256:{word}").parse::<Digest>()).ok();
-        match output.split_whitespace().find_map(digest) {
-            Some(found) if digests.contains(&found) => Ok(()),
-            Some(found) => Err(Error::new(ErrorKind::Changed, object, format!("{name} is another image, {found}"))),
-            None => Err(Error::new(ErrorKind::NotFound, object, format!("has no image {name}"))),
+        let found: Vec<Digest> = output.split_whitespace().filter_map(digest).collect();
+        let listed = || names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        match found.iter().find(|found| !digests.contains(found)) {
+            Some(other) => {
+                Err(Error::new(ErrorKind::Changed, object, format!("{} is another image, {other}", listed())))
+            }
+            None if found.len() < names.len() => {
+                Err(Error::new(ErrorKind::NotFound, object, format!("has no image {}", listed())))
+            }
+            None => Ok(()),
         }
     }
 

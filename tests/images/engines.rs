@@ -13,10 +13,10 @@ impl Yard {
         install_script(&self.scratch.join("bin").join(name), &format!("#!/bin/sh\n{script}\n"));
     }
 
-    /// Makes the program of an engine which pulls nothing, calls every image `id`, and loads archives by a shell script.
+    /// Makes the program of an engine which pulls nothing, calls two images `id`, and loads archives by a shell script.
     pub(super) fn engine(&self, name: &str, id: &str, load: &str) {
         let answers = "*pull*) echo no pulls >&2; exit 9;;\n*inspect*|*list*) echo HEAD; echo";
-        self.program(name, &format!("case \"$*\" in\n{answers} {id}; exit;;\nesac\n{load}"));
+        self.program(name, &format!("case \"$*\" in\n{answers} {id} {id}; exit;;\nesac\n{load}"));
     }
 
     /// Runs a command line that finds no program but those of the yard.
@@ -212,6 +212,11 @@ fn an_engine_that_does_not_pull_gets_an_archive_and_is_asked_for_the_image() {
     let other = format!("sha256:{}", "0".repeat(64));
     yard.engine("docker", &other, load);
     export("unix:///d").ended_with(1).failed_saying(&format!("docker.io/library/app:latest is another image, {other}"));
+    // One of several names is missing.
+    yard.engine("podman", &digest, load);
+    let three = yard.run_among("build -t app:1 -t app:2 -t app:3 --copy a:/a --load podman").ended_with(1);
+    let names = ["1", "2", "3"].map(|tag| format!("docker.io/library/app:{tag}")).join(" or ");
+    three.failed_saying(&format!("podman image inspect: has no image {names}"));
     // The one that pulled it has another image, too.
     yard.program("docker", &format!("case \"$*\" in *inspect*) echo {other};; load) /bin/cat > loaded;; esac"));
     says(
@@ -249,6 +254,9 @@ fn an_engine_gets_only_the_layers_that_it_lacks() {
         assert_eq!(podman.image_id("localhost/twice:1"), config);
         let names = run(podman.command().args(["image", "inspect", "--format", "{{.RepoTags}}", "localhost/twice:1"]));
         assert_eq!(names.success().text(), "[localhost/twice:1]");
+        let both = "export twice:v1 containers-storage:localhost/both:1 containers-storage:localhost/both:2";
+        run(&mut with_environment(yard.command(both), &podman.command())).success();
+        assert_eq!(podman.image_id("localhost/both:1"), podman.image_id("localhost/both:2"));
     }
     for docker in Docker::all() {
         let name = format!("ocibuild-twice-{}:1", std::process::id());
