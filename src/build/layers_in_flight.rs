@@ -41,3 +41,35 @@ impl Drop for Claimed<'_> {
         self.of.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LayersInFlight;
+    use crate::cache::{LayerKey, RecipeKey};
+    use crate::codec::compression::Compression;
+    use std::collections::BTreeSet;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_build_that_panics_releases_its_layers() {
+        let in_flight = LayersInFlight::default();
+        let keys = |names: &[&str]| -> BTreeSet<LayerKey> {
+            let key =
+                |name: &&str| LayerKey::of_recipe(&RecipeKey::new(&[name.as_bytes()], ""), Compression::None.into());
+            names.iter().map(key).collect()
+        };
+        let (claimed, is_claimed) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let panics = scope.spawn(|| {
+                let _claimed = in_flight.claim(keys(&["one", "two"]));
+                claimed.send(()).unwrap();
+                panic!("a mistake in a build");
+            });
+            is_claimed.recv().unwrap();
+            // Released before or while this waits.
+            in_flight.claim(keys(&["two", "three"]));
+            assert!(panics.join().is_err());
+        });
+        assert!(in_flight.claim(keys(&["one", "two", "three"])).is_some());
+    }
+}

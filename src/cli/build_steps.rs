@@ -277,8 +277,9 @@ fn add_to_index(
 pub(super) fn run_all(builds: &[Build<'_>]) -> Result<ExitCode> {
     let Some(Build { flags, .. }) = builds.first() else { return Ok(ExitCode::SUCCESS) };
     let silent = Arc::new(Watch::Nothing);
-    for build in builds {
-        build.prepare(&silent).and_then(|mut prepared| prepared.plans()).map_err(|error| build.within(error))?;
+    let plan = |build: &Build<'_>| build.prepare(&silent)?.plans().map(drop);
+    for (build, planned) in builds.iter().zip(for_all(builds, plan)) {
+        planned.map_err(|error| build.within(error))?;
     }
     let watch = Arc::new(Watch::new(&flags.common));
     let introduce = |build: &Build<'_>| watch.say(&build.image());
@@ -289,7 +290,9 @@ pub(super) fn run_all(builds: &[Build<'_>]) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let made = make_all(builds, &watch);
+    let in_flight = LayersInFlight::default();
+    let make = |build| Build::prepare(build, &watch)?.make(Listing::InTurn, Some(&in_flight));
+    let made = for_all(builds, make);
     let mut failed = Vec::new();
     for (build, made) in builds.iter().zip(made) {
         introduce(build);
@@ -304,21 +307,22 @@ pub(super) fn run_all(builds: &[Build<'_>]) -> Result<ExitCode> {
     Err(first)
 }
 
-/// Makes the images of all builds, as many at a time as there are threads.
-fn make_all<'b>(builds: &'b [Build<'b>], watch: &Arc<Watch>) -> Vec<Result<FinishedBuild<'b>>> {
-    let in_flight = LayersInFlight::default();
+/// Does `work` for all builds, for as many at a time as there are threads, so that memory is not that of all of them.
+fn for_all<'b, T: Send + Sync>(
+    builds: &'b [Build<'b>],
+    work: impl Fn(&'b Build<'b>) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
     let next = AtomicUsize::new(0);
-    let made: Vec<OnceLock<Result<FinishedBuild<'b>>>> = builds.iter().map(|_| OnceLock::new()).collect();
-    let work = || {
+    let done: Vec<OnceLock<Result<T>>> = builds.iter().map(|_| OnceLock::new()).collect();
+    let take = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some((build, slot)) = builds.get(number).zip(made.get(number)) else { return };
-            let finished = build.prepare(watch).and_then(|prepared| prepared.make(Listing::InTurn, Some(&in_flight)));
+            let Some((build, slot)) = builds.get(number).zip(done.get(number)) else { return };
             // Each number is taken once, so the slot is empty.
-            slot.set(finished).ok();
+            slot.set(work(build)).ok();
         }
     };
-    threads::together(rayon::current_num_threads().min(builds.len()), work);
+    threads::together(rayon::current_num_threads().min(builds.len()), take);
     let lost = || Err(Error::invalid("build", "stopped unexpectedly"));
-    made.into_iter().map(|made| made.into_inner().unwrap_or_else(lost)).collect()
+    done.into_iter().map(|done| done.into_inner().unwrap_or_else(lost)).collect()
 }
