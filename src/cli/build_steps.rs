@@ -276,7 +276,7 @@ fn add_to_index(
 /// Fails if one of them cannot be planned, or as the first one that fails. The reasons of the others that fail were reported.
 pub(super) fn run_all(builds: &[Build<'_>]) -> Result<ExitCode> {
     let Some(Build { flags, .. }) = builds.first() else { return Ok(ExitCode::SUCCESS) };
-    let silent = Arc::new(Watch::Nothing);
+    let silent = Arc::new(Watch::nothing());
     let plan = |build: &Build<'_>| build.prepare(&silent)?.plans().map(drop);
     for (build, planned) in builds.iter().zip(for_all(builds, plan)) {
         planned.map_err(|error| build.within(error))?;

@@ -122,7 +122,7 @@ fn paths_in(source: &SourceArguments, network: &NetworkArguments, start: &str) -
         prefix.push(b'/');
     }
     let beginning = [&prefix[..], &start.as_bytes()[typed.len()..]].concat();
-    let watch = Arc::new(Watch::Quiet);
+    let watch = Arc::new(Watch::quiet());
     let image = source.open(network, &watch)?.image;
     let layers = source::list_layers(&image, source.cache_directory(), &watch)?;
     let mut found = Vec::new();

@@ -14,7 +14,7 @@ const PATHS: usize = 2;
 pub(super) fn say(plan: &Plan, watch: &Watch) {
     let all: Vec<&Excluded> = plan.excluded().collect();
     for excluded in all.chunk_by(|one, other| one.source == other.source) {
-        watch.say(&line(excluded));
+        watch.say_once(&line(excluded));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::output::complain;
 use super::{Common, OutputFormat, ProgressStyle};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as Look};
+use ocibuild::common::error::message_text;
 use ocibuild::common::human_numbers::size;
 use ocibuild::common::progress::{ActivityId, Event, Progress};
 use serde_json::json;
@@ -12,7 +13,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A view of the work.
-pub(super) enum Watch {
+pub(super) struct Watch {
+    view: View,
+    /// The lines that are printed once. A blob that goes from a registry into the cache and from there into a layout that cannot share it
+    /// has two steps of one line, and what is noticed for each of several platforms is mostly the same.
+    said: Mutex<BTreeSet<String>>,
+}
+
+/// What is shown.
+enum View {
     /// Nothing, because the same work is done again with another view.
     Nothing,
     /// Warnings only.
@@ -20,22 +29,9 @@ pub(super) enum Watch {
     /// Warnings only, each as a JSON object.
     Json,
     /// A line when a step is done, and while it lasts.
-    Lines(Mutex<Steps<ProgressStep>>),
+    Lines(Mutex<BTreeMap<ActivityId, ProgressStep>>),
     /// Bars that move.
-    Bars { all: MultiProgress, bars: Mutex<Steps<ProgressBar>> },
-}
-
-/// The steps under way, and the lines of those that are done. A blob that goes from a registry into the cache and from there into a
-/// layout that cannot share it has two steps of one line, which is said once.
-pub(super) struct Steps<S> {
-    open: BTreeMap<ActivityId, S>,
-    said: BTreeSet<String>,
-}
-
-impl<S> Default for Steps<S> {
-    fn default() -> Self {
-        Steps { open: BTreeMap::new(), said: BTreeSet::new() }
-    }
+    Bars { all: MultiProgress, bars: Mutex<BTreeMap<ActivityId, ProgressBar>> },
 }
 
 /// A step under way, where each line stays.
@@ -46,6 +42,9 @@ pub(super) struct ProgressStep {
     last_line: Instant,
 }
 
+/// The most lines that are remembered, so that the memory of a long run is bounded. After these, a line may be printed twice.
+const REMEMBERED: usize = 10_000;
+
 /// Redraws of a bar in a second.
 const RATE: u8 = 12;
 
@@ -55,42 +54,92 @@ const PAUSE: Duration = Duration::from_secs(2);
 impl Watch {
     /// Selects the requested view, or one that fits standard error.
     pub(super) fn new(common: &Common) -> Self {
+        Watch::showing(View::new(common))
+    }
+
+    /// Shows nothing, not even warnings.
+    pub(super) fn nothing() -> Self {
+        Watch::showing(View::Nothing)
+    }
+
+    /// Shows warnings only.
+    pub(super) fn quiet() -> Self {
+        Watch::showing(View::Quiet)
+    }
+
+    fn showing(view: View) -> Self {
+        Watch { view, said: Mutex::default() }
+    }
+
+    /// Prints a line, above the progress bars if there are any, unless --quiet is given.
+    pub(super) fn say(&self, line: &str) {
+        if matches!(self.view, View::Lines(_) | View::Bars { .. }) {
+            self.print(&message_text(line));
+        }
+    }
+
+    /// Prints a line as [`Watch::say`] does, unless it was printed by this function before.
+    pub(super) fn say_once(&self, line: &str) {
+        if self.is_new(line) {
+            self.say(line);
+        }
+    }
+
+    /// Prints a warning, also one that was printed before.
+    pub(super) fn warn_again(&self, object: &str, reason: &str) {
+        if let Some(line) = self.warning(object, reason) {
+            self.print(&line);
+        }
+    }
+
+    fn warn(&self, object: &str, reason: &str) {
+        if let Some(line) = self.warning(object, reason).filter(|line| self.is_new(line)) {
+            self.print(&line);
+        }
+    }
+
+    fn warning(&self, object: &str, reason: &str) -> Option<String> {
+        let (object, reason) = (message_text(object), message_text(reason));
+        match self.view {
+            View::Nothing => None,
+            View::Json => Some(json!({"warning": {"object": object, "reason": reason}}).to_string()),
+            View::Quiet | View::Lines(_) | View::Bars { .. } => Some(format!("ocibuild: warning: {object}: {reason}")),
+        }
+    }
+
+    /// Returns `true` if the line was not printed yet, and remembers it.
+    fn is_new(&self, line: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= REMEMBERED {
+            return !said.contains(line);
+        }
+        said.insert(line.to_owned())
+    }
+
+    fn print(&self, line: &str) {
+        match &self.view {
+            View::Bars { all, .. } => all.suspend(|| complain(line)),
+            _ => complain(line),
+        }
+    }
+}
+
+impl View {
+    fn new(common: &Common) -> Self {
         let is_plain_terminal = std::env::var_os("TERM").is_some_and(|term| term == "dumb") || set("CI");
         let style = match common.progress {
-            _ if common.format == OutputFormat::Json => return Watch::Json,
+            _ if common.format == OutputFormat::Json => return View::Json,
             _ if common.quiet => ProgressStyle::None,
             ProgressStyle::Auto if is_plain_terminal || !std::io::stderr().is_terminal() => ProgressStyle::Plain,
             style => style,
         };
         match style {
-            ProgressStyle::None => Watch::Quiet,
-            ProgressStyle::Plain => Watch::Lines(Mutex::default()),
+            ProgressStyle::None => View::Quiet,
+            ProgressStyle::Plain => View::Lines(Mutex::default()),
             ProgressStyle::Auto => {
                 let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(RATE));
-                Watch::Bars { all, bars: Mutex::default() }
+                View::Bars { all, bars: Mutex::default() }
             }
-        }
-    }
-
-    /// Prints a line, above the progress bars if there are any, unless --quiet is given.
-    pub(super) fn say(&self, line: &str) {
-        let line = &ocibuild::common::error::message_text(line);
-        match self {
-            Watch::Nothing | Watch::Quiet | Watch::Json => {}
-            Watch::Lines(_) => complain(line),
-            Watch::Bars { all, .. } => all.suspend(|| complain(line)),
-        }
-    }
-
-    fn warn(&self, object: &str, reason: &str) {
-        let (object, reason) =
-            (ocibuild::common::error::message_text(object), ocibuild::common::error::message_text(reason));
-        let line = format!("ocibuild: warning: {object}: {reason}");
-        match self {
-            Watch::Nothing => {}
-            Watch::Json => complain(&json!({"warning": {"object": object, "reason": reason}}).to_string()),
-            Watch::Quiet | Watch::Lines(_) => complain(&line),
-            Watch::Bars { all, .. } => all.suspend(|| complain(&line)),
         }
     }
 }
@@ -119,50 +168,44 @@ impl Progress for Watch {
             self.warn(object, reason);
             return;
         }
-        match self {
-            Watch::Nothing | Watch::Quiet | Watch::Json => {}
-            Watch::Lines(steps) => {
+        match &self.view {
+            View::Nothing | View::Quiet | View::Json => {}
+            View::Lines(steps) => {
                 let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
                     Event::Started { activity, name, bytes } => {
-                        let name = ocibuild::common::error::message_text(name).to_string();
-                        steps.open.insert(activity, ProgressStep { name, done: 0, bytes, last_line: Instant::now() });
+                        let name = message_text(name).to_string();
+                        steps.insert(activity, ProgressStep { name, done: 0, bytes, last_line: Instant::now() });
                     }
                     Event::Advanced { activity, bytes } => {
-                        if let Some(step) = steps.open.get_mut(&activity) {
+                        if let Some(step) = steps.get_mut(&activity) {
                             step.advance(bytes);
                         }
                     }
                     Event::Finished { activity, outcome } => {
-                        if let Some(step) = steps.open.remove(&activity) {
-                            let line = format!("{}: {outcome}", step.name);
-                            if steps.said.insert(line.clone()) {
-                                complain(&line);
-                            }
+                        if let Some(step) = steps.remove(&activity) {
+                            self.say_once(&format!("{}: {outcome}", step.name));
                         }
                     }
                     _ => {}
                 }
             }
-            Watch::Bars { all, bars } => {
+            View::Bars { all, bars } => {
                 let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
                     Event::Started { activity, name, bytes } => {
                         let bar = all.add(bar(name, bytes));
-                        bars.open.insert(activity, bar);
+                        bars.insert(activity, bar);
                     }
                     Event::Advanced { activity, bytes } => {
-                        if let Some(bar) = bars.open.get(&activity) {
+                        if let Some(bar) = bars.get(&activity) {
                             bar.inc(bytes);
                         }
                     }
                     Event::Finished { activity, outcome } => {
-                        if let Some(bar) = bars.open.remove(&activity) {
+                        if let Some(bar) = bars.remove(&activity) {
                             bar.finish_and_clear();
-                            let line = format!("{}: {outcome}", bar.message());
-                            if bars.said.insert(line.clone()) {
-                                all.suspend(|| complain(&line));
-                            }
+                            self.say_once(&format!("{}: {outcome}", bar.message()));
                         }
                     }
                     _ => {}
@@ -182,5 +225,5 @@ fn bar(name: &str, bytes: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12}"),
     };
     let look = Look::with_template(template).unwrap_or_else(|_| Look::default_bar());
-    bar.with_style(look.progress_chars("=> ")).with_message(ocibuild::common::error::message_text(name).to_string())
+    bar.with_style(look.progress_chars("=> ")).with_message(message_text(name).to_string())
 }

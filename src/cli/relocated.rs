@@ -8,7 +8,7 @@ use ocibuild::common::human_numbers::counted;
 /// Prints a line for each environment that changes.
 pub(super) fn say(plan: &Plan, watch: &Watch) {
     for environment in changed(plan) {
-        watch.say(&format!("relocated {}", described(environment)));
+        watch.say_once(&format!("relocated {}", described(environment)));
     }
 }
 

@@ -145,7 +145,7 @@ impl RequestArguments {
         let created = values::created(self.created, default)?;
         let mut layers = Vec::new();
         let mut config = ConfigEdit::default();
-        let location = self.base_location(robot.is_some(), watch)?;
+        let location = self.base_location(robot.is_some())?;
         let directory = self.own_directory(robot)?;
         let mut edit = self.config.edit(watch)?;
         self.content.check_split(order, robot.is_some_and(|robot| robot.environment.is_some()))?;
@@ -177,10 +177,13 @@ impl RequestArguments {
         outputs.extend(cache.as_deref().map(|cache| (cache, "the cache")));
         build::exclude_outputs(&mut layers, &outputs)?;
         let config = config.overridden_by(edit);
-        if robot.is_some_and(|robot| robot.environment.is_some()) && base.seems_to_have_musl() {
+        let environment = robot.and_then(|robot| robot.environment.as_ref());
+        if environment.is_some() && location.is_none() {
+            warn(watch, "base scratch", "has no C library, which Python in the environment requires");
+        }
+        if environment.is_some() && base.seems_to_have_musl() {
             warn(watch, "base image", "looks like Alpine, without the glibc that Python in the environment requires");
         }
-        let environment = robot.and_then(|robot| robot.environment.as_ref());
         let known_secrets = environment.map(|environment| environment.facts().secrets.clone()).unwrap_or_default();
         // Listings that cannot be stored are created again.
         let listings = match environment_switches::is_on(environment_switches::NO_CACHE)? {
@@ -198,14 +201,11 @@ impl RequestArguments {
         Ok(ImageRequest { spec, location })
     }
 
-    fn base_location(&self, is_robot: bool, watch: &Watch) -> Result<Option<Location>> {
+    fn base_location(&self, is_robot: bool) -> Result<Option<Location>> {
         let Some(text) = self.base.as_deref() else {
             return if is_robot { DEFAULT_BASE.parse().map(|base| Some(Location::Registry(base))) } else { Ok(None) };
         };
         let location = Base::location(text)?;
-        if is_robot && location.is_none() {
-            warn(watch, "base scratch", "has no C library, which Python in the environment requires");
-        }
         Ok(location)
     }
 }
@@ -217,7 +217,7 @@ fn robot_layers(robot: &RobotImage, content: &ContentArguments, watch: &Watch) -
     if let Some(first) = programs.first() {
         let files = counted(programs.len(), "file");
         let first = first.display();
-        watch.say(&format!("{}: {files} in PATH made executable, as by rcc run: {first}", robot.robot.file));
+        watch.say_once(&format!("{}: {files} in PATH made executable, as by rcc run: {first}", robot.robot.file));
     }
     content.exclusions.add_to(&mut rules.ignore)?;
     robot.layer_specs(rules)

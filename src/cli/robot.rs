@@ -288,7 +288,7 @@ impl RobotArguments {
             return robot.task(Some(name)).map(|task| Some(task.name.clone()));
         }
         if robot.tasks.is_empty() {
-            watch.say(&format!("{}: no tasks; --cmd or --entrypoint sets what the image runs", robot.file));
+            watch.say_once(&format!("{}: no tasks; --cmd or --entrypoint sets what the image runs", robot.file));
             return Ok(None);
         }
         let Err(error) = robot.task(None) else { return Ok(None) };
@@ -297,7 +297,7 @@ impl RobotArguments {
             let reason = "has several tasks, but a direct image runs one";
             return Err(Error::usage(error.object(), reason).hint(format!("--task NAME; {tasks}")));
         }
-        watch.say(&format!("{}: choose a task with --task NAME when running the image; {tasks}", robot.file));
+        watch.say_once(&format!("{}: choose a task with --task NAME when running the image; {tasks}", robot.file));
         Ok(None)
     }
 

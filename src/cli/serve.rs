@@ -197,7 +197,7 @@ fn introduce(server: &RegistryServer, arguments: &ServeArguments, watch: &Watch)
 /// Shows what the server does. Standard output that cannot be written does not end the server.
 fn show(event: ServerEvent<'_>, watch: &Watch, format: OutputFormat) {
     match (event, format) {
-        (ServerEvent::Warning { object, reason }, _) => warn(watch, object, reason),
+        (ServerEvent::Warning { object, reason }, _) => watch.warn_again(object, reason),
         (ServerEvent::Pulled(pull), OutputFormat::Text) => watch.say(&pull_in_words(pull)),
         (ServerEvent::Pulled(pull), OutputFormat::Json) => {
             print(&json!({"pull": pull_to_json(pull)}).to_string()).ok();

@@ -4,7 +4,7 @@ use super::Yard;
 use super::engines::with_environment;
 use crate::consumers::Podman;
 use crate::registry::server::Server;
-use crate::support::run;
+use crate::support::{Scratch, ocibuild, run};
 use std::fs;
 
 #[test]
@@ -96,4 +96,19 @@ fn a_destination_that_fails_leaves_the_earlier_ones() {
     failed.failed_saying("not an image archive");
     yard.run("verify first").success();
     assert_eq!(fs::read(yard.scratch.join("plain.txt")).unwrap(), b"not an archive");
+}
+
+/// What is noticed of every platform, and is the same for all of them, is one line.
+#[test]
+fn a_notice_about_all_platforms_is_printed_once() {
+    let scratch = Scratch::new();
+    scratch.write("app/main", "x");
+    scratch.write("app/notes.md", "x");
+    let words = ["layout", "out", "--platform=linux/amd64,linux/arm64", "--copy=app:/app", "--exclude=*.md"];
+    let built = run(ocibuild().current_dir(scratch.path()).args(words).args(["--entrypoint", "/nosuch"])).success();
+    for line in ["excluded 1 path from ./app", "entrypoint /nosuch: not found in the image"] {
+        assert_eq!(built.stderr.matches(line).count(), 1, "{line} in {built}");
+    }
+    let json = run(ocibuild().current_dir(scratch.path()).args(words).args(["--cmd", "/nosuch", "--format", "json"]));
+    assert_eq!(json.success().stderr.matches("{\"warning\":").count(), 1);
 }
