@@ -32,24 +32,41 @@ pub(super) fn size(text: &str) -> Result<u64> {
     number.checked_mul(factor).ok_or_else(malformed)
 }
 
-/// Returns a duration, such as `30d`.
+/// Returns a time span, such as `30d`, or `1m30s` as Go programs take it.
 ///
 /// # Errors
-/// Fails if it is not a number, or has no unit that is known.
+/// Fails if it is not made of numbers with units that are known.
 pub(super) fn age(text: &str) -> Result<Duration> {
-    let malformed = || Error::usage(format!("age `{text}`"), "not a number with s, m, h, d or w");
-    let (number, unit) = split_unit(text).ok_or_else(malformed)?;
+    let malformed = || Error::usage(format!("time `{text}`"), "not a number with ms, s, m, h, d or w, such as 1m30s");
+    // Zero needs no unit.
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut span, mut rest) = (Duration::ZERO, text.trim());
+    loop {
+        let unit = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest[unit..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |length| unit + length);
+        let part = split_unit(&rest[..end]).and_then(|(number, unit)| span_of(number, unit));
+        span = part.and_then(|part| span.checked_add(part)).ok_or_else(malformed)?;
+        rest = &rest[end..];
+        if rest.is_empty() {
+            return Ok(span);
+        }
+    }
+}
+
+/// Returns so many of a unit; nothing if it is unknown, or they are too many.
+fn span_of(number: u64, unit: &str) -> Option<Duration> {
     let seconds: u64 = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
         "w" => 604_800,
-        // Zero needs no unit.
-        "" if number == 0 => 0,
-        _ => return Err(malformed()),
+        _ => return None,
     };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(malformed)
+    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -62,9 +79,13 @@ mod tests {
         assert_eq!(size("5 MB").unwrap(), 5_000_000);
         assert_eq!(age("30d").unwrap(), Duration::from_secs(30 * 86_400));
         assert_eq!(age("0").unwrap(), Duration::ZERO);
+        assert_eq!(age("1h1m30s").unwrap(), Duration::from_secs(3690));
+        assert_eq!(age("1s500ms").unwrap(), Duration::from_millis(1500));
         for bad in ["", "GiB", "1.5G", "10 parsecs", "99999999999T"] {
             assert!(size(bad).is_err(), "{bad}");
         }
-        assert!(age("30").is_err() && age("d").is_err());
+        for bad in ["", "30", "d", "1m30", "m1s", "1x1s", "99999999999999999w", "18446744073709551615s1s", "-1s"] {
+            assert!(age(bad).is_err(), "{bad}");
+        }
     }
 }

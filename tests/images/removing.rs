@@ -54,7 +54,7 @@ fn age_is_that_of_the_last_build_or_copy() {
     assert_eq!(names(&yard.json("rm out:nightly-* --older-than 2s")), ["nightly-1"]);
     assert_eq!(names(&yard.json("rm out --older-than 0s")), ["nightly-2", "docker.io/team/app:v1"]);
     yard.refuses("rm out", &["is a layout, and rm removes images from one"]);
-    yard.refuses("rm out --older-than 5", &["not a number with s, m, h, d or w"]);
+    yard.refuses("rm out --older-than 5", &["not a number with ms, s, m, h, d or w, such as 1m30s"]);
 }
 
 /// An edit that leads back to an image of long ago makes it young again.
