@@ -269,7 +269,7 @@ fn users_of_others_are_not_replaced() {
 }
 
 /// A time zone: one hour ahead, all year (RFC 8536).
-fn zone() -> Vec<u8> {
+pub(crate) fn zone() -> Vec<u8> {
     let mut block = b"TZif2".to_vec();
     block.extend([0; 15]);
     for count in [0_u32, 0, 0, 0, 1, 4] {
@@ -281,7 +281,7 @@ fn zone() -> Vec<u8> {
     [&block[..], &block, b"\nCET-1\n"].concat()
 }
 
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+pub(crate) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 
 #[test]
 fn certificates_and_time_zones_come_from_a_path() {

@@ -51,7 +51,7 @@ pub(super) struct BuildFlags {
     #[command(flatten)]
     pub(super) results: ResultFiles,
     /// Print the plan of the build without writing anything
-    #[arg(long, conflicts_with = "verify_writes", help_heading = "Output")]
+    #[arg(long, help_heading = "Output")]
     pub(super) dry_run: bool,
     /// The paths that are written for other images of the build file.
     #[arg(skip)]

@@ -1,6 +1,7 @@
 //! `ocibuild.toml`, held against the command line that it stands for.
 
 mod images;
+mod random_file;
 mod same_digest;
 mod schema;
 

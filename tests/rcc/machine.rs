@@ -14,34 +14,34 @@ use std::path::Path;
 use std::process::Command;
 
 /// Where every environment was recorded.
-pub(super) const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
+pub(crate) const STAGE: &str = "/home/robot/.robocorp/holotree/hdc4d952_493f813dad24d3t";
 
 /// A home with products below it, and a directory with robots.
-pub(super) struct Machine {
-    pub(super) scratch: Scratch,
+pub(crate) struct Machine {
+    pub(crate) scratch: Scratch,
 }
 
 impl Machine {
-    pub(super) fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         let machine = Machine { scratch: Scratch::new() };
         machine.scratch.write("rcc", static_program(b""));
         machine
     }
 
     /// Writes a robot that needs the Python of `version`, with `more` in its file.
-    pub(super) fn robot(&self, directory: &str, version: &str, more: &str) {
+    pub(crate) fn robot(&self, directory: &str, version: &str, more: &str) {
         self.scratch.write(format!("{directory}/conda.yaml"), conda(version));
         let text = "tasks:\n  Run:\n    shell: python task.py\ncondaConfigFile: conda.yaml\nartifactsDir: output\n";
         self.scratch.write(format!("{directory}/robot.yaml"), format!("{text}{more}"));
     }
 
     /// Writes a robot without an environment, whose file is `text`.
-    pub(super) fn shell_robot(&self, directory: &str, text: &str) {
+    pub(crate) fn shell_robot(&self, directory: &str, text: &str) {
         self.scratch.write(format!("{directory}/robot.yaml"), text);
     }
 
     /// Records the environment with the Python of `version` below `home`, and returns its blueprint hash.
-    pub(super) fn record(&self, home: &str, version: &str) -> String {
+    pub(crate) fn record(&self, home: &str, version: &str) -> String {
         let tree = self.scratch.join(format!("tree-{version}"));
         fs::create_dir_all(tree.join("bin")).unwrap();
         fs::write(tree.join("bin/python"), format!("python {version}")).unwrap();
@@ -54,7 +54,7 @@ impl Machine {
     }
 
     /// As [`Machine::record`], on linux/arm64 and into the hololib `hololib`.
-    pub(super) fn record_on_arm(&self, hololib: &str, version: &str) {
+    pub(crate) fn record_on_arm(&self, hololib: &str, version: &str) {
         let tree = self.scratch.join(format!("arm-tree-{version}"));
         fs::create_dir_all(tree.join("bin")).unwrap();
         fs::write(tree.join("bin/python"), format!("python {version} for arm64")).unwrap();
@@ -67,12 +67,12 @@ impl Machine {
     }
 
     /// Writes a robot that needs the environment `conda`, and records that with more files below `home`.
-    pub(super) fn robot_of(&self, directory: &str, conda: &str, home: &str, more: &[(&str, &str)]) {
+    pub(crate) fn robot_of(&self, directory: &str, conda: &str, home: &str, more: &[(&str, &str)]) {
         self.robot_stored(directory, conda, home, more, Storage::Gzip);
     }
 
     /// As [`Machine::robot_of`], with the objects of the environment in the form `storage`.
-    pub(super) fn robot_stored(
+    pub(crate) fn robot_stored(
         &self,
         directory: &str,
         conda: &str,
@@ -93,14 +93,14 @@ impl Machine {
     }
 
     /// The program, with the machine's home, in `directory`.
-    pub(super) fn command(&self, directory: &str, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, directory: &str, words: &[&str]) -> Command {
         let mut command = ocibuild();
         command.args(words).env("HOME", self.scratch.join("home")).current_dir(self.scratch.join(directory));
         command
     }
 
     /// `ocibuild layout` of the robot in `directory`, on scratch, into `directory.out`.
-    pub(super) fn layout(&self, directory: &str, more: &[&str]) -> Finished {
+    pub(crate) fn layout(&self, directory: &str, more: &[&str]) -> Finished {
         let (out, rcc) = (self.scratch.join(format!("{directory}.out")), self.scratch.join("rcc"));
         let words = ["layout", out.to_str().unwrap(), "--base", "scratch", "--rcc-exec", rcc.to_str().unwrap()];
         run(&mut self.command(directory, &[&words[..], more].concat()))
@@ -108,14 +108,14 @@ impl Machine {
 
     /// The plan of the same image.
     #[track_caller]
-    pub(super) fn plan(&self, directory: &str, more: &[&str]) -> Value {
+    pub(crate) fn plan(&self, directory: &str, more: &[&str]) -> Value {
         let finished = self.layout(directory, &[&["--dry-run", "--format", "json"], more].concat()).success();
         serde_json::from_str(finished.text()).unwrap()
     }
 
     /// Builds that image, and returns the entries of its layers with their content, the last layer's winning.
     #[track_caller]
-    pub(super) fn files(&self, directory: &str, more: &[&str]) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
+    pub(crate) fn files(&self, directory: &str, more: &[&str]) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
         let finished = self.layout(directory, &[&["--format", "json", "--quiet"], more].concat()).success();
         let built: Value = serde_json::from_str(finished.text()).unwrap();
         files_of(&self.scratch.join(format!("{directory}.out")), &built)
@@ -123,7 +123,7 @@ impl Machine {
 }
 
 /// The entries of all layers in the layout at `out`, in the order of `built`.
-pub(super) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
+pub(crate) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (TarEntry, Vec<u8>)> {
     let mut files = BTreeMap::new();
     for layer in built["layers"].as_array().unwrap() {
         let digest = layer["digest"].as_str().unwrap().trim_start_matches("sha256:");
@@ -144,7 +144,7 @@ pub(super) fn files_of(out: &Path, built: &Value) -> BTreeMap<String, (TarEntry,
     files
 }
 
-pub(super) fn conda(version: &str) -> String {
+pub(crate) fn conda(version: &str) -> String {
     format!("channels: [conda-forge]\ndependencies: [python={version}]\n")
 }
 

@@ -4,7 +4,7 @@ mod blueprint;
 mod flags;
 mod images;
 mod large;
-mod machine;
+pub(crate) mod machine;
 mod packed;
 mod platforms;
 mod programs;

@@ -31,6 +31,11 @@ impl Random {
         from[self.below(from.len())]
     }
 
+    /// Returns some of `from`, each in one of `of` cases.
+    pub(crate) fn some_of<T: Copy>(&mut self, of: usize, from: &[T]) -> Vec<T> {
+        from.iter().copied().filter(|_| self.once_in(of)).collect()
+    }
+
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
