@@ -6,7 +6,7 @@
 //! * `registry`: a registry. `registry.example` is replaced by its address, and it is a mirror of `docker.io`;
 //! * `podman`: podman, as root;
 //! * `checkout`: the checkout; only commands that run the program are run;
-//! * `java`, `node`, `python`, `rust`, `static`: a program of that language and its base, see `languages`;
+//! * `go`, `java`, `node`, `python`, `rust`: a program of that language and its base, see `languages`;
 //! * `robot`: a robot with an environment; `rcc::images::docs` runs these.
 
 use super::Page;

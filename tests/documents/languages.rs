@@ -1,8 +1,8 @@
 //! What the page about languages is given: base images under the names of those of Docker Hub, and a program of each language.
 
-use crate::jobs::{compile_clock, runtimes};
+use crate::jobs::runtimes;
 use crate::python_environments::real_environment;
-use crate::support::Scratch;
+use crate::support::{Scratch, consumer, install_script};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,33 @@ const BASES: [(&str, &str); 3] = [
 ];
 
 /// The languages of the page that need something of this machine.
-pub(super) const LANGUAGES: [&str; 5] = ["java", "node", "python", "rust", "static"];
+pub(super) const LANGUAGES: [&str; 5] = ["go", "java", "node", "python", "rust"];
+
+/// A program without packages of others, which could not be fetched.
+const SERVER: &str = r#"package main
+
+import (
+	"log"
+	"os"
+	"os/user"
+	"time"
+)
+
+func main() {
+	zone, err := time.LoadLocation(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	who, err := user.Current()
+	if err != nil || who.Username != "app" {
+		log.Fatalln(who, err)
+	}
+	if _, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt"); err != nil {
+		log.Fatal(err)
+	}
+	log.Println(time.Now().In(zone))
+}
+"#;
 
 /// Makes the files of `language` in the directory `work` of `scratch`, and returns its base and the name that this gets in a registry;
 /// `None` if this machine does not have what it takes.
@@ -42,9 +68,14 @@ pub(super) fn prepare(language: &str, scratch: &Scratch) -> Option<Option<(PathB
             scratch.write("work/tool.rs", "fn main() { println!(\"a tool\") }\n");
             None
         }
-        // A stand-in for a program of Go, whose compiler the tests do not install.
+        // It prints the time in a zone of the image, as a user of the image.
         _ => {
-            compile_clock(&work.join("server"))?;
+            scratch.write("work/go.mod", "module server.example/server\n\ngo 1.19\n");
+            scratch.write("work/cmd/server/main.go", SERVER);
+            let settings =
+                format!("GOPROXY=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOPATH='{}'", scratch.join("go").display());
+            let script = format!("#!/bin/sh\nexec env {settings} '{}' \"$@\"\n", consumer("go")?.display());
+            install_script(&scratch.join("programs/go"), &script);
             None
         }
     };

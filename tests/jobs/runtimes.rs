@@ -91,46 +91,15 @@ fn copy_of(file: &Path) -> String {
     format!("{}:{}", fs::canonicalize(file).unwrap().display(), file.display())
 }
 
-/// Packs a jar with a class that says something; `None` without Python, which makes the zip.
+/// Compiles a class that prints a line, and packs it into a jar.
 pub(crate) fn jar(file: &Path, class: &str) -> Option<()> {
-    let python = consumer("python3")?;
+    let (compiler, packer) = (consumer("javac")?, consumer("jar")?);
     let scratch = Scratch::new();
-    let compiled = scratch.write(format!("{class}.class"), class_file(class));
+    let prints = "public static void main(String[] words) { System.out.println(\"in the black\"); }";
+    let source = scratch.write(format!("{class}.java"), format!("public class {class} {{ {prints} }}\n"));
+    let classes = scratch.join("classes");
+    run(command(compiler).arg("-d").arg(&classes).arg(source)).success();
     fs::create_dir_all(file.parent().unwrap()).unwrap();
-    run(command(python).args(["-m", "zipfile", "-c"]).arg(file).arg(compiled)).success();
+    run(command(packer).arg("--create").arg("--file").arg(file).arg("-C").arg(classes).arg(".")).success();
     Some(())
-}
-
-/// `public class NAME { public static void main(String[] words) { System.out.println("in the black"); } }`, compiled
-/// (The Java Virtual Machine Specification, chapter 4): this machine may have no compiler.
-fn class_file(name: &str) -> Vec<u8> {
-    let text = |text: &str| [&[1][..], &u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
-    let pool = [
-        vec![7, 0, 2],
-        text(name),
-        vec![7, 0, 4],
-        text("java/lang/Object"),
-        text("main"),
-        text("([Ljava/lang/String;)V"),
-        text("Code"),
-        vec![9, 0, 9, 0, 11],
-        vec![7, 0, 10],
-        text("java/lang/System"),
-        vec![12, 0, 12, 0, 13],
-        text("out"),
-        text("Ljava/io/PrintStream;"),
-        vec![8, 0, 15],
-        text("in the black"),
-        vec![10, 0, 17, 0, 19],
-        vec![7, 0, 18],
-        text("java/io/PrintStream"),
-        vec![12, 0, 20, 0, 21],
-        text("println"),
-        text("(Ljava/lang/String;)V"),
-    ];
-    let code = [0xb2, 0, 8, 0x12, 14, 0xb6, 0, 16, 0xb1];
-    let start = [0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 49, 0, 22];
-    let class = [0, 0x21, 0, 1, 0, 3, 0, 0, 0, 0, 0, 1];
-    let method = [0, 9, 0, 5, 0, 6, 0, 1, 0, 7, 0, 0, 0, 21, 0, 2, 0, 1, 0, 0, 0, 9];
-    [&start[..], &pool.concat(), &class, &method, &code, &[0, 0, 0, 0, 0, 0]].concat()
 }

@@ -68,6 +68,7 @@ fn proves(program: &str) -> &'static str {
         "openssl" => "that a registry with its own certificate authority takes our images",
         "oci-image-tool" => "that oci-image-tool finds our layouts valid",
         "python3" => "that our documents satisfy the official schemas, and that tarfile and libarchive read our layers",
+        "go" | "java" | "javac" | "jar" | "node" => "that programs of this language run in our images",
         "tar" => "that GNU tar reads our layers",
         "busybox" => "everything that needs a small base image",
         "debootstrap" => "everything that needs a real Debian base image",
