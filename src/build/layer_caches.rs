@@ -2,12 +2,15 @@
 
 use super::{Built, BuiltLayer, LayerOrigin, LayerSpec, LayersInFlight, Plan, PlannedContent, PlannedLayer};
 use crate::cache::{
-    Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey, RecipeKey, SharedCache, SharedFind, SharedLayer,
+    Cache, CachedLayer, Fingerprints, LayerBlocks, LayerFacts, LayerKey, RecipeKey, SharedBlocks, SharedCache,
+    SharedFind, SharedLayer, StoredBlocks,
 };
+use crate::codec::compression::Compression;
 use crate::common::error::Result;
 use crate::common::progress::{Progress, warn};
 use crate::common::threads;
 use crate::layers::CompressionPolicy;
+use crate::layers::incremental::BlockStore;
 use crate::spec::ImagePath;
 use crate::spec::reference::Reference;
 use crate::store::Layout;
@@ -165,6 +168,24 @@ impl PlannedLayer {
 }
 
 impl Plan {
+    /// Returns the compressed blocks that the caches have, unless nothing is compressed.
+    pub(super) fn block_sources<'a>(&self, caches: LayerCaches<'a>) -> Option<BlockSources<'a>> {
+        let compression = self.compression.compression();
+        let own = caches.cache.map(|cache| cache.stored_blocks(compression));
+        let shared = caches.shared.map(|shared| SharedBlocks::new(shared, compression));
+        (compression != Compression::None).then_some(BlockSources { own, shared, compression })
+    }
+
+    /// Returns the layers of `built` that were built on this machine, those whose blocks its cache knows.
+    ///
+    /// # Errors
+    /// Fails if the cache cannot be read.
+    pub fn layers_with_blocks(&self, built: &Built, cache: &Cache) -> Result<Vec<LayerBlocks>> {
+        let own = built.layers.iter().filter(|layer| layer.remote_in.is_none() && layer.from.is_none());
+        let blocks = own.map(|built| cache.layer_blocks(&built.layer, self.compression.compression()));
+        blocks.filter_map(Result::transpose).collect()
+    }
+
     /// Returns the layers of `built` that can be shared with other machines, by their groups.
     pub fn shareable(&self, built: &Built) -> BTreeMap<LayerKey, Shareable> {
         let mut groups: BTreeMap<LayerKey, Shareable> = BTreeMap::new();
@@ -176,6 +197,27 @@ impl Plan {
             }
         }
         groups
+    }
+}
+
+/// The compressed blocks of other layers.
+#[derive(Debug)]
+pub(super) struct BlockSources<'a> {
+    /// Those in the cache of this machine.
+    own: Option<StoredBlocks<'a>>,
+    /// Those in the shared caches, where the others have none.
+    pub(super) shared: Option<SharedBlocks<'a>>,
+    compression: Compression,
+}
+
+impl BlockStore for BlockSources<'_> {
+    fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    fn find(&self, sum: u32, length: u64) -> Option<Vec<u8>> {
+        let own = self.own.as_ref().and_then(|own| own.find(sum, length));
+        own.or_else(|| self.shared.as_ref()?.find(sum, length))
     }
 }
 

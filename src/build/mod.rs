@@ -39,8 +39,7 @@ pub use python::PythonEnvironment;
 pub use spec::{BuildSpec, LayerSpec, NewDirectory, SecretPolicy, Source, SourceContent, SourceEntries};
 
 use crate::build::image::{Base, BaseLayers, Image, NewLayer, assemble};
-use crate::cache::{Cache, LayerFacts, RecipeKey, SeriesKey, StoredBlocks};
-use crate::codec::compression::Compression;
+use crate::cache::{LayerFacts, RecipeKey, SeriesKey};
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Activity, Progress, warn};
 use crate::common::threads;
@@ -238,7 +237,7 @@ impl Plan {
         // Other builds wait for the claimed layers until they are in the cache.
         let (lookups, _claimed) = self.look_up(lookup.as_ref())?;
         let cache = caches.and_then(|caches| caches.cache);
-        let store = self.stored_blocks(cache);
+        let store = caches.and_then(|caches| self.block_sources(caches));
         let searches = self.find_secrets(&lookups, cache, progress)?;
         let visitors: Vec<_> = searches.iter().map(Search::visitor).collect();
         let mut requests = Vec::new();
@@ -256,6 +255,9 @@ impl Plan {
             }
         }
         let mut made = write_layers(&requests, layout, progress)?.into_iter();
+        if let Some(shared) = store.as_ref().and_then(|store| store.shared.as_ref()) {
+            shared.finish();
+        }
         drop(requests);
         drop(visitors);
         let found: Vec<_> = searches.into_iter().map(Search::finish).collect();
@@ -280,13 +282,6 @@ impl Plan {
             self.keep_secrets(cache, &built, &found, layout, progress);
         }
         Ok((built, all))
-    }
-
-    /// Returns the compressed blocks that the cache has, unless nothing is compressed.
-    fn stored_blocks<'c>(&self, cache: Option<&'c Cache>) -> Option<StoredBlocks<'c>> {
-        let compression = self.compression.compression();
-        let cache = cache.filter(|_| compression != Compression::None);
-        cache.map(|cache| cache.stored_blocks(compression))
     }
 
     /// Looks up all layers, and claims those that have to be made, so that no build beside this one makes them, too.

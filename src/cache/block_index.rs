@@ -4,16 +4,18 @@
 //! block-index/v1/<digest of a layer>
 //!   magic, SHA-256 of all that follows
 //!   format of the blocks, size of the blob
-//!   each block: checksum, length, and length in the blob
+//!   list of the blocks (`block_table`)
 //! ```
 //!
 //! Numbers are big-endian. The compressed bytes are those of the blobs in the store, so nothing is stored twice, and an index
 //! takes 12 bytes for about half a megabyte. An index that is damaged or whose blob is missing does not count.
 
+use super::block_table::{BlockList, BlockTable, ENTRY};
 use super::{Cache, keys};
 use crate::codec::compression::Compression;
 use crate::common::bounded_read;
 use crate::common::digest::Digest;
+use crate::common::error::{ErrorKind, Result};
 use crate::common::file_section::append_from;
 use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
@@ -23,6 +25,7 @@ use crate::spec::{Descriptor, media_type};
 use crate::store::OpenBlob;
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -31,8 +34,6 @@ const MAGIC: &[u8; 23] = b"ocibuild block index 1\n";
 const HASH: usize = 32;
 /// The length of everything before the blocks, in bytes.
 const HEAD: usize = MAGIC.len() + 2 * HASH + 8;
-/// The length of a block's entry, in bytes.
-const ENTRY: usize = 12;
 /// The largest number of blocks that are searched: those of the layers that were used last, about 64 GB of files.
 const MOST_BLOCKS: usize = 1 << 17;
 
@@ -40,25 +41,7 @@ const MOST_BLOCKS: usize = 1 << 17;
 pub struct StoredBlocks<'a> {
     cache: &'a Cache,
     compression: Compression,
-    found: OnceLock<Found>,
-}
-
-/// The blocks of all layers, as their indexes list them.
-#[derive(Default)]
-struct Found {
-    /// Sorted by checksum and length.
-    blocks: Vec<StoredBlock>,
-    blobs: Vec<Blob>,
-}
-
-#[derive(Clone, Copy)]
-struct StoredBlock {
-    /// The checksum and the length of its content.
-    key: (u32, u32),
-    /// The number of its blob.
-    blob: u32,
-    packed: u32,
-    offset: u64,
+    found: OnceLock<BlockTable<Blob>>,
 }
 
 struct Blob {
@@ -75,7 +58,9 @@ impl Cache {
 
     /// Keeps the index of a layer that was made with `compression`. A failure only costs time, so it is a warning.
     pub fn index_blocks(&self, layer: &Layer, blocks: &[DoneBlock], compression: Compression, progress: &dyn Progress) {
-        let Some(body) = body(layer, blocks, compression).filter(|_| blocks.len() <= MOST_BLOCKS) else { return };
+        let Some(list) = BlockList::of(blocks).filter(|_| blocks.len() <= MOST_BLOCKS) else { return };
+        let format = keys::block_format(compression);
+        let body = [format.as_bytes(), &layer.descriptor.size.to_be_bytes()[..], &list.to_bytes()].concat();
         let name = layer.descriptor.digest.hex();
         let write = || {
             let mut file = self.block_index.temporary()?;
@@ -88,6 +73,28 @@ impl Cache {
             let what = "other layers cannot reuse its blocks";
             warn(progress, &error.object(), &format!("{}; {what}", error.reason()));
         }
+    }
+
+    /// Returns the blocks of the layer `digest`, if it was made here with `compression` and they are known.
+    ///
+    /// # Errors
+    /// Fails if the index of the layer cannot be read.
+    pub(super) fn listed_blocks(&self, digest: Digest, compression: Compression) -> Result<Option<BlockList>> {
+        match read(&self.block_index, &digest.hex(), compression, MOST_BLOCKS) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => read.map(|found| found.map(|(_, list)| list)),
+        }
+    }
+
+    /// Returns the blocks of all layers, those of the layers that were used last first.
+    fn all_blocks(&self, compression: Compression) -> BlockTable<Blob> {
+        let mut room = MOST_BLOCKS;
+        BlockTable::new(layers(&self.block_index).into_iter().filter_map(|digest| {
+            let (size, list) = read(&self.block_index, &digest.hex(), compression, room).ok()??;
+            room -= list.len();
+            let descriptor = Descriptor::new(media_type::of_layer(compression.encoding()), digest, size);
+            Some((Blob { descriptor, opened: OnceLock::new() }, list))
+        }))
     }
 }
 
@@ -103,54 +110,24 @@ impl BlockStore for StoredBlocks<'_> {
     }
 
     fn find(&self, sum: u32, length: u64) -> Option<Vec<u8>> {
-        let key = (sum, u32::try_from(length).ok()?);
         // Read for the first block that no other source has, so that an unchanged layer costs nothing.
-        let Found { blocks, blobs } = self.found.get_or_init(|| Found::read(self.cache, self.compression));
-        let from = blocks.partition_point(|block| block.key < key);
-        let same = blocks[from..].iter().take_while(|block| block.key == key);
-        same.filter_map(|block| self.read(blobs.get(block.blob as usize)?, block)).next()
+        let table = self.found.get_or_init(|| self.cache.all_blocks(self.compression));
+        table.find(sum, length).filter_map(|(blob, range)| self.read(blob, range)).next()
     }
 }
 
 impl StoredBlocks<'_> {
-    fn read(&self, blob: &Blob, block: &StoredBlock) -> Option<Vec<u8>> {
+    fn read(&self, blob: &Blob, range: Range<u64>) -> Option<Vec<u8>> {
         let Blob { descriptor, opened } = blob;
         let opened = opened.get_or_init(|| {
             let opened = self.cache.store.open_verified(descriptor).ok()?;
             self.cache.block_index.touch(&descriptor.digest.hex(), self.cache.now);
             opened
         });
-        let (mut packed, length) = (Vec::new(), block.packed as usize);
-        let read = append_from(opened.as_ref()?.file(), block.offset, length, &mut packed).ok()?;
+        let (mut packed, length) = (Vec::new(), (range.end - range.start) as usize);
+        let read = append_from(opened.as_ref()?.file(), range.start, length, &mut packed).ok()?;
         packed.truncate(length);
         (read >= length).then_some(packed)
-    }
-}
-
-impl Found {
-    /// Reads the indexes, those of the layers that were used last first.
-    fn read(cache: &Cache, compression: Compression) -> Found {
-        let mut found = Found::default();
-        for digest in layers(&cache.block_index) {
-            let room = MOST_BLOCKS - found.blocks.len();
-            found.add(&cache.block_index, digest, compression, room);
-        }
-        found.blocks.sort_by_key(|block| (block.key, block.blob));
-        found
-    }
-
-    /// Adds the blocks of the layer `digest`, if there are at most `room`. Returns `None` if its index cannot be used.
-    fn add(&mut self, directory: &Root, digest: Digest, compression: Compression, room: usize) -> Option<()> {
-        let (size, listed) = read(directory, &digest.hex(), compression, room)?;
-        let blob = u32::try_from(self.blobs.len()).ok()?;
-        let mut offset = 0;
-        for (key, packed) in listed {
-            self.blocks.push(StoredBlock { key, blob, packed, offset });
-            offset += u64::from(packed);
-        }
-        let descriptor = Descriptor::new(media_type::of_layer(compression.encoding()), digest, size);
-        self.blobs.push(Blob { descriptor, opened: OnceLock::new() });
-        Some(())
     }
 }
 
@@ -166,17 +143,17 @@ fn layers(directory: &Root) -> Vec<Digest> {
     indexed.into_iter().map(|(_, digest)| digest).collect()
 }
 
-/// The checksum and the length of a block's content, and its length in the blob.
-type ListedBlock = ((u32, u32), u32);
-
-/// Reads the index `name`: the size of its blob, and at most `room` blocks of this compression.
-fn read(directory: &Root, name: &str, compression: Compression, room: usize) -> Option<(u64, Vec<ListedBlock>)> {
+/// Reads the index `name`: the size of its blob, and its blocks. Returns `None` if it is damaged or of another compression.
+///
+/// # Errors
+/// Fails if it cannot be read, or has more than `room` blocks.
+fn read(directory: &Root, name: &str, compression: Compression, room: usize) -> Result<Option<(u64, BlockList)>> {
     let largest = HEAD + room * ENTRY;
-    let bytes = bounded_read::read(directory.open_file(name).ok()?, largest as u64, name).ok()?;
-    let (format, size, blocks) = parse(&bytes)?;
-    (format == keys::block_format(compression).as_bytes()).then_some(())?;
-    let total: u64 = blocks.iter().map(|(_, packed)| u64::from(*packed)).sum();
-    (total == size).then_some((size, blocks))
+    let bytes = bounded_read::read(directory.open_file(name)?, largest as u64, name)?;
+    let of_compression = |(format, size, list): (&[u8], _, _)| {
+        (format == keys::block_format(compression).as_bytes()).then_some((size, list))
+    };
+    Ok(parse(&bytes).and_then(of_compression))
 }
 
 /// Returns whether the index `name` can be used.
@@ -189,24 +166,11 @@ pub(super) fn is_whole(directory: &Root, name: &str) -> bool {
 }
 
 /// Returns the format of the blocks, the size of the blob and the blocks.
-fn parse(bytes: &[u8]) -> Option<(&[u8], u64, Vec<ListedBlock>)> {
+fn parse(bytes: &[u8]) -> Option<(&[u8], u64, BlockList)> {
     let (sum, body) = bytes.strip_prefix(MAGIC)?.split_at_checked(HASH)?;
     (Digest::of(body).as_bytes() == sum).then_some(())?;
     let (format, body) = body.split_at_checked(HASH)?;
     let (size, blocks) = body.split_first_chunk::<8>()?;
-    let (blocks, rest) = blocks.as_chunks::<ENTRY>();
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
-    let blocks = blocks.iter().map(|block| ((number(&block[..4]), number(&block[4..8])), number(&block[8..])));
-    rest.is_empty().then(|| (format, u64::from_be_bytes(*size), blocks.collect()))
-}
-
-/// Returns the index of a layer without its checksum, or `None` if a block is too large for one.
-fn body(layer: &Layer, blocks: &[DoneBlock], compression: Compression) -> Option<Vec<u8>> {
-    let mut body = keys::block_format(compression).as_bytes().to_vec();
-    body.extend_from_slice(&layer.descriptor.size.to_be_bytes());
-    for DoneBlock { block, packed, sum, .. } in blocks {
-        let length = u32::try_from(block.length).ok()?;
-        [*sum, length, *packed].iter().for_each(|number| body.extend_from_slice(&number.to_be_bytes()));
-    }
-    Some(body)
+    let size = u64::from_be_bytes(*size);
+    Some((format, size, BlockList::read(blocks, size)?))
 }

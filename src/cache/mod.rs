@@ -25,10 +25,13 @@
 //!
 //! [`SharedCache`] has the layers that other machines share in a repository of a registry.
 
+mod blob_stream;
 mod block_index;
 mod block_lists;
+mod block_table;
 mod facts;
 mod facts_lookup;
+mod fetch_pace;
 mod keys;
 #[doc(hidden)]
 pub mod maintenance;
@@ -36,6 +39,8 @@ mod one_compression;
 mod record;
 mod running_builds;
 mod shared_artifact;
+mod shared_block_lists;
+mod shared_blocks;
 mod shared_cache;
 mod shared_layer_check;
 
@@ -46,6 +51,8 @@ pub use keys::{Fingerprints, LayerKey, RecipeKey, SeriesKey};
 pub use one_compression::{Spool, with_one_compression};
 pub use running_builds::Running;
 pub use shared_artifact::SharedLayer;
+pub use shared_block_lists::LayerBlocks;
+pub(crate) use shared_blocks::SharedBlocks;
 pub use shared_cache::{CachePlace, Published, SharedCache, SharedFind};
 
 use crate::common::error::Result;

@@ -53,7 +53,8 @@ pub(super) struct CacheManifest {
     pub(super) config: Descriptor,
     /// The bytes of the config, if they are embedded.
     pub(super) config_bytes: Option<Vec<u8>>,
-    layers: Vec<Descriptor>,
+    /// The descriptors of the blobs.
+    pub(super) layers: Vec<Descriptor>,
 }
 
 /// Creates the documents that share `layers` as `group`.
@@ -67,26 +68,38 @@ pub(super) fn documents(group: &LayerKey, layers: &[SharedLayer]) -> ArtifactDoc
             json!({"diffId": diff_id, "digest": digest, "keys": keys, "notes": facts.to_json(), "tarSize": tar_size})
         })
         .collect();
-    let config_bytes = json::canonical(&json!({"group": group.hex(), "layers": described}));
-    let config = Descriptor::of(CONFIG_TYPE, &config_bytes);
-    let blobs: Vec<Value> = layers.iter().map(|shared| shared.layer.descriptor.to_json()).collect();
-    let manifest_bytes = json::canonical(&json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": config.to_json_with_data(&config_bytes),
-        "layers": blobs,
-    }));
-    let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
-    ArtifactDocuments { config, config_bytes, manifest, manifest_bytes }
+    let config = json!({"group": group.hex(), "layers": described});
+    ArtifactDocuments::new(CONFIG_TYPE, &config, layers.iter().map(|shared| &shared.layer.descriptor))
+}
+
+impl ArtifactDocuments {
+    /// Creates the documents of an artifact with this config and these blobs.
+    pub(super) fn new<'a>(
+        config_type: &str,
+        config: &Value,
+        blobs: impl Iterator<Item = &'a Descriptor>,
+    ) -> ArtifactDocuments {
+        let config_bytes = json::canonical(config);
+        let config = Descriptor::of(config_type, &config_bytes);
+        let blobs: Vec<Value> = blobs.map(Descriptor::to_json).collect();
+        let manifest_bytes = json::canonical(&json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::MANIFEST,
+            "artifactType": ARTIFACT_TYPE,
+            "config": config.to_json_with_data(&config_bytes),
+            "layers": blobs,
+        }));
+        let manifest = Descriptor::of(media_type::MANIFEST, &manifest_bytes);
+        ArtifactDocuments { config, config_bytes, manifest, manifest_bytes }
+    }
 }
 
 impl CacheManifest {
     /// Parses the manifest that messages call `object`.
     ///
     /// # Errors
-    /// Returns an error if it is malformed, or not a manifest of this kind of artifact.
-    pub(super) fn read(bytes: &[u8], object: &str) -> Result<CacheManifest> {
+    /// Returns an error if it is malformed, or its config is not of `config_type`.
+    pub(super) fn read(bytes: &[u8], config_type: &str, object: &str) -> Result<CacheManifest> {
         let wrong = |reason: &str| Error::invalid(object, reason);
         let value = json::parse(bytes, json::DOCUMENT_DEPTH, object)?;
         if value.get("manifests").is_some() || value.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
@@ -94,7 +107,7 @@ impl CacheManifest {
         }
         let config = value.get("config").ok_or_else(|| wrong("a manifest without `config`"))?;
         let (config, config_bytes) = Descriptor::read_with_data(config, object)?;
-        if config.media_type != CONFIG_TYPE {
+        if config.media_type != config_type {
             return Err(wrong("not in the format of the cache"));
         }
         let layers = json::array_at(&value, "layers", object)?.map_or(&[][..], Vec::as_slice);
@@ -177,7 +190,7 @@ mod tests {
     }
 
     fn read(manifest: &[u8], config: Option<&[u8]>, group: &LayerKey) -> Result<Vec<SharedLayer>> {
-        let manifest = CacheManifest::read(manifest, "artifact")?;
+        let manifest = CacheManifest::read(manifest, CONFIG_TYPE, "artifact")?;
         let embedded = manifest.config_bytes.clone().unwrap_or_default();
         manifest.layers(config.unwrap_or(&embedded), group, "artifact")
     }
@@ -221,7 +234,7 @@ mod tests {
     fn a_large_config_is_not_embedded() {
         let facts = secrets(&"x".repeat(60_000));
         let made = documents(&key("g"), &[SharedLayer { facts, ..layer(b"one") }]);
-        let manifest = CacheManifest::read(&made.manifest_bytes, "artifact").unwrap();
+        let manifest = CacheManifest::read(&made.manifest_bytes, CONFIG_TYPE, "artifact").unwrap();
         assert_eq!(manifest.config_bytes, None);
         assert_eq!(manifest.layers(&made.config_bytes, &key("g"), "artifact").unwrap().len(), 1);
     }

@@ -7,11 +7,15 @@
 //! used. Everything is verified: the manifest against the digest that the registry reports, the config against the manifest,
 //! the downloaded blob against both, its tar against the diff ID, and every entry against the paths that such a layer may have
 //! in an image. Any mismatch is a warning, and the layer is built as if it were not shared.
+//!
+//! Beside the groups there is one tag for the blocks of all layers with one compression (`shared_block_lists`).
 
-use super::LayerKey;
+use super::shared_block_lists::{self, LayerBlocks};
+use super::{LayerKey, keys};
 use crate::cache::shared_artifact;
-use crate::cache::shared_artifact::{ArtifactDocuments, CacheManifest, SharedLayer};
+use crate::cache::shared_artifact::{ArtifactDocuments, CONFIG_TYPE, CacheManifest, SharedLayer};
 use crate::cache::shared_layer_check::Examined;
+use crate::codec::compression::Compression;
 use crate::common::digest::Digest;
 use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress::{Activity, Progress, warn};
@@ -57,6 +61,16 @@ struct CacheGroup {
     place: CachePlace,
     manifest: Digest,
     layers: Vec<SharedLayer>,
+}
+
+/// An artifact that was found.
+struct FoundArtifact {
+    /// Its name in messages.
+    object: String,
+    /// The digest of its manifest.
+    digest: Digest,
+    manifest: CacheManifest,
+    config: Vec<u8>,
 }
 
 /// A shared layer, and its repository.
@@ -118,23 +132,55 @@ impl CachePlace {
         format!("{}-{}", self.prefix, group.hex()).parse()
     }
 
+    fn blocks_tag(&self, compression: Compression) -> Result<Tag> {
+        format!("{}-{}", self.prefix, keys::block_format(compression).hex()).parse()
+    }
+
     /// Fetches a group. Returns `None` if it does not exist.
     fn fetch(&self, group: &LayerKey) -> Result<Option<CacheGroup>> {
         let tag = self.tag(group)?;
+        let Some(found) = self.artifact(&tag, CONFIG_TYPE)? else { return Ok(None) };
+        let layers = found.manifest.layers(&found.config, group, &found.object)?;
+        Ok(Some(CacheGroup { place: self.clone(), manifest: found.digest, layers }))
+    }
+
+    /// Fetches the blocks of the layers that are shared here. Returns `None` if there are none.
+    fn block_lists(&self, compression: Compression) -> Result<Option<Vec<LayerBlocks>>> {
+        let tag = self.blocks_tag(compression)?;
+        let Some(found) = self.artifact(&tag, shared_block_lists::CONFIG_TYPE)? else { return Ok(None) };
+        shared_block_lists::read(&found.config, found.manifest.layers, compression, &found.object).map(Some)
+    }
+
+    /// Fetches the artifact of a tag, with its config. Returns `None` if it does not exist.
+    fn artifact(&self, tag: &Tag, config_type: &str) -> Result<Option<FoundArtifact>> {
         let object = format!("{}:{tag}", self.name());
-        let document = match self.repository.tagged(&tag) {
+        let document = match self.repository.tagged(tag) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             document => document?,
         };
-        let manifest = CacheManifest::read(&document.bytes, &object)?;
-        let layers = match &manifest.config_bytes {
-            Some(bytes) => manifest.layers(bytes, group, &object)?,
-            None => {
-                let bytes = read_document(&*self.repository, &manifest.config, LARGEST_CONFIG)?;
-                manifest.layers(&bytes, group, &object)?
-            }
+        let mut manifest = CacheManifest::read(&document.bytes, config_type, &object)?;
+        let config = match manifest.config_bytes.take() {
+            Some(bytes) => bytes,
+            None => read_document(&*self.repository, &manifest.config, LARGEST_CONFIG)?,
         };
-        Ok(Some(CacheGroup { place: self.clone(), manifest: document.descriptor.digest, layers }))
+        Ok(Some(FoundArtifact { object, digest: document.descriptor.digest, manifest, config }))
+    }
+
+    /// Stores the documents of an artifact whose blobs are there.
+    fn put_documents(&self, tag: &Tag, documents: &ArtifactDocuments) -> Result<TransferStats> {
+        let ArtifactDocuments { config, config_bytes, manifest, manifest_bytes } = documents;
+        let mut moved = TransferStats::default();
+        if !self.repository.contains(config)? {
+            self.repository.put(config, &|| Ok(Box::new(Cursor::new(&config_bytes[..]))))?;
+            moved.add(TransferStats { copied: 1, copied_bytes: config.size, ..TransferStats::default() });
+        }
+        self.repository.put_tagged(tag, manifest, manifest_bytes)?;
+        Ok(moved)
+    }
+
+    /// Returns the repository.
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
     }
 }
 
@@ -157,28 +203,41 @@ impl SharedCache {
         if let Some(group) = known.groups.get(key) {
             return group.clone();
         }
-        let mut found = None;
-        for (number, place) in self.places.iter().enumerate() {
-            if known.silent.contains(&number) {
-                continue;
-            }
-            match place.fetch(key) {
-                Ok(Some(group)) => {
-                    found = Some(Arc::new(group));
-                    break;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    // A place with an invalid response can be reached, and may have valid groups.
-                    if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) {
-                        known.silent.insert(number);
-                    }
-                    warn(&*self.progress, &error.object(), &format!("{}; building without this cache", error.reason()));
-                }
-            }
-        }
+        let found = self.answers(&mut known.silent, |place| place.fetch(key)).next().map(Arc::new);
         known.groups.insert(*key, found.clone());
         found
+    }
+
+    /// Returns the blocks of the layers that are shared in any place.
+    pub(super) fn block_lists(&self, compression: Compression) -> Vec<(&CachePlace, Vec<LayerBlocks>)> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetch = |place| Ok(CachePlace::block_lists(place, compression)?.map(|lists| (place, lists)));
+        self.answers(&mut known.silent, fetch).collect()
+    }
+
+    pub(super) fn progress(&self) -> &dyn Progress {
+        &*self.progress
+    }
+
+    /// Asks the places in order, except for the silent ones. A place that fails is a warning.
+    fn answers<'s, T>(
+        &'s self,
+        silent: &mut BTreeSet<usize>,
+        fetch: impl Fn(&'s CachePlace) -> Result<Option<T>>,
+    ) -> impl Iterator<Item = T> {
+        self.places.iter().enumerate().filter_map(move |(number, place)| {
+            if silent.contains(&number) {
+                return None;
+            }
+            fetch(place).unwrap_or_else(|error| {
+                // A place with an invalid response can be reached, and may have valid groups.
+                if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) {
+                    silent.insert(number);
+                }
+                warn(&*self.progress, &error.object(), &format!("{}; building without this cache", error.reason()));
+                None
+            })
+        })
     }
 
     /// Uploads `layers` as `group` to `place`. Their blobs come from `source`.
@@ -192,11 +251,10 @@ impl SharedCache {
         layers: &[SharedLayer],
         source: &dyn BlobSource,
     ) -> Result<Published> {
-        let ArtifactDocuments { config, config_bytes, manifest, manifest_bytes } =
-            shared_artifact::documents(group, layers);
+        let documents = shared_artifact::documents(group, layers);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).groups.get(group).cloned().flatten();
         let is_there = |known: &Arc<CacheGroup>| {
-            known.manifest == manifest.digest
+            known.manifest == documents.manifest.digest
                 && (known.place.name(), &known.place.prefix) == (place.name(), &place.prefix)
         };
         if known.as_ref().is_some_and(is_there) {
@@ -204,11 +262,37 @@ impl SharedCache {
         }
         let blobs: Vec<Descriptor> = layers.iter().map(|shared| shared.layer.descriptor.clone()).collect();
         let mut moved = copy_blobs(source, &blobs, &*place.repository, &self.progress)?;
-        if !place.repository.contains(&config)? {
-            place.repository.put(&config, &|| Ok(Box::new(Cursor::new(&config_bytes[..]))))?;
-            moved.add(TransferStats { copied: 1, copied_bytes: config.size, ..TransferStats::default() });
+        moved.add(place.put_documents(&place.tag(group)?, &documents)?);
+        Ok(Published::Written(moved))
+    }
+
+    /// Uploads `layers`, made with `compression`, to `place`, so that builds on other machines reuse their blocks. Their blobs
+    /// come from `source`. Layers that others shared before stay there as far as there is room.
+    ///
+    /// # Errors
+    /// Fails if a blob cannot be read, or the registry refuses a blob or document.
+    pub fn publish_blocks(
+        &self,
+        place: &CachePlace,
+        layers: &[LayerBlocks],
+        compression: Compression,
+        source: &dyn BlobSource,
+    ) -> Result<Published> {
+        let earlier = match place.block_lists(compression) {
+            // What is there cannot be used, and is replaced.
+            Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) => Vec::new(),
+            earlier => earlier?.unwrap_or_default(),
+        };
+        if layers.iter().all(|layer| earlier.contains(layer)) {
+            return Ok(Published::Unchanged);
         }
-        place.repository.put_tagged(&place.tag(group)?, &manifest, &manifest_bytes)?;
+        let blobs: Vec<Descriptor> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        let mut moved = copy_blobs(source, &blobs, &*place.repository, &self.progress)?;
+        // The registry may have removed earlier blobs, and takes no manifest that names them then.
+        let is_there = |layer: &&LayerBlocks| place.repository.contains(&layer.descriptor).unwrap_or(false);
+        let both = layers.iter().chain(earlier.iter().filter(is_there));
+        let documents = shared_block_lists::documents(both, compression);
+        moved.add(place.put_documents(&place.blocks_tag(compression)?, &documents)?);
         Ok(Published::Written(moved))
     }
 }

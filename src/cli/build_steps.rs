@@ -239,7 +239,7 @@ impl FinishedBuild<'_> {
         }
         if let Some(shared) = shared {
             for Made { plan, built } in &made {
-                flags.shared_cache.publish(shared, (plan, built), network, watch)?;
+                flags.shared_cache.publish((shared, cache.as_ref()), (plan, built), network, watch)?;
             }
         }
         if cache.is_some() {

@@ -4,7 +4,7 @@ use super::network::NetworkArguments;
 use super::progress_display::Watch;
 use clap::Args;
 use ocibuild::build::{Built, LockFile, Plan, Shareable};
-use ocibuild::cache::{CachePlace, Published, SharedCache};
+use ocibuild::cache::{Cache, CachePlace, Published, SharedCache};
 use ocibuild::common::human_numbers;
 use ocibuild::common::progress::{Activity, warn};
 use ocibuild::registry::LayerSources;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct SharedCacheArguments {
-    /// Pull environment layers from a trusted shared cache in this repository. Repeatable
+    /// Pull environment layers, and compressed blocks of others, from a trusted shared cache in this repository. Repeatable
     #[arg(
         long = "cache-from",
         value_name = "docker://REPOSITORY",
@@ -23,7 +23,7 @@ pub(super) struct SharedCacheArguments {
         help_heading = "Cache"
     )]
     from: Vec<Reference>,
-    /// Push environment layers to a shared cache in this repository. Repeatable
+    /// Push the layers to a shared cache in this repository. Repeatable
     #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = super::values::repository, help_heading = "Cache")]
     to: Vec<Reference>,
 }
@@ -69,18 +69,23 @@ impl SharedCacheArguments {
     /// Fails as [`SharedCacheArguments::open`].
     pub(super) fn publish(
         &self,
-        cache: &SharedCache,
+        (cache, own): (&SharedCache, Option<&Cache>),
         (plan, built): (&Plan, &Built),
         network: &NetworkArguments,
         watch: &Arc<Watch>,
     ) -> Result<()> {
         let places = places(&self.to, "--cache-to", network, watch)?;
-        let groups = plan.shareable(built);
-        if groups.is_empty() && !places.is_empty() {
-            let reason = "nothing to push: no layer comes from an environment's catalog alone";
-            warn(watch, "--cache-to", reason);
+        if places.is_empty() {
+            return Ok(());
         }
-        if groups.is_empty() || places.is_empty() {
+        let groups = plan.shareable(built);
+        let blocks = own.map_or_else(|| Ok(Vec::new()), |own| plan.layers_with_blocks(built, own));
+        let blocks = blocks.unwrap_or_else(|error| {
+            warn(watch, &error.object(), &format!("{}; the blocks of layers are not pushed", error.reason()));
+            Vec::new()
+        });
+        if groups.is_empty() && blocks.is_empty() {
+            warn(watch, "--cache-to", "nothing to push: no layer was built with the cache of this machine");
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();
@@ -95,18 +100,28 @@ impl SharedCacheArguments {
                     warn(watch, &place.name(), &reason);
                     continue;
                 }
-                match cache.publish(place, group, layers, &*image.source) {
-                    Ok(Published::Unchanged) => {}
-                    Ok(Published::Written(more)) => moved.add(more),
-                    Err(error) => {
-                        let reason = format!("{}; the layers are not pushed to the shared cache", error.reason());
-                        warn(watch, &error.object(), &reason);
-                    }
-                }
+                moved.add(pushed(cache.publish(place, group, layers, &*image.source), watch));
             }
+            moved.add(pushed(
+                cache.publish_blocks(place, &blocks, plan.compression.compression(), &*image.source),
+                watch,
+            ));
             activity.finish(&format!("{} pushed", human_numbers::size(moved.copied_bytes)));
         }
         Ok(())
+    }
+}
+
+/// Returns what was pushed. A failure is a warning.
+fn pushed(result: Result<Published>, watch: &Watch) -> TransferStats {
+    match result {
+        Ok(Published::Unchanged) => TransferStats::default(),
+        Ok(Published::Written(moved)) => moved,
+        Err(error) => {
+            let reason = format!("{}; the layers are not pushed to the shared cache", error.reason());
+            warn(watch, &error.object(), &reason);
+            TransferStats::default()
+        }
     }
 }
 

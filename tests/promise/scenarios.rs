@@ -79,6 +79,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::NONE
     },
     Scenario {
+        name: "a copy that takes blocks from others and shares its own",
+        command: "layout",
+        line: "layout out -t new --copy large:/srv --cache-dir cache --cache-from docker://{HOST}/team/cache \
+               --cache-to docker://{HOST}/team/cache --plain-http {HOST}",
+        prepare: |stage| {
+            let line = |number: u64| format!("{}\n", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            stage.write("large/shared", &(0..20_000).map(line).collect::<String>());
+            stage.run(
+                "layout home/out --copy large:/srv --cache-dir home/cache --cache-to docker://{HOST}/team/cache \
+                 --plain-http {HOST}",
+            );
+            stage.write("large/own", &(20_000..40_000).map(line).collect::<String>());
+        },
+        ..Scenario::NONE
+    },
+    Scenario {
         name: "a docker archive",
         command: "export",
         line: "export out:keep docker-archive:image.tar:team/app:v1",

@@ -37,6 +37,8 @@ mod referrers;
 mod repairing;
 pub(crate) mod server;
 #[cfg(target_os = "linux")]
+mod shared_blocks;
+#[cfg(target_os = "linux")]
 pub(crate) mod shared_cache;
 #[cfg(target_os = "linux")]
 mod signatures;

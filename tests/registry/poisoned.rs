@@ -21,8 +21,7 @@ fn tar_with(path: &[u8], kind: EntryType, mode: u32, content: &[u8]) -> Vec<u8> 
 
 /// Replaces the environment's layer by `tar`, with the diff ID `said`.
 fn poison(yard: &Yard, tar: &[u8], said: Digest) {
-    let tags = yard.shelf.tags("team/cache");
-    let tag = tags.iter().find(|tag| tag.starts_with("ocibuild-cache-")).unwrap();
+    let tag = &yard.groups("team/cache")[0];
     let mut manifest: Value = serde_json::from_slice(&yard.shelf.manifest("team/cache", tag).unwrap()).unwrap();
     let data = STANDARD.decode(manifest["config"]["data"].as_str().unwrap()).unwrap();
     let mut config: Value = serde_json::from_slice(&data).unwrap();
@@ -137,7 +136,7 @@ fn a_layer_that_was_taken_counts_while_its_repository_is_named() {
     // Layers built on this machine are used without an option, and may be shared.
     let own = second.build(&["--cache-to", &other, "--cache-from", &cache]);
     assert_eq!((own.origins[1].as_str(), &own.layers[1]["from"]), ("same-recipe", &Value::Null));
-    assert_eq!(yard.shelf.tags("other/cache").len(), 1);
+    assert_eq!(yard.groups("other/cache").len(), 1);
 }
 
 /// M38: `--locked` uses only the shared caches that `--lock` recorded.

@@ -399,6 +399,10 @@ impl Shelf {
         self.0.lock().unwrap().manifests.get(&format!("{repository} {name}")).map(|(_, bytes)| bytes.clone())
     }
 
+    pub(crate) fn lose_blob(&self, repository: &str, digest: &str) {
+        self.0.lock().unwrap().blobs.remove(&format!("{repository} {digest}"));
+    }
+
     /// Removes everything in a repository.
     pub(crate) fn forget(&self, repository: &str) {
         let mut content = self.0.lock().unwrap();
@@ -488,14 +492,15 @@ impl Shelf {
         let Some(bytes) = self.0.lock().unwrap().blobs.get(&format!("{repository} {digest}")).cloned() else {
             return x.refuse(404, "BLOB_UNKNOWN", "blob unknown to registry");
         };
-        let from = x
-            .header("range")
-            .map(|range| range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse::<usize>().unwrap());
-        match from {
-            Some(from) if from >= bytes.len() => x.answer(416, &[], ""),
-            Some(from) => {
-                let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-                x.answer(206, &[("Content-Range", &range)], &bytes[from..]);
+        let requested = x.header("range").map(|range| {
+            let (from, to) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+            (from.parse::<usize>().unwrap(), if to.is_empty() { bytes.len() - 1 } else { to.parse().unwrap() })
+        });
+        match requested {
+            Some((from, _)) if from >= bytes.len() => x.answer(416, &[], ""),
+            Some((from, to)) => {
+                let range = format!("bytes {from}-{to}/{}", bytes.len());
+                x.answer(206, &[("Content-Range", &range)], &bytes[from..=to]);
             }
             None => x.answer(200, &[], bytes),
         }
