@@ -23,7 +23,7 @@ fn injected(strace: &Path, bench: &Bench, call: &str, fault: &str) -> Command {
 
 /// Disks whose file systems a power cut is tried on.
 fn disks() -> impl Iterator<Item = (&'static str, LoopDisk)> {
-    ["ext4", "xfs"].into_iter().filter_map(|kind| Some((kind, LoopDisk::new(kind)?)))
+    LoopDisk::KINDS.into_iter().filter_map(|kind| Some((kind, LoopDisk::new(kind)?)))
 }
 
 /// Copies the image `keep` into the layout `out` of the disk by skopeo, which syncs nothing.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The time limit of a command. Only a program that hangs exceeds it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -119,21 +119,23 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
     let mut stdout = tempfile::tempfile().unwrap();
     let mut stderr = tempfile::tempfile().unwrap();
     command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
-    let started = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut pause = Duration::from_millis(1);
+    // The sum of the pauses: a clock goes on while the tests and the program are stopped.
+    let mut waited = Duration::ZERO;
     let mut used = Used::default();
     let status = loop {
         used = used.or_more(used_by(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if started.elapsed() > patience {
+        if waited > patience {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("still running after {patience:?}:\n    {line}\n{}", String::from_utf8_lossy(&content(&mut stderr)));
         }
         std::thread::sleep(pause);
+        waited += pause;
         pause = (pause * 2).min(Duration::from_millis(20));
     };
     let stdout = content(&mut stdout);
@@ -153,6 +155,12 @@ impl Used {
     fn or_more(self, other: Used) -> Used {
         Used { memory: self.memory.max(other.memory), processor: self.processor.max(other.processor) }
     }
+}
+
+/// Returns the time that this process has had on the processors.
+#[cfg(target_os = "linux")]
+pub(crate) fn processor_time() -> Duration {
+    used_by(std::process::id()).processor
 }
 
 /// Returns what a process has used. One that does not run its own program yet still has the memory of this one.
