@@ -26,15 +26,15 @@ impl From<ProductName> for Product {
 /// Finds the home of `named`, else those of all products that have a hololib, else the default product's.
 ///
 /// # Errors
-/// Fails if the system does not say whether there is a hololib.
+/// Fails if the system does not say whether there is a hololib, or a shared one.
 pub(super) fn rcc_homes(named: Option<ProductName>) -> Result<Vec<RccHome>> {
     match named {
-        Some(product) => Ok(vec![rcc_home(product.into())]),
-        None => RccHome::with_hololib([Product::Robocorp, Product::Sema4ai].map(rcc_home).into()),
+        Some(product) => Ok(vec![rcc_home(product.into())?]),
+        None => RccHome::with_hololib(vec![rcc_home(Product::Robocorp)?, rcc_home(Product::Sema4ai)?]),
     }
 }
 
-fn rcc_home(product: Product) -> RccHome {
+fn rcc_home(product: Product) -> Result<RccHome> {
     let owner = match std::env::var("HOME") {
         Ok(home) => SpaceOwner::Home(home),
         Err(_) => SpaceOwner::Homeless,

@@ -17,9 +17,12 @@ pub struct RccHome {
 
 impl RccHome {
     /// Returns the home of `product` at `directory`, for `owner`.
-    pub fn new(product: Product, directory: PathBuf, owner: &SpaceOwner) -> RccHome {
-        let holotree = Holotree::of(&directory, product.shared_directory(), owner);
-        RccHome { product, product_home: directory, holotree }
+    ///
+    /// # Errors
+    /// Fails as [`Holotree::of`] does.
+    pub fn new(product: Product, directory: PathBuf, owner: &SpaceOwner) -> Result<RccHome> {
+        let holotree = Holotree::of(&directory, product.shared_directory(), owner)?;
+        Ok(RccHome { product, product_home: directory, holotree })
     }
 
     /// Returns the homes that have a hololib; if none has, the first one.

@@ -140,7 +140,7 @@ impl Scene {
     }
 
     fn holotree(&self) -> Holotree {
-        Holotree::of(&self.rcc.product_home(), &self.opt().join("robocorp/ht"), &self.owner())
+        Holotree::of(&self.rcc.product_home(), &self.opt().join("robocorp/ht"), &self.owner()).unwrap()
     }
 
     fn hololib(&self) -> Hololib {

@@ -1,7 +1,7 @@
 //! Locations of RCC's files for one user.
 
 use crate::common::error::Result;
-use crate::common::root::Root;
+use crate::common::root::PathStatus;
 use crate::rcc::SpaceOwner;
 use std::path::{Path, PathBuf};
 
@@ -65,37 +65,35 @@ impl Holotree {
     /// Returns the Holotree that RCC uses for `owner` with this product home.
     ///
     /// It is the shared one if the owner's mark exists in it.
-    pub fn of(product_home: &Path, shared_directory: &Path, owner: &SpaceOwner) -> Holotree {
+    ///
+    /// # Errors
+    /// Fails if the system does not say whether there is a mark.
+    pub fn of(product_home: &Path, shared_directory: &Path, owner: &SpaceOwner) -> Result<Holotree> {
         let shared = Holotree {
             sharing: Sharing::Shared,
             library: shared_directory.join("lib"),
             spaces: shared_directory.to_owned(),
         };
-        if shared.has_mark(owner) {
-            return shared;
+        let mark = shared.library.join("catalog/init").join(owner.id());
+        if PathStatus::of(&mark)?.is_file() {
+            return Ok(shared);
         }
-        Holotree {
+        Ok(Holotree {
             sharing: Sharing::Private,
             library: product_home.join("hololib"),
             spaces: product_home.join("holotree"),
-        }
-    }
-
-    fn has_mark(&self, owner: &SpaceOwner) -> bool {
-        let marks = Root::open(&self.library.join("catalog/init"));
-        marks.is_ok_and(|marks| marks.dir().metadata(owner.id()).is_ok_and(|metadata| metadata.is_file()))
+        })
     }
 }
 
 /// Returns the conda channel in this product home, if it exists. RCC puts it before all others.
 ///
 /// # Errors
-/// Returns an error if its path is not Unicode, which cannot occur in a blueprint.
+/// Returns an error if its path is not Unicode, which cannot occur in a blueprint, or if the system does not say whether it
+/// exists.
 pub fn local_channel(product_home: &Path) -> Result<Option<String>> {
     let channel = product_home.join("channel");
-    let is_there = Root::open(&channel)
-        .is_ok_and(|root| root.dir().metadata("channeldata.json").is_ok_and(|metadata| metadata.is_file()));
-    if !is_there {
+    if !PathStatus::of(&channel.join("channeldata.json"))?.is_file() {
         return Ok(None);
     }
     match channel.to_str() {
@@ -107,6 +105,7 @@ pub fn local_channel(product_home: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::root::Root;
 
     #[test]
     fn the_shared_holotree_is_used_once_the_owner_has_a_mark_in_it() {
@@ -115,13 +114,13 @@ mod tests {
         let shared = directory.path().join("ht");
         let home = directory.path().join("home");
         let owner = SpaceOwner::Home("/home/robot".to_owned());
-        assert_eq!(Holotree::of(&home, &shared, &owner).library, home.join("hololib"));
+        assert_eq!(Holotree::of(&home, &shared, &owner).unwrap().library, home.join("hololib"));
         root.dir().create_dir_all("ht/lib/catalog/init").unwrap();
         root.dir().write("ht/lib/catalog/init/dc4d952", b"").unwrap();
-        let found = Holotree::of(&home, &shared, &owner);
+        let found = Holotree::of(&home, &shared, &owner).unwrap();
         assert_eq!((found.sharing, found.library, found.spaces), (Sharing::Shared, shared.join("lib"), shared.clone()));
         let other = SpaceOwner::Home("/home/other".to_owned());
-        assert_eq!(Holotree::of(&home, &shared, &other).sharing, Sharing::Private);
+        assert_eq!(Holotree::of(&home, &shared, &other).unwrap().sharing, Sharing::Private);
     }
 
     #[test]
