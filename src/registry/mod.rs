@@ -11,6 +11,7 @@
 //! token realm of another origin gets none. All content that has a digest is verified against it. No response is read without a
 //! size limit.
 
+mod arrivals;
 mod authentication;
 mod base_store;
 mod blob_content;

@@ -3,6 +3,7 @@
 //! The transfer of a blob has no time limit while it runs at [`LEAST_RATE`] or faster. A document that is read whole has a
 //! total time limit.
 
+use super::arrivals::{self, CountArrivals};
 use super::origin::{Origin, Scheme};
 use super::proxy::{Proxies, Proxy};
 use super::secret::Secret;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{self, HeaderMap, Method, Uri, header};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{Connector, DefaultConnector, NextTimeout};
 use ureq::{Agent, SendBody, Timeout};
 
 /// The minimum rate of a body, in bytes per second. A body that is slower for [`Timeouts::idle`] counts as stalled.
@@ -192,7 +193,7 @@ impl Transport {
                 .timeout_per_write(Some(network.limits.idle))
                 .timeout_recv_response(Some(network.limits.idle))
                 .build();
-            Agent::with_parts(config, DefaultConnector::new(), AddressResolver)
+            Agent::with_parts(config, DefaultConnector::new().chain(CountArrivals), AddressResolver)
         };
         let origin = |name: &String| Origin::new(Scheme::Https, super::authority_of(name));
         let identity = match &network.identity {
@@ -281,6 +282,7 @@ impl Transport {
             .timeout_per_read(Some(patience))
             .timeout_recv_response(Some(patience))
             .build();
+        arrivals::count();
         agent.run(request)
     }
 
@@ -352,6 +354,7 @@ impl<R> StallDetector<R> {
 impl<R: Read> Read for StallDetector<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let before = Instant::now();
+        arrivals::count();
         let read = self.body.read(buffer)?;
         // Only the time in this call counts against the server; the caller may take long between two reads.
         self.waited += before.elapsed();
@@ -408,6 +411,7 @@ fn fault(error: ureq::Error, origin: &Origin, proxy: Option<&Proxy>, limits: &Ti
         ureq::Error::Protocol(error) => {
             ExchangeError::Permanent(network(format!("not an HTTP/1.1 server: {error}")).hint(WRONG_SERVER))
         }
+        ureq::Error::Other(reason) => lasting(&reason.to_string(), WRONG_SERVER),
         other => ExchangeError::Permanent(network(other.to_string()).hint(TRY_AGAIN)),
     }
 }

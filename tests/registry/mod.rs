@@ -12,6 +12,8 @@ mod credentials;
 #[cfg(target_os = "linux")]
 mod examples;
 #[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
 mod login;
 mod long_transfers;
 #[cfg(target_os = "linux")]

@@ -306,6 +306,11 @@ impl Exchange<'_> {
         }
     }
 
+    /// Returns whether the connection ends after this exchange.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.close
+    }
+
     /// Ends the connection after this exchange.
     pub(crate) fn cut(&mut self) {
         self.close = true;
