@@ -1,7 +1,7 @@
-"""Lists a tar as a reader that is not ours understands it: python3 listers.py tarfile|libarchive ARCHIVE
+"""Lists tars as a reader that is not ours understands them: python3 listers.py tarfile|libarchive ARCHIVE...
 
 One line an entry: kind mode uid gid size mtime path link, where names are in hexadecimal, since they may hold any byte,
-and a dash stands for nothing.
+and a dash stands for nothing. After each archive comes a line: "end", or "refused" and the reason.
 """
 
 import ctypes
@@ -9,7 +9,11 @@ import os
 import sys
 import tarfile
 
-reader, archive = sys.argv[1:]
+reader, *archives = sys.argv[1:]
+
+
+class Refused(Exception):
+    """The reader does not take the archive."""
 
 
 def put(kind, mode, uid, gid, size, mtime, path, link):
@@ -17,10 +21,21 @@ def put(kind, mode, uid, gid, size, mtime, path, link):
     print(kind, f"{mode & 0o7777:o}", uid, gid, size, mtime, *names)
 
 
-def list_with_tarfile():
+class Entry(tarfile.TarInfo):
+    @classmethod
+    def fromtarfile(cls, tar):
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            # Behind the first entry, tarfile takes a header that it cannot read for the end.
+            raise Refused(error) from error
+
+
+def list_with_tarfile(archive):
     kinds = {
         tarfile.REGTYPE: "file",
         tarfile.AREGTYPE: "file",
+        tarfile.CONTTYPE: "file",
         tarfile.LNKTYPE: "hardlink",
         tarfile.SYMTYPE: "symlink",
         tarfile.CHRTYPE: "character",
@@ -28,16 +43,16 @@ def list_with_tarfile():
         tarfile.DIRTYPE: "directory",
         tarfile.FIFOTYPE: "fifo",
     }
-    with tarfile.open(archive, encoding="utf-8", errors="surrogateescape") as tar:
+    with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape", tarinfo=Entry) as tar:
         for entry in tar:
             link = entry.linkname if entry.issym() or entry.islnk() else ""
             path, link = (os.fsencode(name) for name in (entry.name, link))
-            put(kinds[entry.type], entry.mode, entry.uid, entry.gid, entry.size, int(entry.mtime), path, link)
+            put(kinds.get(entry.type, "unknown"), entry.mode, entry.uid, entry.gid, entry.size, int(entry.mtime), path, link)
             # tarfile remembers every entry, and a layer may have a million.
             tar.members.clear()
 
 
-def list_with_libarchive():
+def list_with_libarchive(archive):
     """bsdtar's library, asked directly: the text that bsdtar prints can be read in more than one way."""
     library = ctypes.CDLL("libarchive.so.13")
 
@@ -60,7 +75,7 @@ def list_with_libarchive():
     function("archive_read_support_filter_all", integer, pointer)(tar)
     error = function("archive_error_string", text, pointer)
     if function("archive_read_open_filename", integer, pointer, text, ctypes.c_size_t)(tar, archive.encode(), 65536):
-        sys.exit(error(tar))
+        raise Refused(error(tar))
     next_header = function("archive_read_next_header", integer, pointer, ctypes.POINTER(pointer))
     number = {
         name: function(f"archive_entry_{name}", ctypes.c_int64, pointer) for name in ("uid", "gid", "size", "mtime")
@@ -74,12 +89,18 @@ def list_with_libarchive():
         if status == end:
             break
         if status not in (0, warning):
-            sys.exit(error(tar))
+            raise Refused(error(tar))
         hardlink = name["hardlink"](entry)
-        kind = "hardlink" if hardlink is not None else kinds[mode["filetype"](entry)]
+        kind = "hardlink" if hardlink is not None else kinds.get(mode["filetype"](entry), "unknown")
         numbers = [number[key](entry) for key in ("uid", "gid", "size", "mtime")]
         link = hardlink or name["symlink"](entry) or b""
         put(kind, mode["perm"](entry), *numbers, name["pathname"](entry), link)
 
 
-{"tarfile": list_with_tarfile, "libarchive": list_with_libarchive}[reader]()
+list_archive = {"tarfile": list_with_tarfile, "libarchive": list_with_libarchive}[reader]
+for archive in archives:
+    try:
+        list_archive(archive)
+        print("end")
+    except (Refused, tarfile.TarError) as error:
+        print("refused", repr(error))

@@ -7,7 +7,7 @@ use ocibuild::codec::tar::{EntryType, Headers};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// An entry, with the members that all readers report.
@@ -29,11 +29,15 @@ pub(crate) struct Entry {
 impl Entry {
     /// Takes out what readers may say differently without meaning something else.
     fn normal(mut self) -> Entry {
-        while self.path.len() > 1 && self.path.ends_with(b"/") {
+        while self.path.last() == Some(&b'/') {
             self.path.pop();
         }
+        self.path.dedup_by(|next, before| *next == b'/' && *before == b'/');
         self.path = self.path.strip_prefix(b"./").map_or(self.path.clone(), <[u8]>::to_vec);
         self.size = if self.kind == EntryType::File { self.size } else { 0 };
+        if !matches!(self.kind, EntryType::HardLink | EntryType::Symlink) {
+            self.link.clear();
+        }
         self
     }
 }
@@ -50,13 +54,10 @@ impl fmt::Debug for Entry {
 #[track_caller]
 pub(crate) fn listed_alike(tar: &Path) -> Vec<Entry> {
     let ours = listed_by_us(tar);
-    let others = [
-        ("GNU tar", listed_by_gnu_tar(tar)),
-        ("libarchive", listed_by_python("libarchive", tar)),
-        ("tarfile", listed_by_python("tarfile", tar)),
-    ];
+    let others = listed_by_others(&[tar]).into_iter().map(|(reader, mut lists)| (reader, lists.pop()));
     for (reader, theirs) in others {
         let Some(theirs) = theirs else { continue };
+        let theirs = theirs.unwrap_or_else(|| panic!("{reader} refuses {}", tar.display()));
         for (own, their) in ours.iter().zip(&theirs) {
             assert_eq!(own, their, "left: our reader; right: {reader}");
         }
@@ -67,15 +68,34 @@ pub(crate) fn listed_alike(tar: &Path) -> Vec<Entry> {
 
 /// What our own reader lists.
 pub(crate) fn listed_by_us(tar: &Path) -> Vec<Entry> {
-    let mut source = BufReader::new(File::open(tar).unwrap());
+    listed(&mut BufReader::new(File::open(tar).unwrap())).unwrap()
+}
+
+fn listed(source: &mut (impl Read + Seek)) -> ocibuild::Result<Vec<Entry>> {
     let mut headers = Headers::new("tar");
     let mut entries = Vec::new();
-    while let Some(entry) = headers.next(&mut source).unwrap() {
+    while let Some(entry) = headers.next(source)? {
         source.seek(SeekFrom::Start(headers.position())).unwrap();
         let ocibuild::codec::tar::TarEntry { path, kind, mode, uid, gid, size, mtime, link, .. } = entry;
         entries.push(Entry { kind, mode, uid, gid, size, mtime, path, link }.normal());
     }
-    entries
+    headers.check_rest(source)?;
+    Ok(entries)
+}
+
+/// The entries of a tar, if our reader accepts it as a whole.
+pub(crate) fn accepted_by_us(tar: &[u8]) -> Option<Vec<Entry>> {
+    let mut source = Cursor::new(tar);
+    let entries = listed(&mut source).ok()?;
+    (source.position() <= tar.len() as u64).then_some(entries)
+}
+
+/// What each other reader on this machine lists of these tars: nothing for one that it refuses.
+pub(crate) fn listed_by_others(tars: &[&Path]) -> Vec<(&'static str, Vec<Option<Vec<Entry>>>)> {
+    let gnu_tar =
+        consumer("tar").map(|tar| ("GNU tar", tars.iter().map(|path| listed_by_gnu_tar(&tar, path)).collect()));
+    let by_python = |reader| Some((reader, listed_by_python(reader, tars)?));
+    [gnu_tar, by_python("libarchive"), by_python("tarfile")].into_iter().flatten().collect()
 }
 
 /// The entries, with a file in the place of every hard link.
@@ -90,35 +110,48 @@ pub(crate) fn with_files_for_links(entries: &[Entry]) -> Vec<Entry> {
     entries.iter().map(file).collect()
 }
 
-fn listed_by_python(reader: &str, tar: &Path) -> Option<Vec<Entry>> {
+fn listed_by_python(reader: &str, tars: &[&Path]) -> Option<Vec<Option<Vec<Entry>>>> {
     let python = python_with("ctypes")?;
     let script = include_str!("listers.py");
-    let listed = run(command(python).args(["-c", script, reader]).arg(tar)).success();
-    let entry = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [kind, mode, uid, gid, size, mtime, path, link] = words[..] else { panic!("not an entry: {line}") };
-        let kind = match kind {
-            "file" => EntryType::File,
-            "hardlink" => EntryType::HardLink,
-            "symlink" => EntryType::Symlink,
-            "character" => EntryType::CharacterDevice,
-            "block" => EntryType::BlockDevice,
-            "directory" => EntryType::Directory,
-            "fifo" => EntryType::Fifo,
-            _ => panic!("not a kind: {line}"),
-        };
-        Entry {
-            kind,
-            mode: u32::from_str_radix(mode, 8).unwrap(),
-            uid: uid.parse().unwrap(),
-            gid: gid.parse().unwrap(),
-            size: size.parse().unwrap(),
-            mtime: mtime.parse().unwrap(),
-            path: from_hex(path),
-            link: from_hex(link),
+    let listed = run(command(python).args(["-c", script, reader]).args(tars)).success();
+    let (mut lists, mut entries) = (Vec::new(), Vec::new());
+    for line in listed.text().lines() {
+        match line.split(' ').next() {
+            Some("end") => lists.push(Some(std::mem::take(&mut entries))),
+            Some("refused") => {
+                entries.clear();
+                lists.push(None);
+            }
+            _ => entries.push(entry_of_python(line).normal()),
         }
+    }
+    assert_eq!(lists.len(), tars.len(), "{listed}");
+    Some(lists)
+}
+
+fn entry_of_python(line: &str) -> Entry {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [kind, mode, uid, gid, size, mtime, path, link] = words[..] else { panic!("not an entry: {line}") };
+    let kind = match kind {
+        "file" => EntryType::File,
+        "hardlink" => EntryType::HardLink,
+        "symlink" => EntryType::Symlink,
+        "character" => EntryType::CharacterDevice,
+        "block" => EntryType::BlockDevice,
+        "directory" => EntryType::Directory,
+        "fifo" => EntryType::Fifo,
+        _ => panic!("not a kind: {line}"),
     };
-    Some(listed.text().lines().map(|line| entry(line).normal()).collect())
+    Entry {
+        kind,
+        mode: u32::from_str_radix(mode, 8).unwrap(),
+        uid: uid.parse().unwrap(),
+        gid: gid.parse().unwrap(),
+        size: size.parse().unwrap(),
+        mtime: mtime.parse().unwrap(),
+        path: from_hex(path),
+        link: from_hex(link),
+    }
 }
 
 fn from_hex(name: &str) -> Vec<u8> {
@@ -126,11 +159,23 @@ fn from_hex(name: &str) -> Vec<u8> {
     if name == "-" { Vec::new() } else { name.as_bytes().chunks(2).map(byte).collect() }
 }
 
-fn listed_by_gnu_tar(tar: &Path) -> Option<Vec<Entry>> {
-    let mut list = command(consumer("tar")?);
-    list.args(["--list", "--verbose", "--numeric-owner", "--full-time", "--utc", "--quoting-style=c", "--file"])
-        .arg(tar);
-    let listed = run(&mut list).success();
+fn listed_by_gnu_tar(program: &Path, tar: &Path) -> Option<Vec<Entry>> {
+    let mut list = command(program);
+    list.args([
+        "--list",
+        "--verbose",
+        "--numeric-owner",
+        "--full-time",
+        "--utc",
+        "--quoting-style=c",
+        "--absolute-names",
+        "--file",
+    ])
+    .arg(tar);
+    let listed = run(&mut list);
+    if listed.status != 0 {
+        return None;
+    }
     Some(listed.text().lines().map(|line| gnu_entry(line).unwrap_or_else(|| panic!("not an entry: {line}"))).collect())
 }
 
@@ -144,7 +189,7 @@ fn gnu_entry(line: &str) -> Option<Entry> {
     };
     let (kind_and_mode, owners, size, date, time) = (word()?, word()?, word()?, word()?, word()?);
     let kind = match kind_and_mode.as_bytes()[0] {
-        b'-' => EntryType::File,
+        b'-' | b'C' => EntryType::File,
         b'h' => EntryType::HardLink,
         b'l' => EntryType::Symlink,
         b'c' => EntryType::CharacterDevice,

@@ -1,6 +1,6 @@
 //! The targets. Each reads bytes with the function of the library that the program calls.
 
-use super::challenge;
+use super::{challenge, structure};
 use crate::support::Scratch;
 use ocibuild::cache::{Cache, SeriesKey};
 use ocibuild::codec::compression::Compression;
@@ -155,6 +155,15 @@ pub(super) const TARGETS: &[Target] = &[
     },
     Target { name: "block_list", words: &[], inputs: 3000, read: block_list },
     Target { name: "base_listing", words: &["../", "a/", "\x01\x02"], inputs: 3000, read: base_listing },
+    Target { name: "made_tar", words: &["\u{ff}"], inputs: 1000, read: |bytes| tar(&structure::tar(bytes)) },
+    Target {
+        name: "made_zip",
+        words: &["\u{ff}"],
+        inputs: 1000,
+        read: |bytes| zip(&structure::zip(bytes, &structure::files())),
+    },
+    Target { name: "made_catalog", words: &["\u{ff}"], inputs: 1000, read: |bytes| zip(&structure::catalog(bytes)) },
+    Target { name: "made_document", words: &["\u{ff}"], inputs: 2000, read: made_document },
 ];
 
 /// One blob in memory, whatever its descriptor.
@@ -266,6 +275,45 @@ fn json(bytes: &[u8]) {
         assert!(config.created_by().count() < bytes.len());
         config.has_fitting_history();
     }
+}
+
+/// The documents of the target `json`, which are valid.
+static DOCUMENTS: LazyLock<Vec<serde_json::Value>> =
+    LazyLock::new(|| super::seeds("json").iter().map(|seed| serde_json::from_slice(seed).unwrap()).collect());
+
+/// Words that documents have as keys.
+const KEYS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "digest",
+    "size",
+    "annotations",
+    "platform",
+    "urls",
+    "data",
+    "subject",
+    "artifactType",
+    "os",
+    "architecture",
+    "variant",
+    "os.version",
+    "rootfs",
+    "diff_ids",
+    "history",
+    "Env",
+    "User",
+    "Labels",
+    "created",
+];
+
+/// Changes a valid document.
+fn made_document(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let document = DOCUMENTS[usize::from(*first) % DOCUMENTS.len()].clone();
+    json(structure::document(rest, document, KEYS).to_string().as_bytes());
 }
 
 fn yaml(bytes: &[u8]) {

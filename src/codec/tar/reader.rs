@@ -242,7 +242,9 @@ impl Headers {
             b"uid" => extension.uid = Some(number()?),
             b"gid" => extension.gid = Some(number()?),
             b"mtime" => extension.mtime = Some(seconds(value).ok_or_else(|| self.wrong("invalid PAX mtime"))?),
-            _ if key.starts_with(b"GNU.sparse.") => return Err(self.wrong("sparse entries are not supported")),
+            _ if key.starts_with(b"GNU.sparse.") || key == b"SCHILY.realsize" => {
+                return Err(self.wrong("sparse entries are not supported"));
+            }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     extension.xattrs.push((name.to_vec(), value.to_vec()));
@@ -298,6 +300,10 @@ impl Headers {
             Some(path) => path,
             None => plain_path(block),
         };
+        if path.is_empty() {
+            // Where an extended header says so, Go and libarchive take the name in the plain header instead.
+            return Err(self.wrong("an entry without a name"));
+        }
         let is_old_directory = block[156] == 0 && path.last() == Some(&b'/');
         let kind = match block[156] {
             _ if is_old_directory => EntryType::Directory,
@@ -325,6 +331,10 @@ impl Headers {
         if kind != EntryType::File && size != 0 {
             return Err(self.wrong(format_args!("an entry that cannot have content has a size of {size} bytes")));
         }
+        let link = extension.link.unwrap_or_else(|| until_nul(&block[157..257]).to_vec());
+        if matches!(kind, EntryType::HardLink | EntryType::Symlink) && link.is_empty() {
+            return Err(self.wrong("a link without a target"));
+        }
         let entry = TarEntry {
             path,
             kind,
@@ -333,7 +343,7 @@ impl Headers {
             gid: extension.gid.map_or_else(|| self.number(&block[116..124], "gid"), Ok)?,
             size,
             mtime: extension.mtime.map_or_else(|| self.signed(&block[136..148]), Ok)?,
-            link: extension.link.unwrap_or_else(|| until_nul(&block[157..257]).to_vec()),
+            link,
             xattrs: extension.xattrs,
             device: self.device(kind, block)?,
             offset: self.position,
@@ -542,8 +552,9 @@ mod tests {
             let bytes = [raw(b'x', content.as_bytes()), archive(&[FILE])].concat();
             assert!(read(&bytes).is_err(), "{content:?}");
         }
-        let sparse = [raw(b'x', b"22 GNU.sparse.major=1\n"), archive(&[FILE])].concat();
-        assert!(refusal(&sparse).contains("sparse"));
+        for content in [&b"22 GNU.sparse.major=1\n"[..], b"21 SCHILY.realsize=0\n"] {
+            assert!(refusal(&[raw(b'x', content), archive(&[FILE])].concat()).contains("sparse"));
+        }
     }
 
     #[test]
@@ -598,6 +609,21 @@ mod tests {
         old[156] = 0;
         sum(&mut old[..512]);
         assert_eq!(read(&old).unwrap()[0].kind, EntryType::Directory);
+    }
+
+    #[test]
+    fn every_link_has_a_target() {
+        for kind in [EntryType::HardLink, EntryType::Symlink] {
+            assert!(refusal(&archive(&[Header { kind, ..FILE }])).contains("a link without a target"));
+        }
+    }
+
+    #[test]
+    fn every_entry_has_a_name() {
+        for before in [raw(b'x', b"8 path=\n"), raw(b'L', b"\0")] {
+            assert!(refusal(&[before, archive(&[FILE])].concat()).contains("without a name"));
+        }
+        assert!(refusal(&archive(&[Header { path: b"", ..FILE }])).contains("without a name"));
     }
 
     #[test]
