@@ -17,6 +17,8 @@ class Refused(Exception):
 
 
 def put(kind, mode, uid, gid, size, mtime, path, link):
+    if kind is None:
+        raise Refused("an entry of no kind that we know")
     names = [name.hex() or "-" for name in (path, link)]
     print(kind, f"{mode & 0o7777:o}", uid, gid, size, mtime, *names)
 
@@ -47,7 +49,7 @@ def list_with_tarfile(archive):
         for entry in tar:
             link = entry.linkname if entry.issym() or entry.islnk() else ""
             path, link = (os.fsencode(name) for name in (entry.name, link))
-            put(kinds.get(entry.type, "unknown"), entry.mode, entry.uid, entry.gid, entry.size, int(entry.mtime), path, link)
+            put(kinds.get(entry.type), entry.mode, entry.uid, entry.gid, entry.size, int(entry.mtime), path, link)
             # tarfile remembers every entry, and a layer may have a million.
             tar.members.clear()
 
@@ -91,7 +93,7 @@ def list_with_libarchive(archive):
         if status not in (0, warning):
             raise Refused(error(tar))
         hardlink = name["hardlink"](entry)
-        kind = "hardlink" if hardlink is not None else kinds.get(mode["filetype"](entry), "unknown")
+        kind = "hardlink" if hardlink is not None else kinds.get(mode["filetype"](entry))
         numbers = [number[key](entry) for key in ("uid", "gid", "size", "mtime")]
         link = hardlink or name["symlink"](entry) or b""
         put(kind, mode["perm"](entry), *numbers, name["pathname"](entry), link)

@@ -33,6 +33,15 @@ pub(crate) fn holds_to_the_number(
     bench.is_intact(row);
 }
 
+/// Every test of this page that runs the program.
+pub(crate) fn all_that_people_may_set() {
+    b17_layers_are_built_and_read_up_to_the_limit();
+    b17_images_of_a_layout_are_listed_and_read_up_to_the_limit();
+    b14_b15_documents_are_written_and_read_up_to_the_limit();
+    h18_entries_of_a_layer_are_collected_up_to_the_limit();
+    a_limit_is_a_number_that_it_can_have();
+}
+
 #[test]
 fn b17_layers_are_built_and_read_up_to_the_limit() {
     let bench = Bench::keeping();

@@ -4,9 +4,9 @@
 //! OCIBUILD_PROMISE=planted cargo test --test all promise::planted
 //! ```
 
-use super::scenario::use_program;
 use super::{calls_that_fail, changes_that_fail, kills, power, reordering, stops};
-use crate::support::{command, consumer, run, run_within};
+use crate::catalogue::limits;
+use crate::support::{command, consumer, run, run_within, use_program};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// What finds mistakes, the quick ones first.
-const SEARCHES: [(&str, fn()); 6] = [
+const SEARCHES: [(&str, fn()); 7] = [
+    ("limits", limits::all_that_people_may_set),
     ("reordered writes", reordering::every_state),
     ("kills", kills),
     ("stops", stops),

@@ -7,29 +7,18 @@ use crate::catalogue::contract::Bench;
 use crate::consumers;
 use crate::registry::server::{Server, Shelf};
 use crate::registry::shared_cache::write_machine;
-use crate::support::{Finished, Scratch, command, run, static_program};
+use crate::support::{Finished, Scratch, ocibuild, run, static_program};
 use ocibuild::Digest;
 use ocibuild::common::progress::Silent;
 use ocibuild::spec::{Index, media_type};
 use ocibuild::store::verify;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The note that a directory is being extracted, and not complete.
 pub(super) const UNFINISHED: &str = "tree/.ocibuild-unfinished";
-
-thread_local! {
-    /// The program under test: another one only where a mistake was planted.
-    static PROGRAM: RefCell<PathBuf> = RefCell::new(env!("CARGO_BIN_EXE_ocibuild").into());
-}
-
-/// Tests another program from now on, in this thread.
-pub(super) fn use_program(program: PathBuf) {
-    PROGRAM.set(program);
-}
 
 /// A command line, and what is there before.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +97,7 @@ impl Stage {
         let catalog = fs::read_dir(catalogs).into_iter().flatten().map(|entry| entry.unwrap().file_name()).next();
         let catalog = catalog.map(|name| format!("machine/hololib/catalog/{}", name.display())).unwrap_or_default();
         let line = line.replace("{HOST}", &self.server.host()).replace("{CATALOG}", &catalog);
-        let mut command = command(PROGRAM.with_borrow(Clone::clone));
+        let mut command = ocibuild();
         command.args(line.split_whitespace()).arg("--quiet").current_dir(directory);
         if line.contains("--cache-dir") {
             command.env_remove("OCIBUILD_NO_CACHE");

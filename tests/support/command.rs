@@ -2,10 +2,12 @@
 
 use super::scratch::{MARK, session};
 use super::second_reader;
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -34,9 +36,20 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+thread_local! {
+    /// The program under test: another one only where a mistake was planted.
+    static PROGRAM: RefCell<PathBuf> = RefCell::new(env!("CARGO_BIN_EXE_ocibuild").into());
+}
+
+/// Tests another program from now on, in this thread.
+#[cfg(target_os = "linux")]
+pub(crate) fn use_program(program: PathBuf) {
+    PROGRAM.set(program);
+}
+
 /// Returns a command for the program under test.
 pub(crate) fn ocibuild() -> Command {
-    command(env!("CARGO_BIN_EXE_ocibuild"))
+    command(PROGRAM.with_borrow(Clone::clone))
 }
 
 /// A finished command: its command line, its output and its exit status.

@@ -29,9 +29,9 @@ mod selection;
 #[cfg(target_os = "linux")]
 mod static_program;
 
-#[cfg(target_os = "linux")]
-pub(crate) use command::processor_time;
 pub(crate) use command::{Finished, Used, command, ocibuild, run, run_within};
+#[cfg(target_os = "linux")]
+pub(crate) use command::{processor_time, use_program};
 #[cfg(target_os = "linux")]
 pub(crate) use loop_disk::LoopDisk;
 #[cfg(target_os = "linux")]

@@ -298,7 +298,7 @@ impl Headers {
     fn decode(&mut self, block: &[u8], extension: Extension) -> Result<TarEntry> {
         let mut path = match extension.path {
             Some(path) => path,
-            None => plain_path(block),
+            None => self.plain_path(block)?,
         };
         if path.is_empty() {
             // Where an extended header says so, Go and libarchive take the name in the plain header instead.
@@ -353,6 +353,19 @@ impl Headers {
         Ok(entry)
     }
 
+    /// Returns ustar's prefix and name, joined. Only POSIX headers have a prefix; GNU's old ones may have times there, which Python and
+    /// Go take for one. star's prefix is shorter, where Go sees its mark.
+    fn plain_path(&self, block: &[u8]) -> Result<Vec<u8>> {
+        let (name, prefix) = (until_nul(&block[..100]), until_nul(&block[345..500]));
+        let has_prefix = &block[257..263] == b"ustar\0";
+        let is_too_long = &block[508..512] == b"tar\0" && prefix.len() > 130;
+        match prefix {
+            b"" => Ok(name.to_vec()),
+            _ if !has_prefix || is_too_long => Err(self.wrong("a prefix of the name in a header that cannot have it")),
+            _ => Ok([prefix, b"/", name].concat()),
+        }
+    }
+
     /// Reads the numbers of a device. Other entries may have anything there.
     fn device(&self, kind: EntryType, block: &[u8]) -> Result<(u32, u32)> {
         if !matches!(kind, EntryType::CharacterDevice | EntryType::BlockDevice) {
@@ -388,13 +401,6 @@ impl Headers {
         }
         self.number(field, "mtime").map(|value| value as i64)
     }
-}
-
-/// Returns ustar's prefix and name, joined. Only POSIX headers have a prefix; GNU's old ones store times there.
-fn plain_path(block: &[u8]) -> Vec<u8> {
-    let name = until_nul(&block[..100]);
-    let prefix = if &block[257..263] == b"ustar\0" { until_nul(&block[345..500]) } else { b"" };
-    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 
 fn until_nul(field: &[u8]) -> &[u8] {
@@ -609,6 +615,25 @@ mod tests {
         old[156] = 0;
         sum(&mut old[..512]);
         assert_eq!(read(&old).unwrap()[0].kind, EntryType::Directory);
+    }
+
+    #[test]
+    fn only_posix_headers_have_a_prefix() {
+        let with = |magic: &[u8], prefix: &[u8], mark: &[u8]| {
+            let mut bytes = archive(&[FILE]);
+            for (at, field) in [(257, magic), (345, prefix), (508, mark)] {
+                bytes[at..at + field.len()].copy_from_slice(field);
+            }
+            sum(&mut bytes[..512]);
+            bytes
+        };
+        assert_eq!(read(&with(b"ustar\x0000", b"p", b"")).unwrap()[0].path, b"p/a");
+        assert!(read(&with(b"ustar\x0000", &[b'p'; 130], b"tar\0")).is_ok());
+        let refused =
+            [with(b"ustar  \0", b"p", b""), with(&[0; 8], b"p", b""), with(b"ustar\x0000", &[b'p'; 131], b"tar\0")];
+        for bytes in refused {
+            assert!(refusal(&bytes).contains("a prefix of the name in a header that cannot have it"));
+        }
     }
 
     #[test]
