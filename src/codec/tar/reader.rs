@@ -190,6 +190,10 @@ impl Headers {
             _ => Error::io(&self.object, "read", error),
         })?;
         self.position += bytes.len() as u64;
+        if bytes[size as usize..].iter().any(|&byte| byte != 0) {
+            // GNU tar and Python read on to the end of the block, Go does not.
+            return Err(self.wrong("an extended header that goes on behind its size"));
+        }
         bytes.truncate(size as usize);
         Ok(bytes)
     }
@@ -615,6 +619,17 @@ mod tests {
         old[156] = 0;
         sum(&mut old[..512]);
         assert_eq!(read(&old).unwrap()[0].kind, EntryType::Directory);
+    }
+
+    #[test]
+    fn extended_headers_end_at_their_size() {
+        for flag in [b'x', b'L', b'K', b'g'] {
+            let mut header = raw(flag, b"13 comment=x\n");
+            assert!(read(&[&header[..], &archive(&[FILE])].concat()).is_ok(), "{flag}");
+            header[512 + 13..512 + 24].copy_from_slice(b"10 path=yz\n");
+            let refused = refusal(&[&header[..], &archive(&[FILE])].concat());
+            assert!(refused.contains("goes on behind its size"), "{flag}: {refused}");
+        }
     }
 
     #[test]

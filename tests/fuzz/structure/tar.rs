@@ -175,8 +175,9 @@ fn entry(choices: &mut Choices<'_>, flag: u8, name: &[u8], content: &[u8], out: 
     block[148..156].copy_from_slice(&sum.as_bytes()[..8]);
     out.extend(block);
     out.extend(content);
-    let padding = choices.mostly(0, &[b'p']);
-    out.resize(out.len().next_multiple_of(512), padding);
+    let end = out.len().next_multiple_of(512);
+    out.extend(choices.mostly(&b""[..], &[b"p", b"10 path=yz\n"]));
+    out.resize(end, 0);
 }
 
 /// Returns a field of `length` bytes, usually the octal digits of `usual`.
