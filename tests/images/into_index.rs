@@ -307,13 +307,20 @@ fn other_programs_read_what_was_added() {
         }
     }
     for docker in Docker::all() {
-        let id = docker.pull(&name);
-        let shown = run(docker.command().args(["image", "inspect", "--format", "{{.Architecture}}", &id]));
-        assert_eq!(shown.success().text().trim(), "amd64");
+        for platform in &PLATFORMS[..2] {
+            run(docker.command().args(["pull", "--quiet", "--platform", platform, &name])).success();
+            let id = docker.image_id(&name);
+            let shown = run(docker.command().args(["image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", &id]));
+            assert_eq!(shown.success().text().trim(), *platform);
+            // Of several platforms it would show the one of this machine.
+            run(docker.command().args(["image", "rm", &name])).success();
+        }
     }
     if let Some(containerd) = Containerd::find() {
-        let pull = ["image", "pull", "--plain-http", "--platform", "linux/arm64", &name];
-        run(containerd.environment().args(pull)).success();
+        for platform in &PLATFORMS[..2] {
+            let pull = ["image", "pull", "--plain-http", "--platform", platform, &name];
+            run(containerd.environment().args(pull)).success();
+        }
         let listed = run(containerd.environment().args(["image", "list"])).success();
         let row = listed.text().lines().find(|line| line.starts_with(&name)).unwrap().to_owned();
         assert!(row.contains(&once) && row.contains("linux/amd64,linux/arm64"), "{row}");
