@@ -5,8 +5,10 @@ use super::loaders::Loaders;
 use super::runtime_checks::{missing_loader, program_of};
 use crate::common::progress::{Progress, warn};
 use crate::layers::tree::{Entry, Kind, Tree};
-use crate::spec::Platform;
+use crate::spec::{ImagePath, Platform};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
 /// A reason why a file cannot run in the image.
 struct ProgramProblem {
@@ -18,28 +20,50 @@ struct ProgramProblem {
 }
 
 /// The kinds of problems, each of which has one warning.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ProblemKind {
     Foreign,
     WithoutLoader,
     NativeModule,
 }
 
+/// The files with a problem of one kind: the first one, and the number of the others.
+struct AffectedFiles {
+    path: ImagePath,
+    problem: ProgramProblem,
+    others: usize,
+}
+
+type FoundProblems = BTreeMap<ProblemKind, AffectedFiles>;
+
 /// Warns about programs for another processor, programs whose loader the image does not have, and native modules of Node for another
 /// platform or C library. Each warning names the first file.
 pub(super) fn warn_of_programs(trees: &[&Tree], platform: &Platform, loaders: Loaders, progress: &dyn Progress) {
-    let judged = |entry: Entry| problem_of(&entry, platform, loaders).map(|problem| (entry.path, problem));
-    let in_tree = |tree: &&Tree| tree.par_entries().filter_map(judged).collect::<Vec<_>>();
-    let found: Vec<_> = trees.iter().flat_map(in_tree).collect();
-    for kind in [ProblemKind::Foreign, ProblemKind::WithoutLoader, ProblemKind::NativeModule] {
-        let mut of_kind = found.iter().filter(|(_, problem)| problem.kind == kind);
-        let Some((path, ProgramProblem { what, why, .. })) = of_kind.next() else { continue };
-        let others = match of_kind.count() {
+    let judged = |entry: Entry| {
+        let problem = problem_of(&entry, platform, loaders)?;
+        Some(FoundProblems::from([(problem.kind, AffectedFiles { path: entry.path, problem, others: 0 })]))
+    };
+    // Joined at once, so that the memory does not grow with the number of files.
+    let in_tree = |tree: &&Tree| tree.par_entries().filter_map(judged).reduce(FoundProblems::new, joined);
+    let found = trees.iter().map(in_tree).fold(FoundProblems::new(), joined);
+    for AffectedFiles { path, problem: ProgramProblem { what, why, .. }, others } in found.into_values() {
+        let others = match others {
             0 => String::new(),
             count => format!("; so are {count} others"),
         };
         warn(progress, &path.to_string(), &format!("{what}{others}, {why}"));
     }
+}
+
+/// Adds the problems of later files.
+fn joined(mut found: FoundProblems, later: FoundProblems) -> FoundProblems {
+    for (kind, files) in later {
+        match found.entry(kind) {
+            Slot::Vacant(slot) => drop(slot.insert(files)),
+            Slot::Occupied(mut slot) => slot.get_mut().others += 1 + files.others,
+        }
+    }
+    found
 }
 
 fn problem_of(entry: &Entry, platform: &Platform, loaders: Loaders) -> Option<ProgramProblem> {

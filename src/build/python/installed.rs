@@ -32,41 +32,37 @@ impl MovedText {
 
 /// Moves the lines of a `.pth` or `.egg-link` file. Only lines with absolute paths change.
 pub(super) fn directories(text: &[u8], place: (&str, &str)) -> MovedText {
-    let mut moved = MovedText::default();
-    let Ok(text) = std::str::from_utf8(text) else { return moved };
-    let mut changed = String::new();
-    for line in text.split_inclusive('\n') {
+    by_line(text, |moved, line| {
         let path = line.trim_end();
-        if path.starts_with('/') {
-            changed.push_str(&moved.moved(path, place));
-            changed.push_str(&line[path.len()..]);
-        } else {
-            changed.push_str(line);
-        }
-    }
-    moved.text = (changed != text).then(|| changed.into_bytes());
-    moved
+        path.starts_with('/').then(|| moved.moved(path, place) + &line[path.len()..])
+    })
 }
 
 /// Moves the paths of the module that finds the packages of an editable installation (setuptools, `editable_wheel.py`).
 pub(super) fn finder(text: &[u8], place: (&str, &str)) -> MovedText {
+    by_line(text, |moved, line| {
+        let names_paths = line.starts_with("MAPPING") || line.starts_with("NAMESPACES");
+        let part = |part: &str| {
+            let path = part.trim_end_matches(['\'', '"']);
+            let is_quoted = path.len() < part.len();
+            match path.starts_with('/') && is_quoted {
+                true => moved.moved(path, place) + &part[path.len()..],
+                false => part.to_owned(),
+            }
+        };
+        names_paths.then(|| line.split_inclusive(['\'', '"']).map(part).collect())
+    })
+}
+
+/// Moves a text whose lines become what `new` returns; those for which it returns `None` stay unchanged.
+fn by_line(text: &[u8], mut new: impl FnMut(&mut MovedText, &str) -> Option<String>) -> MovedText {
     let mut moved = MovedText::default();
     let Ok(text) = std::str::from_utf8(text) else { return moved };
     let mut changed = String::new();
     for line in text.split_inclusive('\n') {
-        if !line.starts_with("MAPPING") && !line.starts_with("NAMESPACES") {
-            changed.push_str(line);
-            continue;
-        }
-        for part in line.split_inclusive(['\'', '"']) {
-            let path = part.trim_end_matches(['\'', '"']);
-            let is_quoted = path.len() < part.len();
-            if path.starts_with('/') && is_quoted {
-                changed.push_str(&moved.moved(path, place));
-                changed.push_str(&part[path.len()..]);
-            } else {
-                changed.push_str(part);
-            }
+        match new(&mut moved, line) {
+            Some(new) => changed.push_str(&new),
+            None => changed.push_str(line),
         }
     }
     moved.text = (changed != text).then(|| changed.into_bytes());

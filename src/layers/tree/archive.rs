@@ -54,12 +54,7 @@ impl TreeBuilder {
             let inner = ImagePath::new(&entry.path).map_err(within)?;
             let kind = if entry.kind == tar::EntryType::Directory { PathKind::Directory } else { PathKind::Other };
             let relative = path_of_bytes(inner.as_bytes());
-            if let Some(cause) = rules.ignore.excludes(&relative, kind) {
-                // An excluded directory is reported once, without the entries in it.
-                let above = relative.parent().and_then(|above| rules.ignore.excludes(above, PathKind::Directory));
-                if above.is_none() {
-                    self.exclude(&relative, kind, cause);
-                }
+            if self.leaves_out(&relative, kind, rules) {
                 continue;
             }
             let path = destination.join(&inner).map_err(within)?;

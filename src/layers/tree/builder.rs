@@ -74,6 +74,16 @@ impl TreeBuilder {
         self.excluded.push(Excluded { source, cause, path });
     }
 
+    /// Returns whether `rules` exclude a path of an archive, which is then recorded. An excluded directory is recorded once, without what
+    /// is in it.
+    pub(super) fn leaves_out(&mut self, path: &Path, kind: PathKind, rules: &Rules) -> bool {
+        let Some(cause) = rules.ignore.excludes(path, kind) else { return false };
+        if path.parent().and_then(|above| rules.ignore.excludes(above, PathKind::Directory)).is_none() {
+            self.exclude(path, kind, cause);
+        }
+        true
+    }
+
     /// Takes the recorded exclusions, sorted by source, cause and path.
     pub fn take_excluded(&mut self) -> Vec<Excluded> {
         let mut excluded = std::mem::take(&mut self.excluded);

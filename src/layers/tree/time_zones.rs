@@ -11,7 +11,6 @@ use crate::layers::tree::{Access, Owner};
 use crate::spec::ImagePath;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 /// How a file with a time zone begins (RFC 8536).
 const ZONE_MARK: &[u8] = b"TZif";
@@ -65,12 +64,7 @@ impl TreeBuilder {
         for entry in unpacked.entries() {
             let Some(relative) = below(&entry.path, &zones) else { continue };
             let kind = if matches!(entry.kind, Kind::Directory) { PathKind::Directory } else { PathKind::Other };
-            let path = path_of_bytes(relative);
-            if let Some(cause) = rules.ignore.excludes(&path, kind) {
-                let is_below = |above: &Path| rules.ignore.excludes(above, PathKind::Directory).is_some();
-                if !path.parent().is_some_and(is_below) {
-                    self.exclude(&path, kind, cause);
-                }
+            if self.leaves_out(&path_of_bytes(relative), kind, rules) {
                 continue;
             }
             let to = destination.join(&ImagePath::new(relative)?)?;
