@@ -254,7 +254,8 @@ impl Plan {
                 _ => Activity::start(progress, &planned.name, None).finish("known, from the cache"),
             }
         }
-        let mut made = write_layers(&requests, layout, progress)?.into_iter();
+        let made = Search::large_files_beside(&searches, || write_layers(&requests, layout, progress))?;
+        let mut made = made.into_iter();
         if let Some(shared) = store.as_ref().and_then(|store| store.shared.as_ref()) {
             shared.finish();
         }

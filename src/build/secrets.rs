@@ -1,7 +1,7 @@
 //! Search for secrets in the sources of an image.
 //!
-//! Every text file of a source is searched once: while its content is in memory to be written to a layer, or chunk by chunk
-//! before the build if it is large or if a secret fails the build. Findings are kept in the cache with the layer, under the
+//! Every text file of a source is searched once: while its content is in memory to be written to a layer; chunk by chunk beside that if
+//! it is large; or before, if a secret fails the build. Findings are kept in the cache with the layer, under the
 //! diff ID of its tar. So a build without changes reads no file, and a build with one changed file reads only that file.
 
 use super::SecretPolicy;
@@ -12,6 +12,7 @@ use crate::common::digest::DiffId;
 use crate::common::error::{Error, Result};
 use crate::common::human_numbers::counted;
 use crate::common::progress::{Progress, warn};
+use crate::common::threads;
 use crate::layers::LayerCompression;
 use crate::layers::incremental::{Fingerprint, PreviousEntry};
 use crate::layers::is_in_one_block;
@@ -21,7 +22,8 @@ use crate::store::Layout;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The number of secrets that are printed as warnings. JSON output has all of them.
 const MOST_SHOWN: usize = 10;
@@ -132,8 +134,8 @@ pub(super) enum Search<'a> {
     None,
     /// The search is complete, with these secrets.
     Done(Vec<FoundSecret>),
-    /// The search continues while the layer is made. Large files were searched before.
-    Making { name: &'a str, found: Mutex<Vec<SecretsOfFile>> },
+    /// The search continues while the layer is made. `large` has the files that are not in one block.
+    Making { name: &'a str, large: Vec<(usize, Entry)>, found: Mutex<Vec<SecretsOfFile>> },
 }
 
 /// The number of a file in the tree, and its secrets.
@@ -142,7 +144,7 @@ type SecretsOfFile = (usize, Vec<FoundSecret>);
 impl Search<'_> {
     /// Returns the function that searches the files while the layer is made.
     pub(super) fn visitor(&self) -> Option<impl Fn(usize, &Entry, &[u8]) + Sync> {
-        let Search::Making { name, found } = self else { return None };
+        let Search::Making { name, found, .. } = self else { return None };
         Some(move |number: usize, entry: &Entry, content: &[u8]| {
             if may_hold_secrets(entry) {
                 let secrets = named(name, entry, find_in_content(entry.path.as_bytes(), content));
@@ -151,6 +153,48 @@ impl Search<'_> {
                 }
             }
         })
+    }
+
+    /// Searches all large files of the layers that `write` makes, at the same time.
+    ///
+    /// # Errors
+    /// Those of `write`, or if a file cannot be read or has changed.
+    pub(super) fn large_files_beside<T>(searches: &[Search<'_>], write: impl FnOnce() -> Result<T>) -> Result<T> {
+        if rayon::current_num_threads() == 1 {
+            Search::large_files(searches)?;
+            return write();
+        }
+        let (searched, written) = threads::both(|| Search::large_files(searches), write);
+        let written = written?;
+        searched.unwrap_or_else(|| Err(Error::invalid("secrets", "the search stopped unexpectedly")))?;
+        Ok(written)
+    }
+
+    fn large_files(searches: &[Search<'_>]) -> Result<()> {
+        let making = searches.iter().filter_map(|search| match search {
+            Search::Making { name, large, found } => Some((*name, large, found)),
+            Search::None | Search::Done(_) => None,
+        });
+        let files: Vec<_> =
+            making.flat_map(|(name, large, found)| large.iter().map(move |file| (name, file, found))).collect();
+        let (next, failed) = (AtomicUsize::new(0), OnceLock::new());
+        let take = || {
+            let mut buffer = Vec::new();
+            while failed.get().is_none() {
+                let Some((name, (number, entry), found)) = files.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    return;
+                };
+                match search_file(entry, name, &mut buffer) {
+                    Ok(secrets) if secrets.is_empty() => {}
+                    Ok(secrets) => found.lock().unwrap_or_else(PoisonError::into_inner).push((*number, secrets)),
+                    // The first error counts.
+                    Err(error) => drop(failed.set(error)),
+                }
+            }
+        };
+        // Not on the threads of the pool, which make the layers. A search is four times as fast as gzip.
+        threads::together((rayon::current_num_threads() / 4 + 1).min(files.len()), take);
+        failed.into_inner().map_or(Ok(()), Err)
     }
 
     /// Returns the secrets that are known before the layer is built.
@@ -163,9 +207,7 @@ impl Search<'_> {
         match self {
             Search::None => None,
             Search::Done(found) => Some(found),
-            Search::Making { name: _, found } => {
-                Some(in_order(found.into_inner().unwrap_or_else(PoisonError::into_inner)))
-            }
+            Search::Making { found, .. } => Some(in_order(found.into_inner().unwrap_or_else(PoisonError::into_inner))),
         }
     }
 }
@@ -220,8 +262,9 @@ impl<'a> SourceSearcher<'a, '_> {
         match policy {
             SecretPolicy::Deny => search(tree, name, |_, _| false).map(Search::Done),
             SecretPolicy::Warn | SecretPolicy::Allow => {
-                let found = search_files(tree, name, |_, entry| is_in_one_block(entry.size()))?;
-                Ok(Search::Making { name, found: Mutex::new(found) })
+                let is_large = |(_, entry): &(usize, Entry)| !is_in_one_block(entry.size()) && may_hold_secrets(entry);
+                let large = tree.par_entries().enumerate().filter(is_large).collect();
+                Ok(Search::Making { name, large, found: Mutex::default() })
             }
         }
     }
@@ -247,26 +290,25 @@ fn unchanged(earlier: &[PreviousEntry], tree: &Tree, now: &[Fingerprint]) -> Vec
 
 /// Searches the files of a tree, except those that are `known`.
 fn search(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<FoundSecret>> {
-    search_files(tree, name, known).map(in_order)
-}
-
-fn search_files(tree: &Tree, name: &str, known: impl Fn(usize, &Entry) -> bool + Sync) -> Result<Vec<SecretsOfFile>> {
     let of_entry = |buffer: &mut Vec<u8>, (number, entry): (usize, Entry)| -> Result<SecretsOfFile> {
-        let Kind::File { size, content } = &entry.kind else { return Ok((number, Vec::new())) };
-        if !may_hold_secrets(&entry) || known(number, &entry) {
-            return Ok((number, Vec::new()));
-        }
-        let read = |range: Range<u64>, buffer: &mut Vec<u8>| {
-            content.append(range.start, (range.end - range.start) as usize, *size, buffer)
-        };
-        let found = find_in_file(entry.path.as_bytes(), *size, buffer, read).map_err(|error| error.within(name))?;
-        Ok((number, named(name, &entry, found)))
+        let is_searched = may_hold_secrets(&entry) && !known(number, &entry);
+        Ok((number, if is_searched { search_file(&entry, name, buffer)? } else { Vec::new() }))
     };
-    tree.par_entries()
+    let files = tree
+        .par_entries()
         .enumerate()
         .map_init(Vec::new, of_entry)
-        .filter(|result| !matches!(result, Ok((_, found)) if found.is_empty()))
-        .collect()
+        .filter(|result| !matches!(result, Ok((_, found)) if found.is_empty()));
+    files.collect::<Result<_>>().map(in_order)
+}
+
+fn search_file(entry: &Entry, name: &str, buffer: &mut Vec<u8>) -> Result<Vec<FoundSecret>> {
+    let Kind::File { size, content } = &entry.kind else { return Ok(Vec::new()) };
+    let read = |range: Range<u64>, buffer: &mut Vec<u8>| {
+        content.append(range.start, (range.end - range.start) as usize, *size, buffer)
+    };
+    let found = find_in_file(entry.path.as_bytes(), *size, buffer, read).map_err(|error| error.within(name))?;
+    Ok(named(name, entry, found))
 }
 
 fn may_hold_secrets(entry: &Entry) -> bool {
