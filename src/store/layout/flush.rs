@@ -9,6 +9,9 @@ use std::thread::{Builder, JoinHandle};
 /// short. Linux by itself begins to write when a tenth of the memory is dirty.
 pub(super) const AT_ONCE: u64 = 32 << 20;
 
+/// The number of bytes for which a sync is started when a file is complete. A smaller file is synced once, at its end.
+const AT_LAST: u64 = 4 << 20;
+
 /// The state of syncing a file.
 #[derive(Debug, Default)]
 pub(super) struct Flush {
@@ -25,8 +28,20 @@ impl Flush {
     /// Fails if an earlier sync failed, or there is no such handle.
     pub(super) fn advance(&mut self, written: u64, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         self.unflushed += written;
+        self.start_from(AT_ONCE, file)
+    }
+
+    /// Starts a sync of the rest of a file that is complete, unless it is small or a sync is running.
+    ///
+    /// # Errors
+    /// The same as [`Flush::advance`].
+    pub(super) fn complete(&mut self, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
+        self.start_from(AT_LAST, file)
+    }
+
+    fn start_from(&mut self, enough: u64, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         let is_running = self.running.as_ref().is_some_and(|running| !running.is_finished());
-        if self.unflushed < AT_ONCE || is_running {
+        if self.unflushed < enough || is_running {
             return Ok(());
         }
         self.wait()?;
@@ -63,6 +78,12 @@ mod tests {
         let mut flush = Flush::default();
         flush.advance(AT_ONCE - 1, || Err(io::Error::other("asked for too early"))).unwrap();
         flush.advance(1, || file.try_clone()).unwrap();
+        assert_eq!(flush.unflushed, 0);
+        flush.wait().unwrap();
+        flush.advance(AT_LAST - 1, || Err(io::Error::other("asked for too early"))).unwrap();
+        flush.complete(|| Err(io::Error::other("asked for without need"))).unwrap();
+        flush.advance(1, || Err(io::Error::other("asked for too early"))).unwrap();
+        flush.complete(|| file.try_clone()).unwrap();
         assert_eq!(flush.unflushed, 0);
         flush.wait().unwrap();
     }
