@@ -112,3 +112,113 @@ fn words_of_others_mean_the_same_or_are_answered() {
         program(&scratch, arguments).ended_with(2).failed_saying(answer);
     }
 }
+
+/// The flags of docker, podman, buildah, skopeo and crane that people type: each means here what it means there, or the answer names
+/// what does.
+#[test]
+fn every_flag_that_people_know_is_taken_or_answered() {
+    let scratch = Scratch::new();
+    scratch.write("app/main", "x");
+    scratch.write("lines", "A=1\n");
+    for (flags, answer) in [
+        ("-t a:b --tag c", None),
+        ("-o oci:other --output oci-archive:a.tar", None),
+        ("--platform linux/arm/v7", None),
+        ("--platform linux/amd64,linux/arm64", None),
+        ("--platform all", Some("for example linux/amd64")),
+        ("--base scratch", None),
+        ("--from scratch", None),
+        ("--base-image scratch", None),
+        ("--label k=v -l k2=v", None),
+        ("--annotation manifest:k=v --annotation k2=v", None),
+        ("--annotation index:k=v", Some("only manifests get annotations")),
+        ("--annotation manifest-descriptor:k=v", Some("only manifests get annotations")),
+        ("--annotation manifest[linux/amd64]:k=v", Some("annotations are of the manifests of all platforms (k=VALUE)")),
+        ("--env k=v -e k2=v -e LEVEL", None),
+        ("--env-file lines", None),
+        ("--entrypoint [\"a\",\"b\"] --cmd c", None),
+        ("--entrypoint a --entrypoint b", Some("cannot be used multiple times")),
+        ("--user 7 --workdir /w --expose 80 --stop-signal 9", None),
+        ("-u 7 -w /w", None),
+        ("--chown 1:2 --chmod 755", None),
+        ("--healthcheck /x --health-interval 1m30s --health-timeout 500ms", None),
+        ("--compression zstd --compression-level 3", None),
+        ("--compression none", None),
+        ("--compression uncompressed", Some("(none; see --help)")),
+        ("--compression estargz", Some("zstd; layers have no list of files")),
+        ("--compression zstd:chunked", Some("zstd; layers have no list of files")),
+        ("--force-compression", Some("--compression is for new layers")),
+        ("--source-date-epoch 0", Some("--created TIME sets the time")),
+        ("--timestamp 0", Some("--created TIME sets the time")),
+        ("--created 0", None),
+        ("--jobs 1", None),
+        ("-j1", None),
+        ("--cache-dir c", None),
+        ("--cache-from docker://localhost:1/x --cache-to docker://localhost:1/x", None),
+        ("--cache-from localhost:1/x", Some("has no transport (docker://HOST/NAME)")),
+        ("--cache-from type=registry,ref=localhost:1/x", Some("(docker://HOST/NAME)")),
+        ("--no-cache", None),
+        ("--offline", None),
+        ("--pull always", None),
+        ("--pull missing", None),
+        ("--pull never", None),
+        ("--pull newer", Some("always asks the registry")),
+        ("--iidfile i --digestfile d --metadata-file m", None),
+        ("--authfile a.json", None),
+        ("--creds u:p", Some("--creds-stdin reads NAME:PASSWORD")),
+        ("--password-stdin", Some("--creds-stdin reads NAME:PASSWORD")),
+        ("--tls-verify=false", None),
+        ("--cert-dir certs", None),
+        ("--insecure", Some("--tls-verify=false")),
+        ("--retry 3", Some("failed requests are repeated up to 5 times")),
+        ("--retry-times 3", Some("failed requests are repeated up to 5 times")),
+        ("--retry-delay 1s", Some("failed requests are repeated up to 5 times")),
+        ("--quiet", None),
+        ("-q", None),
+        ("--verbose", Some("progress and warnings are printed without a flag")),
+        ("--debug", Some("progress and warnings are printed without a flag")),
+        ("-v", Some("-V prints the version")),
+        ("--progress auto", None),
+        ("--progress plain", None),
+        ("--progress none", None),
+        ("--progress tty", Some("auto shows bars on a terminal")),
+        ("--progress json", Some("--format json prints JSON")),
+        ("--format json", None),
+        ("--format docker", Some("images are those of OCI")),
+        ("--file Dockerfile", Some("no Dockerfile is read")),
+        ("--exclude *.md --ignore-file lines", None),
+        ("--ignorefile lines", Some("--ignore-file FILE")),
+        ("--all", Some("export --all-platforms")),
+        ("--arch arm64", Some("--platform OS/ARCH[/VARIANT]")),
+        ("--squash", Some("`ocibuild squash IMAGE`")),
+        ("--sbom=true", Some("attestations are not made")),
+        ("--build-arg A=1", Some("nothing runs during a build")),
+    ] {
+        let words = ["build", "--copy", "app:/app", "--dry-run", "-o", "oci:out"];
+        let words: Vec<&str> = words.into_iter().chain(flags.split_whitespace()).collect();
+        let finished = program(&scratch, &words);
+        match answer {
+            None => drop(finished.success()),
+            Some(answer) => drop(finished.ended_with(2).failed_saying(answer)),
+        }
+    }
+    for (verb, answer) in [
+        ("push", "`ocibuild export LAYOUT docker://REFERENCE` pushes"),
+        ("copy", "`ocibuild export SOURCE DESTINATION`"),
+        ("cp", "`ocibuild export SOURCE DESTINATION`"),
+        ("digest", "`ocibuild inspect IMAGE`"),
+        ("manifest", "`ocibuild inspect IMAGE`"),
+        ("config", "`ocibuild edit IMAGE`"),
+        ("append", "--base IMAGE --copy SRC:DST"),
+        ("mutate", "`ocibuild edit IMAGE`"),
+        ("flatten", "`ocibuild squash IMAGE`"),
+        ("validate", "`ocibuild verify LAYOUT`"),
+        ("fsck", "`ocibuild verify LAYOUT`"),
+        ("completion", "did you mean completions?"),
+        ("version --format json", "`ocibuild --version`"),
+    ] {
+        let words: Vec<&str> = verb.split_whitespace().collect();
+        let refused = run(ocibuild().args(&words)).ended_with(2);
+        assert!(refused.stderr.contains(answer), "{refused}");
+    }
+}

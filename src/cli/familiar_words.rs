@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of docker, podman, crane, skopeo and umoci.
-const COMMANDS: [(&[&str], &str); 17] = [
+const COMMANDS: [(&[&str], &str); 20] = [
     (&["oci", "create", "new", "b"], "`ocibuild build` builds an image, `ocibuild layout DIR` into a layout"),
     (&["buildx", "bake", "bud"], "`ocibuild build` builds the image of the flags, or that of ocibuild.toml"),
     (&["push"], "`ocibuild export LAYOUT docker://REFERENCE` pushes, and so does `ocibuild build --push`"),
@@ -25,6 +25,12 @@ const COMMANDS: [(&[&str], &str); 17] = [
         &["config", "mutate", "annotate"],
         "`ocibuild edit IMAGE` changes the config and the annotations of an image, `ocibuild inspect IMAGE` shows them",
     ),
+    (
+        &["append", "insert", "repack", "commit"],
+        "`ocibuild layout DIR --base IMAGE --copy SRC:DST` adds files to an image",
+    ),
+    (&["digest"], "`ocibuild inspect IMAGE` shows the digest of an image"),
+    (&["version"], "`ocibuild --version` prints the version"),
     (&["flatten"], "`ocibuild squash IMAGE` makes one layer of several"),
     (
         &["rmi", "remove", "delete"],
@@ -48,14 +54,25 @@ const COMMANDS: [(&[&str], &str); 17] = [
 ];
 
 /// Flags of theirs.
-const FLAGS: [(&[&str], &str); 16] = [
+const FLAGS: [(&[&str], &str); 22] = [
     (&["."], "there is no build context; --copy SRC:DST copies files into the image"),
     (
         &["-f", "--dockerfile"],
         "no Dockerfile is read; `ocibuild dockerfile` prints one; `build -f` reads ocibuild.toml",
     ),
     (
-        &["--build-arg", "--target", "--ssh", "--network", "--mount"],
+        &[
+            "--build-arg",
+            "--target",
+            "--ssh",
+            "--network",
+            "--mount",
+            "--add-host",
+            "--shm-size",
+            "--shell",
+            "--rm",
+            "--force-rm",
+        ],
         "nothing runs during a build; --env sets a variable",
     ),
     (
@@ -74,6 +91,24 @@ const FLAGS: [(&[&str], &str); 16] = [
     ),
     (&["--load"], "`ocibuild build --load ENGINE` loads what it builds; --save FILE writes what docker load reads"),
     (&["--name"], "--tag NAME names an image"),
+    (
+        &["--all"],
+        "--platform OS/ARCH,OS/ARCH builds for several platforms, and `ocibuild export --all-platforms` copies all that there are",
+    ),
+    (
+        &["--os", "--arch", "--variant", "--override-os", "--override-arch"],
+        "--platform OS/ARCH[/VARIANT] selects a platform",
+    ),
+    (
+        &["--verbose", "--debug", "-D", "--log-level"],
+        "progress and warnings are printed without a flag; `ocibuild layout --explain` says why each layer was made",
+    ),
+    (&["--force-compression"], "--compression is for new layers; those of a base stay as they are"),
+    (
+        &["--layers", "--squash", "--squash-all"],
+        "layers are reused without a flag; `ocibuild squash IMAGE` makes one of several",
+    ),
+    (&["--sbom", "--provenance", "--attest"], "attestations are not made; those of a base stay with it"),
     (&["--add", "--append", "-a"], "--copy SRC:DST adds files"),
     (&["--ignore", "--ignorefile"], "--exclude GLOB, or --ignore-file FILE"),
     (
@@ -91,12 +126,23 @@ const FLAGS: [(&[&str], &str); 16] = [
     (&["--timestamp", "--source-date-epoch"], "--created TIME sets the time of the image and its files"),
 ];
 
+/// Values of their flags.
+const VALUES: [(&[&str], &str); 7] = [
+    (&["tty", "fancy"], "auto shows bars on a terminal"),
+    (&["json", "rawjson"], "--format json prints JSON"),
+    (&["quiet"], "none, or --quiet"),
+    (&["estargz", "zstd:chunked", "zstd-chunked"], "zstd; layers have no list of files for pulling them in parts"),
+    (&["uncompressed"], "none"),
+    (&["newer"], "always asks the registry"),
+    (&["docker", "oci", "v2s2"], "images are those of OCI, which docker reads"),
+];
+
 /// Returns a hint for a mistake on the command line: the equivalent of another program's word, or a correction.
 pub(super) fn hint(error: &clap::Error) -> Option<String> {
     let (table, kind, suggestions): (&[(&[&str], &str)], _, _) = match error.kind() {
         ErrorKind::InvalidSubcommand => (&COMMANDS, ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
         ErrorKind::UnknownArgument => (&FLAGS, ContextKind::InvalidArg, ContextKind::SuggestedArg),
-        ErrorKind::InvalidValue => (&[], ContextKind::InvalidValue, ContextKind::SuggestedValue),
+        ErrorKind::InvalidValue => (&VALUES, ContextKind::InvalidValue, ContextKind::SuggestedValue),
         _ => return None,
     };
     let Some(ContextValue::String(given)) = error.get(kind) else { return None };
@@ -151,7 +197,7 @@ mod tests {
 
     #[test]
     fn no_word_is_in_a_table_twice() {
-        for table in [&COMMANDS[..], &FLAGS[..]] {
+        for table in [&COMMANDS[..], &FLAGS[..], &VALUES[..]] {
             let words: Vec<&str> = table.iter().flat_map(|(words, _)| words.iter().copied()).collect();
             let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
             assert_eq!(words.len(), unique.len());

@@ -31,11 +31,15 @@ pub(super) fn repository_of(file_name: Option<&OsStr>, fallback: &str) -> String
 pub(super) fn annotation(text: &str) -> Result<(String, String)> {
     let (key, value) = pair(text)?;
     let (scope, rest) = key.split_once(':').unwrap_or(("", &key));
-    match scope {
-        "manifest" if !rest.is_empty() => Ok((rest.to_owned(), value)),
-        "index" | "index-descriptor" | "manifest-descriptor" => {
-            let reason = "only manifests get annotations, not the index of several platforms";
-            Err(Error::usage(format!("annotation `{key}`"), reason).hint(format!("{rest}=VALUE")))
+    let refused = |reason| Err(Error::usage(format!("annotation `{key}`"), reason).hint(format!("{rest}=VALUE")));
+    match scope.split_once('[') {
+        None if scope == "manifest" && !rest.is_empty() => Ok((rest.to_owned(), value)),
+        None if ["index", "index-descriptor", "manifest-descriptor"].contains(&scope) => {
+            refused("only manifests get annotations, not the index of several platforms")
+        }
+        // A platform in brackets, as for docker.
+        Some(("manifest" | "index" | "index-descriptor" | "manifest-descriptor", _)) => {
+            refused("annotations are of the manifests of all platforms")
         }
         _ => Ok((key, value)),
     }
@@ -164,7 +168,8 @@ pub(super) fn created(flag: Option<Timestamp>, default: Timestamp) -> Result<Tim
 
 /// Reads `docker://REPOSITORY`.
 pub(super) fn repository(text: &str) -> Result<Reference> {
-    let Location::Registry(reference) = text.parse()? else {
+    let location: Location = text.parse().map_err(|error: Error| error.hint("docker://HOST/NAME"))?;
+    let Location::Registry(reference) = location else {
         return Err(Error::usage(format!("`{text}`"), "not a repository: docker://HOST/NAME"));
     };
     CachePlace::prefix(&reference).map(|_| reference)
