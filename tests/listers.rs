@@ -18,12 +18,12 @@ pub(crate) struct Entry {
     pub(crate) uid: u64,
     pub(crate) gid: u64,
     /// In bytes; zero for everything but a file.
-    size: u64,
+    pub(crate) size: u64,
     /// In seconds since the epoch.
     pub(crate) mtime: i64,
     /// Without `./` at the beginning and `/` at the end.
     pub(crate) path: Vec<u8>,
-    link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
 }
 
 impl Entry {
