@@ -1,7 +1,7 @@
 //! Platforms that are added to an image which a name has already (`--into-index`).
 
 use super::{Yard, read};
-use crate::consumers::{Containerd, Docker, Podman, Registry, Skopeo, Umoci};
+use crate::consumers::{Containerd, Docker, Podman, Registry, Skopeo, Umoci, crane};
 use crate::registry::server::Server;
 use crate::support::{command, is_left_out, run};
 use serde_json::{Value, json};
@@ -304,6 +304,12 @@ fn other_programs_read_what_was_added() {
                 let shown = run(podman.command().args(["image", "inspect", "--format", "{{.Architecture}}", &id]));
                 assert_eq!(shown.success().text().trim(), arch);
             }
+        }
+    }
+    if let Some(crane) = crane() {
+        assert_eq!(run(command(&crane).args(["digest", &name])).success().text().trim(), once);
+        for platform in &PLATFORMS[..2] {
+            run(command(&crane).args(["validate", "--platform", platform, "--remote", &name])).success();
         }
     }
     for docker in Docker::all() {
