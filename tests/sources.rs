@@ -233,6 +233,42 @@ fn a_dockerignore_means_what_it_means_to_builders() {
     assert_eq!(ours, theirs);
 }
 
+/// What `COPY site/*.html /srv/` copies is said with `include`, and a pattern in the place of a source is answered with that.
+#[test]
+fn files_that_match_a_pattern_are_copied_by_include() {
+    let scratch = Scratch::new();
+    for file in
+        ["site/index.html", "site/a,b.html", "site/style.css", "site/pages/one.html", "site/pages/more/two.html"]
+    {
+        scratch.write(file, file);
+    }
+    let copied = |copy: &str| {
+        run(&mut program(scratch.path(), &["layout", "out", "--compression=none", "--copy", copy])).success();
+        files(&scratch.join("out")).into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(copied("site:/srv,exclude=**,include=*.html"), "srv/a,b.html srv/index.html");
+    assert_eq!(copied("site:/srv,exclude=**,include=[^a]*.html"), "srv/index.html");
+    assert_eq!(copied("site:/srv,exclude=**,include=page?"), "srv/pages/more/two.html srv/pages/one.html");
+    assert_eq!(
+        copied("site:/srv,exclude=**,include=**/*.html"),
+        "srv/a,b.html srv/index.html srv/pages/more/two.html srv/pages/one.html"
+    );
+    for (source, advice) in [
+        ("site/*.html", "--copy 'site:/srv,exclude=**,include=*.html' copies what matches"),
+        ("./site/page?/*.html", "--copy './site:/srv,exclude=**,include=page?/*.html' copies what matches"),
+        ("*.html", "--copy '.:/srv,exclude=**,include=*.html' copies what matches"),
+        ("/no[a]/x,,y", "--copy '/:/srv,exclude=**,include=no[a]/x,,y' copies what matches"),
+    ] {
+        let copy = format!("{source}:/srv/");
+        let refused = run(&mut program(scratch.path(), &["layout", "out", "--copy", &copy])).ended_with(1);
+        let expected = format!("{}: not found (it is a name, not a pattern: {advice})", source.replace(",,", ","));
+        refused.failed_saying(&expected);
+    }
+    // A character like any other, where there is such a file.
+    scratch.write("site/*.html", "star");
+    assert_eq!(copied("site/*.html:/srv/"), "srv/*.html");
+}
+
 fn tar_of(headers: &[Header<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for header in headers {

@@ -2,7 +2,7 @@
 
 use super::colon_of_pair;
 use super::exclusions::{Exclusions, add_file};
-use super::options::{ItemOptions, KnownOptions, OptionForm};
+use super::options::{ItemOptions, KnownOptions, OptionForm, doubled};
 use crate::cli::placeholders::{filled, has_placeholder};
 use crate::cli::values;
 use ocibuild::build::Source;
@@ -133,7 +133,7 @@ impl Copy {
                 };
                 return Ok(source.rules(self.excluding(rules, excluded)?));
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.not_found(error)),
             // Not a directory, or not readable; the error is reported when it is opened as a file.
             Err(_) => {}
         }
@@ -146,6 +146,20 @@ impl Copy {
         }
         self.check_options_of_file()?;
         Ok(Source::file(&self.source, self.destination_of_file()?)?.rules(rules))
+    }
+
+    /// Adds what copies the files that match, if the source is a pattern.
+    fn not_found(&self, error: Error) -> Error {
+        let Some((text, at)) = self.source.to_str().and_then(|text| Some((text, text.find(['*', '?', '['])?))) else {
+            return error;
+        };
+        let (directory, pattern) = match text[..at].rfind('/') {
+            Some(slash) => (&text[..slash.max(1)], &text[slash + 1..]),
+            None => (".", text),
+        };
+        let (directory, pattern) = (doubled(directory), doubled(pattern));
+        let copy = format!("--copy '{directory}:{},exclude=**,include={pattern}'", self.destination);
+        error.hint(format!("it is a name, not a pattern: {copy} copies what matches"))
     }
 
     fn rules(&self, general: &Rules) -> Rules {
