@@ -106,7 +106,7 @@ def podman(store):
             build='podman build --quiet --tag "$1" "$2"')
     finally:
         # podman mounts this directory on itself.
-        subprocess.run(["umount", store / "root/overlay"], stderr=subprocess.DEVNULL)
+        subprocess.run(["umount", "--quiet", "--lazy", store / "root/overlay"], stderr=subprocess.DEVNULL)
         remove(store)
 
 
@@ -175,7 +175,7 @@ def daemon(command, store):
     finally:
         process.terminate()
         process.wait()
-        subprocess.run(["umount", store / "exec/netns/default"], stderr=subprocess.DEVNULL)
+        subprocess.run(["umount", "--quiet", "--lazy", store / "exec/netns/default"], stderr=subprocess.DEVNULL)
         remove(store)
 
 

@@ -38,15 +38,15 @@ impl BuildTarget {
         layout.chain(self.texts.iter().cloned()).collect()
     }
 
-    /// Returns what an image with these names takes for itself.
+    /// Returns what an image with these names takes for itself, in containerd in this namespace.
     ///
     /// # Errors
     /// Fails if the name that it gets in a layout is malformed.
-    pub(super) fn taken(&self, names: &[ImageName]) -> Result<Vec<TakenPlace>> {
+    pub(super) fn taken(&self, names: &[ImageName], namespace: Option<&str>) -> Result<Vec<TakenPlace>> {
         let layout = self.layout.iter().map(|layout| ExportDestination::Layout(layout.clone(), None));
         let mut taken = Vec::new();
         for destination in layout.chain(self.destinations.iter().cloned()) {
-            taken.extend(destination.taken(names)?);
+            taken.extend(destination.taken(names, namespace)?);
         }
         Ok(taken)
     }

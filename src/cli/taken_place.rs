@@ -2,6 +2,7 @@
 
 use super::destination::{ExportDestination, names_in_layout};
 use ocibuild::common::root::Root;
+use ocibuild::store::ContainerEngine;
 use ocibuild::store::archive::ArchiveForm;
 use ocibuild::{ImageName, Result};
 use std::path::{Path, PathBuf};
@@ -33,11 +34,12 @@ impl TakenPlace {
 }
 
 impl ExportDestination {
-    /// Returns what an image with the names `own` takes here; one without names is called `latest`.
+    /// Returns what an image with the names `own` takes here; one without names is called `latest`. `namespace` is that of
+    /// containerd, if one is given.
     ///
     /// # Errors
     /// Fails if the name that it gets in a layout is malformed.
-    pub(super) fn taken(&self, own: &[ImageName]) -> Result<Vec<TakenPlace>> {
+    pub(super) fn taken(&self, own: &[ImageName], namespace: Option<&str>) -> Result<Vec<TakenPlace>> {
         let (place, names) = match self {
             ExportDestination::Layout(directory, tag) => (real(directory), Some(names_in_layout(tag.as_deref(), own)?)),
             ExportDestination::File(file, ArchiveForm::Oci, names) => {
@@ -49,7 +51,8 @@ impl ExportDestination {
             ExportDestination::Files(None) => (RealPlace::Path("-".into()), None),
             ExportDestination::Engine(engine, references) => {
                 let names = references.iter().map(ImageName::of_reference).collect();
-                (RealPlace::Service(engine.transport().to_owned()), Some(names))
+                let namespace = namespace.filter(|_| *engine == ContainerEngine::Containerd);
+                (RealPlace::Service([engine.transport(), namespace.unwrap_or_default()].join(" ")), Some(names))
             }
             ExportDestination::Repository(_, names) => (RealPlace::Service("docker".to_owned()), Some(names.clone())),
         };

@@ -196,6 +196,16 @@ fn nothing_is_written_unless_all_images_can_be() {
         let refused = program(&scratch, &["build"]);
         assert!(refused.status != 0 && refused.stderr.contains(reason), "{file}: {refused}");
     }
+    // One name in two namespaces of containerd is two images.
+    let in_namespaces = |one: &str, two: &str| {
+        let image =
+            |name: &str, namespace: &str| format!("[[image]]\nname = \"{name}\"\nnamespace = \"{namespace}\"\n");
+        let shared = "tag = \"app:1\"\nload = \"containerd\"\nuser = 1\n";
+        scratch.write("ocibuild.toml", [shared, &image("a", one), &image("b", two)].concat());
+        program(&scratch, &["build", "--dry-run", "-q"])
+    };
+    in_namespaces("one", "two").success();
+    in_namespaces("one", "one").ended_with(2).failed_saying("`a` and `b` have both the name docker.io/library/app:1");
 }
 
 #[test]

@@ -212,6 +212,15 @@ fn an_engine_that_does_not_pull_gets_an_archive_and_is_asked_for_the_image() {
     let other = format!("sha256:{}", "0".repeat(64));
     yard.engine("docker", &other, load);
     export("unix:///d").ended_with(1).failed_saying(&format!("docker.io/library/app:latest is another image, {other}"));
+    // ctr names an image before it unpacks it.
+    let pulls = format!("echo \"$*\" >> asked; case \"$*\" in *pull*) exit 9;; *list*) echo {digest};; esac");
+    yard.program("ctr", &format!("{pulls}\n[ \"$*\" != 'image import -' ] || /bin/cat > /dev/null"));
+    fs::remove_file(yard.scratch.join("asked")).unwrap();
+    yard.run_among("export out containerd:app").success();
+    let asked = fs::read_to_string(yard.scratch.join("asked")).unwrap();
+    let asked: Vec<&str> = asked.lines().map(|line| line.split('@').next().unwrap()).collect();
+    assert!(asked[0].starts_with("image pull --plain-http 127.0.0.1:"), "{asked:?}");
+    assert_eq!(asked[1], asked[0].replace("pull --plain-http", "rm"));
     // One of several names is missing.
     yard.engine("podman", &digest, load);
     let three = yard.run_among("build -t app:1 -t app:2 -t app:3 --copy a:/a --load podman").ended_with(1);

@@ -68,7 +68,7 @@ impl<'i> NamedImage<'i> {
             let reason = "standard output can have only one tar, and there are several images";
             return Err(Error::usage(format!("image {name}: {}", target.flag), reason).hint("--image NAME builds one"));
         }
-        let taken = target.taken(&flags.tags).map_err(within)?;
+        let taken = target.taken(&flags.tags, flags.namespace.name()).map_err(within)?;
         Ok(Some(NamedImage { name, flags, target, taken }))
     }
 
