@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 /// The number of bytes that one request asks for.
-const REQUESTED: u64 = 4 << 20;
+const REQUESTED: u64 = 32 << 20;
 /// The largest gap that is read rather than left out by a new request. Threads ask for neighbours in any order, so it is mostly
 /// needed soon.
 const MOST_SKIPPED: u64 = 2 << 20;

@@ -241,7 +241,7 @@ fn blocks_are_fetched_while_that_is_faster() {
     }
     let yard = Yard::new(|x, shelf| {
         if is_part(x) {
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(6));
         }
         shelf.serve(x);
     });
@@ -250,7 +250,7 @@ fn blocks_are_fetched_while_that_is_faster() {
     assert!(built.text().contains(&expected), "{}", built.text());
     assert!(built.stderr.contains("fetched; compressing the others, which is faster"), "{}", built.stderr);
     let parts = yard.server.seen().iter().filter(|seen| seen.header("range").is_some()).count();
-    assert!(parts < 9, "{parts} requests of 4 MiB");
+    assert!(parts < 5, "{parts} requests");
 }
 
 #[test]
