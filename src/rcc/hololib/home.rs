@@ -64,10 +64,10 @@ pub struct Holotree {
 impl Holotree {
     /// Returns the Holotree that RCC uses for `owner` with this product home.
     ///
-    /// It is the shared one if the owner's mark exists in it.
+    /// It is the shared one if the owner's mark exists in it. A user who may not look there does not use it.
     ///
     /// # Errors
-    /// Fails if the system does not say whether there is a mark.
+    /// Fails if the system does not say whether there is a mark, for another reason.
     pub fn of(product_home: &Path, shared_directory: &Path, owner: &SpaceOwner) -> Result<Holotree> {
         let shared = Holotree {
             sharing: Sharing::Shared,
@@ -75,8 +75,10 @@ impl Holotree {
             spaces: shared_directory.to_owned(),
         };
         let mark = shared.library.join("catalog/init").join(owner.id());
-        if PathStatus::of(&mark)?.is_file() {
-            return Ok(shared);
+        match PathStatus::of(&mark) {
+            Ok(status) if status.is_file() => return Ok(shared),
+            Err(error) if !error.is_refused_by_permissions() => return Err(error),
+            _ => {}
         }
         Ok(Holotree {
             sharing: Sharing::Private,
