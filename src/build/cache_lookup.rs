@@ -5,7 +5,7 @@ use crate::cache::{Cache, CachedLayer, Fingerprints, LayerFacts, LayerKey};
 use crate::codec::compression::Compression;
 use crate::common::digest::DiffId;
 use crate::common::error::Result;
-use crate::common::progress::Progress;
+use crate::common::progress::{Progress, warn};
 use crate::layers::incremental::{Comparison, DoneBlock, Fingerprint, PreviousEntry, PreviousLayer, Reuse, compare};
 use crate::layers::tree::Tree;
 use crate::layers::{CompressionPolicy, Layer, MadeLayer, Work, hash_layer};
@@ -157,17 +157,25 @@ impl CacheLookup<'_> {
         let CacheLookup { caches: LayerCaches { cache, layout, .. }, policy, progress } = *self;
         let (Some(cache), Some((recipe, facts))) = (cache, &planned.recipe) else { return };
         let MadeLayer { layer, blocks, .. } = made;
+        if !self.index_blocks(cache, planned, (layer, blocks)) {
+            return;
+        }
         let kept = CachedLayer { layer: layer.clone(), facts: facts.clone(), from: None, recorded: cache.now() };
         cache.keep(&LayerKey::of_recipe(recipe, policy), &kept, layout, progress);
-        self.index_blocks(cache, planned, (layer, blocks));
     }
 
-    /// Keeps the blocks of a layer for others. A layer that passes gzip through has blocks that no compressor makes.
-    fn index_blocks(&self, cache: &Cache, planned: &PlannedLayer, (layer, blocks): (&Layer, &[DoneBlock])) {
+    /// Keeps the blocks of a layer for others, and returns whether the layer can be cached: one that is found in the cache is not
+    /// indexed again. A layer that passes gzip through has blocks that no compressor makes.
+    fn index_blocks(&self, cache: &Cache, planned: &PlannedLayer, (layer, blocks): (&Layer, &[DoneBlock])) -> bool {
         let compression = planned.compression;
-        if !compression.passes_gzip_through() && compression.compression() != Compression::None {
-            cache.index_blocks(layer, blocks, compression.compression(), self.progress);
+        if compression.passes_gzip_through() || compression.compression() == Compression::None {
+            return true;
         }
+        let indexed = cache.index_blocks(layer, blocks, compression.compression());
+        if let Err(error) = &indexed {
+            warn(self.progress, &error.object(), &format!("{}; the layer is not cached", error.reason()));
+        }
+        indexed.is_ok()
     }
 
     /// Stores the layer of `tree`, and returns its differences from the previous one.
@@ -176,6 +184,9 @@ impl CacheLookup<'_> {
         let compression = planned.compression;
         let MadeLayer { layer, work, blocks, contents } = made;
         let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
+        if !self.index_blocks(cache, planned, (&layer, &blocks)) {
+            return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) };
+        }
         let PartialHit { earlier, reuse: _, fingerprints } = parts;
         let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);
@@ -188,7 +199,6 @@ impl CacheLookup<'_> {
         let keep_blocks = || {
             let entries = entries(tree, fingerprints.lasting(cache.now()), &contents);
             cache.keep_blocks(&planned.series, (&layer, &blocks), entries, progress);
-            self.index_blocks(cache, planned, (&layer, &blocks));
         };
         let (differences, ()) = rayon::join(|| earlier.as_ref().map(between), keep_blocks);
         BuiltLayer { work, differences, ..BuiltLayer::of(layer, LayerOrigin::Made) }

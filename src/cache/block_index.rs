@@ -17,7 +17,6 @@ use crate::common::bounded_read;
 use crate::common::digest::Digest;
 use crate::common::error::{ErrorKind, Result};
 use crate::common::file_section::append_from;
-use crate::common::progress::{Progress, warn};
 use crate::common::root::Root;
 use crate::layers::Layer;
 use crate::layers::incremental::{BlockStore, DoneBlock};
@@ -56,23 +55,20 @@ impl Cache {
         StoredBlocks { cache: self, compression, found: OnceLock::new() }
     }
 
-    /// Keeps the index of a layer that was made with `compression`. A failure only costs time, so it is a warning.
-    pub fn index_blocks(&self, layer: &Layer, blocks: &[DoneBlock], compression: Compression, progress: &dyn Progress) {
-        let Some(list) = BlockList::of(blocks).filter(|_| blocks.len() <= MOST_BLOCKS) else { return };
+    /// Keeps the index of a layer that was made with `compression`. A layer with too many blocks has none.
+    ///
+    /// # Errors
+    /// Fails if the cache cannot be written.
+    pub fn index_blocks(&self, layer: &Layer, blocks: &[DoneBlock], compression: Compression) -> Result<()> {
+        let Some(list) = BlockList::of(blocks).filter(|_| blocks.len() <= MOST_BLOCKS) else { return Ok(()) };
         let format = keys::block_format(compression);
         let body = [format.as_bytes(), &layer.descriptor.size.to_be_bytes()[..], &list.to_bytes()].concat();
         let name = layer.descriptor.digest.hex();
-        let write = || {
-            let mut file = self.block_index.temporary()?;
-            let sum = Digest::of(&body);
-            file.write_all(&[MAGIC, sum.as_bytes(), &body[..]].concat())
-                .map_err(|error| self.block_index.failed(&name, "write", error))?;
-            file.rename_unsynced(&name)
-        };
-        if let Err(error) = write() {
-            let what = "other layers cannot reuse its blocks";
-            warn(progress, &error.object(), &format!("{}; {what}", error.reason()));
-        }
+        let mut file = self.block_index.temporary()?;
+        let sum = Digest::of(&body);
+        file.write_all(&[MAGIC, sum.as_bytes(), &body[..]].concat())
+            .map_err(|error| self.block_index.failed(&name, "write", error))?;
+        file.rename_unsynced(&name)
     }
 
     /// Returns the blocks of the layer `digest`, if it was made here with `compression` and they are known.

@@ -234,7 +234,7 @@ fn blocks_of_a_blob_that_is_gone_or_altered_are_none() {
 fn lists_go_with_their_blobs() {
     let scene = Scene::new();
     let kept = scene.keep_blocks(&series(), b"content");
-    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5), &Silent);
+    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5)).unwrap();
     let kinds = |upkeep: &Upkeep| -> Vec<Vec<maintenance::ItemKind>> {
         let items = upkeep.items().unwrap();
         let files = items.iter().filter(|item| item.kind != maintenance::ItemKind::Note).map(|item| {
@@ -256,7 +256,7 @@ fn lists_go_with_their_blobs() {
     torn.truncate(torn.len() - 12);
     fs::write(&index, &torn).unwrap();
     assert_eq!(upkeep.discard_damaged_files().unwrap(), [index.display().to_string()]);
-    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5), &Silent);
+    scene.cache.index_blocks(&kept.layer, &kept.blocks, Compression::Gzip(5)).unwrap();
     fs::remove_file(scene.blob(&kept.layer)).unwrap();
     let pruned = upkeep.prune(CacheLimits::default()).unwrap();
     assert_eq!(pruned.items, [(Leftover, 4)].into());

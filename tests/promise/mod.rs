@@ -172,8 +172,12 @@ fn one_disturbance(
 }
 
 /// The words of warnings of a build whose layers, or their blocks, the shared cache does not get. Blocks come from the own cache.
-const NOT_SHARED: [&str; 3] =
-    ["not pushed to the shared cache", "the blocks of layers are not pushed", "building without the cache"];
+const NOT_SHARED: [&str; 4] = [
+    "not pushed to the shared cache",
+    "the blocks of layers are not pushed",
+    "building without the cache",
+    "the layer is not cached",
+];
 
 #[test]
 fn every_command_that_writes_has_a_scenario() {
