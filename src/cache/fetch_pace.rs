@@ -15,6 +15,8 @@ const COMPRESSED_AGAIN: usize = 4;
 pub(super) struct FetchPace {
     compression: Compression,
     blocks: AtomicUsize,
+    /// The number of blocks that were compressed again, or were too late for it.
+    compressed_again: AtomicUsize,
     /// The compressed bytes of the fetched blocks.
     packed: AtomicU64,
     fetching: TimeTaken,
@@ -47,6 +49,7 @@ impl FetchPace {
         FetchPace {
             compression,
             blocks: AtomicUsize::new(0),
+            compressed_again: AtomicUsize::new(0),
             packed: AtomicU64::new(0),
             fetching: TimeTaken::default(),
             compressing: TimeTaken::default(),
@@ -56,9 +59,13 @@ impl FetchPace {
 
     /// Returns whether further blocks are fetched.
     pub(super) fn is_worthwhile(&self) -> bool {
+        !self.has_given_up.load(Ordering::Relaxed) && !self.is_slower()
+    }
+
+    /// Returns whether fetching has taken longer than compressing would have.
+    pub(super) fn is_slower(&self) -> bool {
         let is_early = self.blocks.load(Ordering::Relaxed) < FIRST;
-        let is_faster = || self.fetching.for_each_byte() <= self.compressing.for_each_byte();
-        !self.has_given_up.load(Ordering::Relaxed) && (is_early || is_faster())
+        !is_early && self.fetching.for_each_byte() > self.compressing.for_each_byte()
     }
 
     /// Fetches no more blocks. Returns whether that is new.
@@ -74,19 +81,24 @@ impl FetchPace {
     /// Measures `fetch`, which fetches a block with `length` bytes of content.
     ///
     /// # Errors
-    /// Returns the error of `fetch`, or of a block that is damaged.
+    /// Returns the error of `fetch`.
     pub(super) fn measure(&self, length: u64, fetch: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let start = Instant::now();
         let packed = fetch()?;
         self.fetching.add(length, start);
         self.packed.fetch_add(packed.len() as u64, Ordering::Relaxed);
-        if self.blocks.fetch_add(1, Ordering::Relaxed) < COMPRESSED_AGAIN {
-            self.compress_again(&packed, length)?;
-        }
+        self.blocks.fetch_add(1, Ordering::Relaxed);
         Ok(packed)
     }
 
-    fn compress_again(&self, packed: &[u8], length: u64) -> Result<()> {
+    /// Compresses a fetched block again if it is one of the first, to know the time that this takes.
+    ///
+    /// # Errors
+    /// Fails if the block is damaged.
+    pub(super) fn compress_again(&self, packed: &[u8], length: u64) -> Result<()> {
+        if self.compressed_again.fetch_add(1, Ordering::Relaxed) >= COMPRESSED_AGAIN {
+            return Ok(());
+        }
         let (mut content, mut again) = (Vec::new(), Vec::new());
         Decompressor::default().decompress(packed, self.compression.encoding(), length as usize, &mut content)?;
         let mut compressor = Compressor::new(self.compression)?;

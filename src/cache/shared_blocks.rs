@@ -1,7 +1,7 @@
 //! The compressed blocks of layers from other machines, for layers that have some of them too.
 //!
-//! A block is fetched by a request for its range of the blob. It is decompressed and compared before it is used, so a registry
-//! chooses at most how a block is compressed.
+//! Blocks are read from ranges of the blobs. Each one is decompressed and compared before it is used, so a registry chooses at
+//! most how a block is compressed.
 
 use super::blob_stream::BlobStream;
 use super::block_table::BlockTable;
@@ -9,7 +9,7 @@ use super::fetch_pace::FetchPace;
 use super::shared_block_lists::{LayerBlocks, SMALLEST};
 use super::{CachePlace, SharedCache};
 use crate::codec::compression::Compression;
-use crate::common::error::Result;
+use crate::common::error::{Error, Result};
 use crate::common::human_numbers::{self, counted};
 use crate::common::progress::{Activity, warn};
 use crate::layers::incremental::BlockStore;
@@ -45,7 +45,7 @@ impl<'a> SharedBlocks<'a> {
     pub(crate) fn finish(&self) {
         let (blocks, bytes) = self.pace.fetched();
         if blocks > 0 {
-            let stopped = if self.pace.is_worthwhile() { "" } else { "; compressing the others, which is faster" };
+            let stopped = if self.pace.is_slower() { "; compressing the others, which is faster" } else { "" };
             let outcome = format!("{}, {} fetched{stopped}", counted(blocks, "block"), human_numbers::size(bytes));
             Activity::start(self.shared.progress(), "shared cache", None).finish(&outcome);
         }
@@ -56,29 +56,32 @@ impl<'a> SharedBlocks<'a> {
         if !self.pace.is_worthwhile() {
             return None;
         }
-        match self.pace.measure(length, || self.read(place, blob, range)) {
-            Ok(packed) => Some(packed),
-            Err(error) => {
-                if self.pace.give_up() {
-                    let reason = format!("{}; compressing its blocks", error.reason());
-                    warn(self.shared.progress(), &error.object(), &reason);
-                }
-                None
-            }
+        let object = format!("{}: blob {}", place.name(), blob.digest);
+        let packed = self.pace.measure(length, || self.read(place, blob, range, &object));
+        let packed = packed.and_then(|packed| match self.pace.compress_again(&packed, length) {
+            Ok(()) => Ok(packed),
+            Err(_) => Err(Error::corrupt(&object, "a block is damaged")),
+        });
+        packed.inspect_err(|error| self.give_up(error)).ok()
+    }
+
+    fn give_up(&self, error: &Error) {
+        if self.pace.give_up() {
+            let reason = format!("{}; compressing its blocks", error.reason());
+            warn(self.shared.progress(), &error.object(), &reason);
         }
     }
 
     /// Reads a range of a blob. Threads take turns, because most ranges follow each other.
-    fn read(&self, place: &'a CachePlace, blob: &Descriptor, range: &Range<u64>) -> Result<Vec<u8>> {
-        let object = format!("{}: blob {}", place.name(), blob.digest);
+    fn read(&self, place: &'a CachePlace, blob: &Descriptor, range: &Range<u64>, object: &str) -> Result<Vec<u8>> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         // Where two have it, one of them goes on and the other is closed.
-        let open = streams.iter().rposition(|stream| stream.has(place.repository(), blob, range));
+        let open = streams.iter().rposition(|stream| stream.has(blob, range));
         let mut stream = match open {
             Some(number) => streams.remove(number),
-            None => BlobStream::open(place.repository(), blob, range.start, &object)?,
+            None => BlobStream::open(place.repository(), blob, range.start, object)?,
         };
-        let packed = stream.read(range, &object)?;
+        let packed = stream.read(range, object)?;
         if streams.len() >= MOST_STREAMS {
             streams.remove(0);
         }

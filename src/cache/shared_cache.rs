@@ -266,8 +266,8 @@ impl SharedCache {
         Ok(Published::Written(moved))
     }
 
-    /// Uploads `layers`, made with `compression`, to `place`, so that builds on other machines reuse their blocks. Their blobs
-    /// come from `source`. Layers that others shared before stay there as far as there is room.
+    /// Uploads those of `layers`, made with `compression`, for which there is room to `place`, so that builds on other machines
+    /// reuse their blocks. Their blobs come from `source`. Layers that others shared before stay there as far as there is room.
     ///
     /// # Errors
     /// Fails if a blob cannot be read, or the registry refuses a blob or document.
@@ -278,6 +278,10 @@ impl SharedCache {
         compression: Compression,
         source: &dyn BlobSource,
     ) -> Result<Published> {
+        let layers = shared_block_lists::with_room(layers);
+        if layers.is_empty() {
+            return Ok(Published::Unchanged);
+        }
         let earlier = match place.block_lists(compression) {
             // What is there cannot be used, and is replaced.
             Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) => Vec::new(),
@@ -290,8 +294,8 @@ impl SharedCache {
         let mut moved = copy_blobs(source, &blobs, &*place.repository, &self.progress)?;
         // The registry may have removed earlier blobs, and takes no manifest that names them then.
         let is_there = |layer: &&LayerBlocks| place.repository.contains(&layer.descriptor).unwrap_or(false);
-        let both = layers.iter().chain(earlier.iter().filter(is_there));
-        let documents = shared_block_lists::documents(both, compression);
+        let both = layers.iter().copied().chain(earlier.iter().filter(is_there));
+        let documents = shared_block_lists::documents(&shared_block_lists::with_room(both), compression);
         moved.add(place.put_documents(&place.blocks_tag(compression)?, &documents)?);
         Ok(Published::Written(moved))
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct SharedCacheArguments {
-    /// Pull environment layers, and compressed blocks of others, from a trusted shared cache in this repository. Repeatable
+    /// Reuse environment layers and compressed blocks from a trusted shared cache in this repository. Repeatable
     #[arg(
         long = "cache-from",
         value_name = "docker://REPOSITORY",
@@ -23,7 +23,7 @@ pub(super) struct SharedCacheArguments {
         help_heading = "Cache"
     )]
     from: Vec<Reference>,
-    /// Push the layers to a shared cache in this repository. Repeatable
+    /// Push the new layers to a shared cache in this repository. Repeatable
     #[arg(long = "cache-to", value_name = "docker://REPOSITORY", value_parser = super::values::repository, help_heading = "Cache")]
     to: Vec<Reference>,
 }
@@ -85,7 +85,11 @@ impl SharedCacheArguments {
             Vec::new()
         });
         if groups.is_empty() && blocks.is_empty() {
-            warn(watch, "--cache-to", "nothing to push: no layer was built with the cache of this machine");
+            let reason = match own {
+                Some(_) => "no layer was built here with a compressed block of 64 KiB or more",
+                None => "the layers were built without the cache of this machine",
+            };
+            warn(watch, "--cache-to", &format!("nothing to push: {reason}"));
             return Ok(());
         }
         let registries: Vec<&str> = self.to.iter().map(Reference::registry).collect();

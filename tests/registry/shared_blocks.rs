@@ -122,6 +122,21 @@ fn a_new_machine_compresses_only_blocks_that_no_other_has() {
 }
 
 #[test]
+fn digests_with_fetched_blocks_depend_on_no_number_of_threads() {
+    if is_left_out() {
+        return;
+    }
+    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let expected = yard.share();
+    for jobs in ["1", "2", "8"] {
+        let machine = format!("threads{jobs}");
+        let built = yard.build(&machine, &["--cache-from", &yard.cache(), "--jobs", jobs]);
+        assert_eq!(built.digest, expected, "--jobs {jobs}");
+        assert!(built.blocks("reused") >= ALWAYS_FETCHED, "--jobs {jobs}: {}", built.layer);
+    }
+}
+
+#[test]
 fn layers_of_several_builds_are_shared_under_one_tag() {
     if is_left_out() {
         return;
@@ -145,8 +160,12 @@ fn layers_of_several_builds_are_shared_under_one_tag() {
 fn without_a_cache_of_its_own_a_build_shares_nothing_and_says_so() {
     let yard = Yard::new(|x, shelf| shelf.serve(x));
     let built = yard.build("first", &["--no-cache", "--cache-to", &yard.cache(), "-q"]);
-    assert!(built.stderr.contains("nothing to push: no layer was built with the cache"), "{}", built.stderr);
-    assert_eq!(yard.tags(), [""; 0]);
+    let said = "nothing to push: the layers were built without the cache of this machine";
+    assert!(built.stderr.contains(said), "{}", built.stderr);
+    let built = yard.build("first", &["--compression", "none", "--cache-to", &yard.cache(), "-q"]);
+    let said = "nothing to push: no layer was built here with a compressed block of 64 KiB or more";
+    assert!(built.stderr.contains(said), "{}", built.stderr);
+    assert_eq!((yard.tags(), yard.server.lines()), (vec![], vec![]));
 }
 
 #[test]
@@ -171,7 +190,7 @@ fn whatever_a_registry_sends_for_a_block_the_image_is_the_same() {
         x.answer(206, &[("Content-Range", &said)], &bytes[from..=to]);
     };
     let cases: [(&str, &str, Script); 5] = [
-        ("damaged", "compressing its blocks", parts(damaged)),
+        ("damaged", "a block is damaged; compressing its blocks", parts(damaged)),
         ("no parts", "does not send parts of it", parts(|x, _| x.answer(200, &[], "everything"))),
         ("missing", "does not send parts of it", parts(|x, _| x.refuse(404, "BLOB_UNKNOWN", "gone"))),
         ("down", "compressing its blocks", parts(|x, _| x.refuse(403, "DENIED", "go away"))),
