@@ -154,8 +154,6 @@ struct HashedTar {
 struct WrittenBlob {
     writer: BlobWriter,
     blocks: Vec<WrittenBlock>,
-    /// The number of blocks to write.
-    count: usize,
     work: Work,
 }
 
@@ -345,7 +343,6 @@ impl<'a> Line<'a> {
         let activity = Activity::start(progress, request.name, Some(blocks.bytes()));
         activity.advance(blocks.iter().take(first).map(|block| block.length).sum());
         let work = Work { reused: first, ..Work::default() };
-        let count = blocks.len() - first;
         let mut contents = prefix.contents.clone();
         contents.resize(request.tree.len(), 0);
         Line {
@@ -354,7 +351,7 @@ impl<'a> Line<'a> {
             first,
             half_read: Mutex::new(None),
             tar: Sequence::new(first, HashedTar { hasher: prefix.tar.clone(), states: Vec::new() }),
-            blob: blob.map(|writer| Sequence::new(first, WrittenBlob { writer, blocks: Vec::new(), count, work })),
+            blob: blob.map(|writer| Sequence::new(first, WrittenBlob { writer, blocks: Vec::new(), work })),
             contents: contents.into_iter().map(AtomicU32::new).collect(),
             activity,
         }
@@ -402,7 +399,12 @@ impl<'a> Line<'a> {
         drop((bytes, taken));
         blob.put(number, Ready { packed, tar_length, sum: sums.block, _ticket: ticket });
         self.advance_tar()?;
-        blob.consume(WrittenBlob::append)
+        blob.consume(|blob, ready| {
+            blob.append(ready)?;
+            let is_complete = self.first + blob.blocks.len() == self.blocks.len();
+            // The disk writes this layer while the next ones are compressed.
+            if is_complete { blob.writer.start_sync() } else { Ok(()) }
+        })
     }
 
     fn advance_tar(&self) -> Result<()> {
@@ -422,7 +424,7 @@ impl<'a> Line<'a> {
     fn finish(self, layout: &Layout) -> Result<MadeLayer> {
         let Line { request, blocks, tar, blob, contents, activity, .. } = self;
         let tar = complete(Some(tar), blocks.len(), request.name)?;
-        let WrittenBlob { writer, blocks: written, count: _, work } = complete(blob, blocks.len(), request.name)?;
+        let WrittenBlob { writer, blocks: written, work } = complete(blob, blocks.len(), request.name)?;
         if let Some(reuse) = request.reuse {
             reuse.blob.check_untouched()?;
         }
@@ -456,8 +458,7 @@ impl WrittenBlob {
         self.writer.write(packed.bytes())?;
         let packed = u32::try_from(packed.bytes().len()).unwrap_or(u32::MAX);
         self.blocks.push(WrittenBlock { packed, sum, state: self.writer.state() });
-        // The disk writes this layer while the next ones are compressed.
-        if self.blocks.len() == self.count { self.writer.complete() } else { Ok(()) }
+        Ok(())
     }
 }
 

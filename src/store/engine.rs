@@ -12,7 +12,6 @@ use crate::common::root::Root;
 use crate::common::threads;
 use crate::spec::Platform;
 use crate::spec::reference::Reference;
-use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -219,16 +218,10 @@ impl EngineStore {
     /// Fails if no program is found, or the engine does not pull the image, change its names or have it under all of them in the end.
     pub fn pull(&self, source: &str, names: &[Reference], digests: &[Digest]) -> Result<()> {
         let untag = || self.run(|_| &["image", "rm"], &|_| vec![source.to_owned()]).map(drop);
-        let asked = Cell::new(None);
-        let pulled = self.run(EngineProgram::to_pull, &|program| {
-            asked.set(Some(program));
-            vec![source.to_owned()]
-        });
-        if pulled.is_err() && asked.get() == Some(EngineProgram::Ctr) {
-            // It names an image before it unpacks it. Where it has not come to that, there is nothing to remove.
+        self.run(EngineProgram::to_pull, &|_| vec![source.to_owned()]).inspect_err(|_| {
+            // ctr names an image before it unpacks it. Where there is no name, there is nothing to remove.
             untag().ok();
-        }
-        pulled?;
+        })?;
         let tag = |name: &Reference| {
             self.run(EngineProgram::to_tag, &|_| vec![source.to_owned(), name.to_string()]).map(drop)
         };

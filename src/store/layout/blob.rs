@@ -96,13 +96,13 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Starts to make a blob durable whose last bytes were written. It is finished later, with others.
+    /// Starts to sync a blob whose last bytes were written. It is finished later, with others.
     ///
     /// # Errors
     /// Fails if some of the bytes cannot be written.
-    pub fn complete(&mut self) -> Result<()> {
+    pub fn start_sync(&mut self) -> Result<()> {
         let BlobWriter { flush, temporary, .. } = self;
-        flush.complete(|| temporary.share()).map_err(|error| self.not_written(error))
+        flush.start_last(|| temporary.share()).map_err(|error| self.not_written(error))
     }
 
     /// Returns the hash state after everything so far.

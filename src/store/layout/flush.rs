@@ -31,11 +31,11 @@ impl Flush {
         self.start_from(AT_ONCE, file)
     }
 
-    /// Starts a sync of the rest of a file that is complete, unless it is small or a sync is running.
+    /// Starts the last sync, of the rest of a file that is complete, unless it is small or a sync is running.
     ///
     /// # Errors
     /// The same as [`Flush::advance`].
-    pub(super) fn complete(&mut self, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
+    pub(super) fn start_last(&mut self, file: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         self.start_from(AT_LAST, file)
     }
 
@@ -81,9 +81,9 @@ mod tests {
         assert_eq!(flush.unflushed, 0);
         flush.wait().unwrap();
         flush.advance(AT_LAST - 1, || Err(io::Error::other("asked for too early"))).unwrap();
-        flush.complete(|| Err(io::Error::other("asked for without need"))).unwrap();
+        flush.start_last(|| Err(io::Error::other("asked for without need"))).unwrap();
         flush.advance(1, || Err(io::Error::other("asked for too early"))).unwrap();
-        flush.complete(|| file.try_clone()).unwrap();
+        flush.start_last(|| file.try_clone()).unwrap();
         assert_eq!(flush.unflushed, 0);
         flush.wait().unwrap();
     }
