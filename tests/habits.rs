@@ -185,6 +185,7 @@ fn every_flag_that_people_know_is_taken_or_answered() {
         ("--progress json", Some("--format json prints JSON")),
         ("--format json", None),
         ("--format docker", Some("images are those of OCI")),
+        ("--load oci", Some("[possible values: docker, podman, containerd] (see --help)")),
         ("--file Dockerfile", Some("no Dockerfile is read")),
         ("--exclude *.md --ignore-file lines", None),
         ("--ignorefile lines", Some("--ignore-file FILE")),

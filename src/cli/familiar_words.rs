@@ -126,30 +126,37 @@ const FLAGS: [(&[&str], &str); 22] = [
     (&["--timestamp", "--source-date-epoch"], "--created TIME sets the time of the image and its files"),
 ];
 
-/// Values of their flags.
-const VALUES: [(&[&str], &str); 7] = [
-    (&["tty", "fancy"], "auto shows bars on a terminal"),
-    (&["json", "rawjson"], "--format json prints JSON"),
-    (&["quiet"], "none, or --quiet"),
-    (&["estargz", "zstd:chunked", "zstd-chunked"], "zstd; layers have no list of files for pulling them in parts"),
-    (&["uncompressed"], "none"),
-    (&["newer"], "always asks the registry"),
-    (&["docker", "oci", "v2s2"], "images are those of OCI, which docker reads"),
+/// Values of their flags, by the flag.
+const VALUES: [(&str, &[&str], &str); 7] = [
+    ("--progress", &["tty", "fancy"], "auto shows bars on a terminal"),
+    ("--progress", &["json", "rawjson"], "--format json prints JSON"),
+    ("--progress", &["quiet"], "none, or --quiet"),
+    (
+        "--compression",
+        &["estargz", "zstd:chunked", "zstd-chunked"],
+        "zstd; layers have no list of files for pulling them in parts",
+    ),
+    ("--compression", &["uncompressed"], "none"),
+    ("--pull", &["newer"], "always asks the registry"),
+    ("--format", &["docker", "oci", "v2s2"], "images are those of OCI, which docker reads"),
 ];
 
 /// Returns a hint for a mistake on the command line: the equivalent of another program's word, or a correction.
 pub(super) fn hint(error: &clap::Error) -> Option<String> {
-    let (table, kind, suggestions): (&[(&[&str], &str)], _, _) = match error.kind() {
-        ErrorKind::InvalidSubcommand => (&COMMANDS, ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
-        ErrorKind::UnknownArgument => (&FLAGS, ContextKind::InvalidArg, ContextKind::SuggestedArg),
-        ErrorKind::InvalidValue => (&VALUES, ContextKind::InvalidValue, ContextKind::SuggestedValue),
+    let (kind, suggestions) = match error.kind() {
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        ErrorKind::InvalidValue => (ContextKind::InvalidValue, ContextKind::SuggestedValue),
         _ => return None,
     };
-    let Some(ContextValue::String(given)) = error.get(kind) else { return None };
-    let word = given.split('=').next().unwrap_or(given);
-    let is_it = |(words, _): &&(&[&str], &'static str)| words.contains(&word);
-    if let Some((_, answer)) = table.iter().find(is_it) {
-        return Some((*answer).to_owned());
+    let word = word_at(error, kind)?;
+    let answer = match error.kind() {
+        ErrorKind::InvalidSubcommand => answer_in(&COMMANDS, word),
+        ErrorKind::UnknownArgument => answer_in(&FLAGS, word),
+        _ => answer_to_value(word_at(error, ContextKind::InvalidArg)?, word),
+    };
+    if let Some(answer) = answer {
+        return Some(answer.to_owned());
     }
     let suggested: &[String] = match error.get(suggestions) {
         Some(ContextValue::String(one)) => std::slice::from_ref(one),
@@ -158,6 +165,21 @@ pub(super) fn hint(error: &clap::Error) -> Option<String> {
     };
     let nearest = nearest(word, suggested.iter().map(String::as_str))?;
     Some(format!("did you mean {nearest}?"))
+}
+
+/// Returns the word that the error is about: a command, a flag without its value, or a value.
+fn word_at(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    let Some(ContextValue::String(given)) = error.get(kind) else { return None };
+    given.split(['=', ' ']).next()
+}
+
+fn answer_in(table: &[(&[&str], &'static str)], word: &str) -> Option<&'static str> {
+    table.iter().find(|(words, _)| words.contains(&word)).map(|(_, answer)| *answer)
+}
+
+fn answer_to_value(flag: &str, value: &str) -> Option<&'static str> {
+    let is_it = |(of, values, _): &&(&str, &[&str], &str)| *of == flag && values.contains(&value);
+    VALUES.iter().find(is_it).map(|(_, _, answer)| *answer)
 }
 
 /// Returns the word of `known` that is most like `word`, if there is one that may have been meant.
@@ -197,9 +219,12 @@ mod tests {
 
     #[test]
     fn no_word_is_in_a_table_twice() {
-        for table in [&COMMANDS[..], &FLAGS[..], &VALUES[..]] {
-            let words: Vec<&str> = table.iter().flat_map(|(words, _)| words.iter().copied()).collect();
-            let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
+        let words_of = |table: &[(&'static [&'static str], &str)]| -> Vec<(&str, &str)> {
+            table.iter().flat_map(|(words, _)| words.iter().map(|word| ("", *word))).collect()
+        };
+        let values = VALUES.iter().flat_map(|(flag, values, _)| values.iter().map(|value| (*flag, *value))).collect();
+        for words in [words_of(&COMMANDS), words_of(&FLAGS), values] {
+            let unique: std::collections::BTreeSet<(&str, &str)> = words.iter().copied().collect();
             assert_eq!(words.len(), unique.len());
         }
     }

@@ -1,5 +1,5 @@
-//! The end of patience with a server that sends what belongs to no answer and to no body: answers before the answer, and lines behind
-//! the last chunk. ureq reads these for as long as they come.
+//! A limit for servers that send without end what belongs to no answer and to no body: provisional answers (RFC 9110, section
+//! 15.2), and trailers after the last chunk (RFC 9112, section 7.1.2). ureq reads these for as long as they come.
 
 use std::cell::Cell;
 use ureq::Error;
