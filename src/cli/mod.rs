@@ -1,5 +1,6 @@
 //! The command line. This is the only room that prints, reads the clock, the environment and the home directory.
 
+mod address_space;
 mod admission;
 mod base;
 mod blob_locations;
@@ -209,6 +210,7 @@ enum OutputFormat {
 /// Runs the program and returns its exit status: 0 for success, 1 for failure, 2 for a usage error. `diff` has
 /// statuses of its own.
 pub(crate) fn run() -> ExitCode {
+    address_space::reserve_little();
     signals::clean_up_on_signals();
     report::keep_panics_short();
     let arguments: Vec<OsString> = std::env::args_os().collect();
