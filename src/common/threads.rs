@@ -3,8 +3,28 @@
 //! A limit on processes (`ulimit -u`, `pids.max` of a container) may refuse a thread at any moment. The work is then done
 //! on this thread instead, which only takes longer.
 
+use rayon::ThreadPoolBuilder;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle, scope};
+
+/// The number of files that are looked up sooner than more threads are started.
+pub const FEW_FILES: usize = 256;
+/// The number of threads that look up files, for each thread of the program. Where the disk has to be read, most of them wait.
+const WAITING: usize = 4;
+/// The number of threads beyond which no more are started because some wait.
+const MOST_WAITING: usize = 32;
+
+/// Calls `work`, whose parallel iterators look up `files` files, with threads enough to keep a disk busy.
+pub fn looking_up<T: Send>(files: usize, work: impl FnOnce() -> T + Send) -> T {
+    if files < FEW_FILES {
+        return work();
+    }
+    let threads = rayon::current_num_threads();
+    match ThreadPoolBuilder::new().num_threads(threads.max((WAITING * threads).min(MOST_WAITING))).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
 
 /// Calls `work` on up to `count` threads at once, including this one. Each call takes items that the others have left.
 pub fn together(count: usize, work: impl Fn() + Sync) {

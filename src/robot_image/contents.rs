@@ -10,6 +10,7 @@ use super::complete_catalog::{CompleteCatalog, rewritten};
 use super::files::{LibraryFiles, LibraryForm, RestoredFiles, attributes, directory, file};
 use super::{EnvironmentMode, ImagePaths, meta, text};
 use crate::common::error::Result;
+use crate::common::threads::looking_up;
 use crate::layers::tree::{Content, Entry, Kind, Owner, StoredFile, StoredFiles, TreeBuilder};
 use crate::rcc::{Catalog, CatalogEntryKind, FileEntry, Hololib, Restorer};
 use crate::robot_image::hard_links::{Name, OwnerAndMode, SharedFiles};
@@ -116,7 +117,7 @@ impl Contents<'_> {
             return Ok(Vec::new());
         }
         let numbers = self.opened.parts.objects(self.catalog(), self.part);
-        numbers.into_par_iter().map(|number| self.object(number, shared)).collect()
+        looking_up(numbers.len(), || numbers.into_par_iter().map(|number| self.object(number, shared)).collect())
     }
 
     /// Determines the form in which an object is shipped, and its size in that form.

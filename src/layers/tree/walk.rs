@@ -9,17 +9,14 @@ use super::{Access, Attributes, Cause, Content, Kind, PathKind, Rules, SourceDir
 use crate::common::error::{Error, Result};
 use crate::common::progress::{Progress, warn};
 use crate::common::root::{Root, is_temporary_name, name_bytes, slashed};
+use crate::common::threads::{FEW_FILES, looking_up};
 use crate::spec::ImagePath;
 use crate::store::{LAYOUT_FILE, archive};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// The number of threads that list directories, for each thread of the build. Where the disk has to be read, most of them wait.
-const WAITING: usize = 4;
-/// The number of threads beyond which no more are started because some wait.
-const MOST_WAITING: usize = 32;
 
 /// Lists `root` and all directories below it, in parallel. `device` is the file system of `root`.
 ///
@@ -34,13 +31,9 @@ pub(super) fn walk_directory(
 ) -> Result<WalkResult> {
     let warned_of_mount = AtomicBool::new(false);
     let walk = Walk { root, destination, rules, progress, device, warned_of_mount, found: Mutex::default() };
-    let run = || rayon::scope(|scope| walk.directory(scope, PendingDirectory::root()));
-    let threads = rayon::current_num_threads();
-    let threads = threads.max((WAITING * threads).min(MOST_WAITING));
-    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-        Ok(pool) => pool.install(run),
-        // The system has no more threads.
-        Err(_) => run(),
+    let pending = walk.first_directories();
+    if !pending.is_empty() {
+        looking_up(FEW_FILES, || walk.all_below(pending));
     }
     let mut result = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     result.error.take().map_or(Ok(result), Err)
@@ -138,9 +131,35 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists one directory and spawns a task for each subdirectory. The handle is opened here, so that never more handles
+    /// Lists directories one after the other as long as few entries were found. Returns the directories that are left.
+    fn first_directories(&self) -> Vec<PendingDirectory> {
+        let mut pending = VecDeque::from([PendingDirectory::root()]);
+        let mut entries = 0;
+        while entries < FEW_FILES
+            && let Some(place) = pending.pop_front()
+        {
+            pending.extend(self.directory(place));
+            let found = &self.found.lock().unwrap_or_else(PoisonError::into_inner).found;
+            entries += 1 + found.last().map_or(0, |directory| directory.entries.len());
+        }
+        pending.into()
+    }
+
+    /// Lists `pending` and all directories below them, in parallel.
+    fn all_below(&self, pending: Vec<PendingDirectory>) {
+        rayon::scope(|scope| self.spawn_all(scope, pending));
+    }
+
+    /// Spawns a task for each of `pending`, which spawns others. A handle is opened in a task only, so that never more of them
     /// are open than threads run.
-    fn directory<'s>(&'s self, scope: &rayon::Scope<'s>, place: PendingDirectory) {
+    fn spawn_all<'s>(&'s self, scope: &rayon::Scope<'s>, pending: Vec<PendingDirectory>) {
+        for place in pending {
+            scope.spawn(move |scope| self.spawn_all(scope, self.directory(place)));
+        }
+    }
+
+    /// Lists one directory. Returns the directories in it that are to be listed.
+    fn directory(&self, place: PendingDirectory) -> Vec<PendingDirectory> {
         let PendingDirectory { path, is_excluded } = place;
         let listed = self.list(path.clone(), is_excluded);
         let mut bag = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,11 +171,11 @@ impl Walk<'_> {
                 bag.found.push(directory);
                 bag.excluded.extend(excluded);
                 bag.lost_bits.add(lost_bits);
-                drop(bag);
-                below.into_iter().for_each(|place| scope.spawn(move |scope| self.directory(scope, place)));
+                return below;
             }
             Err(error) => drop(bag.error.get_or_insert(error)),
         }
+        Vec::new()
     }
 
     /// Returns the entries of the directory at `path`, and the directories below it.

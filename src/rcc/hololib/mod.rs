@@ -22,6 +22,7 @@ use crate::common::error::{Error, ErrorKind, Result};
 use crate::common::progress;
 use crate::common::progress::Progress;
 use crate::common::root::Root;
+use crate::common::threads::looking_up;
 use crate::layers::tree::Stamp;
 use cap_fs_ext::MetadataExt as _;
 use rayon::prelude::*;
@@ -221,7 +222,8 @@ impl Hololib {
             Ok(false) => Some(Ok(object)),
             Err(error) => Some(Err(error)),
         };
-        catalog.objects().par_iter().filter_map(missing).collect()
+        let objects = catalog.objects();
+        looking_up(objects.len(), || objects.par_iter().filter_map(missing).collect())
     }
 }
 
