@@ -1,5 +1,7 @@
 """ocibuild's side of the comparisons. Every build has a cache, as it has for everybody who says nothing of one."""
 
+import dataclasses
+import pathlib
 import time
 
 from . import PROGRAM
@@ -9,16 +11,28 @@ from .program import Program, remove
 SETTLED = 2.1
 
 
+@dataclasses.dataclass
+class Maker:
+    """Which ocibuild makes the images, and what is said of it behind the title of a row."""
+
+    version: str
+    program: pathlib.Path = PROGRAM
+    remark: str = ""
+
+    def make(self, title, command, output, **more):
+        return Program(title + self.remark, self.version, [self.program, *command], output, **more)
+
+
 class Own:
     """The commands of ocibuild on one tree."""
 
-    def __init__(self, scratch, version, tree, base):
-        self.scratch, self.version, self.tree, self.base = scratch, version, tree, base
+    def __init__(self, scratch, maker, tree, base):
+        self.scratch, self.maker, self.tree, self.base = scratch, maker, tree, base
 
     def first(self, title, *words):
         """A first build: no layout yet, and nothing in the cache."""
         command, output, cache = self.command("first", *words)
-        return Program(title, self.version, command, output, prepare=lambda _: remove(output, cache))
+        return self.maker.make(title, command, output, prepare=lambda _: remove(output, cache))
 
     def unchanged(self):
         """The same command again."""
@@ -42,13 +56,13 @@ class Own:
             if not output.exists():
                 remove(cache)
                 time.sleep(SETTLED)
-                Program(title, self.version, command, output).round(0)
+                self.maker.make(title, command, output).round(0)
 
-        return Program(title, self.version, command, output, begin=begin, **more)
+        return self.maker.make(title, command, output, begin=begin, **more)
 
     def command(self, place, *words):
         output, cache = self.scratch / f"{place}-layout", self.scratch / f"{place}-cache"
-        command = [PROGRAM, "layout", output, "--base", f"oci:{self.base}", "--copy", f"{self.tree}:/env", "--quiet",
+        command = ["layout", output, "--base", f"oci:{self.base}", "--copy", f"{self.tree}:/env", "--quiet",
                    "--cache-dir", cache, *words]
         return command, output, cache
 
@@ -56,8 +70,8 @@ class Own:
 class OwnRobot:
     """The commands of ocibuild for one robot, whose environment is in a hololib."""
 
-    def __init__(self, version, recording):
-        self.version, self.recording = version, recording
+    def __init__(self, scratch, maker, recording):
+        self.scratch, self.maker, self.recording = scratch, maker, recording
 
     def first(self, title, *words):
         """An environment that no build has seen."""
@@ -78,8 +92,8 @@ class OwnRobot:
         return self.program(title, command, output, begin=begin, prepare=edit, turns=3)
 
     def command(self, place, *words):
-        output, cache = self.recording.scratch / f"{place}-layout", self.recording.scratch / f"{place}-cache"
-        return self.recording.build_command(output, "ready", "--cache-dir", cache, *words), output, cache
+        output, cache = self.scratch / f"{place}-layout", self.scratch / f"{place}-cache"
+        return self.recording.build_arguments(output, "ready", "--cache-dir", cache, *words), output, cache
 
     def program(self, title, command, output, **more):
-        return Program(title, self.version, command, output, environment=self.recording.environment(), **more)
+        return self.maker.make(title, command, output, environment=self.recording.environment(), **more)

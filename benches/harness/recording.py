@@ -72,9 +72,9 @@ class Recording:
     def environment(self):
         return {"HOME": str(self.home), "USER": "robot", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
 
-    def build_command(self, output, mode, *more):
-        """What builds the robot's image in this mode."""
-        return [PROGRAM, "layout", output, "--robot", self.robot, "--environment", mode, "--rcc-exec", self.rcc,
+    def build_arguments(self, output, mode, *more):
+        """The arguments with which ocibuild builds the robot's image in this mode."""
+        return ["layout", output, "--robot", self.robot, "--environment", mode, "--rcc-exec", self.rcc,
                 "--base", f"oci:{self.base}", "--quiet", *more]
 
     def facts(self):

@@ -1,13 +1,15 @@
 """The rows of the comparison: who meets whom, and what is aimed at."""
 
 import dataclasses
+import shutil
+import subprocess
 import sys
 import time
 import typing
 
 from . import peers
-from .measure import Failed
-from .own import Own, OwnRobot
+from .measure import Failed, call
+from .own import Maker, Own, OwnRobot
 from .program import Program
 from .recording import Recording
 
@@ -29,6 +31,8 @@ class Group:
 
     peer: str
     make: typing.Callable[[], tuple[Program, list[Row]]]
+    # The directories that the programs read. They are in memory when a program begins.
+    inputs: list
 
     def run(self, rounds):
         """Which programs meet in which row, what each of them did, and why some did nothing."""
@@ -58,6 +62,7 @@ class Group:
                         programs[name].begin()
                     else:
                         say(f"{self.peer}: round {number + 1} of {rounds}: {name}")
+                        warm(self.inputs)
                         runs[name].append(programs[name].round(number))
                 except Failed as error:
                     not_run[name] = reason(name, error)
@@ -65,44 +70,84 @@ class Group:
         return runs, not_run
 
 
-def groups(scratch, version, tree, base, files):
-    """All of them. What takes time to prepare is prepared when its turn comes."""
-    own = Own(scratch, version, tree, base)
-    default, level_1 = "first build", "first build, level 1"
+# What a build is called that several peers meet.
+DEFAULT, LEVEL_1, ZSTD_3 = "first build", "first build, level 1", "first build, zstd 3"
+ROBOT_LEVEL_1, ROBOT_REUSED = "environment for the first time, level 1", "environment for the first time, rcc's gzip reused"
+ROBOT_AGAIN = "environment seen before, new code"
+
+
+def groups(scratch, maker, tree, base, files):
+    """Those of other programs. What takes time to prepare is prepared when its turn comes."""
+    own = Own(scratch, maker, tree, base)
 
     def umoci():
         return peers.umoci(scratch, tree, base), [
-            Row("1", own.first(default), {"wall": 0.62, "layer": 0.96}),
-            Row("2", own.first(level_1, "--compression-level", "1"), {"wall": 0.50, "layer": 1.03}),
+            Row("1", own.first(DEFAULT), {"wall": 0.62, "layer": 0.96}),
+            Row("2", own.first(LEVEL_1, "--compression-level", "1"), {"wall": 0.50, "layer": 1.03}),
             Row("5", own.unchanged(), {"wall": 0.006}),
             Row("6", own.one_file_changed(), {"wall": 0.06}),
         ]
 
     def crane():
-        return peers.crane(scratch, tree), [Row("3", own.first(level_1, "--compression-level", "1"), {"wall": 0.28})]
+        return peers.crane(scratch, tree), [Row("3", own.first(LEVEL_1, "--compression-level", "1"), {"wall": 0.28})]
 
     def ocidir():
-        return peers.ocidir(scratch, tree), [Row("4", own.first("first build, zstd 3", "--compression", "zstd"), {"wall": 0.95})]
+        return peers.ocidir(scratch, tree), [Row("4", own.first(ZSTD_3, "--compression", "zstd"), {"wall": 0.95})]
 
     def rcc():
         recordings = [Recording(scratch / name, size) for name, size in (("robot", files), ("small-robot", files // 10))]
-        robot, small = (OwnRobot(version, recording) for recording in recordings)
-        seen = robot.new_code("environment seen before, new code")
+        robot, small = (OwnRobot(recording.scratch, maker, recording) for recording in recordings)
+        seen = robot.new_code(ROBOT_AGAIN)
         return peers.rcc(scratch, recordings[0]), [
-            Row("7", robot.first("environment for the first time, level 1", "--compression-level", "1"), {"wall": 0.15}),
-            Row("7", robot.first("environment for the first time, rcc's gzip reused", "--compression", "reuse"), {"wall": 0.15}),
+            Row("7", robot.first(ROBOT_LEVEL_1, "--compression-level", "1"), {"wall": 0.15}),
+            Row("7", robot.first(ROBOT_REUSED, "--compression", "reuse"), {"wall": 0.15}),
             Row("8", seen, {"wall": 0.005}),
             Row("8", seen, theirs=small.new_code("ocibuild: a tenth of that environment")),
         ]
 
     def mise():
-        return peers.mise(scratch, tree), [Row("10", own.first(default), {"wall": 0.28, "layer": 0.99, "memory": 0.05})]
+        return peers.mise(scratch, tree), [Row("10", own.first(DEFAULT), {"wall": 0.28, "layer": 0.99, "memory": 0.05})]
 
     def buildah():
-        return peers.buildah(scratch, tree), [Row("", own.first(default))]
+        return peers.buildah(scratch, tree), [Row("", own.first(DEFAULT))]
 
-    return {"umoci": Group("umoci insert", umoci), "crane": Group("tar and crane append", crane), "ocidir": Group("ocidir", ocidir),
-            "rcc": Group("real rcc", rcc), "mise": Group("mise oci build", mise), "buildah": Group("buildah", buildah)}
+    robots = [scratch / "robot", scratch / "small-robot"]
+    return {"umoci": Group("umoci insert", umoci, [tree]), "crane": Group("tar and crane append", crane, [tree]),
+            "ocidir": Group("ocidir", ocidir, [tree]), "rcc": Group("real rcc", rcc, robots),
+            "mise": Group("mise oci build", mise, [tree]), "buildah": Group("buildah", buildah, [tree])}
+
+
+def beside_earlier(scratch, maker, program, tree, base, files):
+    """The rows in which this program is to be as fast as an earlier one. Each has its own copy of the tree, which it changes."""
+
+    def make():
+        before = Maker(call(program, "--version"), program, ", the earlier program")
+        trees, robots = scratch / "earlier", scratch / "earlier-robot"
+        robots.mkdir()
+        shutil.copytree(tree, trees / "tree", symlinks=True)
+        recording = Recording(scratch / "robot", files)
+        sides = [(Own(scratch, maker, tree, base), OwnRobot(recording.scratch, maker, recording)),
+                 (Own(trees, before, trees / "tree", base), OwnRobot(robots, before, recording))]
+        kinds = [
+            ("1", lambda own, _: own.first(DEFAULT)),
+            ("2", lambda own, _: own.first(LEVEL_1, "--compression-level", "1")),
+            ("4", lambda own, _: own.first(ZSTD_3, "--compression", "zstd")),
+            ("5", lambda own, _: own.unchanged()),
+            ("6", lambda own, _: own.one_file_changed()),
+            ("7", lambda _, robot: robot.first(ROBOT_LEVEL_1, "--compression-level", "1")),
+            ("7", lambda _, robot: robot.first(ROBOT_REUSED, "--compression", "reuse")),
+            ("8", lambda _, robot: robot.new_code(ROBOT_AGAIN)),
+        ]
+        rows = [Row(number, build(*sides[0]), {"wall": 1.02}, build(*sides[1])) for number, build in kinds]
+        return rows[0].theirs, rows
+
+    return Group("an earlier program", make, [tree, scratch / "earlier/tree", scratch / "robot"])
+
+
+def warm(directories):
+    """Reads all files, which the system may have dropped from its memory in the meantime."""
+    for directory in directories:
+        subprocess.run(["sh", "-c", 'tar --create --directory "$0" . | cat >/dev/null', directory], check=True)
 
 
 def reason(name, error):
