@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// Flags of other programs that documents name.
-const FLAGS_OF_OTHERS: [&str; 23] = [
+const FLAGS_OF_OTHERS: [&str; 24] = [
     "--all",
     "--attach",
     "--detach",
+    "--earlier",
     "--fast",
     "--image",
     "--lib",
