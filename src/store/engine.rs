@@ -69,6 +69,28 @@ struct StartedProgram {
     process: Child,
 }
 
+impl StartedProgram {
+    /// Waits for the end of the program.
+    ///
+    /// # Errors
+    /// Fails if the program fails.
+    fn answer(self) -> Result<EngineAnswer> {
+        let StartedProgram { program, object, mut process } = self;
+        let (output, errors) = (process.stdout.take(), process.stderr.take());
+        let read = || errors.map(start_of).unwrap_or_default();
+        let (complaint, output) = threads::both(read, || output.map(start_of).unwrap_or_default());
+        let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
+        check(&object, status, &complaint.unwrap_or_default())?;
+        Ok(EngineAnswer { program, object, output: String::from_utf8_lossy(&output).into_owned() })
+    }
+}
+
+/// Connects a program that reads nothing, and whose output is read.
+fn without_input(command: &mut Command) -> Result<()> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(())
+}
+
 /// What a program of an engine has printed.
 pub(super) struct EngineAnswer {
     pub(super) program: EngineProgram,
@@ -218,10 +240,14 @@ impl EngineStore {
     /// Fails if no program is found, or the engine does not pull the image, change its names or have it under all of them in the end.
     pub fn pull(&self, source: &str, names: &[Reference], digests: &[Digest]) -> Result<()> {
         let untag = || self.run(|_| &["image", "rm"], &|_| vec![source.to_owned()]).map(drop);
-        self.run(EngineProgram::to_pull, &|_| vec![source.to_owned()]).inspect_err(|_| {
-            // ctr names an image before it unpacks it. Where there is no name, there is nothing to remove.
+        let pulling = self.start(EngineProgram::to_pull, &|_| vec![source.to_owned()], &without_input)?;
+        let program = pulling.program;
+        let pulled = pulling.answer();
+        if pulled.is_err() && program == EngineProgram::Ctr {
+            // It names an image before it unpacks it. Where it has not come to that, there is nothing to remove.
             untag().ok();
-        })?;
+        }
+        pulled?;
         let tag = |name: &Reference| {
             self.run(EngineProgram::to_tag, &|_| vec![source.to_owned(), name.to_string()]).map(drop)
         };
@@ -263,16 +289,7 @@ impl EngineStore {
         arguments: fn(EngineProgram) -> &'static [&'static str],
         operands: &dyn Fn(EngineProgram) -> Vec<String>,
     ) -> Result<EngineAnswer> {
-        let StartedProgram { program, object, mut process } = self.start(arguments, operands, &|command| {
-            command.stdin(Stdio::null()).stdout(Stdio::piped());
-            Ok(())
-        })?;
-        let (output, errors) = (process.stdout.take(), process.stderr.take());
-        let read = || errors.map(start_of).unwrap_or_default();
-        let (complaint, output) = threads::both(read, || output.map(start_of).unwrap_or_default());
-        let status = process.wait().map_err(|error| Error::io(&object, "wait for", error))?;
-        check(&object, status, &complaint.unwrap_or_default())?;
-        Ok(EngineAnswer { program, object, output: String::from_utf8_lossy(&output).into_owned() })
+        self.start(arguments, operands, &without_input)?.answer()
     }
 
     /// Starts the first program that is found. Relative directories are skipped: they would mean
