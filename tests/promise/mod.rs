@@ -30,6 +30,7 @@ use scenario::{Disturbed, Rehearsed, UNFINISHED};
 use scenarios::{READERS, SCENARIOS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use tree::is_temporary;
 
 /// How much is tried.
@@ -159,9 +160,8 @@ fn one_disturbance(
     if disturbed.finished.status == 0 && !rehearsed.is_done(scene.path(), &row) {
         let differing = rehearsed.differing(scene.path(), &row);
         let is_left_over = could_not_remove && differing.iter().all(|path| is_temporary(path));
-        // The image is complete: what the shared cache does not get is a warning.
         let said = &disturbed.finished.stderr;
-        let is_not_shared = differing.is_empty() && NOT_SHARED.iter().any(|words| said.contains(words));
+        let is_not_shared = is_only_not_shared(rehearsed, scene.path(), said, &row);
         assert!(is_left_over || is_not_shared, "{row}: exit 0, but the work is not done: {differing:?}: {said}");
     }
     judge(&disturbed, number, &row);
@@ -169,6 +169,11 @@ fn one_disturbance(
         rehearsed.left_nothing(scene.path(), &row);
     }
     rehearsed.finishes(scene.path(), &row);
+}
+
+/// Returns whether the image is complete, and the program `said` what the shared cache does not get.
+fn is_only_not_shared(rehearsed: &Rehearsed, scene: &Path, said: &str, row: &str) -> bool {
+    rehearsed.differing(scene, row).is_empty() && NOT_SHARED.iter().any(|words| said.contains(words))
 }
 
 /// The words of warnings of a build whose layers, or their blocks, the shared cache does not get. Blocks come from the own cache.
