@@ -21,7 +21,7 @@ fn source(bench: &Bench, number: usize) -> String {
 /// Runs a command that waits a while before it reads back, and in the meantime changes `text` on the disk.
 fn run_on_bad(disk: &LoopDisk, text: &str, program: &Command) -> Option<Finished> {
     let mut slow = command(consumer("strace")?);
-    slow.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fadvise64", "-e", "inject=fadvise64:delay_enter=4000000"]);
+    slow.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fadvise64", "-e", "inject=fadvise64:delay_enter=10000000"]);
     slow.arg(program.get_program()).args(program.get_args()).current_dir(program.get_current_dir().unwrap());
     let has_ended = AtomicBool::new(false);
     Some(std::thread::scope(|scope| {

@@ -7,7 +7,7 @@ use crate::bases;
 use crate::consumers::{self, PASSWORD, USER};
 use crate::support::{Scratch, install_script, is_left_out, ocibuild, run};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 fn export(from: &str, to: &str) -> Command {
@@ -290,10 +290,7 @@ fn what_podman_and_docker_push_is_built_on() {
 
 #[test]
 fn r44_an_interrupted_push_ends_at_once_and_gives_its_uploads_back() {
-    let scratch = Scratch::new();
-    layout(&scratch);
-    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
-    let shelf = Shelf::default();
+    let (scratch, shelf) = (Scratch::new(), Shelf::default());
     let server = Server::start({
         let shelf = shelf.clone();
         move |x| match x.request.method.as_str() {
@@ -301,17 +298,52 @@ fn r44_an_interrupted_push_ends_at_once_and_gives_its_uploads_back() {
             _ => shelf.serve(x),
         }
     });
-    let mut command = export(&ours, &format!("docker://{}/team/robot:v1", server.host()));
-    let mut program = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut program = hanging_push(&scratch, &server);
+    interrupt(&program);
+    assert_eq!(program.wait().unwrap().code(), Some(130));
+    assert_eq!(shelf.open_uploads(), 0);
+}
+
+#[test]
+fn s2_a_second_signal_waits_for_no_registry() {
+    let (scratch, shelf) = (Scratch::new(), Shelf::default());
+    let server = Server::start(move |x| match x.request.method.as_str() {
+        "PUT" | "DELETE" => x.hang(),
+        _ => shelf.serve(x),
+    });
+    let mut program = hanging_push(&scratch, &server);
+    interrupt(&program);
+    // It gives its uploads back now, and the registry does not answer.
+    wait_for(&server, "DELETE", 1);
+    assert!(program.try_wait().unwrap().is_none());
     let begin = Instant::now();
-    while server.lines().iter().filter(|line| line.starts_with("PUT")).count() < 3 {
+    interrupt(&program);
+    assert_eq!(program.wait().unwrap().code(), Some(130));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+/// Starts a push of three layers, and returns when the registry was sent the end of each.
+fn hanging_push(scratch: &Scratch, server: &Server) -> Child {
+    layout(scratch);
+    let ours = consumers::Layout::new(scratch.join("ours"), "v1").image();
+    let mut push = export(&ours, &format!("docker://{}/team/robot:v1", server.host()));
+    let program = push.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(server, "PUT", 3);
+    program
+}
+
+/// Waits until the registry has got `count` requests of this method.
+fn wait_for(server: &Server, method: &str, count: usize) {
+    let begin = Instant::now();
+    while server.lines().iter().filter(|line| line.starts_with(method)).count() < count {
         assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", server.lines());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let kill = format!("kill -s INT {}", program.id());
-    run(crate::support::command("sh").args(["-c", &kill])).success();
-    assert_eq!(program.wait().unwrap().code(), Some(130));
-    assert_eq!(shelf.open_uploads(), 0);
+}
+
+fn interrupt(program: &Child) {
+    let id = rustix::process::Pid::from_child(program);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
 }
 
 /// M42: a password goes to the port that it is for, and to no other of that host.

@@ -31,6 +31,11 @@ impl Yard {
         yard
     }
 
+    /// A registry that answers as it should.
+    fn honest() -> Yard {
+        Yard::new(|x, shelf| shelf.serve(x))
+    }
+
     /// Writes a file whose content follows from `seed`.
     fn write(&self, number: u8, seed: u8) {
         let mut random = crate::support::random::Random::new(u64::from(seed));
@@ -106,7 +111,7 @@ fn a_new_machine_compresses_only_blocks_that_no_other_has() {
     if is_left_out() {
         return;
     }
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     let expected = yard.share();
     let built = yard.build("second", &["--cache-from", &yard.cache()]);
     assert_eq!(built.digest, expected, "{}", built.stderr);
@@ -126,7 +131,7 @@ fn digests_with_fetched_blocks_depend_on_no_number_of_threads() {
     if is_left_out() {
         return;
     }
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     let expected = yard.share();
     for jobs in ["1", "2", "8"] {
         let machine = format!("threads{jobs}");
@@ -141,7 +146,7 @@ fn layers_of_several_builds_are_shared_under_one_tag() {
     if is_left_out() {
         return;
     }
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     yard.share();
     let first = yard.shared();
     assert_eq!(first.len(), 1);
@@ -158,7 +163,7 @@ fn layers_of_several_builds_are_shared_under_one_tag() {
 
 #[test]
 fn without_a_cache_of_its_own_a_build_shares_nothing_and_says_so() {
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     let built = yard.build("first", &["--no-cache", "--cache-to", &yard.cache(), "-q"]);
     let said = "nothing to push: the layers were built without the cache of this machine";
     assert!(built.stderr.contains(said), "{}", built.stderr);
@@ -220,7 +225,7 @@ fn lists_of_blocks_that_are_wrong_cost_a_warning_and_are_replaced() {
     if is_left_out() {
         return;
     }
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     let expected = yard.share();
     let tag = yard.tags().remove(0);
     let good = yard.shelf.manifest("team/cache", &tag).unwrap();
@@ -277,7 +282,7 @@ fn a_registry_that_lost_an_earlier_layer_gets_the_new_one() {
     if is_left_out() {
         return;
     }
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     yard.share();
     let lost = yard.shared().remove(0);
     yard.shelf.lose_blob("team/cache", &lost);
@@ -290,7 +295,7 @@ fn a_registry_that_lost_an_earlier_layer_gets_the_new_one() {
 #[test]
 fn a_real_registry_gives_and_takes_blocks() {
     let Some(registry) = Registry::plain() else { return };
-    let yard = Yard::new(|x, shelf| shelf.serve(x));
+    let yard = Yard::honest();
     let cache = format!("docker://{}/team/cache", registry.address());
     yard.build("first", &["--cache-to", &cache]);
     yard.write(3, 103);
