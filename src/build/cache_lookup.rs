@@ -183,10 +183,9 @@ impl CacheLookup<'_> {
         let CacheLookup { caches: LayerCaches { cache, layout, .. }, policy: _, progress } = *self;
         let compression = planned.compression;
         let MadeLayer { layer, work, blocks, contents } = made;
-        let Some(cache) = cache else { return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) } };
-        if !self.index_blocks(cache, planned, (&layer, &blocks)) {
+        let Some(cache) = cache.filter(|cache| self.index_blocks(cache, planned, (&layer, &blocks))) else {
             return BuiltLayer { work, ..BuiltLayer::of(layer, LayerOrigin::Made) };
-        }
+        };
         let PartialHit { earlier, reuse: _, fingerprints } = parts;
         let kept = CachedLayer { layer: layer.clone(), facts: LayerFacts::None, from: None, recorded: cache.now() };
         let by_files = LayerKey::of_files(&fingerprints, compression).map(|(key, _)| key);

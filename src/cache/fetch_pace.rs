@@ -15,8 +15,8 @@ const COMPRESSED_AGAIN: usize = 4;
 pub(super) struct FetchPace {
     compression: Compression,
     blocks: AtomicUsize,
-    /// The number of blocks that were compressed again, or were too late for it.
-    compressed_again: AtomicUsize,
+    /// The number of blocks given to `compress_again`, which compresses the first ones only.
+    given: AtomicUsize,
     /// The compressed bytes of the fetched blocks.
     packed: AtomicU64,
     fetching: TimeTaken,
@@ -49,7 +49,7 @@ impl FetchPace {
         FetchPace {
             compression,
             blocks: AtomicUsize::new(0),
-            compressed_again: AtomicUsize::new(0),
+            given: AtomicUsize::new(0),
             packed: AtomicU64::new(0),
             fetching: TimeTaken::default(),
             compressing: TimeTaken::default(),
@@ -96,7 +96,7 @@ impl FetchPace {
     /// # Errors
     /// Fails if the block is damaged.
     pub(super) fn compress_again(&self, packed: &[u8], length: u64) -> Result<()> {
-        if self.compressed_again.fetch_add(1, Ordering::Relaxed) >= COMPRESSED_AGAIN {
+        if self.given.fetch_add(1, Ordering::Relaxed) >= COMPRESSED_AGAIN {
             return Ok(());
         }
         let (mut content, mut again) = (Vec::new(), Vec::new());

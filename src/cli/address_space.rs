@@ -1,7 +1,7 @@
-//! A limit of the address space (`ulimit -v`), which the C library uses up.
+//! A limit of the address space (`ulimit -v`), most of which the C library may reserve.
 //!
 //! glibc reserves 64 MiB of addresses for each thread that allocates memory, and twice that for a moment (mallopt(3),
-//! `M_ARENA_MAX`). An allocation of another thread that finds none left at that moment ends the program.
+//! `M_ARENA_MAX`). If another thread allocates at that moment and no addresses are left, the program is aborted.
 
 /// Starts the program again with one reservation for all threads, if its address space is limited.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -143,17 +143,20 @@ const VALUES: [(&str, &[&str], &str); 7] = [
 
 /// Returns a hint for a mistake on the command line: the equivalent of another program's word, or a correction.
 pub(super) fn hint(error: &clap::Error) -> Option<String> {
-    let (kind, suggestions) = match error.kind() {
-        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
-        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
-        ErrorKind::InvalidValue => (ContextKind::InvalidValue, ContextKind::SuggestedValue),
+    let (word, answer, suggestions) = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = word_at(error, ContextKind::InvalidSubcommand)?;
+            (word, answer_in(&COMMANDS, word), ContextKind::SuggestedSubcommand)
+        }
+        ErrorKind::UnknownArgument => {
+            let word = word_at(error, ContextKind::InvalidArg)?;
+            (word, answer_in(&FLAGS, word), ContextKind::SuggestedArg)
+        }
+        ErrorKind::InvalidValue => {
+            let word = word_at(error, ContextKind::InvalidValue)?;
+            (word, answer_to_value(word_at(error, ContextKind::InvalidArg)?, word), ContextKind::SuggestedValue)
+        }
         _ => return None,
-    };
-    let word = word_at(error, kind)?;
-    let answer = match error.kind() {
-        ErrorKind::InvalidSubcommand => answer_in(&COMMANDS, word),
-        ErrorKind::UnknownArgument => answer_in(&FLAGS, word),
-        _ => answer_to_value(word_at(error, ContextKind::InvalidArg)?, word),
     };
     if let Some(answer) = answer {
         return Some(answer.to_owned());

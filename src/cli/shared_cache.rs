@@ -79,11 +79,17 @@ impl SharedCacheArguments {
             return Ok(());
         }
         let groups = plan.shareable(built);
-        let blocks = own.map_or_else(|| Ok(Vec::new()), |own| plan.layers_with_blocks(built, own));
-        let blocks = blocks.unwrap_or_else(|error| {
-            warn(watch, &error.object(), &format!("{}; the blocks of layers are not pushed", error.reason()));
-            Vec::new()
-        });
+        let blocks = match own.map(|own| plan.layers_with_blocks(built, own)) {
+            None => Vec::new(),
+            Some(Ok(blocks)) => blocks,
+            Some(Err(error)) => {
+                warn(watch, &error.object(), &format!("{}; the blocks of layers are not pushed", error.reason()));
+                if groups.is_empty() {
+                    return Ok(());
+                }
+                Vec::new()
+            }
+        };
         if groups.is_empty() && blocks.is_empty() {
             let reason = match own {
                 Some(_) => "no layer was built here with a compressed block of 64 KiB or more",

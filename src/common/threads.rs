@@ -7,11 +7,11 @@ use rayon::ThreadPoolBuilder;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-/// The number of files that are looked up sooner than more threads are started.
+/// Fewer files than this are looked up without further threads, because starting them takes longer.
 pub const FEW_FILES: usize = 256;
 /// The number of threads that look up files, for each thread of the program. Where the disk has to be read, most of them wait.
 const WAITING: usize = 4;
-/// The number of threads beyond which no more are started because some wait.
+/// The largest number of threads that are started because some wait.
 const MOST_WAITING: usize = 32;
 
 /// Calls `work`, whose parallel iterators look up `files` files, with threads enough to keep a disk busy.
@@ -69,6 +69,14 @@ mod tests {
         });
         assert_eq!(sum.into_inner(), 499_500);
         assert_eq!(both(|| 1, || 2), (Some(1), 2));
+    }
+
+    #[test]
+    fn many_files_are_looked_up_by_more_threads() {
+        let threads = |files| looking_up(files, rayon::current_num_threads);
+        let here = rayon::current_num_threads();
+        assert_eq!(threads(FEW_FILES - 1), here);
+        assert!(here >= MOST_WAITING || threads(FEW_FILES) > here);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) fn walk_directory(
     let walk = Walk { root, destination, rules, progress, device, warned_of_mount, found: Mutex::default() };
     let pending = walk.first_directories();
     if !pending.is_empty() {
+        // How many files are below these directories is not known yet: enough for more threads.
         looking_up(FEW_FILES, || walk.all_below(pending));
     }
     let mut result = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
