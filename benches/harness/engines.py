@@ -1,4 +1,4 @@
-"""podman, docker and containerd, each with a store of its own, and what their users run."""
+"""podman, docker and containerd, each with a store of its own on a file system of its own, and what their users run."""
 
 import contextlib
 import dataclasses
@@ -90,61 +90,60 @@ def processor_time(daemon):
 @contextlib.contextmanager
 def podman(store):
     installed("podman"), installed("runc")
-    prepare(store)
-    storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{store}/root"\nrunroot = "{store}/run"\n'
-    (store / "storage.conf").write_text(storage)
-    (store / "containers.conf").write_text(PODMAN.format(store=store))
-    environment = os.environ | {
-        "CONTAINERS_CONF": f"{store}/containers.conf", "CONTAINERS_STORAGE_CONF": f"{store}/storage.conf",
-        "PODMAN_IGNORE_CGROUPSV1_WARNING": "1", "TMPDIR": str(store / "temporary")}
-    (store / "temporary").mkdir()
-    try:
-        yield Engine(
-            "podman", call("podman", "--version", env=environment).replace(" version", ""), environment,
-            pull='podman pull --quiet --tls-verify=false "$1"',
-            run='podman run --rm --pull=never --network=none "$1"',
-            build='podman build --quiet --tag "$1" "$2"')
-    finally:
-        # podman mounts this directory on itself.
-        subprocess.run(["umount", "--quiet", "--lazy", store / "root/overlay"], stderr=subprocess.DEVNULL)
-        remove(store)
+    with file_system(store):
+        storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{store}/root"\nrunroot = "{store}/run"\n'
+        (store / "storage.conf").write_text(storage)
+        (store / "containers.conf").write_text(PODMAN.format(store=store))
+        environment = os.environ | {
+            "CONTAINERS_CONF": f"{store}/containers.conf", "CONTAINERS_STORAGE_CONF": f"{store}/storage.conf",
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1", "TMPDIR": str(store / "temporary")}
+        (store / "temporary").mkdir()
+        try:
+            yield Engine(
+                "podman", call("podman", "--version", env=environment).replace(" version", ""), environment,
+                pull='podman pull --quiet --tls-verify=false "$1"',
+                run='podman run --rm --pull=never --network=none "$1"',
+                build='podman build --quiet --tag "$1" "$2"')
+        finally:
+            # podman mounts this directory on itself.
+            subprocess.run(["umount", "--quiet", "--lazy", store / "root/overlay"], stderr=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
 def docker(store):
-    prepare(store)
-    (store / "daemon.json").write_text("{}")
-    # The machine's network is not ours to change.
-    network = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
-    command = [installed("dockerd"), "--config-file", store / "daemon.json", "--host", f"unix://{store}/socket",
-               "--data-root", store / "data", "--exec-root", store / "exec", "--pidfile", store / "pid",
-               "--storage-driver", "overlay2", "--group", "root", *network]
-    # Its own builder: BuildKit is another package.
-    environment = os.environ | {"DOCKER_HOST": f"unix://{store}/socket", "DOCKER_BUILDKIT": "0"}
-    with daemon(command, store) as process:
-        version = call("docker", "version", "--format", "{{.Server.Version}}", env=environment)
-        yield Engine(
-            "docker", f"docker {version}", environment,
-            pull='docker pull --quiet "$1"',
-            run='docker run --rm --pull=never --network=none "$1"',
-            build='docker build --quiet --file "$2/Containerfile" --tag "$1" "$2"', daemons=[process])
+    with file_system(store):
+        (store / "daemon.json").write_text("{}")
+        # The machine's network is not ours to change.
+        network = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
+        command = [installed("dockerd"), "--config-file", store / "daemon.json", "--host", f"unix://{store}/socket",
+                   "--data-root", store / "data", "--exec-root", store / "exec", "--pidfile", store / "pid",
+                   "--storage-driver", "overlay2", "--group", "root", *network]
+        # Its own builder: BuildKit is another package.
+        environment = os.environ | {"DOCKER_HOST": f"unix://{store}/socket", "DOCKER_BUILDKIT": "0"}
+        with daemon(command, store) as process:
+            version = call("docker", "version", "--format", "{{.Server.Version}}", env=environment)
+            yield Engine(
+                "docker", f"docker {version}", environment,
+                pull='docker pull --quiet "$1"',
+                run='docker run --rm --pull=never --network=none "$1"',
+                build='docker build --quiet --file "$2/Containerfile" --tag "$1" "$2"', daemons=[process])
 
 
 @contextlib.contextmanager
 def containerd(store):
     """containerd builds nothing: what its users run on a machine without more is docker's builder."""
-    prepare(store)
-    (store / "config.toml").write_text(CONTAINERD.format(store=store))
-    environment = os.environ | {"CONTAINERD_ADDRESS": f"{store}/socket", "CONTAINERD_NAMESPACE": store.name}
-    with daemon([installed("containerd"), "--config", store / "config.toml"], store) as process:
-        version = call("ctr", "version", env=environment)
-        yield Engine(
-            "containerd", " ".join(["containerd", *re.findall(r"Version: +(\S+)", version)[-1:]]), environment,
-            pull='ctr image pull --plain-http "$1"',
-            # ctr keeps runc's state in one place for all daemons by default.
-            run=f'ctr run --rm --runc-root {store}/runc --fifo-dir {store}/fifo "$1" {store.name}-$RUN',
-            build='docker build --quiet --file "$2/Containerfile" --tag "$1" "$2" && docker save "$1" | ctr image import -',
-            daemons=[process])
+    with file_system(store):
+        (store / "config.toml").write_text(CONTAINERD.format(store=store))
+        environment = os.environ | {"CONTAINERD_ADDRESS": f"{store}/socket", "CONTAINERD_NAMESPACE": store.name}
+        with daemon([installed("containerd"), "--config", store / "config.toml"], store) as process:
+            version = call("ctr", "version", env=environment)
+            yield Engine(
+                "containerd", " ".join(["containerd", *re.findall(r"Version: +(\S+)", version)[-1:]]), environment,
+                pull='ctr image pull --plain-http "$1"',
+                # ctr keeps runc's state in one place for all daemons by default.
+                run=f'ctr run --rm --runc-root {store}/runc --fifo-dir {store}/fifo "$1" {store.name}-$RUN',
+                build='docker build --quiet --file "$2/Containerfile" --tag "$1" "$2" && docker save "$1" | ctr image import -',
+                daemons=[process])
 
 
 @contextlib.contextmanager
@@ -176,12 +175,23 @@ def daemon(command, store):
         process.terminate()
         process.wait()
         subprocess.run(["umount", "--quiet", "--lazy", store / "exec/netns/default"], stderr=subprocess.DEVNULL)
-        remove(store)
 
 
-def prepare(store):
-    remove(store)
+@contextlib.contextmanager
+def file_system(store):
+    """An empty file system at `store`: what another engine removes must not be paid for by this one, see `set_aside`."""
+    image = store.with_name(f"{store.name}.ext4")
     store.mkdir(parents=True)
+    with open(image, "wb") as file:
+        file.truncate(64 << 30)
+    call("mkfs.ext4", "-q", image)
+    # Nothing is written beside the engine.
+    call("mount", "-o", "loop,noinit_itable", image, store)
+    try:
+        yield
+    finally:
+        call("umount", "--recursive", "--lazy", store)
+        remove(image, store)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import shutil
 
 from . import fetch
 from .measure import call
-from .program import Program, remove
+from .program import Program, remove, set_aside
 
 
 def umoci(scratch, tree, base):
@@ -47,8 +47,8 @@ def buildah(scratch, tree):
               f'{own} commit --quiet --disable-compression=false "$container" oci:"$1":latest')
 
     def prepare(_):
+        # Containers of earlier runs stay: see set_aside.
         remove(output)
-        call("sh", "-c", f"{own} rm --all")
 
     command = ["sh", "-c", script, tree, output]
     return Program("buildah from, add, commit", version, command, output, prepare=prepare)
@@ -79,7 +79,8 @@ def rcc(scratch, recording):
     environment = recording.environment() | {"SPACES": str(recording.spaces), "OUTPUT": str(output)}
 
     def prepare(_):
-        remove(output, *recording.spaces.iterdir())
+        remove(output)
+        set_aside(scratch, *recording.spaces.iterdir())
 
     version = call(recording.rcc, "version", env=recording.environment())
     command = ["sh", "-c", script, "sh", *recording.restore_command("user")]
