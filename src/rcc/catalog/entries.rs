@@ -3,8 +3,9 @@
 use super::document::{CatalogDirectory, CatalogPlace, CatalogTree, File};
 use super::list::CatalogEntries;
 use super::mode::{self, ModeOwner};
-use super::{Catalog, CatalogEntry, CatalogEntryKind, NamedObject};
+use super::{Catalog, CatalogEntry, CatalogEntryKind, CatalogLimits, NamedObject};
 use crate::common::error::{Error, Result};
+use crate::common::limits::Limit;
 use hashbrown::{HashTable, hash_table};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -21,16 +22,24 @@ const EXAMPLES: usize = 3;
 ///
 /// # Errors
 /// Returns an error if a name, mode, digest, size, link or rewrite is not one that RCC could have recorded, or must not
-/// get into an image.
-pub(crate) fn flatten(tree: &CatalogTree, identity: u64, object: &str) -> Result<(CatalogEntries, Vec<NamedObject>)> {
+/// get into an image, or if all paths together are longer than a document may be.
+pub(crate) fn flatten(
+    tree: &CatalogTree,
+    identity: u64,
+    limits: &CatalogLimits,
+    object: &str,
+) -> Result<(CatalogEntries, Vec<NamedObject>)> {
     let flattening = Flattening { tree, identity, object };
     let root = tree.directories.first();
     if root.is_none_or(|root| root.place.other_name.is_some() || root.link.is_some() || root.is_shadow) {
         return Err(flattening.wrong("", "the root of `tree` must be a directory without a name"));
     }
     flattening.check_names()?;
-    let mut entries =
-        CatalogEntries::with_room(tree.directories.len() + tree.files.len(), flattening.length_of_paths());
+    let paths = flattening.length_of_paths();
+    // A document names a directory once, and each path in it repeats that name.
+    let most = limits.document.min(u32::MAX.into());
+    Limit::CatalogSize.bound_of(most).check(paths as u64, &format!("{object}: all paths together"))?;
+    let mut entries = CatalogEntries::with_room(tree.directories.len() + tree.files.len(), paths);
     let directories = flattening.directories(&mut entries)?;
     let (objects, numbers) = flattening.objects(&directories)?;
     flattening.files(&directories, &numbers, &mut entries)?;
@@ -76,9 +85,8 @@ impl Flattening<'_> {
         path
     }
 
-    /// Returns the total length of all paths in bytes, at most 64 MiB, for preallocation.
+    /// Returns the total length of all paths in bytes.
     fn length_of_paths(&self) -> usize {
-        const MOST: usize = 64 << 20;
         let mut lengths = vec![0_usize];
         let length =
             |lengths: &[usize], place: &CatalogPlace| lengths[place.directory] + 1 + self.tree.name(place).len();
@@ -86,8 +94,7 @@ impl Flattening<'_> {
             lengths.push(length(&lengths, &directory.place));
         }
         let files = self.tree.files.iter().map(|file| length(&lengths, &file.place));
-        let all = files.chain(lengths.iter().copied()).fold(0, usize::saturating_add);
-        all.min(MOST)
+        files.chain(lengths.iter().copied()).fold(0, usize::saturating_add)
     }
 
     fn directories(&self, entries: &mut CatalogEntries) -> Result<Directories> {

@@ -16,7 +16,8 @@ pub(crate) struct CatalogEntries {
 /// One entry.
 #[derive(Debug, Clone, Copy)]
 struct EntryRecord {
-    path: usize,
+    /// All paths together have less than 4 GiB.
+    path: u32,
     /// A path has at most 4096 bytes.
     path_length: u16,
     mode: u16,
@@ -64,7 +65,8 @@ impl CatalogEntries {
     }
 
     fn push(&mut self, path: &str, mode: u32, what: EntryRecordKind) {
-        let record = EntryRecord { path: self.paths.len(), path_length: path.len() as u16, mode: mode as u16, what };
+        let record =
+            EntryRecord { path: self.paths.len() as u32, path_length: path.len() as u16, mode: mode as u16, what };
         self.list.push(record);
         self.paths.push_str(path);
     }
@@ -108,5 +110,5 @@ impl CatalogEntries {
 }
 
 fn path<'a>(paths: &'a str, record: &EntryRecord) -> &'a str {
-    &paths[record.path..][..usize::from(record.path_length)]
+    &paths[record.path as usize..][..usize::from(record.path_length)]
 }

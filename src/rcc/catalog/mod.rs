@@ -135,7 +135,7 @@ impl Catalog {
         let (digest, _) = bytes.finish().map_err(|error| Error::io(&object, "read", error))?;
         check_origin(&document, name, &object)?;
         let document::CatalogDocument { recorder, identity, path, tree, .. } = document;
-        let (entries, objects) = entries::flatten(&tree, identity.len() as u64, &object)?;
+        let (entries, objects) = entries::flatten(&tree, identity.len() as u64, limits, &object)?;
         drop(tree);
         let catalog = Catalog { name: name.clone(), document: digest, recorder, path, identity, entries, objects };
         for warning in entries::warnings(&catalog) {

@@ -327,6 +327,26 @@ fn the_number_of_entries_is_limited() {
 }
 
 #[test]
+fn the_length_of_all_paths_is_limited() {
+    // Thirty names of a hundred letters, each once in the document and in the path of each of 200 files.
+    let name = "n".repeat(100);
+    let files: serde_json::Map<String, Value> =
+        (0..200).map(|number| (number.to_string(), file(&number.to_string(), 6, 420, MOTD, &[]))).collect();
+    let mut deep = directory(&name, json!({}), Value::Object(files));
+    for _ in 1..30 {
+        deep = directory(&name, json!({ &name: deep }), json!({}));
+    }
+    let mut document = example();
+    document["tree"]["subdirs"][&name] = deep;
+    let text = document.to_string();
+    assert!(text.len() < 100_000);
+    let limits = |document| CatalogLimits { document, ..CatalogLimits::default() };
+    assert!(read_stored(&gzip(text.as_bytes()), &limits(1 << 20)).is_ok());
+    let refused = read_stored(&gzip(text.as_bytes()), &limits(100_000)).unwrap_err().to_string();
+    assert!(refused.contains("all paths together: larger than 97.7 KiB"), "{refused}");
+}
+
+#[test]
 fn only_one_document_of_the_right_shape_is_a_catalog() {
     let text = example().to_string();
     for bad in [format!("{text}{{}}"), "[]".to_owned(), "null".to_owned(), "{".to_owned()] {
