@@ -45,8 +45,8 @@ pub(super) fn add_part(
     let objects = contents.objects(&shared)?;
     let are_content = objects.iter().filter(|object| object.form == LibraryForm::Content);
     shared.add_objects(are_content.map(|object| object.number), |name| contents.path(name))?;
-    // A library file is in two directories, which it shares with few others.
-    tree.reserve(opened.parts.entries(part).count() + 3 * objects.len(), LIBRARY_NAME * objects.len());
+    let own = objects.len();
+    tree.reserve(opened.parts.entries(part).count() + own + library_directories(own), LIBRARY_NAME * own);
     if mode != EnvironmentMode::Compact {
         contents.add_space(&shared, tree)?;
     }
@@ -55,6 +55,11 @@ pub(super) fn add_part(
         contents.add_what_is_of_the_whole(tree)?;
     }
     Ok(())
+}
+
+/// Returns how many directories `aa`, `bb` and `cc` a library of so many files has at most.
+fn library_directories(files: usize) -> usize {
+    [1 << 8, 1 << 16, 1 << 24].map(|names: usize| names.min(files)).iter().sum()
 }
 
 struct Contents<'a> {

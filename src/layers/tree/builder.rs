@@ -191,10 +191,7 @@ impl TreeBuilder {
         }
         let what = match kind {
             Kind::Directory => NodeKind::Directory,
-            Kind::File { size, content } => {
-                self.nodes.files.push((size, content));
-                NodeKind::File(count(&self.nodes.files) - 1)
-            }
+            Kind::File { size, content } => NodeKind::File(self.nodes.files.push(size, content)),
             Kind::Symlink { target } => {
                 self.nodes.targets.push(target);
                 NodeKind::Symlink(count(&self.nodes.targets) - 1)
@@ -271,9 +268,10 @@ impl TreeBuilder {
     pub fn finish(mut self) -> Result<Tree> {
         self.complete_directories();
         self.check_hard_links()?;
+        // Freed before the lists that sorting takes: both together would be the most memory of a build.
+        self.places = HashTable::new();
         let order = self.order();
-        let TreeBuilder { mut nodes, places, .. } = self;
-        drop(places);
+        let mut nodes = self.nodes;
         nodes.reorder(&order);
         Ok(Tree::of_sorted(nodes))
     }

@@ -52,7 +52,9 @@ impl Nodes {
             let new = selected.push(place(node.parent), self.name(number));
             let what = match node.what {
                 NodeKind::Directory => NodeKind::Directory,
-                NodeKind::File(file) => NodeKind::File(add(&mut selected.files, &self.files[file as usize])),
+                NodeKind::File(file) => {
+                    NodeKind::File(selected.files.push(self.files.size(file), self.files.content(file)))
+                }
                 NodeKind::Symlink(target) => {
                     NodeKind::Symlink(add(&mut selected.targets, &self.targets[target as usize]))
                 }

@@ -13,6 +13,7 @@ mod divided;
 mod entry;
 mod excluded;
 mod extended_attributes;
+mod file_contents;
 mod ignore;
 mod images;
 mod listing;

@@ -4,7 +4,8 @@
 //! paths share are kept once, and so are attributes, so that an entry takes 24 bytes, its own name, and the data that
 //! only files and links have.
 
-use super::{Attributes, Content, Entry, Kind};
+use super::file_contents::FileContents;
+use super::{Attributes, Entry, Kind};
 use crate::spec::ImagePath;
 
 /// The number of the root, which is a directory in every tree.
@@ -52,7 +53,7 @@ pub(super) struct Nodes {
     names: Vec<u8>,
     pub(super) attributes: Vec<Attributes>,
     /// Sizes and contents.
-    pub(super) files: Vec<(u64, Content)>,
+    pub(super) files: FileContents,
     pub(super) targets: Vec<Box<[u8]>>,
 }
 
@@ -67,7 +68,7 @@ impl Nodes {
     /// Creates a tree with only the root.
     pub(super) fn new(root: Attributes) -> Nodes {
         let list = vec![TreeNode::directory(ROOT, 0, 0)];
-        Nodes { list, names: Vec::new(), attributes: vec![root], files: Vec::new(), targets: Vec::new() }
+        Nodes { list, names: Vec::new(), attributes: vec![root], files: FileContents::default(), targets: Vec::new() }
     }
 
     /// Adds the directory `name` to the node `parent`, with the attributes of the root. Returns its number. The name must
@@ -118,10 +119,7 @@ impl Nodes {
     pub(super) fn entry(&self, number: u32) -> Entry {
         let kind = match self.node(number).what {
             NodeKind::Directory => Kind::Directory,
-            NodeKind::File(file) => {
-                let (size, content) = &self.files[file as usize];
-                Kind::File { size: *size, content: content.clone() }
-            }
+            NodeKind::File(file) => Kind::File { size: self.files.size(file), content: self.files.content(file) },
             NodeKind::Symlink(target) => Kind::Symlink { target: self.targets[target as usize].clone() },
             NodeKind::HardLink(target) => Kind::HardLink { target: self.path(target) },
         };

@@ -133,7 +133,7 @@ impl Tree {
     /// Replaces the content of entry `number`, if it is a file.
     pub fn set_content(&mut self, number: usize, content: Arc<[u8]>) {
         if let NodeKind::File(file) = self.nodes.node(number as u32 + 1).what {
-            self.nodes.files[file as usize] = (content.len() as u64, Content::Bytes(content));
+            self.nodes.files.set(file, content.len() as u64, Content::Bytes(content));
         }
     }
 
@@ -166,18 +166,18 @@ impl Tree {
     /// Returns the size of the file that entry `number` is, in bytes; zero for everything else.
     pub(crate) fn size(&self, number: usize) -> u64 {
         match self.nodes.node(number as u32 + 1).what {
-            NodeKind::File(file) => self.nodes.files[file as usize].0,
+            NodeKind::File(file) => self.nodes.files.size(file),
             NodeKind::Directory | NodeKind::Symlink(_) | NodeKind::HardLink(_) => 0,
         }
     }
 
     /// Returns the sources of its file contents.
-    pub fn contents(&self) -> impl Iterator<Item = &Content> {
-        self.nodes.files.iter().map(|(_, content)| content)
+    pub fn contents(&self) -> impl Iterator<Item = Content> {
+        self.nodes.files.contents()
     }
 
     /// Returns the size of all files together, in bytes.
     pub fn content_size(&self) -> u64 {
-        self.nodes.files.iter().map(|(size, _)| *size).sum()
+        self.nodes.files.total_size()
     }
 }

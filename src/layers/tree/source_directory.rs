@@ -96,6 +96,11 @@ impl SourceFile {
         SourceFile { directory: directory.clone(), number }
     }
 
+    /// Returns its directory, and its number there.
+    pub(super) fn into_parts(self) -> (Arc<SourceDirectory>, u32) {
+        (self.directory, self.number)
+    }
+
     /// Returns its identity, size and times when it was found.
     pub fn stamp(&self) -> &Stamp {
         self.directory.stamp(self.number)
